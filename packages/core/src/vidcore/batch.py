@@ -1,0 +1,85 @@
+"""Samples collated into tensors, plus the samples themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import evolve, frozen
+
+from vidcore.sample import Sample
+
+__all__ = ["Batch", "collate"]
+
+
+@frozen(eq=False, kw_only=True)
+class Batch:
+    """What a model's ``preprocess``, ``loss`` and ``predict`` get."""
+
+    inputs: Any
+    """Tensor (batch, views, ...) or mapping from modality to such tensors, still uint8 for frames."""
+    labels: torch.Tensor | None = None
+    """(batch,) int64 class numbers, or (batch, num_classes) float32 many-hot or soft labels."""
+    samples: tuple[Sample, ...] = ()
+    """The samples without pixels, in batch order."""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def replace(self, **changes: Any) -> Batch:
+        return evolve(self, **changes)
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
+        """Return the batch with its tensors on that device."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {k: move(v) for k, v in value.items()}
+            return value.to(device, non_blocking=non_blocking) if isinstance(value, torch.Tensor) else value
+
+        return evolve(self, inputs=move(self.inputs), labels=move(self.labels))
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory (called by the data loader)."""
+
+        def pin(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {k: pin(v) for k, v in value.items()}
+            return value.pin_memory() if isinstance(value, torch.Tensor) else value
+
+        return evolve(self, inputs=pin(self.inputs), labels=pin(self.labels))
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack ``sample.inputs`` and the labels of samples into a Batch.
+
+    Inputs of different shapes are padded with zeros at the end of each axis. The samples kept
+    in the batch have neither inputs nor frames.
+    """
+    assert samples, "an empty batch"
+    first = samples[0].inputs
+    inputs: Any
+    if isinstance(first, Mapping):
+        inputs = {k: _stack([s.inputs[k] for s in samples]) for k in first}
+    else:
+        inputs = _stack([s.inputs for s in samples])
+    labels = None
+    if all(s.labels is not None for s in samples):
+        labels = torch.from_numpy(np.stack([np.asarray(s.labels, np.float32) for s in samples]))
+    elif all(s.label is not None for s in samples):
+        labels = torch.tensor([s.label for s in samples], dtype=torch.int64)
+    light = tuple(s.replace(inputs=None, frames=None, video=None) for s in samples)
+    return Batch(inputs=inputs, labels=labels, samples=light)
+
+
+def _stack(arrays: Sequence[Any]) -> torch.Tensor:
+    tensors = [torch.as_tensor(a) for a in arrays]
+    shape = tuple(max(sizes) for sizes in zip(*(t.shape for t in tensors), strict=True))
+    if all(tuple(t.shape) == shape for t in tensors):
+        return torch.stack(tensors)
+    out = tensors[0].new_zeros((len(tensors), *shape))
+    for slot, tensor in zip(out, tensors, strict=True):
+        slot[tuple(slice(n) for n in tensor.shape)] = tensor
+    return out

@@ -1,0 +1,77 @@
+"""Errors a user can cause. Each message is one sentence that says what was found and what is allowed.
+
+The command line prints them without a traceback and exits with code 2; anything else that
+escapes is a bug of ours (or of a plugin) and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "AnnotationError",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "PluginError",
+    "UserError",
+    "VideoError",
+    "nearest",
+]
+
+
+class UserError(ValueError):
+    """Base of every mistake that the person at the keyboard can mend."""
+
+
+class ConfigError(UserError):
+    """A Task or a ``--set`` is wrong. ``problems`` holds every mistake found, one line each."""
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class PluginError(UserError):
+    """Two plugins offer one name, or a plugin declares something that no hook knows."""
+
+
+class DataError(UserError):
+    """A data set as a whole cannot be used (empty, too many bad files, labels without classes)."""
+
+
+class AnnotationError(DataError):
+    """One line of an annotation file is wrong. The message starts with ``file:line``."""
+
+
+class VideoError(UserError):
+    """A video cannot be opened or decoded. The message names the file."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        self.path = str(path)
+        self.reason = reason
+        super().__init__(f"{self.path}: {reason}")
+
+    def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
+        return type(self), (self.path, self.reason)  # survives the way back from a worker process
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, damaged, unsafe, or belongs to another model."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest known name, or an empty string.
+
+    >>> nearest("SampelFrames", ["SampleFrames", "Resize"])
+    "; did you mean 'SampleFrames'?"
+    >>> nearest("zzz", ["SampleFrames"])
+    ''
+    """
+    known = list(known)
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if not found:  # case alone must not hide a match
+        lower = {k.lower(): k for k in known}
+        found = [lower[m] for m in difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)]
+    return f"; did you mean {found[0]!r}?" if found else ""

@@ -1,0 +1,124 @@
+"""What the parts of the system expect of each other. Nothing here imports torch.
+
+Plugins may subclass these or just have the same methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from vidcore.batch import Batch
+    from vidcore.sample import Sample
+
+__all__ = ["Dataset", "Metric", "Model", "Observer", "Transform", "VideoReader"]
+
+
+@runtime_checkable
+class VideoReader(Protocol):
+    """An open video. Close it, or use it as a context manager."""
+
+    path: str
+    """The file or folder, for messages."""
+    fps: float | None
+    """Frames per second (mean rate), None where the source has none."""
+    size: tuple[int, int]
+    """Height and width of the frames as returned: rotation applied."""
+
+    def __len__(self) -> int:
+        """Number of frames that can be read (advertised, where only decoding would tell)."""
+        ...
+
+    def read(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the frames asked for, in that order: (n, height, width, 3) uint8 RGB, contiguous.
+
+        Indices count shown frames from 0; they may repeat and need not be sorted.
+        Raises ``VideoError``, naming the file, where a frame cannot be had.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Transform(Protocol):
+    """``(sample, rng) -> sample``. All randomness comes from ``rng``; the object keeps no state."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample: ...
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Indexable; item i is a Sample with paths and annotations, and no pixels."""
+
+    class_names: tuple[str, ...] | None
+    num_classes: int | None
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+class Metric(Protocol):
+    """Collects predictions and turns them into numbers, over any number of processes."""
+
+    def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
+        """Take a batch of predicted samples and, in the same order, the samples with the truth."""
+        ...
+
+    def compute(self) -> dict[str, float]:
+        """Return the scores by name (``acc/top1``)."""
+        ...
+
+    def reset(self) -> None: ...
+
+    def merge(self, others: Iterable[Self]) -> None:
+        """Take over what other processes collected; a sample seen twice (same ``index``) counts once."""
+        ...
+
+
+class Model(Protocol):
+    """An ``nn.Module`` with these methods; ``forward`` alone is exported, compiled and wrapped."""
+
+    def preprocess(self, batch: Batch) -> Batch:
+        """On the device: uint8 to float, normalisation; while training also mixing of samples."""
+        ...
+
+    def forward(self, inputs: Any) -> Any: ...
+
+    def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        """Entries with ``loss`` in the name are summed and minimised, others are only reported."""
+        ...
+
+    def predict(self, outputs: Any, batch: Batch) -> list[Sample]: ...
+
+
+class Observer:
+    """Told what happens in a run; cannot steer it. Override what you need.
+
+    Only the first process calls observers.
+    """
+
+    def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
+        """Before the first step. ``info``: task, epochs, steps_per_epoch, parameters, resumed_step."""
+
+    def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """After an optimizer step. ``values``: losses, lr, grad_norm, seconds by phase."""
+
+    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
+        """After the last step of an epoch: means of the step values."""
+
+    def on_evaluation(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
+        """After an evaluation."""
+
+    def on_checkpoint(self, path: Path, epoch: int, step: int) -> None:
+        """After a checkpoint is safely on disk."""
+
+    def on_end(self, report: Mapping[str, Any]) -> None:
+        """After the last step; ``report`` is what ``report.json`` holds."""
