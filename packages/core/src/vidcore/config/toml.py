@@ -1,0 +1,38 @@
+"""Writing TOML that a person would have written: short arrays on one line, a header per table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import tomlkit
+
+__all__ = ["dumps"]
+
+
+def dumps(data: Mapping[str, Any]) -> str:
+    """Return the table as TOML text that ``tomllib`` reads back to equal data, floats to the last bit.
+
+    Keys keep their order, except that TOML wants the plain values of a table before its
+    sub-tables. Tuples become arrays, paths strings. TOML has no null: ``None`` is a ``TypeError``.
+
+    >>> print(dumps({"optimizer": {"type": "SGD", "betas": (0.9, 0.999)}}), end="")
+    [optimizer]
+    type = "SGD"
+    betas = [0.9, 0.999]
+    """
+    return tomlkit.dumps(_plain(data, "")).strip("\n") + "\n"
+
+
+def _plain(value: Any, where: str) -> Any:
+    """The value in the few types that TOML knows."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v, f"{where}.{k}" if where else str(k)) for k, v in value.items()}
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if value is None:
+        raise TypeError(f"{where}: TOML cannot express None")
+    return value
