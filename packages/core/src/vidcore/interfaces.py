@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from vidcore.batch import Batch
     from vidcore.sample import Sample
 
-__all__ = ["Dataset", "Metric", "Model", "Observer", "Transform", "VideoReader"]
+__all__ = [
+    "Dataset",
+    "Grouping",
+    "Metric",
+    "Model",
+    "Observer",
+    "Optimizer",
+    "Schedule",
+    "Transform",
+    "VideoReader",
+]
 
 
 @runtime_checkable
@@ -122,3 +132,23 @@ class Observer:
 
     def on_end(self, report: Mapping[str, Any]) -> None:
         """After the last step; ``report`` is what ``report.json`` holds."""
+
+
+class Optimizer(Protocol):
+    """A ``torch.optim.Optimizer``: called with the parameter groups first, then the arguments of its table."""
+
+    def step(self) -> Any: ...
+
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+
+
+class Grouping(Protocol):
+    """Splits a model's parameters into groups with their own learning rate and weight decay."""
+
+    def __call__(self, model: torch.nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Return groups as ``torch.optim`` takes them: ``{"params": [...], "lr": ..., "weight_decay": ...}``."""
+        ...
+
+
+class Schedule(Protocol):
+    """Changes the learning rate over a run: one of ``vidcore.engine.schedules`` or a plugin's."""

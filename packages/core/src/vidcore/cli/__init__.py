@@ -1,0 +1,114 @@
+"""The ``vidcore`` command: subcommands come from plugins and are imported when named."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+
+import click
+
+from vidcore import __version__
+from vidcore.errors import UserError, nearest
+from vidcore.plugins import Catalog, Component, load_plugins
+
+__all__ = ["Context", "main"]
+
+
+class Context:
+    """What every command can ask for with ``@click.pass_obj``."""
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        return load_plugins()
+
+
+class Commands(click.Group):
+    """Subcommands declared by plugins; ``"demo recognition"`` is command ``recognition`` of group ``demo``."""
+
+    def __init__(self, prefix: str = "", **attributes: object) -> None:
+        super().__init__(**attributes)  # type: ignore[arg-type]
+        self.prefix = prefix
+
+    def _offered(self, ctx: click.Context) -> dict[str, Component | None]:
+        """Name to component, or None for a group."""
+        offered: dict[str, Component | None] = {}
+        for name, component in sorted(ctx.find_object(Context).catalog.commands.items()):  # type: ignore[union-attr]
+            if name.startswith(self.prefix):
+                head, _, rest = name.removeprefix(self.prefix).partition(" ")
+                offered[head] = None if rest else component
+        return offered
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._offered(ctx))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        offered = self._offered(ctx)
+        if cmd_name not in offered:
+            return None
+        component = offered[cmd_name]
+        if component is None:
+            below = f"{self.prefix}{cmd_name} "
+            text = ", ".join(n.removeprefix(below) for n in ctx.find_object(Context).catalog.commands if n.startswith(below))  # type: ignore[union-attr]
+            return Commands(below, name=cmd_name, help=f"One of: {text}.", no_args_is_help=True)
+        command = component.load()
+        assert isinstance(command, click.Command), f"{component.target} is no click command"
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in self._offered(ctx):
+            names = self.list_commands(ctx)
+            hint = nearest(args[0], names) or f"; there are {', '.join(names)}"
+            raise click.UsageError(f"no command {self.prefix}{args[0]!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.command(cls=Commands, name="vidcore", no_args_is_help=True)
+@click.version_option(__version__, message="vidcore %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+def cli(debug: bool) -> None:
+    """Video understanding: train, evaluate and use models described by one TOML file."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 fine, 2 a mistake of the user, 1 a bug, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    if debug:  # anywhere on the line
+        arguments.remove("--debug")
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)  # type: ignore[assignment]
+    try:
+        code = cli.main(arguments, prog_name="vidcore", standalone_mode=False, obj=Context())
+    except click.exceptions.NoArgsIsHelpError as help_:
+        click.echo(help_.format_message())
+        code = 0
+    except click.ClickException as error:
+        click.echo(f"error: {error.format_message()}", err=True)
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = 130
+    except (UserError, OSError) as error:
+        if debug:
+            raise
+        click.echo("\n".join(f"error: {line}" for line in _lines(error)), err=True)
+        code = 2
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(f"error: {type(error).__name__}: {error}\nThis is a bug; --debug shows where.", err=True)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _lines(error: UserError | OSError) -> list[str]:
+    if isinstance(error, OSError) and error.filename is not None:
+        return [f"{error.filename}: {error.strerror}"]
+    return str(error).splitlines() or [type(error).__name__]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Commands that look without building: plugins, list, check, explain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vidcore.cli import Context
+from vidcore.errors import UserError, nearest
+from vidcore.hookspecs import KINDS
+
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value, e.g. optimizer.lr=0.01."
+)
+
+
+def table(columns: list[str], rows: list[tuple[str, ...]]) -> None:
+    """Print aligned columns."""
+    widths = [max(len(r[i]) for r in [tuple(columns), *rows]) for i in range(len(columns))]
+    for row in [tuple(columns), *rows]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@click.command()
+@click.pass_obj
+def plugins(context: Context) -> None:
+    """Show the installed plugins and what each offers."""
+    catalog = context.catalog
+    everything = [*catalog.components.values(), *catalog.commands.values()]
+    rows = []
+    for plugin in catalog.plugins:
+        kinds = [c.kind for c in everything if c.plugin == plugin.name]
+        counts = [f"{kinds.count(k)} {k}" for k in (*KINDS, "commands") if k in kinds]
+        recipes = sum(len(list(f.rglob("*.toml"))) for n, f in catalog.recipe_folders if n == plugin.name)
+        counts += [f"{recipes} recipes"] if recipes else []
+        rows.append((plugin.name, plugin.version, plugin.error or ", ".join(counts)))
+    table(["plugin", "version", "offers"], rows)
+
+
+@click.command("list")
+@click.argument("kind", required=False)
+@click.pass_obj
+def list_(context: Context, kind: str | None) -> None:
+    """List components, by KIND if given: models, datasets, transforms, metrics, recipes, commands, ..."""
+    catalog = context.catalog
+    kinds = (*KINDS, "recipes", "commands")
+    if kind is not None and kind not in kinds:
+        raise UserError(f"there is no kind {kind!r}{nearest(kind, kinds) or ''}; kinds are {', '.join(kinds)}")
+    rows = [(c.kind, c.name, c.plugin, c.target) for k in KINDS for c in catalog.of_kind(k).values()]
+    rows += [("recipes", name, "", path.parent.name) for name, path in sorted(catalog.recipes.items())]
+    rows += [("commands", c.name, c.plugin, c.target) for _, c in sorted(catalog.commands.items())]
+    table(["kind", "name", "plugin", "where"], [r for r in rows if kind in (None, r[0])])
+
+
+@click.command()
+@click.argument("task")
+@set_option
+@click.pass_obj
+def check(context: Context, task: str, overrides: tuple[str, ...]) -> None:
+    """Check everything in TASK (a file or recipe) that can be checked without building it."""
+    from vidcore.config.task import Task
+
+    checked = Task.load(task, context.catalog, overrides)
+    click.echo(f"{checked.name}: fine")
+
+
+@click.command()
+@click.argument("task")
+@set_option
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@click.pass_obj
+def explain(context: Context, task: str, overrides: tuple[str, ...], output: Path | None) -> None:
+    """Print TASK with everything it extends and overrides resolved: TOML that runs to the same result."""
+    from vidcore.config.task import Task
+    from vidcore.config.toml import dumps
+
+    text = dumps(Task.load(task, context.catalog, overrides).table)
+    if output:
+        output.write_text(text, encoding="utf-8")
+    else:
+        click.echo(text, nl=False)

@@ -1,0 +1,1 @@
+"""Tasks: reading TOML, checking it against the signatures of components, building objects."""

@@ -1,0 +1,188 @@
+"""Checking tables against types, and turning them into objects.
+
+``Binder.bind`` checks without importing anything and collects every problem; ``build`` then makes
+the objects, innermost first, so that a component gets objects and never looks anything up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from vidcore.config.load import Key, Loaded, format_key
+from vidcore.config.signature import Signature, read_signature
+from vidcore.config.types import Choice, DictOf, ListOf, Object, Record, Scalar, TupleOf, Type, Union
+from vidcore.errors import PluginError, UserError, nearest
+from vidcore.plugins import Catalog, Component
+
+__all__ = ["Binder", "Call", "build"]
+
+
+@frozen
+class Call:
+    """A component and its checked arguments: built by ``build``, not before."""
+
+    component: Component
+    arguments: dict[str, Any]
+    key: Key = ()
+    source: str = ""
+
+
+def build(bound: Any, **given: Any) -> Any:
+    """Make the objects of a bound value. ``given`` are arguments that no configuration holds."""
+    if isinstance(bound, Call):
+        arguments = {name: build(value) for name, value in bound.arguments.items()}
+        factory = bound.component.load()
+        try:
+            return factory(**given, **arguments)
+        except UserError:
+            raise
+        except (TypeError, ValueError) as error:
+            where = f"{bound.source}: {format_key(bound.key)}: " if bound.source else ""
+            raise UserError(f"{where}{bound.component.name}: {error}") from error
+    if isinstance(bound, dict):
+        return {name: build(value) for name, value in bound.items()}
+    if isinstance(bound, list | tuple):
+        return type(bound)(build(value) for value in bound)
+    return bound
+
+
+@frozen
+class Binder:
+    """Checks the values of one Task. ``problems`` collects what is wrong, one line each."""
+
+    catalog: Catalog
+    loaded: Loaded
+    problems: list[str] = field(factory=list)
+    paths: dict[Key, Path] = field(factory=dict)
+    """Every path in the Task, made absolute."""
+
+    def bind(self, value: Any, wanted: Type, key: Key) -> Any:
+        """Return the value converted for ``wanted``, with a ``Call`` wherever something must be built."""
+        match wanted:
+            case Scalar(name):
+                return self._scalar(value, name, wanted, key)
+            case Choice(values):
+                if any(value == v and type(value) is type(v) for v in values):
+                    return value
+                hint = nearest(value, [v for v in values if isinstance(v, str)]) if isinstance(value, str) else ""
+                return self._wrong(value, wanted, key, hint)
+            case Union(options):
+                return self._union(value, options, wanted, key)
+            case ListOf(item, as_tuple):
+                if not isinstance(value, list):
+                    return self._wrong(value, wanted, key)
+                items = [self.bind(v, item, (*key, str(i))) for i, v in enumerate(value)]
+                return tuple(items) if as_tuple else items
+            case TupleOf(types):
+                if not isinstance(value, list) or len(value) != len(types):
+                    return self._wrong(value, wanted, key)
+                return tuple(self.bind(v, t, (*key, str(i))) for i, (v, t) in enumerate(zip(value, types, strict=True)))
+            case DictOf(item):
+                if not isinstance(value, dict):
+                    return self._wrong(value, wanted, key)
+                return {n: self.bind(v, item, (*key, n)) for n, v in value.items()}
+            case Record(target):
+                if isinstance(value, dict) and "type" in value:
+                    return self._component(value, None, key)
+                if not isinstance(value, dict):
+                    return self._wrong(value, wanted, key)
+                name = target.partition(":")[2]
+                return self._call(Component(name, "record", target, ""), value, read_signature(target), key)
+            case Object() as wanted_object:
+                if not isinstance(value, dict):
+                    return self._wrong(value, wanted, key)
+                return self._component(value, wanted_object.kind, key)
+            case _:  # anything goes, but tables with a type are components here, too
+                return self._any(value, key)
+
+    def _scalar(self, value: Any, name: str, wanted: Type, key: Key) -> Any:
+        if name == "float" and type(value) is int:
+            return float(value)
+        if name == "Path" and isinstance(value, str):
+            return self._path(value, key)
+        allowed = {"int": int, "float": float, "bool": bool, "str": str}.get(name)
+        return value if type(value) is allowed else self._wrong(value, wanted, key)
+
+    def _path(self, value: str, key: Key) -> Path:
+        self.paths[key] = self.loaded.source(key).folder / Path(value).expanduser()
+        return self.paths[key]
+
+    def _union(self, value: Any, options: tuple[Type, ...], wanted: Type, key: Key) -> Any:
+        tries = []
+        for option in options:
+            trial = Binder(self.catalog, self.loaded)
+            bound = trial.bind(value, option, key)
+            if not trial.problems:
+                self.paths.update(trial.paths)
+                return bound
+            tries.append((option, trial.problems))
+        # the problems inside a table or array say more than "must be x or y"
+        inside = [p for o, p in tries if isinstance(value, dict) and isinstance(o, Record | Object | DictOf)]
+        inside += [p for o, p in tries if isinstance(value, list) and isinstance(o, ListOf | TupleOf)]
+        if len(inside) == 1:
+            self.problems.extend(inside[0])
+            return None
+        return self._wrong(value, Union(tuple(o for o in options if o != Choice((None,)))), key)
+
+    def _any(self, value: Any, key: Key) -> Any:
+        if isinstance(value, dict):
+            if isinstance(value.get("type"), str) and value["type"] in self.catalog.components:
+                return self._component(value, None, key)
+            return {n: self._any(v, (*key, n)) for n, v in value.items()}
+        if isinstance(value, list):
+            return [self._any(v, (*key, str(i))) for i, v in enumerate(value)]
+        return value
+
+    def _component(self, table: dict[str, Any], kind: str | None, key: Key) -> Any:
+        name = table.get("type")
+        if not isinstance(name, str):
+            what = f"one of {kind}" if kind else "a component"
+            found = f"got {name!r}" if "type" in table else f"found only {', '.join(table) or 'nothing'}"
+            return self._problem((*key, "type"), f"must be the name of {what}, {found}")
+        try:
+            component = self.catalog.get(name, kind)
+            signature = read_signature(component.target)
+        except PluginError as error:
+            return self._problem((*key, "type"), str(error))
+        return self._call(component, {n: v for n, v in table.items() if n != "type"}, signature, key)
+
+    def _call(self, component: Component, table: Mapping[str, Any], signature: Signature, key: Key) -> Call:
+        parameters = dict(signature.parameters)
+        for name in GIVEN.get(component.kind, ()):
+            parameters.pop(name, None)
+        arguments: dict[str, Any] = {}
+        for name, value in table.items():
+            if name in parameters:
+                arguments[name] = self.bind(value, parameters[name].type, (*key, name))
+            elif signature.open:
+                arguments[name] = self._any(value, (*key, name))
+            else:
+                self._unknown(component.name, name, parameters, key)
+        for name, parameter in parameters.items():
+            if parameter.required and name not in table:
+                self._problem((*key, name), f"is missing: {component.name} needs it ({parameter.type})")
+        return Call(component, arguments, key, self.loaded.source(key).name)
+
+    def _unknown(self, owner: str, name: str, known: Mapping[str, Any], key: Key) -> None:
+        hint = nearest(name, known) or f"; it takes {', '.join(known) or 'nothing'}"
+        here, above = self.loaded.source((*key, name)), self.loaded.source((*key, "type"))
+        if above != here and (*key, "type") in self.loaded.sources:
+            hint += f" (type comes from {above.name}; _replace_ = true in a table drops what it inherits)"
+        self._problem((*key, name), f"unknown key: {owner} takes no {name!r}{hint}")
+
+    def _wrong(self, value: Any, wanted: Type, key: Key, hint: str = "") -> None:
+        shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+        if isinstance(value, dict):
+            shown = "a table"
+        self._problem(key, f"must be {wanted}, got {shown}{hint}")
+
+    def _problem(self, key: Key, text: str) -> None:
+        self.problems.append(f"{self.loaded.source(key).name}: {format_key(key)}: {text}")
+
+
+GIVEN = {"optimizers": ("params",)}
+"""Arguments that the engine passes itself, by kind."""

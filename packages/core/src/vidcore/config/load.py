@@ -1,0 +1,201 @@
+"""Reading a Task file: ``extends``, merging, ``--set``; every value remembers where it came from."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from vidcore.errors import ConfigError, nearest
+
+__all__ = ["Source", "Table", "format_key", "load"]
+
+Table = dict[str, Any]
+Key = tuple[str, ...]
+DIRECTIVES = ("_replace_", "_after_", "_before_")
+
+
+@frozen
+class Source:
+    """Where a value was written: the name for messages, the folder its relative paths refer to."""
+
+    name: str
+    folder: Path
+
+
+@frozen
+class Loaded:
+    """A merged Task, and the Source of each of its keys."""
+
+    data: Table
+    sources: dict[Key, Source] = field(factory=dict)
+    main: Source = field(factory=lambda: Source("task", Path.cwd()))
+
+    def source(self, key: Key) -> Source:
+        """The source of a key or of its nearest parent."""
+        while key:
+            if key in self.sources:
+                return self.sources[key]
+            key = key[:-1]
+        return self.main
+
+
+def format_key(key: Sequence[str]) -> str:
+    """``("data", "train", "2")`` -> ``data.train.2``; keys with dots are quoted."""
+    return ".".join(f'"{k}"' if "." in k or " " in k else k for k in key)
+
+
+def load(task: str | Path, recipes: Mapping[str, Path], overrides: Sequence[str] = ()) -> Loaded:
+    """Read a Task file (or a recipe by its name), what it extends, and ``--set`` overrides on top.
+
+    Relative paths in the file mean its own folder, in recipes the folder of the file that extends
+    them, in overrides the current folder. Raises ``ConfigError``.
+    """
+    path = _locate(str(task), Path.cwd(), recipes, "")
+    is_recipe = path in recipes.values()
+    main = Source(str(path), Path.cwd() if is_recipe else path.resolve().parent)
+    merged = Loaded({}, main=main)
+    _read(path, main.folder, recipes, merged, ())
+    for text in overrides:
+        _override(merged, text)
+    return merged
+
+
+def _locate(name: str, folder: Path, recipes: Mapping[str, Path], who: str) -> Path:
+    path = folder / name
+    if path.is_file():
+        return path
+    if name.removesuffix(".toml") in recipes:
+        return recipes[name.removesuffix(".toml")]
+    near = [str(p.relative_to(folder)) for p in folder.glob("*.toml")] if folder.is_dir() else []
+    raise ConfigError(f"{who}{name!r} is neither a file in {folder} nor a recipe{nearest(name, [*near, *recipes])}")
+
+
+def _read(path: Path, home: Path, recipes: Mapping[str, Path], into: Loaded, chain: tuple[Path, ...]) -> None:
+    if path.resolve() in chain:
+        names = " -> ".join(p.name for p in (*chain, path))
+        raise ConfigError(f"{path}: extends: goes in a circle: {names}")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: no valid TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    parents = data.pop("extends", [])
+    parents = [parents] if isinstance(parents, str) else parents
+    if not isinstance(parents, list) or not all(isinstance(p, str) for p in parents):
+        raise ConfigError(f"{path}: extends: must be an array of recipe names or paths, got {parents!r}")
+    for name in parents:
+        parent = _locate(name, path.parent, recipes, f"{path}: extends: ")
+        folder = home if parent in recipes.values() else parent.resolve().parent
+        _read(parent, folder, recipes, into, (*chain, path.resolve()))
+    _merge(into, into.data, data, (), Source(str(path), home))
+
+
+def _merge(loaded: Loaded, base: Table, over: Table, at: Key, source: Source) -> None:
+    for name, value in over.items():
+        if name in DIRECTIVES:
+            continue
+        key = (*at, name)
+        old = base.get(name)
+        if value is False and isinstance(old, dict):  # an inherited table is switched off
+            del base[name]
+            continue
+        if isinstance(value, dict):
+            if not isinstance(old, dict) or _directive(value, "_replace_", bool, key, source):
+                old = base[name] = {}
+            _merge(loaded, old, value, key, source)
+            _move(base, name, value, key, source)
+        else:
+            base[name] = copy.deepcopy(value)
+            _strip(base[name])
+        loaded.sources[key] = source
+
+
+def _strip(value: Any) -> None:
+    """Tables inside arrays have nothing to merge with: directives there mean nothing."""
+    if isinstance(value, list):
+        for item in value:
+            _strip(item)
+    elif isinstance(value, dict):
+        for name in DIRECTIVES:
+            value.pop(name, None)
+        for item in value.values():
+            _strip(item)
+
+
+def _directive(table: Table, name: str, kind: type, key: Key, source: Source) -> Any:
+    value = table.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise ConfigError(f"{source.name}: {format_key((*key, name))}: must be a {kind.__name__}, got {value!r}")
+    return value
+
+
+def _move(base: Table, name: str, value: Table, key: Key, source: Source) -> None:
+    """Put a step where ``_after_`` or ``_before_`` says."""
+    for directive, shift in (("_after_", 1), ("_before_", 0)):
+        anchor = _directive(value, directive, str, key, source)
+        if anchor is None:
+            continue
+        moved = base.pop(name)
+        if anchor not in base:
+            raise ConfigError(
+                f"{source.name}: {format_key((*key, directive))}: there is no {anchor!r} here"
+                f"{nearest(anchor, base) or '; there is ' + (', '.join(base) or 'nothing')}"
+            )
+        items = list(base.items())
+        items.insert(list(base).index(anchor) + shift, (name, moved))
+        base.clear()
+        base.update(items)
+
+
+def _override(loaded: Loaded, text: str) -> None:
+    path, equals, raw = text.partition("=")
+    if not equals or not path.strip():
+        raise ConfigError(f"--set {text}: must be KEY=VALUE, as in --set optimizer.lr=0.01")
+    source = Source(f"--set {path}", Path.cwd())
+    try:
+        value = tomllib.loads(f"v = {raw}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = raw  # a bare word; a wrong one fails the type check
+    try:
+        key = _keys(path)
+    except tomllib.TOMLDecodeError:
+        raise ConfigError(f"--set {text}: {path!r} is no dotted key") from None
+    at: Any = loaded.data
+    for depth, name in enumerate(key[:-1]):
+        at = _step(at, name, key[: depth + 1], text)
+    if isinstance(at, list):
+        at[_position(at, key[-1], key, text)] = value
+    elif isinstance(at, dict):
+        _merge(loaded, at, {key[-1]: value}, key[:-1], source)
+    else:
+        raise ConfigError(f"--set {text}: {format_key(key[:-1])} is {at!r}, which has no keys")
+    loaded.sources[key] = source
+
+
+def _keys(path: str) -> Key:
+    table: Any = tomllib.loads(f"{path} = 0")
+    keys = []
+    while isinstance(table, dict):
+        (name, table), *_ = table.items()
+        keys.append(name)
+    return tuple(keys)
+
+
+def _step(at: Any, name: str, key: Key, text: str) -> Any:
+    if isinstance(at, list):
+        return at[_position(at, name, key, text)]
+    if isinstance(at, dict):
+        return at.setdefault(name, {})
+    raise ConfigError(f"--set {text}: {format_key(key[:-1])} is {at!r}, which has no keys")
+
+
+def _position(at: list[Any], name: str, key: Key, text: str) -> int:
+    if not name.isdecimal() or int(name) >= len(at):
+        raise ConfigError(f"--set {text}: {format_key(key[:-1])} is an array of {len(at)}, {name!r} is no index of it")
+    return int(name)

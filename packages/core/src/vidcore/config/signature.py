@@ -1,0 +1,326 @@
+"""What a component takes, read from its source without importing it.
+
+Importing a model means importing torch, which takes seconds; a typo in a Task should show at
+once. So the parameters, their types and defaults are read from the syntax tree. The rules are
+the ones of Python: an attrs (or data) class takes its fields, another class takes what its
+``__init__`` takes; ``**kwargs`` there means "and what the base class takes".
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.machinery
+import importlib.util
+import inspect
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from vidcore.config.types import ANY, Choice, DictOf, ListOf, Object, Record, Scalar, TupleOf, Type, Union
+from vidcore.errors import PluginError
+
+__all__ = ["Parameter", "Signature", "read_signature"]
+
+SCALARS = {"int", "float", "bool", "str", "Path"}
+LISTS = {"list", "List", "Sequence", "Iterable", "Collection"}
+DICTS = {"dict", "Dict", "Mapping"}
+OPAQUE = {"torch", "numpy", "collections", "typing", "pathlib", *sys.stdlib_module_names}
+
+
+@frozen
+class Parameter:
+    """One argument of a component."""
+
+    name: str
+    type: Type = ANY
+    required: bool = True
+    default: Any = None
+    """The default where it is a literal, else None."""
+    typed: bool = True
+
+
+@frozen
+class Signature:
+    """The arguments of a component, in order, and its docstring."""
+
+    parameters: dict[str, Parameter] = field(factory=dict)
+    doc: str = ""
+    open: bool = False
+    """Takes keyword arguments that cannot be read: unknown keys are then no error."""
+
+
+@frozen
+class _Module:
+    name: str
+    tree: ast.Module
+    package: str
+
+    def find(self, name: str) -> ast.stmt | None:
+        """The statement that defines or imports a name, looked for in ``if`` and ``try`` blocks as well."""
+        return self._names().get(name)
+
+    @lru_cache(maxsize=None)  # noqa: B019 - modules live as long as the cache of modules
+    def _names(self) -> dict[str, ast.stmt]:
+        names: dict[str, ast.stmt] = {}
+
+        def visit(body: list[ast.stmt]) -> None:
+            for node in body:
+                match node:
+                    case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+                        names[name] = node
+                    case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                        for alias in aliases:
+                            names[alias.asname or alias.name.partition(".")[0]] = node
+                    case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                        names[name] = node
+                    case ast.If(body=inner, orelse=other):
+                        visit(other)
+                        visit(inner)
+                    case ast.Try(body=inner):
+                        visit(inner)
+
+        visit(self.tree.body)
+        return names
+
+
+def read_signature(target: str) -> Signature:
+    """Return the signature of ``"module:attribute"``; imports it only where the source does not tell.
+
+    Raises ``PluginError`` where the target does not exist.
+    """
+    return _read(target)
+
+
+@lru_cache(maxsize=None)
+def _read(target: str) -> Signature:
+    module_name, _, attribute = target.partition(":")
+    module = _module(module_name)
+    found = _definition(module, attribute) if module else None
+    if found is None:
+        return _by_import(module_name, attribute)
+    home, node = found
+    return _of_class(home, node) if isinstance(node, ast.ClassDef) else _of_function(home, node)
+
+
+@lru_cache(maxsize=None)
+def _module(name: str) -> _Module | None:
+    """Parse a module found on the path; parent packages are located, never imported."""
+    top, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    full = top
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        full = f"{full}.{part}"
+        spec = importlib.machinery.PathFinder.find_spec(full, list(spec.submodule_search_locations))
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
+    return _Module(name, ast.parse(Path(spec.origin).read_bytes()), package)
+
+
+Definition = ast.ClassDef | ast.FunctionDef
+
+
+def _definition(module: _Module, name: str) -> tuple[_Module, Definition] | None:
+    """Where a class or function is defined, following ``from x import y``."""
+    node = module.find(name)
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        return module, node
+    if isinstance(node, ast.ImportFrom):
+        source = "." * node.level + (node.module or "")
+        absolute = importlib.util.resolve_name(source, module.package) if node.level else source
+        original = next(a.name for a in node.names if (a.asname or a.name) == name)
+        other = _module(absolute)
+        return _definition(other, original) if other else None
+    return None
+
+
+def _of_class(module: _Module, node: ast.ClassDef) -> Signature:
+    doc = ast.get_docstring(node) or ""
+    if _has_fields(node):
+        return Signature(_fields(module, node), doc)
+    init = next((s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), None)
+    if init is None:
+        base = _base(module, node)
+        return Signature(base.parameters, doc or base.doc, base.open)
+    own = _of_function(module, init, skip_first=True)
+    parameters, open_ = own.parameters, False
+    if init.args.kwarg is not None:
+        base = _base(module, node)
+        parameters = parameters | {n: p for n, p in base.parameters.items() if n not in parameters}
+        open_ = base.open
+    return Signature(parameters, doc, open_)
+
+
+def _base(module: _Module, node: ast.ClassDef) -> Signature:
+    for base in node.bases:
+        if isinstance(base, ast.Name) and base.id not in ("object", "Protocol", "ABC", "Generic"):
+            found = _definition(module, base.id)
+            if found is None:
+                return Signature(open=True)
+            home, definition = found
+            return _of_class(home, definition) if isinstance(definition, ast.ClassDef) else Signature(open=True)
+    return Signature()  # nn.Module and the like take nothing
+
+
+def _has_fields(node: ast.ClassDef) -> bool:
+    for decorator in node.decorator_list:
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        if (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")) in (
+            "define",
+            "frozen",
+            "mutable",
+            "dataclass",
+        ):
+            return True
+    return False
+
+
+def _fields(module: _Module, node: ast.ClassDef) -> dict[str, Parameter]:
+    out: dict[str, Parameter] = {}
+    for base in node.bases:
+        found = _definition(module, base.id) if isinstance(base, ast.Name) else None
+        if found and isinstance(found[1], ast.ClassDef) and _has_fields(found[1]):
+            out |= _fields(*found)  # type: ignore[arg-type]
+    for statement in node.body:
+        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
+            continue
+        if "ClassVar" in ast.dump(statement.annotation):
+            continue
+        name, default = statement.target.id.lstrip("_"), statement.value
+        if isinstance(default, ast.Call) and getattr(default.func, "id", getattr(default.func, "attr", "")) == "field":
+            given = {k.arg: k.value for k in default.keywords}
+            if isinstance(init := given.get("init"), ast.Constant) and init.value is False:
+                continue
+            if isinstance(alias := given.get("alias"), ast.Constant):
+                name = str(alias.value)
+            has_default = "default" in given or "factory" in given or "default_factory" in given
+            default = given.get("default", ast.Constant(None) if has_default else None)
+        out[name] = Parameter(name, _type(module, statement.annotation), default is None, _literal(default))
+    return out
+
+
+def _of_function(module: _Module, node: ast.FunctionDef, skip_first: bool = False) -> Signature:
+    arguments = node.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
+    pairs = list(zip(positional, defaults, strict=True))[1 if skip_first else 0 :]
+    pairs += list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
+    parameters = {
+        a.arg: Parameter(
+            a.arg,
+            ANY if a.annotation is None else _type(module, a.annotation),
+            default is None,
+            _literal(default),
+            a.annotation is not None,
+        )
+        for a, default in pairs
+    }
+    return Signature(parameters, ast.get_docstring(node) or "", arguments.kwarg is not None)
+
+
+def _literal(node: ast.expr | None) -> Any:
+    try:
+        return None if node is None else ast.literal_eval(node)
+    except ValueError:
+        return None
+
+
+def _type(module: _Module, node: ast.expr) -> Type:
+    """Turn an annotation into a Type; what is not plain data is a component."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return _type(module, ast.parse(text, mode="eval").body)
+        case ast.Constant(value=None):
+            return Choice((None,))
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _union(_type(module, left), _type(module, right))
+        case ast.Attribute(attr=name):
+            return Scalar("Path") if name == "Path" else ANY if name == "Any" else Object(name)
+        case ast.Name(id=name):
+            return _named(module, name)
+        case ast.Subscript(value=value, slice=inside):
+            return _generic(module, ast.unparse(value).rpartition(".")[2], inside)
+    return ANY
+
+
+def _generic(module: _Module, name: str, inside: ast.expr) -> Type:
+    items = list(inside.elts) if isinstance(inside, ast.Tuple) else [inside]
+    if name == "Literal":
+        return Choice(tuple(ast.literal_eval(i) for i in items))
+    if name == "Optional":
+        return _union(_type(module, items[0]), Choice((None,)))
+    if name == "Union":
+        return _union(*(_type(module, i) for i in items))
+    if name in LISTS:
+        return ListOf(_type(module, items[0]), as_tuple=name not in ("list", "List"))
+    if name in ("tuple", "Tuple"):
+        if len(items) == 2 and isinstance(items[1], ast.Constant) and items[1].value is Ellipsis:
+            return ListOf(_type(module, items[0]), as_tuple=True)
+        return TupleOf(tuple(_type(module, i) for i in items))
+    if name in DICTS:
+        return DictOf(_type(module, items[1]))
+    if name in ("Annotated", "Final"):
+        return _type(module, items[0])
+    return Object(name)
+
+
+def _named(module: _Module, name: str) -> Type:
+    if name in SCALARS:
+        return Scalar(name)
+    if name in LISTS or name in ("tuple", "Tuple"):
+        return ListOf(ANY, as_tuple=name not in ("list", "List"))
+    if name in DICTS:
+        return DictOf(ANY)
+    if name in ("Any", "object"):
+        return ANY
+    node = module.find(name)
+    if isinstance(node, ast.Assign):  # an alias: Size = tuple[int, int]
+        return _type(module, node.value)
+    if isinstance(node, ast.AnnAssign) and node.value is not None:
+        return _type(module, node.value)
+    if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").partition(".")[0] in OPAQUE:
+        return Object(name)
+    if isinstance(node, ast.ImportFrom):  # an alias may live in another module, too
+        source = "." * node.level + (node.module or "")
+        other = _module(importlib.util.resolve_name(source, module.package) if node.level else source)
+        original = next(a.name for a in node.names if (a.asname or a.name) == name)
+        if other and isinstance(other.find(original), ast.Assign | ast.AnnAssign):
+            return _named(other, original)
+    found = _definition(module, name)
+    if found and isinstance(found[1], ast.ClassDef) and _has_fields(found[1]) and name not in Object.KINDS:
+        return Record(f"{found[0].name}:{found[1].name}")
+    return Object(name)
+
+
+def _union(*options: Type) -> Type:
+    flat: list[Type] = []
+    for option in options:
+        flat += option.options if isinstance(option, Union) else (option,)
+    return Union(tuple(dict.fromkeys(flat)))
+
+
+def _by_import(module_name: str, attribute: str) -> Signature:
+    """For what has no Python source or is made at run time: names and defaults, types unknown."""
+    try:
+        value: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            value = getattr(value, part)
+        parameters = inspect.signature(value).parameters.values()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise PluginError(f"'{module_name}:{attribute}' cannot be read: {error}") from error
+    named = {
+        p.name: Parameter(
+            p.name, ANY, p.default is p.empty, None if p.default is p.empty else p.default, typed=p.annotation is not p.empty
+        )
+        for p in parameters
+        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
+    return Signature(named, inspect.getdoc(value) or "", any(p.kind is p.VAR_KEYWORD for p in parameters))

@@ -1,0 +1,154 @@
+"""The tables of a Task, and the Task itself: checked, resolved, ready to build piece by piece."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from vidcore.config.bind import Binder, Call, build
+from vidcore.config.load import Key, Loaded, Table, load
+from vidcore.config.signature import read_signature
+from vidcore.config.types import Record
+from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
+from vidcore.errors import ConfigError
+from vidcore.interfaces import Dataset, Grouping, Metric, Model, Observer, Optimizer, Schedule, Transform
+from vidcore.plugins import Catalog
+
+__all__ = ["Data", "DataPart", "Task", "TaskTable"]
+
+
+@frozen(kw_only=True)
+class DataPart(LoaderOptions):
+    """``[data.train]``, ``[data.val]``, ``[data.test]``: samples, what happens to them, how they are loaded."""
+
+    dataset: Dataset
+    pipeline: dict[str, Transform] = field(factory=dict)
+    """Steps by name, in the order of first appearance; ``_after_``/``_before_`` place a new one."""
+
+
+@frozen(kw_only=True)
+class Data:
+    """``[data]``."""
+
+    classes: Path | None = None
+    """File with one class name per line, for every data set that takes ``classes``."""
+    train: DataPart | None = None
+    val: DataPart | None = None
+    """Evaluated during training."""
+    test: DataPart | None = None
+    """Evaluated by ``vidcore test`` and at the end of a run; ``val`` where absent."""
+
+
+@frozen(kw_only=True)
+class TaskTable:
+    """A whole Task file."""
+
+    model: Model
+    data: Data = field(factory=Data)
+    train: TrainOptions = field(factory=TrainOptions)
+    optimizer: Optimizer | None = None
+    param_groups: Grouping | None = None
+    """How the parameters are split into groups with their own learning rate and decay."""
+    schedule: dict[str, Schedule] = field(factory=dict)
+    """Learning-rate schedules by name; several act one after another on the same rate."""
+    metrics: dict[str, Metric] = field(factory=dict)
+    observers: dict[str, Observer] = field(factory=dict)
+    runtime: RuntimeOptions = field(factory=RuntimeOptions)
+    info: dict[str, Any] = field(factory=dict)
+    """Facts for people and tools: paper, published scores, weights. Not interpreted."""
+
+
+@frozen
+class Task:
+    """A checked Task. Nothing of it is imported or built until ``build``."""
+
+    name: str
+    table: Table
+    """The resolved Task as plain data, paths absolute: written as TOML it gives the same Task."""
+    bound: Call
+    catalog: Catalog
+
+    @classmethod
+    def load(cls, path: str | Path, catalog: Catalog, overrides: Sequence[str] = ()) -> Task:
+        """Read and check a Task file or recipe.
+
+        Args:
+            path: TOML file, or the name of a recipe.
+            catalog: what is installed, from ``load_plugins()``.
+            overrides: ``KEY=VALUE`` texts as of ``--set``.
+
+        Raises:
+            ConfigError: with every problem found, one line each.
+        """
+        loaded = load(path, catalog.recipes, overrides)
+        return cls._checked(Path(path).name.removesuffix(".toml"), loaded, catalog)
+
+    @classmethod
+    def from_table(cls, table: Table, catalog: Catalog, name: str = "task") -> Task:
+        """Check a Task given as plain data; relative paths mean the current folder."""
+        return cls._checked(name, Loaded(copy.deepcopy(table)), catalog)
+
+    @classmethod
+    def _checked(cls, name: str, loaded: Loaded, catalog: Catalog) -> Task:
+        _share_classes(loaded, catalog)
+        binder = Binder(catalog, loaded)
+        bound = binder.bind(loaded.data, Record(f"{__name__}:TaskTable"), ())
+        if binder.problems:
+            raise ConfigError(binder.problems)
+        table = copy.deepcopy(loaded.data)
+        for key, path in binder.paths.items():
+            _put(table, key, str(path))
+        return cls(name, table, bound, catalog)
+
+    def get(self, key: str) -> Any:
+        """The checked, unbuilt value at a dotted key; None where it is absent."""
+        at: Any = self.bound
+        for name in key.split("."):
+            at = at.arguments.get(name) if isinstance(at, Call) else at.get(name)
+            if at is None:
+                return None
+        return at
+
+    def build(self, key: str, **given: Any) -> Any:
+        """Build what is at a dotted key (``"model"``, ``"data.train"``); the default where it is absent.
+
+        Raises ``UserError`` where a component refuses its arguments.
+        """
+        value = self.get(key)
+        if value is None:
+            default = {"train": TrainOptions, "runtime": RuntimeOptions, "metrics": dict, "observers": dict}.get(key)
+            return default() if default else None
+        return build(value, **given)
+
+    def require(self, *keys: str) -> None:
+        """Raise ``ConfigError`` naming the keys that this command needs and the Task lacks."""
+        missing = [k for k in keys if self.get(k) is None]
+        if missing:
+            raise ConfigError([f"{self.name}: {k}: is missing, and needed for this" for k in missing])
+
+
+def _share_classes(loaded: Loaded, catalog: Catalog) -> None:
+    """Hand ``data.classes`` to every data set that takes ``classes`` and has none of its own."""
+    data = loaded.data.get("data")
+    if not isinstance(data, dict) or "classes" not in data:
+        return
+    for part in ("train", "val", "test"):
+        table = data[part].get("dataset") if isinstance(data.get(part), dict) else None
+        component = catalog.components.get(str(table.get("type"))) if isinstance(table, dict) else None
+        if component and "classes" not in table and "classes" in read_signature(component.target).parameters:
+            table["classes"] = data["classes"]
+            loaded.sources["data", part, "dataset", "classes"] = loaded.source(("data", "classes"))
+
+
+def _put(table: Any, key: Key, value: Any) -> None:
+    for name in key[:-1]:
+        table = table[int(name)] if isinstance(table, list) else table[name]
+    if isinstance(table, list):
+        table[int(key[-1])] = value
+    else:
+        table[key[-1]] = value
+

@@ -1,0 +1,121 @@
+"""The types a configuration value can have, and what each accepts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+__all__ = ["ANY", "Choice", "DictOf", "ListOf", "Object", "Record", "Scalar", "TupleOf", "Type", "Union"]
+
+
+class Type:
+    """Base of the types below; ``str()`` is what messages call it."""
+
+
+@frozen
+class Any_(Type):
+    def __str__(self) -> str:
+        return "any value"
+
+
+ANY = Any_()
+
+
+@frozen
+class Scalar(Type):
+    """``int``, ``float``, ``bool``, ``str`` or ``Path``. Strict: no bool is an int, no float an int; an int is a float."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return {"str": "a string", "Path": "a path", "bool": "true or false", "int": "an integer"}.get(
+            self.name, "a number"
+        )
+
+
+@frozen
+class Choice(Type):
+    """One of some literal values."""
+
+    values: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(repr(v) for v in self.values)
+
+
+@frozen
+class ListOf(Type):
+    """An array of any length; ``as_tuple`` says what the component gets."""
+
+    item: Type
+    as_tuple: bool = False
+
+    def __str__(self) -> str:
+        return f"an array of ({self.item})"
+
+
+@frozen
+class TupleOf(Type):
+    """An array of fixed length."""
+
+    items: tuple[Type, ...]
+
+    def __str__(self) -> str:
+        return f"an array of {len(self.items)}: {', '.join(map(str, self.items))}"
+
+
+@frozen
+class DictOf(Type):
+    """A table with free keys."""
+
+    item: Type
+
+    def __str__(self) -> str:
+        return f"a table of ({self.item})"
+
+
+@frozen
+class Union(Type):
+    """Any of several; None among them means that the key may be absent."""
+
+    options: tuple[Type, ...]
+
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.options))
+
+
+@frozen
+class Record(Type):
+    """A table without ``type`` whose keys are the fields of that attrs class (or a component with ``type``)."""
+
+    target: str
+
+    def __str__(self) -> str:
+        return f"a table with the keys of {self.target.partition(':')[2]}"
+
+
+@frozen
+class Object(Type):
+    """A table with ``type``: a component, of one kind where the annotation tells."""
+
+    name: str
+
+    KINDS = {  # noqa: RUF012
+        "Dataset": "datasets",
+        "Grouping": "groupings",
+        "Metric": "metrics",
+        "Model": "models",
+        "Module": "models",
+        "Observer": "observers",
+        "Optimizer": "optimizers",
+        "Schedule": "schedules",
+        "Transform": "transforms",
+    }
+
+    @property
+    def kind(self) -> str | None:
+        return self.KINDS.get(self.name)
+
+    def __str__(self) -> str:
+        return f"a table with type = the name of one of {self.kind}" if self.kind else f"a component table ({self.name})"
