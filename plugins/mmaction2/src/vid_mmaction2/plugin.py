@@ -1,0 +1,10 @@
+"""What vid-mmaction2 offers."""
+
+from __future__ import annotations
+
+from vidcore.hookspecs import hookimpl
+
+
+@hookimpl
+def vidcore_commands() -> dict[str, str]:
+    return {"import": "vid_mmaction2.command:import_"}

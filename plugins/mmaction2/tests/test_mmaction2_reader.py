@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vidcore.errors import ConfigError
+
+from vid_mmaction2.reader import read_config
+
+
+def read(folder: Path, text: str, name: str = "c.py") -> dict[str, Any]:
+    path = folder / name
+    path.write_text(text)
+    return read_config(path)
+
+
+def test_a_primitive_configuration_is_read_as_plain_data(tmp_path: Path) -> None:
+    got = read(
+        tmp_path,
+        """
+'''docstring'''
+import os.path as osp
+dataset_type = 'VideoDataset'
+file_client_args = dict(io_backend='disk')
+train_pipeline = [
+    dict(type='DecordInit', **file_client_args),
+    dict(type='Resize', scale=(-1, 256)),
+]
+sizes, clip_len = [8] * 2 + [1], 4 * 8 // 2
+label_map = {86: 87}
+train_dataloader = dict(batch_size=8, dataset=dict(type=dataset_type, pipeline=train_pipeline))
+train_dataloader['batch_size'] = 4
+train_pipeline.append(dict(type='PackActionInputs'))
+work_dir = f'./work/{dataset_type}_{clip_len:03d}'
+ann = 'list_{}.txt'.format('val')
+rate = 0.01 / 8 if clip_len > 8 else -1
+none: bool = None
+""",
+    )
+    assert got["train_dataloader"] == {
+        "batch_size": 4,
+        "dataset": {
+            "type": "VideoDataset",
+            "pipeline": [
+                {"type": "DecordInit", "io_backend": "disk"},
+                {"type": "Resize", "scale": [-1, 256]},
+                {"type": "PackActionInputs"},
+            ],
+        },
+    }
+    assert (got["sizes"], got["clip_len"], got["label_map"]) == ([8, 8, 1], 16, {"86": 87})
+    assert (got["work_dir"], got["ann"], got["rate"]) == ("./work/VideoDataset_016", "list_val.txt", 0.00125)
+    assert got["none"] is None and "osp" not in got
+
+
+def test_inheritance_merges_tables_and_replaces_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "model.py").write_text(
+        "model = dict(type='R', backbone=dict(depth=50, pretrained='x'), head=dict(a=1, b=2))\nsteps = [1, 2]\nnum = 7"
+    )
+    (tmp_path / "base" / "run.py").write_text("hooks = dict(checkpoint=dict(interval=1))")
+    mid = "_base_ = ['base/model.py', 'base/run.py']\nmodel = dict(backbone=dict(depth=101))"
+    (tmp_path / "mid.py").write_text(mid)
+    got = read(
+        tmp_path,
+        """
+_base_ = 'mid.py'
+model = dict(head=dict(_delete_=True, c={{_base_.num}}))
+steps = _base_.steps + [3]
+name = '{{ fileBasenameNoExtension }}-{{_base_.num}}'
+depth = '{{_base_.model.backbone.depth}}'
+""",
+    )
+    assert got["model"] == {"type": "R", "backbone": {"depth": 101, "pretrained": "x"}, "head": {"c": 7}}
+    assert (got["steps"], got["name"], got["depth"]) == ([1, 2, 3], "c-7", 101)
+    assert got["hooks"] == {"checkpoint": {"interval": 1}}
+
+
+def test_the_newer_style_with_imports_is_read(tmp_path: Path) -> None:
+    (tmp_path / "_base_").mkdir()
+    (tmp_path / "_base_" / "tsn.py").write_text("model = dict(type='R', backbone=dict(depth=50, style='x'))\nlr = 1")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "c.py").write_text(
+        """
+from mmengine.config import read_base
+from mmaction.models import TSNHead
+with read_base():
+    from .._base_.tsn import *
+model.merge(dict(backbone=dict(depth=101), cls_head=dict(type=TSNHead)))
+model.update(type='S')
+"""
+    )
+    got = read_config(tmp_path / "sub" / "c.py")
+    assert got["model"] == {"type": "S", "backbone": {"depth": 101, "style": "x"}, "cls_head": {"type": "TSNHead"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\ny = __import__('os').system('true')", r"c\.py:2: this is code, not data"),
+        ("def f():\n    pass", r"c\.py:1: this is code"),
+        ("\nfor i in [1]:\n    x = i", r"c\.py:2: this is code"),
+        ("import os\nx = os.environ", r"c\.py:2: 'os' has no value known here"),
+        ("x = open('/etc/passwd')", r"c\.py:1: this is code"),
+        ("x = ().__class__", r"c\.py:1: this is code"),
+        ("x = 10 ** 10", r"c\.py:1: this is code"),
+        ("x = [0] * 10_000_000", r"c\.py:1: a repetition of more than"),
+        ("x = undefined + 1", r"c\.py:1: 'undefined' has no value"),
+        ("x = dict(a=1)\nx['b']['c'] = 1", r"c\.py:2: x\['b'\] does not exist"),
+        ("x = (", r"c\.py:1: not Python"),
+        ("x = 1 / 0", r"c\.py:1: 1 / 0: division by zero"),
+        ("x = '{{ nothing }}'", r"c\.py:1: \{\{nothing\}\} cannot be filled in"),
+        ("_base_ = 'mmdet::x.py'", r"_base_ must name files beside this one"),
+        ("_base_ = 'gone.py'", r"gone\.py: cannot be read: No such file"),
+        ("_base_ = 'c.py'", r"inherit in a circle"),
+        ("_base_ = 'a.py'\nx = dict(y=1)", r"c\.py: x is a table here and int in _base_"),
+        ("_base_ = ['a.py', 'b.py']", r"more than one file of _base_ defines x"),
+    ],
+)
+def test_what_is_not_plain_data_is_refused_with_file_and_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.py").write_text("x = 1")
+    (tmp_path / "b.py").write_text("x = 2")
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, text)
+
+
+def test_json_is_read_and_other_files_are_not(tmp_path: Path) -> None:
+    assert read(tmp_path, json.dumps({"a": [1, {"b": None}]}), "c.json") == {"a": [1, {"b": None}]}
+    with pytest.raises(ConfigError, match=r"c\.json: not JSON"):
+        read(tmp_path, "{", "c.json")
+    with pytest.raises(ConfigError, match=r"found '\.yaml'"):
+        read(tmp_path, "a: 1", "c.yaml")
