@@ -10,7 +10,7 @@ from functools import cached_property
 import click
 
 from vidcore import __version__
-from vidcore.errors import UserError, nearest
+from vidcore.errors import PluginError, UserError, nearest
 from vidcore.plugins import Catalog, Component, load_plugins
 
 __all__ = ["Context", "main"]
@@ -52,7 +52,10 @@ class Commands(click.Group):
             below = f"{self.prefix}{cmd_name} "
             text = ", ".join(n.removeprefix(below) for n in ctx.find_object(Context).catalog.commands if n.startswith(below))  # type: ignore[union-attr]
             return Commands(below, name=cmd_name, help=f"One of: {text}.", no_args_is_help=True)
-        command = component.load()
+        try:
+            command = component.load()
+        except PluginError as error:  # one broken command must not take the help of the others away
+            return _broken(cmd_name, error)
         assert isinstance(command, click.Command), f"{component.target} is no click command"
         return command
 
@@ -64,6 +67,14 @@ class Commands(click.Group):
             hint = nearest(args[0], names) or f"; there are {', '.join(names)}"
             raise click.UsageError(f"no command {self.prefix}{args[0]!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
+
+
+def _broken(name: str, error: PluginError) -> click.Command:
+    def refuse() -> None:
+        raise error
+
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(name, callback=refuse, help=f"Broken: {error}", context_settings=settings)
 
 
 @click.command(cls=Commands, name="vidcore", no_args_is_help=True)
