@@ -1,0 +1,165 @@
+"""Reading checkpoints published for MMAction2 without running what is pickled in them.
+
+Published files hold more than tensors: message hubs with buffers of the training framework, numpy
+scalars, configuration objects. ``torch.load(weights_only=True)`` refuses most of them. So what it
+refuses is read by an unpickler that knows how to make tensors and plain containers, and puts an
+inert placeholder wherever a file names any other class or function.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from attrs import frozen
+
+from vidcore.errors import CheckpointError
+
+__all__ = ["Published", "convert_weights", "read_checkpoint"]
+
+
+@frozen
+class Published:
+    """What is worth keeping of a published checkpoint."""
+
+    weights: dict[str, torch.Tensor]
+    """Under the keys of vidcore's models."""
+    classes: tuple[str, ...] | None
+    """Class names, where the file has them."""
+    dropped: tuple[str, ...]
+    """Keys of the file that hold no weights of a model."""
+
+
+def read_checkpoint(path: str | Path) -> Published:
+    """Return the weights and class names of a published ``.pth`` file.
+
+    Where the file name ends in a hash, as in ``..._20220901-f6a40d08.pth``, the file must have it.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or holds no weights.
+    """
+    path = Path(path)
+    _verify(path)
+    content = _load(path)
+    state = content
+    for key in ("state_dict", "model_state", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            state = content[key]
+            break
+    if not isinstance(state, Mapping) or not any(isinstance(v, torch.Tensor) for v in state.values()):
+        raise CheckpointError(f"{path}: holds no weights (a table of tensors, or one under 'state_dict')")
+    weights = convert_weights(state)
+    meta = content.get("meta") if state is not content else None
+    return Published(weights, _classes(meta), tuple(k for k in state if k.removeprefix("module.") not in weights))
+
+
+def convert_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Rename the entries of a published state dictionary to those of vidcore's models.
+
+    The names are the same, except that vidcore's data preprocessor has no buffers, and that
+    a ``module.`` in front is left over from distributed training.
+    """
+    named = {key.removeprefix("module."): value for key, value in state.items()}
+    return {
+        key: value.detach()
+        for key, value in named.items()
+        if isinstance(value, torch.Tensor) and not key.startswith("data_preprocessor.")
+    }
+
+
+def _classes(meta: Any) -> tuple[str, ...] | None:
+    if not isinstance(meta, Mapping):
+        return None
+    places = [meta, *(v for k, v in meta.items() if k == "dataset_meta" and isinstance(v, Mapping))]
+    for place in places:
+        for key in ("classes", "CLASSES"):
+            names = place.get(key)
+            if isinstance(names, (list, tuple)) and names and all(isinstance(n, str) for n in names):
+                return tuple(names)
+    return None
+
+
+def _verify(path: Path) -> None:
+    stated = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
+    try:
+        with path.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest() if stated else ""
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    if stated and not actual.startswith(stated[1]):
+        raise CheckpointError(
+            f"{path}: damaged or changed: its SHA-256 begins with {actual[:8]}, its name says {stated[1]}"
+        )
+
+
+def _load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # torch raises many types here; whatever it was, the careful reader has the last word
+        pass
+    try:
+        return torch.load(path, map_location="cpu", pickle_module=_CarefulPickle, weights_only=False)
+    except Exception as error:
+        raise CheckpointError(f"{path}: no readable checkpoint: {error}") from error
+
+
+class _Placeholder:
+    """Stands for any class, function or object of a module that is not loaded; takes everything, does nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def append(self, value: Any) -> None:
+        pass
+
+    def __call__(self, *args: Any, **kwargs: Any) -> _Placeholder:
+        return _Placeholder()
+
+
+_HARMLESS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("builtins", "set"): set,
+    ("builtins", "frozenset"): frozenset,
+    ("builtins", "slice"): slice,
+    ("torch", "Size"): torch.Size,
+    ("torch", "device"): torch.device,
+    **{("torch._utils", f.__name__): f for f in (torch._utils._rebuild_tensor_v2, torch._utils._rebuild_parameter)},
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Makes tensors and containers. A pickle can only call what ``find_class`` gives it: these, or nothing."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = _HARMLESS.get((module, name))
+        if known is not None:
+            return known
+        if module == "torch":  # names of element types; storages are resolved by torch before it asks here
+            value = getattr(torch, name, None)
+            if isinstance(value, torch.dtype):
+                return value
+            if name.endswith("Storage") and isinstance(value, type):
+                return value
+        return type(name, (_Placeholder,), {"__module__": module})
+
+
+class _CarefulPickle:
+    """What torch needs of a pickle module."""
+
+    Unpickler = _Unpickler
+
+    @staticmethod
+    def load(file: Any, **options: Any) -> Any:
+        return _Unpickler(file, **options).load()
