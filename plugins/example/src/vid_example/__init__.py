@@ -1,0 +1,1 @@
+"""The smallest outside plugin of vidcore."""

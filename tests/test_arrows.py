@@ -1,0 +1,130 @@
+"""What may import what: between packages, of third parties, and before anything heavy is needed."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vidcore.plugins import load_plugins
+
+CORE, RECOGNITION, MMACTION2, EXAMPLE = "vidcore", "vid_recognition", "vid_mmaction2", "vid_example"
+ARROWS = {
+    CORE: set(),
+    RECOGNITION: {CORE},
+    MMACTION2: {CORE, RECOGNITION},
+    EXAMPLE: {CORE},
+}
+"""Package -> which others of ours it may import. No other arrow exists."""
+
+FORBIDDEN = {"torchvision", "torchaudio", "mmcv", "mmengine", "mmaction", "mmdet", "mmpose", "pytorchvideo", "timm"}
+HEAVY = {"av", "cv2", "decord", "matplotlib", "rich", "scipy", "torch"}
+"""Libraries that listing, checking and asking for help must not wait for."""
+
+LIGHT = (
+    "vidcore",
+    "vidcore.cli",
+    "vidcore.config",
+    "vidcore.errors",
+    "vidcore.hookspecs",
+    "vidcore.interfaces",
+    "vidcore.plugins",
+    "vidcore.sample",
+)
+"""Modules that everything starts from; plugin modules and commands come on top."""
+
+
+def imports(path: Path, module: str, at_import_time: bool = False) -> Iterator[str]:
+    """Full names that a file imports; ``at_import_time`` leaves out what functions and type checkers import."""
+    todo: list[ast.AST] = [ast.parse(path.read_text(), str(path))]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    while todo:
+        node = todo.pop()
+        if at_import_time and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if at_import_time and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            todo += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = ".".join(package.split(".")[: len(package.split(".")) + 1 - node.level])
+                base = f"{parent}.{base}".rstrip(".")
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        todo += ast.iter_child_nodes(node)
+
+
+def top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def test_every_package_has_its_arrows(workspace: dict[str, Any]) -> None:
+    assert {d.package for d in workspace.values()} == set(ARROWS)
+
+
+@pytest.mark.parametrize("package", ARROWS)
+def test_packages_import_only_along_the_arrows(package: str, workspace: dict[str, Any]) -> None:
+    (dist,) = (d for d in workspace.values() if d.package == package)
+    files = {**dist.modules, **{p.stem: p for p in sorted((dist.folder / "tests").rglob("*.py"))}}
+    wrong = [
+        f"{path}: {name}"
+        for module, path in files.items()
+        for name in imports(path, module)
+        if top(name) in ARROWS and top(name) not in ARROWS[package] | {package}
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("package", ARROWS)
+def test_third_parties_are_declared_and_needed(package: str, workspace: dict[str, Any]) -> None:
+    (dist,) = (d for d in workspace.values() if d.package == package)
+    used = {top(name) for module, path in dist.modules.items() for name in imports(path, module)}
+    used -= sys.stdlib_module_names | {package}
+    assert not used & FORBIDDEN
+    providers = importlib.metadata.packages_distributions()
+    names = {name: {p.lower().replace("_", "-") for p in providers.get(name, [name])} for name in used}
+    undeclared = {name for name, providing in names.items() if not providing & set(dist.requirements)}
+    assert not undeclared, f"imported by {package} and not declared in its pyproject.toml"
+    unused = set(dist.requirements) - set().union(*names.values())
+    assert not unused, f"declared by {package} and imported nowhere"
+
+
+def test_a_plugin_offers_only_its_own_code(workspace: dict[str, Any]) -> None:
+    packages = {name: d.package for name, d in workspace.items()}
+    catalog = load_plugins()
+    wrong = [
+        component
+        for component in (*catalog.components.values(), *catalog.commands.values())
+        if component.plugin in packages and top(component.module) != packages[component.plugin]
+    ]
+    assert not wrong
+
+
+def test_nothing_heavy_is_imported_on_the_way_to_help_and_lists(workspace: dict[str, Any]) -> None:
+    modules = {name: path for d in workspace.values() for name, path in d.modules.items()}
+    catalog = load_plugins()
+    todo = [*LIGHT, *(c.module for c in catalog.commands.values())]
+    todo += [name for name in modules if name.endswith(".plugin")]
+    todo += [name for name in modules if name.startswith(("vidcore.config.", "vidcore.cli."))]
+    came_from: dict[str, str] = {}
+    wrong = []
+    while todo:
+        module = todo.pop()
+        names = {*imports(modules[module], module, at_import_time=True), module.rpartition(".")[0]}
+        for name in names:
+            if top(name) in HEAVY:
+                wrong.append(
+                    f"{module} imports {name}" + (f" (for {came_from[module]})" if module in came_from else "")
+                )
+            if name in modules and name not in came_from:
+                came_from[name] = module
+                todo.append(name)
+    assert not wrong
