@@ -15,10 +15,10 @@ from attrs import field, frozen
 from vidcore.config.load import Key, Loaded, format_key
 from vidcore.config.signature import Signature, read_signature
 from vidcore.config.types import Choice, DictOf, ListOf, Object, Record, Scalar, TupleOf, Type, Union
-from vidcore.errors import PluginError, UserError, nearest
-from vidcore.plugins import Catalog, Component
+from vidcore.errors import ConfigError, PluginError, UserError, nearest
+from vidcore.plugins import Catalog, Component, load_plugins
 
-__all__ = ["Binder", "Call", "build"]
+__all__ = ["Binder", "Call", "build", "build_component"]
 
 
 @frozen
@@ -48,6 +48,18 @@ def build(bound: Any, **given: Any) -> Any:
     if isinstance(bound, list | tuple):
         return type(bound)(build(value) for value in bound)
     return bound
+
+
+def build_component(table: Mapping[str, Any], kind: str | None = None, catalog: Catalog | None = None) -> Any:
+    """Check and build one component table, e.g. ``{"type": "TSNHead", "num_classes": 5, "in_channels": 64}``.
+
+    Raises ``ConfigError`` with every problem of the table.
+    """
+    binder = Binder(catalog or load_plugins(), Loaded(dict(table)))
+    bound = binder._component(dict(table), kind, ())
+    if binder.problems:
+        raise ConfigError(binder.problems)
+    return build(bound)
 
 
 @frozen

@@ -1,0 +1,127 @@
+"""Tables are checked strictly, all problems at once, and built innermost first."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vidcore.config.bind import Binder, build, build_component
+from vidcore.config.load import Loaded
+from vidcore.config.signature import _module, _read
+from vidcore.config.types import Choice, DictOf, ListOf, Object, Scalar, TupleOf, Union
+from vidcore.errors import ConfigError, UserError
+from vidcore.plugins import Catalog, Component
+
+PARTS = """
+from __future__ import annotations
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from attrs import frozen
+@frozen
+class Pathway:
+    depth: int = 50
+    ratio: float = 1.0
+@frozen
+class Net:
+    backbone: Module
+    slow: Pathway | None = None
+    sizes: tuple[int, ...] = (1,)
+    file: Path | None = None
+    scale: int | tuple[int, int] = 1
+    extra: Any = None
+@frozen
+class Back:
+    depth: int
+    def __attrs_post_init__(self) -> None:
+        if self.depth < 0:
+            raise ValueError(f"depth must not be negative, got {self.depth}")
+@frozen
+class Acc:
+    topk: tuple[int, ...] = (1, 5)
+"""
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
+    (tmp_path / "bind_parts.py").write_text(PARTS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "bind_parts", raising=False)
+    _module.cache_clear()
+    _read.cache_clear()
+    kinds = {"Net": "models", "Back": "models", "Acc": "metrics"}
+    return Catalog((), {n: Component(n, k, f"bind_parts:{n}", "test") for n, k in kinds.items()}, {})
+
+
+def problems(catalog: Catalog, value: Any, wanted: Any) -> list[str]:
+    binder = Binder(catalog, Loaded({}))
+    binder.bind(value, wanted, ("x",))
+    return binder.problems
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ("false", Scalar("bool")),
+        (2.7, Scalar("int")),
+        (True, Scalar("int")),
+        (True, Scalar("float")),
+        (1, Scalar("bool")),
+        (1, Scalar("str")),
+        ([1, "2"], ListOf(Scalar("int"))),
+        ([1], TupleOf((Scalar("int"), Scalar("int")))),
+        (1, Choice((True,))),
+        ({"a": "1"}, DictOf(Scalar("int"))),
+        ([1], DictOf(Scalar("int"))),
+        ("SGD", Object("Optimizer")),
+        ([1, 2, 3], Union((Scalar("int"), TupleOf((Scalar("int"), Scalar("int")))))),
+    ],
+)
+def test_types_are_strict(catalog: Catalog, value: Any, wanted: Any) -> None:
+    assert len(problems(catalog, value, wanted)) == 1
+
+
+def test_what_fits_is_converted(catalog: Catalog) -> None:
+    built = build_component(
+        {"type": "Net", "backbone": {"type": "Back", "depth": 3}, "slow": {"ratio": 2}, "sizes": [1, 2], "file": "a.txt",
+         "scale": [3, 4], "extra": {"type": "Acc", "topk": [1]}},
+        catalog=catalog,
+    )  # fmt: skip
+    assert built.backbone.depth == 3
+    assert built.slow.ratio == 2.0 and type(built.slow.ratio) is float
+    assert (built.sizes, built.scale) == ((1, 2), (3, 4))
+    assert built.file == Path.cwd() / "a.txt"
+    assert built.extra.topk == (1,)
+
+
+def test_all_problems_at_once_with_paths_and_suggestions(catalog: Catalog) -> None:
+    table = {"type": "Net", "backbone": {"type": "Bak", "depth": 1}, "slow": {"dept": 3, "ratio": "a"}, "size": [1]}
+    with pytest.raises(ConfigError) as caught:
+        build_component(table, catalog=catalog)
+    text = caught.value.problems
+    assert len(text) == 4
+    assert "backbone.type: no installed plugin offers a models component named 'Bak'; did you mean 'Back'?" in text[0]
+    assert "slow.dept: unknown key: Pathway takes no 'dept'; did you mean 'depth'?" in text[1]
+    assert "slow.ratio: must be a number, got 'a'" in text[2]
+    assert "size: unknown key: Net takes no 'size'; did you mean 'sizes'?" in text[3]
+    assert "bind_parts" not in sys.modules, "checking must not import components"
+
+
+def test_missing_and_misplaced_components(catalog: Catalog) -> None:
+    with pytest.raises(ConfigError, match="backbone: is missing: Net needs it"):
+        build_component({"type": "Net"}, catalog=catalog)
+    with pytest.raises(ConfigError, match=r"'Acc' \(test\) belongs to metrics, but one of models is needed"):
+        build_component({"type": "Net", "backbone": {"type": "Acc"}}, catalog=catalog)
+    with pytest.raises(ConfigError, match="must be the name of one of models, found only depth"):
+        build_component({"type": "Net", "backbone": {"depth": 3}}, catalog=catalog)
+
+
+def test_what_a_component_refuses_names_the_key(catalog: Catalog) -> None:
+    binder = Binder(catalog, Loaded({}))
+    bound = binder.bind({"type": "Back", "depth": -1}, Object("Module"), ("model", "backbone"))
+    assert not binder.problems
+    with pytest.raises(UserError, match=r"model\.backbone: Back: depth must not be negative, got -1"):
+        build(bound)

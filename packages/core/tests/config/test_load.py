@@ -1,0 +1,106 @@
+"""Reading Task files: extends, merging, directives, overrides, sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vidcore.config.load import load
+from vidcore.errors import ConfigError
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_extends_merges_tables_and_replaces_arrays(tmp_path: Path) -> None:
+    write(tmp_path, "base.toml", "[model]\na = 1\nlist = [1, 2]\n[model.inner]\nx = 1\ny = 2\n")
+    task = write(tmp_path, "task.toml", 'extends = ["base.toml"]\n[model]\nlist = [3]\n[model.inner]\ny = 5\n')
+    assert load(task, {}).data == {"model": {"a": 1, "list": [3], "inner": {"x": 1, "y": 5}}}
+
+
+def test_later_parents_win_and_recipes_are_found_by_name(tmp_path: Path) -> None:
+    recipes = {"one": write(tmp_path, "one.toml", "a = 1\nb = 1"), "two": write(tmp_path, "two.toml", "b = 2")}
+    (tmp_path / "here").mkdir()
+    task = write(tmp_path / "here", "task.toml", 'extends = ["one", "two"]\nc = 3')
+    assert load(task, recipes).data == {"a": 1, "b": 2, "c": 3}
+
+
+def test_replace_drops_what_a_table_inherits(tmp_path: Path) -> None:
+    write(tmp_path, "base.toml", '[model]\ntype = "A"\nx = 1\n')
+    task = write(tmp_path, "task.toml", 'extends = ["base.toml"]\n[model]\n_replace_ = true\ntype = "B"\n')
+    assert load(task, {}).data == {"model": {"type": "B"}}
+
+
+def test_steps_are_placed_moved_and_removed(tmp_path: Path) -> None:
+    write(tmp_path, "base.toml", "".join(f'[p.{n}]\ntype = "{n}"\n' for n in "abc"))
+    text = 'extends = ["base.toml"]\n[p]\nb = false\n[p.x]\n_after_ = "a"\ntype = "x"\n[p.c]\n_before_ = "a"\n'
+    task = write(tmp_path, "task.toml", text)
+    assert list(load(task, {}).data["p"]) == ["c", "a", "x"]
+
+
+def test_unknown_anchor_is_named(tmp_path: Path) -> None:
+    task = write(tmp_path, "task.toml", '[p.resize]\n[p.x]\n_after_ = "resise"\n')
+    with pytest.raises(ConfigError, match=r"p\.x\._after_: there is no 'resise' here; did you mean 'resize'"):
+        load(task, {})
+
+
+def test_cycle_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "a.toml", 'extends = ["b.toml"]')
+    task = write(tmp_path, "b.toml", 'extends = "a.toml"')
+    with pytest.raises(ConfigError, match=r"goes in a circle: b\.toml -> a\.toml -> b\.toml"):
+        load(task, {})
+
+
+def test_missing_file_suggests_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path, "train.toml", "")
+    task = write(tmp_path, "task.toml", 'extends = "trian.toml"')
+    with pytest.raises(ConfigError, match=r"neither a file .* nor a recipe; did you mean 'train\.toml'"):
+        load(task, {})
+
+
+def test_broken_toml_names_file_and_line(tmp_path: Path) -> None:
+    task = write(tmp_path, "task.toml", "a = 1\nb = = 2\n")
+    with pytest.raises(ConfigError, match=r"task\.toml: no valid TOML: .*line 2"):
+        load(task, {})
+
+
+def test_overrides_reach_tables_arrays_and_bare_words(tmp_path: Path) -> None:
+    task = write(tmp_path, "task.toml", "[a]\nlist = [{c = 1}, {c = 2}]\n")
+    data = load(task, {}, ["a.list.1.c=7", "a.new.deep=true", "a.word=hello", 'a."x.y"=1.5']).data
+    assert data == {"a": {"list": [{"c": 1}, {"c": 7}], "new": {"deep": True}, "word": "hello", "x.y": 1.5}}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("novalue", "must be KEY=VALUE"),
+        ("a.list.9=1", "is an array of 2, '9' is no index"),
+        ("a.list.0.c.d=1", "which has no keys"),
+        ("a b=1", "is no dotted key"),
+    ],
+)
+def test_bad_overrides_are_explained(tmp_path: Path, text: str, said: str) -> None:
+    task = write(tmp_path, "task.toml", "[a]\nlist = [{c = 1}, {c = 2}]\n")
+    with pytest.raises(ConfigError, match=said):
+        load(task, {}, [text])
+
+
+def test_sources_say_which_file_a_key_is_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = write(tmp_path, "base.toml", "[m]\na = 1\nb = 1\n")
+    task = write(tmp_path, "task.toml", 'extends = ["base.toml"]\n[m]\nb = 2\n')
+    loaded = load(task, {}, ["m.c=3"])
+    assert loaded.source(("m", "a")).name == str(base)
+    assert loaded.source(("m", "b")).name == str(task)
+    assert loaded.source(("m", "c")).name == "--set m.c"
+    assert loaded.source(("m", "c")).folder == Path.cwd()
+
+
+def test_paths_in_recipes_belong_to_the_file_that_extends_them(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    recipe = write(tmp_path / "site", "recipe.toml", 'a = "data/list.txt"')
+    task = write(tmp_path, "task.toml", 'extends = ["recipe"]')
+    assert load(task, {"recipe": recipe}).source(("a",)).folder == tmp_path.resolve()

@@ -1,0 +1,81 @@
+"""Plugins are found, listed and refused as promised."""
+
+from __future__ import annotations
+
+import sys
+import types
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vidcore.errors import PluginError
+from vidcore.hookspecs import hookimpl
+from vidcore.plugins import load_plugins
+
+
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes an entry point of a module with the given hooks."""
+
+    def make(name: str, **hooks: Any) -> EntryPoint:
+        module = types.ModuleType(name)
+        for hook, answer in hooks.items():
+            scope: dict[str, Any] = {"answer": answer, "hookimpl": hookimpl}
+            exec(f"@hookimpl\ndef {hook}():\n    return answer", scope)
+            setattr(module, hook, scope[hook])
+        monkeypatch.setitem(sys.modules, name, module)
+        return EntryPoint(name, name, "vidcore")
+
+    return make
+
+
+def test_what_plugins_offer_is_listed_unimported(plugin: Any) -> None:
+    catalog = load_plugins([plugin("one", vidcore_models={"Net": "no_such_module:Net"}, vidcore_metrics={"F1": "m:F1"})])
+    assert catalog.components["Net"].plugin == "one"
+    assert list(catalog.of_kind("metrics")) == ["F1"]
+    with pytest.raises(PluginError, match="Net of one cannot be loaded from 'no_such_module:Net'"):
+        catalog.get("Net").load()
+
+
+def test_one_name_from_two_plugins_names_both(plugin: Any) -> None:
+    one, two = plugin("one", vidcore_models={"Net": "a:Net"}), plugin("two", vidcore_transforms={"Net": "b:Net"})
+    with pytest.raises(PluginError, match=r"'Net' is offered twice: by one \(models, a:Net\) and by two \(transforms"):
+        load_plugins([one, two])
+
+
+def test_unknown_hook_is_an_error(plugin: Any) -> None:
+    with pytest.raises(PluginError, match="vidcore_modles.*vidcore knows vidcore_commands"):
+        load_plugins([plugin("one", vidcore_modles={})])
+
+
+def test_broken_plugin_is_named_and_skipped(plugin: Any) -> None:
+    fine = plugin("fine", vidcore_models={"Net": "a:Net"})
+    with pytest.warns(UserWarning, match="plugin broken_one is broken and skipped: ModuleNotFoundError"):
+        catalog = load_plugins([fine, EntryPoint("broken_one", "does_not_exist", "vidcore")])
+    assert list(catalog.components) == ["Net"]
+    assert [(p.name, bool(p.error)) for p in catalog.plugins] == [("broken_one", True), ("fine", False)]
+
+
+def test_unknown_names_suggest_the_nearest_or_the_package(plugin: Any) -> None:
+    catalog = load_plugins([plugin("one", vidcore_models={"Network": "a:Net"})])
+    with pytest.raises(PluginError, match="named 'Netwrk'; did you mean 'Network'"):
+        catalog.get("Netwrk")
+    with pytest.raises(PluginError, match="named 'BMN'; vid-localization brings it: pip install vid-localization"):
+        catalog.get("BMN", "models")
+
+
+def test_recipes_of_two_plugins_may_not_share_a_name(plugin: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    for package in ("pack_a", "pack_b"):
+        (tmp_path / package / "recipes").mkdir(parents=True)
+        (tmp_path / package / "__init__.py").touch()
+        (tmp_path / package / "recipes" / "net_r50.toml").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    only = load_plugins([plugin("one", vidcore_recipes="pack_a:recipes")])
+    assert only.recipes == {"net_r50": tmp_path / "pack_a" / "recipes" / "net_r50.toml"}
+    both = load_plugins(
+        [plugin("one", vidcore_recipes="pack_a:recipes"), plugin("two", vidcore_recipes="pack_b:recipes")]
+    )
+    with pytest.raises(PluginError, match="recipe 'net_r50' exists twice"):
+        _ = both.recipes
