@@ -1,0 +1,98 @@
+"""Every command and snippet of README and docs runs; CONTRIBUTING.md describes the convention."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("p*/*/README.md")])
+RUN = [page for page in PAGES if page.parent.name != "example" and page.name != "CONTRIBUTING.md"]
+"""Pages whose commands run; those of the example run in its own test, those of CONTRIBUTING.md are the tests."""
+
+SETUP = ("pip ", "python3 -m venv ", "hatch ", "pipx ")
+BLOCK = re.compile(
+    r"^<!-- before: (?P<before>.*?) -->$|^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+SETTINGS = {
+    "COLUMNS": "200",
+    "NO_COLOR": "1",
+    "OMP_NUM_THREADS": "2",
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+}
+
+
+def blocks(page: Path) -> Iterator[tuple[str, str]]:
+    for match in BLOCK.finditer(page.read_text()):
+        if match["before"] is not None:
+            yield "console", f"$ {match['before']}"
+        else:
+            yield match["kind"], match["text"]
+
+
+def commands(text: str) -> list[tuple[str, str]]:
+    """Commands of a console block with the output shown below each."""
+    found: list[tuple[str, str]] = []
+    for line in text.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], ""))
+        elif found:
+            command, output = found[-1]
+            found[-1] = (command + "\n" + line, "") if command.endswith("\\") else (command, output + line + "\n")
+    return found
+
+
+def run(command: list[str], folder: Path) -> str:
+    env = os.environ | SETTINGS
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, f"{command[-1]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda p: str(p.relative_to(ROOT)))
+def test_page(page: Path, tmp_path: Path) -> None:
+    for kind, text in blocks(page):
+        if kind == "toml":
+            tomllib.loads(text)
+            name = re.match(r"# file: (\S+)\n", text)
+            if name:
+                (tmp_path / name[1]).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / name[1]).write_text(text)
+        elif kind == "python":
+            run([sys.executable, "-c", text], tmp_path)
+        elif kind == "console":
+            for command, output in commands(text):
+                if not command.startswith(SETUP):
+                    got = run(["bash", "-ec", command], tmp_path)
+                    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+                    assert not output or doctest.OutputChecker().check_output(output, got, flags), f"{command}:\n{got}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_ci_and_contributors_run_the_commands_of_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    setup = [line.removeprefix("$ ") for line in readme.splitlines() if line.startswith("$ python3 -m venv")]
+    (demo,) = (line for line in setup if line.endswith("run demo"))
+    (test,) = (line for line in setup if line.endswith("run test"))
+    assert demo == test.replace("run test", "run demo")
+    assert f"\n{test} || exit\n" in (ROOT / ".ci" / "run").read_text()
+    assert f"$ {test}\n" in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_the_demo_script_is_what_the_readme_explains() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["envs"]["default"]["scripts"]
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"$ {command}\n" in readme for command in scripts["demo"])
