@@ -32,7 +32,9 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_what_plugins_offer_is_listed_unimported(plugin: Any) -> None:
-    catalog = load_plugins([plugin("one", vidcore_models={"Net": "no_such_module:Net"}, vidcore_metrics={"F1": "m:F1"})])
+    catalog = load_plugins(
+        [plugin("one", vidcore_models={"Net": "no_such_module:Net"}, vidcore_metrics={"F1": "m:F1"})]
+    )
     assert catalog.components["Net"].plugin == "one"
     assert list(catalog.of_kind("metrics")) == ["F1"]
     with pytest.raises(PluginError, match="Net of one cannot be loaded from 'no_such_module:Net'"):

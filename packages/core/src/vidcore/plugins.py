@@ -157,7 +157,7 @@ def load_plugins(entry_points: Iterable[importlib.metadata.EntryPoint] | None = 
     for kind in (*KINDS, "commands"):
         _gather(manager, kind, commands if kind == "commands" else components)
     folders = tuple(
-        (i.plugin_name, _folder(i.plugin_name, i.function())) for i in manager.hook.vidcore_recipes.get_hookimpls()
+        (i.plugin_name, _folder(i.plugin_name, str(i.function()))) for i in manager.hook.vidcore_recipes.get_hookimpls()
     )
     return Catalog(tuple(plugins), components, commands, folders)
 

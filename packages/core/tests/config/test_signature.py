@@ -12,7 +12,7 @@ from vidcore.config.types import ANY, Choice, DictOf, ListOf, Record, Scalar, Tu
 from vidcore.errors import PluginError
 
 
-SAMPLES = '''from __future__ import annotations
+SAMPLES = """from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,7 +59,7 @@ class Grandchild(Child):
 
 
 def function(a: int, b="x") -> None: ...
-'''
+"""
 
 
 @pytest.fixture(autouse=True)

@@ -50,7 +50,9 @@ class Commands(click.Group):
         component = offered[cmd_name]
         if component is None:
             below = f"{self.prefix}{cmd_name} "
-            text = ", ".join(n.removeprefix(below) for n in ctx.find_object(Context).catalog.commands if n.startswith(below))  # type: ignore[union-attr]
+            text = ", ".join(
+                n.removeprefix(below) for n in ctx.find_object(Context).catalog.commands if n.startswith(below)
+            )  # type: ignore[union-attr]
             return Commands(below, name=cmd_name, help=f"One of: {text}.", no_args_is_help=True)
         try:
             command = component.load()
@@ -90,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in arguments
     if debug:  # anywhere on the line
         arguments.remove("--debug")
-    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)  # type: ignore[assignment]
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     try:
         code = cli.main(arguments, prog_name="vidcore", standalone_mode=False, obj=Context())
     except click.exceptions.NoArgsIsHelpError as help_:

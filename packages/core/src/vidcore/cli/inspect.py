@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ set_option = click.option(
 )
 
 
-def table(columns: list[str], rows: list[tuple[str, ...]]) -> None:
+def table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
     """Print aligned columns."""
     widths = [max(len(r[i]) for r in [tuple(columns), *rows]) for i in range(len(columns))]
     for row in [tuple(columns), *rows]:

@@ -13,7 +13,7 @@ import importlib.machinery
 import importlib.util
 import inspect
 import sys
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class _Module:
         """The statement that defines or imports a name, looked for in ``if`` and ``try`` blocks as well."""
         return self._names().get(name)
 
-    @lru_cache(maxsize=None)  # noqa: B019 - modules live as long as the cache of modules
+    @cache  # noqa: B019 - modules live as long as the cache of modules
     def _names(self) -> dict[str, ast.stmt]:
         names: dict[str, ast.stmt] = {}
 
@@ -94,7 +94,7 @@ def read_signature(target: str) -> Signature:
     return _read(target)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _read(target: str) -> Signature:
     module_name, _, attribute = target.partition(":")
     module = _module(module_name)
@@ -105,7 +105,7 @@ def _read(target: str) -> Signature:
     return _of_class(home, node) if isinstance(node, ast.ClassDef) else _of_function(home, node)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _module(name: str) -> _Module | None:
     """Parse a module found on the path; parent packages are located, never imported."""
     top, *rest = name.split(".")
@@ -318,7 +318,10 @@ def _by_import(module_name: str, attribute: str) -> Signature:
         raise PluginError(f"'{module_name}:{attribute}' cannot be read: {error}") from error
     named = {
         p.name: Parameter(
-            p.name, ANY, p.default is p.empty, None if p.default is p.empty else p.default, typed=p.annotation is not p.empty
+            p.name,
+            required=p.default is p.empty,
+            default=None if p.default is p.empty else p.default,
+            typed=p.annotation is not p.empty,
         )
         for p in parameters
         if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)

@@ -138,7 +138,9 @@ def _share_classes(loaded: Loaded, catalog: Catalog) -> None:
         return
     for part in ("train", "val", "test"):
         table = data[part].get("dataset") if isinstance(data.get(part), dict) else None
-        component = catalog.components.get(str(table.get("type"))) if isinstance(table, dict) else None
+        if not isinstance(table, dict):
+            continue
+        component = catalog.components.get(str(table.get("type")))
         if component and "classes" not in table and "classes" in read_signature(component.target).parameters:
             table["classes"] = data["classes"]
             loaded.sources["data", part, "dataset", "classes"] = loaded.source(("data", "classes"))
@@ -151,4 +153,3 @@ def _put(table: Any, key: Key, value: Any) -> None:
         table[int(key[-1])] = value
     else:
         table[key[-1]] = value
-

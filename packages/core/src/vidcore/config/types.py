@@ -24,7 +24,7 @@ ANY = Any_()
 
 @frozen
 class Scalar(Type):
-    """``int``, ``float``, ``bool``, ``str`` or ``Path``. Strict: no bool is an int, no float an int; an int is a float."""
+    """``int``, ``float``, ``bool``, ``str`` or ``Path``. Strict: only an int may stand for a float."""
 
     name: str
 
@@ -118,4 +118,4 @@ class Object(Type):
         return self.KINDS.get(self.name)
 
     def __str__(self) -> str:
-        return f"a table with type = the name of one of {self.kind}" if self.kind else f"a component table ({self.name})"
+        return f"a table with type = one of {self.kind}" if self.kind else f"a component table ({self.name})"
