@@ -34,7 +34,7 @@ class Commands(click.Group):
     def _offered(self, ctx: click.Context) -> dict[str, Component | None]:
         """Name to component, or None for a group."""
         offered: dict[str, Component | None] = {}
-        for name, component in sorted(ctx.find_object(Context).catalog.commands.items()):  # type: ignore[union-attr]
+        for name, component in sorted(_catalog(ctx).commands.items()):
             if name.startswith(self.prefix):
                 head, _, rest = name.removeprefix(self.prefix).partition(" ")
                 offered[head] = None if rest else component
@@ -50,10 +50,8 @@ class Commands(click.Group):
         component = offered[cmd_name]
         if component is None:
             below = f"{self.prefix}{cmd_name} "
-            text = ", ".join(
-                n.removeprefix(below) for n in ctx.find_object(Context).catalog.commands if n.startswith(below)
-            )  # type: ignore[union-attr]
-            return Commands(below, name=cmd_name, help=f"One of: {text}.", no_args_is_help=True)
+            names = [n.removeprefix(below) for n in _catalog(ctx).commands if n.startswith(below)]
+            return Commands(below, name=cmd_name, help=f"One of: {', '.join(names)}.", no_args_is_help=True)
         try:
             command = component.load()
         except PluginError as error:  # one broken command must not take the help of the others away
@@ -69,6 +67,10 @@ class Commands(click.Group):
             hint = nearest(args[0], names) or f"; there are {', '.join(names)}"
             raise click.UsageError(f"no command {self.prefix}{args[0]!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
+
+
+def _catalog(ctx: click.Context) -> Catalog:
+    return ctx.ensure_object(Context).catalog
 
 
 def _broken(name: str, error: PluginError) -> click.Command:
