@@ -8,3 +8,12 @@ from vidcore.hookspecs import hookimpl
 @hookimpl
 def vidcore_models() -> dict[str, str]:
     return {}
+
+
+@hookimpl
+def vidcore_datasets() -> dict[str, str]:
+    return {
+        "FolderDataset": "vid_recognition.datasets.folder:FolderDataset",
+        "RawframeDataset": "vid_recognition.datasets.rawframe:RawframeDataset",
+        "VideoDataset": "vid_recognition.datasets.video:VideoDataset",
+    }

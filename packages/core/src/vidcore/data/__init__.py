@@ -1,0 +1,1 @@
+"""Data sets in memory and on their way to a model."""

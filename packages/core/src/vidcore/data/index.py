@@ -1,0 +1,121 @@
+"""Annotations of large data sets in a few flat arrays.
+
+A list of 650,000 Python strings and dictionaries takes hundreds of megabytes, and forked worker
+processes end up with a copy each: reading an object writes its reference count, which unshares
+its memory page. Here row i is a slice of one array, so the memory is that of the annotation file
+and stays shared between processes for good.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
+from attrs import frozen
+
+__all__ = ["Ragged", "StringTable"]
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@frozen(eq=False, repr=False)
+class Ragged(Generic[Scalar]):
+    """Rows of different lengths in one array; row i is ``values[offsets[i]:offsets[i + 1]]``.
+
+    >>> rows = Ragged.from_rows([[3, 5], [], [1]], np.int32)
+    >>> len(rows), rows[0], rows[-1]
+    (3, array([3, 5], dtype=int32), array([1], dtype=int32))
+    """
+
+    values: np.ndarray[tuple[int], np.dtype[Scalar]]
+    """(total,): all rows, one after the other."""
+    offsets: np.ndarray[tuple[int], np.dtype[np.int64]]
+    """(rows + 1,) int64: where each row starts, and the end of the last."""
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Sequence[Any]], dtype: type[Scalar]) -> Ragged[Scalar]:
+        """Collect rows of numbers."""
+        ends = array("q", [0])
+
+        def numbers() -> Iterator[Any]:
+            for row in rows:
+                ends.append(ends[-1] + len(row))
+                yield from row
+
+        values = np.fromiter(numbers(), dtype)
+        return cls(values, np.array(ends, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray[tuple[int], np.dtype[Scalar]]:
+        """Return a row: a view, not a copy."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        index %= len(self)
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def __repr__(self) -> str:
+        return f"Ragged({len(self)} rows, {len(self.values)} {self.values.dtype})"
+
+    def take(self, indices: Sequence[int] | Array) -> Ragged[Scalar]:
+        """Return the rows asked for, in that order, as a table of their own."""
+        rows = [self[int(i)] for i in indices]
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(row) for row in rows], out=offsets[1:])
+        return Ragged(np.concatenate([self.values[:0], *rows]), offsets)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in bytes."""
+        return self.values.nbytes + self.offsets.nbytes
+
+
+@frozen(eq=False, repr=False)
+class StringTable(Sequence[str]):
+    """An immutable sequence of strings, kept as UTF-8 bytes in one array.
+
+    Bytes that are no UTF-8 survive the way ``os.fsdecode`` lets them (file names may hold any).
+
+    >>> names = StringTable.from_strings(["a.mp4", "b c.mp4"])
+    >>> names[1], len(names), list(names.take([1, 1]))
+    ('b c.mp4', 2, ['b c.mp4', 'b c.mp4'])
+    """
+
+    rows: Ragged[np.uint8]
+
+    @classmethod
+    def from_strings(cls, strings: Iterable[str]) -> StringTable:
+        """Collect strings; an iterator is consumed one at a time."""
+        blob, ends = bytearray(), array("q", [0])
+        for string in strings:
+            blob += string.encode("utf-8", "surrogateescape")
+            ends.append(len(blob))
+        return cls(Ragged(np.frombuffer(blob, np.uint8).copy(), np.array(ends, np.int64)))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self.rows[index].tobytes().decode("utf-8", "surrogateescape")
+
+    def __repr__(self) -> str:
+        return f"StringTable({len(self)} strings, {self.nbytes} bytes)"
+
+    def take(self, indices: Sequence[int] | Array) -> StringTable:
+        """Return the strings asked for, in that order, as a table of their own."""
+        return StringTable(self.rows.take(indices))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in bytes."""
+        return self.rows.nbytes

@@ -1,0 +1,89 @@
+"""Annotation files as flat arrays."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import evolve, frozen
+
+from vid_recognition.datasets.classes import Vocabulary, check_file
+from vid_recognition.datasets.readers import Layout, Row, read_rows
+from vidcore.data.index import Ragged, StringTable
+from vidcore.errors import AnnotationError, DataError
+
+__all__ = ["Annotations", "Labels", "load"]
+
+Labels = np.ndarray[Any, np.dtype[np.int32]] | Ragged[np.int32]
+"""Single-label: (n,) int32, -1 where unknown. Multi-label: the class numbers of each entry."""
+
+
+@frozen(eq=False)
+class Annotations:
+    """The content of an annotation file of n entries."""
+
+    names: StringTable
+    labels: Labels
+    numbers: np.ndarray[Any, np.dtype[np.int32]]
+    """(n, columns) int32: the wanted columns."""
+    class_names: tuple[str, ...] | None = None
+    num_classes: int | None = None
+
+    def take(self, indices: int | Sequence[int]) -> Annotations:
+        """Return the first n entries (n >= 0), the last -n (n < 0), or those listed."""
+        rows = np.arange(len(self.names))
+        if isinstance(indices, int):
+            rows = rows[:indices] if indices >= 0 else rows[indices:]
+        else:
+            try:
+                rows = rows[np.asarray(indices, np.int64)]
+            except IndexError as error:
+                raise DataError(f"indices: {error}") from error
+        labels = self.labels.take(rows) if isinstance(self.labels, Ragged) else self.labels[rows]
+        return evolve(self, names=self.names.take(rows), labels=labels, numbers=self.numbers[rows])
+
+
+def load(
+    file: Path, layout: Layout, class_names: tuple[str, ...] | None = None, num_classes: int | None = None
+) -> Annotations:
+    """Read an annotation file.
+
+    Raises ``AnnotationError`` for a wrong line, and ``DataError`` for a missing or empty file.
+    """
+    check_file(file, "annotation file")
+    vocabulary = Vocabulary(file, class_names, num_classes)
+    counts, numbers = array("i"), array("i")
+    labelled: Row | None = None
+    unlabelled: Row | None = None
+
+    def names() -> Iterator[str]:
+        nonlocal labelled, unlabelled
+        for row in read_rows(file, layout):
+            counts.append(len(row.labels))
+            numbers.extend(row.numbers)
+            for label in row.labels:
+                vocabulary.add(label, row.line)
+            if row.labels:
+                labelled = labelled or row
+            else:
+                unlabelled = unlabelled or row
+            yield row.name
+
+    table = StringTable.from_strings(names())
+    if not len(table):
+        raise DataError(f"annotation file {file} has no entries")
+    if labelled and unlabelled and not layout.multi_class and not layout.compat:
+        where, other = f"{file}:{unlabelled.line}", f"line {labelled.line}"
+        raise AnnotationError(f"{where}: no label for {unlabelled.name!r}, but {other} has one")
+    values, sizes = vocabulary.finish(), np.array(counts, np.int64)
+    labels: Labels
+    if layout.multi_class:
+        labels = Ragged(values, np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]))
+    else:
+        labels = np.full(len(sizes), -1, np.int32)
+        labels[sizes == 1] = values
+    columns = np.array(numbers, np.int32).reshape(len(table), len(layout.columns))
+    return Annotations(table, labels, columns, vocabulary.class_names, vocabulary.num_classes)

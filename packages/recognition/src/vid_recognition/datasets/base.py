@@ -1,0 +1,97 @@
+"""What all data sets for action recognition share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from vid_recognition.datasets.annotations import Annotations, Labels
+from vidcore.data.index import Ragged
+from vidcore.errors import DataError
+from vidcore.sample import Sample
+
+__all__ = ["ActionDataset", "Modality"]
+
+Modality = Literal["RGB", "Flow"]
+
+
+class ActionDataset:
+    """Entries of an annotation file as samples without pixels, kept in flat arrays.
+
+    Args:
+        annotations: the entries.
+        data_root: folder that relative names start from.
+        start_index: number of the first frame.
+        modality: ``RGB`` or ``Flow``.
+        indices: use the first n entries (n >= 0), the last -n (n < 0), or those listed.
+    """
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        data_root: Path | None = None,
+        start_index: int = 0,
+        modality: Modality = "RGB",
+        indices: int | Sequence[int] | None = None,
+    ) -> None:
+        if isinstance(annotations.labels, Ragged) and annotations.num_classes is None:
+            raise DataError("multi_class = true needs num_classes, or classes")
+        self.annotations = annotations if indices is None else annotations.take(indices)
+        self.data_root = data_root
+        self.start_index = start_index
+        self.modality = modality
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names by class number, where known."""
+        return self.annotations.class_names
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes, where known."""
+        return self.annotations.num_classes
+
+    @property
+    def labels(self) -> Labels:
+        """Single-label: (n,) int32, -1 where unknown. Multi-label: the class numbers of each entry."""
+        return self.annotations.labels
+
+    def __len__(self) -> int:
+        return len(self.annotations.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return entry ``index`` with path and label; ``labels`` is many-hot float32 for several labels."""
+        index = range(len(self))[index]
+        name = self.annotations.names[index]
+        found = self.annotations.labels[index]
+        label, labels = None, None
+        if isinstance(found, np.ndarray):
+            labels = np.zeros(self.num_classes or 0, np.float32)
+            labels[found] = 1
+        elif found >= 0:
+            label = int(found)
+        return Sample(
+            index=index,
+            path=name if self.data_root is None else os.path.join(self.data_root, name),
+            label=label,
+            labels=labels,
+            class_names=self.class_names,
+            start_index=self.start_index,
+            modality=self.modality,
+        )
+
+    def fingerprint(self) -> str:
+        """Return a hash of names, labels and class names, for telling whether two runs saw the same data."""
+        head = repr((len(self), self.num_classes, self.class_names))
+        digest = hashlib.sha256(head.encode("utf-8", "surrogateescape"))
+        rows, labels = self.annotations.names.rows, self.annotations.labels
+        parts: list[np.ndarray[Any, Any]] = [rows.values, rows.offsets, self.annotations.numbers]
+        parts += [labels.values, labels.offsets] if isinstance(labels, Ragged) else [labels]
+        for part in parts:
+            digest.update(part.astype(part.dtype.newbyteorder("<"), order="C", copy=False).data)
+        return digest.hexdigest()[:16]

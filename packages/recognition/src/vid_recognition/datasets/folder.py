@@ -1,0 +1,70 @@
+"""A folder per class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vid_recognition.datasets.annotations import Annotations
+from vid_recognition.datasets.base import ActionDataset
+from vid_recognition.datasets.classes import read_classes
+from vidcore.data.index import StringTable
+from vidcore.errors import DataError, nearest
+
+__all__ = ["FolderDataset"]
+
+SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+
+
+class FolderDataset(ActionDataset):
+    """Video files in a folder per class, at any depth: ``data_root/running/a.mp4`` is of class ``running``.
+
+    Args:
+        data_root: the folder that holds the folders of the classes.
+        classes: class names by number, or a file with one name per line, each the name of a folder;
+            if not given, all folders, sorted. Other folders are left out.
+        suffixes: endings of the files to take, in lower case.
+        indices: use the first n entries (n >= 0), the last -n (n < 0), or those listed.
+
+    Raises ``DataError`` where a class has no folder, or there is no video at all.
+    """
+
+    def __init__(
+        self,
+        data_root: Path,
+        classes: Path | list[str] | None = None,
+        suffixes: Sequence[str] = SUFFIXES,
+        indices: int | Sequence[int] | None = None,
+    ) -> None:
+        if not data_root.is_dir():
+            raise DataError(f"data_root {data_root} is no folder")
+        folders = sorted(e.name for e in os.scandir(data_root) if e.is_dir() and not e.name.startswith("."))
+        class_names = read_classes(classes) or tuple(folders)
+        for name in class_names:
+            if name not in folders:
+                raise DataError(f"class {name!r} has no folder in {data_root}{nearest(name, folders)}")
+        labels: list[int] = []
+
+        def names() -> Iterator[str]:
+            for number, name in enumerate(class_names):
+                for file in _files(os.path.join(data_root, name), tuple(suffixes)):
+                    labels.append(number)
+                    yield os.path.relpath(file, data_root)
+
+        table = StringTable.from_strings(names())
+        if not labels:
+            raise DataError(f"no videos ({', '.join(suffixes)}) in the {len(class_names)} class folders of {data_root}")
+        numbers = np.zeros((len(labels), 0), np.int32)
+        annotations = Annotations(table, np.array(labels, np.int32), numbers, class_names, len(class_names))
+        super().__init__(annotations, data_root, indices=indices)
+
+
+def _files(folder: str, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Files below a folder in an order that does not depend on the file system."""
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        videos = (f for f in sorted(files) if f.lower().endswith(suffixes) and not f.startswith("."))
+        yield from (os.path.join(parent, f) for f in videos)

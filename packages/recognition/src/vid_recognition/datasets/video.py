@@ -1,0 +1,70 @@
+"""Lists of video files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vid_recognition.datasets.annotations import load
+from vid_recognition.datasets.base import ActionDataset, Modality
+from vid_recognition.datasets.classes import read_classes
+from vid_recognition.datasets.readers import Layout
+
+__all__ = ["VideoDataset"]
+
+
+class VideoDataset(ActionDataset):
+    r"""Video files with class labels, from an annotation file in one of three formats.
+
+    A list without header: name and class number, or several with ``multi_class``. The name may hold
+    the delimiter: numbers are taken from the right::
+
+        some/path/my video.mp4 1
+        some/path/001.mp4 2
+
+    A table with a header; other columns are ignored, several labels are separated by semicolons::
+
+        path,label
+        some/path/000.mp4,running
+
+    JSON lines, file name ending in ``.jsonl``; several labels are a list::
+
+        {"path": "some/path/000.mp4", "label": "running"}
+
+    Labels are class numbers or, in tables and JSON lines, class names. Without ``classes``, names
+    are sorted and numbered from 0. No label in the whole file is fine (for prediction); in a part of
+    it, it is an error. Blank lines are skipped.
+
+    Args:
+        ann_file: annotation file.
+        data_root: folder that relative names start from; the working directory if not given.
+        classes: class names by number, or a file with one name per line.
+        num_classes: number of classes; follows from ``classes``. Labels are checked against it.
+        multi_class: an entry has any number of labels; samples get ``labels`` instead of ``label``.
+        delimiter: between columns; a comma in ``.csv``, a tab in ``.tsv``, else white space.
+        start_index: number of the first frame.
+        modality: ``RGB`` or ``Flow``.
+        indices: use the first n entries (n >= 0), the last -n (n < 0), or those listed.
+        compat: read a list to the letter as MMAction2 1.x does: the name ends at the first
+            delimiter, blank lines are entries without name, labels may be missing here and there.
+
+    Raises ``AnnotationError``, beginning with ``file:line``, for a wrong line, and ``DataError`` for
+    a missing or empty file.
+    """
+
+    def __init__(
+        self,
+        ann_file: Path,
+        data_root: Path | None = None,
+        classes: Path | list[str] | None = None,
+        num_classes: int | None = None,
+        multi_class: bool = False,
+        delimiter: str | None = None,
+        start_index: int = 0,
+        modality: Modality = "RGB",
+        indices: int | Sequence[int] | None = None,
+        compat: bool = False,
+    ) -> None:
+        layout = Layout(multi_class=multi_class, delimiter=delimiter, compat=compat)
+        annotations = load(ann_file, layout, read_classes(classes), num_classes)
+        super().__init__(annotations, data_root, start_index, modality, indices)
