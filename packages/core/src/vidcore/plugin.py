@@ -11,6 +11,27 @@ def vidcore_transforms() -> dict[str, str]:
 
 
 @hookimpl
+def vidcore_optimizers() -> dict[str, str]:
+    # all of torch.optim, by module so that the arguments can be read from the source
+    modules = {"Adadelta": "adadelta", "Adafactor": "_adafactor", "Adagrad": "adagrad", "Adam": "adam"}
+    modules |= {"AdamW": "adamw", "Adamax": "adamax", "ASGD": "asgd", "NAdam": "nadam", "RAdam": "radam"}
+    modules |= {"RMSprop": "rmsprop", "Rprop": "rprop", "SGD": "sgd", "SparseAdam": "sparse_adam"}
+    return {name: f"torch.optim.{module}:{name}" for name, module in modules.items()}
+
+
+@hookimpl
+def vidcore_groupings() -> dict[str, str]:
+    names = ("DefaultGroups", "LayerDecayGroups", "SwinGroups", "TSMGroups")
+    return {name: f"vidcore.engine.optim:{name}" for name in names}
+
+
+@hookimpl
+def vidcore_schedules() -> dict[str, str]:
+    shapes = ("Constant", "CosineAnnealing", "CosineRestart", "Exponential", "Linear", "MultiStep", "OneCycle")
+    return {f"{name}LR": f"vidcore.engine.schedules:{name}LR" for name in (*shapes, "Poly", "Step")}
+
+
+@hookimpl
 def vidcore_commands() -> dict[str, str]:
     return {
         "check": "vidcore.cli.inspect:check",

@@ -1,0 +1,91 @@
+"""Several processes: started by torchrun, joined here. With one process every function is trivial."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from attrs import frozen
+
+from vidcore.errors import UserError
+
+__all__ = ["World", "broadcast", "gather", "join", "leave", "mean", "pick_device", "world"]
+
+T = TypeVar("T")
+
+
+@frozen
+class World:
+    """Who this process is among all."""
+
+    rank: int = 0
+    size: int = 1
+
+
+def world() -> World:
+    """Return rank and number of processes; (0, 1) where no group was joined."""
+    return World(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else World()
+
+
+def join(device: torch.device) -> World:
+    """Join the other processes where torchrun started this one; NCCL for GPUs, Gloo for CPUs."""
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return world()
+
+
+def leave() -> None:
+    """Leave the group, if any."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of this process; ``auto`` is its GPU where there is one.
+
+    Raises ``UserError`` for a device that this machine does not have.
+    """
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type == "cuda":
+            device = torch.device("cuda", local if device.index is None else device.index)
+            torch.cuda.set_device(device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"runtime.device: {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def gather(value: T) -> list[T]:
+    """Return the values of all processes, in order of rank, in every process."""
+    size = world().size
+    if size == 1:
+        return [value]
+    values: list[Any] = [None] * size
+    dist.all_gather_object(values, value)
+    return values
+
+
+def broadcast(value: T) -> T:
+    """Return the first process's value in every process."""
+    if world().size == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def mean(values: Mapping[str, float], device: torch.device) -> dict[str, float]:
+    """Return the means over all processes; all must have the same names in the same order."""
+    size = world().size
+    if size == 1:
+        return dict(values)
+    summed = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
+    dist.all_reduce(summed)
+    return dict(zip(values, (summed / size).tolist(), strict=True))

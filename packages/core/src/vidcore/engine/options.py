@@ -1,0 +1,110 @@
+"""What a Task can say about loading, training and the machine. Plain records; nothing here imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from attrs import Attribute, field, frozen
+
+__all__ = ["LoaderOptions", "RuntimeOptions", "TrainOptions"]
+
+
+def _at_least(lowest: float, above: bool = False) -> Any:
+    """Validator: None, or a number from ``lowest`` on (or above it)."""
+
+    def check(instance: object, attribute: Attribute[Any], value: float | None) -> None:
+        if value is not None and (value < lowest or (above and value == lowest)):
+            raise ValueError(f"{attribute.name} must be {'more than' if above else 'at least'} {lowest}, got {value}")
+
+    return check
+
+
+@frozen(kw_only=True)
+class LoaderOptions:
+    """How samples become batches."""
+
+    batch_size: int = field(default=1, validator=_at_least(1))
+    """Samples in a batch, per process."""
+    workers: int = field(default=0, validator=_at_least(0))
+    """Processes that load samples; 0 loads in the training process. Results do not depend on it."""
+    prefetch: int = field(default=2, validator=_at_least(1))
+    """Batches that each worker prepares ahead."""
+    shuffle: bool | None = None
+    """New order in every epoch; where not given: training data only."""
+    drop_last: bool = False
+    """Leave out the last batch of an epoch where it is not full (training data only)."""
+    on_error: Literal["raise", "skip", "resample"] | None = None
+    """What a bad video or annotation does: end the run, be left out, or be replaced by another sample.
+
+    Where not given: ``resample`` while training, ``skip`` while evaluating (the report then says
+    how much of the data the scores cover).
+    """
+    bad_budget: float = field(default=0.01, validator=_at_least(0.0))
+    """Bad samples beyond this share of the data set, and beyond ten, end the run."""
+
+
+@frozen(kw_only=True)
+class TrainOptions:
+    """``[train]``: how long, how the gradients are used, when to evaluate and to save.
+
+    A run is as long as ``epochs`` or ``steps`` says; intervals count in the same unit. A step is an
+    update of the weights, whatever the accumulation.
+    """
+
+    epochs: int | None = field(default=None, validator=_at_least(0))
+    steps: int | None = field(default=None, validator=_at_least(0))
+    weights: Path | None = None
+    """Checkpoint to start from (fine-tuning). Classifiers for other classes are left out, and named."""
+    weights_ignore: list[str] = field(factory=list)
+    """Beginnings of state-dict keys that ``weights`` may lack, hold in other shapes, or have in excess."""
+    accumulate: int = field(default=1, validator=_at_least(1))
+    """Batches whose gradients are averaged for one step."""
+    clip_norm: float | None = field(default=None, validator=_at_least(0.0, above=True))
+    """Largest 2-norm of all gradients together."""
+    clip_value: float | None = field(default=None, validator=_at_least(0.0, above=True))
+    """Largest absolute value of a gradient."""
+    val_interval: int = field(default=1, validator=_at_least(1))
+    """Evaluate every so many epochs (steps), and at the end."""
+    checkpoint_interval: int = field(default=1, validator=_at_least(1))
+    """Save every so many epochs (steps), before every evaluation, and at the end."""
+    checkpoint_steps: int | None = field(default=None, validator=_at_least(1))
+    """Also save every so many steps within an epoch."""
+    keep: int = field(default=2, validator=_at_least(0))
+    """Checkpoints to keep beside the best, newest first; 0 keeps all."""
+    best: str | None = None
+    """Score that decides which weights are the best (``acc/top1``); where not given, the first score."""
+    best_rule: Literal["greater", "less"] | None = None
+    """Where not given, less is better for scores with ``loss`` in the name, else greater."""
+    log_interval: int = field(default=10, validator=_at_least(1))
+    """Tell observers every so many steps; values are means over them."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError(f"epochs = {self.epochs} and steps = {self.steps} both say how long to train: give one")
+
+    def in_steps(self, interval: int, steps_per_epoch: int) -> int:
+        """Return an interval of this run in steps."""
+        return interval * (1 if self.steps is not None else steps_per_epoch)
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Return the length of the run in steps."""
+        length = self.steps if self.steps is not None else self.epochs
+        return self.in_steps(1 if length is None else length, steps_per_epoch)
+
+
+@frozen(kw_only=True)
+class RuntimeOptions:
+    """``[runtime]``: the machine, and what may differ between runs of the same experiment."""
+
+    seed: int = field(default=0, validator=_at_least(0))
+    device: str = "auto"
+    """``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Number format of forward and loss; weights stay float32. fp16 scales the loss."""
+    deterministic: bool = False
+    """Only algorithms that give the same bits every time (slower on a GPU)."""
+    find_unused_parameters: bool = False
+    """With several processes: some parameters may get no gradient in a step."""
+    run_dir: Path | None = None
+    """Where the run writes; where not given, ``runs/<task name>``."""

@@ -1,0 +1,40 @@
+"""Randomness as a function of place, not of history.
+
+Every random number of a run follows from its seed and where it is drawn: (seed, epoch, sample) in the
+data, (seed, step, process) in the model. So nothing about generators needs saving, and a resumed
+run draws what the uninterrupted one would have drawn.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import numpy as np
+import torch
+
+__all__ = ["be_deterministic", "reseed", "sample_rng"]
+
+
+def sample_rng(seed: int, epoch: int, index: int, attempt: int = 0) -> np.random.Generator:
+    """Return the generator of one sample in one epoch.
+
+    >>> sample_rng(0, 1, 5).integers(1000) == sample_rng(0, 1, 5).integers(1000)
+    True
+    """
+    return np.random.default_rng((seed, epoch, index, attempt))
+
+
+def reseed(seed: int, step: int = 0, rank: int = 0) -> None:
+    """Seed torch (all devices), NumPy's global generator and ``random`` for one step of one process."""
+    words = np.random.SeedSequence((seed, step, rank)).generate_state(3)
+    torch.manual_seed(int(words[0]) << 32 | int(words[1]))
+    np.random.seed(words[2])
+    random.seed(int(words[2]))
+
+
+def be_deterministic() -> None:
+    """Let torch use only algorithms that give the same bits every time, or fail."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for this
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
