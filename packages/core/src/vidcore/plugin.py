@@ -7,7 +7,24 @@ from vidcore.hookspecs import hookimpl
 
 @hookimpl
 def vidcore_transforms() -> dict[str, str]:
-    return {}
+    modules = {
+        "augment": ("RandAugment",),
+        "colour": ("ColorJitter",),
+        "crops": ("CenterCrop", "MultiScaleCrop", "RandomCrop", "RandomResizedCrop", "TenCrop", "ThreeCrop"),
+        "erasing": ("RandomErasing",),
+        "flipping": ("Flip",),
+        "formatting": ("FormatShape", "PackActionInputs", "Transpose"),
+        "loading": ("BuildPseudoClip", "Decode", "LoadHVULabel", "OpenVideo"),
+        "resizing": ("Fuse", "RandomRescale", "Resize"),
+        "sampling": (
+            "DenseSampleFrames",
+            "SampleAVAFrames",
+            "SampleFrames",
+            "UniformSample",
+            "UntrimmedSampleFrames",
+        ),
+    }
+    return {name: f"vidcore.transforms.{module}:{name}" for module, names in modules.items() for name in names}
 
 
 @hookimpl

@@ -10,6 +10,7 @@ from attrs import Attribute, evolve, field, fields, frozen
 
 if TYPE_CHECKING:
     from vidcore.interfaces import VideoReader
+    from vidcore.transforms.geometry import Geometry
 
 __all__ = ["Sample"]
 
@@ -70,13 +71,20 @@ class Sample:
     """Distance of neighbouring frames of a clip, in frames."""
 
     frames: Array | None = field(default=None, validator=_dims(None, None, None, None))
-    """(views * clip_len, height, width, channels) uint8."""
+    """(views * clip_len, height, width, channels) uint8: the frames, or what ``geometry`` makes them from."""
+    geometry: Geometry | None = None
+    """What resizes, crops and flips have asked for and no step has needed yet, and the frame size they lead to.
+    A transform that looks at ``frames`` calls ``vidcore.transforms.pixels.realize(sample)`` first."""
     num_crops: int = 1
     """Spatial crops of every clip; views = num_clips * num_crops, crop by crop."""
     boxes: Array | None = field(default=None, validator=_dims(None, 4))
     """(boxes, 4) float32: true boxes."""
     proposals: Array | None = field(default=None, validator=_dims(None, 4))
     """(proposals, 4) float32: candidate boxes."""
+    relative_boxes: bool = False
+    """Whether ``boxes`` and ``proposals`` are still fractions of width and height; ``Decode`` makes them pixels."""
+    heatmaps: Array | None = field(default=None, validator=_dims(None, None, None, None))
+    """(num_clips * frames, maps, height, width) float32: joints or limbs drawn as maps."""
     joints: Array | None = field(default=None, validator=_dims(None, None, None, None))
     """(person, time, joint, channel) float32."""
     segments: Array | None = field(default=None, validator=_dims(None, 2))

@@ -1,0 +1,1 @@
+"""Steps of a pipeline: ``(sample, rng) -> sample``. See ``vidcore.interfaces.Transform``."""

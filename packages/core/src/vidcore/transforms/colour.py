@@ -1,0 +1,101 @@
+"""ColorJitter, and the four changes it is made of.
+
+The functions take and give float32 frames (..., height, width, 3) in RGB, 0 to 255; what lies
+outside after a change is clipped at the end only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from attrs import field, frozen
+
+from vidcore.errors import UserError
+from vidcore.sample import Sample
+from vidcore.transforms.checks import at_least, between
+from vidcore.transforms.pixels import realize
+
+__all__ = ["ColorJitter", "adjust_brightness", "adjust_contrast", "adjust_hue", "adjust_saturation", "grey", "jitter"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+ORDER = ("brightness", "contrast", "saturation", "hue")
+
+
+def grey(frames: Array) -> Array:
+    """Return the luma (..., height, width), weights of ITU-R BT.601."""
+    weighted: Array = frames @ np.array([0.2989, 0.587, 0.114], np.float32)
+    return weighted
+
+
+def adjust_brightness(frames: Array, factor: float) -> Array:
+    """Multiply every level."""
+    return np.asarray(frames * np.float32(factor))
+
+
+def adjust_contrast(frames: Array, factor: float) -> Array:
+    """Move every frame towards (factor < 1) or away from its mean grey."""
+    mean = grey(frames).mean(axis=(-2, -1))[..., None, None, None]
+    return np.float32(factor) * frames + np.float32(1 - factor) * mean
+
+
+def adjust_saturation(frames: Array, factor: float) -> Array:
+    """Move every pixel towards (factor < 1) or away from its grey."""
+    return np.float32(factor) * frames + np.float32(1 - factor) * grey(frames)[..., None]
+
+
+def adjust_hue(frames: Array, offset: float) -> Array:
+    """Turn the hue by ``offset`` of a circle, in the 8-bit HSV of OpenCV (as published: hue steps of 2 degrees,
+    and the offset scaled by 255 on their scale of 180)."""
+    turned = np.clip(frames, 0, 255).astype(np.uint8).reshape(-1, *frames.shape[-3:])
+    for frame in turned:
+        hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0].astype(np.int64) + int(255 * offset)) % 180
+        cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=frame)
+    return turned.reshape(frames.shape).astype(np.float32)
+
+
+def jitter(frames: Array, order: tuple[int, ...], values: tuple[float, float, float, float]) -> Array:
+    """Apply brightness, contrast, saturation, hue (numbers 0 to 3) with their ``values`` in that order.
+
+    Takes and gives uint8 frames (n, height, width, 3).
+    """
+    steps = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
+    out = np.empty_like(frames)
+    for source, target in zip(frames, out, strict=True):  # one frame at a time stays in the cache
+        frame = source.astype(np.float32)
+        for k in order:
+            frame = steps[k](frame, values[k])
+        target[...] = np.clip(frame, 0, 255)
+    return out
+
+
+@frozen
+class ColorJitter:
+    """Change brightness, contrast, saturation and hue at random, all frames of a sample alike.
+
+    Factors are drawn from [max(0, 1 - x), 1 + x], the hue offset from [-hue, hue] (fraction of
+    the circle), and the order of the four changes at random. (Published code drew the order
+    once, when it was built.)
+    """
+
+    brightness: float = field(default=0.5, validator=at_least(0))
+    contrast: float = field(default=0.5, validator=at_least(0))
+    saturation: float = field(default=0.5, validator=at_least(0))
+    hue: float = field(default=0.1, validator=between(0, 0.5))
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Smallest and largest value of each change."""
+        factors = {name: getattr(self, name) for name in ORDER[:3]}
+        return {name: (max(0.0, 1 - x), 1 + x) for name, x in factors.items()} | {"hue": (-self.hue, self.hue)}
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        sample = realize(sample)
+        assert sample.frames is not None
+        if sample.frames.shape[-1] != 3:
+            raise UserError(f"ColorJitter needs frames of three colours, got {sample.frames.shape[-1]} channels")
+        order = tuple(rng.permutation(4))
+        brightness, contrast, saturation, hue = (float(rng.uniform(*limits)) for limits in self.ranges.values())
+        return sample.replace(frames=jitter(sample.frames, order, (brightness, contrast, saturation, hue)))

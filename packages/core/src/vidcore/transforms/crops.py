@@ -1,0 +1,196 @@
+"""Crops: at random, in the middle, at fixed places."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from attrs import evolve, field, frozen
+
+from vidcore.errors import UserError
+from vidcore.sample import Sample
+from vidcore.transforms.checks import at_least, one_of, pair_of_sizes, rising
+from vidcore.transforms.geometry import Box, crop, current
+
+__all__ = [
+    "CenterCrop",
+    "MultiScaleCrop",
+    "RandomCrop",
+    "RandomResizedCrop",
+    "TenCrop",
+    "ThreeCrop",
+    "centre_box",
+    "five_boxes",
+    "multi_scale_sizes",
+    "random_area_box",
+    "three_boxes",
+]
+
+Size = int | tuple[int, int]
+
+
+def _sides(size: Size) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
+
+
+def centre_box(frame: tuple[int, int], crop_size: tuple[int, int]) -> Box:
+    """Return the box of (width, height) ``crop_size`` in the middle of a (height, width) frame."""
+    (height, width), (w, h) = frame, crop_size
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def three_boxes(frame: tuple[int, int], crop_size: tuple[int, int]) -> list[Box]:
+    """Return the boxes at the start, the end and the middle of the side that the crop does not fill."""
+    (height, width), (w, h) = frame, crop_size
+    if w > width or h > height or (w != width and h != height):
+        raise UserError(
+            f"ThreeCrop: one side of a {w} x {h} crop must be that of the frames, {width} x {height} (width x height)"
+        )
+    x, y = ((width - w) // 2, 0) if h == height else (0, (height - h) // 2)
+    return [(left, top, left + w, top + h) for left, top in ((0, 0), (2 * x, 2 * y), (x, y))]
+
+
+def five_boxes(frame: tuple[int, int], crop_size: tuple[int, int], more: bool = False) -> list[Box]:
+    """Return the boxes in the corners and in the middle; with ``more`` also the eight between them.
+
+    Positions are multiples of a quarter of the room, rounded down, so that the last ones can miss
+    the edge by up to three pixels: the published scores of ten-crop tests were made so.
+    """
+    (height, width), (w, h) = frame, crop_size
+    x, y = (width - w) // 4, (height - h) // 4
+    places = [(0, 0), (4, 0), (0, 4), (4, 4), (2, 2)]
+    if more:
+        places += [(0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3)]
+    return [(i * x, j * y, i * x + w, j * y + h) for i, j in places]
+
+
+def random_area_box(
+    frame: tuple[int, int],
+    area_range: tuple[float, float],
+    aspect_ratio_range: tuple[float, float],
+    rng: np.random.Generator,
+) -> Box:
+    """Draw a box by its share of the area (uniform) and width / height (log-uniform).
+
+    If none of ten draws fits into the frame, it is the largest square in the middle
+    (Szegedy et al., Going Deeper with Convolutions, section 6).
+    """
+    height, width = frame
+    for _ in range(10):
+        area = rng.uniform(*area_range) * height * width
+        aspect = np.exp(rng.uniform(*np.log(aspect_ratio_range)))
+        w, h = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        if w <= width and h <= height:
+            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+            return left, top, left + w, top + h
+    side = min(height, width)
+    return centre_box(frame, (side, side))
+
+
+def multi_scale_sizes(
+    frame: tuple[int, int], input_size: tuple[int, int], scales: tuple[float, ...], max_wh_scale_gap: int
+) -> list[tuple[int, int]]:
+    """Return the (width, height) that MultiScaleCrop chooses from; within two pixels of the input size it is that."""
+    base = min(frame)
+    lengths = [int(base * s) for s in scales]
+    widths = [input_size[0] if abs(n - input_size[0]) < 3 else n for n in lengths]
+    heights = [input_size[1] if abs(n - input_size[1]) < 3 else n for n in lengths]
+    return [(w, h) for i, h in enumerate(heights) for j, w in enumerate(widths) if abs(i - j) <= max_wh_scale_gap]
+
+
+@frozen
+class RandomCrop:
+    """Cut a square of side ``size`` at a random place.
+
+    ``compat``: as published, never at the last row or column of places.
+    """
+
+    size: int = field(validator=at_least(1))
+    compat: bool = False
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        height, width = current(sample).size
+        left, top = (_place(room - self.size, self.compat, rng) for room in (width, height))
+        return crop(sample, [(left, top, left + self.size, top + self.size)])
+
+
+def _place(room: int, compat: bool, rng: np.random.Generator) -> int:
+    return int(rng.integers(room + (not compat))) if room > 0 else 0
+
+
+@frozen
+class RandomResizedCrop:
+    """Cut a random box by area and aspect ratio; see ``random_area_box``. A ``Resize`` follows."""
+
+    area_range: tuple[float, float] = field(default=(0.08, 1.0), validator=rising(0, 1))
+    aspect_ratio_range: tuple[float, float] = field(default=(3 / 4, 4 / 3), validator=rising(1e-6))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return crop(sample, [random_area_box(current(sample).size, self.area_range, self.aspect_ratio_range, rng)])
+
+
+@frozen
+class MultiScaleCrop:
+    """Cut a box whose sides are random ``scales`` of the short side of the frame (Wang et al., TSN).
+
+    ``max_wh_scale_gap`` bounds how far apart in ``scales`` width and height are. The place is
+    random, or one of 5 (corners and centre) or 13. A ``Resize`` to ``input_size`` follows.
+    """
+
+    input_size: int | tuple[int, int] = field(validator=pair_of_sizes)
+    scales: tuple[float, ...] = field(default=(1.0,), converter=tuple)
+    max_wh_scale_gap: int = field(default=1, validator=at_least(0))
+    random_crop: bool = False
+    num_fixed_crops: Literal[5, 13] = field(default=5, validator=one_of(5, 13))
+
+    def __attrs_post_init__(self) -> None:
+        if not self.scales or not all(0 < s <= 1 for s in self.scales):
+            raise UserError(f"MultiScaleCrop: scales must be numbers above 0 and up to 1, got {self.scales!r}")
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        frame = current(sample).size
+        sizes = multi_scale_sizes(frame, _sides(self.input_size), self.scales, self.max_wh_scale_gap)
+        w, h = sizes[rng.integers(len(sizes))]
+        if self.random_crop:
+            left, top = int(rng.integers(frame[1] - w + 1)), int(rng.integers(frame[0] - h + 1))
+            return crop(sample, [(left, top, left + w, top + h)])
+        boxes = five_boxes(frame, (w, h), more=self.num_fixed_crops == 13)
+        return crop(sample, [boxes[rng.integers(len(boxes))]])
+
+
+@frozen
+class CenterCrop:
+    """Cut the middle: a square, or (width, height)."""
+
+    crop_size: int | tuple[int, int] = field(validator=pair_of_sizes)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return crop(sample, [centre_box(current(sample).size, _sides(self.crop_size))])
+
+
+@frozen
+class ThreeCrop:
+    """Cut three crops of every clip along the longer side: start, end, middle. The crop fills the other side."""
+
+    crop_size: int | tuple[int, int] = field(validator=pair_of_sizes)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return crop(sample, three_boxes(current(sample).size, _sides(self.crop_size)))
+
+
+@frozen
+class TenCrop:
+    """Cut the corners and the middle of every clip, each followed by its mirror image.
+
+    ``compat``: as published, mirrored horizontal flow keeps its sign.
+    """
+
+    crop_size: int | tuple[int, int] = field(validator=pair_of_sizes)
+    compat: bool = False
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        boxes = five_boxes(current(sample).size, _sides(self.crop_size))
+        sample = crop(sample, [b for b in boxes for _ in range(2)], [False, True] * 5)
+        assert sample.geometry is not None
+        return sample.replace(geometry=evolve(sample.geometry, invert_flow=not self.compat))

@@ -1,0 +1,53 @@
+"""Flip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from attrs import field, frozen
+
+from vidcore.sample import Sample
+from vidcore.transforms.checks import between, one_of
+from vidcore.transforms.geometry import flip
+
+__all__ = ["Flip"]
+
+Direction = Literal["horizontal", "vertical"]
+
+
+def _by_text(label_map: dict[str, int]) -> dict[str, int]:
+    return {str(old): new for old, new in label_map.items()}  # keys of TOML tables are text
+
+
+@frozen
+class Flip:
+    """Mirror a sample with probability ``flip_ratio``: frames, boxes, joints and labels.
+
+    Mirrored flow is also negated horizontally (255 - value of the first channel). (Published
+    code inverted both channels of every other frame instead.)
+    """
+
+    flip_ratio: float = field(default=0.5, validator=between(0, 1))
+    direction: Direction = field(default="horizontal", validator=one_of("horizontal", "vertical"))
+    flip_label_map: dict[str, int] = field(factory=dict, converter=_by_text)
+    """Classes that become another one when mirrored (left and right): ``{86 = 87, 87 = 86}``."""
+    left_kp: Sequence[int] = ()
+    """Joints that exchange their places with those of ``right_kp``."""
+    right_kp: Sequence[int] = ()
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if rng.random() >= self.flip_ratio:
+            return sample
+        sample = flip(sample, self.direction, self.left_kp, self.right_kp)
+        label, labels = sample.label, sample.labels
+        if label is not None:
+            label = self.flip_label_map.get(str(label), label)
+        if labels is not None and self.flip_label_map:
+            target = np.arange(len(labels))
+            target[[int(old) for old in self.flip_label_map]] = list(self.flip_label_map.values())
+            mirrored = np.zeros_like(labels)
+            np.maximum.at(mirrored, target, labels)
+            labels = mirrored
+        return sample.replace(label=label, labels=labels)

@@ -1,0 +1,129 @@
+"""From a path to frames: OpenVideo, Decode; and small steps beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from attrs import evolve, field, frozen
+
+from vidcore.errors import UserError
+from vidcore.sample import Sample
+from vidcore.transforms.checks import at_least
+from vidcore.transforms.geometry import Geometry, current
+from vidcore.transforms.pixels import frame_count
+from vidcore.video.open import open_video
+
+__all__ = ["BuildPseudoClip", "Decode", "LoadHVULabel", "OpenVideo"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@frozen
+class OpenVideo:
+    """Open the file (or folder) of a sample, which tells its length and frame rate to the sampling step.
+
+    ``decoder``: ``auto`` or the name of one (``vidcore list decoders``). ``threads``: of the
+    decoder; one is best where several workers load data.
+    """
+
+    decoder: str = "auto"
+    threads: int = field(default=1, validator=at_least(0))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        video = sample.video or _open(sample, self.decoder, self.threads)
+        return sample.replace(video=video, total_frames=len(video), fps=video.fps or sample.fps)
+
+
+@frozen
+class Decode:
+    """Read the frames in ``frame_indices`` (all, without a sampling step) and close the video.
+
+    Each distinct frame is read, and later resized, once. Relative boxes become pixels.
+    ``decoder`` and ``threads`` count where no ``OpenVideo`` came before.
+    """
+
+    decoder: str = "auto"
+    threads: int = field(default=1, validator=at_least(0))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        video = sample.video or _open(sample, self.decoder, self.threads)
+        try:
+            indices = (
+                np.arange(len(video)) if sample.frame_indices is None else sample.frame_indices - sample.start_index
+            )
+            distinct, order = np.unique(indices, return_inverse=True)
+            frames = video.read(distinct)
+        finally:
+            video.close()
+        height, width = frames.shape[1:3]
+        pixels = np.array([width, height, width, height], np.float32)
+        boxes, proposals = sample.boxes, sample.proposals
+        if sample.relative_boxes:
+            boxes = None if boxes is None else np.asarray(boxes, np.float32) * pixels
+            proposals = None if proposals is None else np.asarray(proposals, np.float32) * pixels
+        in_order = np.array_equal(order, np.arange(len(frames)))
+        return sample.replace(
+            video=None,
+            frames=frames,
+            geometry=Geometry.whole((height, width), None if in_order else order.reshape(-1)),
+            boxes=boxes,
+            proposals=proposals,
+            relative_boxes=False,
+        )
+
+
+def _open(sample: Sample, decoder: str, threads: int) -> Any:
+    if sample.path is None:
+        raise UserError("the sample has neither a path nor an open video")
+    return open_video(sample.path, decoder=decoder, threads=threads)
+
+
+@frozen
+class BuildPseudoClip:
+    """Make a clip of ``clip_len`` frames by repeating one picture."""
+
+    clip_len: int = field(validator=at_least(1))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        geometry = current(sample)
+        if sample.frames is None or frame_count(sample) != 1:
+            raise UserError("BuildPseudoClip repeats a single picture: put Decode of one before it")
+        order = np.zeros(self.clip_len, np.int64)
+        return sample.replace(geometry=evolve(geometry, order=order), clip_len=self.clip_len, num_clips=1)
+
+
+@frozen
+class LoadHVULabel:
+    """Labels of several categories (HVU): ``meta["categories"]``, lists of class numbers by category.
+
+    Sets ``labels``, many-hot over the classes of all categories in order, and in ``meta``
+    ``mask`` (1 for the classes of categories that are annotated) and ``category_mask`` (categories,).
+    """
+
+    hvu_categories: Sequence[str]
+    hvu_category_nums: Sequence[int]
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.hvu_categories) != len(self.hvu_category_nums):
+            raise UserError(
+                f"LoadHVULabel: {len(self.hvu_categories)} hvu_categories but {len(self.hvu_category_nums)} numbers"
+            )
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        annotated = sample.meta.get("categories")
+        if annotated is None:
+            raise UserError("LoadHVULabel: the sample has no meta['categories']")
+        total = sum(self.hvu_category_nums)
+        labels, mask = np.zeros(total, np.float32), np.zeros(total, np.float32)
+        present = np.array([name in annotated for name in self.hvu_categories], np.float32)
+        start = 0
+        for name, count in zip(self.hvu_categories, self.hvu_category_nums, strict=True):
+            for number in annotated.get(name, ()):
+                if not 0 <= number < count:
+                    raise UserError(f"LoadHVULabel: class {number} of {name!r}, which has {count}")
+                labels[start + number] = 1
+            mask[start : start + count] = name in annotated
+            start += count
+        return sample.replace(labels=labels, meta={**sample.meta, "mask": mask, "category_mask": present})

@@ -1,0 +1,91 @@
+"""Resize, RandomRescale, Fuse."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from attrs import Attribute, field, frozen
+
+from vidcore.errors import UserError
+from vidcore.sample import Sample
+from vidcore.transforms.checks import fail, one_of, rising
+from vidcore.transforms.geometry import current, resize
+from vidcore.transforms.pixels import INTERPOLATIONS, realize
+
+__all__ = ["Fuse", "RandomRescale", "Resize", "fitted"]
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "lanczos"]
+
+
+def fitted(size: tuple[int, int], scale: float | tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width) of a frame of ``size`` scaled with its ratio kept.
+
+    A number is the factor; a pair bounds the long side by its larger and the short side by
+    its smaller number, -1 standing for no bound.
+
+    >>> fitted((240, 320), (-1, 256)), fitted((240, 320), (171, 128)), fitted((240, 320), 0.5)
+    ((256, 341), (128, 171), (120, 160))
+    """
+    height, width = size
+    if isinstance(scale, (int, float)):
+        factor = float(scale)
+    else:
+        short, long = sorted(np.inf if side == -1 else side for side in scale)
+        factor = min(long / max(size), short / min(size))
+    return int(height * factor + 0.5), int(width * factor + 0.5)
+
+
+def _check_scale(instance: object, attribute: Attribute[Any], value: Any) -> None:
+    if isinstance(value, (int, float)):
+        wrong = value <= 0
+    else:
+        wrong = len(value) != 2 or any(side < 1 and side != -1 for side in value) or all(side == -1 for side in value)
+    if wrong:
+        fail(instance, attribute, value, "a positive factor or a pair of sides, one of which may be -1")
+
+
+@frozen
+class Resize:
+    """Scale frames, and boxes and joints with them.
+
+    ``scale`` with ``keep_ratio``: ``(-1, 256)`` makes the short side 256; ``(340, 256)`` the
+    largest size whose long side is at most 340 and short side at most 256; a number is a
+    factor. Without ``keep_ratio``: exactly (width, height).
+    """
+
+    scale: float | tuple[int, int] = field(validator=_check_scale)
+    keep_ratio: bool = True
+    interpolation: Interpolation = field(default="bilinear", validator=one_of(*INTERPOLATIONS))
+
+    def __attrs_post_init__(self) -> None:
+        if not self.keep_ratio and (isinstance(self.scale, (int, float)) or -1 in self.scale):
+            raise UserError(f"Resize: without keep_ratio, scale must be (width, height), got {self.scale!r}")
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if self.keep_ratio:
+            size = fitted(current(sample).size, self.scale)
+        else:
+            assert isinstance(self.scale, tuple)
+            size = (self.scale[1], self.scale[0])
+        return resize(sample, size, self.interpolation)
+
+
+@frozen
+class RandomRescale:
+    """Scale frames so that the short side is a random number of pixels in ``scale_range``, ends included."""
+
+    scale_range: tuple[int, int] = field(validator=rising(1))
+    interpolation: Interpolation = field(default="bilinear", validator=one_of(*INTERPOLATIONS))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        short = int(rng.integers(self.scale_range[0], self.scale_range[1] + 1))
+        return resize(sample, fitted(current(sample).size, (-1, short)), self.interpolation)
+
+
+@frozen
+class Fuse:
+    """Make the pixels now. Resizes and crops before it are done together, those after it on its result."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return realize(sample)
