@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from vidcore.config.signature import read_signature
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("p*/*/README.md")])
 RUN = [page for page in PAGES if page.parent.name != "example" and page.name != "CONTRIBUTING.md"]
@@ -96,3 +98,23 @@ def test_the_demo_script_is_what_the_readme_explains() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["envs"]["default"]["scripts"]
     readme = (ROOT / "README.md").read_text()
     assert all(f"$ {command}\n" in readme for command in scripts["demo"])
+
+
+@pytest.mark.parametrize("table", ["config.task:TaskTable", "config.task:Data", "config.task:DataPart"])
+def test_the_reference_lists_every_table(table: str) -> None:
+    assert undocumented(f"vidcore.{table}") == []
+
+
+@pytest.mark.parametrize("table", ["TrainOptions", "RuntimeOptions", "LoaderOptions"])
+def test_the_reference_lists_every_option_and_its_default(table: str) -> None:
+    target = f"vidcore.engine.options:{table}"
+    assert undocumented(target) == []
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    for name, parameter in read_signature(target).parameters.items():
+        if isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool):
+            assert f"| `{name}` | {parameter.default} |" in page
+
+
+def undocumented(target: str) -> list[str]:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    return [name for name in read_signature(target).parameters if f"| `{name}` |" not in page]

@@ -21,7 +21,7 @@ class NamedVideos:
     """
 
     def __init__(self, folder: Path, every: int = 1, first: int = 0) -> None:
-        everything = sorted(folder.glob("*_*.mp4"), key=lambda path: path.stem.rpartition("_")[2])
+        everything = sorted(folder.glob("*_*.mp4"), key=lambda path: path.stem.rpartition("_")[::-1])
         if not everything:
             raise DataError(f"{folder}: no files like left_00.mp4; vidcore sliding-square {folder} makes some")
         self.paths = everything[first::every]

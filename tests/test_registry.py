@@ -1,0 +1,213 @@
+"""The same checks for every component of every installed plugin, and of the example.
+
+New components are found by themselves. What cannot be built from its defaults has a line in ARGUMENTS.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import pickle
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+
+from vidcore.config import build_component
+from vidcore.config.signature import read_signature
+from vidcore.errors import UserError
+from vidcore.plugins import Catalog, Component, load_plugins
+from vidcore.sample import Sample
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "plugins" / "example" / "src"))
+
+CLASSES = 3
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    # transforms
+    "CenterCrop": {"crop_size": 16},
+}
+"""Tables, ``type`` left out, of components that need arguments, and of models that would be large without."""
+
+
+@cache
+def catalog() -> Catalog:
+    example = importlib.metadata.EntryPoint("example", "vid_example.plugin", "vidcore")
+    installed = [e for e in importlib.metadata.entry_points(group="vidcore") if e.name != example.name]
+    return load_plugins([*installed, example])
+
+
+def all_of(*kinds: str) -> pytest.MarkDecorator:
+    found = [c for c in catalog().components.values() if not kinds or c.kind in kinds]
+    return pytest.mark.parametrize(
+        "component", [pytest.param(c, id=c.name) for c in sorted(found, key=lambda c: c.name)]
+    )
+
+
+def build(component: Component) -> Any:
+    return build_component({"type": component.name, **ARGUMENTS.get(component.name, {})}, component.kind, catalog())
+
+
+# Every component
+
+
+@all_of()
+def test_it_says_what_it_is(component: Component) -> None:
+    assert callable(component.load())
+    assert (component.load().__doc__ or "").strip()
+
+
+@all_of()
+def test_the_signature_read_from_source_is_the_real_one(component: Component) -> None:
+    read = read_signature(component.target)
+    real = inspect.signature(component.load()).parameters.values()
+    named = {p.name: p for p in real if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    own = component.module.startswith("vid")
+    assert not (own and read.open), "**kwargs would swallow typos"
+    if any(p.kind is p.VAR_KEYWORD for p in real):  # plus those of the base class, which only the source tells
+        assert set(named) <= set(read.parameters)
+    else:
+        assert list(named) == list(read.parameters)
+    for name, parameter in named.items():
+        assert read.parameters[name].required == (parameter.default is parameter.empty), name
+        assert read.parameters[name].typed or not own, f"{name} has no type"
+
+
+# Transforms
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import cv2
+
+    path = tmp_path_factory.mktemp("media") / "noise.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    rng = np.random.default_rng(0)
+    for _ in range(24):
+        writer.write(cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (64, 48)))
+    writer.release()
+    return path
+
+
+def stages(video: Path) -> Iterator[Sample]:
+    """A sample as a transform may meet it: from the file to the input of a model."""
+    rng = np.random.default_rng(1)
+    sample = Sample(index=0, path=str(video), label=1, class_names=("left", "right", "none"))
+    yield sample
+    steps: list[dict[str, Any]] = [
+        {"type": "OpenVideo"},
+        {"type": "SampleFrames", "clip_len": 4, "frame_interval": 2, "num_clips": 2, "test_mode": True},
+        {"type": "Decode"},
+    ]
+    for step in steps:
+        sample = build_component(step, "transforms", catalog())(sample, rng)
+        yield sample
+    boxes = np.array([[4, 4, 20, 30], [10, 0, 40, 40]], np.float32)
+    yield sample.replace(boxes=boxes, proposals=boxes)
+    yield build_component({"type": "FormatShape", "input_format": "NCTHW"}, "transforms", catalog())(sample, rng)
+
+
+def content(value: Any) -> Any:
+    """Something that can be compared, and that changes where the value does."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, dict):
+        return {k: content(v) for k, v in value.items()}
+    if attrs.has(type(value)):
+        return {a.name: content(getattr(value, a.name)) for a in attrs.fields(type(value)) if a.name != "video"}
+    return value
+
+
+@all_of("transforms")
+def test_transform(component: Component, video: Path) -> None:
+    made = build(component)
+    transform = pickle.loads(pickle.dumps(made))  # as on its way to a worker process
+    assert content(transform) == content(made)
+    worked = 0
+    for sample in stages(video):
+        before = content(sample)
+        try:
+            first = made(sample, np.random.default_rng(5))
+        except UserError:
+            continue  # comes too early or too late here, and says so
+        assert content(sample) == before, "a transform must not change its sample"
+        second = transform(sample, np.random.default_rng(5))
+        assert isinstance(first, Sample)
+        assert content(first) == content(second), "the same rng must give the same result"
+        worked += 1
+    assert worked, "refused the sample at every stage of a pipeline"
+
+
+# Metrics
+
+
+def predictions() -> tuple[list[Sample], list[Sample]]:
+    rng = np.random.default_rng(2)
+    targets, predicted = [], []
+    for index in range(12):
+        labels = np.eye(CLASSES, dtype=np.float32)[index % CLASSES]
+        target = Sample(index=index, path=f"{index}.mp4", label=index % CLASSES, labels=labels)
+        scores = rng.random(CLASSES, np.float32) + labels / 2
+        targets.append(target)
+        predicted.append(target.replace(scores=scores / scores.sum()))
+    return predicted, targets
+
+
+@all_of("metrics")
+def test_metric(component: Component) -> None:
+    predicted, targets = predictions()
+    whole, halves = build(component), [build(component), build(component)]
+    whole.update(predicted, targets)
+    scores = whole.compute()
+    assert scores
+    assert all(isinstance(name, str) and isinstance(score, float) for name, score in scores.items())
+
+    halves[0].update(predicted[:7], targets[:7])
+    halves[1].update(predicted[5:], targets[5:])  # two samples come twice, as a padded sampler gives them
+    halves[0].merge([pickle.loads(pickle.dumps(halves[1]))])
+    assert halves[0].compute() == pytest.approx(scores, nan_ok=True)
+
+    whole.reset()
+    whole.update(predicted, targets)
+    assert whole.compute() == pytest.approx(scores, nan_ok=True)
+
+
+# Data sets
+
+
+@pytest.fixture
+def annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("a", "b"):
+        (tmp_path / "classes" / name).mkdir(parents=True)
+        (tmp_path / "classes" / name / f"{name}_1.mp4").touch()
+        (tmp_path / f"{name}_1.mp4").touch()
+    (tmp_path / "videos.txt").write_text("a_1.mp4 0\nb_1.mp4 1\n")
+    (tmp_path / "frames.txt").write_text("a 8 0\nb 9 1\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+ARGUMENTS |= {
+    "FolderDataset": {"data_root": "classes"},
+    "NamedVideos": {"folder": "."},
+    "RawframeDataset": {"ann_file": "frames.txt"},
+    "VideoDataset": {"ann_file": "videos.txt"},
+}
+
+
+@all_of("datasets")
+@pytest.mark.usefixtures("annotations")
+def test_dataset(component: Component) -> None:
+    data = build(component)
+    assert len(data) == 2
+    samples = [data[i] for i in range(len(data))]
+    assert [s.index for s in samples] == [0, 1]
+    assert [s.label for s in samples] == [0, 1]
+    assert all(s.path and s.frames is None and s.video is None for s in samples), "no pixels before a transform decodes"
+    again = pickle.loads(pickle.dumps(data))
+    assert [content(again[i]) for i in range(2)] == [content(s) for s in samples]
