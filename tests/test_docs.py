@@ -64,10 +64,9 @@ def test_page(page: Path, tmp_path: Path) -> None:
     for kind, text in blocks(page):
         if kind == "toml":
             tomllib.loads(text)
-            name = re.match(r"# file: (\S+)\n", text)
-            if name:
-                (tmp_path / name[1]).parent.mkdir(parents=True, exist_ok=True)
-                (tmp_path / name[1]).write_text(text)
+        if name := re.match(r"# file: (\S+)\n", text):
+            (tmp_path / name[1]).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name[1]).write_text(text)
         elif kind == "python":
             run([sys.executable, "-c", text], tmp_path)
         elif kind == "console":

@@ -48,10 +48,10 @@ def test_a_task_uses_it_all(env: Any, folder: Path) -> None:
     task = (folder / "task.toml").read_text()
     assert [n for k, n in OFFERS.items() if k != "commands" and f'type = "{n}"' not in task] == []
 
-    env.run("vidcore", "sliding-square", "videos", cwd=folder)
-    assert len(list((folder / "videos").glob("*.mp4"))) == 24
-    env.run("vidcore", "check", "task.toml", cwd=folder)
-    env.run("vidcore", "run", "task.toml", cwd=folder)
+    commands = [line[2:] for line in (folder / "README.md").read_text().splitlines() if line.startswith("$ vidcore")]
+    assert {c.split()[1] for c in commands} >= {"plugins", "sliding-square", "check", "run"}
+    for command in commands:
+        env.run(*command.split(), cwd=folder)
 
     (report,) = folder.rglob("report.json")
     assert json.loads(report.read_text())["scores"]["acc/worst_class"] == 1.0
