@@ -9,14 +9,28 @@ from vid_recognition.datasets.rawframe import RawframeDataset
 from vid_recognition.datasets.video import VideoDataset
 from vidcore.sample import Sample
 
-PUBLISHED = {"delimiter", "filename_tmpl", "indices", "modality", "multi_class", "num_classes", "start_index", "with_offset"}
+PUBLISHED = {
+    "delimiter",
+    "filename_tmpl",
+    "indices",
+    "modality",
+    "multi_class",
+    "num_classes",
+    "start_index",
+    "with_offset",
+}
 
 
 def _arguments(case: Any, row: Any, prefix: str) -> dict[str, Any]:
     """Constructor arguments from the published ones: ``data_prefix`` becomes ``data_root``."""
     root = row.settings.get("data_prefix", {}).get(prefix, "")
     given = {name: value for name, value in row.settings.items() if name in PUBLISHED}
-    return {"ann_file": case.path(row.inputs["file"]), "data_root": Path(root) if root else None, "compat": True, **given}
+    return {
+        "ann_file": case.path(row.inputs["file"]),
+        "data_root": Path(root) if root else None,
+        "compat": True,
+        **given,
+    }
 
 
 def _label(sample: Sample) -> Any:

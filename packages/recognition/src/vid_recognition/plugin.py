@@ -17,3 +17,12 @@ def vidcore_datasets() -> dict[str, str]:
         "RawframeDataset": "vid_recognition.datasets.rawframe:RawframeDataset",
         "VideoDataset": "vid_recognition.datasets.video:VideoDataset",
     }
+
+
+@hookimpl
+def vidcore_metrics() -> dict[str, str]:
+    return {
+        "AccMetric": "vid_recognition.metrics.accuracy:AccMetric",
+        "ClassReport": "vid_recognition.metrics.report:ClassReport",
+        "ConfusionMatrix": "vid_recognition.metrics.confusion:ConfusionMatrix",
+    }

@@ -1,0 +1,111 @@
+"""The usual scores of recognition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+
+from vid_recognition.metrics.collect import Array, Collected
+from vid_recognition.metrics.functional import (
+    get_weighted_score,
+    mean_average_precision,
+    mean_class_accuracy,
+    mmit_mean_average_precision,
+    top_k_accuracy,
+)
+from vidcore.errors import DataError, UserError, nearest
+from vidcore.sample import Sample
+
+__all__ = ["AccMetric"]
+
+Score = Literal["top_k_accuracy", "mean_class_accuracy", "mean_average_precision", "mmit_mean_average_precision"]
+SINGLE_LABEL = ("top_k_accuracy", "mean_class_accuracy")
+
+
+class AccMetric(Collected):
+    """Top-k accuracy, mean class accuracy and mean average precision.
+
+    Keys are ``acc/top1``, ``acc/mean1``, ``acc/mean_average_precision``,
+    ``acc/mmit_mean_average_precision``. Predictions with scores of several streams
+    (``meta["streams"]``: stream name to (C,) scores) are scored by stream (``acc/rgb_top1``); the
+    streams ``rgb`` and ``pose`` also together, weighted 1:1, 2:1 and 1:2 (``acc/RGBPose_1:1_top1``).
+
+    Args:
+        metric_list: what to compute. Accuracies need targets with ``label``; average precision takes
+            many-hot ``labels``, too.
+        topk: the k of top-k accuracy. With fewer than k classes all are taken, and a notice says so.
+        prefix: first part of the keys.
+    """
+
+    def __init__(
+        self,
+        metric_list: Sequence[Score] = ("top_k_accuracy", "mean_class_accuracy"),
+        topk: Sequence[int] = (1, 5),
+        prefix: str = "acc",
+    ) -> None:
+        super().__init__()
+        for name in metric_list:
+            if name not in get_args(Score):
+                known = get_args(Score)
+                raise UserError(f"AccMetric has no {name!r}{nearest(name, known)}; it has {', '.join(known)}")
+        if not metric_list or any(k < 1 for k in topk):
+            raise UserError(f"AccMetric needs something to compute and k of at least 1, got {metric_list}, {topk}")
+        self.metric_list = tuple(metric_list)
+        self.topk = tuple(topk)
+        self.prefix = prefix
+
+    def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
+        """Take predictions with ``scores`` (or ``meta["streams"]``) and targets with ``label`` or ``labels``."""
+        if not targets:
+            return
+        streams = [p.meta.get("streams", {"": p.scores}) for p in predictions]
+        columns = {
+            f"scores {name}": np.stack([np.asarray(s[name], np.float32) for s in streams]) for name in streams[0]
+        }
+        if all(t.labels is not None for t in targets):
+            columns["labels"] = np.stack([np.asarray(t.labels, np.float32) for t in targets])
+        elif all(t.label is not None for t in targets):
+            columns["label"] = np.array([t.label for t in targets], np.int64)
+        else:
+            raise DataError("AccMetric needs a label for every sample; this data set has some without")
+        self._add(targets, **columns)
+
+    def compute(self) -> dict[str, float]:
+        """Return the scores by key."""
+        columns = self._columns()
+        self.notices = []
+        streams = {name[7:]: values for name, values in columns.items() if name.startswith("scores ")}
+        if streams.keys() == {"rgb", "pose"}:
+            for rgb, pose in ((1, 1), (2, 1), (1, 2)):
+                weighted = get_weighted_score([streams["rgb"], streams["pose"]], [rgb, pose])
+                streams[f"RGBPose_{rgb}:{pose}"] = weighted
+        out: dict[str, float] = {}
+        for stream, scores in streams.items():
+            head = f"{self.prefix}/{stream}_" if stream else f"{self.prefix}/"
+            for name in self.metric_list:
+                out |= {head + key: value for key, value in self._score(name, scores, columns).items()}
+        classes = next(iter(streams.values())).shape[1]
+        if "top_k_accuracy" in self.metric_list:
+            self.notices += [
+                f"{self.prefix}/top{k}: only {classes} classes, so k is {classes}" for k in self.topk if k > classes
+            ]
+        if beyond := np.count_nonzero(columns.get("label", np.zeros(0)) >= classes):
+            self.notices.append(f"{beyond} samples have a class beyond the {classes} scored ones and count as wrong")
+        return out
+
+    def _score(self, name: str, scores: Array, columns: dict[str, Array]) -> dict[str, float]:
+        if name in SINGLE_LABEL:
+            if "label" not in columns:
+                raise DataError(f"{name} needs one label per sample; for several labels use mean_average_precision")
+            if name == "mean_class_accuracy":
+                return {"mean1": mean_class_accuracy(scores, columns["label"])}
+            return dict(
+                zip((f"top{k}" for k in self.topk), top_k_accuracy(scores, columns["label"], self.topk), strict=True)
+            )
+        labels = columns["labels"] if "labels" in columns else columns["label"][:, None] == np.arange(scores.shape[1])
+        if labels.shape != scores.shape:
+            raise DataError(f"labels of {labels.shape[1]} classes, but scores of {scores.shape[1]}")
+        function = mean_average_precision if name == "mean_average_precision" else mmit_mean_average_precision
+        return {name: function(scores, labels)}

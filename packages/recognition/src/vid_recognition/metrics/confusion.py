@@ -1,0 +1,44 @@
+"""The confusion matrix, as numbers and as a picture."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from vid_recognition.metrics.collect import Array, LabelPairs
+from vid_recognition.metrics.functional import Normalize, confusion_matrix
+
+__all__ = ["ConfusionMatrix"]
+
+
+class ConfusionMatrix(LabelPairs):
+    """Which classes are taken for which: counts by true class (rows) and predicted class (columns).
+
+    ``compute`` has no single number to give; ``matrix`` returns the counts and ``write`` draws them.
+
+    Args:
+        num_classes: number of classes; if not given it follows from scores or class names.
+    """
+
+    def compute(self) -> dict[str, float]:
+        """Return nothing: a matrix is no score."""
+        return {}
+
+    def matrix(self, normalize: Normalize = None) -> Array:
+        """Return (C, C) int64 counts, or float64 shares; see ``functional.confusion_matrix``."""
+        predicted, label, classes = self.pairs()
+        return confusion_matrix(predicted, label, normalize, classes)
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write ``confusion_matrix.png`` and ``confusion_matrix.csv`` and return their paths."""
+        from vid_recognition.metrics.picture import draw_confusion_matrix, save_png
+
+        matrix = self.matrix()
+        names = self.names(len(matrix))
+        picture, table = folder / "confusion_matrix.png", folder / "confusion_matrix.csv"
+        save_png(draw_confusion_matrix(matrix, names), picture)
+        with table.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["true / predicted", *names])
+            writer.writerows([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
+        return [picture, table]

@@ -1,0 +1,213 @@
+"""Scores of recognition as plain functions on arrays.
+
+Shapes: N samples, C classes. Scores may be of any float type; sums are taken in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+__all__ = [
+    "average_precision",
+    "confusion_matrix",
+    "get_weighted_score",
+    "mean_average_precision",
+    "mean_class_accuracy",
+    "mmit_mean_average_precision",
+    "precision_recall_curve",
+    "softmax",
+    "top_k_accuracy",
+    "top_k_classes",
+]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Normalize = Literal["true", "pred", "all"] | None
+
+
+def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, topk: Sequence[int] = (1,)) -> list[float]:
+    """Return, for each k, the share of samples whose class is among the k highest scores.
+
+    Of equal scores the later class is ranked higher. A label outside of 0 to C - 1, or with a
+    score of nan, never counts as found. k larger than C is C.
+
+    Args:
+        scores: (N, C).
+        labels: (N,) class numbers.
+        topk: the k, each at least 1.
+    """
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    classes = scores.shape[1]
+    valid = (labels >= 0) & (labels < classes)
+    true = np.where(valid, labels, 0)[:, None]
+    own = np.take_along_axis(scores, true, axis=1)
+    above = ~(scores <= own)  # not ">": nan must push its class to the end, not to the front
+    tied = (scores == own) & (np.arange(classes) > true)
+    rank = np.count_nonzero(above | tied, axis=1)
+    return [float(np.mean(valid & (rank < min(k, classes)))) for k in topk]
+
+
+def confusion_matrix(
+    predictions: ArrayLike, labels: ArrayLike, normalize: Normalize = None, num_classes: int | None = None
+) -> Array:
+    """Count predictions by true class (rows) and predicted class (columns).
+
+    Args:
+        predictions: (N,) integers.
+        labels: (N,) integers.
+        normalize: None: counts, int64. ``true``: shares of each row, ``pred``: of each column,
+            ``all``: of all samples, float64; empty rows and columns are 0.
+        num_classes: number of rows and columns; if not given they are the sorted classes that
+            occur in labels or predictions.
+
+    Raises ``TypeError`` where labels are no integers, ``ValueError`` for an unknown ``normalize``.
+    """
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    for name, values in (("predictions", predictions), ("labels", labels)):
+        if not np.issubdtype(values.dtype, np.integer):
+            raise TypeError(f"{name} must be integers, got {values.dtype}")
+    if normalize not in (None, "true", "pred", "all"):
+        raise ValueError(f"normalize must be 'true', 'pred', 'all' or None, got {normalize!r}")
+    if num_classes is None:
+        both = np.concatenate([labels, predictions])
+        occurring, numbers = np.unique(both, return_inverse=True)
+        labels, predictions = numbers[: len(labels)], numbers[len(labels) :]
+        num_classes = len(occurring)
+    elif any(len(v) and not 0 <= v.min() <= v.max() < num_classes for v in (labels, predictions)):
+        raise ValueError(f"labels and predictions must be within 0 to {num_classes - 1}")
+    counts = np.bincount(labels.astype(np.int64) * num_classes + predictions, minlength=num_classes**2)
+    matrix: Array = counts.reshape(num_classes, num_classes)
+    if normalize is None:
+        return matrix
+    axis = {"true": 1, "pred": 0, "all": None}[normalize]
+    shares: Array = matrix / np.maximum(matrix.sum(axis, keepdims=True), 1)
+    return shares
+
+
+def mean_class_accuracy(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Return the mean over classes of the share of its samples that get the highest score.
+
+    Classes that are only predicted, never true, count as 0; classes that do not occur do not count.
+
+    Args:
+        scores: (N, C).
+        labels: (N,) class numbers.
+    """
+    matrix = confusion_matrix(np.argmax(np.asarray(scores), axis=1), labels, normalize="true")
+    return float(np.mean(np.diagonal(matrix)))
+
+
+def top_k_classes(
+    scores: ArrayLike, labels: ArrayLike, k: int = 10, mode: Literal["accurate", "inaccurate"] = "accurate"
+) -> list[tuple[int, float]]:
+    """Return the k classes of highest (or lowest) accuracy as (class number, accuracy), best (worst) first."""
+    if mode not in ("accurate", "inaccurate"):
+        raise ValueError(f"mode must be 'accurate' or 'inaccurate', got {mode!r}")
+    labels, predictions = np.asarray(labels), np.argmax(np.asarray(scores), axis=1)
+    accuracy = np.diagonal(confusion_matrix(predictions, labels, normalize="true"))
+    classes = np.union1d(labels, predictions)
+    order = np.argsort(accuracy, kind="stable")
+    chosen = order[::-1][:k] if mode == "accurate" else order[:k]
+    return [(int(classes[i]), float(accuracy[i])) for i in chosen]
+
+
+def precision_recall_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[Array, Array, Array]:
+    """Return precision, recall and thresholds, from the lowest threshold up.
+
+    Args:
+        scores: (N,).
+        labels: (N,); 1 is positive.
+
+    Returns:
+        precision and recall (T + 1,), thresholds (T,): the distinct scores from the one that
+        finds all positives up; the closing point is precision 1, recall 0. Recall is nan
+        where nothing is positive.
+    """
+    scores, positive = np.asarray(scores), np.asarray(labels) == 1
+    thresholds, group = np.unique(scores, return_inverse=True)
+    chosen = np.cumsum(np.bincount(group)[::-1])[::-1]
+    hits = np.cumsum(np.bincount(group, weights=positive)[::-1])[::-1]
+    with np.errstate(invalid="ignore"):
+        recall = hits / hits[0]
+    start = len(hits) - 1 - np.argmax((hits == hits[0])[::-1])  # lower thresholds find nothing more
+    precision = np.append(hits[start:] / chosen[start:], 1.0)
+    return precision, np.append(recall[start:], 0.0), thresholds[start:]
+
+
+def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Return the area under the step curve of precision over recall, one step per distinct score.
+
+    This is the mean, over the positives, of the precision at their score; nan without positives.
+
+    Args:
+        scores: (N,).
+        labels: (N,); 1 is positive.
+    """
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    return _average_precision(np.sort(scores), np.sort(scores[labels == 1]))
+
+
+def _average_precision(scores: Array, positives: Array) -> float:
+    """Average precision from all scores and the scores of positives, both ascending."""
+    if not len(positives):
+        return float("nan")
+    hits = len(positives) - np.searchsorted(positives, positives)
+    chosen = len(scores) - np.searchsorted(scores, positives)
+    return float(np.mean(hits / chosen))
+
+
+def _average_precisions(scores: Array, labels: Array) -> Array:
+    """Average precision of every row of (rows, columns)."""
+    scores, labels = np.ascontiguousarray(scores), np.ascontiguousarray(labels)
+    ordered, positive = np.sort(scores, axis=1), labels == 1
+    return np.array([_average_precision(ordered[i], np.sort(scores[i][positive[i]])) for i in range(len(scores))])
+
+
+def mean_average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Return average precision over samples, averaged over classes that have a positive.
+
+    Args:
+        scores: (N, C).
+        labels: (N, C); 1 is positive. Without any positive the result is nan.
+    """
+    return _nanmean(_average_precisions(np.asarray(scores).T, np.asarray(labels).T))
+
+
+def mmit_mean_average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Return average precision over classes, averaged over samples that have a positive.
+
+    The measure of Multi-Moments in Time (Monfort et al., 2019). Samples without any positive
+    are left out, as classes are in ``mean_average_precision`` (MMAction2 returns nan for them).
+
+    Args:
+        scores: (N, C).
+        labels: (N, C); 1 is positive. Without any positive the result is nan.
+    """
+    return _nanmean(_average_precisions(np.asarray(scores), np.asarray(labels)))
+
+
+def _nanmean(values: Array) -> float:
+    found = values[~np.isnan(values)]
+    return float(np.mean(found)) if len(found) else float("nan")
+
+
+def softmax(x: ArrayLike, axis: int = 1) -> Array:
+    """Return the softmax along an axis."""
+    x = np.asarray(x)
+    exponentials = np.exp(x - x.max(axis, keepdims=True))
+    out: Array = exponentials / exponentials.sum(axis, keepdims=True)
+    return out
+
+
+def get_weighted_score(score_list: Sequence[ArrayLike], coeff_list: Sequence[float]) -> Array:
+    """Return the weighted sum of the scores of several models, each (N, C) in the same order.
+
+    Raises ``ValueError`` where the models differ in shape or number.
+    """
+    scores = [np.asarray(s) for s in score_list]
+    if len(scores) != len(coeff_list) or len({s.shape for s in scores}) != 1:
+        raise ValueError(f"{len(coeff_list)} weights for scores of shapes {[s.shape for s in scores]}")
+    return np.tensordot(np.asarray(coeff_list), np.stack(scores), axes=1)
