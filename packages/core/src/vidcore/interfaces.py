@@ -38,11 +38,16 @@ class VideoReader(Protocol):
     """The file or folder, for messages."""
     fps: float | None
     """Frames per second (mean rate), None where the source has none."""
-    size: tuple[int, int]
-    """Height and width of the frames as returned: rotation applied."""
+    decoder: str
+    """Name of what decodes, for reports."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames as returned: rotation applied."""
+        ...
 
     def __len__(self) -> int:
-        """Number of frames that can be read (advertised, where only decoding would tell)."""
+        """Number of frames that can be read, whatever the file advertises."""
         ...
 
     def read(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -54,6 +59,10 @@ class VideoReader(Protocol):
         ...
 
     def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 @runtime_checkable

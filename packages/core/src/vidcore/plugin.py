@@ -49,6 +49,17 @@ def vidcore_schedules() -> dict[str, str]:
 
 
 @hookimpl
+def vidcore_decoders() -> dict[str, str]:
+    return {
+        "decord": "vidcore.video.decord:DecordReader",
+        "frames": "vidcore.video.frames:FrameFolderReader",
+        "image": "vidcore.video.frames:ImageReader",
+        "opencv": "vidcore.video.opencv:OpenCVReader",
+        "pyav": "vidcore.video.pyav:PyAVReader",
+    }
+
+
+@hookimpl
 def vidcore_commands() -> dict[str, str]:
     return {
         "check": "vidcore.cli.inspect:check",

@@ -1,0 +1,1 @@
+"""Reading video: ``vidcore.video.open.open_video`` and the readers behind it."""

@@ -1,0 +1,64 @@
+"""Reading with decord."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import decord
+import numpy as np
+
+from vidcore.errors import VideoError
+from vidcore.video.checks import existing_file, frame_numbers
+
+__all__ = ["DecordReader"]
+
+
+class DecordReader:
+    """Frames by number, as decord finds them.
+
+    ``auto`` never takes it: it returns wrong frames for transport streams and ignores rotation.
+
+    :param path: video file.
+    :param threads: threads of the decoder; 0 lets it choose.
+
+    Raises ``VideoError`` where decord cannot read the file.
+    """
+
+    decoder = "decord"
+
+    def __init__(self, path: str | Path, threads: int = 1) -> None:
+        self.path = str(path)
+        existing_file(path)
+        try:
+            self._reader = decord.VideoReader(self.path, num_threads=threads)
+            self.fps: float | None = float(self._reader.get_avg_fps()) or None
+            height, width, _ = self._reader[0].shape
+        except (decord.DECORDError, RuntimeError, IndexError) as error:
+            raise VideoError(path, "cannot be opened as a video by decord") from error
+        self.size: tuple[int, int] = (height, width)
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def read(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the frames asked for: (n, height, width, 3) uint8 RGB."""
+        wanted, places = np.unique(frame_numbers(self.path, indices, len(self)), return_inverse=True)
+        if not len(wanted):
+            return np.empty((0, *self.size, 3), np.uint8)
+        try:
+            frames = self._reader.get_batch(wanted.tolist()).asnumpy()
+        except (decord.DECORDError, RuntimeError, IndexError) as error:
+            raise VideoError(self.path, "cannot be decoded by decord") from error
+        return np.ascontiguousarray(frames[places])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

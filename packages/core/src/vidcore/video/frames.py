@@ -1,0 +1,175 @@
+"""Frames that are pictures already: folders of images, arrays, a single image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import cv2
+import numpy as np
+
+from vidcore.errors import VideoError
+from vidcore.video.checks import existing_file, frame_numbers
+
+__all__ = ["ArrayReader", "FrameFolderReader", "ImageReader"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class ArrayReader:
+    """Frames in memory.
+
+    :param frames: (n, height, width, channels) uint8.
+    :param fps: frames per second, where known.
+    """
+
+    decoder = "array"
+
+    def __init__(self, frames: Array, fps: float | None = None, path: str = "<array>") -> None:
+        if frames.ndim != 4 or frames.dtype != np.uint8:
+            raise VideoError(
+                path, f"frames must be (n, height, width, channels) uint8, got {frames.dtype}{frames.shape}"
+            )
+        self.path = path
+        self.fps = fps
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return (self._frames.shape[1], self._frames.shape[2])
+
+    def read(self, indices: Sequence[int] | Array) -> Array:
+        """Return the frames asked for, as a copy."""
+        return np.ascontiguousarray(self._frames[frame_numbers(self.path, indices, len(self))])
+
+    def close(self) -> None:
+        """Let go of the array."""
+        self._frames = self._frames[:0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class ImageReader(ArrayReader):
+    """A picture as a video of one frame.
+
+    :param path: image file.
+    :param threads: unused; every reader of files takes it.
+
+    Raises ``VideoError`` where the file is missing or is no picture.
+    """
+
+    decoder = "image"
+
+    def __init__(self, path: str | Path, threads: int = 1) -> None:
+        super().__init__(_read_image(Path(path), cv2.IMREAD_COLOR_RGB)[None], path=str(path))
+
+
+class FrameFolderReader:
+    """A folder of pictures, one or (flow) two per frame.
+
+    :param path: folder.
+    :param template: file name with a place for the number, ``img_{:05}.jpg``; for flow the first place is
+        ``x`` or ``y``: ``{}_{:05}.jpg``.
+    :param modality: ``RGB`` (three channels) or ``Flow`` (two: horizontal, vertical).
+    :param start_index: number in the name of the first frame.
+    :param offset: added to every number (several videos in one folder).
+    :param total_frames: number of frames, where known; otherwise the files are counted.
+    :param fps: frames per second, where known.
+    :param threads: unused; every reader of files takes it.
+
+    Raises ``VideoError`` where the folder is missing.
+    """
+
+    decoder = "frames"
+
+    def __init__(
+        self,
+        path: str | Path,
+        template: str = "img_{:05}.jpg",
+        modality: Literal["RGB", "Flow"] = "RGB",
+        start_index: int = 1,
+        offset: int = 0,
+        total_frames: int | None = None,
+        fps: float | None = None,
+        threads: int = 1,
+    ) -> None:
+        self.path = str(path)
+        self.fps = fps
+        self._folder = Path(path)
+        if not self._folder.is_dir():
+            raise VideoError(path, "is not a folder" if self._folder.exists() else "does not exist")
+        self._template = template
+        self._flow = modality == "Flow"
+        self._first = start_index + offset
+        self._length = total_frames
+        self._size: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        if self._length is None:
+            self._length = 0
+            names = {f.name for f in self._folder.iterdir()}
+            while self._files(self._length)[-1].name in names:
+                self._length += 1
+        return self._length
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        if self._size is None:
+            self.read([0])
+        assert self._size is not None
+        return self._size
+
+    def read(self, indices: Sequence[int] | Array) -> Array:
+        """Return the frames asked for: (n, height, width, 3) RGB, or (n, height, width, 2) flow, uint8.
+
+        Indices count from 0, whatever the files are called.
+        """
+        wanted, places = np.unique(frame_numbers(self.path, indices, len(self)), return_inverse=True)
+        images = [self._read_frame(i) for i in wanted.tolist()]
+        if not images:
+            return np.empty((0, *self.size, 2 if self._flow else 3), np.uint8)
+        self._size = images[0].shape[0], images[0].shape[1]
+        for number, image in zip(wanted.tolist(), images, strict=True):
+            if image.shape != images[0].shape:
+                name = self._files(number)[0].name
+                raise VideoError(self.path, f"{name} is {image.shape[:2]}, other frames are {images[0].shape[:2]}")
+        return np.stack([images[p] for p in places.tolist()])
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _files(self, index: int) -> list[Path]:
+        number = self._first + index
+        names = (
+            [self._template.format(axis, number) for axis in "xy"] if self._flow else [self._template.format(number)]
+        )
+        return [self._folder / name for name in names]
+
+    def _read_frame(self, index: int) -> Array:
+        mode = cv2.IMREAD_GRAYSCALE if self._flow else cv2.IMREAD_COLOR_RGB
+        images = [_read_image(file, mode) for file in self._files(index)]
+        return np.stack(images, axis=-1) if self._flow else images[0]
+
+
+def _read_image(file: Path, mode: int) -> Array:
+    existing_file(file)
+    image = cv2.imdecode(np.fromfile(file, np.uint8), mode)
+    if image is None:
+        raise VideoError(file, "is no picture that can be decoded")
+    return image

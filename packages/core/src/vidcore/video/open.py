@@ -1,0 +1,48 @@
+"""Opening a video with the right reader."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vidcore.interfaces import VideoReader
+from vidcore.plugins import load_plugins
+
+__all__ = ["open_video"]
+
+IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+
+
+def open_video(path: str | Path, decoder: str = "auto", threads: int = 1) -> VideoReader:
+    """Open a video file, a single picture, or (by name of a decoder) whatever a plugin reads.
+
+    ``auto`` takes PyAV where it is installed, because it is exact for everything it opens, and
+    OpenCV reading strictly in order where it is not. The reader's ``decoder`` says what was taken.
+
+    :param path: the file.
+    :param decoder: ``auto``, or a name that ``vidcore list decoders`` shows.
+    :param threads: threads of the decoder; with several loader processes 1 is best.
+
+    Raises ``VideoError``, naming the file, where it cannot be read.
+    """
+    if decoder == "auto":
+        decoder = _choose(path)
+    reader: VideoReader = _reader(decoder)(path, threads=threads)
+    return reader
+
+
+def _choose(path: str | Path) -> str:
+    if Path(path).suffix.lower() in IMAGES:
+        return "image"
+    return "pyav" if importlib.util.find_spec("av") else "opencv"
+
+
+@functools.cache
+def _reader(name: str) -> Callable[..., Any]:
+    component = load_plugins().get(name, "decoders")
+    reader: Callable[..., Any] = component.load()
+    return reader

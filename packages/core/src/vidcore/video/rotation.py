@@ -1,0 +1,49 @@
+"""Turning frames the way the file says they are to be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import cv2
+import numpy as np
+from attrs import frozen
+from av.video.frame import VideoFrame
+
+__all__ = ["Orientation"]
+
+Image = np.ndarray[Any, Any]
+
+
+@frozen
+class Orientation:
+    """A display matrix in quarter turns: first rows and columns change places, then rows and columns are reversed."""
+
+    transposed: bool = False
+    flip_rows: bool = False
+    flip_columns: bool = False
+
+    @classmethod
+    def of(cls, frame: VideoFrame) -> Orientation:
+        """Read the frame's display matrix: x' = a x + c y, y' = b x + d y (ISO/IEC 14496-12, 6.2.2)."""
+        side_data: Iterable[Any] = frame.side_data  # declared as a mapping, iterates over the entries
+        for entry in side_data:
+            if entry.type.name == "DISPLAYMATRIX":
+                a, b, _, c, d = np.frombuffer(entry, np.int32)[:5].tolist()
+                if abs(b) > abs(a):
+                    return cls(True, b < 0, c < 0)
+                return cls(False, d < 0, a < 0)
+        return cls()
+
+    def size(self, coded: tuple[int, int]) -> tuple[int, int]:
+        """Height and width as shown, from height and width as coded."""
+        return (coded[1], coded[0]) if self.transposed else coded
+
+    def turn(self, image: Image, out: Image) -> None:
+        """Write the (height, width, 3) image into ``out`` as it is to be shown."""
+        if self.transposed:
+            image = cv2.transpose(image)
+        if self.flip_rows or self.flip_columns:
+            cv2.flip(image, -1 if self.flip_rows and self.flip_columns else int(self.flip_columns), dst=out)
+        else:
+            out[:] = image
