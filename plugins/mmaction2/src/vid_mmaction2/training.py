@@ -1,0 +1,194 @@
+"""Converting what a configuration says about training: loops, optimizer, schedules, hooks, evaluators."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from vid_mmaction2.components import Converter, Rule, Table, snake
+from vid_mmaction2.pipelines import free_name
+
+__all__ = ["RULES", "convert_metrics", "convert_optimizer", "convert_schedules", "convert_train", "file_of"]
+
+SCHEDULE_NAMES = {"LinearLR": "warmup", "MultiStepLR": "step", "CosineAnnealingLR": "cosine"}
+METRIC_NAMES = {"AccMetric": "acc", "ConfusionMatrix": "confusion"}
+GROUPINGS = {
+    "TSMOptimWrapperConstructor": "TSMGroups",
+    "SwinOptimWrapperConstructor": "SwinGroups",
+    "LearningRateDecayOptimizerConstructor": "LayerDecayGroups",
+}
+SILENT_HOOKS = {"runtime_info", "timer", "param_scheduler", "sampler_seed", "sync_buffers", "visualization"}
+"""Hooks of the training framework whose job is done without being asked for."""
+
+
+def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
+    """Convert loops, gradients, checkpoints and starting weights into ``[train]``."""
+    train: Table = {}
+    _loop(converter, config.get("train_cfg") or {}, train)
+    wrapper = config.get("optim_wrapper") or {}
+    if (count := wrapper.get("accumulative_counts", 1)) != 1:
+        train["accumulate"] = count
+    clip = wrapper.get("clip_grad") or {}
+    if "max_norm" in clip:
+        train["clip_norm"] = clip["max_norm"]
+        if clip.get("norm_type", 2) != 2:
+            converter.problem("optim_wrapper.clip_grad.norm_type", "only the 2-norm can be limited")
+    if "clip_value" in clip:
+        train["clip_value"] = clip["clip_value"]
+    hooks = config.get("default_hooks") or {}
+    _checkpoints(converter, hooks.get("checkpoint"), train)
+    if "interval" in (hooks.get("logger") or {}):
+        train["log_interval"] = hooks["logger"]["interval"]
+    for name, hook in hooks.items():
+        if name not in SILENT_HOOKS | {"checkpoint", "logger"} and hook is not None:
+            converter.problem(f"default_hooks.{name}", f"{hook.get('type', 'this hook')} has no equivalent here")
+    for i, hook in enumerate(config.get("custom_hooks") or []):
+        converter.problem(f"custom_hooks[{i}]", f"{hook.get('type', 'this hook')} has no equivalent here")
+    if config.get("load_from"):
+        train["weights"] = file_of(config["load_from"])
+    return train
+
+
+def _loop(converter: Converter, loop: Mapping[str, Any], train: Table) -> None:
+    at = "train_cfg"
+    kind = loop.get("type") or ("EpochBasedTrainLoop" if loop.get("by_epoch", True) else "IterBasedTrainLoop")
+    lengths = {"EpochBasedTrainLoop": ("max_epochs", "epochs"), "IterBasedTrainLoop": ("max_iters", "steps")}
+    if kind not in lengths:
+        converter.problem(f"{at}.type", f"{kind} has no equivalent here")
+    old, new = lengths.get(kind, lengths["EpochBasedTrainLoop"])
+    if old in loop:
+        train[new] = loop[old]
+    if "val_interval" in loop:
+        train["val_interval"] = loop["val_interval"]
+    if loop.get("val_begin", 1) > 1:
+        converter.problem(f"{at}.val_begin", "evaluation starts with the first interval")
+    for key in loop.keys() - {"type", "by_epoch", "max_epochs", "max_iters", "val_interval", "val_begin"}:
+        converter.problem(f"{at}.{key}", "has no equivalent here")
+
+
+def _checkpoints(converter: Converter, hook: Mapping[str, Any] | None, train: Table) -> None:
+    if hook is None:
+        return
+    if "interval" in hook:
+        train["checkpoint_interval"] = hook["interval"]
+    train["keep"] = max(0, hook.get("max_keep_ckpts", 0))  # published: -1 keeps all
+    best = hook.get("save_best")
+    if isinstance(best, str) and best != "auto":
+        train["best"] = best
+    elif best is not None and not isinstance(best, str):
+        converter.problem("default_hooks.checkpoint.save_best", "one score decides which weights are the best")
+    if isinstance(hook.get("rule"), str):
+        train["best_rule"] = hook["rule"]
+
+
+def convert_optimizer(converter: Converter, wrapper: Mapping[str, Any], task: Table) -> None:
+    """Convert ``optim_wrapper`` into ``[optimizer]``, ``[param_groups]`` and ``runtime.precision``."""
+    at = "optim_wrapper"
+    kind = wrapper.get("type", "OptimWrapper")
+    if kind == "AmpOptimWrapper":
+        names = {"float16": "fp16", "bfloat16": "bf16"}
+        task.setdefault("runtime", {})["precision"] = names[wrapper.get("dtype") or "float16"]
+    elif kind != "OptimWrapper":
+        converter.problem(f"{at}.type", f"{kind} has no equivalent here")
+    known = {
+        "type",
+        "optimizer",
+        "clip_grad",
+        "accumulative_counts",
+        "constructor",
+        "paramwise_cfg",
+        "loss_scale",
+        "dtype",
+    }
+    for key in wrapper.keys() - known:
+        converter.problem(f"{at}.{key}", "has no equivalent here")
+    if "optimizer" in wrapper:
+        optimizer = converter.component(wrapper["optimizer"], f"{at}.optimizer")
+        if optimizer is not None:
+            task["optimizer"] = optimizer
+    groups = _grouping(converter, wrapper, at)
+    if groups is not None:
+        task["param_groups"] = groups
+
+
+def _grouping(converter: Converter, wrapper: Mapping[str, Any], at: str) -> Table | None:
+    settings = dict(wrapper.get("paramwise_cfg") or {})
+    constructor = wrapper.get("constructor", "DefaultOptimWrapperConstructor")
+    if constructor == "DefaultOptimWrapperConstructor":
+        settings.pop("bypass_duplicate", None)  # a parameter that occurs twice always counts once
+        return converter.component({"type": "DefaultGroups", **settings}, f"{at}.paramwise_cfg") if settings else None
+    if constructor not in GROUPINGS:
+        converter.problem(f"{at}.constructor", f"{constructor} has no equivalent here")
+        return None
+    if constructor == "SwinOptimWrapperConstructor":
+        settings = {"custom_keys": settings}
+    if (
+        constructor == "LearningRateDecayOptimizerConstructor"
+        and settings.pop("decay_type", "layer_wise") != "layer_wise"
+    ):
+        converter.problem(f"{at}.paramwise_cfg.decay_type", "only layer_wise can be converted")
+    return converter.component({"type": GROUPINGS[constructor], **settings}, f"{at}.paramwise_cfg")
+
+
+def convert_schedules(converter: Converter, schedules: Any) -> Table:
+    """Convert ``param_scheduler`` into the named tables of ``[schedule]``."""
+    named: Table = {}
+    for i, table in enumerate(schedules if isinstance(schedules, list) else [schedules]):
+        new = converter.component(table, f"param_scheduler[{i}]")
+        if new is not None:
+            short = snake(new["type"]).removesuffix("_lr")
+            named[free_name(SCHEDULE_NAMES.get(new["type"], short), named)] = new
+    return named
+
+
+def convert_metrics(converter: Converter, config: Mapping[str, Any]) -> Table:
+    """Convert the evaluators into the named tables of ``[metrics]``, which validation and test share."""
+    found: dict[str, list[Any]] = {}
+    for part in ("val", "test"):
+        value = config.get(f"{part}_evaluator")
+        found[part] = value if isinstance(value, list) else [value] if value else []
+    if found["val"] and found["test"] and found["val"] != found["test"]:
+        converter.problem("test_evaluator", "validation and test share their metrics; those of the test are taken")
+    part = "test" if found["test"] else "val"
+    named: Table = {}
+    for i, table in enumerate(found[part]):
+        new = converter.component(table, f"{part}_evaluator[{i}]" if len(found[part]) > 1 else f"{part}_evaluator")
+        if new is not None:
+            short = snake(new["type"]).removesuffix("_metric")
+            named[free_name(METRIC_NAMES.get(new["type"], short), named)] = new
+    return named
+
+
+def file_of(address: str) -> str:
+    """The file name of a web address; a path stays as it is."""
+    return posixpath.basename(address) if "://" in address else address
+
+
+def _schedule(converter: Converter, table: Table, at: str) -> Table:
+    return {k: v for k, v in table.items() if k not in ("verbose", "last_step", "param_name")}
+
+
+def _accuracy(converter: Converter, table: Table, at: str) -> Table:
+    table = {k: v for k, v in table.items() if k != "collect_device"}
+    options = dict(table.pop("metric_options", None) or {})
+    top = dict(options.pop("top_k_accuracy", None) or {})
+    if "topk" in top:
+        table["topk"] = [top["topk"]] if isinstance(top["topk"], int) else top["topk"]
+    if isinstance(table.get("metric_list"), str):
+        table["metric_list"] = [table["metric_list"]]
+    for name in options:
+        converter.problem(f"{at}.metric_options.{name}", "has no equivalent here")
+    return table
+
+
+def _confusion(converter: Converter, table: Table, at: str) -> Table:
+    return {k: v for k, v in table.items() if k not in ("collect_device", "prefix")}
+
+
+RULES: dict[str, Rule] = {
+    **{f"{name}LR": _schedule for name in ("Constant", "CosineAnnealing", "CosineRestart", "Exponential", "Linear")},
+    **{f"{name}LR": _schedule for name in ("MultiStep", "OneCycle", "Poly", "Step")},
+    "AccMetric": _accuracy,
+    "ConfusionMatrix": _confusion,
+}
