@@ -1,3 +1,5 @@
+"""The TOML writer: exact, and pleasant to read."""
+
 from __future__ import annotations
 
 import math

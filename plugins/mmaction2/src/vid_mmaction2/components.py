@@ -106,6 +106,7 @@ class Converter:
 
 
 def unscoped(name: str) -> str:
+    """``mmaction.ResNet`` -> ``ResNet``; names of other packages stay whole."""
     scope, dot, rest = name.partition(".")
     return rest if dot and scope in OWN_SCOPES else name
 

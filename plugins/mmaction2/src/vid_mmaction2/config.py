@@ -83,6 +83,10 @@ def _runtime(converter: Converter, config: Mapping[str, Any], task: Table) -> No
 
 def _facts(converter: Converter, config: Mapping[str, Any], task: Table) -> None:
     """What a reader of the Task wants to know, although nothing interprets it."""
-    info = {f"initial_weights.{at}": training.file_of(name) for at, name in converter.weights.items()}
+    info: Table = {}
+    if converter.weights:
+        info["initial_weights"] = {at: training.file_of(name) for at, name in converter.weights.items()}
     base = (config.get("auto_scale_lr") or {}).get("base_batch_size")
-    task["info"] = {**info, **({"base_batch_size": base} if base else {})}
+    if base:
+        info["base_batch_size"] = base
+    task["info"] = info

@@ -32,10 +32,7 @@ def convert_model(table: Mapping[str, Any], catalog: Catalog | None = None) -> T
 def _recognizer(converter: Converter, table: Table, at: str) -> Table:
     """Settings for testing belong to the part that uses them."""
     table = dict(table)
-    settings = {
-        "train_cfg": dict(table.pop("train_cfg", None) or {}),
-        "test_cfg": dict(table.pop("test_cfg", None) or {}),
-    }
+    settings = {name: dict(table.pop(name, None) or {}) for name in ("train_cfg", "test_cfg")}
     views = settings["test_cfg"].pop("max_testing_views", None)
     if views:
         table["max_testing_views"] = views
@@ -104,10 +101,10 @@ def _slowfast(converter: Converter, table: Table, at: str) -> Table:
     return table
 
 
-def _pathway(converter: Converter, table: Any, at: str) -> Table | None:
-    if table is None:
+def _pathway(converter: Converter, published: Any, at: str) -> Table | None:
+    if published is None:
         return None
-    table = {k: v for k, v in table.items() if k not in ("speed_ratio", "channel_ratio")}
+    table: Table = {k: v for k, v in published.items() if k not in ("speed_ratio", "channel_ratio")}
     kind = table.pop("type", "resnet3d")
     if kind != "resnet3d":
         converter.problem(f"{at}.type", f"pathways are resnet3d, found {kind!r}")

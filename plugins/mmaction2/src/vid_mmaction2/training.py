@@ -91,25 +91,17 @@ def convert_optimizer(converter: Converter, wrapper: Mapping[str, Any], task: Ta
         task.setdefault("runtime", {})["precision"] = names[wrapper.get("dtype") or "float16"]
     elif kind != "OptimWrapper":
         converter.problem(f"{at}.type", f"{kind} has no equivalent here")
-    known = {
-        "type",
-        "optimizer",
-        "clip_grad",
-        "accumulative_counts",
-        "constructor",
-        "paramwise_cfg",
-        "loss_scale",
-        "dtype",
-    }
+    groups = {"constructor", "paramwise_cfg"}
+    known = {"type", "optimizer", "clip_grad", "accumulative_counts", "loss_scale", "dtype"} | groups
     for key in wrapper.keys() - known:
         converter.problem(f"{at}.{key}", "has no equivalent here")
     if "optimizer" in wrapper:
         optimizer = converter.component(wrapper["optimizer"], f"{at}.optimizer")
         if optimizer is not None:
             task["optimizer"] = optimizer
-    groups = _grouping(converter, wrapper, at)
-    if groups is not None:
-        task["param_groups"] = groups
+    grouping = _grouping(converter, wrapper, at)
+    if grouping is not None:
+        task["param_groups"] = grouping
 
 
 def _grouping(converter: Converter, wrapper: Mapping[str, Any], at: str) -> Table | None:
@@ -123,10 +115,7 @@ def _grouping(converter: Converter, wrapper: Mapping[str, Any], at: str) -> Tabl
         return None
     if constructor == "SwinOptimWrapperConstructor":
         settings = {"custom_keys": settings}
-    if (
-        constructor == "LearningRateDecayOptimizerConstructor"
-        and settings.pop("decay_type", "layer_wise") != "layer_wise"
-    ):
+    if settings.pop("decay_type", "layer_wise") != "layer_wise":
         converter.problem(f"{at}.paramwise_cfg.decay_type", "only layer_wise can be converted")
     return converter.component({"type": GROUPINGS[constructor], **settings}, f"{at}.paramwise_cfg")
 
@@ -161,8 +150,8 @@ def convert_metrics(converter: Converter, config: Mapping[str, Any]) -> Table:
 
 
 def file_of(address: str) -> str:
-    """The file name of a web address; a path stays as it is."""
-    return posixpath.basename(address) if "://" in address else address
+    """The file name of a web address; everything else stays as it is."""
+    return posixpath.basename(address) if address.startswith(("http://", "https://")) else address
 
 
 def _schedule(converter: Converter, table: Table, at: str) -> Table:
