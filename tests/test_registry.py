@@ -9,7 +9,7 @@ import importlib.metadata
 import inspect
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,10 @@ def catalog() -> Catalog:
     return load_plugins([*installed, example])
 
 
-def all_of(*kinds: str) -> pytest.MarkDecorator:
-    found = [c for c in catalog().components.values() if not kinds or c.kind in kinds]
+def all_of(*kinds: str, without: Collection[str] = ()) -> pytest.MarkDecorator:
+    everything = [c for name, c in sorted(catalog().components.items()) if name not in without]
     return pytest.mark.parametrize(
-        "component", [pytest.param(c, id=c.name) for c in sorted(found, key=lambda c: c.name)]
+        "component", [pytest.param(c, id=c.name) for c in everything if not kinds or c.kind in kinds]
     )
 
 
