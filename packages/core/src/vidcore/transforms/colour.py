@@ -37,17 +37,19 @@ def adjust_brightness(frames: Array, factor: float) -> Array:
 def adjust_contrast(frames: Array, factor: float) -> Array:
     """Move every frame towards (factor < 1) or away from its mean grey."""
     mean = grey(frames).mean(axis=(-2, -1))[..., None, None, None]
-    return np.float32(factor) * frames + np.float32(1 - factor) * mean
+    return np.asarray(np.float32(factor) * frames + np.float32(1 - factor) * mean)
 
 
 def adjust_saturation(frames: Array, factor: float) -> Array:
     """Move every pixel towards (factor < 1) or away from its grey."""
-    return np.float32(factor) * frames + np.float32(1 - factor) * grey(frames)[..., None]
+    return np.asarray(np.float32(factor) * frames + np.float32(1 - factor) * grey(frames)[..., None])
 
 
 def adjust_hue(frames: Array, offset: float) -> Array:
     """Turn the hue by ``offset`` of a circle, in the 8-bit HSV of OpenCV (as published: hue steps of 2 degrees,
     and the offset scaled by 255 on their scale of 180)."""
+    if offset == 0:
+        return frames  # not through the coarse 8-bit space and back
     turned = np.clip(frames, 0, 255).astype(np.uint8).reshape(-1, *frames.shape[-3:])
     for frame in turned:
         hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)

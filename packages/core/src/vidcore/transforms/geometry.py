@@ -170,7 +170,7 @@ def crop(sample: Sample, boxes: Sequence[Box], mirrored: Sequence[bool] | None =
     limit = np.array([right - left - 1, bottom - top - 1] * 2, np.float32)
 
     def move(b: Array) -> Array:
-        return np.clip(b - np.tile(origin, 2), 0, limit)
+        return np.asarray(np.clip(b - np.tile(origin, 2), 0, limit))
 
     joints = sample.joints
     if joints is not None:

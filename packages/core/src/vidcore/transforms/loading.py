@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from attrs import evolve, field, frozen
 
 from vidcore.errors import UserError
+from vidcore.interfaces import VideoReader
 from vidcore.sample import Sample
 from vidcore.transforms.checks import at_least
 from vidcore.transforms.geometry import Geometry, current
 from vidcore.transforms.pixels import frame_count
+from vidcore.video.frames import FrameFolderReader
 from vidcore.video.open import open_video
 
 __all__ = ["BuildPseudoClip", "Decode", "LoadHVULabel", "OpenVideo"]
@@ -74,10 +77,20 @@ class Decode:
         )
 
 
-def _open(sample: Sample, decoder: str, threads: int) -> Any:
+def _open(sample: Sample, decoder: str, threads: int) -> VideoReader:
     if sample.path is None:
         raise UserError("the sample has neither a path nor an open video")
-    return open_video(sample.path, decoder=decoder, threads=threads)
+    if not Path(sample.path).is_dir():
+        return open_video(sample.path, decoder=decoder, threads=threads)
+    return FrameFolderReader(
+        sample.path,
+        template=sample.filename_tmpl,
+        modality="Flow" if sample.modality == "Flow" else "RGB",
+        start_index=sample.start_index,
+        offset=sample.frame_offset,
+        total_frames=sample.total_frames,
+        fps=sample.fps,
+    )
 
 
 @frozen

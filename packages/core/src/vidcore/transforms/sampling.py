@@ -192,7 +192,8 @@ class UntrimmedSampleFrames:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         total = _total(sample)
-        centres = np.arange(min(self.clip_interval // 2, total // 2), total, self.clip_interval)
+        first = self.clip_interval // 2
+        centres = np.arange(first if first < total else total // 2, total, self.clip_interval)
         offsets = (np.arange(self.clip_len) - self.clip_len // 2) * self.frame_interval
         frames = np.clip(centres[:, None] + offsets, 0, total - 1)
         return _sampled(sample, frames, self.clip_len, self.frame_interval)
