@@ -116,21 +116,22 @@ PREPARE: list[dict[str, Any]] = [
     {"type": "Decode"},
     {"type": "FormatShape", "input_format": "NCTHW"},
 ]
-STAGES = ["file", "opened", "sampled", "decoded", "formatted", "boxes", "picture"]
+STAGES = {"file": 0, "opened": 1, "sampled": 2, "decoded": 3, "boxes": 3, "picture": 3, "formatted": 4}
+"""How many of these steps a sample has behind it."""
 
 
 def sample_at(stage: str, video: Path) -> Sample:
     """A sample as a transform may meet it: from the file to the input of a model."""
     meta = {"timestamp": 1, "timestamp_start": 0, "categories": {"action": [1]}}
     sample = Sample(index=0, path=str(video), label=1, class_names=("left", "right", "none"), meta=meta)
-    for step in PREPARE[: min(STAGES.index(stage), len(PREPARE))]:
+    for step in PREPARE[: STAGES[stage]]:
         sample = build_component(step, "transforms", catalog())(sample, np.random.default_rng(1))
     if stage == "boxes":
         boxes = np.array([[4, 4, 20, 30], [10, 0, 40, 40]], np.float32)
-        return sample.replace(inputs=None, boxes=boxes, proposals=boxes)
+        return sample.replace(boxes=boxes, proposals=boxes)
     if stage == "picture":
         picture = np.zeros((1, 48, 64, 3), np.uint8)
-        return sample.replace(inputs=None, frames=picture, geometry=None, clip_len=1, num_clips=1)
+        return sample.replace(frames=picture, geometry=None, clip_len=1, num_clips=1)
     return sample
 
 
