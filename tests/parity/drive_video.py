@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,7 +34,6 @@ from vidcore.transforms.erasing import RandomErasing, erase
 from vidcore.transforms.flipping import Flip
 from vidcore.transforms.formatting import FormatShape, PackActionInputs, Transpose
 from vidcore.transforms.geometry import Geometry, crop, current
-
 from vidcore.transforms.loading import LoadHVULabel
 from vidcore.transforms.pixels import realize
 from vidcore.transforms.resizing import Fuse, RandomRescale, Resize

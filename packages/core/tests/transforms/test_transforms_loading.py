@@ -1,0 +1,127 @@
+"""From a path to the array that a model gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from vidcore.errors import UserError, VideoError
+from vidcore.sample import Sample
+from vidcore.transforms.compose import Pipeline
+from vidcore.transforms.crops import ThreeCrop
+from vidcore.transforms.formatting import FormatShape
+from vidcore.transforms.loading import Decode, OpenVideo
+from vidcore.transforms.pixels import realize
+from vidcore.transforms.resizing import Resize
+from vidcore.transforms.sampling import SampleFrames
+from vidcore.video.frames import ArrayReader
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def frames() -> Array:
+    return rng(3).integers(0, 256, (6, 20, 30, 3), np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, frames: Array) -> Path:
+    """Frames called 1 to 6 (lossless), and flow called 11 to 13."""
+    for k, frame in enumerate(frames):
+        cv2.imwrite(str(tmp_path / f"img_{k + 1:05}.png"), frame[..., ::-1])
+        cv2.imwrite(str(tmp_path / f"x_{k + 11:05}.png"), frame[..., 0])
+        cv2.imwrite(str(tmp_path / f"y_{k + 11:05}.png"), frame[..., 1])
+    return tmp_path
+
+
+class Recorder(ArrayReader):
+    """Remembers what was asked of it."""
+
+    def __init__(self, frames: Array) -> None:
+        super().__init__(frames, fps=10)
+        self.asked: list[int] = []
+        self.closed = False
+
+    def read(self, indices: Any) -> Array:
+        self.asked += list(indices)
+        return super().read(indices)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_each_distinct_frame_is_read_once_and_the_video_closed(frames: Array) -> None:
+    video = Recorder(frames)
+    sample = Decode()(Sample(video=video, frame_indices=np.array([4, 0, 4, 2])), rng())
+    assert video.asked == [0, 2, 4]
+    assert video.closed
+    assert sample.video is None
+    assert (realize(sample).frames == frames[[4, 0, 4, 2]]).all()
+    everything = Decode()(Sample(video=Recorder(frames)), rng())
+    assert everything.frames is not None
+    assert (everything.frames == frames).all()
+
+
+def test_a_video_is_closed_when_reading_fails(frames: Array) -> None:
+    video = Recorder(frames)
+    with pytest.raises(VideoError):
+        Decode()(Sample(video=video, frame_indices=np.array([99])), rng())
+    assert video.closed
+
+
+def test_folders_of_frames_count_from_their_first_number(folder: Path, frames: Array) -> None:
+    sample = Sample(path=str(folder), filename_tmpl="img_{:05}.png", start_index=1, total_frames=6, fps=25)
+    sampled = SampleFrames(2, num_clips=2, test_mode=True)(sample, rng())
+    assert sampled.frame_indices is not None
+    assert sampled.frame_indices.tolist() == [1, 2, 5, 6]
+    assert (realize(Decode()(sampled, rng())).frames == frames[[0, 1, 4, 5]]).all()
+    opened = OpenVideo()(sample.replace(total_frames=None), rng())
+    assert (opened.total_frames, opened.fps) == (6, 25)
+
+
+def test_flow_is_two_pictures_and_an_offset_is_added(folder: Path, frames: Array) -> None:
+    sample = Sample(
+        path=str(folder), filename_tmpl="{}_{:05}.png", modality="Flow", start_index=1, frame_offset=10, total_frames=3
+    )
+    decoded = Decode()(sample.replace(frame_indices=np.array([1, 3])), rng())
+    assert decoded.frames is not None
+    assert (decoded.frames == frames[[0, 2], ..., :2]).all()
+
+
+def test_relative_boxes_become_pixels_once(frames: Array) -> None:
+    sample = Sample(video=ArrayReader(frames), boxes=np.array([[0.5, 0.1, 1, 0.5]]), relative_boxes=True)
+    decoded = Decode()(sample, rng())
+    assert decoded.boxes is not None
+    assert decoded.boxes.tolist() == [[15, 2, 30, 10]]
+    assert decoded.boxes.dtype == np.float32
+    assert not decoded.relative_boxes
+
+
+def test_a_picture_is_a_video_of_one_frame(folder: Path, frames: Array) -> None:
+    decoded = Decode()(Sample(path=str(folder / "img_00003.png")), rng())
+    assert decoded.frames is not None
+    assert (decoded.frames == frames[2:3]).all()
+
+
+def test_a_whole_test_pipeline_is_the_plain_computation(frames: Array) -> None:
+    steps = [OpenVideo(), SampleFrames(2, 2, 3, test_mode=True), Decode(), Resize((-1, 16)), ThreeCrop(16)]
+    sample = Pipeline([*steps, FormatShape("NCTHW")])(Sample(video=ArrayReader(frames)), rng())
+    indices = np.array([[0, 2], [2, 4], [3, 5]])
+    small = np.stack([cv2.resize(f, (24, 16)) for f in frames])[indices]  # clip, time, height, width, channel
+    crops = [small[:, :, :, left : left + 16] for left in (0, 8, 4)]
+    assert (sample.inputs == np.concatenate(crops).transpose(0, 4, 1, 2, 3)).all()
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match=r"nothing\.mp4"):
+        OpenVideo()(Sample(path=str(tmp_path / "nothing.mp4")), rng())
+    with pytest.raises(UserError, match="neither a path nor an open video"):
+        Decode()(Sample(), rng())

@@ -1,0 +1,221 @@
+"""Steps that change or arrange pixels."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vidcore.batch import collate
+from vidcore.errors import UserError, VideoError
+from vidcore.plugin import vidcore_transforms
+from vidcore.plugins import load_plugins
+from vidcore.sample import Sample
+from vidcore.transforms.augment import OPERATIONS, RandAugment
+from vidcore.transforms.colour import ColorJitter, jitter
+from vidcore.transforms.compose import Pipeline
+from vidcore.transforms.crops import CenterCrop, ThreeCrop
+from vidcore.transforms.erasing import RandomErasing
+from vidcore.transforms.flipping import Flip
+from vidcore.transforms.formatting import FormatShape, PackActionInputs, Transpose
+from vidcore.transforms.geometry import current
+from vidcore.transforms.loading import BuildPseudoClip, LoadHVULabel
+from vidcore.transforms.pixels import realize
+from vidcore.transforms.resizing import Resize
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def frames(n: int = 4, height: int = 24, width: int = 32, channels: int = 3) -> Array:
+    return rng(2).integers(0, 256, (n, height, width, channels), np.uint8)
+
+
+def test_formats_are_the_frames_in_another_order() -> None:
+    sample = Sample(frames=frames(12), clip_len=3, num_clips=2)  # two crops
+    assert (FormatShape("NCHW")(sample, rng()).inputs == frames(12).transpose(0, 3, 1, 2)).all()
+    clips = FormatShape("NCTHW")(sample, rng()).inputs
+    assert clips.shape == (4, 3, 3, 24, 32)
+    assert clips.flags.c_contiguous
+    assert (clips[1, :, 2] == frames(12)[5].transpose(2, 0, 1)).all()
+    proposals = FormatShape("NPTCHW")(sample, rng()).inputs
+    assert proposals.shape == (2, 6, 3, 24, 32)
+    assert (proposals[1, 0] == frames(12)[6].transpose(2, 0, 1)).all()
+
+
+def test_flow_maps_of_a_clip_become_channels() -> None:
+    sample = Sample(frames=frames(6, channels=2), clip_len=3, num_clips=2, modality="Flow")
+    inputs = FormatShape("NCHW")(sample, rng()).inputs
+    assert inputs.shape == (2, 6, 24, 32)
+    assert (inputs[1, 3] == frames(6, channels=2)[4, ..., 1]).all()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_formatting_after_geometry_is_formatting_of_its_pixels(channels: int) -> None:
+    sample = Sample(frames=frames(4, channels=channels), clip_len=2, num_clips=2)
+    for step in [Resize((-1, 12)), ThreeCrop(12), Flip(1)]:
+        sample = step(sample, rng())
+    for layout in ("NCHW", "NCTHW"):
+        direct = FormatShape(layout)(sample, rng())  # type: ignore[arg-type]
+        assert (direct.inputs == FormatShape(layout)(realize(sample), rng()).inputs).all()  # type: ignore[arg-type]
+    assert direct.frames is None
+    assert current(direct).size == (12, 12)
+
+
+def test_collapse_wants_a_single_clip() -> None:
+    sample = Sample(frames=frames(4), clip_len=4)
+    assert FormatShape("NCTHW", collapse=True)(sample, rng()).inputs.shape == (3, 4, 24, 32)
+    with pytest.raises(UserError, match="single clip"):
+        FormatShape("NCTHW", collapse=True)(sample.replace(clip_len=2, num_clips=2), rng())
+    with pytest.raises(UserError, match="4 frames do not divide into groups of 3"):
+        FormatShape("NCTHW")(sample.replace(clip_len=3), rng())
+    with pytest.raises(UserError, match="did you mean 'NCTHW'"):
+        FormatShape("NCTWH")  # type: ignore[arg-type]
+
+
+def test_a_sample_with_frames_and_heatmaps_has_two_inputs() -> None:
+    maps = rng().random((6, 5, 8, 8), np.float32)
+    sample = Sample(frames=frames(4), heatmaps=maps, clip_len=2, num_clips=2)
+    both = FormatShape("NCTHW")(sample, rng())
+    assert both.inputs["imgs"].shape == (2, 3, 2, 24, 32)
+    assert (both.inputs["heatmap_imgs"][1, 2, 0] == maps[3, 2]).all()
+    assert PackActionInputs()(both, rng()).inputs is both.inputs["imgs"]
+    named = PackActionInputs(["heatmap_imgs"])(both, rng())
+    batch = collate([named, named])
+    assert batch.inputs["heatmap_imgs"].shape == (2, 2, 5, 3, 8, 8)
+    with pytest.raises(UserError, match="no 'audios' among the inputs: imgs, heatmap_imgs"):
+        PackActionInputs(["audios"])(both, rng())
+    turned = Transpose(["imgs"], [0, 2, 1, 3, 4])(both, rng())
+    assert turned.inputs["imgs"].shape == (2, 2, 3, 24, 32)
+
+
+def test_inputs_collate_into_a_tensor() -> None:
+    sample = FormatShape("NCTHW")(Sample(frames=frames(4), clip_len=4, label=1), rng())
+    batch = collate([sample, sample])
+    assert batch.inputs.dtype == torch.uint8
+    assert batch.inputs.shape == (2, 1, 3, 4, 24, 32)
+
+
+def test_jitter_treats_all_frames_alike_and_leaves_the_original() -> None:
+    still = np.repeat(frames(1), 3, axis=0)
+    before = still.copy()
+    out = ColorJitter()(Sample(frames=still), rng(4)).frames
+    assert out is not None
+    assert out.dtype == np.uint8
+    assert (out[0] == out[2]).all()
+    assert (out != still).any()
+    assert (still == before).all()
+    assert (jitter(still, (0, 1, 2, 3), (1, 1, 1, 0)) == still).all()
+    with pytest.raises(UserError, match="three colours"):
+        ColorJitter()(Sample(frames=frames(channels=2)), rng())
+
+
+def test_erasing_takes_the_size_after_the_crop() -> None:
+    sample = CenterCrop(16)(Sample(frames=np.zeros((2, 24, 32, 3), np.uint8)), rng())
+    out = RandomErasing(1, 0.2, 0.3, fill_color=(9, 8, 7))(sample, rng(1)).frames
+    assert out is not None
+    assert out.shape == (2, 16, 16, 3)
+    erased = (out == [9, 8, 7]).all(-1)
+    assert (erased[0] == erased[1]).all()
+    assert 0.15 < erased[0].mean() < 0.35
+    noise = RandomErasing(1, 0.2, 0.3, mode="rand", fill_color=200, fill_std=0.0)(sample, rng(1)).frames
+    assert noise is not None
+    assert set(np.unique(noise)) == {0, 200}
+    assert RandomErasing(0)(sample, rng()) is sample
+    with pytest.raises(UserError, match="above max_area_ratio"):
+        RandomErasing(min_area_ratio=0.5)
+
+
+def test_erased_boxes_reach_the_edges() -> None:
+    sample = Sample(frames=np.zeros((1, 8, 8, 1), np.uint8))
+    step = RandomErasing(1, 0.1, 0.3, fill_color=1)
+    hit = sum(step(sample, rng(s)).frames[0, ..., 0] for s in range(200))  # type: ignore[index,misc]
+    assert hit.min() > 0
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_operations_of_randaugment_keep_shape_and_type(operation: Any) -> None:
+    for strength in (0.0, 0.7, 1.0):
+        out = operation(frames()[0], strength)
+        assert out.shape == (24, 32, 3)
+        assert out.dtype == np.uint8
+    name = operation.__name__
+    if name not in ("auto_contrast", "equalize", "invert"):
+        assert (operation(frames()[0], 0.0) == frames()[0]).all(), "no strength, no change"
+        assert (operation(frames()[0], 1.0) != frames()[0]).any()
+
+
+def test_operations_do_what_their_names_say() -> None:
+    ops = {o.__name__: o for o in OPERATIONS}
+    picture = np.clip(frames()[0], 60, 200)
+    assert ops["auto_contrast"](picture, 0).min() == 0
+    assert ops["auto_contrast"](picture, 0).max() == 255
+    assert (ops["posterize"](picture, 1.0) == picture // 16 * 16).all()
+    assert (ops["solarize"](picture, 1.0) == 255 - picture).all()
+    assert ops["brightness"](picture, -1).mean() == pytest.approx(0.1 * picture.mean(), abs=0.6)
+    assert np.ptp(ops["colour"](picture, -1).astype(int), axis=-1).max() <= 16
+    moved = ops["translate_x"](picture, 0.5)
+    assert (moved[:, 8:] != picture[:, :-8]).mean() < 1
+    assert (moved[:, :7] == 128).all()
+
+
+def test_randaugment_treats_all_frames_alike() -> None:
+    still = np.repeat(frames(1), 3, axis=0)
+    results = [RandAugment(7, 4)(Sample(frames=still), rng(s)).frames for s in range(10)]
+    assert all((r[0] == r[1]).all() and (r[0] == r[2]).all() for r in results if r is not None)
+    assert sum((r != still).any() for r in results) >= 8
+    with pytest.raises(UserError, match="boxes"):
+        RandAugment()(Sample(frames=still, boxes=np.zeros((1, 4), np.float32)), rng())
+
+
+def test_a_picture_becomes_a_clip() -> None:
+    sample = BuildPseudoClip(5)(Sample(frames=frames(1)), rng())
+    assert FormatShape("NCTHW")(sample, rng()).inputs.shape == (1, 3, 5, 24, 32)
+    with pytest.raises(UserError, match="single picture"):
+        BuildPseudoClip(5)(Sample(frames=frames(2)), rng())
+
+
+def test_category_labels_out_of_range_are_refused() -> None:
+    step = LoadHVULabel(["action", "scene"], [3, 2])
+    sample = step(Sample(meta={"categories": {"scene": [1]}}), rng())
+    assert sample.labels is not None
+    assert sample.labels.tolist() == [0, 0, 0, 0, 1]
+    assert sample.meta["mask"].tolist() == [0, 0, 0, 1, 1]
+    with pytest.raises(UserError, match="class 2 of 'scene', which has 2"):
+        step(Sample(meta={"categories": {"scene": [2]}}), rng())
+
+
+def test_an_error_names_its_step() -> None:
+    steps = {"small": Resize((-1, 12)), "cut": CenterCrop(30)}
+    with pytest.raises(UserError, match=r"step 'cut' \(CenterCrop\): a crop of 30 x 30"):
+        Pipeline(steps)(Sample(frames=frames()), rng())
+
+    def broken(sample: Sample, rng: np.random.Generator) -> Sample:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError) as caught:
+        Pipeline([broken])(Sample(path="a.mp4"), rng())
+    assert "step '0'" in caught.value.__notes__[0]
+
+    def unreadable(sample: Sample, rng: np.random.Generator) -> Sample:
+        raise VideoError("a.mp4", "is empty")
+
+    with pytest.raises(VideoError, match=r"^a\.mp4: is empty$"):
+        Pipeline([unreadable])(Sample(), rng())
+
+
+def test_every_transform_is_offered_and_a_pipeline_survives_pickling() -> None:
+    offered = load_plugins().of_kind("transforms")
+    for name in vidcore_transforms():
+        assert offered[name].load().__doc__
+    pipeline = Pipeline({"a": Resize((-1, 12)), "b": CenterCrop(8), "c": ColorJitter(), "d": FormatShape("NCHW")})
+    again = pickle.loads(pickle.dumps(pipeline))
+    assert again == pipeline
+    sample = Sample(frames=frames())
+    assert (again(sample, rng(1)).inputs == pipeline(sample, rng(1)).inputs).all()
