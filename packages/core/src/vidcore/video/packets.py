@@ -6,17 +6,23 @@ handed to the decoder from here, numbered, so no container's idea of seeking is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
-from attrs import define
+from attrs import frozen
 from av import Codec, Packet
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.video.stream import VideoStream
 
-__all__ = ["PacketIndex", "index_packets"]
+from vidcore.errors import VideoError
+from vidcore.video.checks import existing_file
+
+__all__ = ["Packets", "reason"]
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -31,104 +37,212 @@ ONE_FRAME_EACH = frozenset({
 REORDER_LIMIT = 32
 """A frame farther from its place in the file than any codec can hold it back: time stamps that jump."""
 
+KEPT_BYTES = 64 << 20
+"""Packets of files up to this size stay in memory; of larger ones they are read again where needed."""
 
-@define
-class PacketIndex:
-    """The packets of one video stream.
 
-    ``order`` is None where packets alone do not prove it: then only decoding from the beginning and
-    counting tells which frame is which.
+@frozen
+class _Note:
+    """What is remembered of a packet."""
+
+    pts: int | None
+    dts: int | None
+    place: tuple[int | None, int]
+    """Position in the file and size."""
+    entry: bool
+    corrupt: bool
+    hidden: bool
+    """Decoded but not shown."""
+    kind: int | None
+    """MPEG-4: 0 I, 1 P, 2 B, 3 S; None where unclear."""
+
+
+class Packets:
+    """The packets of a file's (best) video stream, in decoding order.
+
+    A packet's ``pts`` is overwritten with its number, so that decoded frames say where they came from.
+
+    Raises ``VideoError`` where the file is missing, or no video stream can be read from it.
     """
 
-    packets: list[Packet[VideoStream]]
-    """In decoding order, ``pts`` overwritten with the packet's number so that frames say where they came from."""
     order: Numbers | None
-    """(frames,): number of the packet that shows frame i."""
+    """(frames,): number of the packet that shows frame i. None where packets alone do not prove it: then only
+    decoding from the beginning and counting tells which frame is which."""
     entries: list[int]
     """Ascending packet numbers where decoding may begin, 0 first. A container's claim, to be checked."""
     advertised: int
     """Number of frames the container promises; 0 where it promises nothing."""
 
+    def __init__(self, path: str | Path) -> None:
+        self._path = str(path)
+        self._notes: list[_Note] = []
+        self._kept: list[Packet[VideoStream]] | None = []
+        self._at = -1  # number of the last packet read where they are not kept
+        existing_file(path)
+        self._container, self.stream = self._open()
+        try:
+            self._index()
+        except FFmpegError as error:
+            self.close()
+            raise VideoError(path, f"cannot be read to its end ({reason(error)})") from error
+        except BaseException:
+            self.close()
+            raise
 
-def index_packets(container: InputContainer, stream: VideoStream) -> PacketIndex:
-    """Demux the stream to its end. The container must have been opened with ``fflags=nofillin``.
+    def __len__(self) -> int:
+        return len(self._notes)
 
-    Raises ``av.error.FFmpegError`` where the file cannot be read.
-    """
-    codec = stream.codec_context.codec
-    packets = [p for p in container.demux(stream) if p.size]
-    in_file = len(stream.index_entries) if "mp4" in container.format.name else stream.frames  # mp4: edits applied
-    cut = len(packets) < in_file
-    while packets and packets[-1].is_corrupt:  # the file ends inside of this one
-        packets.pop()
-        cut = True
-    if codec.canonical_name == "mpeg4":
-        packets = _unpack(packets, stream)
-    order = None
-    if packets and packets[0].is_keyframe and codec.canonical_name in ONE_FRAME_EACH:
-        order = _show_order(packets, codec, cut)
-    for number, packet in enumerate(packets):
+    def __getitem__(self, number: int) -> Packet[VideoStream]:
+        """Return a packet; fastest where numbers ascend."""
+        if self._kept is not None:
+            return self._kept[number]
+        if number != self._at + 1:
+            self._seek(number)
+        while self._at < number:
+            packet = next(self._reading)
+            self._at += 1
         packet.pts = number
-    entries = [k for k, p in enumerate(packets) if k == 0 or p.is_keyframe]
-    return PacketIndex(packets, order, entries, max(stream.frames, in_file))
+        return packet
+
+    def close(self) -> None:
+        """Close the file and forget the packets."""
+        self._container.close()
+        self._kept = []
+
+    def _open(self) -> tuple[InputContainer, VideoStream]:
+        try:  # only times that are in the file, none that are inferred
+            container = av.open(self._path, metadata_errors="ignore", container_options={"fflags": "nofillin"})
+        except (FFmpegError, OSError) as error:
+            raise VideoError(self._path, f"cannot be opened as a video ({reason(error)})") from error
+        stream = container.streams.best("video")
+        if not isinstance(stream, VideoStream) or stream.codec_context is None:
+            container.close()
+            raise VideoError(self._path, "has no video stream that can be decoded")
+        return container, stream
+
+    def _index(self) -> None:
+        codec = self.stream.codec_context.codec
+        size = 0
+        self._reading = self._read()
+        for packet in self._reading:
+            self._at += 1
+            self._notes.append(_note(packet, codec))
+            size += packet.size
+            if self._kept is not None:
+                packet.pts = self._at
+                self._kept.append(packet)
+                if size > KEPT_BYTES:
+                    self._kept = None
+        # Of MP4 the demuxer knows which frames its edit lists leave over.
+        mp4 = "mp4" in self._container.format.name
+        promised = len(self.stream.index_entries) if mp4 else self.stream.frames
+        cut = len(self._notes) < promised if promised else None
+        while self._notes and self._notes[-1].corrupt:  # the file ends inside of this one
+            self._notes.pop()
+            cut = True
+        if not self._notes:
+            raise VideoError(self._path, "has a video stream without any frame")
+        proven = self._notes[0].entry and codec.canonical_name in ONE_FRAME_EACH
+        self.order = _show_order(self._notes, codec, cut) if proven else None
+        self.entries = [k for k, note in enumerate(self._notes) if k == 0 or note.entry]
+        self.advertised = max(self.stream.frames, promised)
+
+    def _read(self) -> Iterator[Packet[VideoStream]]:
+        packets = (p for p in self._container.demux(self.stream) if p.size)
+        if self.stream.codec_context.codec.canonical_name != "mpeg4":
+            yield from packets
+            return
+        # DivX puts two frames into one packet and a placeholder into the next.
+        unpack = BitStreamFilterContext("mpeg4_unpack_bframes", self.stream)
+        for packet in packets:
+            yield from unpack.filter(packet)
+        yield from unpack.filter(None)
+
+    def _seek(self, number: int) -> None:
+        """Place the file before that packet, or (where its packets cannot be told apart) at its beginning."""
+        places = {note.place: k for k, note in enumerate(self._notes)}
+        note = self._notes[number]
+        time = note.pts if note.dts is None else note.dts
+        if time is not None and len(places) == len(self) and self.stream.codec_context.codec.name != "mpeg4":
+            self._container.seek(time, stream=self.stream)
+            self._reading = self._read()
+            first = next(self._reading, None)
+            at = places.get((first.pos, first.size)) if first is not None else None
+            if at is not None and at <= number:
+                self._container.seek(time, stream=self.stream)
+                self._reading, self._at = self._read(), at - 1
+                return
+        self._container.close()
+        self._container, self.stream = self._open()
+        self._reading, self._at = self._read(), -1
 
 
-def _unpack(packets: Iterable[Packet[VideoStream]], stream: VideoStream) -> list[Packet[VideoStream]]:
-    """Undo DivX's habit of putting two frames into one packet and a placeholder into the next."""
-    unpack = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
-    return [q for p in (*packets, None) for q in unpack.filter(p) if q.size]
+def reason(error: Exception) -> str:
+    """Return what FFmpeg has to say, without its decoration."""
+    return getattr(error, "strerror", None) or str(error)
 
 
-def _show_order(packets: list[Packet[VideoStream]], codec: Codec, cut: bool) -> Numbers | None:
+def _note(packet: Packet[VideoStream], codec: Codec) -> _Note:
+    hidden, kind = packet.is_discard, None
+    if codec.canonical_name == "vp8":
+        hidden |= not bytes(packet)[0] & 0x10
+    elif codec.canonical_name == "mpeg4":
+        data = bytes(packet)
+        start = data.find(b"\0\0\1\xb6")
+        if start >= 0 and len(data) >= max(16, start + 5):  # shorter ones may only say "as before"
+            kind = data[start + 4] >> 6
+    place = (packet.pos, packet.size)
+    return _Note(packet.pts, packet.dts, place, packet.is_keyframe, packet.is_corrupt, hidden, kind)
+
+
+def _show_order(notes: list[_Note], codec: Codec, cut: bool | None) -> Numbers | None:
     """Return the packet of each frame in the order of showing, None where packets do not tell."""
-    times = [p.pts for p in packets]
+    times = [n.pts for n in notes]
     if not codec.reorder:
-        order = np.arange(len(packets))
+        order = np.arange(len(notes))
     elif None not in times:
         stamps = np.array(times, np.int64)
         order = np.argsort(stamps)
         if len(set(times)) < len(times) or np.abs(order - np.arange(len(order))).max() > REORDER_LIMIT:
             return None
-        order = _before_hole(stamps[order], order, packets[-1].dts, cut)
-    elif codec.canonical_name == "mpeg4":
-        found = _mpeg4_order(packets)
-        if found is None:
-            return None
-        order = found[:-1] if cut else found  # B-frames shown before the last one may be among what is lost
+        order = _before_hole(stamps[order], order, notes[-1].dts, cut)
+    elif codec.canonical_name == "mpeg4" and all(n.kind is not None for n in notes):
+        order = _mpeg4_order([n.kind == 2 for n in notes])
+        if cut:  # frames shown before the last one may be among what is lost
+            order = order[:-1]
     else:
         return None
-    hidden = [k for k, p in enumerate(packets) if p.is_discard or (codec.name == "vp8" and not bytes(p)[0] & 0x10)]
-    return order[~np.isin(order, hidden)]
+    if order[0] != 0:  # frames that refer to what was before the beginning
+        return None
+    shown: Numbers = order[[not notes[k].hidden for k in order.tolist()]]
+    return shown
 
 
-def _mpeg4_order(packets: list[Packet[VideoStream]]) -> Numbers | None:
+def _mpeg4_order(bidirectional: list[bool]) -> Numbers:
     """AVI has no times: I- and P-frames are shown after the B-frames behind them (ISO/IEC 14496-2, 6.1.3)."""
     order: list[int] = []
-    held: int | None = None
-    for number, packet in enumerate(packets):
-        data = bytes(packet)
-        start = data.find(b"\0\0\1\xb6")
-        if start < 0 or len(data) < start + 5 or len(data) < 16:  # so short: perhaps a mere "as before"
-            return None
-        if data[start + 4] >> 6 == 2:  # B
+    held: list[int] = []
+    for number, is_b in enumerate(bidirectional):
+        if is_b:
             order.append(number)
         else:
-            order += [] if held is None else [held]
-            held = number
-    return np.array([*order, held], np.int64)
+            order += held
+            held = [number]
+    return np.array(order + held, np.int64)
 
 
-def _before_hole(times: Numbers, order: Numbers, last: int | None, cut: bool) -> Numbers:
+def _before_hole(times: Numbers, order: Numbers, last: int | None, cut: bool | None) -> Numbers:
     """Leave out frames at the end of a cut file that have lost frames before them.
 
     A packet that is missing would have come after the last one present, which was decoded at ``last``:
-    what is shown until then is complete. After it, a longer step in an otherwise constant rate is a hole.
+    what is shown until then is complete. After it, a longer step in an otherwise constant rate is a hole;
+    so it is taken to be where the container does not tell whether the file was cut (``cut`` None).
     """
-    if last is None or len(times) < 3:
+    if last is None or cut is False:
         return order
     complete = int(np.searchsorted(times, last, "right"))
     steps = np.diff(times)
-    holes = np.flatnonzero(steps > 1.5 * np.median(steps)) + 1
+    holes = np.flatnonzero(steps > 1.5 * np.median(steps)) + 1 if len(steps) else steps
     if (holes < complete).any():  # variable rate: steps say nothing
         return order[:complete] if cut else order
     return order[: holes[0]] if len(holes) else order

@@ -1,0 +1,217 @@
+"""Decoded frames by number: no more decoding than needed, and nothing taken on trust."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from av.codec.context import Flags2
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import PictureType, VideoFrame
+from av.video.stream import VideoStream
+
+from vidcore.errors import VideoError
+from vidcore.video.checks import frame_numbers
+from vidcore.video.packets import Packets
+
+__all__ = ["FrameFinder"]
+
+SKIP_SAFE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
+"""Codecs in which a frame that no other refers to leaves nothing behind when it is not decoded."""
+
+
+class _NotProven(Exception):
+    """The order of the packets and what was decoded disagree."""
+
+
+class _NoEntry(Exception):
+    """Decoding cannot begin at this packet, whatever the container says."""
+
+
+class FrameFinder:
+    """Frames by number, as a decoding of the whole file in order would show them.
+
+    Decoding begins at the nearest entry before a frame, and frames nobody asked for are decoded only
+    where others need them. Whatever comes out is checked against the order of the packets; where that
+    does not hold, the file is decoded from its beginning and frames are counted.
+
+    :param path: video file.
+    :param threads: threads of the decoder; 0 lets it choose.
+    :param motion: let the decoder attach its motion vectors.
+
+    Raises ``VideoError`` where the file is missing, is no video, or nothing in it decodes.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 1, motion: bool = False) -> None:
+        self.path = str(path)
+        self._packets = Packets(path)
+        stream = self._packets.stream
+        self.fps = float(stream.average_rate) if stream.average_rate else None
+        self._context = stream.codec_context
+        self._context.thread_count = threads
+        self._context.thread_type = "NONE" if threads == 1 else "AUTO"
+        if motion:
+            self._context.flags2 |= Flags2.export_mvs
+        self.coded_size = (self._context.height, self._context.width)
+        self._skips = self._context.codec.canonical_name in SKIP_SAFE
+        self._next = 0  # packet to be given to the decoder
+        self._began = 0  # packet where decoding began
+        self._entry: int | None = None  # the same, until its frame has come out
+        self._inside: set[int] = set()  # packets in the decoder whose frames are still to come
+        self._ahead: dict[int, VideoFrame] = {}  # frames that came out after the last one asked for
+        self._place: dict[int, int] = {}  # frame that a packet shows
+        self._length = 0
+        if self._packets.order is None:
+            self._count()
+        else:
+            self._place = {k: i for i, k in enumerate(self._packets.order.tolist())}
+            self._length = len(self._place)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def frames(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> Iterator[tuple[list[int], VideoFrame]]:
+        """Yield every frame asked for, in the order of decoding, with its positions among the indices.
+
+        A frame that turns out not to be proven comes again, right.
+        """
+        slots: dict[int, list[int]] = {}
+        for slot, number in enumerate(frame_numbers(self.path, indices, len(self), self._packets.advertised).tolist()):
+            slots.setdefault(number, []).append(slot)
+        while True:
+            try:
+                for number, frame in self._run(slots) if self._packets.order is None else self._find(slots):
+                    yield slots[number], frame
+                return
+            except _NoEntry:
+                self._begin(0)
+            except _NotProven:
+                self._count()
+                frame_numbers(self.path, [*slots], len(self), self._packets.advertised)
+
+    def close(self) -> None:
+        """Close the file, forget packets and frames."""
+        self._packets.close()
+        self._ahead.clear()
+
+    # Through the order of the packets.
+
+    def _find(self, wanted: Iterable[int]) -> Iterator[tuple[int, VideoFrame]]:
+        assert self._packets.order is not None
+        missing = {int(self._packets.order[i]) for i in wanted}
+        for number in missing & self._ahead.keys():
+            yield self._place[number], self._ahead[number]
+        missing -= self._ahead.keys()
+        self._ahead = {}
+        for target in sorted(missing):
+            if target not in missing or target in self._inside:
+                continue
+            entry = self._entry_before(target)
+            if target < self._next or entry > self._next or entry < self._began:
+                if self._inside & missing:
+                    yield from self._take(self._decode(None), missing)
+                self._begin(entry)
+            while self._next <= target:
+                yield from self._take(self._feed(self._next in missing), missing)
+        while missing:  # held back by the decoder; the packets behind push it out, and may be asked for next
+            at_end = self._next >= len(self._packets)
+            frames = self._decode(None) if at_end else self._feed(True)
+            self._ahead |= {f.pts: f for f in frames if f.pts is not None and f.pts not in missing}
+            yield from self._take(frames, missing)
+            if at_end:
+                self._next = len(self._packets) + 1  # drained: nothing can be added before a new beginning
+                if missing:
+                    raise _NotProven
+
+    def _take(self, frames: list[VideoFrame], missing: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+        for frame in frames:
+            if frame.pts in missing:
+                missing.remove(frame.pts)
+                yield self._place[frame.pts], frame
+
+    def _entry_before(self, number: int) -> int:
+        """Return the last entry from which this packet's frame can be had whole."""
+        place = self._place[number]
+        # What follows an entry in the file but is shown before it may need what came before the entry.
+        shown_before = (e for e in self._packets.entries if e <= number and self._place.get(e, place + 1) <= place)
+        return max(shown_before, default=0)
+
+    def _begin(self, entry: int) -> None:
+        self._context.flush_buffers()
+        self._next = self._began = entry
+        self._entry = entry or None
+        self._inside.clear()
+        self._ahead = {}
+
+    def _feed(self, needed: bool) -> list[VideoFrame]:
+        """Give the next packet to the decoder; what is not needed may be passed over."""
+        number = self._next
+        if needed or not self._skips or number == self._entry:
+            self._context.skip_frame = "DEFAULT"
+            self._inside.add(number)
+        else:
+            self._context.skip_frame = "NONREF"
+        self._next += 1
+        return self._decode(self._packets[number])
+
+    def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        try:
+            frames = self._context.decode(packet)
+        except FFmpegError as error:
+            raise _NotProven from error
+        for frame in frames:
+            if frame.pts is None or frame.is_corrupt:
+                raise _NotProven
+            self._inside.discard(frame.pts)
+            if self._entry is not None:
+                self._check_entry(frame, self._entry)
+        return frames
+
+    def _check_entry(self, frame: VideoFrame, entry: int) -> None:
+        """An entry must show a whole picture of its own before anything that is shown later."""
+        assert frame.pts is not None
+        if frame.pts == entry and frame.key_frame and frame.pict_type == PictureType.I:
+            self._entry = None
+        elif frame.pts == entry or self._place.get(frame.pts, -1) > self._place[entry]:
+            self._packets.entries.remove(entry)
+            raise _NoEntry
+
+    # By counting.
+
+    def _count(self) -> None:
+        """Decode everything once to learn how many frames there are."""
+        self._packets.order = None
+        self._length = sum(1 for _ in self._all())
+        if not self._length:
+            raise VideoError(self.path, "has no frame that can be decoded")
+        self._running, self._shown = self._all(), 0
+
+    def _all(self) -> Iterator[tuple[VideoFrame, bool]]:
+        """Yield every frame from the beginning, and whether it is whole."""
+        self._context.flush_buffers()
+        self._context.skip_frame = "DEFAULT"
+        whole = True
+        for number in range(len(self._packets) + 1):
+            try:
+                frames = self._context.decode(self._packets[number] if number < len(self._packets) else None)
+            except FFmpegError:
+                whole = False
+                continue
+            for frame in frames:
+                whole = not frame.is_corrupt and (whole or frame.key_frame)
+                yield frame, whole
+
+    def _run(self, wanted: Iterable[int]) -> Iterator[tuple[int, VideoFrame]]:
+        for number in sorted(wanted):
+            if number < self._shown:
+                self._running, self._shown = self._all(), 0
+            for frame, whole in self._running:
+                self._shown += 1
+                if self._shown == number + 1:
+                    if not whole:
+                        raise VideoError(self.path, f"is damaged at frame {number}")
+                    yield number, frame
+                    break
