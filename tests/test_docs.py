@@ -96,7 +96,7 @@ def test_ci_and_contributors_run_the_commands_of_the_readme() -> None:
 def test_the_demo_script_is_what_the_readme_explains() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["envs"]["default"]["scripts"]
     readme = (ROOT / "README.md").read_text()
-    assert all(f"$ {command}\n" in readme for command in scripts["demo"])
+    assert all(f"$ {command}\n" in readme for command in scripts["demo"] if command.startswith("vidcore"))
 
 
 @pytest.mark.parametrize("table", ["config.task:TaskTable", "config.task:Data", "config.task:DataPart"])
