@@ -1,3 +1,18 @@
 """vidcore: video understanding for people who train, evaluate and ship models."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vidcore.predict import Predictor
+
+__all__ = ["Predictor", "__version__"]
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Predictor":  # imports torch, so only when asked for
+        from vidcore.predict import Predictor
+
+        return Predictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,204 @@
+"""A trained model and its pipeline, ready for videos: ``vidcore predict`` and ``vidcore.Predictor``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+
+from vidcore.batch import Batch, collate
+from vidcore.config.task import Task
+from vidcore.engine.dist import pick_device
+from vidcore.engine.seeds import sample_rng
+from vidcore.engine.step import autocast
+from vidcore.engine.weights import load_state, read_weights
+from vidcore.errors import ConfigError, UserError, VideoError
+from vidcore.plugins import Catalog, load_plugins
+from vidcore.sample import Sample
+from vidcore.transforms.compose import Pipeline
+from vidcore.video.open import open_video
+
+__all__ = ["Predictor", "find_videos", "top_classes"]
+
+VIDEO_SUFFIXES = (
+    *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+)
+
+Video = str | Path | np.ndarray[Any, Any]
+
+
+class Predictor:
+    """Applies the test pipeline of a Task and a checkpoint to videos.
+
+    Args:
+        task: a Task, or the path of one, or the name of a recipe.
+        checkpoint: file with the weights: of a run, or published.
+        device: ``"cpu"``, ``"cuda"``, ...; where not given, what the Task says.
+        batch_size: videos per forward pass; where not given, what the Task says for testing.
+        workers: threads that decode.
+        overrides: ``KEY=VALUE`` texts as of ``--set``.
+
+    Raises:
+        UserError: the Task is wrong, has no data to take a pipeline from, or the checkpoint does not fit.
+
+    Example::
+
+        predictor = Predictor("task.toml", "runs/task/best.pt")
+        for sample in predictor(["a.mp4", "b.mp4"]):
+            print(sample.path, top_classes(sample, 5))
+    """
+
+    def __init__(
+        self,
+        task: Task | str | Path,
+        checkpoint: str | Path,
+        *,
+        device: str | None = None,
+        batch_size: int | None = None,
+        workers: int = 2,
+        overrides: Sequence[str] = (),
+        catalog: Catalog | None = None,
+    ) -> None:
+        if not isinstance(task, Task):
+            task = Task.load(task, catalog or load_plugins(), overrides)
+        part = next((p for p in ("data.test", "data.val") if task.get(p)), None)
+        if part is None:
+            raise ConfigError(f"{task.name}: data.test: is missing, and needed to know how videos are prepared")
+        runtime = task.build("runtime")
+        self.task = task
+        self.pipeline = Pipeline(task.build(f"{part}.pipeline"))
+        self.batch_size = batch_size or task.get(f"{part}.batch_size") or 1
+        self.workers = max(workers, 1)
+        self.precision = runtime.precision
+        self.device = pick_device(device or runtime.device)
+        self.model = task.build("model")
+        weights, about = read_weights(checkpoint)
+        load_state(self.model, weights, source=str(checkpoint))
+        self.class_names = _names_in(about) or _names_of(task)
+        self.model.to(self.device).eval()
+
+    def __call__(self, videos: Iterable[Video], on_error: Literal["raise", "keep"] = "raise") -> list[Sample]:
+        """Return one predicted Sample per video, in order.
+
+        Args:
+            videos: paths, folders of frames, or arrays (frames, height, width, 3) uint8 RGB.
+            on_error: ``keep`` returns a Sample with ``meta["error"]`` for a video that cannot be
+                read, instead of raising ``VideoError``.
+        """
+        return list(self.stream(videos, on_error))
+
+    def stream(self, videos: Iterable[Video], on_error: Literal["raise", "keep"] = "raise") -> Iterator[Sample]:
+        """As ``__call__``, one after another as they are ready: for any number of videos."""
+        todo = enumerate(videos)
+        with ThreadPoolExecutor(self.workers) as pool:
+            ahead = [pool.submit(self._prepare, *item) for item in islice(todo, self.batch_size)]
+            while ahead:
+                ready = [future.result() for future in ahead]
+                ahead = [pool.submit(self._prepare, *item) for item in islice(todo, self.batch_size)]
+                yield from self._predict(ready, on_error)
+
+    def _prepare(self, index: int, video: Video) -> Sample | VideoError:
+        try:
+            return self.pipeline(_sample(video, index), sample_rng(0, 0, index))
+        except VideoError as error:
+            return error
+
+    def _predict(self, items: Sequence[Sample | VideoError], on_error: str) -> Iterator[Sample]:
+        good = [item for item in items if isinstance(item, Sample)]
+        results = iter(self._forward(collate(good)) if good else [])
+        for item in items:
+            if isinstance(item, VideoError):
+                if on_error == "raise":
+                    raise item
+                yield Sample(path=item.path, meta={"error": str(item)})
+            else:
+                yield next(results).replace(class_names=self.class_names)
+
+    def _forward(self, batch: Batch) -> list[Sample]:
+        with torch.inference_mode():
+            batch = self.model.preprocess(batch.to(self.device))
+            with autocast(self.precision, self.device):
+                outputs = self.model(batch.inputs)
+            predicted: list[Sample] = self.model.predict(outputs, batch)
+        return predicted
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        del self.model
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def top_classes(sample: Sample, k: int) -> list[tuple[str, float]]:
+    """Return the k best (class name or number, score) of a predicted Sample, best first.
+
+    >>> top_classes(Sample(scores=np.array([0.1, 0.7, 0.2]), class_names=("run", "sit", "eat")), 2)
+    [('sit', 0.7), ('eat', 0.2)]
+    """
+    if sample.scores is None:
+        return []
+    order = np.argsort(-sample.scores, kind="stable")[:k]
+    names = sample.class_names
+    return [(names[i] if names else str(i), float(sample.scores[i])) for i in order]
+
+
+def find_videos(paths: Iterable[str | Path]) -> list[Path]:
+    """Return the videos meant by files and folders: a folder means the videos below it, or its frames.
+
+    Raises ``UserError`` for a path that does not exist, or a folder with neither.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_file():
+            found.append(path)
+        elif not path.is_dir():
+            raise UserError(f"{path}: there is no such file or folder")
+        elif inside := sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file()):
+            found += inside
+        elif _frame_numbers(path):
+            found.append(path)
+        else:
+            raise UserError(f"{path}: no video below it (looked for {' '.join(VIDEO_SUFFIXES)}), and no frames")
+    return found
+
+
+def _frame_numbers(folder: Path) -> list[int]:
+    return sorted(int(m[1]) for p in folder.iterdir() if (m := re.fullmatch(r"img_(\d+)\.jpe?g", p.name)))
+
+
+def _sample(video: Video, index: int) -> Sample:
+    if isinstance(video, np.ndarray):
+        reader = open_video(video)
+        return Sample(index=index, path=f"array {index}", video=reader, total_frames=len(reader))
+    path = Path(video)
+    if path.is_dir():
+        numbers = _frame_numbers(path)
+        if not numbers:
+            raise VideoError(path, "has no frames named like img_00001.jpg")
+        return Sample(index=index, path=str(path), total_frames=len(numbers), start_index=numbers[0])
+    return Sample(index=index, path=str(path))
+
+
+def _names_in(about: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Class names kept beside weights: by us, or in a published file."""
+    names = about.get("class_names")
+    meta = about.get("meta")
+    if names is None and isinstance(meta, Mapping):
+        names = (meta.get("dataset_meta") or {}).get("classes")
+    return tuple(map(str, names)) if names else None
+
+
+def _names_of(task: Task) -> tuple[str, ...] | None:
+    path = task.get("data.classes")
+    return tuple(path.read_text(encoding="utf-8").split("\n")) if path and path.is_file() else None

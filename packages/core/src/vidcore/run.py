@@ -1,0 +1,284 @@
+"""From a Task to a trained and evaluated model: what ``vidcore run`` and ``vidcore test`` do."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from attrs import asdict, frozen
+
+from vidcore.config.bind import Call, build
+from vidcore.config.task import DataPart, Task
+from vidcore.config.toml import dumps
+from vidcore.data.loader import Loader
+from vidcore.engine import dist
+from vidcore.engine.checkpoint import Checkpoints
+from vidcore.engine.evaluate import Evaluation, evaluate
+from vidcore.engine.fit import fit
+from vidcore.engine.observers import Console, JsonLines, Observers
+from vidcore.engine.optim import build_optimizer
+from vidcore.engine.options import RuntimeOptions, TrainOptions
+from vidcore.engine.rundir import RunFolder
+from vidcore.engine.seeds import be_deterministic, reseed
+from vidcore.engine.weights import load_state, load_weights, read_weights
+from vidcore.errors import DataError
+from vidcore.files import write_json
+
+__all__ = ["test", "train"]
+
+
+def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict[str, Any]:
+    """Train the model of a Task, evaluate the best weights, and write everything into a run folder.
+
+    Args:
+        task: with at least ``data.train`` and ``optimizer``.
+        run_dir: where to write; else ``runtime.run_dir``, else ``runs/<task name>``.
+        resume: continue the run in that folder; without it, a folder that holds a run is refused.
+
+    Returns:
+        What ``report.json`` holds.
+
+    Raises:
+        UserError: anything of the Task, its data or the folder is wrong.
+    """
+    task.require("data.train", "optimizer")
+    setting = _Setting.of(task)
+    folder = _run_folder(task, setting, run_dir, resume)
+    options: TrainOptions = task.build("train")
+    loaders = {part: setting.loader(part, folder) for part in ("train", "val", "test") if task.get(f"data.{part}")}
+    model = _build_model(task, setting, options, resume)
+    optimizer = _build_optimizer(task, model)
+    metrics = task.build("metrics")
+    console = Console()
+    observers = [console, JsonLines(), *task.build("observers").values()]
+    tell = Observers(observers if setting.rank == 0 else [])
+
+    def validate() -> Mapping[str, float]:
+        return evaluate(model, loaders["val"], metrics, setting.runtime.precision, tell.on_progress).scores
+
+    schedules = (task.build("schedule") or {}).values()
+    class_names = loaders["train"].dataset.class_names
+    fitted = fit(
+        model,
+        loaders["train"],
+        optimizer,
+        schedules,
+        options,
+        setting.runtime,
+        run=folder,
+        validate=validate if "val" in loaders and metrics else None,
+        observers=observers,
+        about={"task": task.name, "class_names": list(class_names) if class_names else None},
+    )
+    loaders["train"].close()
+    report = _header(task, model) | {"training": asdict(fitted) | {"data": _coverage(loaders["train"])}}
+    part = next((p for p in ("test", "val") if p in loaders), None)
+    best = Checkpoints(folder.checkpoints).best
+    if part and metrics:
+        if best.exists():
+            load_weights(model, best)
+            report["weights"] = str(best)
+        found = evaluate(model, loaders[part], metrics, setting.runtime.precision, tell.on_progress)
+        report |= _evaluated(task, part, loaders[part], found)
+    tell.on_end(report)
+    if setting.rank == 0:
+        _finish(folder.path, report, metrics if part else {}, [folder.task, folder.metrics, best])
+    dist.leave()
+    return report
+
+
+def test(task: Task, checkpoint: Path, run_dir: Path | None = None) -> dict[str, Any]:
+    """Evaluate a checkpoint on the test data of a Task (its validation data where it has no other).
+
+    Args:
+        task: with ``data.test`` or ``data.val``, and ``metrics``.
+        checkpoint: of a run, or published.
+        run_dir: where to write the report and pictures; else beside ``runtime.run_dir`` or in
+            ``runs/<task name>-test``.
+
+    Returns:
+        What ``report.json`` holds.
+    """
+    part = "test" if task.get("data.test") else "val"
+    task.require(f"data.{part}", "metrics")
+    setting = _Setting.of(task)
+    path = run_dir or Path("runs") / f"{task.name}-test"
+    path.mkdir(parents=True, exist_ok=True)
+    loader = setting.loader(part, RunFolder(path))
+    model = task.build("model")
+    load_weights(model, checkpoint)
+    model.to(setting.device)
+    metrics = task.build("metrics")
+    console = Observers([Console()] if setting.rank == 0 else [])
+    console.on_start(path, {"steps": 0, "steps_per_epoch": 1, "resumed_step": 0, "parameters": 0})
+    found = evaluate(model, loader, metrics, setting.runtime.precision, console.on_progress)
+    report = _header(task, model) | {"weights": str(checkpoint)} | _evaluated(task, part, loader, found)
+    console.on_end(report)
+    if setting.rank == 0:
+        _finish(path, report, metrics, [])
+    dist.leave()
+    return report
+
+
+@frozen
+class _Setting:
+    """The machine and this process's place in it."""
+
+    task: Task
+    runtime: RuntimeOptions
+    device: torch.device
+    rank: int
+    world: int
+
+    @classmethod
+    def of(cls, task: Task) -> _Setting:
+        runtime = task.build("runtime")
+        device = dist.pick_device(runtime.device)
+        world = dist.join(device)
+        if runtime.deterministic:
+            be_deterministic()
+        return cls(task, runtime, device, world.rank, world.size)
+
+    def loader(self, part: str, folder: RunFolder) -> Loader:
+        options: DataPart = self.task.build(f"data.{part}")
+        _check_labels(self.task, part, options.dataset)
+        name = folder.bad_samples.name if part == "train" else f"bad_samples_{part}.jsonl"
+        return Loader(
+            options.dataset,
+            options.pipeline,
+            options,
+            training=part == "train",
+            seed=self.runtime.seed,
+            rank=self.rank,
+            world=self.world,
+            bad_list=folder.path / name,
+            pin_memory=self.device.type == "cuda",
+        )
+
+
+def _run_folder(task: Task, setting: _Setting, run_dir: Path | None, resume: bool) -> RunFolder:
+    path = run_dir or setting.runtime.run_dir or Path("runs") / task.name
+    if setting.rank == 0:
+        RunFolder.prepare(path, dumps(task.table), resume)
+    dist.broadcast(None)  # the others go on when the folder is there
+    return RunFolder(path)
+
+
+def _build_model(task: Task, setting: _Setting, options: TrainOptions, resume: bool) -> Any:
+    reseed(setting.runtime.seed)  # the same initial weights in every process and every run
+    model = task.build("model")
+    if options.weights is not None and not resume:
+        weights, _ = read_weights(options.weights)
+        ignore = list(options.weights_ignore)
+        if hasattr(model, "adapt_weights"):  # of an image network, say
+            adapted = model.adapt_weights(weights)
+            if adapted is not None:
+                weights = adapted
+                ignore += [k for k in model.state_dict() if k not in weights]
+        left_out = load_state(model, weights, new_classes=True, ignore=ignore, source=str(options.weights))
+        if left_out.lines and setting.rank == 0:
+            print(f"not from {options.weights.name}, but new: {'; '.join(left_out.lines)}", file=sys.stderr)
+    return model.to(setting.device)
+
+
+def _build_optimizer(task: Task, model: torch.nn.Module) -> torch.optim.Optimizer:
+    call: Call = task.get("optimizer")
+    return build_optimizer(call.component.load(), build(call.arguments), model, task.build("param_groups"))
+
+
+def _check_labels(task: Task, part: str, dataset: Any) -> None:
+    """A label beyond the classifier is found here, not as a failed assertion on a GPU in step 1."""
+    wanted = _num_classes(task.table["model"])
+    if wanted is None:
+        return
+    key = f"data.{part}.dataset"
+    names = getattr(dataset, "class_names", None)
+    known = len(names) if names else getattr(dataset, "num_classes", None)
+    if known is not None and known > wanted:
+        raise DataError(f"{key}: has {known} classes, but the model's num_classes is {wanted}; set it to {known}")
+    highest = getattr(dataset, "max_label", None)
+    if highest is not None and highest >= wanted:
+        raise DataError(
+            f"{key}: has label {highest}, but the model's num_classes is {wanted} (labels 0 to {wanted - 1})"
+        )
+
+
+def _num_classes(table: Any) -> int | None:
+    """The highest ``num_classes`` in a model's table: auxiliary heads may have fewer."""
+    if not isinstance(table, dict):
+        return None
+    found = [_num_classes(value) for value in table.values()] + [table.get("num_classes")]
+    return max((n for n in found if isinstance(n, int)), default=None)
+
+
+def _header(task: Task, model: torch.nn.Module) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__}
+        | {p.name: p.version for p in task.catalog.plugins if p.error is None},
+    }
+
+
+def _coverage(loader: Loader) -> dict[str, Any]:
+    """What of the data was used, and its fingerprint."""
+    fingerprint = getattr(loader.dataset, "fingerprint", None)
+    size = len(loader.dataset)
+    return {
+        "samples": size,
+        "used": size - loader.skipped,
+        "fingerprint": fingerprint() if fingerprint else None,
+    }
+
+
+def _evaluated(task: Task, part: str, loader: Loader, found: Evaluation) -> dict[str, Any]:
+    steps = task.table["data"][part].get("pipeline", {})
+    return {
+        "scores": found.scores,
+        "protocol": {
+            "data": f"data.{part}",
+            "pipeline": [_call_text(step) for step in steps.values()],
+            "coverage": f"{found.samples} of {found.total} samples",
+            "seconds": round(found.seconds, 3),
+        },
+        "evaluation_data": _coverage(loader),
+    }
+
+
+def _call_text(step: Mapping[str, Any]) -> str:
+    arguments = ", ".join(f"{k}={v}" for k, v in step.items() if k != "type")
+    return f"{step['type']}({arguments})"
+
+
+def _finish(folder: Path, report: dict[str, Any], metrics: Mapping[str, Any], written: list[Path]) -> None:
+    """Write report and pictures, and say what came out and where it is."""
+    for metric in metrics.values():
+        if hasattr(metric, "write"):
+            written += metric.write(folder)
+    report["notices"] = [n for m in metrics.values() for n in getattr(m, "notices", ())]
+    report["files"] = [str(p) for p in written if p.exists()]
+    write_json(folder / "report.json", report)
+    _print(report, folder / "report.json")
+
+
+def _print(report: Mapping[str, Any], path: Path) -> None:
+    from rich.console import Console as Terminal
+    from rich.table import Table
+
+    terminal = Terminal(soft_wrap=True, highlight=False)
+    if report.get("scores"):
+        table = Table("score", "value", title=f"{report['task']}: {report['protocol']['coverage']}")
+        for name, value in report["scores"].items():
+            table.add_row(name, f"{value:.4f}")
+        terminal.print(table)
+        terminal.print(f"on {report['protocol']['data']}: {', '.join(report['protocol']['pipeline'])}", markup=False)
+    for notice in report["notices"]:
+        terminal.print(f"note: {notice}", markup=False)
+    for file in (*report["files"], str(path)):
+        terminal.print(f"wrote {file}", markup=False)
