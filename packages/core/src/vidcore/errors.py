@@ -15,6 +15,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "PluginError",
+    "TrainingError",
     "UserError",
     "VideoError",
     "nearest",
@@ -59,6 +60,10 @@ class VideoError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint is missing, damaged, unsafe, or belongs to another model."""
+
+
+class TrainingError(UserError):
+    """A run cannot go on: its loss is no number any more."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

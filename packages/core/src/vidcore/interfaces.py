@@ -125,19 +125,34 @@ class Observer:
     """
 
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
-        """Before the first step. ``info``: task, epochs, steps_per_epoch, parameters, resumed_step."""
+        """Before the first step.
+
+        ``info``: steps, steps_per_epoch, parameters, resumed_step and evaluated_step (0 in a new run:
+        what was told of later steps did not happen), and what the caller of ``fit`` adds.
+        """
 
     def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        """After an optimizer step. ``values``: losses, lr, grad_norm, seconds by phase."""
+        """After some optimizer steps; epochs and steps count from 1.
+
+        ``values``: means over the steps since the last call of what the model's ``loss`` returned,
+        ``loss`` (their sum), ``grad_norm``, ``lr`` (the highest of all groups) and ``seconds/data``,
+        ``seconds/forward``, ``seconds/backward``, ``seconds/step`` per step.
+        """
 
     def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
         """After the last step of an epoch: means of the step values."""
+
+    def on_progress(self, done: int, total: int) -> None:
+        """While evaluating: batches done, and batches in all."""
 
     def on_evaluation(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
         """After an evaluation."""
 
     def on_checkpoint(self, path: Path, epoch: int, step: int) -> None:
         """After a checkpoint is safely on disk."""
+
+    def on_failure(self, error: BaseException) -> None:
+        """When the run ends with an error or is interrupted; nothing follows."""
 
     def on_end(self, report: Mapping[str, Any]) -> None:
         """After the last step; ``report`` is what ``report.json`` holds."""

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from vidcore.errors import UserError
 
-__all__ = ["World", "broadcast", "gather", "join", "leave", "mean", "pick_device", "world"]
+__all__ = ["World", "broadcast", "gather", "gather_to_first", "join", "leave", "mean", "pick_device", "world"]
 
 T = TypeVar("T")
 
@@ -89,3 +89,13 @@ def mean(values: Mapping[str, float], device: torch.device) -> dict[str, float]:
     summed = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
     dist.all_reduce(summed)
     return dict(zip(values, (summed / size).tolist(), strict=True))
+
+
+def gather_to_first(value: T) -> list[T] | None:
+    """Return the values of all processes, in order of rank, in the first process; None in the others."""
+    here = world()
+    if here.size == 1:
+        return [value]
+    values: list[Any] | None = [None] * here.size if here.rank == 0 else None
+    dist.gather_object(value, values, dst=0)
+    return values

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 from attrs import field, frozen
@@ -211,10 +212,12 @@ class OneCycleLR(Schedule):
         if self.three_phase:
             points.append((2 * self.pct_start * total - 2, first))
         points.append((total - 1.0, first / self.final_div_factor))
-        for (t0, lr0), (t1, lr1) in zip(points, points[1:], strict=False):
+        for (t0, lr0), (t1, lr1) in pairwise(points):
             if t <= t1:
                 done = (t - t0) / (t1 - t0) if t1 > t0 else 1.0
-                return lr0 + (lr1 - lr0) * ((1 - math.cos(math.pi * done)) / 2 if self.anneal_strategy == "cos" else done)
+                if self.anneal_strategy == "cos":
+                    done = (1 - math.cos(math.pi * done)) / 2
+                return lr0 + (lr1 - lr0) * done
         return points[-1][1]
 
 

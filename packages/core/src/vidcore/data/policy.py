@@ -1,0 +1,102 @@
+"""What to do with bad samples: videos that do not open, annotations that make no sense."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from pathlib import Path
+from typing import Literal
+
+from attrs import asdict, field, frozen
+
+from vidcore.errors import AnnotationError, DataError, UserError, VideoError
+from vidcore.sample import Sample
+
+__all__ = ["BAD", "BadSamples", "Failure", "Policy"]
+
+Policy = Literal["raise", "skip", "resample"]
+BAD = (VideoError, AnnotationError)
+"""Errors of the data, which a policy may forgive; every other error ends the run."""
+
+
+@frozen
+class Failure:
+    """A sample that could not be loaded, as a worker reports it."""
+
+    index: int
+    epoch: int
+    path: str | None
+    reason: str
+    fatal: bool = False
+    """No policy forgives it."""
+    details: str = field(default="", repr=False)
+    """Traceback of an error that is no mistake of the user's."""
+
+    @classmethod
+    def of(cls, error: Exception, index: int, epoch: int, sample: Sample | None) -> Failure:
+        """Describe the error that is being handled."""
+        path = sample.path if sample else None
+        if isinstance(error, UserError):
+            return cls(index, epoch, path, str(error), fatal=not isinstance(error, BAD))
+        return cls(index, epoch, path, f"{type(error).__name__}: {error}", True, traceback.format_exc())
+
+    def __str__(self) -> str:
+        where = f" ({self.path})" if self.path and self.path not in self.reason else ""
+        return f"sample {self.index}{where}: {self.reason}"
+
+    def as_error(self) -> Exception:
+        """What to raise in the main process: a one-line error, or one with the worker's traceback."""
+        return RuntimeError(f"{self}\n\n{self.details}") if self.details else DataError(str(self))
+
+
+class BadSamples:
+    """The bad samples of one data set: counts them, lists them in a file, and ends the run when they are too many.
+
+    The file has one JSON object a line (index, epoch, path, reason), each sample once, also over
+    resumed runs; a budget therefore counts the same samples before and after.
+    """
+
+    def __init__(self, size: int, budget: float = 0.01, path: Path | None = None) -> None:
+        """
+        Args:
+            size: number of samples of the data set.
+            budget: share of them that may be bad; ten always may.
+            path: file of the list; none is written where None.
+        """
+        self.allowed = max(10, int(size * budget))
+        self.size = size
+        self.path = path
+        self.failures: dict[int, Failure] = {}
+        if path is not None and path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    known = Failure(**json.loads(line))
+                except (ValueError, TypeError):  # the line that a kill cut off
+                    continue
+                self.failures[known.index] = known
+
+    def __len__(self) -> int:
+        return len(self.failures)
+
+    @property
+    def example(self) -> Failure | None:
+        """One of them; None where there are none."""
+        return next(iter(self.failures.values()), None)
+
+    def record(self, failure: Failure) -> None:
+        """Take note of a bad sample.
+
+        Raises ``DataError``, naming the list, when there are more than the budget allows.
+        """
+        if failure.index not in self.failures:
+            self.failures[failure.index] = failure
+            if self.path is not None:
+                with self.path.open("a", encoding="utf-8") as file:
+                    line = asdict(failure, filter=lambda a, _: a.name not in ("fatal", "details"))
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        if len(self.failures) > self.allowed:
+            listed = f"; {self.path} lists them" if self.path is not None else ""
+            raise DataError(
+                f"{len(self.failures)} of {self.size} samples are bad, {self.allowed} are allowed{listed}; "
+                f"the last is {failure}"
+            )

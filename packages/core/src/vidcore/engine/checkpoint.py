@@ -1,0 +1,151 @@
+"""Checkpoints that survive: written whole or not at all, read without running what is in them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidcore.errors import CheckpointError
+from vidcore.files import atomic_write
+
+__all__ = ["Checkpoints", "load", "save"]
+
+
+def save(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint: tensors, numbers, texts, lists and dictionaries.
+
+    A file of that name stays as it was until the new one is whole and on the disk.
+
+    Raises:
+        CheckpointError: the disk is full or the folder cannot be written. Nothing is left behind.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            torch.save(dict(content), file)
+    except (OSError, RuntimeError) as error:
+        cause = _os_error(error)
+        if cause is None:
+            raise
+        reason = os.strerror(cause.errno) if cause.errno else str(cause)
+        hint = "; free some space and resume" if cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
+        raise CheckpointError(f"{path}: cannot be saved: {reason} (what was saved before is intact{hint})") from error
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    """The failed write behind an error: torch reports it as a file of the wrong length."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint (or any file of weights) and check that it is whole.
+
+    Only tensors and plain data are read: a pickle that wants to run code is refused.
+    ``.safetensors`` files need that library.
+
+    Raises:
+        CheckpointError: missing, damaged, not a checkpoint, or with anything but plain data.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            return {"state_dict": _load_safetensors(path, device)}
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()  # torch itself reads flipped bits without a word
+            if damaged:
+                raise CheckpointError(f"{path}: is damaged: {damaged} does not match its checksum")
+        elif path.stat().st_size == 0:
+            raise CheckpointError(f"{path}: is empty")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols, before it refuses them
+            content = torch.load(path, map_location=device, weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except CheckpointError:
+        raise
+    except Exception as error:  # torch raises many types here
+        raise CheckpointError(f"{path}: {_why(error)}") from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a table of weights")
+    return dict(content)
+
+
+def _why(error: Exception) -> str:
+    text = str(error)
+    found = re.search(r"[Uu]nsupported (?:global|class|operand)[: ]+(?:GLOBAL )?([\w.]+)", text)
+    if found:
+        return f"is refused: it holds more than weights ({found[1]}), and reading that would run code of the file"
+    if "Weights only" in text:
+        return "is refused: it is a pickle that holds more than weights, and reading it would run code of the file"
+    return "is truncated, damaged, or no checkpoint"
+
+
+def _load_safetensors(path: Path, device: torch.device | str) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise CheckpointError(f"{path}: reading it needs the safetensors library: pip install safetensors") from error
+    weights: dict[str, torch.Tensor] = load_file(path, device=str(device))
+    return weights
+
+
+class Checkpoints:
+    """The checkpoints of a run: ``epoch0003-step00000120.pt``, newest last, and ``best.pt``.
+
+    ``best.pt`` holds weights and scores only; from the others a run can continue.
+    """
+
+    def __init__(self, folder: str | Path, keep: int = 2) -> None:
+        """
+        Args:
+            folder: made when first needed. What a kill left half-written there is removed.
+            keep: how many to keep, the newest; 0 keeps all.
+        """
+        self.folder = Path(folder)
+        self.keep = keep
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.pt"
+
+    def paths(self) -> list[Path]:
+        """Return the checkpoints that a run can continue from, oldest first."""
+        return sorted(self.folder.glob("epoch*-step*.pt"), key=lambda p: int(p.stem.rpartition("-step")[2]))
+
+    def save(self, epoch: int, step: int, content: Mapping[str, Any]) -> Path:
+        """Write the checkpoint of a step, then remove those too many. Raises ``CheckpointError``."""
+        path = self.folder / f"epoch{epoch:04d}-step{step:08d}.pt"
+        save(path, content)
+        if self.keep:
+            for old in self.paths()[: -self.keep]:
+                old.unlink(missing_ok=True)
+        return path
+
+    def newest(self, warn: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
+        """Return the newest checkpoint that is whole; ``warn`` hears of damaged ones. None where there is none.
+
+        Raises ``CheckpointError`` where there are some, all damaged.
+        """
+        for leftover in self.folder.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        paths = self.paths()
+        for path in reversed(paths):
+            try:
+                return path, load(path)
+            except CheckpointError as error:
+                warn(f"{error}; trying the one before")
+        if paths:
+            raise CheckpointError(f"{self.folder}: none of {len(paths)} checkpoints can be read")
+        return None

@@ -1,0 +1,95 @@
+"""Scores of a model on a data set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from attrs import frozen
+
+from vidcore.data.loader import Loader
+from vidcore.engine import dist
+from vidcore.engine.step import autocast
+from vidcore.errors import ConfigError, DataError
+from vidcore.interfaces import Metric
+
+__all__ = ["Evaluation", "evaluate"]
+
+
+@frozen
+class Evaluation:
+    """What came out of an evaluation, in every process the same."""
+
+    scores: dict[str, float]
+    samples: int
+    """Samples that the scores are computed from."""
+    total: int
+    """Samples of the data set."""
+    skipped: int
+    """Samples that could not be loaded."""
+    seconds: float
+
+
+def evaluate(
+    model: Any,
+    loader: Loader,
+    metrics: Mapping[str, Metric],
+    precision: str = "fp32",
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Run a model over a data set and score its predictions.
+
+    With several processes each takes a share of the samples (every sample once) and the metrics are
+    merged, so that the scores are exactly those of one process.
+
+    Args:
+        model: on its device; in training mode again afterwards, if it was.
+        loader: made with ``training=False``.
+        metrics: by the names of the Task.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        on_progress: called with (batches done, batches in all) of this process.
+
+    Raises:
+        DataError: no sample could be loaded.
+        ConfigError: two metrics give a score of the same name.
+    """
+    start = time.perf_counter()
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    for metric in metrics.values():
+        metric.reset()
+    seen = 0
+    with torch.no_grad():
+        for number, batch in enumerate(loader, 1):
+            batch = model.preprocess(batch.to(device))
+            with autocast(precision, device):
+                outputs = model(batch.inputs)
+            predictions = model.predict(outputs, batch)
+            for metric in metrics.values():
+                metric.update(predictions, batch.samples)
+            seen += len(batch)
+            on_progress(number, len(loader))
+    model.train(training)
+    counts = dist.gather((seen, loader.skipped))
+    samples, skipped = (sum(column) for column in zip(*counts, strict=True))
+    if samples == 0:
+        raise DataError(f"none of {len(loader.dataset)} samples could be loaded, for example {loader.bad.example}")
+    scores = _scores(metrics)
+    return Evaluation(scores, samples, len(loader.dataset), skipped, time.perf_counter() - start)
+
+
+def _scores(metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """Merge what all processes collected into the first, compute there, and tell everyone."""
+    gathered = dist.gather_to_first(list(metrics.values()))
+    scores: dict[str, float] = {}
+    if gathered is not None:
+        for position, (name, metric) in enumerate(metrics.items()):
+            metric.merge([theirs[position] for theirs in gathered[1:]])
+            for key, value in metric.compute().items():
+                if key in scores:
+                    raise ConfigError(f"metrics.{name}: another metric already gives a score {key!r}")
+                scores[key] = float(value)
+    return dist.broadcast(scores)

@@ -1,0 +1,145 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+import torch
+from attrs import frozen
+
+from vidcore.data.loader import Loader
+from vidcore.engine import dist
+from vidcore.engine.checkpoint import Checkpoints
+from vidcore.engine.observers import Observers
+from vidcore.engine.options import RuntimeOptions, TrainOptions
+from vidcore.engine.progress import Meter, Progress
+from vidcore.engine.rundir import RunFolder
+from vidcore.engine.schedules import Plan, Schedule
+from vidcore.engine.seeds import reseed
+from vidcore.engine.state import RunState, position
+from vidcore.engine.step import Clock, Step
+from vidcore.errors import TrainingError
+from vidcore.interfaces import Observer
+
+__all__ = ["Fitted", "fit"]
+
+
+@frozen
+class Fitted:
+    """How a run ended."""
+
+    steps: int
+    epochs: int
+    resumed_step: int
+    """The step from which this process went on; 0 in a run without interruption."""
+    seconds: float
+    """Of this process."""
+    scores: dict[str, float]
+    """The last evaluation."""
+    best: dict[str, Any]
+    """``score``, ``value``, ``epoch``, ``step`` of the best evaluation."""
+
+
+def fit(
+    model: Any,
+    loader: Loader,
+    optimizer: torch.optim.Optimizer,
+    schedules: Iterable[Schedule],
+    options: TrainOptions,
+    runtime: RuntimeOptions,
+    *,
+    run: RunFolder,
+    validate: Callable[[], Mapping[str, float]] | None = None,
+    observers: Iterable[Observer] = (),
+    about: Mapping[str, Any] | None = None,
+) -> Fitted:
+    """Train a model; where the run folder has checkpoints, go on from the newest.
+
+    The weights at the end are the same bits whether the run was interrupted or not, and with any number of
+    workers. A checkpoint is written before every evaluation, which may take long.
+
+    Args:
+        model: on its device, weights loaded. See ``vidcore.interfaces.Model``.
+        loader: made with ``training=True``.
+        optimizer: over the model's parameters, its groups at their own learning rates.
+        schedules: change the rates over the run; they act in this order.
+        options: how long, how gradients are used, when to evaluate and save.
+        runtime: seed and precision.
+        run: where everything is written.
+        validate: returns scores; called in every process.
+        observers: told by the first process.
+        about: plain data to keep with the weights (``class_names``, ...) and to tell observers.
+
+    Raises:
+        CheckpointError: a checkpoint cannot be written, or is of another run.
+        TrainingError: the loss became infinite or no number.
+        DataError: too many bad samples.
+    """
+    start, first_process, about = time.perf_counter(), dist.world().rank == 0, dict(about or {})
+    per_epoch = math.ceil(len(loader) / options.accumulate)
+    total = options.total_steps(per_epoch)
+    val_every, save_every = (
+        options.in_steps(n, per_epoch) for n in (options.val_interval, options.checkpoint_interval)
+    )
+    plan, clock, meter = Plan(schedules, per_epoch, total), Clock(), Meter()
+    step = Step(model, optimizer, options, runtime, clock)
+    progress, checkpoints = Progress(run.progress, options), Checkpoints(run.checkpoints, options.keep)
+    state = RunState(step, meter, progress, checkpoints, position(loader, options, runtime), about)
+    first = state.restore()
+    tell = Observers(observers if first_process else ())
+
+    def validates(done: int) -> bool:
+        return validate is not None and done > 0 and (done % val_every == 0 or done == total)
+
+    def evaluate(epoch: int, done: int) -> None:
+        scores = dict(validate()) if validate else {}
+        model.train()
+        tell.on_evaluation(epoch, done, scores)
+        if first_process:
+            state.evaluated(scores, epoch, done)
+
+    with tell.watching():
+        info = {"steps": total, "steps_per_epoch": per_epoch, "parameters": sum(p.numel() for p in model.parameters())}
+        info |= {"resumed_step": first, "evaluated_step": min(first, progress.evaluated_step)}
+        tell.on_start(run.path, about | info)
+        if validates(first) and progress.evaluated_step < first:  # killed before it was over
+            evaluate(math.ceil(first / per_epoch), first)
+        model.train()
+        batches = loader.between(*(_batches_before(n, len(loader), options.accumulate) for n in (first, total)))
+        for done in range(first + 1, total + 1):
+            epoch, place = divmod(done - 1, per_epoch)
+            reseed(runtime.seed, done, dist.world().rank)
+            plan.apply(optimizer, done - 1)
+            clock.lap(None)
+            group = list(islice(batches, min(options.accumulate, len(loader) - place * options.accumulate)))
+            clock.lap("data")
+            meter.add(step(group))
+
+            ends_epoch, within = done % per_epoch == 0, options.checkpoint_steps
+            saves = validates(done) or done == total or done % save_every == 0 or (within and done % within == 0)
+            if done % options.log_interval == 0 or ends_epoch or saves:
+                values = meter.look(clock.take(), step.device)
+                if not math.isfinite(values["loss"]):  # before weights that are no numbers replace good ones
+                    raise TrainingError(f"the loss is {values['loss']} at step {done}: {_ADVICE}")
+                tell.on_step(epoch + 1, done, values | {"lr": max(g["lr"] for g in optimizer.param_groups)})
+            if ends_epoch:
+                tell.on_epoch(epoch + 1, meter.end_epoch())
+            if saves and first_process:
+                tell.on_checkpoint(state.save(epoch + 1, done), epoch + 1, done)
+            if validates(done):
+                evaluate(epoch + 1, done)
+    seconds = time.perf_counter() - start
+    return Fitted(total, math.ceil(total / per_epoch), first, seconds, progress.scores, progress.best)
+
+
+def _batches_before(steps: int, batches_per_epoch: int, accumulate: int) -> int:
+    """Return how many batches the first steps take; the last step of an epoch takes what is left of it."""
+    epochs, rest = divmod(steps, math.ceil(batches_per_epoch / accumulate))
+    return epochs * batches_per_epoch + rest * accumulate
+
+
+_ADVICE = "lower the learning rate, clip the gradients (train.clip_norm) or use another runtime.precision"

@@ -1,0 +1,90 @@
+"""Means of step values, and the memory of evaluations: the small state of a run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidcore.engine import dist
+from vidcore.engine.options import TrainOptions
+from vidcore.errors import ConfigError, nearest
+from vidcore.files import write_json
+
+__all__ = ["Meter", "Progress"]
+
+
+class Meter:
+    """Means of values since the last look, and since the epoch began. Values on a GPU stay there until looked at."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Any] = {}
+        self._steps = 0
+        self.epoch: dict[str, tuple[float, int]] = {}
+        """Sum and number of steps by name."""
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        self._steps += 1
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def look(self, seconds: Mapping[str, float], device: torch.device) -> dict[str, float]:
+        """Return the means per step since the last look, over all processes; ``seconds`` were spent in these steps."""
+        means = {name: float(total) / self._steps for name, total in self._sums.items()}
+        means |= {f"seconds/{name}": total / self._steps for name, total in seconds.items()}
+        means = dist.mean(means, device)
+        for name, value in means.items():
+            total, steps = self.epoch.get(name, (0.0, 0))
+            self.epoch[name] = (total + value * self._steps, steps + self._steps)
+        self._sums, self._steps = {}, 0
+        return means
+
+    def end_epoch(self) -> dict[str, float]:
+        """Return the means over the epoch, and start the next."""
+        means = {name: total / steps for name, (total, steps) in self.epoch.items()}
+        self.epoch = {}
+        return means
+
+
+class Progress:
+    """What evaluations said, in a file of its own: an evaluation need not wait for a checkpoint to be remembered."""
+
+    def __init__(self, path: Path, options: TrainOptions) -> None:
+        self.path = path
+        self.options = options
+        self.evaluated_step = 0
+        self.scores: dict[str, float] = {}
+        self.best: dict[str, Any] = {}
+        """``score``, ``value``, ``epoch`` and ``step`` of the best evaluation."""
+        if path.exists():
+            known = json.loads(path.read_text(encoding="utf-8"))
+            self.evaluated_step, self.scores, self.best = known["evaluated_step"], known["scores"], known["best"]
+
+    def improves(self, scores: Mapping[str, float]) -> bool:
+        """Whether these scores are better than all before.
+
+        Raises ``ConfigError`` where the score that decides (``train.best``) is not among them.
+        """
+        if not scores:
+            return False
+        name = self.options.best or next(iter(scores))
+        if name not in scores:
+            hint = nearest(name, scores) or f"; there are {', '.join(scores)}"
+            raise ConfigError(f"train.best: the evaluation gives no score {name!r}{hint}")
+        rule = self.options.best_rule or ("less" if "loss" in name else "greater")
+        if self.best.get("score") != name or math.isnan(self.best["value"]):
+            return True
+        known = float(self.best["value"])
+        return scores[name] > known if rule == "greater" else scores[name] < known
+
+    def remember(self, scores: Mapping[str, float], epoch: int, step: int, best: bool) -> None:
+        """Write down an evaluation."""
+        self.evaluated_step, self.scores = step, dict(scores)
+        if best:
+            name = self.options.best or next(iter(scores))
+            self.best = {"score": name, "value": scores[name], "epoch": epoch, "step": step}
+        write_json(self.path, {"evaluated_step": self.evaluated_step, "scores": self.scores, "best": self.best})

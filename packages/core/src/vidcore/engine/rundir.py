@@ -1,0 +1,98 @@
+"""The folder of a run: what is in it, and who may write there."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from vidcore.errors import UserError
+from vidcore.files import write_text
+
+__all__ = ["RunFolder"]
+
+
+@frozen
+class RunFolder:
+    """Where everything of one run is."""
+
+    path: Path
+
+    @property
+    def task(self) -> Path:
+        """The resolved Task."""
+        return self.path / "task.toml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: what was logged."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.json"
+
+    @property
+    def bad_samples(self) -> Path:
+        """One JSON object a line: what could not be loaded."""
+        return self.path / "bad_samples.jsonl"
+
+    @property
+    def progress(self) -> Path:
+        """The last evaluation and the best one."""
+        return self.path / "progress.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @classmethod
+    def prepare(cls, path: str | Path, task: str, resume: bool = False) -> RunFolder:
+        """Make the folder for a Task, or continue there.
+
+        Args:
+            path: made where it does not exist.
+            task: the resolved Task as TOML.
+            resume: continue the run that is there (start it where there is none).
+
+        Raises:
+            UserError: the folder cannot be written, belongs to another Task, or holds a run and
+                ``resume`` was not asked for. Nothing in it is changed.
+        """
+        run = cls(Path(path))
+        if run.task.exists():
+            old = tomllib.loads(run.task.read_text(encoding="utf-8"))
+            difference = next(_differences(_identity(old), _identity(tomllib.loads(task))), None)
+            if difference:
+                raise UserError(f"{run.path}: holds the run of another task: {difference}; choose another folder")
+            if not resume and any(run.checkpoints.glob("*.pt")):
+                raise UserError(f"{run.path}: already holds a run; resume it, or choose another folder")
+        elif run.path.exists() and not run.path.is_dir():
+            raise UserError(f"{run.path}: is a file, not a folder to write a run to")
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            write_text(run.task, task)
+        except OSError as error:
+            raise UserError(f"{run.path}: cannot be written: {error.strerror or error}") from error
+        return run
+
+
+def _identity(task: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a Task must not change within a run: not the machine, not how long it trains."""
+    data = dict(task.get("data", {}))
+    for part, table in data.items():
+        if isinstance(table, Mapping):
+            data[part] = {k: v for k, v in table.items() if k not in ("workers", "prefetch")}
+    return {k: v for k, v in task.items() if k not in ("runtime", "train", "observers", "info")} | {"data": data}
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in {**old, **new}:
+            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+    elif old != new:
+        there, here = ("nothing" if v is None else repr(v) for v in (old, new))
+        yield f"{key} is {there} there and {here} here"

@@ -1,0 +1,100 @@
+"""The state of a run: from a checkpoint, into a checkpoint."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from vidcore.data.loader import Loader
+from vidcore.engine import dist
+from vidcore.engine.checkpoint import Checkpoints, load, save
+from vidcore.engine.options import RuntimeOptions, TrainOptions
+from vidcore.engine.progress import Meter, Progress
+from vidcore.engine.step import Step
+from vidcore.engine.weights import load_state
+from vidcore.errors import CheckpointError
+
+__all__ = ["RunState", "position"]
+
+FORMAT = 1
+
+
+def position(loader: Loader, options: TrainOptions, runtime: RuntimeOptions) -> dict[str, int]:
+    """Return what a step number means: with any of these different, step n is another one."""
+    return {
+        "runtime.seed": runtime.seed,
+        "data.train.batch_size": loader.options.batch_size,
+        "train.accumulate": options.accumulate,
+        "batches per epoch": len(loader),
+        "samples": len(loader.dataset),
+        "processes": dist.world().size,
+    }
+
+
+@frozen
+class RunState:
+    """Everything that a run needs to go on, held together to be saved and restored."""
+
+    step: Step
+    meter: Meter
+    progress: Progress
+    checkpoints: Checkpoints
+    position: dict[str, int]
+    about: dict[str, Any]
+
+    def restore(self) -> int:
+        """Load the newest checkpoint, if any, and return the number of steps done.
+
+        Raises ``CheckpointError`` where it is of another model, optimizer, seed, data or number of processes.
+        """
+        newest = self.checkpoints.newest(warnings.warn) if dist.world().rank == 0 else None
+        path = dist.broadcast(newest[0] if newest else None)
+        if path is None:
+            return 0
+        content = newest[1] if newest else load(path)
+        then = content.get("position", {})
+        changed = [f"{k} was {then.get(k)} and is {v}" for k, v in self.position.items() if then.get(k) != v]
+        if changed:
+            raise CheckpointError(f"{path}: cannot be continued exactly: {'; '.join(changed)}")
+        load_state(self.step.model, content["state_dict"], source=str(path))
+        try:
+            self.step.optimizer.load_state_dict(content["optimizer"])
+        except ValueError as error:
+            raise CheckpointError(f"{path}: is of another optimizer: {error}") from error
+        if content["scaler"]:
+            self.step.scaler.load_state_dict(content["scaler"])
+        self.meter.epoch = {name: (total, steps) for name, (total, steps) in content["epoch_sums"].items()}
+        return int(content["step"])
+
+    def save(self, epoch: int, step: int) -> Path:
+        """Write a checkpoint to continue from. Raises ``CheckpointError``."""
+        content = self._weights(epoch, step, self.progress.scores) | {
+            "optimizer": self.step.optimizer.state_dict(),
+            "scaler": self.step.scaler.state_dict(),
+            "position": self.position,
+            "epoch_sums": self.meter.epoch,
+        }
+        return self.checkpoints.save(epoch, step, content)
+
+    def evaluated(self, scores: Mapping[str, float], epoch: int, step: int) -> None:
+        """Remember scores, and the weights if they are the best so far. Raises ``CheckpointError``."""
+        best = self.progress.improves(scores)
+        if best:
+            save(self.checkpoints.best, self._weights(epoch, step, scores))
+        self.progress.remember(scores, epoch, step, best)
+
+    def _weights(self, epoch: int, step: int, scores: Mapping[str, float]) -> dict[str, Any]:
+        """What even a checkpoint that only holds weights says about them."""
+        return {
+            **self.about,
+            "format": FORMAT,
+            "model": type(self.step.model).__name__,
+            "state_dict": self.step.model.state_dict(),
+            "epoch": epoch,
+            "step": step,
+            "scores": dict(scores),
+        }

@@ -1,0 +1,116 @@
+"""One update of the weights: precision, accumulation, clipping, several processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vidcore.batch import Batch
+from vidcore.engine import dist
+from vidcore.engine.options import RuntimeOptions, TrainOptions
+
+__all__ = ["Clock", "Step", "autocast"]
+
+
+class Clock:
+    """Says how long each phase took; every lap ends one phase and begins the next."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str | None) -> None:
+        """Book the time since the last lap on a phase; None forgets it."""
+        now = time.perf_counter()
+        if phase is not None:
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
+        self._last = now
+
+    def take(self) -> dict[str, float]:
+        """Return the seconds by phase, and start again from zero."""
+        taken, self.seconds = self.seconds, {}
+        return taken
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context in which a model computes with that precision."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, {"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
+
+
+class Step:
+    """Calling it with the batches of one step updates the weights and returns the means of the losses."""
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: torch.optim.Optimizer,
+        options: TrainOptions,
+        runtime: RuntimeOptions,
+        clock: Clock | None = None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.options = options
+        self.precision = runtime.precision
+        self.clock = clock or Clock()
+        self.device = next(model.parameters()).device
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=runtime.precision == "fp16")
+        self.forward: nn.Module = model
+        if dist.world().size > 1:
+            ids = [self.device.index] if self.device.type == "cuda" else None
+            unused = runtime.find_unused_parameters
+            self.forward = DistributedDataParallel(model, device_ids=ids, find_unused_parameters=unused)
+
+    def __call__(self, batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
+        """Average the gradients of the batches, each sample alike, and update the weights."""
+        self.optimizer.zero_grad(set_to_none=True)
+        samples = sum(map(len, batches))
+        values: dict[str, torch.Tensor] = {}
+        for number, batch in enumerate(batches, 1):
+            with self._syncing(number == len(batches)):
+                losses = self._losses(batch)
+                self.clock.lap("forward")
+                share = len(batch) / samples
+                self.scaler.scale(losses["loss"] * share).backward()
+                self.clock.lap("backward")
+            for name, value in losses.items():
+                values[name] = values.get(name, 0.0) + value.detach() * share
+        values |= self._update()
+        self.clock.lap("step")
+        return values
+
+    def _losses(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """What the model reports for a batch, and the sum of its losses as ``loss``."""
+        batch = self.model.preprocess(batch.to(self.device))
+        with autocast(self.precision, self.device):
+            losses: Mapping[str, torch.Tensor] = self.model.loss(self.forward(batch.inputs), batch)
+        terms = [value for name, value in losses.items() if "loss" in name]
+        assert terms, f"{type(self.model).__name__}.loss returned no entry with 'loss' in its name: {list(losses)}"
+        return {**losses, "loss": torch.stack([t.float().sum() for t in terms]).sum()}
+
+    def _syncing(self, last: bool) -> AbstractContextManager[Any]:
+        """Processes exchange gradients once a step, with the last of its batches."""
+        if isinstance(self.forward, DistributedDataParallel) and not last:
+            return self.forward.no_sync()
+        return nullcontext()
+
+    def _update(self) -> dict[str, torch.Tensor]:
+        values = {}
+        if self.options.clip_norm is not None or self.options.clip_value is not None:
+            self.scaler.unscale_(self.optimizer)
+        if self.options.clip_norm is not None:
+            values["grad_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.options.clip_norm).detach()
+        if self.options.clip_value is not None:
+            nn.utils.clip_grad_value_(self.parameters, self.options.clip_value)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return values

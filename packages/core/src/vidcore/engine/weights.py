@@ -1,0 +1,126 @@
+"""Weights from files into models: strictly, or leaving out what a task says is new."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import nn
+
+from vidcore.engine.checkpoint import load
+from vidcore.errors import CheckpointError
+
+__all__ = ["LeftOut", "load_state", "load_weights", "read_weights"]
+
+
+@frozen
+class LeftOut:
+    """What of a model did not come from a file, one line each."""
+
+    lines: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return (weights, everything else) of a checkpoint, a published file or bare weights.
+
+    Where the file name ends in a hash, as in ``slowonly_...-f6a40d08.pth``, the file must have it.
+
+    Raises:
+        CheckpointError: missing, damaged, unsafe, or without weights.
+    """
+    path = Path(path)
+    content = load(path)
+    _check_hash(path)
+    key = next((k for k in ("state_dict", "model_state", "model") if isinstance(content.get(k), Mapping)), None)
+    state = content if key is None else content[key]
+    weights = {str(k): v for k, v in state.items() if isinstance(v, torch.Tensor)}
+    if not weights:
+        raise CheckpointError(f"{path}: holds no weights (a table of tensors, or one under 'state_dict')")
+    if all(k.startswith("module.") for k in weights):  # left over from distributed training
+        weights = {k.removeprefix("module."): v for k, v in weights.items()}
+    return weights, {} if key is None else {k: v for k, v in content.items() if k != key}
+
+
+def _check_hash(path: Path) -> None:
+    stated = re.search(r"-([0-9a-f]{8})\.(?:pth|pt|safetensors)$", path.name)
+    if not stated:
+        return
+    with path.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if not actual.startswith(stated[1]):
+        raise CheckpointError(
+            f"{path}: is damaged or was changed: its SHA-256 begins with {actual[:8]}, its name says {stated[1]}"
+        )
+
+
+def load_weights(
+    model: nn.Module, path: str | Path, *, new_classes: bool = False, ignore: Sequence[str] = ()
+) -> LeftOut:
+    """Load weights of a file into a model; arguments and result as of ``load_state``."""
+    weights, _ = read_weights(path)
+    return load_state(model, weights, new_classes=new_classes, ignore=ignore, source=str(path))
+
+
+def load_state(
+    model: nn.Module,
+    state: Mapping[str, Any],
+    *,
+    new_classes: bool = False,
+    ignore: Sequence[str] = (),
+    source: str = "weights",
+) -> LeftOut:
+    """Load a state dictionary of tensors or arrays into a model.
+
+    Everything must fit, except that counters (integer buffers, like a batch norm's number of batches)
+    may be missing.
+
+    Args:
+        new_classes: tensors that differ in their first dimension only (a classifier for other classes)
+            keep their initial values.
+        ignore: beginnings of keys that may be missing, surplus, or of another shape.
+        source: where the weights come from, for messages.
+
+    Returns:
+        What was left out, to be shown to the user.
+
+    Raises:
+        CheckpointError: the weights are of another model; names the first few differences.
+    """
+    own = model.state_dict()
+    given = {k: torch.as_tensor(v) for k, v in state.items()}
+    lines: list[str] = []
+    wrong: list[str] = []
+    fitting = {}
+    for key, value in given.items():
+        mine = own.get(key)
+        if mine is None or mine.shape == value.shape:
+            fitting[key] = value
+            continue
+        line = f"{key} is {tuple(value.shape)} in the file and {tuple(mine.shape)} in the model"
+        other_classes = new_classes and value.ndim == mine.ndim > 0 and value.shape[1:] == mine.shape[1:]
+        (lines if other_classes or key.startswith(tuple(ignore)) else wrong).append(line)
+    try:
+        result = model.load_state_dict(fitting, strict=False)
+    except RuntimeError as error:  # a model that renames old keys finds their shapes wrong only here
+        raise CheckpointError(f"{source}: is of another model: {' '.join(str(error).split())}") from error
+    mismatched = given.keys() - fitting.keys()
+    missing = [k for k in result.missing_keys if k not in mismatched and not _is_counter(model, own, k)]
+    for keys, what in ((missing, "is missing in the file"), (result.unexpected_keys, "is not in the model")):
+        for key in keys:
+            (lines if key.startswith(tuple(ignore)) else wrong).append(f"{key} {what}")
+    if wrong:
+        shown = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+        raise CheckpointError(f"{source}: is of another model: {shown}")
+    return LeftOut(tuple(lines))
+
+
+def _is_counter(model: nn.Module, own: Mapping[str, torch.Tensor], key: str) -> bool:
+    return key in own and not own[key].is_floating_point() and key not in dict(model.named_parameters())
