@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from vid_mmaction2.checkpoints import convert_weights, read_checkpoint
+from vid_mmaction2.checkpoints import Published, convert_weights, read_checkpoint, write_checkpoint
+from vidcore.engine.weights import read_weights
 from vidcore.errors import CheckpointError
 
 
@@ -84,6 +85,33 @@ def test_weights_and_classes_are_read_and_foreign_objects_left_out(
     assert got.dropped == ("data_preprocessor.mean",)
 
 
+def test_a_damaged_file_is_refused_although_torch_would_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "published.pth"
+    torch.save({"state_dict": {"w": torch.full((1000,), 7.0)}, "hub": _foreign(monkeypatch)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(np.full(8, 7.0, np.float32).tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_what_is_written_is_what_vidcore_loads(tmp_path: Path, suffix: str) -> None:
+    if suffix == ".safetensors":
+        pytest.importorskip("safetensors")
+    path = tmp_path / f"model{suffix}"
+    transposed = torch.arange(6.0).reshape(2, 3).T
+    write_checkpoint(path, Published({"fc.weight": transposed}, ("run", "jump"), ()))
+    weights, about = read_weights(path)
+    assert torch.equal(weights["fc.weight"], transposed)
+    if suffix == ".pth":
+        assert about == {"class_names": ["run", "jump"]}
+    else:
+        assert b'"class_names":"[\\"run\\", \\"jump\\"]"' in path.read_bytes()
+
+
 def test_plain_state_dictionaries_and_older_class_names(tmp_path: Path) -> None:
     torch.save(dict(STATE), tmp_path / "plain.pth")
     assert read_checkpoint(tmp_path / "plain.pth").classes is None
@@ -103,7 +131,7 @@ def test_the_hash_in_the_name_is_checked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "no readable checkpoint"), (b"hello", "no readable checkpoint"), (None, "cannot be read: No such file")],
+    [(b"", "is empty"), (b"hello", "is truncated, damaged"), (None, "cannot be read: No such file")],
 )
 def test_unreadable_files_are_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "bad.pth"

@@ -9,8 +9,10 @@ inert placeholder wherever a file names any other class or function.
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,9 +21,11 @@ from typing import Any
 import torch
 from attrs import frozen
 
+from vidcore.engine import checkpoint
 from vidcore.errors import CheckpointError
+from vidcore.files import atomic_write
 
-__all__ = ["Published", "convert_weights", "read_checkpoint"]
+__all__ = ["Published", "convert_weights", "read_checkpoint", "write_checkpoint"]
 
 
 @frozen
@@ -57,6 +61,26 @@ def read_checkpoint(path: str | Path) -> Published:
     weights = convert_weights(state)
     meta = content.get("meta") if state is not content else None
     return Published(weights, _classes(meta), tuple(k for k in state if k.removeprefix("module.") not in weights))
+
+
+def write_checkpoint(path: Path, published: Published) -> None:
+    """Write weights and class names where ``vidcore`` reads them: ``.safetensors``, or anything else as ``.pth``.
+
+    Raises:
+        CheckpointError: the file cannot be written, or the safetensors library is missing.
+    """
+    names = list(published.classes) if published.classes else None
+    if path.suffix != ".safetensors":
+        checkpoint.save(path, {"state_dict": published.weights, "class_names": names})
+        return
+    try:
+        from safetensors.torch import save
+    except ImportError as error:
+        raise CheckpointError(f"{path}: writing it needs the safetensors library: pip install safetensors") from error
+    tensors = {key: value.contiguous() for key, value in published.weights.items()}
+    data = save(tensors, {"class_names": json.dumps(names)} if names else None)
+    with atomic_write(path) as file:
+        file.write(data)
 
 
 def convert_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -100,13 +124,15 @@ def _verify(path: Path) -> None:
 
 def _load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # torch raises many types here; whatever it was, the careful reader has the last word
-        pass
+        return checkpoint.load(path)
+    except CheckpointError as error:
+        refused = error
     try:
+        if zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip():
+            raise refused  # damaged: torch itself would not notice
         return torch.load(path, map_location="cpu", pickle_module=_CarefulPickle, weights_only=False)
-    except Exception as error:
-        raise CheckpointError(f"{path}: no readable checkpoint: {error}") from error
+    except Exception:  # torch raises many types here, and the first message was about the file
+        raise refused from None
 
 
 class _Placeholder:

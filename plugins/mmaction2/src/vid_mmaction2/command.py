@@ -52,4 +52,13 @@ def _config(context: Context, source: Path, output: Path | None, partial: bool) 
 
 
 def _checkpoint(source: Path, output: Path | None) -> None:
-    raise UserError(f"{source}: not yet")
+    from vid_mmaction2.checkpoints import read_checkpoint, write_checkpoint
+
+    if output is None:
+        raise UserError(f"{source}: say where to write its weights: -o model.pth or -o model.safetensors")
+    published = read_checkpoint(source)
+    write_checkpoint(output, published)
+    classes = f"{len(published.classes)} class names" if published.classes else "no class names"
+    click.echo(f"{output}: {len(published.weights)} tensors, {classes}", err=True)
+    if published.dropped:
+        click.echo(f"left out: {', '.join(published.dropped)}", err=True)

@@ -23,6 +23,15 @@ UNSUPPORTED = {
 }
 """Settings that change what is computed. Others that do not, and names that a file only uses itself, are ignored."""
 
+IMAGE_WEIGHTS = {
+    "torchvision://resnet18": "resnet18-f37072fd.pth",
+    "torchvision://resnet34": "resnet34-b627a593.pth",
+    "torchvision://resnet50": "resnet50-0676ba61.pth",
+    "torchvision://resnet101": "resnet101-63fe2227.pth",
+    "torchvision://resnet152": "resnet152-394f9c45.pth",
+}
+"""Files behind the short names of image networks."""
+
 
 @frozen
 class Imported:
@@ -60,7 +69,9 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
     for key, advice in UNSUPPORTED.items():
         if config.get(key):
             converter.problem(key, f"cannot be converted: {advice}")
-    _facts(converter, config, task)
+    _start(converter, config, task["train"])
+    if base := (config.get("auto_scale_lr") or {}).get("base_batch_size"):
+        task["info"] = {"base_batch_size": base}  # nothing interprets it, but a reader wants to know
     return Imported({key: table for key, table in task.items() if table}, tuple(converter.problems))
 
 
@@ -81,12 +92,14 @@ def _runtime(converter: Converter, config: Mapping[str, Any], task: Table) -> No
             converter.problem(f"{part}_cfg.type", f"{kind} has no equivalent here")
 
 
-def _facts(converter: Converter, config: Mapping[str, Any], task: Table) -> None:
-    """What a reader of the Task wants to know, although nothing interprets it."""
-    info: Table = {}
-    if converter.weights:
-        info["initial_weights"] = {at: training.file_of(name) for at, name in converter.weights.items()}
-    base = (config.get("auto_scale_lr") or {}).get("base_batch_size")
-    if base:
-        info["base_batch_size"] = base
-    task["info"] = info
+def _start(converter: Converter, config: Mapping[str, Any], train: Table) -> None:
+    """Weights to start from are one setting here, whether of the whole network or of its backbone."""
+    if config.get("load_from"):
+        train["weights"] = training.file_of(config["load_from"])
+        return
+    for i, (at, name) in enumerate(converter.weights.items()):
+        file = IMAGE_WEIGHTS.get(name, training.file_of(name))
+        if i or "://" in file:
+            converter.problem(f"{at}.pretrained", f"put the file of {name} into train.weights yourself")
+        else:
+            train["weights"] = file

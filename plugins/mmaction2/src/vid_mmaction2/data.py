@@ -41,7 +41,7 @@ def _sampling(converter: Converter, loader: Mapping[str, Any], table: Table, at:
     sampler = loader.get("sampler") or {}
     if sampler.get("type", "DefaultSampler") not in SAMPLERS:
         converter.problem(f"{at}.sampler", f"{sampler['type']} has no equivalent here")
-    if "shuffle" in sampler:
+    if sampler.get("shuffle", at.startswith("train")) != at.startswith("train"):
         table["shuffle"] = sampler["shuffle"]
     if loader.get("drop_last"):
         table["drop_last"] = True

@@ -23,7 +23,7 @@ SILENT_HOOKS = {"runtime_info", "timer", "param_scheduler", "sampler_seed", "syn
 
 
 def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
-    """Convert loops, gradients, checkpoints and starting weights into ``[train]``."""
+    """Convert loops, gradients and checkpoints into ``[train]``."""
     train: Table = {}
     _loop(converter, config.get("train_cfg") or {}, train)
     wrapper = config.get("optim_wrapper") or {}
@@ -45,8 +45,6 @@ def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
             converter.problem(f"default_hooks.{name}", f"{hook.get('type', 'this hook')} has no equivalent here")
     for i, hook in enumerate(config.get("custom_hooks") or []):
         converter.problem(f"custom_hooks[{i}]", f"{hook.get('type', 'this hook')} has no equivalent here")
-    if config.get("load_from"):
-        train["weights"] = file_of(config["load_from"])
     return train
 
 
