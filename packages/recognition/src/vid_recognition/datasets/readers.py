@@ -70,7 +70,7 @@ def read_rows(path: Path, layout: Layout) -> Iterator[Row]:
         for row in rows:
             if not row.name and not layout.compat:
                 raise AnnotationError(f"{path}:{row.line}: no file name")
-            if any(number < 0 for number in row.numbers):
+            if row.numbers and min(row.numbers) < 0:
                 what = ", ".join(layout.columns)
                 raise AnnotationError(f"{path}:{row.line}: {what} must not be negative, got {row.numbers}")
             yield row
@@ -124,6 +124,8 @@ def _table_rows(path: Path, file: TextIO, layout: Layout, delimiter: str) -> Ite
     try:
         header = [cell.strip() for cell in next(reader)]
         shown = ", ".join(header)
+        if len(set(header)) < len(header):
+            raise AnnotationError(f"{path}:1: a column is there twice: {shown}")
         for column in ("path", *layout.columns):
             if column not in header:
                 raise AnnotationError(f"{path}:1: no column {column!r} among {shown}{nearest(column, header)}")

@@ -61,9 +61,9 @@ class AccMetric(Collected):
         if not targets:
             return
         streams = [p.meta.get("streams", {"": p.scores}) for p in predictions]
-        columns = {
-            f"scores {name}": np.stack([np.asarray(s[name], np.float32) for s in streams]) for name in streams[0]
-        }
+        if any(scores is None for stream in streams for scores in stream.values()):
+            raise DataError("AccMetric needs scores of every class; these predictions have none")
+        columns = {f"scores {name}": np.stack([s[name] for s in streams]).astype(np.float32) for name in streams[0]}
         if all(t.labels is not None for t in targets):
             columns["labels"] = np.stack([np.asarray(t.labels, np.float32) for t in targets])
         elif all(t.label is not None for t in targets):

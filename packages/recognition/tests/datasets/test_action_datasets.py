@@ -1,0 +1,156 @@
+"""Data sets as others use them: indexing, parts, fingerprints, memory, folders."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vid_recognition.datasets.folder import FolderDataset
+from vid_recognition.datasets.rawframe import RawframeDataset
+from vid_recognition.datasets.video import VideoDataset
+from vidcore.errors import DataError
+from vidcore.interfaces import Dataset
+
+
+@pytest.fixture
+def listed(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("".join(f"{name}.mp4 {label}\n" for label, name in enumerate("abcde")))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("indices", "names"), [(3, "abc"), (0, ""), (9, "abcde"), (-2, "de"), ([4, 0, 4], "eae"), ([-1], "e")]
+)
+def test_a_part_of_the_entries(listed, indices, names):
+    dataset = VideoDataset(listed, indices=indices)
+    assert [s.path[0] for s in dataset] == list(names)
+    assert [s.label for s in dataset] == ["abcde".index(n) for n in names]
+    assert [s.index for s in dataset] == list(range(len(names)))
+    assert dataset.labels.tolist() == [s.label for s in dataset]
+
+
+def test_a_part_of_entries_with_several_labels(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("a 1 3\nb 0\nc\nd 2 3\n")
+    dataset = VideoDataset(path, multi_class=True, num_classes=4, indices=[3, 1])
+    assert [s.labels.tolist() for s in dataset] == [[0, 0, 1, 1], [1, 0, 0, 0]]
+    assert [row.tolist() for row in dataset.labels] == [[2, 3], [0]]
+
+
+def test_index_out_of_range(listed):
+    dataset = VideoDataset(listed)
+    assert isinstance(dataset, Dataset)
+    assert dataset[-1].index == 4
+    for index in (5, -6):
+        with pytest.raises(IndexError):
+            dataset[index]
+
+
+def test_absolute_names_stay(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("/data/a.mp4 0\nb.mp4 0\n")
+    assert [s.path for s in VideoDataset(path, Path("root"))] == ["/data/a.mp4", "root/b.mp4"]
+
+
+def test_fingerprint_follows_content_and_not_place_or_format(tmp_path, listed):
+    table = tmp_path / "other.csv"
+    table.write_text("label,path\n" + "".join(f"{label},{name}.mp4\n" for label, name in enumerate("abcde")))
+    fingerprint = VideoDataset(listed).fingerprint()
+    assert VideoDataset(table, Path("elsewhere")).fingerprint() == fingerprint
+    assert pickle.loads(pickle.dumps(VideoDataset(listed))).fingerprint() == fingerprint
+    others = [
+        VideoDataset(listed, indices=4),
+        VideoDataset(listed, num_classes=9),
+        VideoDataset(listed, classes=list("abcde")),
+    ]
+    table.write_text(table.read_text().replace("e.mp4", "f.mp4"))
+    others.append(VideoDataset(table))
+    table.write_text(table.read_text().replace("f.mp4", "e.mp4").replace("4,", "3,"))
+    others.append(VideoDataset(table))
+    assert len({fingerprint, *(o.fingerprint() for o in others)}) == 6
+
+
+def test_fingerprint_sees_the_number_of_frames(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("a 10 1\n")
+    first = RawframeDataset(path).fingerprint()
+    path.write_text("a 11 1\n")
+    assert RawframeDataset(path).fingerprint() != first
+
+
+def test_pickled_data_set_is_small(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("".join(f"class_{i % 9}/video_{i:06}.mp4 {i % 9}\n" for i in range(5_000)))
+    dataset = VideoDataset(path)
+    assert len(pickle.dumps(dataset)) < path.stat().st_size + 12 * len(dataset) + 3_000
+    assert pickle.loads(pickle.dumps(dataset))[4_999].path == "class_4/video_004999.mp4"
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for name in (
+        "run/b.mp4",
+        "run/deep/a.AVI",
+        "jump/c d.mkv",
+        "jump/notes.txt",
+        "jump/._c.mp4",
+        "empty/x.txt",
+        ".git/y.mp4",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_a_folder_per_class(folders):
+    dataset = FolderDataset(folders)
+    assert dataset.class_names == ("empty", "jump", "run")
+    assert dataset.num_classes == 3
+    found = [(s.path, s.label) for s in dataset]
+    assert found == [(str(folders / n), c) for n, c in (("jump/c d.mkv", 1), ("run/b.mp4", 2), ("run/deep/a.AVI", 2))]
+    assert FolderDataset(folders, indices=1)[0].path == str(folders / "jump/c d.mkv")
+
+
+def test_chosen_classes_of_a_folder(folders):
+    dataset = FolderDataset(folders, classes=["run", "jump"])
+    assert [s.label for s in dataset] == [0, 0, 1]
+    assert dataset.class_names == ("run", "jump")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"classes": ["runn"]}, "class 'runn' has no folder in .*; did you mean 'run'"),
+        ({"suffixes": [".webm"]}, r"no videos \(\.webm\) in the 3 class folders"),
+    ],
+)
+def test_folders_that_do_not_fit(folders, arguments, message):
+    with pytest.raises(DataError, match=message):
+        FolderDataset(folders, **arguments)
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(DataError, match="is no folder"):
+        FolderDataset(tmp_path / "missing")
+    with pytest.raises(DataError, match="no videos"):
+        FolderDataset(tmp_path)
+
+
+def test_data_sets_import_no_heavy_library():
+    code = (
+        "import sys\n"
+        "from vid_recognition.datasets import folder, rawframe, video\n"
+        "print({'torch', 'cv2', 'decord', 'av'} & set(sys.modules) or 'none')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "none"
+
+
+def test_labels_are_32_bit(listed):
+    assert VideoDataset(listed).labels.dtype == np.int32
