@@ -1,0 +1,230 @@
+"""A data set, a model and a metric small enough to train in a test; run as a script, processes to kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import frozen
+from torch import nn
+
+from vidcore.data.loader import Loader
+from vidcore.engine import dist
+from vidcore.engine.evaluate import evaluate
+from vidcore.engine.fit import fit
+from vidcore.engine.observers import JsonLines
+from vidcore.engine.optim import build_optimizer
+from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
+from vidcore.engine.rundir import RunFolder
+from vidcore.engine.schedules import CosineAnnealingLR, LinearLR
+from vidcore.engine.seeds import reseed
+from vidcore.errors import VideoError
+from vidcore.interfaces import Observer
+from vidcore.sample import Sample
+
+CLASSES = 3
+
+
+@frozen
+class Points:
+    """Samples named ``0.mp4``, ``1.mp4``, ...; those in ``bad`` do not open."""
+
+    size: int = 22
+    class_names = ("a", "b", "c")
+    num_classes = CLASSES
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(index=index, path=f"{index}.mp4", label=index % CLASSES)
+
+
+@frozen
+class Read:
+    """Eight random numbers around the label."""
+
+    bad: frozenset[int] = frozenset()
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if sample.index in self.bad:
+            raise VideoError(sample.path, "is no video")
+        point = rng.normal(size=(1, 8)) + 2 * np.eye(CLASSES, 8)[sample.label]
+        return sample.replace(inputs=point.astype(np.float32))
+
+
+class Net(nn.Module):
+    """With everything that makes resuming hard: batch statistics, dropout, noise on the inputs."""
+
+    def __init__(self, classes: int = CLASSES, noisy: bool = True) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3 * noisy))
+        self.fc = nn.Linear(16, classes)
+        self.noise = 0.1 * noisy
+
+    def preprocess(self, batch: Any) -> Any:
+        if self.training and self.noise:
+            batch = batch.replace(inputs=batch.inputs + self.noise * torch.randn_like(batch.inputs))
+            batch = batch.replace(inputs=batch.inputs * np.random.uniform(0.9, 1.1))
+        return batch
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.backbone(inputs[:, 0]))
+
+    def loss(self, outputs: torch.Tensor, batch: Any) -> dict[str, torch.Tensor]:
+        loss = nn.functional.cross_entropy(outputs, batch.labels)
+        right = (outputs.argmax(1) == batch.labels).float().mean()
+        return {"loss_cls": loss, "loss_size": 1e-3 * outputs.square().mean(), "top1_acc": right}
+
+    def predict(self, outputs: torch.Tensor, batch: Any) -> list[Sample]:
+        scores = outputs.float().softmax(1).cpu().numpy()
+        return [s.replace(scores=row) for s, row in zip(batch.samples, scores, strict=True)]
+
+
+class Accuracy:
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.right: dict[int, bool] = {}
+
+    def update(self, predictions: Any, targets: Any) -> None:
+        for p, t in zip(predictions, targets, strict=True):
+            self.right[t.index] = bool(p.scores.argmax() == t.label)
+
+    def merge(self, others: Any) -> None:
+        for other in others:
+            self.right |= other.right
+
+    def compute(self) -> dict[str, float]:
+        return {"acc/top1": sum(self.right.values()) / len(self.right), "acc/count": len(self.right)}
+
+
+class KillAt(Observer):
+    """Kills the process as nothing else would: at a step, or in the middle of an evaluation."""
+
+    def __init__(self, step: int | None = None, evaluation: int | None = None) -> None:
+        self.step, self.evaluation, self.evaluations = step, evaluation, 0
+
+    def on_step(self, epoch: int, step: int, values: Any) -> None:
+        if step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_evaluation(self, epoch: int, step: int, scores: Any) -> None:
+        self.evaluations += 1
+
+    def on_progress(self, done: int, total: int) -> None:
+        if self.evaluations + 1 == self.evaluation and done == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_in_save(call: int, moment: str) -> None:
+    """Kill the process in the n-th file it makes durable: before the rename or right after it."""
+    calls = 0
+    original = Path.replace
+
+    def replace(self: Path, target: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call and moment == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(self, target)
+        if calls == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    Path.replace = replace  # type: ignore[method-assign]
+
+
+def train(
+    folder: Path | str,
+    *,
+    workers: int = 0,
+    bad: tuple[int, ...] = (),
+    observers: tuple[Observer, ...] = (),
+    noisy: bool = True,
+    batch_size: int = 4,
+    size: int = 22,
+    model: Any = None,
+    runtime: dict[str, Any] | None = None,
+    resume: bool = True,
+    on_error: Any = None,
+    validation: bool = True,
+    **options: Any,
+) -> tuple[Any, nn.Module]:
+    """Train for three epochs (or as ``options`` say) in a folder; going on where there is something."""
+    here, machine = dist.world(), RuntimeOptions(seed=7, **(runtime or {}))
+    options = {
+        "epochs": 3,
+        "log_interval": 1,
+        "clip_norm": 5.0,
+        **({"epochs": None} if "steps" in options else {}),
+        **options,
+    }
+    reseed(machine.seed)
+    model = model or Net(noisy=noisy)
+    loading = LoaderOptions(batch_size=batch_size, workers=workers, on_error=on_error)
+    run = RunFolder.prepare(folder, "", resume=resume) if here.rank == 0 else RunFolder(Path(folder))
+    place = {"seed": machine.seed, "rank": here.rank, "world": here.size}
+    steps = {"read": Read(frozenset(bad))}
+    loader = Loader(Points(size), steps, loading, training=True, bad_list=run.bad_samples, **place)
+    held_out = Loader(Points(13), steps, loading, **place)
+    optimizer = build_optimizer(torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.01}, model)
+    warm_up = LinearLR(start_factor=0.1, end=1, convert_to_iter_based=True)
+    schedules = [warm_up, CosineAnnealingLR(eta_min=1e-4, convert_to_iter_based=True)]
+
+    def validate() -> dict[str, float]:
+        def tell(done: int, total: int) -> None:
+            for observer in observers:
+                observer.on_progress(done, total)
+
+        return evaluate(model, held_out, {"acc": Accuracy()}, machine.precision, tell).scores
+
+    result = fit(
+        model,
+        loader,
+        optimizer,
+        schedules,
+        TrainOptions(**options),
+        machine,
+        run=run,
+        validate=validate if validation else None,
+        observers=[JsonLines(), *observers],
+        about={"class_names": list(Points.class_names)},
+    )
+    loader.close()
+    return result, model
+
+
+def _scenario(folder: str, kill: dict[str, int] | None = None, save: Any = None, **arguments: Any) -> None:
+    if save:
+        kill_in_save(*save)
+    train(folder, observers=(KillAt(**kill),) if kill else (), **arguments)
+
+
+def serve() -> None:
+    """Run each scenario that comes on a line of stdin in a fresh process, and answer its exit code."""
+    import torch._dynamo  # the first optimizer imports it, which takes longer than training here
+
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            try:
+                _scenario(**json.loads(line))
+            except BaseException as error:
+                print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    serve()
