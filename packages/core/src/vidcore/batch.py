@@ -76,6 +76,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 def _stack(arrays: Sequence[Any]) -> torch.Tensor:
     tensors = [torch.as_tensor(a) for a in arrays]
+    if len(tensors) == 1:
+        return tensors[0][None]  # the thirty views of a test are not copied once more
     shape = tuple(max(sizes) for sizes in zip(*(t.shape for t in tensors), strict=True))
     if all(tuple(t.shape) == shape for t in tensors):
         return torch.stack(tensors)
