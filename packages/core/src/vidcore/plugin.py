@@ -6,6 +6,11 @@ from vidcore.hookspecs import hookimpl
 
 
 @hookimpl
+def vidcore_datasets() -> dict[str, str]:
+    return {"ConcatDataset": "vidcore.data.concat:ConcatDataset"}
+
+
+@hookimpl
 def vidcore_transforms() -> dict[str, str]:
     modules = {
         "augment": ("RandAugment",),

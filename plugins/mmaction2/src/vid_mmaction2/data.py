@@ -13,6 +13,8 @@ __all__ = ["RULES", "convert_loader"]
 
 LOADER_KEYS = {"batch_size": "batch_size", "num_workers": "workers", "prefetch_factor": "prefetch"}
 MEANINGLESS = {"dataset", "sampler", "collate_fn", "persistent_workers", "pin_memory", "drop_last", "batch_sampler"}
+MISPLACED = {"pipeline", "test_mode"}
+"""Keys of the data set that a published file has one level too high; such a file fails to load where it came from."""
 MEANINGLESS_IN_DATA = ("test_mode", "lazy_init", "serialize_data", "max_refetch", "metainfo", "filter_cfg")
 SAMPLERS = {"DefaultSampler", "InfiniteSampler"}
 COLLATORS = {"default_collate", "pseudo_collate"}
@@ -25,11 +27,10 @@ def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
         return None
     table: Table = {new: loader[old] for old, new in LOADER_KEYS.items() if loader.get(old) is not None}
     _sampling(converter, loader, table, at)
-    for key in loader.keys() - LOADER_KEYS.keys() - MEANINGLESS:
-        # a few published files put keys of the data set here, where they never had an effect
-        if key not in ("pipeline", "test_mode"):
-            converter.problem(f"{at}.{key}", "has no equivalent here")
-    dataset, pipeline = _dataset(converter, loader["dataset"], f"{at}.dataset")
+    for key in loader.keys() - LOADER_KEYS.keys() - MEANINGLESS - MISPLACED:
+        converter.problem(f"{at}.{key}", "has no equivalent here")
+    misplaced = {key: loader[key] for key in MISPLACED & loader.keys()}
+    dataset, pipeline = _dataset(converter, {**loader["dataset"], **misplaced}, f"{at}.dataset")
     if dataset is not None:
         table["dataset"] = dataset
     if pipeline:
