@@ -7,7 +7,13 @@ from typing import Any
 
 from vid_recognition.datasets.rawframe import RawframeDataset
 from vid_recognition.datasets.video import VideoDataset
+from vidcore.data.loader import Loader
+from vidcore.engine.options import LoaderOptions
 from vidcore.sample import Sample
+from vidcore.transforms.formatting import FormatShape
+from vidcore.transforms.loading import Decode, OpenVideo
+from vidcore.transforms.resizing import Resize
+from vidcore.transforms.sampling import SampleFrames
 
 PUBLISHED = {
     "delimiter",
@@ -55,7 +61,30 @@ def frame_folder_list(case: Any, row: Any) -> dict[str, Any]:
     return {"length": len(dataset), "samples": samples}
 
 
+def repeated_augmentation(case: Any, row: Any) -> dict[str, Any]:
+    """Repeats are an option of the loader; a row without their number is a pipeline without the reader."""
+    dataset = VideoDataset(case.path(row.inputs["file"]), case.folder.parents[1] / "data", delimiter=" ", compat=True)
+    repeats = row.settings.get("num_repeats")
+    steps = [SampleFrames(clip_len=4), Decode(), Resize((24, 24), keep_ratio=False), FormatShape("NCTHW")]
+    options = LoaderOptions(
+        batch_size=len(dataset),
+        shuffle=False,
+        num_repeats=repeats or 1,
+        sample_once=row.settings.get("sample_once", False),
+    )
+    (batch,) = Loader(dataset, [OpenVideo(), *steps] if repeats else steps, options, training=True)
+    videos = batch.inputs.unflatten(0, (len(dataset), -1))
+    return {
+        "per_video": [len(video) for video in videos],
+        "batch_inputs": len(batch),
+        "input_shape": list(batch.inputs.shape[1:]),
+        "labels": batch.labels.tolist(),
+        "repeats_equal": [bool((video == video[:1]).all()) for video in videos],
+    }
+
+
 OPS = {
     "annotations.video_list": video_list,
     "annotations.frame_folder_list": frame_folder_list,
+    "annotations.repeated_augmentation": repeated_augmentation,
 }

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from vid_recognition.metrics import functional as F
 from vid_recognition.metrics.accuracy import AccMetric
 from vid_recognition.metrics.confusion import ConfusionMatrix
+from vid_recognition.models.averaging import average_clips
 from vidcore.sample import Sample
 
 
@@ -64,6 +66,15 @@ def weighted_score(case: Any, row: Any) -> dict[str, Any]:
     return {"scores": F.get_weighted_score(given.get("scores", list(given.values())), row.settings["weights"])}
 
 
+def clip_averaging(case: Any, row: Any) -> dict[str, Any]:
+    scores, settings = torch.from_numpy(row.inputs["scores"]), row.settings
+    views = settings["num_segs"] if "num_segs" in settings else len(scores) // settings["num_samples"]
+    averaged = average_clips(scores, views, settings["average_clips"] or "none")
+    if "pred_scores" not in row.outputs:
+        return {"scores": averaged.numpy()}
+    return {"pred_scores": averaged.numpy(), "pred_labels": averaged.argmax(-1).numpy()}
+
+
 def _targets(labels: Sequence[Any]) -> list[Sample]:
     labels = np.asarray(labels)
     return [Sample(index=i, **({"label": int(v)} if labels.ndim == 1 else {"labels": v})) for i, v in enumerate(labels)]
@@ -88,6 +99,7 @@ OPS = {
     f"metrics.{f.__name__}": f
     for f in (
         accuracy_metric,
+        clip_averaging,
         confusion_matrix,
         confusion_matrix_metric,
         mean_average_precision,

@@ -90,7 +90,7 @@ class Loader:
         steps = tuple(pipeline.values()) if isinstance(pipeline, Mapping) else tuple(pipeline)
         self.policy: Policy = options.on_error or ("resample" if training else "skip")
         self.bad = BadSamples(len(dataset), options.bad_budget, bad_list)
-        self._fetch = _Fetch(dataset, steps, seed, self.policy, collate)
+        self._fetch = _Fetch(dataset, steps, seed, self.policy, collate, options.num_repeats, options.sample_once)
         self._window = _Window(self.batches)
         self._pin_memory = pin_memory
         self._loader: DataLoader[Loaded] | None = None
@@ -169,6 +169,8 @@ class _Fetch:
     seed: int
     policy: Policy
     collate: Callable[[Sequence[Sample]], Batch]
+    repeats: int = 1
+    share_frames: bool = False
 
     def __getitem__(self, keys: Sequence[Key]) -> Loaded:
         samples: list[Sample] = []
@@ -176,8 +178,7 @@ class _Fetch:
         for epoch, index in keys:
             loaded, tried = self._forgiving(epoch, index)
             failures += tried
-            if loaded is not None:
-                samples.append(loaded)
+            samples += loaded
         if not samples or any(f.fatal for f in failures):
             return None, tuple(failures)
         try:
@@ -185,30 +186,36 @@ class _Fetch:
         except Exception as error:
             return None, (*failures, evolve(Failure.of(error, keys[0][1], keys[0][0], samples[0]), fatal=True))
 
-    def _forgiving(self, epoch: int, index: int) -> tuple[Sample | None, list[Failure]]:
-        """Load a sample or, by policy, one in its place; with what failed on the way."""
+    def _forgiving(self, epoch: int, index: int) -> tuple[list[Sample], list[Failure]]:
+        """Load a sample (and its repeats) or, by policy, one in its place; with what failed on the way."""
         failures: list[Failure] = []
         for attempt in range(ATTEMPTS + 1 if self.policy == "resample" else 1):
             other = sample_rng(self.seed, epoch, index, attempt).integers(len(self.dataset)) if attempt else index
             loaded = self._load(epoch, int(other), attempt)
-            if isinstance(loaded, Sample):
+            if not isinstance(loaded, Failure):
                 return loaded, failures
             failures.append(loaded)
             if loaded.fatal:
-                return None, failures
+                return [], failures
         if self.policy == "resample":
             reason = f"it and {ATTEMPTS} replacements are all bad; the last: {failures[-1].reason}"
             failures.append(Failure(index, epoch, failures[0].path, reason, fatal=True))
-        return None, failures
+        return [], failures
 
-    def _load(self, epoch: int, index: int, attempt: int) -> Sample | Failure:
-        sample = None
+    def _load(self, epoch: int, index: int, attempt: int) -> list[Sample] | Failure:
+        rngs = [sample_rng(self.seed, epoch, index, attempt, repeat) for repeat in range(self.repeats)]
+        loaded, sample, steps = [], None, self.steps
         try:
-            sample = self.dataset[index]
-            rng = sample_rng(self.seed, epoch, index, attempt)
-            for step in self.steps:
-                sample = step(sample, rng)
-            return sample if sample.index == index else sample.replace(index=index)
+            start = sample = self.dataset[index].replace(index=index)
+            while self.share_frames and steps and sample.frames is None:
+                start = sample = steps[0](sample, rngs[0])
+                steps = steps[1:]
+            for rng in rngs:
+                sample = start
+                for step in steps:
+                    sample = step(sample, rng)
+                loaded.append(sample)
+            return loaded
         except Exception as error:  # the name of the sample must not get lost on the way out of the worker
             if sample is not None and sample.video is not None:
                 sample.video.close()

@@ -34,6 +34,14 @@ class LoaderOptions:
     """New order in every epoch; where not given: training data only."""
     drop_last: bool = False
     """Leave out the last batch of an epoch where it is not full (training data only)."""
+    num_repeats: int = field(default=1, validator=_at_least(1))
+    """Samples made of every video, each augmented anew (repeated augmentation, Hoffer et al., 2020).
+
+    A batch then holds ``batch_size`` videos and ``num_repeats`` times as many samples, those of a
+    video one after the other.
+    """
+    sample_once: bool = False
+    """The samples of a video share its frames, chosen and decoded once; else each has its own."""
     on_error: Literal["raise", "skip", "resample"] | None = None
     """What a bad video or annotation does: end the run, be left out, or be replaced by another sample.
 

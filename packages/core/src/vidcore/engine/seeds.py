@@ -16,13 +16,13 @@ import torch
 __all__ = ["be_deterministic", "reseed", "sample_rng"]
 
 
-def sample_rng(seed: int, epoch: int, index: int, attempt: int = 0) -> np.random.Generator:
-    """Return the generator of one sample in one epoch.
+def sample_rng(seed: int, epoch: int, index: int, attempt: int = 0, repeat: int = 0) -> np.random.Generator:
+    """Return the generator of one sample in one epoch; ``repeat`` tells samples made of one video apart.
 
     >>> sample_rng(0, 1, 5).integers(1000) == sample_rng(0, 1, 5).integers(1000)
     True
     """
-    return np.random.default_rng((seed, epoch, index, attempt))
+    return np.random.default_rng((seed, epoch, index, attempt, repeat))
 
 
 def reseed(seed: int, step: int = 0, rank: int = 0) -> None:
