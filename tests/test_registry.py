@@ -223,6 +223,7 @@ def annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 ARGUMENTS |= {
+    "ConcatDataset": {"datasets": [{"type": "VideoDataset", "ann_file": "videos.txt"}]},
     "FolderDataset": {"data_root": "classes"},
     "NamedVideos": {"folder": "."},
     "RawframeDataset": {"ann_file": "frames.txt"},
