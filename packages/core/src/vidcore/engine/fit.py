@@ -133,7 +133,8 @@ def fit(
             if validates(done):
                 evaluate(epoch + 1, done)
     seconds = time.perf_counter() - start
-    return Fitted(total, math.ceil(total / per_epoch), first, seconds, progress.scores, progress.best)
+    # from the first process, which alone knows the best; the others wait until its files are written
+    return dist.broadcast(Fitted(total, math.ceil(total / per_epoch), first, seconds, progress.scores, progress.best))
 
 
 def _batches_before(steps: int, batches_per_epoch: int, accumulate: int) -> int:

@@ -122,18 +122,16 @@ class Console(Observer):
 
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
         self._steps, self._per_epoch = int(info["steps"]), int(info["steps_per_epoch"])
+        self._epochs = math.ceil(self._steps / self._per_epoch)
         self._start, self._begun, self._said = int(info["resumed_step"]), time.monotonic(), -math.inf
         self._paused = 0.0  # seconds spent evaluating, which say nothing about the speed of steps
         self._evaluating: float | None = None
-        epochs = math.ceil(self._steps / self._per_epoch)
-        self._epochs = epochs
         if self.out.isatty():
             self._open_bar()
-        where = f", from step {self._start} on" if self._start else ""
-        self._say(
-            f"{self._steps} steps ({epochs} epochs of {self._per_epoch}){where}; "
-            f"{info['parameters'] / 1e6:.2f} million parameters; writes to {run_dir}"
-        )
+        if self._steps:
+            length = f"{self._steps} steps ({self._epochs} epochs of {self._per_epoch})"
+            where = f", from step {self._start} on" if self._start else ""
+            self._say(f"{length}{where}; {info['parameters'] / 1e6:.2f} million parameters; writes to {run_dir}")
 
     def _open_bar(self) -> None:
         from rich.console import Console as Terminal
@@ -142,7 +140,8 @@ class Console(Observer):
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
         terminal = Terminal(file=self.out)
         self._bar = Progress(*columns, TextColumn("{task.fields[text]}"), console=terminal, speed_estimate_period=300)
-        self._training = self._bar.add_task("training", total=self._steps, completed=self._start, text="")
+        training = {"total": self._steps, "completed": self._start, "visible": self._steps > 0}
+        self._training: TaskID = self._bar.add_task("training", text="", **training)  # type: ignore[arg-type]
         self._validation: TaskID = self._bar.add_task("evaluating", total=None, visible=False, text="")
         self._bar.start()
 
@@ -159,9 +158,7 @@ class Console(Observer):
         if total and spent.get("data", 0.0) > 0.5 * total:
             shown += f"  ({spent['data'] / total:.0%} of the time waiting for data)"
         if self._bar is not None:
-            self._bar.update(
-                self._training, completed=step, description=f"epoch {epoch}/{self._epochs}", text=shown, visible=True
-            )
+            self._bar.update(self._training, completed=step, description=f"epoch {epoch}/{self._epochs}", text=shown)
         elif time.monotonic() - self._said >= self.seconds or step == self._steps:
             self._said = time.monotonic()
             per_step = (self._said - self._begun - self._paused) / max(1, step - self._start)
