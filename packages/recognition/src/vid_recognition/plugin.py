@@ -7,7 +7,28 @@ from vidcore.hookspecs import hookimpl
 
 @hookimpl
 def vidcore_models() -> dict[str, str]:
-    return {}
+    return {
+        "ActionDataPreprocessor": "vid_recognition.models.preprocessor:ActionDataPreprocessor",
+        "BCELossWithLogits": "vid_recognition.models.losses:BCELossWithLogits",
+        "C2D": "vid_recognition.models.c2d:C2D",
+        "CBFocalLoss": "vid_recognition.models.losses:CBFocalLoss",
+        "CrossEntropyLoss": "vid_recognition.models.losses:CrossEntropyLoss",
+        "CutmixBlending": "vid_recognition.models.blending:CutmixBlending",
+        "I3DHead": "vid_recognition.models.heads:I3DHead",
+        "MixupBlending": "vid_recognition.models.blending:MixupBlending",
+        "NLLLoss": "vid_recognition.models.losses:NLLLoss",
+        "RandomBatchAugment": "vid_recognition.models.blending:RandomBatchAugment",
+        "Recognizer2D": "vid_recognition.models.recognizers:Recognizer2D",
+        "Recognizer3D": "vid_recognition.models.recognizers:Recognizer3D",
+        "ResNet": "vid_recognition.models.resnet:ResNet",
+        "ResNet3d": "vid_recognition.models.resnet3d:ResNet3d",
+        "ResNet3dSlowFast": "vid_recognition.models.slowfast:ResNet3dSlowFast",
+        "ResNet3dSlowOnly": "vid_recognition.models.resnet3d:ResNet3dSlowOnly",
+        "ResNetTSM": "vid_recognition.models.resnet_tsm:ResNetTSM",
+        "SlowFastHead": "vid_recognition.models.heads:SlowFastHead",
+        "TSMHead": "vid_recognition.models.heads:TSMHead",
+        "TSNHead": "vid_recognition.models.heads:TSNHead",
+    }
 
 
 @hookimpl

@@ -1,0 +1,1 @@
+"""Networks for action recognition: recognizers, backbones (one file per architecture), heads, losses, preprocessing."""

@@ -1,0 +1,33 @@
+"""Putting the scores of several views of a sample together."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+__all__ = ["AverageClips", "average_clips"]
+
+AverageClips = Literal["prob", "score", "none"]
+
+
+def average_clips(
+    scores: Tensor, num_views: int, mode: AverageClips = "prob", activation: Literal["softmax", "sigmoid"] = "softmax"
+) -> Tensor:
+    """Average class scores over the views of every sample.
+
+    Args:
+        scores: (samples * num_views, classes), the views of a sample consecutive.
+        num_views: views of a sample.
+        mode: ``prob`` averages probabilities, ``score`` the scores themselves, ``none`` keeps views apart.
+        activation: what turns scores into probabilities; ``sigmoid`` where classes do not exclude each other.
+
+    Returns:
+        (samples, classes), or (samples, num_views, classes) for ``none``.
+    """
+    views: Tensor = scores.unflatten(0, (-1, num_views))
+    if mode == "none":
+        return views
+    if mode == "prob":
+        views = views.softmax(-1) if activation == "softmax" else views.sigmoid()
+    return views.mean(1)

@@ -1,0 +1,43 @@
+"""C2D: a 2D ResNet that sees time only through pooling.
+
+Paper: Non-local Neural Networks, arXiv:1711.07971, section 4 and table 1.
+Shapes: N clips, C channels, T frames, H height, W width; input (N, 3, T, H, W), output (N, 2048, T/2, H/32, W/32).
+What differs from the paper: time is pooled once, after the first stage.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vid_recognition.models.layers import pack
+from vid_recognition.models.resnet import ResNet
+
+__all__ = ["C2D"]
+
+
+class C2D(ResNet):
+    """ResNet over the frames of clips, with maximum pooling of neighbouring frames after the first stage.
+
+    Takes the arguments of ``ResNet``. ``forward``: (N, C, T, H, W) -> (N, C', T // 2, H', W').
+    """
+
+    def __init__(self, depth: int, **kwargs: Any) -> None:
+        super().__init__(depth, **kwargs)
+        self.maxpool = nn.MaxPool2d(3, stride=2)  # without padding, unlike an image network
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        clips = x.shape[0]
+        x = self.maxpool(self.conv1(x.transpose(1, 2).flatten(0, 1)))
+        outputs = []
+        for i, layer in enumerate(self.layers):
+            x = self.run_stage(layer, x)
+            if i == 0:
+                frames = x.unflatten(0, (clips, -1))
+                pairs = frames.shape[1] // 2
+                x = torch.maximum(frames[:, : 2 * pairs : 2], frames[:, 1 : 2 * pairs : 2]).flatten(0, 1)
+            if i in self.out_indices:
+                outputs.append(x.unflatten(0, (clips, -1)).transpose(1, 2))
+        return pack(outputs)

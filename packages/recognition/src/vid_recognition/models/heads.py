@@ -1,0 +1,177 @@
+"""Classification heads: from features to class scores of every view, their losses and predictions.
+
+Shapes: B samples, V views of a sample (clips times crops), S segments (frames of a view that are
+scored one by one), K classes. ``forward(features, batch_size)`` returns (B, V, K).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vid_recognition.models.averaging import AverageClips, average_clips
+from vid_recognition.models.layers import require
+from vid_recognition.models.losses import BCELossWithLogits, CrossEntropyLoss
+from vidcore.errors import UserError
+
+__all__ = ["ClassificationHead", "I3DHead", "SlowFastHead", "TSMHead", "TSNHead"]
+
+
+class ClassificationHead(nn.Module):
+    """Pooling, dropout and a linear classifier.
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the features.
+        loss_cls: loss; by default cross entropy, binary cross entropy for ``multi_class``.
+        spatial_type: ``avg`` averages features over space and time, ``none`` takes pooled ones.
+        dropout_ratio: probability of zeroing a feature while training.
+        init_std: standard deviation of the classifier's initial weights.
+        average_clips: how views are put together: ``prob``, ``score``, or ``none`` (all of them in ``meta``).
+        multi_class: a sample can have several classes: sigmoid instead of softmax, many-hot labels.
+        label_smooth_eps: part of the label spread over all classes (arXiv:1906.02629).
+        topk: accuracies reported beside the loss.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        loss_cls: nn.Module | None = None,
+        spatial_type: Literal["avg", "none"] = "avg",
+        dropout_ratio: float = 0.5,
+        init_std: float = 0.01,
+        average_clips: AverageClips = "prob",
+        multi_class: bool = False,
+        label_smooth_eps: float = 0.0,
+        topk: Sequence[int] = (1, 5),
+    ) -> None:
+        super().__init__()
+        require(num_classes > 0, f"num_classes must be positive, got {num_classes}")
+        require(all(k > 0 for k in topk), f"topk must be positive numbers, got {tuple(topk)}")
+        self.num_classes = num_classes
+        self.loss_cls = loss_cls or (BCELossWithLogits() if multi_class else CrossEntropyLoss())
+        self.spatial_type = spatial_type
+        self.average_clips = average_clips
+        self.multi_class = multi_class
+        self.label_smooth_eps = label_smooth_eps
+        self.topk = tuple(topk)
+        self.dropout = nn.Dropout(dropout_ratio)
+        self.fc_cls = nn.Linear(in_channels, num_classes)
+        nn.init.normal_(self.fc_cls.weight, std=init_std)
+        nn.init.zeros_(self.fc_cls.bias)
+
+    def pool(self, features: Tensor) -> Tensor:
+        """(rows, C, ...) -> (rows, C)."""
+        if self.spatial_type == "avg" and features.ndim > 2:
+            return features.mean(tuple(range(2, features.ndim)))
+        return features.flatten(1)
+
+    def classify(self, features: Any) -> Tensor:
+        """Scores of every row of the features: (rows, num_classes)."""
+        return self.fc_cls(self.dropout(self.pool(features)))  # type: ignore[no-any-return]
+
+    def forward(self, features: Any, batch_size: int) -> Tensor:
+        """Scores of every view: (batch_size, views, num_classes)."""
+        scores: Tensor = self.classify(features).unflatten(0, (batch_size, -1))
+        return scores
+
+    def loss(self, scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Loss and accuracies.
+
+        Args:
+            scores: (N, num_classes) as ``forward`` gives them.
+            labels: (N,) class numbers, or (N, num_classes) soft or many-hot.
+
+        Returns:
+            ``loss_cls``, and for class numbers ``top<k>_acc`` for every k.
+        """
+        losses = {}
+        if labels.ndim == 1:
+            ranked = scores.detach().topk(min(max(self.topk), self.num_classes), dim=1).indices
+            hits = ranked == labels[:, None]
+            losses = {f"top{k}_acc": hits[:, :k].any(1).float().mean() for k in self.topk}
+        if self.label_smooth_eps:
+            if labels.ndim == 1:
+                labels = F.one_hot(labels, self.num_classes)
+            labels = (1 - self.label_smooth_eps) * labels + self.label_smooth_eps / self.num_classes
+        losses["loss_cls"] = self.loss_cls(scores, labels)
+        return losses
+
+    def average(self, scores: Tensor, mode: AverageClips) -> Tensor:
+        """Put views together: (B, V, K) -> (B, K), or (B, V, K) for the mode ``none``."""
+        activation: Literal["softmax", "sigmoid"] = "sigmoid" if self.multi_class else "softmax"
+        return average_clips(scores.flatten(0, 1), scores.shape[1], mode, activation)
+
+
+class I3DHead(ClassificationHead):
+    """One score per clip, for networks on clips. Takes the arguments of ``ClassificationHead``."""
+
+
+class SlowFastHead(ClassificationHead):
+    """The features of both pathways, pooled and put side by side (arXiv:1812.03982, section 3.5).
+
+    Takes the arguments of ``ClassificationHead``.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int, dropout_ratio: float = 0.8, **kwargs: Any) -> None:
+        super().__init__(num_classes, in_channels, dropout_ratio=dropout_ratio, **kwargs)
+
+    def classify(self, features: tuple[Tensor, Tensor]) -> Tensor:
+        slow, fast = features
+        joined = torch.cat((self.pool(fast), self.pool(slow)), dim=1)
+        return self.fc_cls(self.dropout(joined))  # type: ignore[no-any-return]
+
+
+class TSNHead(ClassificationHead):
+    """Segmental consensus: the mean over the scores of all frames of a sample (arXiv:1608.00859, section 3.1).
+
+    Takes the arguments of ``ClassificationHead``. Crops count as further frames.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int, dropout_ratio: float = 0.4, **kwargs: Any) -> None:
+        super().__init__(num_classes, in_channels, dropout_ratio=dropout_ratio, **kwargs)
+
+    def forward(self, features: Any, batch_size: int) -> Tensor:
+        scores = super().forward(features, batch_size)
+        return scores.mean(1, keepdim=True)
+
+
+class TSMHead(ClassificationHead):
+    """The mean over the scores of the frames of every view (arXiv:1811.08383).
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the features.
+        num_segments: frames of a view, the same as in the backbone.
+        temporal_pool: the backbone has halved the number of frames.
+
+    and the arguments of ``ClassificationHead``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        num_segments: int = 8,
+        temporal_pool: bool = False,
+        dropout_ratio: float = 0.8,
+        init_std: float = 0.001,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes, in_channels, dropout_ratio=dropout_ratio, init_std=init_std, **kwargs)
+        self.num_segments = num_segments // 2 if temporal_pool else num_segments
+
+    def forward(self, features: Any, batch_size: int) -> Tensor:
+        scores = super().forward(features, batch_size)
+        if scores.shape[1] % self.num_segments:
+            raise UserError(
+                f"{scores.shape[1]} frames of a sample do not make views of {self.num_segments} segments:"
+                " num_segments of backbone and head must agree with num_clips of the pipeline"
+            )
+        views: Tensor = scores.unflatten(1, (-1, self.num_segments))
+        return views.mean(2)

@@ -1,0 +1,82 @@
+"""From a batch of uint8 frames to what a network takes, on the device of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from vid_recognition.models.blending import BatchBlending
+from vid_recognition.models.layers import require
+from vidcore.batch import Batch
+from vidcore.errors import UserError
+
+__all__ = ["ActionDataPreprocessor"]
+
+
+class ActionDataPreprocessor(nn.Module):
+    """Normalises frames, and mixes samples while training.
+
+    Args:
+        mean: value of every channel that becomes 0, in the range of the frames (0 to 255).
+        std: distance from ``mean`` that becomes 1, for every channel.
+        to_rgb: reverse the channels first (frames of vidcore are RGB already).
+        to_float32: convert to float32 where there is nothing to normalise.
+        blending: mixing of the samples of a training batch.
+        format_shape: layout of a sample: ``NCHW`` frames, ``NCTHW`` clips, or ``MIX2d3d`` single pictures
+            or clips without the axis of views.
+
+    ``forward``: Batch -> Batch; inputs (B, N, C, [T,] H, W) uint8 or float -> the same shape, float32.
+    """
+
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(
+        self,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        to_rgb: bool = False,
+        to_float32: bool = True,
+        blending: BatchBlending | None = None,
+        format_shape: Literal["NCHW", "NCTHW", "MIX2d3d"] = "NCHW",
+    ) -> None:
+        super().__init__()
+        require((mean is None) == (std is None), "mean and std are given both or not at all")
+        require(format_shape in ("NCHW", "NCTHW", "MIX2d3d"), f"unknown format_shape {format_shape!r}")
+        require(mean is None or std is None or len(mean) == len(std), "mean and std must have the same length")
+        self.register_buffer("mean", None if mean is None else torch.tensor(mean, dtype=torch.float32), False)
+        self.register_buffer("std", None if std is None else torch.tensor(std, dtype=torch.float32), False)
+        self.to_rgb = to_rgb
+        self.to_float32 = to_float32
+        self.blending = blending
+        self.channel_axis = 1 if format_shape == "MIX2d3d" else 2
+
+    @torch.no_grad()
+    def forward(self, batch: Batch) -> Batch:
+        batch = batch.replace(inputs=self._normalise(batch.inputs))
+        if self.blending is None or not self.training:
+            return batch
+        if batch.labels is None or not isinstance(batch.inputs, Tensor):
+            raise UserError("blending needs a label for every sample, and inputs of one modality")
+        inputs, labels = self.blending(batch.inputs, batch.labels)
+        return batch.replace(inputs=inputs, labels=labels)
+
+    def _normalise(self, inputs: Any) -> Any:
+        if isinstance(inputs, Mapping):
+            return {modality: self._normalise(tensor) for modality, tensor in inputs.items()}
+        if self.to_rgb:
+            inputs = inputs.flip(self.channel_axis)
+        if self.mean is None or self.std is None:
+            return inputs.to(torch.float32) if self.to_float32 else inputs
+        channels = inputs.shape[self.channel_axis] if inputs.ndim > self.channel_axis else 0
+        if channels != len(self.mean):
+            raise UserError(
+                f"mean and std are for {len(self.mean)} channels, inputs of shape {tuple(inputs.shape)} have"
+                f" {channels} on axis {self.channel_axis}: see format_shape and input_format of FormatShape"
+            )
+        shape = (-1, *[1] * (inputs.ndim - self.channel_axis - 1))
+        # converted once, the rest in place
+        return inputs.to(torch.float32, copy=True).sub_(self.mean.view(shape)).div_(self.std.view(shape))

@@ -1,0 +1,120 @@
+"""Recognizers: a backbone and a head that name the action in a video.
+
+Shapes: B samples, V views of a sample (clips times crops; for 2D networks frames), C channels,
+T frames of a clip, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vid_recognition.models.heads import ClassificationHead
+from vid_recognition.models.layers import require
+from vid_recognition.models.preprocessor import ActionDataPreprocessor
+from vidcore.batch import Batch
+from vidcore.errors import UserError
+from vidcore.sample import Sample
+
+__all__ = ["Recognizer", "Recognizer2D", "Recognizer3D"]
+
+
+class Recognizer(nn.Module):
+    """Backbone, head and preprocessing of a batch.
+
+    Args:
+        backbone: network from frames or clips to features.
+        cls_head: head from features to class scores.
+        data_preprocessor: conversion of a batch; by default to float32 without normalisation.
+        max_testing_views: views that go through the backbone at once outside of training, to save memory.
+    """
+
+    layout: str
+    """The axes of the inputs."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        cls_head: nn.Module,
+        data_preprocessor: nn.Module | None = None,
+        max_testing_views: int | None = None,
+    ) -> None:
+        super().__init__()
+        require(max_testing_views is None or max_testing_views > 0, "max_testing_views must be positive")
+        self.backbone = backbone
+        self.cls_head = cast(ClassificationHead, cls_head)
+        self.data_preprocessor = data_preprocessor or ActionDataPreprocessor()
+        self.max_testing_views = max_testing_views
+
+    def preprocess(self, batch: Batch) -> Batch:
+        """Convert inputs on the device; while training mix samples as well."""
+        out: Batch = self.data_preprocessor(batch)
+        return out
+
+    def extract_features(self, inputs: Tensor) -> Any:
+        """Features of every view: what the backbone returns, (B * V, C, ...) or a tuple of such.
+
+        Args:
+            inputs: preprocessed, in the layout that ``forward`` takes.
+        """
+        if inputs.ndim != len(self.layout.split()):
+            raise UserError(
+                f"{type(self).__name__} needs inputs with the axes {self.layout}, got shape {tuple(inputs.shape)}:"
+                " see input_format of FormatShape"
+            )
+        views = inputs.flatten(0, 1)
+        if self.training or self.max_testing_views is None:
+            return self.backbone(views)
+        chunks = [self.backbone(chunk) for chunk in views.split(self.max_testing_views)]
+        if isinstance(chunks[0], Tensor):
+            return torch.cat(chunks)
+        return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Class scores of every view: (B, V', K); V' is 1 where the head takes the views together."""
+        out: Tensor = self.cls_head(self.extract_features(inputs), inputs.shape[0])
+        return out
+
+    def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Loss and accuracies of the scores that ``forward`` gave; every view counts on its own."""
+        if batch.labels is None:
+            raise UserError("training needs a label for every sample")
+        labels = batch.labels.repeat_interleave(outputs.shape[1], 0)
+        return self.cls_head.loss(outputs.flatten(0, 1), labels)
+
+    def predict(self, outputs: Tensor, batch: Batch) -> list[Sample]:
+        """The samples of the batch with ``scores``: (K,) float32, the views put together.
+
+        With ``average_clips = "none"`` scores are the mean of the views, and ``meta["view_scores"]``
+        holds all of them: (V', K).
+        """
+        head = self.cls_head
+        mode = head.average_clips
+        scores = _numpy(head.average(outputs.float(), "score" if mode == "none" else mode))
+        if mode != "none":
+            return [sample.replace(scores=row) for sample, row in zip(batch.samples, scores, strict=True)]
+        views = _numpy(outputs.float())
+        return [
+            sample.replace(scores=row, meta={**sample.meta, "view_scores": rows})
+            for sample, row, rows in zip(batch.samples, scores, views, strict=True)
+        ]
+
+
+def _numpy(scores: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    out: np.ndarray[Any, np.dtype[np.float32]] = scores.detach().cpu().numpy()
+    return out
+
+
+class Recognizer2D(Recognizer):
+    """For networks on frames. ``forward``: (B, V, C, H, W) -> (B, V', K); V are segments times crops."""
+
+    layout = "batch segments channels height width"
+
+
+class Recognizer3D(Recognizer):
+    """For networks on clips. ``forward``: (B, V, C, T, H, W) -> (B, V, K)."""
+
+    layout = "batch views channels time height width"

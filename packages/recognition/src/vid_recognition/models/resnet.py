@@ -1,0 +1,180 @@
+"""ResNet on frames.
+
+Paper: Deep Residual Learning for Image Recognition, arXiv:1512.03385.
+Shapes: N frames, C channels, H height, W width; input (N, 3, H, W), output (N, 512 * expansion, H/32, W/32).
+What differs: the stride of a bottleneck sits in its 3x3 convolution (``style="pytorch"``), as in the
+weights everybody uses; the paper's place, the first 1x1 convolution, is ``style="caffe"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net, pack, require
+from vid_recognition.models.weights import convert_2d_weights
+
+__all__ = ["BasicBlock", "Bottleneck", "ResNet"]
+
+Style = Literal["pytorch", "caffe"]
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    expansion = 1
+
+    def __init__(
+        self,
+        inplanes: int,
+        planes: int,
+        stride: int = 1,
+        dilation: int = 1,
+        style: Style = "pytorch",
+        downsample: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        conv1 = nn.Conv2d(inplanes, planes, 3, stride, padding=dilation, dilation=dilation, bias=False)
+        self.conv1 = ConvUnit(conv1, act=nn.ReLU(inplace=True))
+        self.conv2 = ConvUnit(nn.Conv2d(planes, planes, 3, padding=1, bias=False))
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return torch.relu_(self.conv2(self.conv1(x)) + shortcut)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolution and a shortcut."""
+
+    expansion = 4
+
+    def __init__(
+        self,
+        inplanes: int,
+        planes: int,
+        stride: int = 1,
+        dilation: int = 1,
+        style: Style = "pytorch",
+        downsample: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        first, second = (1, stride) if style == "pytorch" else (stride, 1)
+        conv2 = nn.Conv2d(planes, planes, 3, second, padding=dilation, dilation=dilation, bias=False)
+        self.conv1 = ConvUnit(nn.Conv2d(inplanes, planes, 1, first, bias=False), act=nn.ReLU(inplace=True))
+        self.conv2 = ConvUnit(conv2, act=nn.ReLU(inplace=True))
+        self.conv3 = ConvUnit(nn.Conv2d(planes, planes * self.expansion, 1, bias=False))
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return torch.relu_(self.conv3(self.conv2(self.conv1(x))) + shortcut)
+
+
+DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+
+
+class ResNet(Backbone):
+    """ResNet-18 to ResNet-152 (arXiv:1512.03385, table 1).
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        in_channels: channels of a frame; 10 for five stacked flow fields.
+        num_stages: how many of the four stages there are.
+        out_indices: stages (from 0) whose outputs are returned.
+        strides: stride of the first block of every stage.
+        dilations: dilation of the 3x3 convolutions of every stage.
+        style: where the stride of a bottleneck sits: ``pytorch`` 3x3, ``caffe`` first 1x1 convolution.
+        frozen_stages: how much never learns: -1 nothing, 0 the stem, n the stem and the first n stages.
+        norm_eval: batch normalisation keeps its statistics while training.
+        partial_bn: all batch normalisation but the first keeps statistics and weights (TSN, arXiv:1608.00859).
+        with_cp: recompute activations inside blocks in the backward pass instead of keeping them.
+
+    ``forward``: (N, in_channels, H, W) -> (N, C, H', W'), or a tuple of them for several ``out_indices``.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        in_channels: int = 3,
+        num_stages: int = 4,
+        out_indices: Sequence[int] = (3,),
+        strides: Sequence[int] = (1, 2, 2, 2),
+        dilations: Sequence[int] = (1, 1, 1, 1),
+        style: Style = "pytorch",
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        partial_bn: bool = False,
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__(frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp)
+        require(depth in DEPTHS, f"depth must be one of {sorted(DEPTHS)}, got {depth}")
+        require(1 <= num_stages <= 4, f"num_stages must be 1 to 4, got {num_stages}")
+        require(
+            len(strides) >= num_stages and len(dilations) >= num_stages,
+            f"strides {tuple(strides)} and dilations {tuple(dilations)} need one entry for each of {num_stages} stages",
+        )
+        require(
+            len(out_indices) > 0 and all(0 <= i < num_stages for i in out_indices),
+            f"out_indices must name stages 0 to {num_stages - 1}, got {tuple(out_indices)}",
+        )
+        self.out_indices = tuple(out_indices)
+        self.partial_bn = partial_bn
+        block, depths = DEPTHS[depth]
+        conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+        self.conv1 = ConvUnit(conv1, act=nn.ReLU(inplace=True))
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.stage_blocks = depths[:num_stages]
+        self.channels = [64 * 2**i * block.expansion for i in range(num_stages)]
+        inplanes = 64
+        for i, blocks in enumerate(self.stage_blocks):
+            planes, stride = 64 * 2**i, strides[i]
+            layers = []
+            for j in range(blocks):
+                shortcut = None
+                if j == 0 and (stride != 1 or inplanes != planes * block.expansion):
+                    shortcut = ConvUnit(nn.Conv2d(inplanes, planes * block.expansion, 1, stride, bias=False))
+                layers.append(block(inplanes, planes, stride if j == 0 else 1, dilations[i], style, shortcut))
+                inplanes = planes * block.expansion
+            self.add_module(f"layer{i + 1}", nn.Sequential(*layers))
+        init_conv_net(self)
+        self.freeze()
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The stages."""
+        return [self.get_submodule(f"layer{i + 1}") for i in range(len(self.stage_blocks))]
+
+    def parts(self) -> list[list[nn.Module]]:
+        return [[self.conv1], *([layer] for layer in self.layers)]
+
+    def freeze(self) -> None:
+        super().freeze()
+        if self.partial_bn:
+            # 2D only: the normalisation of a non-local block starts at zero and would stay there
+            norms = [m for m in self.modules() if isinstance(m, nn.BatchNorm2d)]
+            for norm in norms[1:]:
+                norm.eval()
+                norm.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        x = self.maxpool(self.conv1(x))
+        outputs = []
+        for i, layer in enumerate(self.layers):
+            x = self.run_stage(layer, x)
+            if i in self.out_indices:
+                outputs.append(x)
+        return pack(outputs)
+
+    def convert_2d_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of an image network under the names and in the shapes of this one."""
+        return convert_2d_weights(self, state_dict)

@@ -1,0 +1,297 @@
+"""ResNet on clips: 2D ResNet inflated to three dimensions.
+
+Paper: Quo Vadis, Action Recognition? arXiv:1705.07750 (I3D, inflation);
+Non-local Neural Networks, arXiv:1711.07971 (the ResNet form of it and its sparse 3x1x1 kernels).
+Shapes: N clips, C channels, T frames, H height, W width; input (N, 3, T, H, W), output (N, C', T', H/32, W/32).
+What differs: which kernels reach over time (``inflate``), strides and non-local blocks are arguments,
+so that I3D, SlowOnly, the pathways of SlowFast and skeleton networks are one class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net, pack, per_block, require
+from vid_recognition.models.non_local import NonLocal, NonLocalBlock
+from vid_recognition.models.weights import convert_2d_weights
+
+__all__ = ["ResNet3d", "ResNet3dSlowOnly"]
+
+Style = Literal["pytorch", "caffe"]
+InflateStyle = Literal["3x1x1", "3x3x3"]
+Triple = tuple[int, int, int]
+
+
+def _conv(
+    inplanes: int, planes: int, kernel: Triple, stride: Triple = (1, 1, 1), dilation: int = 1, relu: bool = True
+) -> ConvUnit:
+    """A convolution that keeps the size but for its stride; dilated in space only."""
+    time, *space = ((k - 1) // 2 for k in kernel)
+    padding = (time, dilation * space[0], dilation * space[1])
+    conv = nn.Conv3d(inplanes, planes, kernel, stride, padding, (1, dilation, dilation), bias=False)
+    return ConvUnit(conv, act=nn.ReLU(inplace=True) if relu else None)
+
+
+class _Block(nn.Module):
+    """What both blocks share: the shortcut and the non-local block at the end."""
+
+    expansion: int
+    last: str
+    """Name of the last unit of the residual branch."""
+
+    def __init__(self, downsample: nn.Module | None, non_local: nn.Module | None) -> None:
+        super().__init__()
+        self.downsample = downsample
+        if non_local is not None:
+            self.non_local_block = non_local
+
+    def branch(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = torch.relu_(self.branch(x) + shortcut)
+        return self.non_local_block(x) if hasattr(self, "non_local_block") else x
+
+
+class BasicBlock3d(_Block):
+    """Two 3x3 convolutions, 3x3x3 where inflated, and a shortcut."""
+
+    expansion = 1
+    last = "conv2"
+
+    def __init__(
+        self,
+        inplanes: int,
+        planes: int,
+        stride: Triple,
+        dilation: int,
+        style: Style,
+        inflate: int,
+        inflate_style: InflateStyle,
+        downsample: nn.Module | None,
+        non_local: nn.Module | None,
+    ) -> None:
+        super().__init__(downsample, non_local)
+        kernel = (3, 3, 3) if inflate else (1, 3, 3)
+        self.conv1 = _conv(inplanes, planes, kernel, stride, dilation)
+        self.conv2 = _conv(planes, planes, kernel, relu=False)
+
+    def branch(self, x: Tensor) -> Tensor:
+        return self.conv2(self.conv1(x))  # type: ignore[no-any-return]
+
+
+class Bottleneck3d(_Block):
+    """1x1, 3x3 and 1x1 convolution and a shortcut; the first (3x1x1) or the second (3x3x3) may be inflated."""
+
+    expansion = 4
+    last = "conv3"
+
+    def __init__(
+        self,
+        inplanes: int,
+        planes: int,
+        stride: Triple,
+        dilation: int,
+        style: Style,
+        inflate: int,
+        inflate_style: InflateStyle,
+        downsample: nn.Module | None,
+        non_local: nn.Module | None,
+    ) -> None:
+        super().__init__(downsample, non_local)
+        one: Triple = (1, 1, 1)
+        first, second = (one, stride) if style == "pytorch" else (stride, one)
+        self.conv1 = _conv(inplanes, planes, (3, 1, 1) if inflate and inflate_style == "3x1x1" else one, first)
+        wide = inflate and inflate_style == "3x3x3"
+        self.conv2 = _conv(planes, planes, (3, 3, 3) if wide else (1, 3, 3), second, dilation)
+        self.conv3 = _conv(planes, planes * self.expansion, one, relu=False)
+
+    def branch(self, x: Tensor) -> Tensor:
+        return self.conv3(self.conv2(self.conv1(x)))  # type: ignore[no-any-return]
+
+
+DEPTHS: dict[int, tuple[type[BasicBlock3d] | type[Bottleneck3d], tuple[int, int, int, int]]] = {
+    18: (BasicBlock3d, (2, 2, 2, 2)),
+    34: (BasicBlock3d, (3, 4, 6, 3)),
+    50: (Bottleneck3d, (3, 4, 6, 3)),
+    101: (Bottleneck3d, (3, 4, 23, 3)),
+    152: (Bottleneck3d, (3, 8, 36, 3)),
+}
+
+
+class ResNet3d(Backbone):
+    """3D ResNet (I3D with ResNet blocks).
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        stage_blocks: blocks per stage, where they are not those of ``depth``.
+        in_channels: channels of a frame.
+        num_stages: how many stages there are, at most four.
+        base_channels: channels after the stem; every stage doubles them.
+        out_indices: stages (from 0) whose outputs are returned.
+        spatial_strides: stride in height and width of every stage.
+        temporal_strides: stride in time of every stage.
+        dilations: dilation of the 3x3 convolutions of every stage, in height and width.
+        conv1_kernel: kernel of the stem: time, height, width.
+        conv1_stride_s: its stride in height and width.
+        conv1_stride_t: its stride in time.
+        pool1_stride_s: stride in height and width of the pooling after the stem.
+        pool1_stride_t: its stride in time.
+        with_pool1: pool after the stem at all.
+        with_pool2: halve the number of frames after the first stage by maximum pooling.
+        style: where the stride of a bottleneck sits: ``pytorch`` 3x3, ``caffe`` first 1x1 convolution.
+        frozen_stages: how much never learns: -1 nothing, 0 the stem, n the stem and the first n stages.
+        inflate: for every stage a number, or a number for every of its blocks: 1 lets the block reach over time.
+        inflate_style: kernel of an inflated bottleneck, ``3x1x1`` in front or ``3x3x3`` in the middle.
+        norm_eval: batch normalisation keeps its statistics while training.
+        with_cp: recompute activations inside blocks in the backward pass instead of keeping them.
+        non_local: for every stage a number, or a number for every of its blocks: 1 puts a non-local block at its end.
+        non_local_cfg: options of these blocks.
+        zero_init_residual: new blocks start as the identity (arXiv:1706.02677, section 5.1).
+        lateral_channels: channels that another pathway adds to the input of every stage.
+
+    ``forward``: (N, in_channels, T, H, W) -> (N, C, T', H', W'), or a tuple of them for several ``out_indices``.
+    """
+
+    def __init__(
+        self,
+        depth: int = 50,
+        stage_blocks: Sequence[int] | None = None,
+        in_channels: int = 3,
+        num_stages: int = 4,
+        base_channels: int = 64,
+        out_indices: Sequence[int] = (3,),
+        spatial_strides: Sequence[int] = (1, 2, 2, 2),
+        temporal_strides: Sequence[int] = (1, 1, 1, 1),
+        dilations: Sequence[int] = (1, 1, 1, 1),
+        conv1_kernel: tuple[int, int, int] = (3, 7, 7),
+        conv1_stride_s: int = 2,
+        conv1_stride_t: int = 1,
+        pool1_stride_s: int = 2,
+        pool1_stride_t: int = 1,
+        with_pool1: bool = True,
+        with_pool2: bool = True,
+        style: Style = "pytorch",
+        frozen_stages: int = -1,
+        inflate: Sequence[int | Sequence[int]] = (1, 1, 1, 1),
+        inflate_style: InflateStyle = "3x1x1",
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        non_local: Sequence[int | Sequence[int]] = (0, 0, 0, 0),
+        non_local_cfg: NonLocal = NonLocal(),  # noqa: B008 - immutable
+        zero_init_residual: bool = True,
+        lateral_channels: Sequence[int] = (0, 0, 0, 0),
+    ) -> None:
+        super().__init__(frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp)
+        require(depth in DEPTHS, f"depth must be one of {sorted(DEPTHS)}, got {depth}")
+        require(1 <= num_stages <= 4, f"num_stages must be 1 to 4, got {num_stages}")
+        for name, given in (
+            ("spatial_strides", spatial_strides),
+            ("temporal_strides", temporal_strides),
+            ("dilations", dilations),
+        ):
+            require(len(given) >= num_stages, f"{name} needs one entry for each of {num_stages} stages, got {given}")
+        require(
+            len(out_indices) > 0 and all(0 <= i < num_stages for i in out_indices),
+            f"out_indices must name stages 0 to {num_stages - 1}, got {tuple(out_indices)}",
+        )
+        block, depths = DEPTHS[depth]
+        self.stage_blocks = tuple(stage_blocks or depths)[:num_stages]
+        require(len(self.stage_blocks) == num_stages, f"stage_blocks must have {num_stages} entries")
+        self.out_indices = tuple(out_indices)
+        self.channels = [base_channels * 2**i * block.expansion for i in range(num_stages)]
+
+        stem_stride = (conv1_stride_t, conv1_stride_s, conv1_stride_s)
+        self.conv1 = _conv(in_channels, base_channels, conv1_kernel, stem_stride)
+        pool_stride = (pool1_stride_t, pool1_stride_s, pool1_stride_s)
+        self.maxpool = nn.MaxPool3d((1, 3, 3), pool_stride, padding=(0, 1, 1)) if with_pool1 else nn.Identity()
+        self.pool2 = nn.MaxPool3d((2, 1, 1), (2, 1, 1)) if with_pool2 else nn.Identity()
+
+        inflations = per_block(inflate, self.stage_blocks, "inflate")
+        attentions = per_block(non_local, self.stage_blocks, "non_local")
+        inplanes = base_channels
+        for i, channels in enumerate(self.channels):
+            planes = channels // block.expansion
+            inplanes += lateral_channels[i]
+            layers = []
+            for j in range(self.stage_blocks[i]):
+                space, time = (spatial_strides[i], temporal_strides[i]) if j == 0 else (1, 1)
+                stride = (time, space, space)
+                shortcut = None
+                if max(stride) > 1 or inplanes != channels:
+                    shortcut = _conv(inplanes, channels, (1, 1, 1), stride, relu=False)
+                attention = non_local_cfg.block(channels) if attentions[i][j] else None
+                layers.append(
+                    block(
+                        inplanes,
+                        planes,
+                        stride,
+                        dilations[i],
+                        style,
+                        inflations[i][j],
+                        inflate_style,
+                        shortcut,
+                        attention,
+                    )
+                )
+                inplanes = channels
+            self.add_module(f"layer{i + 1}", nn.Sequential(*layers))
+        self.init_weights(zero_init_residual)
+        self.freeze()
+
+    def init_weights(self, zero_init_residual: bool) -> None:
+        """He's initialisation; blocks as the identity where asked for."""
+        init_conv_net(self)
+        for module in self.modules():
+            if isinstance(module, _Block) and zero_init_residual:
+                nn.init.zeros_(module.get_submodule(f"{module.last}.bn").weight)  # type: ignore[arg-type]
+            elif isinstance(module, NonLocalBlock):
+                module.init_weights()
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The stages."""
+        return [self.get_submodule(f"layer{i + 1}") for i in range(len(self.stage_blocks))]
+
+    def parts(self) -> list[list[nn.Module]]:
+        return [[self.conv1], *([layer] for layer in self.layers)]
+
+    def stem(self, x: Tensor) -> Tensor:
+        """First convolution and pooling."""
+        return self.maxpool(self.conv1(x))  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        x = self.stem(x)
+        outputs = []
+        for i, layer in enumerate(self.layers):
+            x = self.run_stage(layer, x)
+            if i == 0:
+                x = self.pool2(x)
+            if i in self.out_indices:
+                outputs.append(x)
+        return pack(outputs)
+
+    def convert_2d_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of an image network inflated for this one."""
+        return convert_2d_weights(self, state_dict)
+
+
+class ResNet3dSlowOnly(ResNet3d):
+    """The slow pathway of SlowFast alone (arXiv:1812.03982, table 1): few frames, time only in the late stages.
+
+    Takes the arguments of ``ResNet3d`` with other defaults.
+    """
+
+    def __init__(
+        self,
+        conv1_kernel: tuple[int, int, int] = (1, 7, 7),
+        inflate: Sequence[int | Sequence[int]] = (0, 0, 1, 1),
+        with_pool2: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(conv1_kernel=conv1_kernel, inflate=inflate, with_pool2=with_pool2, **kwargs)

@@ -1,0 +1,134 @@
+"""Temporal shift module: a 2D ResNet whose blocks exchange channels with neighbouring frames.
+
+Paper: TSM: Temporal Shift Module for Efficient Video Understanding, arXiv:1811.08383.
+Shapes: N clips, S segments (frames of a clip), C channels, H height, W width; input (N * S, 3, H, W),
+frames of a clip consecutive, output (N * S, 2048, H/32, W/32).
+What differs: networks with long stages (ResNet-101 and deeper) shift in every second block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vid_recognition.models.layers import per_block
+from vid_recognition.models.non_local import NonLocal
+from vid_recognition.models.resnet import ResNet
+from vidcore.errors import UserError
+
+__all__ = ["ResNetTSM", "TemporalShift", "temporal_shift"]
+
+
+def temporal_shift(x: Tensor, num_segments: int, shift_div: int = 8) -> Tensor:
+    """Shift 1/shift_div of the channels one frame back and as many one frame ahead; zeros at the ends.
+
+    Args:
+        x: (N * num_segments, C, H, W).
+        num_segments: frames of a clip.
+        shift_div: the first C // shift_div channels come from the next, as many from the previous frame.
+
+    Raises:
+        UserError: where the frames do not make whole clips.
+    """
+    if x.shape[0] % num_segments:
+        raise UserError(f"{x.shape[0]} frames do not make clips of {num_segments} segments: see num_segments")
+    fold = x.shape[1] // shift_div
+    back = x[:, :fold].roll(-1, 0)
+    ahead = x[:, fold : 2 * fold].roll(1, 0)
+    back.unflatten(0, (-1, num_segments))[:, -1] = 0
+    ahead.unflatten(0, (-1, num_segments))[:, 0] = 0
+    return torch.cat((back, ahead, x[:, 2 * fold :]), dim=1)
+
+
+class TemporalShift(nn.Module):
+    """A module that sees shifted frames."""
+
+    def __init__(self, net: nn.Module, num_segments: int, shift_div: int = 8) -> None:
+        super().__init__()
+        self.net = net
+        self.num_segments = num_segments
+        self.shift_div = shift_div
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(temporal_shift(x, self.num_segments, self.shift_div))  # type: ignore[no-any-return]
+
+
+class _WithNonLocal(nn.Module):
+    """A block on frames followed by a non-local block on clips."""
+
+    def __init__(self, block: nn.Module, channels: int, num_segments: int, options: NonLocal) -> None:
+        super().__init__()
+        self.block = block
+        self.non_local_block = options.block(channels)
+        self.num_segments = num_segments
+
+    def forward(self, x: Tensor) -> Tensor:
+        clips = self.block(x).unflatten(0, (-1, self.num_segments)).transpose(1, 2)
+        out: Tensor = self.non_local_block(clips)
+        return out.transpose(1, 2).flatten(0, 1)
+
+
+class _TemporalPool(nn.Module):
+    """A stage on half as many frames: maximum over three frames, every second."""
+
+    def __init__(self, net: nn.Module, num_segments: int) -> None:
+        super().__init__()
+        self.net = net
+        self.num_segments = num_segments
+
+    def forward(self, x: Tensor) -> Tensor:
+        clips = x.unflatten(0, (-1, self.num_segments)).transpose(1, 2)
+        pooled = F.max_pool3d(clips, (3, 1, 1), stride=(2, 1, 1), padding=(1, 0, 0))
+        return self.net(pooled.transpose(1, 2).flatten(0, 1))  # type: ignore[no-any-return]
+
+
+class ResNetTSM(ResNet):
+    """ResNet with temporal shift.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        num_segments: frames of a clip; the head and the pipeline (``num_clips``) must agree.
+        is_shift: shift at all; without it the network is a ResNet on frames.
+        shift_div: 2 / shift_div of the channels are shifted.
+        shift_place: ``blockres`` shifts inside the residual branch, ``block`` before whole blocks (section 4.1).
+        temporal_pool: halve the number of frames before the second stage.
+        non_local: for every stage a number, or a number for every of its blocks: 1 puts a non-local block after it.
+        non_local_cfg: options of these blocks.
+
+    and the arguments of ``ResNet``. ``forward``: (N * num_segments, C, H, W) -> (N * num_segments, C', H', W').
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        num_segments: int = 8,
+        is_shift: bool = True,
+        shift_div: int = 8,
+        shift_place: Literal["blockres", "block"] = "blockres",
+        temporal_pool: bool = False,
+        non_local: Sequence[int | Sequence[int]] = (0, 0, 0, 0),
+        non_local_cfg: NonLocal = NonLocal(),  # noqa: B008 - immutable
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(depth, **kwargs)
+        where = per_block(non_local, self.stage_blocks, "non_local")
+        sparse = 2 if shift_place == "blockres" and max(self.stage_blocks) >= 23 else 1
+        for i, layer in enumerate(self.layers):
+            assert isinstance(layer, nn.Sequential)
+            segments = num_segments // 2 if temporal_pool and i > 0 else num_segments
+            for j, block in enumerate(layer):
+                if is_shift and shift_place == "block":
+                    block = TemporalShift(block, segments, shift_div)
+                elif is_shift and j % sparse == 0:
+                    conv1 = block.get_submodule("conv1")
+                    conv1.conv = TemporalShift(conv1.get_submodule("conv"), segments, shift_div)
+                if where[i][j]:
+                    block = _WithNonLocal(block, self.channels[i], segments, non_local_cfg)
+                layer[j] = block
+            if temporal_pool and i == 1:
+                self.layer2 = _TemporalPool(layer, num_segments)
+        self.freeze()
