@@ -22,7 +22,7 @@ from vidcore.errors import ConfigError, UserError, VideoError
 from vidcore.plugins import Catalog, load_plugins
 from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
-from vidcore.video.open import open_video
+from vidcore.video.frames import ArrayReader
 
 __all__ = ["Predictor", "find_videos", "top_classes"]
 
@@ -179,8 +179,7 @@ def _frame_numbers(folder: Path) -> list[int]:
 
 def _sample(video: Video, index: int) -> Sample:
     if isinstance(video, np.ndarray):
-        reader = open_video(video)
-        return Sample(index=index, path=f"array {index}", video=reader, total_frames=len(reader))
+        return Sample(index=index, path=f"array {index}", video=ArrayReader(video), total_frames=len(video))
     path = Path(video)
     if path.is_dir():
         numbers = _frame_numbers(path)

@@ -29,7 +29,7 @@ from vidcore.engine.weights import load_state, load_weights, read_weights
 from vidcore.errors import DataError
 from vidcore.files import write_json
 
-__all__ = ["test", "train"]
+__all__ = ["evaluate_checkpoint", "train"]
 
 
 def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
     return report
 
 
-def test(task: Task, checkpoint: Path, run_dir: Path | None = None) -> dict[str, Any]:
+def evaluate_checkpoint(task: Task, checkpoint: Path, run_dir: Path | None = None) -> dict[str, Any]:
     """Evaluate a checkpoint on the test data of a Task (its validation data where it has no other).
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -91,6 +92,8 @@ def cli(debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 fine, 2 a mistake of the user, 1 a bug, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # threads of torch that wait by spinning slow each other down a hundredfold where cores are shared
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     debug = "--debug" in arguments
     if debug:  # anywhere on the line
         arguments.remove("--debug")

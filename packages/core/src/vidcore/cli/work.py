@@ -31,9 +31,11 @@ file_option = click.Path(dir_okay=False, path_type=Path)
 def run(context: Context, task: str, overrides: tuple[str, ...], run_dir: Path | None, resume: bool) -> None:
     """Train and evaluate what TASK (a file or recipe) describes."""
     from vidcore.config.task import Task
+
+    checked = Task.load(task, context.catalog, overrides)  # mistakes show before torch is imported
     from vidcore.run import train
 
-    train(Task.load(task, context.catalog, overrides), run_dir, resume)
+    train(checked, run_dir, resume)
 
 
 @click.command()
@@ -45,9 +47,11 @@ def run(context: Context, task: str, overrides: tuple[str, ...], run_dir: Path |
 def test(context: Context, task: str, overrides: tuple[str, ...], checkpoint: Path, run_dir: Path | None) -> None:
     """Evaluate a checkpoint on the test data of TASK."""
     from vidcore.config.task import Task
-    from vidcore.run import test as test_
 
-    test_(Task.load(task, context.catalog, overrides), checkpoint, run_dir)
+    checked = Task.load(task, context.catalog, overrides)
+    from vidcore.run import evaluate_checkpoint
+
+    evaluate_checkpoint(checked, checkpoint, run_dir)
 
 
 @click.command()
@@ -75,11 +79,12 @@ def predict(
 ) -> None:
     """Predict the classes of videos with TASK and a checkpoint. Folders mean the videos below them."""
     from vidcore.config.task import Task
+
+    checked = Task.load(task, context.catalog, overrides)
     from vidcore.predict import Predictor, find_videos
 
     found = find_videos(videos)
-    loaded = Task.load(task, context.catalog, overrides)
-    predictor = Predictor(loaded, checkpoint, batch_size=batch_size, workers=workers)
+    predictor = Predictor(checked, checkpoint, batch_size=batch_size, workers=workers)
     results = _with_progress(predictor.stream(found, on_error="keep"), len(found))
     with click.open_file(str(output) if output else "-", "w", encoding="utf-8") as out:
         bad = _write_json(results, top, out) if as_json else _write_table(results, top, out)
