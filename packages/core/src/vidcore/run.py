@@ -13,7 +13,7 @@ import torch
 from attrs import asdict, frozen
 
 from vidcore.config.bind import Call, build
-from vidcore.config.task import DataPart, Task
+from vidcore.config.task import DataPart, Task, num_classes
 from vidcore.config.toml import dumps
 from vidcore.data.loader import Loader
 from vidcore.engine import dist
@@ -146,7 +146,7 @@ class _Setting:
 
     def loader(self, part: str, folder: RunFolder) -> Loader:
         options: DataPart = self.task.build(f"data.{part}")
-        _check_labels(self.task, part, options.dataset)
+        _check_classes(self.task, part, options.dataset)
         name = folder.bad_samples.name if part == "train" else f"bad_samples_{part}.jsonl"
         return Loader(
             options.dataset,
@@ -191,29 +191,14 @@ def _build_optimizer(task: Task, model: torch.nn.Module) -> torch.optim.Optimize
     return build_optimizer(call.component.load(), build(call.arguments), model, task.build("param_groups"))
 
 
-def _check_labels(task: Task, part: str, dataset: Any) -> None:
-    """A label beyond the classifier is found here, not as a failed assertion on a GPU in step 1."""
-    wanted = _num_classes(task.table["model"])
-    if wanted is None:
-        return
-    key = f"data.{part}.dataset"
-    names = getattr(dataset, "class_names", None)
-    known = len(names) if names else getattr(dataset, "num_classes", None)
-    if known is not None and known > wanted:
-        raise DataError(f"{key}: has {known} classes, but the model's num_classes is {wanted}; set it to {known}")
-    highest = getattr(dataset, "max_label", None)
-    if highest is not None and highest >= wanted:
+def _check_classes(task: Task, part: str, dataset: Any) -> None:
+    """More classes than the classifier has outputs must not wait for step 1 to be found."""
+    wanted, names = num_classes(task.table["model"]), dataset.class_names
+    known = len(names) if names else dataset.num_classes
+    if wanted is not None and known is not None and known > wanted:
         raise DataError(
-            f"{key}: has label {highest}, but the model's num_classes is {wanted} (labels 0 to {wanted - 1})"
+            f"data.{part}.dataset: has {known} classes, but the model's num_classes is {wanted}; set it to {known}"
         )
-
-
-def _num_classes(table: Any) -> int | None:
-    """The highest ``num_classes`` in a model's table: auxiliary heads may have fewer."""
-    if not isinstance(table, dict):
-        return None
-    found = [_num_classes(value) for value in table.values()] + [table.get("num_classes")]
-    return max((n for n in found if isinstance(n, int)), default=None)
 
 
 def _header(task: Task, model: torch.nn.Module) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from vidcore.errors import ConfigError
 from vidcore.interfaces import Dataset, Grouping, Metric, Model, Observer, Optimizer, Schedule, Transform
 from vidcore.plugins import Catalog
 
-__all__ = ["Data", "DataPart", "Task", "TaskTable"]
+__all__ = ["Data", "DataPart", "Task", "TaskTable", "num_classes"]
 
 
 @frozen(kw_only=True)
@@ -132,18 +132,32 @@ class Task:
 
 
 def _share_classes(loaded: Loaded, catalog: Catalog) -> None:
-    """Hand ``data.classes`` to every data set that takes ``classes`` and has none of its own."""
+    """Hand ``data.classes``, or else the model's number of classes, to data sets that take it and have neither.
+
+    A label beyond the classifier is then an error with file and line, not a failed assertion on a GPU.
+    """
     data = loaded.data.get("data")
-    if not isinstance(data, dict) or "classes" not in data:
+    if not isinstance(data, dict):
         return
+    wanted = num_classes(loaded.data.get("model"))
+    shared, key = ("classes", ("data", "classes")) if "classes" in data else ("num_classes", ("model",))
+    value = data.get("classes", wanted)
     for part in ("train", "val", "test"):
         table = data[part].get("dataset") if isinstance(data.get(part), dict) else None
-        if not isinstance(table, dict):
+        if not isinstance(table, dict) or value is None or {"classes", "num_classes"} & table.keys():
             continue
         component = catalog.components.get(str(table.get("type")))
-        if component and "classes" not in table and "classes" in read_signature(component.target).parameters:
-            table["classes"] = data["classes"]
-            loaded.sources["data", part, "dataset", "classes"] = loaded.source(("data", "classes"))
+        if component and shared in read_signature(component.target).parameters:
+            table[shared] = value
+            loaded.sources["data", part, "dataset", shared] = loaded.source(key)
+
+
+def num_classes(model: Any) -> int | None:
+    """The highest ``num_classes`` in a model's table: auxiliary heads may have fewer."""
+    if not isinstance(model, dict):
+        return None
+    found = [num_classes(value) for value in model.values()] + [model.get("num_classes")]
+    return max((n for n in found if isinstance(n, int)), default=None)
 
 
 def _put(table: Any, key: Key, value: Any) -> None:
