@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from av.codec.context import Flags2
 from av.error import FFmpegError
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
@@ -48,13 +50,10 @@ class FrameFinder:
     def __init__(self, path: str | Path, threads: int = 1, motion: bool = False) -> None:
         self.path = str(path)
         self._packets = Packets(path)
-        stream = self._packets.stream
-        self.fps = float(stream.average_rate) if stream.average_rate else None
-        self._context = stream.codec_context
-        self._context.thread_count = threads
-        self._context.thread_type = "NONE" if threads == 1 else "AUTO"
-        if motion:
-            self._context.flags2 |= Flags2.export_mvs
+        self._threads, self._motion = threads, motion
+        rate = self._packets.stream.average_rate
+        self.fps = float(rate) if rate else None
+        self._context = self._decoder()
         self.coded_size = (self._context.height, self._context.width)
         self._skips = self._context.codec.canonical_name in SKIP_SAFE
         self._next = 0  # packet to be given to the decoder
@@ -96,6 +95,14 @@ class FrameFinder:
         """Close the file, forget packets and frames."""
         self._packets.close()
         self._ahead.clear()
+
+    def _decoder(self) -> VideoCodecContext:
+        context = self._packets.stream.codec_context
+        context.thread_count = self._threads
+        context.thread_type = "NONE" if self._threads == 1 else "AUTO"
+        if self._motion:
+            context.flags2 |= Flags2.export_mvs
+        return context
 
     # Through the order of the packets.
 
@@ -163,19 +170,19 @@ class FrameFinder:
         except FFmpegError as error:
             raise _NotProven from error
         for frame in frames:
+            if self._entry is not None:
+                self._check_entry(frame, self._entry)
             if frame.pts is None or frame.is_corrupt:
                 raise _NotProven
             self._inside.discard(frame.pts)
-            if self._entry is not None:
-                self._check_entry(frame, self._entry)
         return frames
 
     def _check_entry(self, frame: VideoFrame, entry: int) -> None:
         """An entry must show a whole picture of its own before anything that is shown later."""
-        assert frame.pts is not None
-        if frame.pts == entry and frame.key_frame and frame.pict_type == PictureType.I:
+        picture = frame.key_frame and frame.pict_type == PictureType.I and not frame.is_corrupt
+        if frame.pts == entry and picture:
             self._entry = None
-        elif frame.pts == entry or self._place.get(frame.pts, -1) > self._place[entry]:
+        elif frame.pts is None or self._place.get(frame.pts, -1) >= self._place[entry]:
             self._packets.entries.remove(entry)
             raise _NoEntry
 
@@ -191,9 +198,9 @@ class FrameFinder:
 
     def _all(self) -> Iterator[tuple[VideoFrame, bool]]:
         """Yield every frame from the beginning, and whether it is whole."""
-        self._context.flush_buffers()
-        self._context.skip_frame = "DEFAULT"
-        whole = True
+        self._packets.reopen()  # a decoder that was used before may treat a damaged beginning differently
+        self._context = self._decoder()
+        whole = self._packets.begins_whole
         for number in range(len(self._packets) + 1):
             try:
                 frames = self._context.decode(self._packets[number] if number < len(self._packets) else None)
@@ -208,10 +215,8 @@ class FrameFinder:
         for number in sorted(wanted):
             if number < self._shown:
                 self._running, self._shown = self._all(), 0
-            for frame, whole in self._running:
-                self._shown += 1
-                if self._shown == number + 1:
-                    if not whole:
-                        raise VideoError(self.path, f"is damaged at frame {number}")
-                    yield number, frame
-                    break
+            frame, whole = next(islice(self._running, number - self._shown, None), (None, False))
+            self._shown = number + 1
+            if frame is None or not whole:
+                raise VideoError(self.path, f"is damaged at frame {number}")
+            yield number, frame

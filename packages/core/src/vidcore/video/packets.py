@@ -70,6 +70,8 @@ class Packets:
     decoding from the beginning and counting tells which frame is which."""
     entries: list[int]
     """Ascending packet numbers where decoding may begin, 0 first. A container's claim, to be checked."""
+    begins_whole: bool
+    """Whether the first packet needs none before it."""
     advertised: int
     """Number of frames the container promises; 0 where it promises nothing."""
 
@@ -103,6 +105,12 @@ class Packets:
             self._at += 1
         packet.pts = number
         return packet
+
+    def reopen(self) -> None:
+        """Begin anew, with a decoder that has seen nothing."""
+        self._container.close()
+        self._container, self.stream = self._open()
+        self._reading, self._at = self._read(), -1
 
     def close(self) -> None:
         """Close the file and forget the packets."""
@@ -142,7 +150,8 @@ class Packets:
             cut = True
         if not self._notes:
             raise VideoError(self._path, "has a video stream without any frame")
-        proven = self._notes[0].entry and codec.canonical_name in ONE_FRAME_EACH
+        self.begins_whole = self._notes[0].entry
+        proven = self.begins_whole and codec.canonical_name in ONE_FRAME_EACH
         self.order = _show_order(self._notes, codec, cut) if proven else None
         self.entries = [k for k, note in enumerate(self._notes) if k == 0 or note.entry]
         self.advertised = max(self.stream.frames, promised)
@@ -172,9 +181,7 @@ class Packets:
                 self._container.seek(time, stream=self.stream)
                 self._reading, self._at = self._read(), at - 1
                 return
-        self._container.close()
-        self._container, self.stream = self._open()
-        self._reading, self._at = self._read(), -1
+        self.reopen()
 
 
 def reason(error: Exception) -> str:
