@@ -121,9 +121,9 @@ def measure(name: str, videos: Sequence[str], repeats: int) -> tuple[float, floa
             opened.video.close()
             ways: dict[str, Callable[[], Any]] = {
                 "plain": lambda path=path, s=sampled, m=moves: straightforward(path, s, m, arrange.input_format),
-                "ours": lambda path=path, seed=seed: collate(
-                    [pipeline(Sample(path=path), np.random.default_rng(seed))]
-                ).inputs,
+                "ours": lambda path=path, seed=seed: (
+                    collate([pipeline(Sample(path=path), np.random.default_rng(seed))]).inputs
+                ),
                 "floor": lambda path=path, seed=seed: decoding(Sample(path=path), np.random.default_rng(seed)),
             }
             results = {}
@@ -160,6 +160,7 @@ def run(repeats: int = 7, videos: Sequence[str] = ()) -> dict[str, tuple[float, 
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--videos", nargs="*", default=[])

@@ -461,7 +461,7 @@ def _ops(name: str) -> dict[str, Op]:
     return found
 
 
-OPS: dict[str, Op] = {
+ALL: dict[str, Op] = {
     **_ops("drive_video_decode"),
     **_ops("drive_video_model"),
     "video.clip_sampling_test": clip_sampling_test,
@@ -471,7 +471,7 @@ OPS: dict[str, Op] = {
     "video.segment_sampling_test": segment_sampling_test,
     "video.centre_clip_sampling_test": centre_clip_sampling_test,
     "video.resize": resize,
-    "video.crops": no_values(crops),
+    "video.crops": crops,
     "video.flip": flip,
     "video.boxes": boxes,
     "video.lazy_chain": lazy_chain,
@@ -483,3 +483,5 @@ OPS: dict[str, Op] = {
     "video.category_labels": category_labels,
     "video.pipelines": pipelines,
 }
+
+OPS = {name: no_values(op) for name, op in ALL.items()}

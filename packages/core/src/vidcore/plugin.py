@@ -19,7 +19,7 @@ def vidcore_transforms() -> dict[str, str]:
         "erasing": ("RandomErasing",),
         "flipping": ("Flip",),
         "formatting": ("FormatShape", "PackActionInputs", "Transpose"),
-        "loading": ("BuildPseudoClip", "Decode", "LoadHVULabel", "OpenVideo"),
+        "loading": ("BuildPseudoClip", "Decode", "DecodeMotionVectors", "LoadHVULabel", "OpenVideo"),
         "resizing": ("Fuse", "RandomRescale", "Resize"),
         "sampling": (
             "DenseSampleFrames",

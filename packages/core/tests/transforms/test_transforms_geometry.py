@@ -215,3 +215,12 @@ def test_what_does_not_fit_is_refused_with_both_sizes() -> None:
         TenCrop(32)(sample.replace(boxes=np.zeros((1, 4), np.float32)), rng())
     with pytest.raises(UserError, match="put Decode before"):
         CenterCrop(8)(Sample(path="a.mp4"), rng())
+
+
+def test_a_step_that_changes_frames_must_make_them_first() -> None:
+    sample = Sample(frames=pictures())
+    padded = sample.replace(frames=np.zeros((3, 70, 90, 3), np.uint8), geometry=current(sample))
+    assert current(padded).size == (70, 90)
+    pending = Resize(0.5)(sample, rng()).replace(frames=np.zeros((3, 70, 90, 3), np.uint8))
+    with pytest.raises(UserError, match="realize first"):
+        CenterCrop(8)(pending, rng())

@@ -14,7 +14,7 @@ from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.crops import ThreeCrop
 from vidcore.transforms.formatting import FormatShape
-from vidcore.transforms.loading import Decode, OpenVideo
+from vidcore.transforms.loading import Decode, DecodeMotionVectors, OpenVideo
 from vidcore.transforms.pixels import realize
 from vidcore.transforms.resizing import Resize
 from vidcore.transforms.sampling import SampleFrames
@@ -125,3 +125,22 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         OpenVideo()(Sample(path=str(tmp_path / "nothing.mp4")), rng())
     with pytest.raises(UserError, match="neither a path nor an open video"):
         Decode()(Sample(), rng())
+
+
+def test_motion_vectors_tell_where_blocks_came_from(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    texture = cv2.resize(rng(5).integers(0, 256, (16, 40, 3), np.uint8), (320, 128), interpolation=cv2.INTER_CUBIC)
+    path = str(tmp_path / "moving.mp4")
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"mp4v"), 10, (128, 128))
+    for k in range(6):
+        writer.write(np.ascontiguousarray(texture[:, 4 * k : 4 * k + 128]))
+    writer.release()
+    steps = [OpenVideo(), SampleFrames(6, test_mode=True), DecodeMotionVectors(), Resize((-1, 64))]
+    sample = Pipeline(steps)(Sample(path=path), rng())
+    flow = realize(sample).frames
+    assert flow is not None
+    assert flow.shape == (6, 64, 64, 2)
+    assert sample.modality == "Flow"
+    assert (flow[0] == 128).all()
+    assert np.median(flow[1:, 16:48, 16:48, 0]) == 128 - 4
+    assert np.median(flow[1:, 16:48, 16:48, 1]) == 128

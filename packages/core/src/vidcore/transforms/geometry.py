@@ -29,7 +29,7 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom in whole pixels; right and bottom are the first outside."""
 
 
-@frozen(eq=False, kw_only=True)
+@frozen(eq=False, repr=False, kw_only=True)
 class Geometry:
     """How the frames that the next step sees come out of those in ``Sample.frames``."""
 
@@ -61,6 +61,9 @@ class Geometry:
         """Nothing pending: frames of that height and width."""
         height, width = size
         return cls(source=size, region=(0.0, 0.0, width, height), scaled=size, size=size, order=order)
+
+    def __repr__(self) -> str:
+        return f"Geometry({self.source} -> {self.size})"
 
     @property
     def pending(self) -> bool:
@@ -119,11 +122,20 @@ class Geometry:
 
 def current(sample: Sample) -> Geometry:
     """The geometry of a sample that has frames, or whose frame size is known."""
-    if sample.geometry is not None:
-        return sample.geometry
+    geometry = sample.geometry
     if sample.frames is None:
-        raise UserError("the sample has no frames yet: put Decode before this step")
-    return Geometry.whole((sample.frames.shape[1], sample.frames.shape[2]))
+        if geometry is None:
+            raise UserError("the sample has no frames yet: put Decode before this step")
+        return geometry
+    stored = (sample.frames.shape[1], sample.frames.shape[2])
+    if geometry is None or (geometry.source != stored and not geometry.pending):
+        return Geometry.whole(stored)
+    if geometry.source != stored:
+        raise UserError(
+            f"a step made frames of {geometry.source} into {stored} (height, width) without regard to the resizes "
+            "and crops before it: it must call vidcore.transforms.pixels.realize first"
+        )
+    return geometry
 
 
 def resize(sample: Sample, size: tuple[int, int], interpolation: str = "bilinear") -> Sample:

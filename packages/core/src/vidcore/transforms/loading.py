@@ -18,7 +18,7 @@ from vidcore.transforms.pixels import frame_count
 from vidcore.video.frames import FrameFolderReader
 from vidcore.video.open import open_video
 
-__all__ = ["BuildPseudoClip", "Decode", "LoadHVULabel", "OpenVideo"]
+__all__ = ["BuildPseudoClip", "Decode", "DecodeMotionVectors", "LoadHVULabel", "OpenVideo"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -61,11 +61,9 @@ class Decode:
         finally:
             video.close()
         height, width = frames.shape[1:3]
-        pixels = np.array([width, height, width, height], np.float32)
         boxes, proposals = sample.boxes, sample.proposals
         if sample.relative_boxes:
-            boxes = None if boxes is None else np.asarray(boxes, np.float32) * pixels
-            proposals = None if proposals is None else np.asarray(proposals, np.float32) * pixels
+            boxes, proposals = _to_pixels(boxes, width, height), _to_pixels(proposals, width, height)
         in_order = np.array_equal(order, np.arange(len(frames)))
         return sample.replace(
             video=None,
@@ -75,6 +73,10 @@ class Decode:
             proposals=proposals,
             relative_boxes=False,
         )
+
+
+def _to_pixels(boxes: Array | None, width: int, height: int) -> Array | None:
+    return None if boxes is None else (boxes * np.array([width, height, width, height])).astype(np.float32)
 
 
 def _open(sample: Sample, decoder: str, threads: int) -> VideoReader:
@@ -91,6 +93,28 @@ def _open(sample: Sample, decoder: str, threads: int) -> VideoReader:
         total_frames=sample.total_frames,
         fps=sample.fps,
     )
+
+
+@frozen
+class DecodeMotionVectors:
+    """Read the codec's motion vectors in place of frames, as flow: (n, height, width, 2), 128 where nothing moves.
+
+    H.264, MPEG-4 and the like; needs PyAV. Levels are whole pixels of displacement plus 128.
+    """
+
+    threads: int = field(default=1, validator=at_least(0))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        from vidcore.video.motion import read_motion_vectors  # PyAV is an extra
+
+        if sample.path is None or sample.frame_indices is None:
+            raise UserError("DecodeMotionVectors needs the path of a video and a sampling step before it")
+        if sample.video is not None:
+            sample.video.close()
+        vectors = read_motion_vectors(sample.path, sample.frame_indices, self.threads)
+        frames = (vectors.astype(np.int16) + 128).astype(np.uint8)
+        geometry = Geometry.whole((frames.shape[1], frames.shape[2]))
+        return sample.replace(video=None, frames=frames, geometry=geometry, modality="Flow")
 
 
 @frozen
