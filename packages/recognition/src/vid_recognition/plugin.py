@@ -16,6 +16,7 @@ def vidcore_models() -> dict[str, str]:
         "CutmixBlending": "vid_recognition.models.blending:CutmixBlending",
         "I3DHead": "vid_recognition.models.heads:I3DHead",
         "MixupBlending": "vid_recognition.models.blending:MixupBlending",
+        "MultiModalDataPreprocessor": "vid_recognition.models.preprocessor:MultiModalDataPreprocessor",
         "NLLLoss": "vid_recognition.models.losses:NLLLoss",
         "RandomBatchAugment": "vid_recognition.models.blending:RandomBatchAugment",
         "Recognizer2D": "vid_recognition.models.recognizers:Recognizer2D",
@@ -47,3 +48,8 @@ def vidcore_metrics() -> dict[str, str]:
         "ClassReport": "vid_recognition.metrics.report:ClassReport",
         "ConfusionMatrix": "vid_recognition.metrics.confusion:ConfusionMatrix",
     }
+
+
+@hookimpl
+def vidcore_recipes() -> str:
+    return "vid_recognition:recipes"

@@ -1,0 +1,59 @@
+"""Every recipe resolves, is right in every name and type, and builds a network of the size it states."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+import vid_recognition
+from vidcore.config.task import Task
+from vidcore.plugins import Catalog, load_plugins
+
+FOLDER = Path(vid_recognition.__file__).parent / "recipes"
+RECIPES = sorted(p for p in FOLDER.rglob("*.toml") if p.parent.name != "base")
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load_plugins()
+
+
+def test_recipes_are_found_by_name(catalog: Catalog) -> None:
+    assert len(RECIPES) >= 44
+    assert all(catalog.recipes[p.stem] == p for p in RECIPES)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_recipe_is_complete_and_of_the_stated_size(path: Path, catalog: Catalog) -> None:
+    task = Task.load(path.stem, catalog)
+    task.require("data.train", "data.val", "data.test", "optimizer", "schedule.step", "metrics.acc") if task.get(
+        "schedule.step"
+    ) else task.require("schedule.cosine")
+    info = task.table["info"]
+    assert info["paper"].startswith("https://arxiv.org/abs/")
+    with torch.device("meta"):
+        model = task.build("model")
+    assert sum(p.numel() for p in model.parameters()) == info["parameters"]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_recipe_says_only_what_is_its_own(path: Path) -> None:
+    text = path.read_text()
+    own = tomllib.loads(text)
+    assert own["extends"], "builds on others"
+    assert len(text.splitlines()) <= 45
+    assert "parameters" in own["info"]
+
+
+def test_no_fragment_is_left_over() -> None:
+    used = {name for p in FOLDER.rglob("*.toml") for name in _extends(p)}
+    fragments = {p.stem for p in (FOLDER / "base").glob("*.toml")}
+    assert fragments <= used
+
+
+def _extends(path: Path) -> list[str]:
+    found = tomllib.loads(path.read_text()).get("extends", [])
+    return [found] if isinstance(found, str) else found
