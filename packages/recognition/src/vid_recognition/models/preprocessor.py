@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from vid_recognition.models.layers import require
 from vidcore.batch import Batch
 from vidcore.errors import UserError
 
-__all__ = ["ActionDataPreprocessor"]
+__all__ = ["ActionDataPreprocessor", "MultiModalDataPreprocessor"]
 
 
 class ActionDataPreprocessor(nn.Module):
@@ -59,14 +59,12 @@ class ActionDataPreprocessor(nn.Module):
         batch = batch.replace(inputs=self._normalise(batch.inputs))
         if self.blending is None or not self.training:
             return batch
-        if batch.labels is None or not isinstance(batch.inputs, Tensor):
-            raise UserError("blending needs a label for every sample, and inputs of one modality")
+        if batch.labels is None:
+            raise UserError("blending needs a label for every sample")
         inputs, labels = self.blending(batch.inputs, batch.labels)
         return batch.replace(inputs=inputs, labels=labels)
 
-    def _normalise(self, inputs: Any) -> Any:
-        if isinstance(inputs, Mapping):
-            return {modality: self._normalise(tensor) for modality, tensor in inputs.items()}
+    def _normalise(self, inputs: Tensor) -> Tensor:
         if self.to_rgb:
             inputs = inputs.flip(self.channel_axis)
         if self.mean is None or self.std is None:
@@ -80,3 +78,25 @@ class ActionDataPreprocessor(nn.Module):
         shape = (-1, *[1] * (inputs.ndim - self.channel_axis - 1))
         # converted once, the rest in place
         return inputs.to(torch.float32, copy=True).sub_(self.mean.view(shape)).div_(self.std.view(shape))
+
+
+class MultiModalDataPreprocessor(nn.Module):
+    """Preprocesses every modality of a batch on its own.
+
+    Args:
+        preprocessors: preprocessor by name of the modality.
+
+    ``forward``: Batch -> Batch; inputs are a mapping from modality to tensor.
+    """
+
+    def __init__(self, preprocessors: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.preprocessors = nn.ModuleDict(preprocessors)
+
+    def forward(self, batch: Batch) -> Batch:
+        if set(batch.inputs) != set(self.preprocessors):
+            raise UserError(
+                f"inputs hold {sorted(batch.inputs)}, there are preprocessors for {sorted(self.preprocessors)}"
+            )
+        parts = {name: batch.replace(inputs=tensor) for name, tensor in batch.inputs.items()}
+        return batch.replace(inputs={name: self.preprocessors[name](part).inputs for name, part in parts.items()})
