@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from vidcore.errors import DataError
+from vidcore.files import write_text
 from vidcore.sample import Sample
 
-__all__ = ["Collected", "LabelPairs"]
+__all__ = ["Collected", "LabelPairs", "write_csv"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write a table."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(path, text.getvalue())
 
 
 class Collected:

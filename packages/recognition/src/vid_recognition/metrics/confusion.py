@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
-from vid_recognition.metrics.collect import Array, LabelPairs
+from vid_recognition.metrics.collect import Array, LabelPairs, write_csv
 from vid_recognition.metrics.functional import Normalize, confusion_matrix
 
 __all__ = ["ConfusionMatrix"]
@@ -37,8 +36,6 @@ class ConfusionMatrix(LabelPairs):
         names = self.names(len(matrix))
         picture, table = folder / "confusion_matrix.png", folder / "confusion_matrix.csv"
         save_png(draw_confusion_matrix(matrix, names), picture)
-        with table.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["true / predicted", *names])
-            writer.writerows([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
+        rows = ([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
+        write_csv(table, [["true / predicted", *names], *rows])
         return [picture, table]

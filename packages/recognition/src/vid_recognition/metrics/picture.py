@@ -11,6 +11,7 @@ import numpy as np
 
 from vid_recognition.metrics.collect import Array
 from vidcore.errors import DataError
+from vidcore.files import atomic_write
 
 __all__ = ["draw_confusion_matrix", "save_png"]
 
@@ -63,7 +64,8 @@ def save_png(image: Array, path: Path) -> None:
     done, data = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     if not done:
         raise DataError(f"cannot encode a picture of shape {image.shape} for {path}")
-    path.write_bytes(data.tobytes())
+    with atomic_write(path) as file:
+        file.write(data.tobytes())
 
 
 def _shares(matrix: Array) -> Array:

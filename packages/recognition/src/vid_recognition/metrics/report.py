@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
-from vid_recognition.metrics.collect import Array, LabelPairs
+from vid_recognition.metrics.collect import Array, LabelPairs, write_csv
 from vid_recognition.metrics.functional import confusion_matrix
 
 __all__ = ["ClassReport"]
@@ -51,8 +50,5 @@ class ClassReport(LabelPairs):
         """Write the table to ``class_report.csv`` and return its path."""
         path = folder / "class_report.csv"
         rows = self.table()
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(path, [rows[0], *(row.values() for row in rows)])
         return [path]
