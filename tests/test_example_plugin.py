@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.xdist_group("wheels")  # which are built once per process
 OFFERS = {
     "models": "MotionNet",
     "datasets": "NamedVideos",

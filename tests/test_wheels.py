@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.xdist_group("wheels")  # which are built once per process
 ALONE = {
     "vidcore": [],
     "vid-recognition": ["vidcore"],
