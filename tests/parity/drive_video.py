@@ -418,18 +418,18 @@ def pipelines(case: Any, row: Any) -> dict[str, Any]:
     if "file" in given:
         sample = Sample(path=str(DATA / given["file"]))
     else:
-        numbers = np.array(given["frame_inds"])
+        flow = row.what.startswith("flow")
         sample = Sample(
             path=str(DATA / given["folder"]),
-            filename_tmpl="{}_{:05d}.jpg",
+            filename_tmpl="{}_{:05d}.jpg" if flow else "img_{:05d}.jpg",
             start_index=1,
-            modality="Flow",
-            frame_indices=numbers,
-            clip_len=given["clip_len"],
+            modality="Flow" if flow else "RGB",
+            frame_indices=np.array(given["frame_inds"]),
+            clip_len=given.get("clip_len"),
         )
     pipeline = Pipeline({name: build_component(step, "transforms", catalog) for name, step in steps.items()})
     inputs = pipeline(sample, rng()).inputs
-    step = 32 if inputs.shape[-1] > 64 else 8
+    step = inputs.shape[-1] // row.outputs["grid"].shape[-1]
     return {
         "shape": list(inputs.shape),
         "dtype": str(inputs.dtype),
