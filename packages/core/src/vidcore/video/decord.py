@@ -18,7 +18,8 @@ __all__ = ["DecordReader"]
 class DecordReader:
     """Frames by number, as decord finds them.
 
-    ``auto`` never takes it: it returns wrong frames for transport streams and ignores rotation.
+    ``auto`` never takes it: it returns wrong frames, without a word, for MPEG transport and program streams,
+    open groups of pictures, edit lists, and MPEG-4 or MPEG-2 with B-frames.
 
     :param path: video file.
     :param threads: threads of the decoder; 0 lets it choose.

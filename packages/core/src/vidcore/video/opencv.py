@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import cv2
+import decord
 import numpy as np
 
 from vidcore.errors import VideoError
@@ -14,11 +15,16 @@ from vidcore.video.checks import existing_file, frame_numbers
 
 __all__ = ["OpenCVReader"]
 
+Image = np.ndarray[Any, Any]
+
+HINT = "PyAV may do better: pip install 'vidcore[av]'"
+
 
 class OpenCVReader:
     """Frames by number, counted while decoding from the beginning; going back opens the file again.
 
-    ``len`` decodes the file once, since the number a container advertises cannot be trusted.
+    Opening decodes the file once, since the number of frames a container advertises cannot be trusted.
+    Slow and exact, except that mirroring (unlike rotation) is not honoured.
 
     :param path: video file.
     :param threads: threads of the decoder; 0 lets it choose.
@@ -35,34 +41,29 @@ class OpenCVReader:
         self._open()
         self.fps: float | None = self._capture.get(cv2.CAP_PROP_FPS) or None
         self._advertised = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self._length = 0
-        while self._capture.grab():
-            self._length += 1
-            if self._length == 1:
-                height, width = self._capture.retrieve()[1].shape[:2]
-                self.size: tuple[int, int] = (height, width)
+        self._length = self._count()
         if not self._length:
-            raise VideoError(path, "has no frame that OpenCV can decode")
+            raise VideoError(path, f"has no frame that OpenCV can decode; {HINT}")
         self._open()
+        first = self._retrieve(0)
+        self.size: tuple[int, int] = (first.shape[0], first.shape[1])
+        if self._length == 1:
+            self._confirm(0, first)
+        else:
+            self._retrieve(1)
 
     def __len__(self) -> int:
         return self._length
 
     def read(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the frames asked for: (n, height, width, 3) uint8 RGB."""
-        wanted, places = np.unique(frame_numbers(self.path, indices, len(self), self._advertised), return_inverse=True)
-        out = np.empty((len(places), *self.size, 3), np.uint8)
-        if len(wanted) and wanted[0] < self._next:
-            self._open()
-        for rank, number in enumerate(wanted.tolist()):
-            while self._next <= number:
-                if not self._capture.grab():
-                    raise VideoError(self.path, f"frame {number} could not be decoded")
-                self._next += 1
-            image = cv2.cvtColor(self._capture.retrieve()[1], cv2.COLOR_BGR2RGB)
-            if image.shape[:2] != self.size:
+        numbers = frame_numbers(self.path, indices, len(self), self._advertised)
+        out = np.empty((len(numbers), *self.size, 3), np.uint8)
+        for number in np.unique(numbers).tolist():
+            image = self._retrieve(number)
+            if image.shape[:2] != self.size:  # streams may change the size of their frames
                 image = cv2.resize(image, self.size[::-1])
-            out[places == rank] = image
+            out[numbers == number] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         return out
 
     def close(self) -> None:
@@ -78,5 +79,38 @@ class OpenCVReader:
     def _open(self) -> None:
         self._capture = cv2.VideoCapture(self.path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self._threads])
         self._next = 0
+        self._last: Image | None = None
         if not self._capture.isOpened():
-            raise VideoError(self.path, "cannot be opened as a video by OpenCV")
+            raise VideoError(self.path, f"cannot be opened as a video by OpenCV; {HINT}")
+
+    def _count(self) -> int:
+        count = 0
+        while self._capture.grab():
+            count += 1
+        with Path(self.path).open("rb") as file:
+            head = file.read(8)
+        if count < self._advertised and (head[4:] == b"ftyp" or head[:4] == b"RIFF"):  # others only estimate
+            return max(min(count, 1), count - 3)  # a decoder makes up the last frames of a file that was cut
+        return count
+
+    def _retrieve(self, number: int) -> Image:
+        if number < self._next:
+            self._open()
+        while self._next <= number:
+            if not self._capture.grab():
+                raise VideoError(self.path, f"frame {number} could not be decoded")
+            self._next += 1
+        _, image = self._capture.retrieve()
+        # OpenCV 5.0 converts no interlaced frame and returns what it had before instead, without a word.
+        if self._last is not None and np.array_equal(image, self._last):
+            self._confirm(number, image)
+        self._last = image
+        return image
+
+    def _confirm(self, number: int, image: Image) -> None:
+        try:
+            other = decord.VideoReader(self.path, num_threads=1)[number].asnumpy()[..., ::-1]
+        except (decord.DECORDError, RuntimeError, IndexError):
+            other = None
+        if other is None or other.shape != image.shape or np.abs(image.astype(np.int16) - other).mean() > 4:
+            raise VideoError(self.path, f"frame {number} differs between OpenCV and decord; {HINT}")
