@@ -12,9 +12,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
+from attrs import evolve, frozen
 
 from vid_mmaction2.components import Converter
 from vid_mmaction2.pipelines import convert_pipeline
+from vid_recognition.models.blending import BatchBlending, MixupBlending, RandomBatchAugment
 from vidcore.batch import collate
 from vidcore.config.bind import build_component
 from vidcore.errors import UserError
@@ -37,13 +40,6 @@ from vidcore.transforms.geometry import Geometry, crop, current
 from vidcore.transforms.loading import LoadHVULabel
 from vidcore.transforms.pixels import realize
 from vidcore.transforms.resizing import Fuse, RandomRescale, Resize
-from vidcore.transforms.sampling import (
-    DenseSampleFrames,
-    SampleAVAFrames,
-    SampleFrames,
-    UniformSample,
-    UntrimmedSampleFrames,
-)
 
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("VIDCORE_SHARED", HERE.parents[2] / "shared")) / "data"
@@ -79,60 +75,6 @@ def framed(row: Any) -> Sample:
 
 def pair(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-# ---- which frames
-
-
-def indices(row: Any, step: Any) -> dict[str, Any]:
-    given = row.inputs
-    sample = Sample(
-        total_frames=given.get("total_frames"),
-        start_index=given["start_index"],
-        fps=given.get("avg_fps", given.get("fps")),
-        meta={k: given[k] for k in ("timestamp", "timestamp_start", "shot_info") if k in given},
-    )
-    draws = 4 * row.settings["draws"] if "draws" in row.settings else 0
-    if draws:  # more than the reference, so that no extreme value is missed
-        generator = rng()
-        drawn = np.stack([step(sample, generator).frame_indices for _ in range(draws)])
-        return {"smallest": drawn.min(0).tolist(), "largest": drawn.max(0).tolist(), "mean": drawn.mean(0)}
-    sampled = step(sample, rng())
-    return {
-        "frame_inds": sampled.frame_indices.tolist(),
-        "clip_len": sampled.clip_len,
-        "frame_interval": sampled.frame_interval,
-        "num_clips": getattr(step, "num_clips", sampled.num_clips),
-        "crop_quadruple": np.float32([0, 0, 1, 1]),
-    }
-
-
-def settings(row: Any, **more: Any) -> dict[str, Any]:
-    return {**{k: v for k, v in row.settings.items() if k != "draws"}, **more}
-
-
-def clip_sampling_test(case: Any, row: Any) -> dict[str, Any]:
-    return indices(row, SampleFrames(**settings(row, test_mode=True)))
-
-
-def clip_sampling_train(case: Any, row: Any) -> dict[str, Any]:
-    kind = SampleAVAFrames if "timestamp" in row.inputs else SampleFrames
-    return indices(row, kind(**settings(row)))
-
-
-def dense_sampling_test(case: Any, row: Any) -> dict[str, Any]:
-    return indices(row, DenseSampleFrames(**settings(row, test_mode=True)))
-
-
-def segment_sampling_test(case: Any, row: Any) -> dict[str, Any]:
-    untrimmed = "clip_interval" in row.settings
-    return indices(
-        row, UntrimmedSampleFrames(**settings(row)) if untrimmed else UniformSample(**settings(row, test_mode=True))
-    )
-
-
-def centre_clip_sampling_test(case: Any, row: Any) -> dict[str, Any]:
-    return indices(row, SampleAVAFrames(**settings(row, test_mode=True)))
 
 
 # ---- geometry
@@ -179,7 +121,7 @@ def crops(case: Any, row: Any) -> dict[str, Any]:
         return {"x": sorted(set(boxes[:, 0].tolist())), "y": sorted(set(boxes[:, 1].tolist()))}
     if "crop_quadruple" in row.inputs:
         whole = Geometry.whole(sample.frames.shape[1:3])
-        sample = sample.replace(geometry=_evolve(whole, crop_quadruple=tuple(row.inputs["crop_quadruple"])))
+        sample = sample.replace(geometry=evolve(whole, crop_quadruple=tuple(row.inputs["crop_quadruple"])))
     kind = {"centre": CenterCrop, "three": ThreeCrop, "ten": TenCrop}[row.what.partition(":")[0].partition(",")[0]]
     cut = kind(pair(row.settings["crop_size"]))(sample, rng())
     boxes = window_boxes(cut.geometry)
@@ -191,12 +133,6 @@ def crops(case: Any, row: Any) -> dict[str, Any]:
         "sum": [int(f.sum()) for f in frames],
         "crop_quadruple": [float(np.float32(v)) for v in cut.geometry.crop_quadruple],
     }
-
-
-def _evolve(geometry: Geometry, **changes: Any) -> Geometry:
-    import attrs
-
-    return attrs.evolve(geometry, **changes)
 
 
 def flip(case: Any, row: Any) -> dict[str, Any]:
@@ -329,7 +265,32 @@ def random_statistics(case: Any, row: Any) -> dict[str, Any]:
     if row.what == "share of flips":
         step, sample = Flip(given["flip_ratio"]), Sample(geometry=Geometry.whole((4, 4)))
         return {"share": float(np.mean([step(sample, generator).geometry.pending for _ in range(draws)]))}
-    return elsewhere("drive_video_model", "video.random_statistics", case, row)
+    return blending_statistics(row)
+
+
+def blending_statistics(row: Any) -> dict[str, Any]:
+    torch.manual_seed(0)
+    given, draws = row.settings, 6000
+    pictures, labels = torch.zeros(8, 1, 1), torch.arange(8)
+    if "alpha" in given:  # where a sample has another partner than itself, its own label keeps the share drawn
+        step = MixupBlending(8, given["alpha"])
+        shares = np.array([float(step(pictures, labels)[1].diagonal().min()) for _ in range(draws)])
+        return {"mean": shares.mean(), "std": shares.std()}
+    chosen: list[str] = []
+
+    @frozen
+    class Named(BatchBlending):
+        num_classes: int
+        name: str
+
+        def __call__(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            chosen.append(self.name)
+            return inputs, labels
+
+    choice = RandomBatchAugment([Named(8, "mixup"), Named(8, "cutmix")], given["probabilities"])
+    for _ in range(draws):
+        choice(pictures, labels)
+    return {name: chosen.count(name) / draws for name in ("mixup", "cutmix")}
 
 
 def erased_boxes(row: Any, draws: int) -> dict[str, Any]:
@@ -439,13 +400,6 @@ def pipelines(case: Any, row: Any) -> dict[str, Any]:
     }
 
 
-def elsewhere(driver: str, name: str, case: Any, row: Any) -> dict[str, Any]:
-    ops = _ops(driver)
-    if name not in ops:
-        raise NotImplementedError(f"no package computes {name} yet")
-    return ops[name](case, row)
-
-
 def _ops(name: str) -> dict[str, Op]:
     path = HERE / f"{name}.py"
     if not path.exists():
@@ -464,12 +418,7 @@ def _ops(name: str) -> dict[str, Op]:
 ALL: dict[str, Op] = {
     **_ops("drive_video_decode"),
     **_ops("drive_video_model"),
-    "video.clip_sampling_test": clip_sampling_test,
-    "video.clip_sampling_train": clip_sampling_train,
-    "video.clip_sampling_train_fixed": clip_sampling_train,
-    "video.dense_sampling_test": dense_sampling_test,
-    "video.segment_sampling_test": segment_sampling_test,
-    "video.centre_clip_sampling_test": centre_clip_sampling_test,
+    **_ops("drive_video_sampling"),
     "video.resize": resize,
     "video.crops": crops,
     "video.flip": flip,
