@@ -115,15 +115,21 @@ class Loader:
             DataError: a bad sample where the policy says so, or too many of them.
         """
         self._window.first, self._window.last = first, last
-        for batch, failures in self._torch_loader():
-            for failure in failures:
-                if failure.fatal or self.policy == "raise":
-                    raise failure.as_error()
-                self.bad.record(failure)
-            if batch is not None:
-                yield batch
-            elif self.batches.even:  # processes must take equally many steps
-                raise DataError(f"no sample of a training batch could be loaded; the last is {failures[-1]}")
+        batches = iter(self._torch_loader())
+        try:
+            for batch, failures in batches:
+                for failure in failures:
+                    if failure.fatal or self.policy == "raise":
+                        raise failure.as_error()
+                    self.bad.record(failure)
+                if batch is not None:
+                    yield batch
+                elif self.batches.even:  # processes must take equally many steps
+                    raise DataError(f"no sample of a training batch could be loaded; the last is {failures[-1]}")
+        except Exception:
+            del batches  # else the traceback keeps the workers alive, and ending them late takes seconds
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the workers; the next iteration starts new ones."""

@@ -1,0 +1,278 @@
+"""Batches depend on seed, epoch and sample index, and on nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from attrs import frozen
+
+from vidcore.data.loader import Loader
+from vidcore.data.policy import BadSamples, Failure
+from vidcore.data.sampler import Batches
+from vidcore.engine.options import LoaderOptions
+from vidcore.errors import ConfigError, DataError, VideoError
+from vidcore.sample import Sample
+
+
+@frozen
+class Numbers:
+    """Samples named by their number; ``touched`` is a folder where reading one leaves a file."""
+
+    size: int = 23
+    touched: Path | None = None
+    class_names = None
+    num_classes = None
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Sample:
+        if self.touched:
+            (self.touched / str(index)).touch()
+        return Sample(index=index, path=f"videos/{index}.mp4", label=index)
+
+
+@frozen
+class Draw:
+    """Index and a random number; ``bad`` ones raise ``error``."""
+
+    bad: tuple[int, ...] = ()
+    error: type[Exception] | None = None
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if sample.index in self.bad:
+            raise self.error("boom") if self.error else VideoError(sample.path, "is no video")
+        return sample.replace(inputs=np.array([sample.index, rng.random()]))
+
+
+def loader(dataset: Any = None, step: Any = None, training: bool = True, **options: Any) -> Loader:
+    place = {k: options.pop(k) for k in ("seed", "rank", "world", "bad_list", "collate") if k in options}
+    options = {"batch_size": 4, **options}
+    return Loader(
+        Numbers() if dataset is None else dataset,
+        [step or Draw()],
+        LoaderOptions(**options),
+        training=training,
+        **place,
+    )
+
+
+def content(batches: Any) -> list[list[list[float]]]:
+    return [b.inputs.tolist() for b in batches]
+
+
+def indices(batches: Any) -> list[int]:
+    return [s.index for b in batches for s in b.samples]
+
+
+@pytest.mark.parametrize("step", [Draw(), Draw(bad=(3, 17))])
+def test_workers_change_nothing(step: Draw) -> None:
+    alone, helped = loader(step=step), loader(step=step, workers=2)
+    assert content(alone.between(0, 12)) == content(helped.between(0, 12))
+    assert content(alone) == content(helped)  # and again from the start, with the same workers
+    assert alone.bad.failures == helped.bad.failures
+    helped.close()
+
+
+def test_any_batch_can_be_the_first(tmp_path: Path) -> None:
+    straight = content(loader().between(0, 15))
+    for workers in (0, 2):
+        late = loader(Numbers(touched=tmp_path), workers=workers)
+        assert content(late.between(10, 15)) == straight[10:15]
+        left = indices(loader().between(10, 15))
+        assert {int(p.name) for p in tmp_path.iterdir()} == set(left), "what was skipped was loaded"
+        late.close()
+
+
+def test_leaving_an_iteration_early_does_not_disturb_the_next() -> None:
+    one = loader(workers=2)
+    next(one.between(0, 6))
+    assert content(one.between(4, 6)) == content(loader().between(4, 6))
+    one.close()
+
+
+def test_every_epoch_has_every_sample_once_in_another_order() -> None:
+    one = loader()
+    assert len(one) == 6
+    epochs = [indices(one.between(6 * e, 6 * e + 6)) for e in range(3)]
+    assert [sorted(e) for e in epochs] == [list(range(23))] * 3
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+    draws = {b[1] for e in content(one.between(0, 18)) for b in e}
+    assert len(draws) == 3 * 23, "random numbers repeat over samples or epochs"
+    assert indices(loader(seed=1)) != epochs[0]
+    assert indices(loader(shuffle=False)) == list(range(23))
+    assert indices(loader(training=False)) == list(range(23))
+
+
+def test_drop_last_is_for_training_only() -> None:
+    assert [len(b) for b in loader(drop_last=True)] == [4] * 5
+    assert [len(b) for b in loader(drop_last=True, training=False)] == [4] * 5 + [3]
+    with pytest.raises(DataError, match="23 samples do not fill one batch of 24"):
+        loader(drop_last=True, batch_size=24)
+
+
+def test_processes_together_make_the_larger_batch() -> None:
+    whole = [sorted(indices([b])) for b in loader(Numbers(24), batch_size=8)]
+    parts = [loader(Numbers(24), batch_size=4, rank=r, world=2) for r in range(2)]
+    assert [sorted(indices(pair)) for pair in zip(*parts, strict=True)] == whole
+
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_processes_share_uneven_data(world: int) -> None:
+    train = [loader(rank=r, world=world) for r in range(world)]
+    assert len({len(part) for part in train}) == 1, "processes would wait for each other for ever"
+    seen = [i for part in train for i in indices(part)]
+    assert set(seen) == set(range(23))
+    assert len(seen) == -(-23 // world) * world
+    test = [i for r in range(world) for i in indices(loader(training=False, rank=r, world=world))]
+    assert sorted(test) == list(range(23)), "each sample exactly once"
+
+
+def test_more_processes_than_samples() -> None:
+    parts = [loader(Numbers(2), training=False, rank=r, world=4) for r in range(4)]
+    assert [indices(part) for part in parts] == [[0], [1], [], []]
+    assert [len(indices(loader(Numbers(2), rank=r, world=4))) for r in range(4)] == [1] * 4
+
+
+def test_policy_raise_names_the_file() -> None:
+    for workers in (0, 2):
+        one = loader(step=Draw(bad=(5,)), on_error="raise", workers=workers, training=False)
+        with pytest.raises(DataError) as caught:
+            indices(one)
+        assert str(caught.value) == "sample 5: videos/5.mp4: is no video"
+        one.close()
+
+
+def test_policy_skip_leaves_out_and_lists(tmp_path: Path) -> None:
+    listed = tmp_path / "bad.jsonl"
+    one = loader(step=Draw(bad=(0, 1, 2, 3, 9)), training=False, bad_list=listed)
+    assert indices(one) == [i for i in range(23) if i not in (0, 1, 2, 3, 9)]
+    assert [len(b) for b in one] == [4, 3, 4, 4, 3], "the first batch is empty and left out"
+    assert one.skipped == 5, "counted twice over two rounds"
+    lines = [json.loads(line) for line in listed.read_text().splitlines()]
+    assert [line["index"] for line in lines] == [0, 1, 2, 3, 9]
+    assert lines[0] == {"index": 0, "epoch": 0, "path": "videos/0.mp4", "reason": "videos/0.mp4: is no video"}
+
+
+def test_policy_resample_replaces_by_another_sample() -> None:
+    one = loader(step=Draw(bad=(5, 6)))
+    batches = list(one.between(0, 12))
+    assert [len(b) for b in batches] == [4, 4, 4, 4, 4, 3] * 2
+    assert not {5, 6} & set(indices(batches))
+    assert sorted(one.bad.failures) == [5, 6]
+    assert content(batches) == content(loader(step=Draw(bad=(5, 6))).between(0, 12))
+    first, second = indices(batches[:6]), indices(batches[6:])
+    assert sorted(first) != sorted(second), "the replacement is always the same sample"
+
+
+def test_too_many_bad_samples_end_the_run(tmp_path: Path) -> None:
+    listed = tmp_path / "bad.jsonl"
+    one = loader(Numbers(400), Draw(bad=tuple(range(0, 400, 25))), training=False, bad_list=listed, bad_budget=0.03)
+    with pytest.raises(DataError, match=r"13 of 400 samples are bad, 12 are allowed; \S*bad.jsonl lists them"):
+        indices(one)
+    few = loader(Numbers(30), Draw(bad=tuple(range(10))), training=False)
+    assert len(indices(few)) == 20, "ten may always be bad"
+
+
+def test_one_bad_video_among_a_thousand_ends_nothing() -> None:
+    for training in (True, False):
+        one = loader(Numbers(1000), Draw(bad=(500,)), training=training, batch_size=50)
+        assert len(indices(one)) == (1000 if training else 999)
+
+
+def test_a_data_set_of_bad_samples_only() -> None:
+    every = Draw(bad=tuple(range(23)))
+    with pytest.raises(DataError, match="it and 10 replacements are all bad"):
+        indices(loader(step=every))
+    with pytest.raises(DataError, match="no sample of a training batch could be loaded"):
+        indices(loader(step=every, on_error="skip"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("policy", ["skip", "resample", "raise"])
+def test_no_policy_forgives_bugs_and_wrong_tasks(workers: int, policy: str) -> None:
+    one = loader(step=Draw(bad=(4,), error=ZeroDivisionError), workers=workers, on_error=policy)
+    with pytest.raises(RuntimeError, match=r"sample 4 \(videos/4.mp4\): ZeroDivisionError: boom") as caught:
+        indices(one)
+    assert "raise self.error" in str(caught.value), "the traceback of the worker is lost"
+    one = loader(step=Draw(bad=(4,), error=ConfigError), workers=workers, on_error=policy)
+    with pytest.raises(DataError, match=r"^sample 4 \(videos/4.mp4\): boom$"):
+        indices(one)
+
+
+def test_samples_that_do_not_go_together_are_named() -> None:
+    class Shapes:
+        def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+            return sample.replace(inputs="no array")
+
+    with pytest.raises(RuntimeError, match=r"sample \d+ \(videos/\d+.mp4\)"):
+        indices(loader(step=Shapes()))
+
+
+def test_an_open_video_is_closed_when_its_sample_fails() -> None:
+    class Reader:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    reader = Reader()
+
+    class Fail:
+        def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+            raise VideoError(sample.path, "is no video")
+
+    class Open:
+        def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+            return sample.replace(video=reader)  # type: ignore[arg-type]
+
+    one = Loader(Numbers(1), [Open(), Fail()], LoaderOptions(), training=False)
+    assert list(one) == []
+    assert reader.closed
+
+
+def test_workers_use_one_thread_each() -> None:
+    class Threads:
+        def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+            return sample.replace(inputs=np.array([cv2.getNumThreads(), torch.get_num_threads()]))
+
+    one = loader(Numbers(4), Threads(), workers=1)
+    (batch,) = one
+    assert batch.inputs.tolist() == [[1, 1]] * 4
+    one.close()
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    one = loader(workers=1)
+    list(one)
+    assert torch.equal(before, torch.get_rng_state())
+    one.close()
+
+
+def test_an_empty_data_set_is_refused() -> None:
+    with pytest.raises(DataError, match="Numbers is empty"):
+        loader(Numbers(0))
+
+
+def test_the_list_of_bad_samples_survives_a_kill(tmp_path: Path) -> None:
+    listed = tmp_path / "bad.jsonl"
+    bad = BadSamples(100, path=listed)
+    for index in range(3):
+        bad.record(Failure(index, 0, None, "broken"))
+    listed.write_text(listed.read_text()[:-10])  # the last line cut off
+    again = BadSamples(100, path=listed)
+    assert sorted(again.failures) == [0, 1]
+
+
+def test_batches_are_numbered_through_the_epochs() -> None:
+    batches = Batches(size=5, batch_size=2)
+    assert list(batches.between(2, 5)) == [[(0, 4)], [(1, 0), (1, 1)], [(1, 2), (1, 3)]]
+    assert list(batches.between(3, 3)) == []

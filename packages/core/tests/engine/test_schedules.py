@@ -1,0 +1,132 @@
+"""Learning rates over a run, against closed forms and against torch's own schedulers."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vidcore.config.bind import build_component
+from vidcore.engine.schedules import (
+    ConstantLR,
+    CosineAnnealingLR,
+    CosineRestartLR,
+    ExponentialLR,
+    LinearLR,
+    MultiStepLR,
+    OneCycleLR,
+    Plan,
+    PolyLR,
+    Schedule,
+    StepLR,
+)
+from vidcore.errors import ConfigError
+
+
+def rates(*schedules: Schedule, steps: int = 12, per_epoch: int = 4, own: float = 1.0) -> list[float]:
+    plan = Plan(schedules, per_epoch, steps)
+    return [plan.rates(step, [own])[0] for step in range(steps)]
+
+
+def by_torch(make: Any, steps: int, own: float = 1.0) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=own)
+    scheduler = make(optimizer)
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the order of optimizer and scheduler
+            scheduler.step()
+    return found
+
+
+lrs = torch.optim.lr_scheduler
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (StepLR(step_size=3, gamma=0.5, by_epoch=False), lambda o: lrs.StepLR(o, 3, 0.5)),
+        (MultiStepLR(milestones=[2, 5], by_epoch=False), lambda o: lrs.MultiStepLR(o, [2, 5], 0.1)),
+        (ExponentialLR(gamma=0.8, by_epoch=False), lambda o: lrs.ExponentialLR(o, 0.8)),
+        (CosineAnnealingLR(T_max=7, eta_min=0.1, by_epoch=False), lambda o: lrs.CosineAnnealingLR(o, 7, 0.1)),
+        (LinearLR(start_factor=0.2, end=6, by_epoch=False), lambda o: lrs.LinearLR(o, 0.2, total_iters=5)),
+        (ConstantLR(factor=0.2, end=6, by_epoch=False), lambda o: lrs.ConstantLR(o, 0.2, 5)),
+        (PolyLR(power=2.0, by_epoch=False, end=21), lambda o: lrs.PolynomialLR(o, 20, 2.0)),
+        (OneCycleLR(eta_max=0.5, by_epoch=False), lambda o: lrs.OneCycleLR(o, 0.5, 20)),
+        (
+            OneCycleLR(eta_max=0.5, by_epoch=False, three_phase=True, anneal_strategy="linear", pct_start=0.4),
+            lambda o: lrs.OneCycleLR(o, 0.5, 20, three_phase=True, anneal_strategy="linear", pct_start=0.4),
+        ),
+        (
+            CosineRestartLR(periods=[5] * 4, restart_weights=[1.0] * 4, by_epoch=False, eta_min=0.1),
+            lambda o: lrs.CosineAnnealingWarmRestarts(o, 5, eta_min=0.1),
+        ),
+    ],
+    ids=lambda x: type(x).__name__ if isinstance(x, Schedule) else "",
+)
+def test_as_torch(ours: Schedule, theirs: Any) -> None:
+    np.testing.assert_allclose(rates(ours, steps=20), by_torch(theirs, 20), rtol=1e-12, atol=1e-15)
+
+
+def test_epochs_steps_and_epochs_by_steps() -> None:
+    assert rates(MultiStepLR(milestones=[1, 2], gamma=0.5)) == [1.0] * 4 + [0.5] * 4 + [0.25] * 4
+    assert rates(MultiStepLR(milestones=[1], gamma=0.5, by_epoch=False)) == [1.0] + [0.5] * 11
+    ramp = rates(LinearLR(start_factor=0.5, end=1.5, convert_to_iter_based=True))
+    np.testing.assert_allclose(ramp, [0.5, 0.6, 0.7, 0.8, 0.9] + [1.0] * 7)
+
+
+def test_what_is_not_given_lasts_for_the_whole_run() -> None:
+    np.testing.assert_allclose(rates(PolyLR(by_epoch=False), steps=6), [1, 0.8, 0.6, 0.4, 0.2, 0], atol=1e-15)
+    np.testing.assert_allclose(rates(PolyLR()), [1.0] * 4 + [0.5] * 4 + [0.0] * 4)
+    # ten steps are two and a half epochs of four: a third epoch begins
+    np.testing.assert_allclose(rates(PolyLR(), steps=10), [1.0] * 4 + [0.5] * 4 + [0.0] * 2)
+
+
+def test_outside_of_begin_and_end_nothing_changes() -> None:
+    found = rates(ExponentialLR(gamma=0.5, begin=3, end=6, by_epoch=False), steps=8)
+    assert found == [1.0, 1.0, 1.0, 1.0, 0.5, 0.25, 0.25, 0.25]
+
+
+def test_one_after_the_other_and_both_at_once() -> None:
+    warm = LinearLR(start_factor=0.5, end=3, by_epoch=False)
+    then = CosineAnnealingLR(begin=3, by_epoch=False)
+    one_by_one = rates(warm, then)
+    np.testing.assert_allclose(one_by_one[:3], [0.5, 0.75, 1.0])
+    np.testing.assert_allclose(one_by_one[3:], [(1 + math.cos(math.pi * t / 9)) / 2 for t in range(9)])
+    together = rates(warm, MultiStepLR(milestones=[1], by_epoch=False))
+    np.testing.assert_allclose(together, [0.5, 0.075] + [0.1] * 10)
+
+
+def test_groups_keep_their_proportions_above_the_floor() -> None:
+    plan = Plan([CosineAnnealingLR(eta_min_ratio=0.1, by_epoch=False)], 4, 12)
+    for step in range(12):
+        a, b = plan.rates(step, [1.0, 0.2])
+        assert b == pytest.approx(0.2 * a)
+    assert Plan([CosineAnnealingLR(T_max=11, eta_min=0.1, by_epoch=False)], 4, 12).rates(11, [1.0, 0.2]) == [0.1, 0.1]
+
+
+def test_any_step_can_be_asked_for_first() -> None:
+    schedules = [LinearLR(end=1, convert_to_iter_based=True), CosineAnnealingLR(eta_min=0.1)]
+    assert Plan(schedules, 4, 12).rates(9, [1.0]) == [rates(*schedules)[9]]
+
+
+def test_rates_reach_the_optimizer() -> None:
+    weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizer = torch.optim.SGD([{"params": [w], "lr": lr} for w, lr in zip(weights, (1.0, 0.1), strict=True)])
+    plan = Plan([ExponentialLR(gamma=0.5, by_epoch=False)], 4, 12)
+    for step in (0, 1, 3, 3):
+        plan.apply(optimizer, step)
+    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.125, 0.0125])
+
+
+def test_schedules_as_tables_and_their_mistakes() -> None:
+    assert build_component({"type": "MultiStepLR", "milestones": [1]}, "schedules") == MultiStepLR(milestones=[1])
+    with pytest.raises(ConfigError, match=r"LinearLR: end must be above begin >= 0, got 5 to 3"):
+        LinearLR(begin=5, end=3)
+    with pytest.raises(ConfigError, match="periods and restart_weights must be equally many, got 2 and 1"):
+        CosineRestartLR(periods=[1, 2])
