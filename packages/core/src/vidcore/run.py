@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
     folder = _run_folder(task, setting, run_dir, resume)
     options: TrainOptions = task.build("train")
     loaders = {part: setting.loader(part, folder) for part in ("train", "val", "test") if task.get(f"data.{part}")}
+    _check_names({part: loader.dataset.class_names for part, loader in loaders.items()})
     model = _build_model(task, setting, options, resume)
     optimizer = _build_optimizer(task, model)
     metrics = task.build("metrics")
@@ -201,6 +202,17 @@ def _check_classes(task: Task, part: str, dataset: Any) -> None:
         )
 
 
+def _check_names(names: Mapping[str, tuple[str, ...] | None]) -> None:
+    """Names inferred from two lists differ where one lacks a class: class 3 would be another in validation."""
+    for part, theirs in names.items():
+        if theirs != names["train"] and theirs and names["train"]:
+            differ = sorted(set(theirs) ^ set(names["train"])) or ["their order"]
+            raise DataError(
+                f"data.{part}.dataset: its classes differ from those of data.train in {', '.join(differ[:5])}; "
+                "list the classes of both in a file and name it in data.classes"
+            )
+
+
 def _header(task: Task, model: torch.nn.Module) -> dict[str, Any]:
     return {
         "task": task.name,
@@ -249,14 +261,20 @@ def _finish(folder: Path, report: dict[str, Any], metrics: Mapping[str, Any], wr
     report["notices"] = [n for m in metrics.values() for n in getattr(m, "notices", ())]
     report["files"] = [str(p) for p in written if p.exists()]
     write_json(folder / "report.json", report)
-    _print(report, folder / "report.json")
+    _print(report, folder / "report.json", [m.table() for m in metrics.values() if hasattr(m, "table")])
 
 
-def _print(report: Mapping[str, Any], path: Path) -> None:
+def _print(report: Mapping[str, Any], path: Path, tables: Sequence[Sequence[Mapping[str, Any]]]) -> None:
     from rich.console import Console as Terminal
     from rich.table import Table
 
     terminal = Terminal(soft_wrap=True, highlight=False)
+    for rows in tables:
+        if 0 < len(rows) <= 30:  # longer ones are for files
+            table = Table(*rows[0])
+            for row in rows:
+                table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))
+            terminal.print(table)
     if report.get("scores"):
         table = Table("score", "value", title=f"{report['task']}: {report['protocol']['coverage']}")
         for name, value in report["scores"].items():
