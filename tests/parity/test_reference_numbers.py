@@ -1,0 +1,67 @@
+"""The reference numbers: every operator that has a driver, and a model of each method.
+
+``hatch run parity`` runs all models, and names what no package computes yet.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+PARITY = Path(os.environ.get("VIDCORE_SHARED", HERE.parents[2] / "shared")) / "parity"
+DRIVERS = sorted(HERE.glob("drive_*.py"))
+MODELS = (
+    "c2d_r50-in1k-pre-nopool_8xb32-8x8x1-100e_kinetics400-rgb",
+    "i3d_imagenet-pretrained-r50-nl-gaussian_8xb8-32x2x1-100e_kinetics400-rgb",
+    "slowfast_r50_8xb8-4x16x1-256e_kinetics400-rgb",
+    "slowonly_r50_8xb16-16x4x1-256e_kinetics400-flow",
+    "tsm_imagenet-pretrained-r50_8xb16-1x1x8-100e_kinetics400-rgb",
+    "tsn_imagenet-pretrained-r50_8xb32_5x1x3-110e_kinetics400-flow",
+)
+
+pytestmark = pytest.mark.skipif(not PARITY.is_dir(), reason=f"no reference numbers at {PARITY}")
+
+
+def module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"vidcore_parity_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = found
+    spec.loader.exec_module(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def check() -> Any:
+    return module(PARITY / "check.py")
+
+
+@pytest.fixture(scope="module")
+def adapter() -> Any:
+    return module(HERE / "adapter.py")
+
+
+def operators() -> list[str]:
+    """Cases of every driver; those of the references only, so that the list is empty without them."""
+    names = [name for path in DRIVERS for name in getattr(module(path), "OPS", {})]
+    return [name for name in sorted(set(names)) if (PARITY / "ops" / f"{name}.json").exists()]
+
+
+@pytest.mark.parametrize("name", operators())
+def test_operator(name: str, check: Any, adapter: Any) -> None:
+    passed, note = check.check_op(PARITY / "ops" / f"{name}.json", adapter)
+    assert passed, note
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model(name: str, check: Any, adapter: Any) -> None:
+    deviation, which = check.check_model(PARITY / "models" / f"{name}.json", adapter)
+    assert deviation <= check.TOLERANCE, which
