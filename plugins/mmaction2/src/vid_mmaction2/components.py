@@ -41,6 +41,8 @@ class Converter:
     catalog: Catalog
     rules: Mapping[str, Rule] = field(factory=dict)
     """By component name."""
+    foreign: Mapping[str, Table] = field(factory=dict)
+    """Networks of other packages: published type (``mmcls.ResNeXt``) to the table that replaces type and arguments."""
     problems: list[str] = field(factory=list)
     """``place in the published configuration: reason``, one for everything that was left out."""
     weights: dict[str, str] = field(factory=dict)
@@ -54,6 +56,7 @@ class Converter:
         if not isinstance(table, Mapping) or not isinstance(table.get("type"), str):
             self.problem(at, "a table with a type is needed here")
             return None
+        table = {**table, **self.foreign.get(table["type"], {})}
         name = unscoped(table["type"])
         try:
             component = self.catalog.get(name)

@@ -50,7 +50,7 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
         config: as ``read_config`` returns it.
         catalog: what is installed.
     """
-    converter = Converter(catalog, RULES)
+    converter = Converter(catalog, RULES, models.FOREIGN)
     task: Table = {}
     if "model" in config:
         task["model"] = converter.component(config["model"], "model")

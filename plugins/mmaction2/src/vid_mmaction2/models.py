@@ -9,7 +9,7 @@ from vid_mmaction2.components import Converter, Rule, Table
 from vidcore.errors import ConfigError
 from vidcore.plugins import Catalog, load_plugins
 
-__all__ = ["RULES", "convert_model"]
+__all__ = ["FOREIGN", "RULES", "convert_model"]
 
 
 def convert_model(table: Mapping[str, Any], catalog: Catalog | None = None) -> Table:
@@ -22,7 +22,7 @@ def convert_model(table: Mapping[str, Any], catalog: Catalog | None = None) -> T
     Raises:
         ConfigError: naming every component and argument that cannot be converted.
     """
-    converter = Converter(catalog or load_plugins(), RULES)
+    converter = Converter(catalog or load_plugins(), RULES, FOREIGN)
     model = converter.component(table, "model")
     if converter.problems or model is None:
         raise ConfigError(converter.problems)
@@ -117,7 +117,28 @@ def _pathway(converter: Converter, published: Any, at: str) -> Table | None:
     return table
 
 
+def _resnext(converter: Converter, table: Table, at: str) -> Table:
+    table = dict(table)
+    if table.pop("num_stages", 4) != 4 or table.pop("style", "pytorch") != "pytorch":
+        converter.problem(at, "only networks with four stages and the stride in the 3x3 convolution can be converted")
+    return table
+
+
+FOREIGN: dict[str, Table] = {
+    **{f"{scope}.ResNeXt": {"type": "ResNeXt"} for scope in ("mmcls", "mmpretrain")},
+    **{f"{scope}.MobileOne": {"type": "MobileOne"} for scope in ("mmcls", "mmpretrain")},
+    "torchvision.densenet161": {"type": "DenseNet", "depth": 161, "pretrained": "densenet161-8d451a50.pth"},
+    "timm.swin_base_patch4_window7_224": {
+        "type": "SwinTransformer",
+        "arch": "base",
+        "pretrained": "swin_base_patch4_window7_224_22kto1k.pth",
+        "feature_shape": None,
+    },
+}
+"""Image networks that published recognizers take from elsewhere, with the weights they start from."""
+
 RULES: dict[str, Rule] = {
+    "ResNeXt": _resnext,
     **{f"Recognizer{dimensions}": _recognizer for dimensions in ("2D", "3D")},
     **{f"{name}Head": _head for name in ("TSN", "TSM", "I3D", "SlowFast")},
     **dict.fromkeys(("ResNetTSM", "ResNet3d", "ResNet3dSlowOnly"), _backbone),
