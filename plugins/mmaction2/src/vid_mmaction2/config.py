@@ -52,7 +52,9 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
     """
     converter = Converter(catalog, RULES, models.FOREIGN)
     task: Table = {}
-    if "model" in config:
+    if config.get("model") is None:
+        converter.problem("model", "is missing, and a Task needs one")
+    else:
         task["model"] = converter.component(config["model"], "model")
     loaders = {
         part: data.convert_loader(converter, config[f"{part}_dataloader"], f"{part}_dataloader")
