@@ -6,6 +6,7 @@ T frames of a clip, H height, W width, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -72,6 +73,22 @@ class Recognizer(nn.Module):
         if isinstance(chunks[0], Tensor):
             return torch.cat(chunks)
         return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
+
+    def adapt_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """Turn the weights of an image network into those of the backbone, inflated for 3D networks.
+
+        Returns:
+            Weights for part of this model, or None where they are of a video network already.
+
+        Raises:
+            CheckpointError: they are of an image network of another kind.
+        """
+        own = self.state_dict()
+        kernels = {k: v for k, v in state_dict.items() if v.ndim > 2}
+        if any(k in own and own[k].ndim == v.ndim for k, v in kernels.items()):
+            return None
+        convert: Any = getattr(self.backbone, "convert_2d_weights", None)
+        return None if convert is None else {f"backbone.{k}": v for k, v in convert(state_dict).items()}
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Class scores of every view: (B, V', K); V' is 1 where the head takes the views together."""

@@ -1,0 +1,34 @@
+"""Recognizers start from the weights of image networks, and leave those of video networks alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vid_recognition.models.heads import I3DHead, TSNHead
+from vid_recognition.models.recognizers import Recognizer2D, Recognizer3D
+from vid_recognition.models.resnet import ResNet
+from vid_recognition.models.resnet3d import ResNet3dSlowOnly
+from vidcore.errors import CheckpointError
+
+
+def test_image_weights_are_inflated() -> None:
+    flat = Recognizer2D(ResNet(50), TSNHead(num_classes=3, in_channels=2048))
+    deep = Recognizer3D(ResNet3dSlowOnly(depth=50), I3DHead(num_classes=3, in_channels=2048))
+    adapted = deep.adapt_weights(flat.state_dict())
+    assert adapted is not None
+    assert set(deep.state_dict()) - set(adapted) == {"cls_head.fc_cls.weight", "cls_head.fc_cls.bias"}
+    key = "backbone.layer4.0.conv1.conv.weight"  # the kernel over three frames sums to the one over one
+    torch.testing.assert_close(adapted[key].sum(2), flat.state_dict()[key])
+
+
+def test_video_weights_stay_as_they_are() -> None:
+    deep = Recognizer3D(ResNet3dSlowOnly(depth=18), I3DHead(num_classes=3, in_channels=512))
+    assert deep.adapt_weights(deep.state_dict()) is None
+
+
+def test_another_image_network_is_refused() -> None:
+    flat = Recognizer2D(ResNet(18), TSNHead(num_classes=3, in_channels=512))
+    deep = Recognizer3D(ResNet3dSlowOnly(depth=50), I3DHead(num_classes=3, in_channels=2048))
+    with pytest.raises(CheckpointError, match="this network needs"):
+        deep.adapt_weights(flat.state_dict())
