@@ -14,6 +14,7 @@ import torch
 
 from vidcore.batch import Batch, collate
 from vidcore.config.task import Task
+from vidcore.data.classes import read_classes
 from vidcore.engine.dist import pick_device
 from vidcore.engine.seeds import sample_rng
 from vidcore.engine.step import autocast
@@ -200,4 +201,4 @@ def _names_in(about: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 def _names_of(task: Task) -> tuple[str, ...] | None:
     path = task.get("data.classes")
-    return tuple(path.read_text(encoding="utf-8").split("\n")) if path and path.is_file() else None
+    return read_classes(path) if path and path.is_file() else None

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from attrs import evolve, frozen
 
-from vid_recognition.datasets.classes import Vocabulary, check_file
+from vid_recognition.datasets.classes import Vocabulary
 from vid_recognition.datasets.readers import Layout, Row, read_rows
+from vidcore.data.classes import check_file
 from vidcore.data.index import Ragged, StringTable
 from vidcore.errors import AnnotationError, DataError
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from vid_recognition.datasets.annotations import Annotations
 from vid_recognition.datasets.base import ActionDataset
-from vid_recognition.datasets.classes import read_classes
+from vidcore.data.classes import read_classes
 from vidcore.data.index import StringTable
 from vidcore.errors import DataError, nearest
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vid_recognition.datasets.annotations import load
 from vid_recognition.datasets.base import ActionDataset, Modality
-from vid_recognition.datasets.classes import read_classes
 from vid_recognition.datasets.readers import Layout
+from vidcore.data.classes import read_classes
 from vidcore.sample import Sample
 
 __all__ = ["RawframeDataset"]

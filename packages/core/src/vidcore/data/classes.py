@@ -1,0 +1,42 @@
+"""Class names of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vidcore.errors import AnnotationError, DataError, nearest
+
+__all__ = ["check_file", "read_classes"]
+
+
+def check_file(file: Path, what: str) -> None:
+    """Raise ``DataError`` with a suggestion where there is no such file."""
+    if file.is_dir():
+        raise DataError(f"{what} {file} is a folder")
+    if not file.is_file():
+        siblings = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
+        raise DataError(f"{what} {file} does not exist{nearest(file.name, siblings)}")
+
+
+def read_classes(classes: Path | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return class names from a list, or from a file with one name per line; the first is class 0."""
+    if classes is None:
+        return None
+    if isinstance(classes, Path):
+        check_file(classes, "file of class names")
+        names = classes.read_text("utf-8-sig", "surrogateescape").rstrip().splitlines()
+        places = [f"{classes}:{line}" for line in range(1, len(names) + 1)]
+    else:
+        names = list(classes)
+        places = [f"classes.{i}" for i in range(len(names))]
+    if not names:
+        raise DataError(f"{classes if isinstance(classes, Path) else 'classes'}: no class names")
+    seen: dict[str, str] = {}
+    for name, place in zip((n.strip() for n in names), places, strict=True):
+        if not name:
+            raise AnnotationError(f"{place}: an empty class name")
+        if name in seen:
+            raise AnnotationError(f"{place}: class name {name!r} is there twice, first at {seen[name]}")
+        seen[name] = place
+    return tuple(seen)
