@@ -46,7 +46,7 @@ def _config(context: Context, source: Path, output: Path | None, partial: bool) 
     text = dumps(imported.task)
     if output:
         output.write_text(text, encoding="utf-8")
-        click.echo(f"{output}: written", err=True)
+        click.echo(f"{output}: written")
     else:
         click.echo(text, nl=False)
 
@@ -59,6 +59,6 @@ def _checkpoint(source: Path, output: Path | None) -> None:
     published = read_checkpoint(source)
     write_checkpoint(output, published)
     classes = f"{len(published.classes)} class names" if published.classes else "no class names"
-    click.echo(f"{output}: {len(published.weights)} tensors, {classes}", err=True)
+    click.echo(f"{output}: {len(published.weights)} tensors, {classes}")
     if published.dropped:
-        click.echo(f"left out: {', '.join(published.dropped)}", err=True)
+        click.echo(f"left out: {', '.join(published.dropped)}")
