@@ -16,8 +16,8 @@ __all__ = ["atomic_write", "write_json", "write_text"]
 def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a binary file that appears under its name only when the block ends well.
 
-    The bytes go to a temporary name in the same folder, are flushed to the disk, and the file is
-    renamed; whatever was there before stays until then, and for good if the block raises.
+    The bytes go to a temporary name in the same folder, are flushed to the disk, and the file is renamed;
+    whatever was there before stays until then, and for good if the block raises. A full disk and the like raise ``OSError`` with the name of the file.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -34,9 +34,11 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno:  # names the file that was wanted
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
     _sync_folder(path.parent)
 

@@ -63,7 +63,7 @@ lrs = torch.optim.lr_scheduler
             lambda o: lrs.OneCycleLR(o, 0.5, 20, three_phase=True, anneal_strategy="linear", pct_start=0.4),
         ),
         (
-            CosineRestartLR(periods=[5] * 4, restart_weights=[1.0] * 4, by_epoch=False, eta_min=0.1),
+            CosineRestartLR(periods=[5] * 4, by_epoch=False, eta_min=0.1),
             lambda o: lrs.CosineAnnealingWarmRestarts(o, 5, eta_min=0.1),
         ),
     ],
@@ -115,6 +115,12 @@ def test_any_step_can_be_asked_for_first() -> None:
     assert Plan(schedules, 4, 12).rates(9, [1.0]) == [rates(*schedules)[9]]
 
 
+def test_restarts_from_lower_rates() -> None:
+    found = rates(CosineRestartLR(periods=[2, 4], restart_weights=[1.0, 0.5], by_epoch=False), steps=8)
+    np.testing.assert_allclose(found[:3] + found[4:5], [1.0, 0.5, 0.5, 0.25])
+    np.testing.assert_allclose(found[6:], 0.0, atol=1e-15)
+
+
 def test_rates_reach_the_optimizer() -> None:
     weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     optimizer = torch.optim.SGD([{"params": [w], "lr": lr} for w, lr in zip(weights, (1.0, 0.1), strict=True)])
@@ -129,4 +135,4 @@ def test_schedules_as_tables_and_their_mistakes() -> None:
     with pytest.raises(ConfigError, match=r"LinearLR: end must be above begin >= 0, got 5 to 3"):
         LinearLR(begin=5, end=3)
     with pytest.raises(ConfigError, match="periods and restart_weights must be equally many, got 2 and 1"):
-        CosineRestartLR(periods=[1, 2])
+        CosineRestartLR(periods=[1, 2], restart_weights=[0.5])

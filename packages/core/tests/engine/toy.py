@@ -62,9 +62,10 @@ class Read:
 class Net(nn.Module):
     """With everything that makes resuming hard: batch statistics, dropout, noise on the inputs."""
 
-    def __init__(self, classes: int = CLASSES, noisy: bool = True) -> None:
+    def __init__(self, classes: int = CLASSES, noisy: bool = True, norm: bool = True) -> None:
         super().__init__()
-        self.backbone = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3 * noisy))
+        normalise = nn.BatchNorm1d(16) if norm else nn.Identity()
+        self.backbone = nn.Sequential(nn.Linear(8, 16), normalise, nn.ReLU(), nn.Dropout(0.3 * noisy))
         self.fc = nn.Linear(16, classes)
         self.noise = 0.1 * noisy
 
@@ -149,6 +150,7 @@ def train(
     bad: tuple[int, ...] = (),
     observers: tuple[Observer, ...] = (),
     noisy: bool = True,
+    norm: bool = True,
     batch_size: int = 4,
     size: int = 22,
     model: Any = None,
@@ -168,7 +170,7 @@ def train(
         **options,
     }
     reseed(machine.seed)
-    model = model or Net(noisy=noisy)
+    model = model or Net(noisy=noisy, norm=norm)
     loading = LoaderOptions(batch_size=batch_size, workers=workers, on_error=on_error)
     run = RunFolder.prepare(folder, "", resume=resume) if here.rank == 0 else RunFolder(Path(folder))
     place = {"seed": machine.seed, "rank": here.rank, "world": here.size}

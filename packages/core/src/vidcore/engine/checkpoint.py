@@ -59,27 +59,34 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]
     """
     path = Path(path)
     try:
-        if path.suffix == ".safetensors":
-            return {"state_dict": _load_safetensors(path, device)}
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()  # torch itself reads flipped bits without a word
-            if damaged:
-                raise CheckpointError(f"{path}: is damaged: {damaged} does not match its checksum")
-        elif path.stat().st_size == 0:
-            raise CheckpointError(f"{path}: is empty")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols, before it refuses them
-            content = torch.load(path, map_location=device, weights_only=True)
+        with path.open("rb") as file:
+            empty = not file.read(1)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    if empty:
+        raise CheckpointError(f"{path}: is empty")
+    try:
+        content = _read(path, device)
     except CheckpointError:
         raise
-    except Exception as error:  # torch raises many types here
+    except Exception as error:  # torch and zipfile raise many types here
         raise CheckpointError(f"{path}: {_why(error)}") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a table of weights")
     return dict(content)
+
+
+def _read(path: Path, device: torch.device | str) -> Any:
+    if path.suffix == ".safetensors":
+        return {"state_dict": _load_safetensors(path, device)}
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch itself reads flipped bits without a word
+        if damaged:
+            raise CheckpointError(f"{path}: is damaged: {damaged} does not match its checksum")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pickle protocols, before it refuses them
+        return torch.load(path, map_location=device, weights_only=True)
 
 
 def _why(error: Exception) -> str:

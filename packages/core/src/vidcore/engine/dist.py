@@ -48,17 +48,20 @@ def pick_device(name: str) -> torch.device:
 
     Raises ``UserError`` for a device that this machine does not have.
     """
-    local = int(os.environ.get("LOCAL_RANK", "0"))
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         if device.type == "cuda":
+            if not torch.cuda.is_available():
+                raise RuntimeError("PyTorch finds no GPU")
+            local = int(os.environ.get("LOCAL_RANK", "0"))
             device = torch.device("cuda", local if device.index is None else device.index)
             torch.cuda.set_device(device)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"runtime.device: {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"runtime.device: {name!r} cannot be used here: {reason}") from error
     return device
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any, Literal
 
 from attrs import field, frozen
@@ -163,11 +163,12 @@ class CosineRestartLR(_WithFloor):
     """Cosines one after the other, each from ``restart_weights[i]`` times the rate (SGDR)."""
 
     periods: list[int]
-    restart_weights: list[float] = field(factory=lambda: [1.0])
+    restart_weights: list[float] = field(factory=list)
+    """One for each period; all 1 where not given."""
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        if len(self.periods) != len(self.restart_weights):
+        if self.restart_weights and len(self.periods) != len(self.restart_weights):
             raise ConfigError(
                 f"CosineRestartLR: periods and restart_weights must be equally many, "
                 f"got {len(self.periods)} and {len(self.restart_weights)}"
@@ -175,7 +176,7 @@ class CosineRestartLR(_WithFloor):
 
     def shape(self, t: int, length: int, per_epoch: int) -> float:
         start = 0
-        for period, weight in zip(self.periods, self.restart_weights, strict=True):
+        for period, weight in zip(self.periods, self.restart_weights or repeat(1.0), strict=False):
             ticks = self.ticks_of(period, per_epoch)
             if t < start + ticks:
                 return weight * (1 + math.cos(math.pi * (t - start) / ticks)) / 2

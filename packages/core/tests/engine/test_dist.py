@@ -1,0 +1,110 @@
+"""Two processes do what one would."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from vidcore.engine import dist
+from vidcore.errors import CheckpointError, UserError
+
+SCRIPT = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+import toy
+from vidcore.engine import dist
+
+torch.set_num_threads(1)
+dist.join(torch.device("cpu"))
+for arguments in json.loads(sys.argv[2]):
+    toy.train(**arguments)
+dist.leave()
+"""
+
+
+def torchrun(folder: Path, *runs: dict[str, Any]) -> None:
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += [str(script), str(Path(__file__).parent), json.dumps(runs, default=str)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if not k.startswith("seconds/")} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of two processes: without randomness and batch statistics, accumulating, with everything."""
+    folder = tmp_path_factory.mktemp("pair")
+    plain = {"batch_size": 2, "size": 24, "noisy": False, "norm": False}
+    torchrun(
+        folder,
+        {"folder": folder / "plain", **plain},
+        {"folder": folder / "accumulated", **plain, "batch_size": 1, "accumulate": 2},
+        {"folder": folder / "all", "epochs": 2, "size": 23, "bad": [3]},
+    )
+    return folder
+
+
+@pytest.mark.parametrize("name", ["plain", "accumulated"])
+def test_two_processes_are_one_with_the_doubled_batch(toy: ModuleType, pair: Path, tmp_path: Path, name: str) -> None:
+    toy.train(tmp_path, batch_size=4, size=24, noisy=False, norm=False)
+    ours, theirs = records(tmp_path), records(pair / name)
+    assert len(ours) == len(theirs) == 24
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.pop("kind") == b.pop("kind")
+        assert b == pytest.approx(a, rel=1e-5, abs=1e-6)
+
+
+def test_every_sample_is_scored_once_by_two(pair: Path) -> None:
+    scores = [r for r in records(pair / "plain") if r["kind"] == "evaluation"]
+    assert [r["acc/count"] for r in scores] == [13.0] * 3
+    odd = [r for r in records(pair / "all") if r["kind"] == "evaluation"]
+    assert [r["acc/count"] for r in odd] == [12.0] * 2, "the bad one is left out"
+
+
+def test_only_the_first_process_writes(pair: Path) -> None:
+    steps = [r["step"] for r in records(pair / "all") if r["kind"] == "step"]
+    assert steps == list(range(1, 7))
+    assert {p.name for p in (pair / "all").iterdir()} == {
+        "bad_samples.jsonl",
+        "checkpoints",
+        "metrics.jsonl",
+        "progress.json",
+        "task.toml",
+    }
+
+
+def test_another_number_of_processes_is_refused(toy: ModuleType, pair: Path) -> None:
+    with pytest.raises(CheckpointError, match="processes was 2 and is 1"):
+        toy.train(pair / "plain", batch_size=4, size=24, noisy=False, norm=False, epochs=4)
+
+
+def test_one_process_needs_no_group() -> None:
+    assert dist.world() == dist.World(0, 1)
+    assert dist.gather("a") == ["a"]
+    assert dist.broadcast("a") == "a"
+    assert dist.mean({"a": 1.0}, torch.device("cpu")) == {"a": 1.0}
+    dist.leave()
+
+
+def test_a_device_that_is_not_there() -> None:
+    assert dist.pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(UserError, match=r"runtime.device: 'quantum' cannot be used here"):
+        dist.pick_device("quantum")
+    if not torch.cuda.is_available():
+        assert dist.pick_device("auto") == torch.device("cpu")
+        with pytest.raises(UserError, match=r"runtime.device: 'cuda' cannot be used here"):
+            dist.pick_device("cuda")

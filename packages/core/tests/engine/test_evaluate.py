@@ -1,0 +1,65 @@
+"""Evaluation alone: what it counts and what it leaves as it was."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from vidcore.data.loader import Loader
+from vidcore.engine.evaluate import evaluate
+from vidcore.engine.options import LoaderOptions
+from vidcore.errors import ConfigError, DataError
+
+
+def held_out(toy: ModuleType, bad: tuple[int, ...] = (), **options: Any) -> Loader:
+    return Loader(toy.Points(13), [toy.Read(frozenset(bad))], LoaderOptions(batch_size=4, **options))
+
+
+def test_every_sample_is_scored_once(toy: ModuleType) -> None:
+    model, told = toy.Net(), []
+    model.train()
+    found = evaluate(
+        model, held_out(toy), {"acc": toy.Accuracy()}, on_progress=lambda done, total: told.append((done, total))
+    )
+    assert (found.samples, found.total, found.skipped) == (13, 13, 0)
+    assert found.scores["acc/count"] == 13
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert model.training
+    assert evaluate(model, held_out(toy), {"acc": toy.Accuracy()}).scores == found.scores
+
+
+def test_the_model_is_in_evaluation_mode(toy: ModuleType) -> None:
+    modes = []
+    model = toy.Net().eval()
+    model.register_forward_hook(lambda *_: modes.append(model.training))
+    evaluate(model, held_out(toy), {})
+    assert modes == [False] * 4
+    assert not model.training
+
+
+def test_coverage_says_what_was_skipped(toy: ModuleType) -> None:
+    found = evaluate(toy.Net(), held_out(toy, bad=(0, 5)), {"acc": toy.Accuracy()})
+    assert (found.samples, found.total, found.skipped) == (11, 13, 2)
+    with pytest.raises(DataError, match=r"none of 13 samples could be loaded, for example sample 0: 0.mp4: is no vid"):
+        evaluate(toy.Net(), held_out(toy, bad=tuple(range(13)), bad_budget=1.0), {"acc": toy.Accuracy()})
+
+
+def test_metrics_start_from_nothing(toy: ModuleType) -> None:
+    metric = toy.Accuracy()
+    metric.right = {100: True}
+    assert evaluate(toy.Net(), held_out(toy), {"acc": metric}).scores["acc/count"] == 13
+
+
+def test_two_metrics_must_not_share_a_name(toy: ModuleType) -> None:
+    with pytest.raises(ConfigError, match=r"metrics.b: another metric already gives a score 'acc/top1'"):
+        evaluate(toy.Net(), held_out(toy), {"a": toy.Accuracy(), "b": toy.Accuracy()})
+
+
+def test_precision(toy: ModuleType) -> None:
+    seen = []
+    model = toy.Net()
+    model.register_forward_hook(lambda module, args, output: seen.append(str(output.dtype)))
+    evaluate(model, held_out(toy), {}, precision="bf16")
+    assert set(seen) == {"torch.bfloat16"}

@@ -1,0 +1,41 @@
+"""Files are whole or as they were."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vidcore.files import atomic_write, write_json, write_text
+
+
+def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def fail() -> None:
+        with atomic_write(path) as file:
+            file.write(b"new")
+            assert path.read_text() == "old"
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_errors_name_the_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="Not a directory") as caught, atomic_write(tmp_path / "file" / "a"):
+        pass
+    assert caught.value.filename == str(tmp_path / "file" / "a")
+
+
+def test_json_takes_paths_and_numpy(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"path": tmp_path, "one": np.float32(0.5), "two": np.int64(2), "é": None})
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert json.loads(text) == {"path": str(tmp_path), "one": 0.5, "two": 2, "é": None}
+    assert text.endswith("}\n")
