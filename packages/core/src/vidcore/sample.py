@@ -89,6 +89,20 @@ class Sample:
     """(person, time, joint, channel) float32."""
     segments: Array | None = field(default=None, validator=_dims(None, 2))
     """(segments, 2) float64: start and end in seconds."""
+    segment_labels: Array | None = field(default=None, validator=_dims(None))
+    """(segments,) int64: their classes; None for proposals, which have no class."""
+    segment_scores: Array | None = field(default=None, validator=_dims(None))
+    """(segments,) float64: how good each predicted segment is, best first."""
+    proposal_segments: Array | None = field(default=None, validator=_dims(None, 2))
+    """(proposals, 2) float64: candidate segments, start and end in seconds."""
+    proposal_scores: Array | None = field(default=None, validator=_dims(None))
+    """(proposals,) float64: how good each candidate segment is."""
+    duration: float | None = None
+    """Length of the video in seconds."""
+    feature_duration: float | None = None
+    """Seconds from the beginning that features of the video cover: the last frames may be too few for one more."""
+    feature_times: Array | None = field(default=None, validator=_dims(None))
+    """(features,) float64: middle of what each feature describes, in seconds; their number is that before padding."""
     inputs: Any = None
     """What the model gets: an array, or a mapping from modality to array (see ``FormatShape``)."""
 
