@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,11 @@ def number_of(image: np.ndarray) -> int:
     rows = image[height // 8 : height * 3 // 8].mean((0, 2))
     edges = np.linspace(0, width, BITS + 1)
     number = 0
-    for left, right in zip(edges[:-1], edges[1:], strict=True):
+    for left, right in pairwise(edges.tolist()):
         margin = (right - left) / 4
-        number = number * 2 + int(rows[int(left + margin) : max(int(right - margin), int(left + margin) + 1)].mean() > 128)
+        number = number * 2 + int(
+            rows[int(left + margin) : max(int(right - margin), int(left + margin) + 1)].mean() > 128
+        )
     return number
 
 
@@ -50,7 +53,6 @@ def encode(
     shift: int = 0,
     streams: int = 1,
     audio: float = 0,
-    interlaced: bool = False,
     rate: int = 25,
     **container: str,
 ) -> Path:
@@ -62,6 +64,7 @@ def encode(
     :param audio: seconds of silence beside it.
     :param container: options of the muxer (``format`` is its name).
     """
+    options = {"x265-params": "log-level=none", **(options or {})} if codec == "libx265" else options
     with av.open(str(path), "w", format=container.pop("format", None), options=container) as out:
         tracks = [_track(out, codec, pix_fmt, size, options or {}, rate, rotation, mirrored)]
         tracks += [_track(out, codec, pix_fmt, (32, 64), options or {}, rate, 0, False) for _ in range(streams - 1)]
@@ -75,8 +78,6 @@ def encode(
                     image = draw(number if k == 0 else 500 + i, height, width)
                     frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pix_fmt)
                     frame.pts, frame.time_base = (times[i] if times else i), Fraction(1, rate)
-                    if interlaced:
-                        frame = _interlaced(frame)
                 for packet in track.encode(frame):
                     count += k == 0
                     if k == 0 and count <= drop:
@@ -95,7 +96,14 @@ def encode(
 
 
 def _track(
-    out: Any, codec: str, pix_fmt: str, size: tuple[int, int], options: dict[str, str], rate: int, rotation: int, mirror: bool
+    out: Any,
+    codec: str,
+    pix_fmt: str,
+    size: tuple[int, int],
+    options: dict[str, str],
+    rate: int,
+    rotation: int,
+    mirror: bool,
 ) -> Any:
     track = out.add_stream(codec, rate=rate, options=options)
     track.height, track.width, track.pix_fmt = *size, pix_fmt
@@ -104,10 +112,6 @@ def _track(
     if rotation or mirror:
         track.set_display_rotation(rotation, hflip=mirror)
     return track
-
-
-def _interlaced(frame: Any) -> Any:
-    return frame
 
 
 def cut(source: Path, path: Path, end: float, start: float = 0.0, unit: int = 1) -> Path:
@@ -124,3 +128,109 @@ def damage(source: Path, path: Path, where: float, length: int = 40) -> Path:
     data[at : at + length] = bytes((37 * k + 11) % 256 for k in range(length))
     path.write_bytes(data)
     return path
+
+
+def join(path: Path, *sources: Path) -> Path:
+    """Put files one behind the other."""
+    path.write_bytes(b"".join(s.read_bytes() for s in sources))
+    return path
+
+
+def _way(**settings: Any) -> Callable[[Path], Path]:
+    return lambda path: encode(path, **settings)
+
+
+def _from(source: str, change: Callable[..., Path], *args: Any, **settings: Any) -> Callable[[Path], Path]:
+    """Make another one first, beside it, and change that."""
+
+    def make(path: Path) -> Path:
+        first = path.with_name(f"of_{path.stem}_{source}")
+        return change(RECIPES[source](first), path, *args, **settings)
+
+    return make
+
+
+B = {"bf": "3", "g": "12"}
+OPEN = {"x264-params": "open-gop=1:keyint=12:scenecut=0:bframes=3:b-adapt=0"}
+HEVC = {"x265-params": "keyint=12:bframes=3:b-adapt=0:scenecut=0:open-gop=1:log-level=none"}
+TWO = {"g": "12", "bf": "2"}
+VPX = {"g": "12", "auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good", "cpu-used": "5"}
+UNEVEN = [i + i // 3 * 2 for i in range(40)]
+
+RECIPES: dict[str, Callable[[Path], Path]] = {
+    # One codec in many containers.
+    "h264.mp4": _way(options=B),
+    "h264.mkv": _way(options=B),
+    "h264.ts": _way(options=B),
+    "h264.flv": _way(options=B),
+    "h264.avi": _way(options=B),
+    "h264.wmv": _way(options=B, format="asf"),
+    "h264.h264": _way(options=B, format="h264"),
+    "fragments.mp4": _way(options=B, movflags="frag_keyframe+empty_moov"),
+    # Where decoding may begin.
+    "open.mp4": _way(options=OPEN),
+    "open.ts": _way(options=OPEN),
+    "refresh.mp4": _way(options={"x264-params": "intra-refresh=1:keyint=12:bframes=0"}),
+    "refresh.ts": _way(options={"x264-params": "intra-refresh=1:keyint=12:bframes=0"}),
+    "onekey.mkv": _way(options={"x264-params": "keyint=infinite:scenecut=0:bframes=3"}),
+    "references.mp4": _way(options={"x264-params": "keyint=250:ref=8:bframes=8:b-pyramid=normal:b-adapt=2"}),
+    # Time.
+    "uneven.mp4": _way(options=B, times=UNEVEN),
+    "uneven.mkv": _way(options=B, times=UNEVEN),
+    "uneven.ts": _way(options=B, times=UNEVEN),
+    "uneven.webm": _way(codec="libvpx-vp9", options=VPX, times=UNEVEN),
+    "late.mp4": _way(options=B, shift=50),
+    "late.ts": _way(options=B, shift=5000),
+    "lasthole.mp4": _way(options=B, times=[*range(39), 44]),
+    "edited.mp4": _way(options=B, shift=-15, avoid_negative_ts="disabled", use_editlist="1"),
+    "edited2.mp4": _way(options=B, shift=-10, avoid_negative_ts="disabled", movflags="+negative_cts_offsets"),
+    "fast.mkv": _way(options=B, rate=1200),
+    # Other codecs.
+    "hevc.mp4": _way(codec="libx265", options=HEVC),
+    "hevc.ts": _way(codec="libx265", options=HEVC),
+    "vp8.webm": _way(codec="libvpx", options=VPX),
+    "vp9.mp4": _way(codec="libvpx-vp9", options=VPX),
+    "av1.mkv": _way(codec="libsvtav1", options={"g": "16", "preset": "12"}),
+    "mpeg4.avi": _way(codec="mpeg4", options=TWO),
+    "mpeg4.mp4": _way(codec="mpeg4", options=TWO),
+    "mpeg2.mpg": _way(codec="mpeg2video", options=TWO, format="mpeg"),
+    "mpeg2.ts": _way(codec="mpeg2video", options=TWO),
+    "mpeg1.mpg": _way(codec="mpeg1video", options=TWO, format="mpeg"),
+    "wmv2.wmv": _way(codec="wmv2", options={"g": "12"}),
+    "flv1.flv": _way(codec="flv", options={"g": "12"}),
+    "h263.3gp": _way(codec="h263", size=(96, 128), options={"g": "12"}),
+    "mjpeg.avi": _way(codec="mjpeg", pix_fmt="yuvj420p"),
+    "ffv1.mkv": _way(codec="ffv1", pix_fmt="yuv444p"),
+    "gif.gif": _way(codec="gif", pix_fmt="rgb8"),
+    # Pictures.
+    "interlaced.mp4": _way(options={"x264-params": "tff=1:keyint=12:bframes=3"}),
+    "interlaced.ts": _way(codec="mpeg2video", options={**TWO, "flags": "+ildct+ilme"}),
+    "tenbit.mp4": _way(options=B, pix_fmt="yuv422p10le"),
+    "grey.mp4": _way(options=B, pix_fmt="gray"),
+    "full.mp4": _way(options=B, pix_fmt="yuvj420p"),
+    "odd.webm": _way(codec="libvpx-vp9", size=(67, 101), options=VPX),
+    "odd.mp4": _way(options=B, pix_fmt="yuv444p", size=(67, 101)),
+    # More than one stream.
+    "two.mp4": _way(options=B, streams=2),
+    "two.ts": _way(options=B, streams=2),
+    "sound.mp4": _way(options=B, audio=4.0),
+    # Beginnings, ends and wounds.
+    "headless.mkv": _way(options=B, drop=5),
+    "headless.ts": _way(options=OPEN, drop=12),
+    "headless.avi": _way(codec="mpeg4", options=TWO, drop=12),
+    "beginning.ts": _from("h264.ts", cut, 1.0, start=0.37),
+    "cut.ts": _from("h264.ts", cut, 0.5),
+    "cut.mkv": _from("h264.mkv", cut, 0.77),
+    "cut.avi": _from("mpeg4.avi", cut, 0.7),
+    "cut.webm": _from("uneven.webm", cut, 0.6),
+    "cut.mpg": _from("mpeg2.mpg", cut, 0.6),
+    "cut.mp4": _from("headfirst.mp4", cut, 0.8),
+    "headfirst.mp4": _way(options=B, movflags="faststart"),
+    "damaged.mp4": _from("h264.mp4", damage, 0.5),
+    "damaged.ts": _from("h264.ts", damage, 0.5),
+    "twice.ts": _from("h264.ts", lambda one, path: join(path, one, one)),
+    "grown.ts": _from(
+        "h264.ts", lambda one, path: join(path, one, encode(path.with_name("b.ts"), range(40, 60), size=(96, 160)))
+    ),
+}
+"""What can be made, by file name."""

@@ -63,11 +63,13 @@ class FrameFinder:
         self._ahead: dict[int, VideoFrame] = {}  # frames that came out after the last one asked for
         self._place: dict[int, int] = {}  # frame that a packet shows
         self._length = 0
-        if self._packets.order is None:
-            self._count()
-        else:
-            self._place = {k: i for i, k in enumerate(self._packets.order.tolist())}
-            self._length = len(self._place)
+        self._running: Iterator[tuple[VideoFrame, bool]] = iter(())  # when counting: the frames still to come
+        self._shown = 0  # when counting: frames that have come
+        try:
+            self._learn_length()
+        except BaseException:
+            self.close()
+            raise
 
     def __len__(self) -> int:
         return self._length
@@ -95,6 +97,7 @@ class FrameFinder:
         """Close the file, forget packets and frames."""
         self._packets.close()
         self._ahead.clear()
+        self._running = iter(())
 
     def _decoder(self) -> VideoCodecContext:
         context = self._packets.stream.codec_context
@@ -103,6 +106,15 @@ class FrameFinder:
         if self._motion:
             context.flags2 |= Flags2.export_mvs
         return context
+
+    def _learn_length(self) -> None:
+        if self._packets.order is None:
+            self._count()
+            return
+        self._place = {k: i for i, k in enumerate(self._packets.order.tolist())}
+        self._length = len(self._place)
+        if not self._length:
+            raise VideoError(self.path, "has no frame that is shown")
 
     # Through the order of the packets.
 

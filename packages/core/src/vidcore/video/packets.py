@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
-from attrs import frozen
 from av import Codec, Packet
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
@@ -41,8 +40,7 @@ KEPT_BYTES = 64 << 20
 """Packets of files up to this size stay in memory; of larger ones they are read again where needed."""
 
 
-@frozen
-class _Note:
+class _Note(NamedTuple):
     """What is remembered of a packet."""
 
     pts: int | None

@@ -1,0 +1,184 @@
+"""Whatever is read is the frame that was asked for, or a refusal that names the file."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vidcore.errors import VideoError
+from vidcore.video.open import open_video
+
+SHARED = Path(os.environ.get("VIDCORE_SHARED", Path(__file__).resolve().parents[4] / "shared"))
+if not SHARED.exists():
+    SHARED = Path(__file__).resolve().parents[5] / "shared"
+
+# fmt: off
+NAMES = [
+    "h264.mp4", "h264.mkv", "h264.ts", "h264.flv", "h264.avi", "h264.wmv", "h264.h264", "fragments.mp4", "open.mp4",
+    "open.ts", "refresh.mp4", "refresh.ts", "onekey.mkv", "references.mp4", "uneven.mp4", "uneven.mkv", "uneven.ts",
+    "uneven.webm", "late.mp4", "late.ts", "lasthole.mp4", "edited.mp4", "edited2.mp4", "fast.mkv", "hevc.mp4",
+    "hevc.ts", "vp8.webm", "vp9.mp4", "av1.mkv", "mpeg4.avi", "mpeg4.mp4", "mpeg2.mpg", "mpeg2.ts", "mpeg1.mpg",
+    "wmv2.wmv", "flv1.flv", "h263.3gp", "mjpeg.avi", "ffv1.mkv", "gif.gif", "interlaced.mp4", "interlaced.ts",
+    "tenbit.mp4", "grey.mp4", "full.mp4", "odd.webm", "odd.mp4", "two.mp4", "two.ts", "sound.mp4", "headless.mkv",
+    "headless.ts", "beginning.ts", "cut.ts", "cut.mkv", "cut.avi", "cut.webm", "cut.mpg", "cut.mp4", "damaged.mp4",
+    "damaged.ts", "twice.ts", "grown.ts",
+]
+# fmt: on
+
+ENTIRE = {n for n in NAMES if n.partition(".")[0] not in {"cut", "damaged", "headless", "beginning"}}
+
+
+def decode_all(path: Path) -> list[np.ndarray]:
+    """Every frame that a decoding of the whole file in order shows."""
+    import av
+
+    frames = []
+    with av.open(str(path)) as container:
+        stream = container.streams.best("video")
+        context = stream.codec_context
+        height, width = context.height, context.width
+        for packet in container.demux(stream):
+            try:
+                shown = context.decode(packet if packet.size else None)
+            except av.FFmpegError:
+                continue
+            frames += [f.reformat(width, height, "rgb24").to_ndarray() for f in shown]
+    return frames
+
+
+def requests(length: int) -> list[Any]:
+    """Single frames, scattered and repeated ones, all backwards, and runs one after the other."""
+    rng = np.random.default_rng(0)
+    some = [rng.integers(0, length, 6) for _ in range(4)] + [[int(i)] for i in rng.integers(0, length, 5)]
+    return [*some, range(length - 1, -1, -1), *(range(i, min(i + 7, length)) for i in range(0, length, 7))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_auto_returns_what_a_full_decode_shows(make: ModuleType, videos: dict[str, Path], name: str) -> None:
+    expected = decode_all(videos[name])
+    refused = 0
+    with open_video(videos[name]) as reader:
+        assert reader.decoder == "pyav"
+        assert len(reader) == len(expected) or name not in ENTIRE
+        wanted = requests(len(reader))
+        for indices in wanted:
+            try:
+                frames = reader.read(indices)
+            except VideoError as error:
+                if name in ENTIRE or str(videos[name]) not in str(error):
+                    raise
+                refused += 1
+                continue
+            assert frames.dtype == np.uint8
+            assert frames.flags.c_contiguous
+            for index, frame in zip(indices, frames, strict=True):
+                assert np.array_equal(frame, expected[index]), f"frame {index}"
+        assert refused < len(wanted)
+        assert 0 < len(reader) <= len(expected)  # known by now
+
+
+def test_every_recipe_is_read(make: ModuleType) -> None:
+    assert set(make.RECIPES) - set(NAMES) == {"headfirst.mp4", "headless.avi"}
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in sorted(ENTIRE) if n not in {"grown.ts", "twice.ts", "edited.mp4", "edited2.mp4"}]
+)
+def test_frames_are_numbered_in_the_order_they_were_made(make: ModuleType, videos: dict[str, Path], name: str) -> None:
+    with open_video(videos[name]) as reader:
+        assert [make.number_of(f) for f in reader.read(range(len(reader)))] == list(range(40))
+
+
+@pytest.mark.parametrize(("name", "first"), [("edited.mp4", 15), ("edited2.mp4", 10)])
+def test_an_edit_list_leaves_frames_out(make: ModuleType, videos: dict[str, Path], name: str, first: int) -> None:
+    with open_video(videos[name]) as reader:
+        assert [make.number_of(f) for f in reader.read(range(len(reader)))] == list(range(first, 40))
+
+
+@pytest.mark.parametrize("name", ["cut.mp4", "cut.avi", "cut.mkv", "cut.ts", "cut.webm", "cut.mpg"])
+def test_a_cut_file_offers_what_is_left_without_a_gap(make: ModuleType, videos: dict[str, Path], name: str) -> None:
+    with open_video(videos[name]) as reader:
+        length = len(reader)
+        assert 5 < length < 40
+        assert [make.number_of(f) for f in reader.read(range(length))] == list(range(length))
+        with pytest.raises(VideoError, match=rf"{name}: frame 39 .* 0 to {length - 1}"):
+            reader.read([0, 39])
+
+
+def test_frames_before_the_first_whole_picture_are_refused(videos: dict[str, Path]) -> None:
+    with open_video(videos["headless.avi"]) as reader:
+        with pytest.raises(VideoError, match=r"headless\.avi: is damaged at frame 0"):
+            reader.read([0])
+        assert len(reader.read([len(reader) - 1])) == 1
+
+
+# What OpenCV, which is all there is without PyAV, is allowed to do.
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_opencv_returns_the_same_or_refuses(videos: dict[str, Path], name: str) -> None:
+    expected = decode_all(videos[name])
+    numbers = [30, 2, 2, 11]
+    try:
+        with open_video(videos[name], "opencv") as reader:
+            numbers = [i for i in numbers if i < len(reader)]
+            frames = reader.read(numbers)
+    except VideoError as error:
+        if videos[name].name not in str(error):
+            raise
+        return
+    for index, frame in zip(numbers, frames, strict=True):
+        assert np.abs(frame.astype(int) - expected[index]).mean() < 5, f"frame {index}"
+
+
+def test_auto_without_pyav_is_opencv(videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "av" else find_spec(name, *rest)
+    )
+    with open_video(videos["mpeg4.avi"]) as reader:
+        assert reader.decoder == "opencv"
+    for name in ("interlaced.mp4", "h264.ts", "av1.mkv"):
+        with pytest.raises(VideoError, match=rf"{name}: .*pip install 'vidcore\[av\]'"):
+            open_video(videos[name])
+
+
+def test_opencv_reads_most_files(videos: dict[str, Path]) -> None:
+    refused = []
+    for name in NAMES:
+        try:
+            open_video(videos[name], "opencv").close()
+        except VideoError:
+            refused.append(name)
+    assert not {n for n in refused if n.endswith((".mp4", ".mkv", ".avi", ".webm", ".flv"))} - {
+        "interlaced.mp4", "av1.mkv", "headless.mkv", "damaged.mp4", "cut.mp4"
+    }  # fmt: skip
+
+
+# The reference files, where they are at hand.
+
+
+@pytest.mark.skipif(not (SHARED / "data/coded").exists(), reason="needs the reference media")
+def test_reference_files(make: ModuleType) -> None:
+    folder = SHARED / "data/coded"
+    for name, truth in json.loads((folder / "truth.json").read_text()).items():
+        if truth.get("error"):
+            with pytest.raises(VideoError, match=name):
+                open_video(folder / name)
+            continue
+        with open_video(folder / name) as reader:
+            length = len(reader)
+            assert length == truth.get("frames", length), name
+            for indices in requests(length):
+                frames = reader.read(indices)
+                if "shown_size" in truth:
+                    frames = np.rot90(frames, -1, axes=(1, 2))  # the bars lie on their side
+                assert [make.number_of(f) for f in frames] == list(indices), name
+            assert reader.size == tuple(reversed(truth.get("shown_size", truth.get("size", (160, 96))))), name
