@@ -65,10 +65,18 @@ def vidcore_decoders() -> dict[str, str]:
 
 
 @hookimpl
+def vidcore_metrics() -> dict[str, str]:
+    return {"DumpPredictions": "vidcore.predictions:DumpPredictions"}
+
+
+@hookimpl
 def vidcore_commands() -> dict[str, str]:
     return {
         "check": "vidcore.cli.inspect:check",
+        "compare": "vidcore.cli.scores:compare",
+        "evaluate": "vidcore.cli.scores:evaluate",
         "explain": "vidcore.cli.inspect:explain",
+        "fuse": "vidcore.cli.scores:fuse",
         "list": "vidcore.cli.inspect:list_",
         "plugins": "vidcore.cli.inspect:plugins",
         "predict": "vidcore.cli.work:predict",

@@ -28,8 +28,9 @@ from vidcore.engine.seeds import be_deterministic, reseed
 from vidcore.engine.weights import load_state, load_weights, read_weights
 from vidcore.errors import DataError
 from vidcore.files import write_json
+from vidcore.predictions import DumpPredictions, PredictionFile
 
-__all__ = ["evaluate_checkpoint", "train"]
+__all__ = ["evaluate_checkpoint", "score_predictions", "train"]
 
 
 def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict[str, Any]:
@@ -93,7 +94,9 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
     return report
 
 
-def evaluate_checkpoint(task: Task, checkpoint: Path, run_dir: Path | None = None) -> dict[str, Any]:
+def evaluate_checkpoint(
+    task: Task, checkpoint: Path, run_dir: Path | None = None, dump: Path | None = None
+) -> dict[str, Any]:
     """Evaluate a checkpoint on the test data of a Task (its validation data where it has no other).
 
     Args:
@@ -101,6 +104,7 @@ def evaluate_checkpoint(task: Task, checkpoint: Path, run_dir: Path | None = Non
         checkpoint: of a run, or published.
         run_dir: where to write the report and pictures; else beside ``runtime.run_dir`` or in
             ``runs/<task name>-test``.
+        dump: file for the predictions (``.npz``), to be scored again or fused later.
 
     Returns:
         What ``report.json`` holds.
@@ -115,6 +119,8 @@ def evaluate_checkpoint(task: Task, checkpoint: Path, run_dir: Path | None = Non
     load_weights(model, checkpoint)
     model.to(setting.device)
     metrics = task.build("metrics")
+    if dump is not None:
+        metrics = {**metrics, "dump": DumpPredictions(str(dump.absolute()))}
     console = Observers([Console()] if setting.rank == 0 else [])
     console.on_start(path, {"steps": 0, "steps_per_epoch": 1, "resumed_step": 0, "parameters": 0})
     found = evaluate(model, loader, metrics, setting.runtime.precision, console.on_progress)
@@ -123,6 +129,33 @@ def evaluate_checkpoint(task: Task, checkpoint: Path, run_dir: Path | None = Non
     if setting.rank == 0:
         _finish(path, report, metrics, [])
     dist.leave()
+    return report
+
+
+def score_predictions(task: Task, file: PredictionFile, folder: Path, source: str) -> dict[str, Any]:
+    """Score predictions with the metrics of a Task, and write report and pictures.
+
+    Args:
+        task: with ``metrics``; nothing else of it is used.
+        file: predictions and the truth.
+        folder: where to write.
+        source: where the predictions come from, for the report.
+
+    Returns:
+        What ``report.json`` holds.
+    """
+    task.require("metrics")
+    metrics = task.build("metrics")
+    scores: dict[str, float] = {}
+    for metric in metrics.values():
+        metric.update(file.predictions, file.targets)
+        scores |= metric.compute()
+    report = _header(task) | {
+        "scores": scores,
+        "protocol": {"data": source, "pipeline": [], "coverage": f"{len(file.predictions)} samples"},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    _finish(folder, report, metrics, [])
     return report
 
 
@@ -213,11 +246,11 @@ def _check_names(names: Mapping[str, tuple[str, ...] | None]) -> None:
             )
 
 
-def _header(task: Task, model: torch.nn.Module) -> dict[str, Any]:
+def _header(task: Task, model: torch.nn.Module | None = None) -> dict[str, Any]:
     return {
         "task": task.name,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(p.numel() for p in model.parameters()) if model else None,
         "versions": {"python": platform.python_version(), "torch": torch.__version__}
         | {p.name: p.version for p in task.catalog.plugins if p.error is None},
     }
@@ -280,7 +313,8 @@ def _print(report: Mapping[str, Any], path: Path, tables: Sequence[Sequence[Mapp
         for name, value in report["scores"].items():
             table.add_row(name, f"{value:.4f}")
         terminal.print(table)
-        terminal.print(f"on {report['protocol']['data']}: {', '.join(report['protocol']['pipeline'])}", markup=False)
+        steps = ", ".join(report["protocol"]["pipeline"])
+        terminal.print(f"on {report['protocol']['data']}{': ' if steps else ''}{steps}", markup=False)
     for notice in report["notices"]:
         terminal.print(f"note: {notice}", markup=False)
     for file in (*report["files"], str(path)):

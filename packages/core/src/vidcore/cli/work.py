@@ -43,15 +43,23 @@ def run(context: Context, task: str, overrides: tuple[str, ...], run_dir: Path |
 @set_option
 @click.option("--checkpoint", "-c", type=file_option, required=True, help="Weights: of a run, or published.")
 @click.option("--dir", "run_dir", type=click.Path(file_okay=False, path_type=Path), help="Write the report here.")
+@click.option("--dump", type=file_option, help="Write the predictions to this .npz file.")
 @click.pass_obj
-def test(context: Context, task: str, overrides: tuple[str, ...], checkpoint: Path, run_dir: Path | None) -> None:
+def test(
+    context: Context,
+    task: str,
+    overrides: tuple[str, ...],
+    checkpoint: Path,
+    run_dir: Path | None,
+    dump: Path | None,
+) -> None:
     """Evaluate a checkpoint on the test data of TASK."""
     from vidcore.config.task import Task
 
     checked = Task.load(task, context.catalog, overrides)
     from vidcore.run import evaluate_checkpoint
 
-    evaluate_checkpoint(checked, checkpoint, run_dir)
+    evaluate_checkpoint(checked, checkpoint, run_dir, dump)
 
 
 @click.command()

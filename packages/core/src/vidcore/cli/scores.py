@@ -1,0 +1,119 @@
+"""Commands on results: score predictions again, fuse streams, compare runs."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vidcore.cli import Context
+from vidcore.cli.inspect import set_option, table
+from vidcore.errors import UserError
+
+file_argument = click.Path(dir_okay=False, path_type=Path)
+folder_option = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("predictions", type=file_argument)
+@click.argument("task")
+@set_option
+@click.option("--dir", "folder", type=folder_option, help="Write report and pictures here; default beside the file.")
+@click.pass_obj
+def evaluate(context: Context, predictions: Path, task: str, overrides: tuple[str, ...], folder: Path | None) -> None:
+    """Score a file of PREDICTIONS (of `test --dump` or `fuse`) with the metrics of TASK."""
+    from vidcore.config.task import Task
+
+    checked = Task.load(task, context.catalog, overrides)
+    from vidcore.predictions import PredictionFile
+    from vidcore.run import score_predictions
+
+    score_predictions(checked, PredictionFile.load(predictions), folder or predictions.parent, str(predictions))
+
+
+@click.command()
+@click.argument("predictions", nargs=-1, required=True, type=file_argument)
+@click.option("--weights", "-w", help="One per file, e.g. '1 0.5'; default 1 each.")
+@click.option("-o", "--output", type=file_argument, required=True, help="File of the fused predictions.")
+@click.option("--task", help="Also score them with the metrics of this Task.")
+@click.pass_obj
+def fuse(context: Context, predictions: tuple[Path, ...], weights: str | None, output: Path, task: str | None) -> None:
+    """Add up the class scores in several files of PREDICTIONS, e.g. of RGB and flow."""
+    factors = _weights(weights, len(predictions))
+    from vidcore.config.task import Task
+
+    checked = Task.load(task, context.catalog) if task else None
+    from vidcore.predictions import PredictionFile
+    from vidcore.predictions import fuse as fuse_
+
+    fused = fuse_([PredictionFile.load(p) for p in predictions], factors, [str(p) for p in predictions])
+    fused.save(output)
+    click.echo(f"wrote {output}")
+    if checked is not None:
+        from vidcore.run import score_predictions
+
+        score_predictions(checked, fused, output.parent, str(output))
+
+
+def _weights(text: str | None, count: int) -> list[float]:
+    if text is None:
+        return [1.0] * count
+    try:
+        factors = [float(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        raise UserError(f"--weights {text!r}: must be numbers separated by spaces") from None
+    if len(factors) != count:
+        raise UserError(f"--weights {text!r}: are {len(factors)} numbers for {count} files")
+    return factors
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(file_okay=False, path_type=Path))
+def compare(runs: tuple[Path, ...]) -> None:
+    """Put the scores of RUNS (their folders) side by side, and what differs between their Tasks."""
+    reports = [_read(run) for run in runs]
+    tasks = [_flat(_task(run)) for run in runs]
+    names = list(dict.fromkeys(name for report in reports for name in report.get("scores", {})))
+    facts = [("parameters", "parameters"), ("training.seconds", "seconds of training")]
+    rows = [(name, *(_number(r.get("scores", {}).get(name)) for r in reports)) for name in names]
+    rows += [(label, *(_number(_flat(r).get(key)) for r in reports)) for key, label in facts]
+    rows += [("data", *(str(r.get("protocol", {}).get("coverage", "-")) for r in reports))]
+    differing = [k for k in dict.fromkeys(k for t in tasks for k in t) if len({repr(t.get(k)) for t in tasks}) > 1]
+    rows += [(key, *(_shown(t.get(key)) for t in tasks)) for key in differing]
+    table(["", *(str(run) for run in runs)], rows)
+
+
+def _read(run: Path) -> dict[str, Any]:
+    path = run / "report.json"
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{run}: holds no finished run (there is no report.json)") from None
+    except ValueError as error:
+        raise UserError(f"{path}: is no report: {error}") from None
+    return report
+
+
+def _task(run: Path) -> dict[str, Any]:
+    path = run / "task.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _flat(data: Mapping[str, Any], key: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in data.items():
+        out |= _flat(value, f"{key}{name}.") if isinstance(value, Mapping) else {f"{key}{name}": value}
+    return out
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _shown(value: Any) -> str:
+    text = "-" if value is None else str(value)
+    return text if len(text) <= 40 else f"...{text[-37:]}"
