@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from vid_mmaction2.config import convert_config
 from vid_mmaction2.reader import read_config
-
 from vidcore.config.bind import Call
 from vidcore.config.signature import read_signature
 from vidcore.config.task import Task
@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PARITY = Path(os.environ.get("VIDCORE_SHARED", ROOT.parent / "shared")) / "parity"
 RECIPES = ROOT / "packages/recognition/src/vid_recognition/recipes"
 PUBLISHED = sorted(p.relative_to(RECIPES).with_suffix("") for p in RECIPES.rglob("*.toml") if p.parent.name != "base")
+NOT_YET = {"slowonly_r50_8xb16-8x8x1-256e_imagenet-kinetics400-rgb"}
+"""Trained on pictures and videos in turn, by two loaders (RecognizerOmni)."""
 METHODS = ("TSN", "TSM", "C2D", "I3D", "SlowOnly", "SlowFast")
 
 pytestmark = pytest.mark.skipif(not PARITY.is_dir(), reason="needs the reference numbers")
@@ -57,10 +59,16 @@ def test_recipe_says_what_was_published(name: Path, catalog: Catalog) -> None:
         assert list(got["data"][part]["pipeline"]) == list(wanted["data"][part]["pipeline"])
 
 
-OTHER_CLASSES = "the size of the network was published with another number of classes"
-WRONG_SIZES = {
-    "2.736M": "the table of this network was published with a slip; the second entry has 42.86M",
+WRONG_CLASSES = {
+    **dict.fromkeys(("kinetics700", "kinetics710"), 400),
+    "tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb": 174,
+    "tsm_imagenet-pretrained-r50_8xb16-1x1x8-100e_kinetics400-rgb": 174,
+    "tsm_imagenet-pretrained-r50_8xb16-1x1x16-50e_kinetics400-rgb": 174,
+    "tsm_imagenet-pretrained-r50_8xb16-dense-1x1x8-50e_kinetics400-rgb": 174,
 }
+"""Results (or data sets) listed with the size of the same network for another number of classes."""
+WRONG_NETWORK = {("tsm_imagenet-pretrained-r101_8xb16-1x1x8-50e_sthv2-rgb", "2.736M")}
+"""Listed with the size of TSM with MobileNetV2; the right size stands in a second entry."""
 
 
 def _zoo() -> list[dict[str, Any]]:
@@ -70,8 +78,19 @@ def _zoo() -> list[dict[str, Any]]:
     return [e for e in entries if e["collection"] in METHODS and e["config"].startswith("recognition/")]
 
 
-@pytest.mark.parametrize("entry", _zoo(), ids=lambda e: e["config"])
+@pytest.mark.parametrize("entry", _zoo(), ids=lambda e: Path(e["config"]).name)
 def test_every_published_result_has_a_recipe_of_its_size(entry: dict[str, Any], catalog: Catalog) -> None:
-    info = Task.load(Path(entry["config"]).name, catalog).table["info"]
+    name, listed = Path(entry["config"]).name, entry["params"]
+    if name in NOT_YET:
+        assert name not in catalog.recipes, "say no longer that it is missing"
+        return
+    task = Task.load(name, catalog)
+    info, head = task.table["info"], task.table["model"]["cls_head"]
     assert info["weights"] == Path(entry["weights"]).name
     assert (info["top1"], info["top5"]) == tuple(entry["results"][0]["metrics"].values())
+    if (name, listed) in WRONG_NETWORK:
+        return
+    classes = next((n for key, n in WRONG_CLASSES.items() if key in name), head["num_classes"])
+    size = info["parameters"] - (head["num_classes"] - classes) * (head["in_channels"] + 1)
+    digits = len(listed.rstrip("M").partition(".")[2])
+    assert abs(size / 1e6 - float(listed.rstrip("M"))) <= 10**-digits

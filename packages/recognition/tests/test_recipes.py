@@ -22,16 +22,14 @@ def catalog() -> Catalog:
 
 
 def test_recipes_are_found_by_name(catalog: Catalog) -> None:
-    assert len(RECIPES) >= 44
+    assert len(RECIPES) >= 53
     assert all(catalog.recipes[p.stem] == p for p in RECIPES)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_recipe_is_complete_and_of_the_stated_size(path: Path, catalog: Catalog) -> None:
     task = Task.load(path.stem, catalog)
-    task.require("data.train", "data.val", "data.test", "optimizer", "schedule.step", "metrics.acc") if task.get(
-        "schedule.step"
-    ) else task.require("schedule.cosine")
+    task.require("data.train", "data.val", "data.test", "train.epochs", "optimizer", "schedule", "metrics.acc")
     info = task.table["info"]
     assert info["paper"].startswith("https://arxiv.org/abs/")
     with torch.device("meta"):

@@ -24,6 +24,7 @@ UNSUPPORTED = {
 """Settings that change what is computed. Others that do not, and names that a file only uses itself, are ignored."""
 
 IMAGE_WEIGHTS = {
+    "mmcls://mobilenet_v2": "mobilenet_v2_batch256_imagenet_20200708-3b2dc3af.pth",
     "torchvision://resnet18": "resnet18-f37072fd.pth",
     "torchvision://resnet34": "resnet34-b627a593.pth",
     "torchvision://resnet50": "resnet50-0676ba61.pth",

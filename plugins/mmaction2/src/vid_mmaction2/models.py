@@ -119,8 +119,8 @@ def _pathway(converter: Converter, published: Any, at: str) -> Table | None:
 
 def _resnext(converter: Converter, table: Table, at: str) -> Table:
     table = dict(table)
-    if table.pop("num_stages", 4) != 4 or table.pop("style", "pytorch") != "pytorch":
-        converter.problem(at, "only networks with four stages and the stride in the 3x3 convolution can be converted")
+    if table.pop("style", "pytorch") != "pytorch":
+        converter.problem(f"{at}.style", "the stride of a block is in its 3x3 convolution")
     return table
 
 
@@ -130,7 +130,10 @@ FOREIGN: dict[str, Table] = {
     "torchvision.densenet161": {"type": "DenseNet", "depth": 161, "pretrained": "densenet161-8d451a50.pth"},
     "timm.swin_base_patch4_window7_224": {
         "type": "SwinTransformer",
-        "arch": "base",
+        "embed_dim": 128,
+        "depths": [2, 2, 18, 2],
+        "num_heads": [4, 8, 16, 32],
+        "window_size": 7,
         "pretrained": "swin_base_patch4_window7_224_22kto1k.pth",
         "feature_shape": None,
     },
