@@ -20,8 +20,8 @@ IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 def open_video(path: str | Path, decoder: str = "auto", threads: int = 1) -> VideoReader:
     """Open a video file, a single picture, or (by name of a decoder) whatever a plugin reads.
 
-    ``auto`` takes PyAV where it is installed, because it is exact for everything it opens, and
-    OpenCV reading strictly in order where it is not. The reader's ``decoder`` says what was taken.
+    ``auto`` takes PyAV where it is installed: exact for everything it opens, and the fastest. Without it,
+    OpenCV reads strictly in order and decord has to agree. The reader's ``decoder`` says what was taken.
 
     :param path: the file.
     :param decoder: ``auto``, or a name that ``vidcore list decoders`` shows.
