@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import os
 import re
 import subprocess
@@ -17,8 +18,8 @@ from vidcore.config.signature import read_signature
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("p*/*/README.md")])
-RUN = [page for page in PAGES if page.parent.name != "example" and page.name != "CONTRIBUTING.md"]
-"""Pages whose commands run; those of the example run in its own test, those of CONTRIBUTING.md are the tests."""
+RUN = [page for page in PAGES if page.parent.name != "example" and page.parent != ROOT]
+"""Pages whose commands run as they are; the example has its own test, and CONTRIBUTING.md is about this one."""
 
 SETUP = ("pip ", "python3 -m venv ", "hatch ", "pipx ")
 BLOCK = re.compile(
@@ -59,22 +60,34 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("page", RUN, ids=lambda p: str(p.relative_to(ROOT)))
-def test_page(page: Path, tmp_path: Path) -> None:
+def run_page(page: Path, folder: Path) -> None:
     for kind, text in blocks(page):
         if kind == "toml":
             tomllib.loads(text)
         if name := re.match(r"# file: (\S+)\n", text):
-            (tmp_path / name[1]).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name[1]).write_text(text)
+            (folder / name[1]).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name[1]).write_text(text)
         elif kind == "python":
-            run([sys.executable, "-c", text], tmp_path)
+            run([sys.executable, "-c", text], folder)
         elif kind == "console":
             for command, output in commands(text):
                 if not command.startswith(SETUP):
-                    got = run(["bash", "-ec", command], tmp_path)
+                    got = run(["bash", "-ec", command], folder)
                     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
                     assert not output or doctest.OutputChecker().check_output(output, got, flags), f"{command}:\n{got}"
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda p: str(p.relative_to(ROOT)))
+def test_page(page: Path, tmp_path: Path) -> None:
+    run_page(page, tmp_path)
+
+
+def test_the_readme_trains_a_model_that_has_learned(tmp_path: Path) -> None:
+    run_page(ROOT / "README.md", tmp_path)
+    report = json.loads((tmp_path / "runs" / "demo" / "run" / "report.json").read_text())
+    assert report["scores"]["acc/top1"] >= 0.95
+    assert all((tmp_path / file).stat().st_size for file in report["files"])
+    assert any(file.endswith(".png") for file in report["files"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

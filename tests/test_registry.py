@@ -250,8 +250,11 @@ ARGUMENTS |= {
     "C2D": {"depth": 50},
     "CBFocalLoss": {"samples_per_cls": [5, 2, 1]},
     "CutmixBlending": {"num_classes": CLASSES},
+    "DenseNet": {"depth": 121},
     "I3DHead": {"num_classes": CLASSES, "in_channels": 8},
     "MixupBlending": {"num_classes": CLASSES},
+    "MobileNetV2TSM": {"num_segments": 4},
+    "MobileOneTSM": {"num_segments": 4},
     "MotionNet": {"num_classes": CLASSES},
     "RandomBatchAugment": {"augments": [{"type": "MixupBlending", "num_classes": CLASSES}]},
     "Recognizer2D": {
@@ -267,29 +270,38 @@ ARGUMENTS |= {
     "ResNet": {"depth": 18},
     "ResNet3d": {"base_channels": 8},
     "ResNet3dSlowOnly": {"base_channels": 8},
+    "ResNeXt": {"depth": 50},
     "ResNetTSM": {"depth": 18, "num_segments": 4},
     "SlowFastHead": {"num_classes": CLASSES, "in_channels": 8},
+    "SwinTransformer": {"embed_dim": 16, "depths": [2, 1, 1, 1], "num_heads": [1, 2, 2, 2], "window_size": 4},
     "TSMHead": {"num_classes": CLASSES, "in_channels": 8, "num_segments": 4},
     "TSNHead": {"num_classes": CLASSES, "in_channels": 8},
 }
 
-CLIP, SCORES, LABELS = (1, 3, 4, 32, 32), (4, CLASSES), "labels"
+CLIP, FRAMES, SCORES, LABELS = (1, 3, 4, 32, 32), (4, 3, 32, 32), (4, CLASSES), "labels"
 FORWARD: dict[str, list[Any]] = {
     "BCELossWithLogits": [SCORES, SCORES],
     "C2D": [CLIP],
     "CBFocalLoss": [SCORES, LABELS],
     "CrossEntropyLoss": [SCORES, LABELS],
     "CutmixBlending": [(4, 1, 3, 2, 8, 8), LABELS],
+    "DenseNet": [FRAMES],
     "I3DHead": [(4, 8, 1, 2, 2), 2],
     "MixupBlending": [(4, 1, 3, 2, 8, 8), LABELS],
+    "MobileNetV2": [FRAMES],
+    "MobileNetV2TSM": [FRAMES],
+    "MobileOne": [FRAMES],
+    "MobileOneTSM": [FRAMES],
     "NLLLoss": [SCORES, LABELS],
     "RandomBatchAugment": [(4, 1, 3, 2, 8, 8), LABELS],
-    "ResNet": [(2, 3, 32, 32)],
+    "ResNeXt": [FRAMES],
+    "ResNet": [FRAMES],
     "ResNet3d": [CLIP],
     "ResNet3dSlowFast": [(1, 3, 16, 32, 32)],
     "ResNet3dSlowOnly": [CLIP],
-    "ResNetTSM": [(4, 3, 32, 32)],
+    "ResNetTSM": [FRAMES],
     "SlowFastHead": [[(4, 6, 1, 2, 2), (4, 2, 1, 2, 2)], 2],
+    "SwinTransformer": [FRAMES],
     "TSMHead": [(8, 8, 2, 2), 2],
     "TSNHead": [(8, 8, 2, 2), 2],
 }
@@ -332,7 +344,11 @@ def assert_learns(module: torch.nn.Module, outputs: Any) -> None:
     assert not wrong, "no finite gradient"
 
 
-@all_of("models", without={*INPUTS, "ActionDataPreprocessor"})  # which is tried with the whole models
+PREPROCESSORS = {"ActionDataPreprocessor", "MultiModalDataPreprocessor"}
+"""They take batches, and are tried with whole models."""
+
+
+@all_of("models", without={*INPUTS, *PREPROCESSORS})
 def test_model_part(component: Component) -> None:
     assert component.name in FORWARD, "new: add it to FORWARD, or to INPUTS if it is a whole model"
     module, inputs = seeded(build, component), tensors(FORWARD[component.name])
