@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import pack
 from vid_recognition.models.resnet import ResNet
 
 __all__ = ["C2D"]
@@ -30,14 +29,14 @@ class C2D(ResNet):
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         clips = x.shape[0]
-        x = self.maxpool(self.conv1(x.transpose(1, 2).flatten(0, 1)))
+        x = self.stem(x.transpose(1, 2).flatten(0, 1))
         outputs = []
-        for i, layer in enumerate(self.layers):
-            x = self.run_stage(layer, x)
+        for i, stage in enumerate(self.stages):
+            x = self.run_stage(stage, x)
             if i == 0:
                 frames = x.unflatten(0, (clips, -1))
                 pairs = frames.shape[1] // 2
                 x = torch.maximum(frames[:, : 2 * pairs : 2], frames[:, 1 : 2 * pairs : 2]).flatten(0, 1)
             if i in self.out_indices:
                 outputs.append(x.unflatten(0, (clips, -1)).transpose(1, 2))
-        return pack(outputs)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)

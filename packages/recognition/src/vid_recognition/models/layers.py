@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["Backbone", "ConvUnit", "init_conv_net", "pack", "per_block", "require"]
+from vid_recognition.models.weights import convert_2d_weights
+
+__all__ = ["Backbone", "ConvUnit", "DropPath", "divisible", "init_conv_net", "per_block", "require"]
 
 NORMS: dict[type[nn.Module], type[_BatchNorm]] = {
     nn.Conv1d: nn.BatchNorm1d,
@@ -27,9 +29,10 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def pack(outputs: list[Tensor]) -> Tensor | tuple[Tensor, ...]:
-    """Return the one feature map there is, or a tuple of several."""
-    return outputs[0] if len(outputs) == 1 else tuple(outputs)
+def divisible(width: float, by: int = 8) -> int:
+    """Round to a multiple, never down by more than a tenth (arXiv:1704.04861 and its successors)."""
+    rounded = max(by, int(width + by / 2) // by * by)
+    return rounded + by if rounded < 0.9 * width else rounded
 
 
 def per_block(values: Sequence[int | Sequence[int]], blocks: Sequence[int], name: str) -> list[tuple[int, ...]]:
@@ -60,6 +63,24 @@ class ConvUnit(nn.Sequential):
             self.add_module("activate", act)
 
 
+class DropPath(nn.Module):
+    """Stochastic depth: leaves a residual branch out for some samples of a training batch (arXiv:1603.09382).
+
+    Args:
+        rate: probability of leaving it out; what stays is scaled up to keep the mean.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.rate == 0 or not self.training:
+            return x
+        kept = torch.rand((x.shape[0], *[1] * (x.ndim - 1)), device=x.device) >= self.rate
+        return x * kept / (1 - self.rate)
+
+
 def init_conv_net(net: nn.Module) -> None:
     """He's normal initialisation for convolutions (arXiv:1502.01852, eq. 10, fan out), ones for normalisation."""
     for module in net.modules():
@@ -73,39 +94,58 @@ def init_conv_net(net: nn.Module) -> None:
 
 
 class Backbone(nn.Module):
-    """A network of a stem and stages of blocks that can be trained in part.
+    """A network of a stem and stages of blocks (``layer1``, ``layer2``, ...) that can be trained in part.
 
     Args:
+        num_stages: how many stages there are.
+        out_indices: stages (from 0) whose outputs are returned.
         frozen_stages: how much never learns: -1 nothing, 0 the stem, n the stem and the first n stages.
         norm_eval: batch normalisation keeps its statistics while training.
         with_cp: recompute activations inside blocks in the backward pass instead of keeping them.
     """
 
-    def __init__(self, *, frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False) -> None:
+    conv1: nn.Module
+
+    def __init__(
+        self, num_stages: int, out_indices: Sequence[int], frozen_stages: int, norm_eval: bool, with_cp: bool
+    ) -> None:
         super().__init__()
+        require(
+            len(out_indices) > 0 and all(0 <= i < num_stages for i in out_indices),
+            f"out_indices must name stages 0 to {num_stages - 1}, got {tuple(out_indices)}",
+        )
+        require(frozen_stages <= num_stages, f"frozen_stages is {frozen_stages}, there are {num_stages} stages")
+        self.num_stages = num_stages
+        self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
 
+    @property
+    def stages(self) -> list[nn.Module]:
+        """The stages, in order."""
+        return [self.get_submodule(f"layer{i + 1}") for i in range(self.num_stages)]
+
     def parts(self) -> list[list[nn.Module]]:
-        """The modules of the stem, then those of each stage."""
+        """What can be frozen: the modules of the stem, then those of each stage."""
+        return [[self.conv1], *([stage] for stage in self.stages)]
+
+    def stem(self, x: Tensor) -> Tensor:
+        """What comes before the first stage."""
         raise NotImplementedError
 
-    def freeze(self) -> None:
-        """Stop learning where ``frozen_stages`` says so; constructors call this last."""
-        for part in self.parts()[: self.frozen_stages + 1]:
-            for module in part:
-                module.eval()
-                module.requires_grad_(False)
+    def after_stage(self, index: int, x: Tensor) -> Tensor:
+        """What comes between a stage and the next."""
+        return x
 
-    def train(self, mode: bool = True) -> Backbone:
-        super().train(mode)
-        self.freeze()
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-        return self
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        x = self.stem(x)
+        outputs = []
+        for i, stage in enumerate(self.stages):
+            x = self.after_stage(i, self.run_stage(stage, x))
+            if i in self.out_indices:
+                outputs.append(x)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def run_stage(self, stage: nn.Module, x: Tensor) -> Tensor:
         """Run the blocks of a stage, with or without keeping what is inside them."""
@@ -114,6 +154,29 @@ class Backbone(nn.Module):
         for block in stage if isinstance(stage, nn.Sequential) else [stage]:
             x = _checkpointed(block, x)
         return x
+
+    def freeze(self) -> None:
+        """Stop learning where ``frozen_stages`` says so; constructors call this last."""
+        for part in self.parts()[: self.frozen_stages + 1]:
+            for module in part:
+                module.eval()
+                module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.freeze()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def convert_2d_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of an image network under the names and in the shapes of this network.
+
+        See ``vid_recognition.models.weights``. Raises ``CheckpointError`` where they belong to another network.
+        """
+        return convert_2d_weights(self, state_dict)
 
 
 def _checkpointed(block: nn.Module, x: Tensor) -> Tensor:

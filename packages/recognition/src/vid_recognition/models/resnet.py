@@ -8,14 +8,13 @@ weights everybody uses; the paper's place, the first 1x1 convolution, is ``style
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net, pack, require
-from vid_recognition.models.weights import convert_2d_weights
+from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net, require
 
 __all__ = ["BasicBlock", "Bottleneck", "ResNet"]
 
@@ -116,18 +115,13 @@ class ResNet(Backbone):
         partial_bn: bool = False,
         with_cp: bool = False,
     ) -> None:
-        super().__init__(frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp)
+        super().__init__(num_stages, out_indices, frozen_stages, norm_eval, with_cp)
         require(depth in DEPTHS, f"depth must be one of {sorted(DEPTHS)}, got {depth}")
         require(1 <= num_stages <= 4, f"num_stages must be 1 to 4, got {num_stages}")
         require(
             len(strides) >= num_stages and len(dilations) >= num_stages,
             f"strides {tuple(strides)} and dilations {tuple(dilations)} need one entry for each of {num_stages} stages",
         )
-        require(
-            len(out_indices) > 0 and all(0 <= i < num_stages for i in out_indices),
-            f"out_indices must name stages 0 to {num_stages - 1}, got {tuple(out_indices)}",
-        )
-        self.out_indices = tuple(out_indices)
         self.partial_bn = partial_bn
         block, depths = DEPTHS[depth]
         conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
@@ -149,13 +143,8 @@ class ResNet(Backbone):
         init_conv_net(self)
         self.freeze()
 
-    @property
-    def layers(self) -> list[nn.Module]:
-        """The stages."""
-        return [self.get_submodule(f"layer{i + 1}") for i in range(len(self.stage_blocks))]
-
-    def parts(self) -> list[list[nn.Module]]:
-        return [[self.conv1], *([layer] for layer in self.layers)]
+    def stem(self, x: Tensor) -> Tensor:
+        return self.maxpool(self.conv1(x))  # type: ignore[no-any-return]
 
     def freeze(self) -> None:
         super().freeze()
@@ -165,16 +154,3 @@ class ResNet(Backbone):
             for norm in norms[1:]:
                 norm.eval()
                 norm.requires_grad_(False)
-
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        x = self.maxpool(self.conv1(x))
-        outputs = []
-        for i, layer in enumerate(self.layers):
-            x = self.run_stage(layer, x)
-            if i in self.out_indices:
-                outputs.append(x)
-        return pack(outputs)
-
-    def convert_2d_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weights of an image network under the names and in the shapes of this one."""
-        return convert_2d_weights(self, state_dict)

@@ -9,15 +9,14 @@ so that I3D, SlowOnly, the pathways of SlowFast and skeleton networks are one cl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net, pack, per_block, require
+from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net, per_block, require
 from vid_recognition.models.non_local import NonLocal, NonLocalBlock
-from vid_recognition.models.weights import convert_2d_weights
 
 __all__ = ["ResNet3d", "ResNet3dSlowOnly"]
 
@@ -187,7 +186,7 @@ class ResNet3d(Backbone):
         zero_init_residual: bool = True,
         lateral_channels: Sequence[int] = (0, 0, 0, 0),
     ) -> None:
-        super().__init__(frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp)
+        super().__init__(num_stages, out_indices, frozen_stages, norm_eval, with_cp)
         require(depth in DEPTHS, f"depth must be one of {sorted(DEPTHS)}, got {depth}")
         require(1 <= num_stages <= 4, f"num_stages must be 1 to 4, got {num_stages}")
         for name, given in (
@@ -196,14 +195,9 @@ class ResNet3d(Backbone):
             ("dilations", dilations),
         ):
             require(len(given) >= num_stages, f"{name} needs one entry for each of {num_stages} stages, got {given}")
-        require(
-            len(out_indices) > 0 and all(0 <= i < num_stages for i in out_indices),
-            f"out_indices must name stages 0 to {num_stages - 1}, got {tuple(out_indices)}",
-        )
         block, depths = DEPTHS[depth]
         self.stage_blocks = tuple(stage_blocks or depths)[:num_stages]
         require(len(self.stage_blocks) == num_stages, f"stage_blocks must have {num_stages} entries")
-        self.out_indices = tuple(out_indices)
         self.channels = [base_channels * 2**i * block.expansion for i in range(num_stages)]
 
         stem_stride = (conv1_stride_t, conv1_stride_s, conv1_stride_s)
@@ -253,32 +247,11 @@ class ResNet3d(Backbone):
             elif isinstance(module, NonLocalBlock):
                 module.init_weights()
 
-    @property
-    def layers(self) -> list[nn.Module]:
-        """The stages."""
-        return [self.get_submodule(f"layer{i + 1}") for i in range(len(self.stage_blocks))]
-
-    def parts(self) -> list[list[nn.Module]]:
-        return [[self.conv1], *([layer] for layer in self.layers)]
-
     def stem(self, x: Tensor) -> Tensor:
-        """First convolution and pooling."""
         return self.maxpool(self.conv1(x))  # type: ignore[no-any-return]
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        x = self.stem(x)
-        outputs = []
-        for i, layer in enumerate(self.layers):
-            x = self.run_stage(layer, x)
-            if i == 0:
-                x = self.pool2(x)
-            if i in self.out_indices:
-                outputs.append(x)
-        return pack(outputs)
-
-    def convert_2d_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weights of an image network inflated for this one."""
-        return convert_2d_weights(self, state_dict)
+    def after_stage(self, index: int, x: Tensor) -> Tensor:
+        return self.pool2(x) if index == 0 else x
 
 
 class ResNet3dSlowOnly(ResNet3d):

@@ -117,7 +117,7 @@ class ResNetTSM(ResNet):
         super().__init__(depth, **kwargs)
         where = per_block(non_local, self.stage_blocks, "non_local")
         sparse = 2 if shift_place == "blockres" and max(self.stage_blocks) >= 23 else 1
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self.stages):
             assert isinstance(layer, nn.Sequential)
             segments = num_segments // 2 if temporal_pool and i > 0 else num_segments
             for j, block in enumerate(layer):

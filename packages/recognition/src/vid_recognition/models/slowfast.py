@@ -127,11 +127,11 @@ class ResNet3dSlowFast(nn.Module):
         slow = self.slow_path.stem(_every(x, self.resample_rate))
         fast = self.fast_path.stem(_every(x, self.fast_rate))
         laterals = self._laterals()
-        for i, (slow_layer, fast_layer) in enumerate(zip(self.slow_path.layers, self.fast_path.layers, strict=True)):
+        for i, (slow_stage, fast_stage) in enumerate(zip(self.slow_path.stages, self.fast_path.stages, strict=True)):
             if self.lateral:
                 slow = torch.cat((slow, laterals[i](fast)), dim=1)
-            slow = self.slow_path.run_stage(slow_layer, slow)
-            fast = self.fast_path.run_stage(fast_layer, fast)
+            slow = self.slow_path.run_stage(slow_stage, slow)
+            fast = self.fast_path.run_stage(fast_stage, fast)
         return slow, fast
 
 

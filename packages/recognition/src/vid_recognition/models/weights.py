@@ -20,9 +20,11 @@ RENAMES = [
     (re.compile(r"(^|\.)bn(\d)\."), r"\1conv\2.bn."),
     (re.compile(r"downsample\.0\."), "downsample.conv."),
     (re.compile(r"downsample\.1\."), "downsample.bn."),
+    (re.compile(r"(denselayer\d+)\.(norm|conv)\.(\d)\."), r"\1.\2\3."),
 ]
-"""From the names of torchvision's ResNet to those of published video networks."""
-CLASSIFIER = re.compile(r"^(fc|head|classifier|cls_head)\.")
+"""From the names of image classification libraries to those of published video networks."""
+UNUSED = re.compile(r"^(fc|head|classifier|cls_head)\.|relative_position_index$|attn_mask$")
+"""Classifiers, and constants that are computed here."""
 OWN = re.compile(r"non_local_block|_lateral|num_batches_tracked")
 """What an image network never has."""
 
@@ -55,7 +57,7 @@ def convert_2d_weights(net: nn.Module, state_dict: Mapping[str, Tensor]) -> dict
         if plain in wanted:
             key, target = wanted[plain]
             out[key] = _fit(name, value, target)
-        elif not CLASSIFIER.match(name):
+        elif not UNUSED.search(name):
             extra.append(name)
     missing = [k for k, _ in wanted.values() if k not in out and not OWN.search(k)]
     if missing or extra:
