@@ -84,6 +84,20 @@ def test_auto_returns_what_a_full_decode_shows(make: ModuleType, videos: dict[st
         assert 0 < len(reader) <= len(expected)  # known by now
 
 
+@pytest.mark.parametrize(
+    "name", ["h264.mp4", "open.ts", "uneven.mkv", "mpeg4.avi", "vp9.mp4", "h264.h264", "edited.mp4"]
+)
+def test_packets_of_large_files_are_read_again(
+    videos: dict[str, Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidcore.video.packets.KEPT_BYTES", 0)
+    expected = decode_all(videos[name])
+    with open_video(videos[name]) as reader:
+        for indices in requests(len(reader)):
+            for index, frame in zip(indices, reader.read(indices), strict=True):
+                assert np.array_equal(frame, expected[index]), f"frame {index}"
+
+
 def test_every_recipe_is_read(make: ModuleType) -> None:
     assert set(make.RECIPES) - set(NAMES) == {"headfirst.mp4", "headless.avi"}
 

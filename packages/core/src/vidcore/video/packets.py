@@ -7,6 +7,8 @@ handed to the decoder from here, numbered, so no container's idea of seeking is 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,17 +100,19 @@ class Packets:
             return self._kept[number]
         if number != self._at + 1:
             self._seek(number)
-        while self._at < number:
-            packet = next(self._reading)
+        for packet in self._reading:
             self._at += 1
-        packet.pts = number
-        return packet
+            if self._at == number:
+                packet.pts = number
+                return packet
+        raise VideoError(self._path, "has changed while it was read")
 
     def reopen(self) -> None:
         """Begin anew, with a decoder that has seen nothing."""
         self._container.close()
         self._container, self.stream = self._open()
-        self._reading, self._at = self._read(), -1
+        self._reading: Iterator[Packet[VideoStream]] = self._read()
+        self._at = -1
 
     def close(self) -> None:
         """Close the file and forget the packets."""
@@ -166,19 +170,19 @@ class Packets:
         yield from unpack.filter(None)
 
     def _seek(self, number: int) -> None:
-        """Place the file before that packet, or (where its packets cannot be told apart) at its beginning."""
+        """Place the file at or before that packet; at its beginning where its packets cannot be told apart."""
         places = {note.place: k for k, note in enumerate(self._notes)}
         note = self._notes[number]
         time = note.pts if note.dts is None else note.dts
-        if time is not None and len(places) == len(self) and self.stream.codec_context.codec.name != "mpeg4":
-            self._container.seek(time, stream=self.stream)
-            self._reading = self._read()
-            first = next(self._reading, None)
-            at = places.get((first.pos, first.size)) if first is not None else None
-            if at is not None and at <= number:
+        if time is not None and len(places) == len(self) and note.kind is None:
+            with suppress(FFmpegError, OSError):  # some containers cannot seek
                 self._container.seek(time, stream=self.stream)
-                self._reading, self._at = self._read(), at - 1
-                return
+                reading = self._read()
+                first = next(reading, None)
+                at = places.get((first.pos, first.size)) if first is not None else None
+                if first is not None and at is not None and at <= number:
+                    self._reading, self._at = chain([first], reading), at - 1
+                    return
         self.reopen()
 
 

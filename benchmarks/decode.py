@@ -1,0 +1,133 @@
+"""Reading frames by number against decord's ``get_batch``, in one process, with the same number of threads.
+
+Both open the file for every sample, as a data loader does. They alternate, and the median over all
+videos and repeats counts. Beside the ratio stands the floor: decoding the frames that cannot be
+avoided, from a file already open and indexed, and converting none.
+
+    python benchmarks/decode.py [--repeats 15] [--threads 1 4] [--videos FILE...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import decord
+import numpy as np
+
+from vidcore.video.finder import FrameFinder
+from vidcore.video.open import open_video
+
+SHARED = Path(os.environ.get("VIDCORE_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
+VIDEOS = ("demo.mp4", "test_video_structuralize.mp4")
+
+
+def clip(length: int, rng: np.random.Generator) -> np.ndarray:
+    """32 frames, every second one, anywhere."""
+    return rng.integers(0, max(1, length - 63)) + 2 * np.arange(32)
+
+
+def segments(length: int, rng: np.random.Generator) -> np.ndarray:
+    """One frame from each of eight equal parts."""
+    return np.arange(8) * (length // 8) + rng.integers(0, length // 8, 8)
+
+
+def ten_clips(length: int, rng: np.random.Generator) -> np.ndarray:
+    """Ten clips of 32 frames, every second one, evenly spread."""
+    starts = np.linspace(0, max(0, length - 64), 10).astype(int)
+    return (starts[:, None] + 2 * np.arange(32)).ravel()
+
+
+SCENARIOS: dict[str, tuple[Callable[[int, np.random.Generator], np.ndarray], float]] = {
+    "training, 32x2x1": (clip, 1.3),
+    "training, 8 segments": (segments, 1.3),
+    "testing, 32x2x10": (ten_clips, 1.3),
+}
+"""Name: which frames, and the ratio that is wanted."""
+
+
+def read_decord(path: str, indices: np.ndarray, threads: int) -> np.ndarray:
+    """The usual way."""
+    frames: np.ndarray = decord.VideoReader(path, num_threads=threads).get_batch(indices.tolist()).asnumpy()
+    return frames
+
+
+def read_vidcore(path: str, indices: np.ndarray, threads: int) -> np.ndarray:
+    """Ours."""
+    with open_video(path, threads=threads) as reader:
+        return reader.read(indices)
+
+
+def floor(path: str, indices: np.ndarray, threads: int) -> float:
+    """Seconds that decoding alone takes."""
+    with closing(FrameFinder(path, threads)) as finder:
+        start = time.perf_counter()
+        for _ in finder.frames(indices):
+            pass
+        return time.perf_counter() - start
+
+
+def measure(name: str, videos: list[str], repeats: int, threads: int) -> tuple[float, float, float]:
+    """Return median seconds per sample: decord, vidcore, floor."""
+    choose, _ = SCENARIOS[name]
+    seconds: dict[str, list[float]] = {"decord": [], "vidcore": [], "floor": []}
+    for seed in range(repeats):
+        for path in videos:
+            with open_video(path) as reader:
+                indices = choose(len(reader), np.random.default_rng(seed))
+            frames = {}
+            ways = {"decord": read_decord, "vidcore": read_vidcore}
+            for way in ways if seed % 2 else reversed(ways):
+                start = time.perf_counter()
+                frames[way] = ways[way](path, indices, threads)
+                seconds[way].append(time.perf_counter() - start)
+            seconds["floor"].append(floor(path, indices, threads))
+            assert np.abs(frames["decord"].astype(np.int16) - frames["vidcore"]).max() <= 2
+    usual, ours, least = (statistics.median(s) for s in seconds.values())
+    return usual, ours, least
+
+
+def generated(folder: Path) -> list[str]:
+    """A video to measure with where there is none: H.264, 300 frames of 340 x 256 that move and flicker."""
+    import av
+
+    rng = np.random.default_rng(0)
+    texture = np.kron(rng.integers(0, 256, (80, 110, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
+    path = folder / "made.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=30, options={"bf": "3", "g": "250", "crf": "23"})
+        stream.width, stream.height, stream.pix_fmt = 340, 256, "yuv420p"
+        for k in range(300):
+            image = texture[k : k + 256, k : k + 340].astype(np.int16) + rng.integers(-8, 9, (256, 340, 1))
+            image = image.clip(0, 255).astype(np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        out.mux(stream.encode(None))
+    return [str(path)]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--videos", nargs="+")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        shared = [str(SHARED / name) for name in VIDEOS if (SHARED / name).exists()]
+        videos = args.videos or shared or generated(Path(folder))
+        print(f"{'frames':24} {'threads':>7} {'decord':>10} {'vidcore':>10} {'ratio':>7} {'wanted':>7} {'floor':>10}")
+        for threads in args.threads:
+            for name, (_, wanted) in SCENARIOS.items():
+                usual, ours, least = measure(name, videos, args.repeats, threads)
+                row = f"{name:24} {threads:7} {usual * 1e3:7.1f} ms {ours * 1e3:7.1f} ms"
+                print(f"{row} {usual / ours:7.2f} {wanted:7.1f} {least * 1e3:7.1f} ms", flush=True)
+
+
+if __name__ == "__main__":
+    main()
