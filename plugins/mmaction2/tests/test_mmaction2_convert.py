@@ -201,7 +201,7 @@ def test_a_whole_configuration_becomes_a_task(catalog: Catalog) -> None:
         ("model.test_cfg", {"fcn_test": True}, "model.test_cfg.fcn_test: has no equivalent"),
         ("model.neck", {"type": "TPN"}, "model.neck: Recognizer3D of vidcore takes no 'neck'"),
         ("train_dataloader.sampler.type", "ClassAware", "train_dataloader.sampler: ClassAware has no equivalent"),
-        ("train_dataloader.collate_fn", {"type": "repeat_pseudo_collate"}, "collate_fn: repeat_pseudo_collate has no"),
+        ("train_dataloader.collate_fn", {"type": "pad_collate"}, "collate_fn: pad_collate has no"),
         ("train_dataloader.dataset.type", "MyData", "train_dataloader.dataset.type: no installed plugin"),
         (
             "train_dataloader.dataset.sample_by",
@@ -240,6 +240,16 @@ def test_what_cannot_be_converted_is_named(catalog: Catalog, path: str, value: A
 def test_weights_of_a_whole_network_replace_those_of_its_backbone(catalog: Catalog) -> None:
     imported = converted(catalog, load_from="https://somewhere/slowonly_20220901-f6a40d08.pth")
     assert imported.task["train"]["weights"] == "slowonly_20220901-f6a40d08.pth"
+
+
+def test_repeated_augmentation_is_the_loaders(catalog: Catalog) -> None:
+    dataset = {**loader("train")["dataset"], "type": "RepeatAugDataset", "num_repeats": 2}
+    repeated = loader("train", dataset=dataset, collate_fn={"type": "repeat_pseudo_collate"})
+    imported = converted(catalog, train_dataloader=repeated)
+    assert imported.problems == ()
+    train = imported.task["data"]["train"]
+    assert (train["num_repeats"], train["sample_once"], train["dataset"]["type"]) == (2, False, "VideoDataset")
+    Task.from_table(imported.task, catalog)
 
 
 def test_joined_data_sets_share_a_pipeline(catalog: Catalog) -> None:

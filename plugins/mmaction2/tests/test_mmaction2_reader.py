@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 
 from vid_mmaction2.reader import read_config
 from vidcore.errors import ConfigError
+
+
+CONFIGS = Path(os.environ.get("VIDCORE_SHARED", Path(__file__).resolve().parents[4] / "shared")) / "parity" / "configs"
 
 
 def read(folder: Path, text: str, name: str = "c.py") -> dict[str, Any]:
@@ -134,3 +138,13 @@ def test_json_is_read_and_other_files_are_not(tmp_path: Path) -> None:
         read(tmp_path, "{", "c.json")
     with pytest.raises(ConfigError, match=r"found '\.yaml'"):
         read(tmp_path, "a: 1", "c.yaml")
+
+
+@pytest.mark.skipif(not CONFIGS.is_dir(), reason="needs the published configurations")
+def test_every_published_configuration_reads_the_same_as_python(tmp_path: Path) -> None:
+    paths = sorted(CONFIGS.rglob("*.json"))
+    assert len(paths) > 200
+    for path in paths:
+        wanted = json.loads(path.read_text())
+        text = "".join(f"{key} = {value!r}\n" for key, value in wanted.items())
+        assert read(tmp_path, text) == wanted, path

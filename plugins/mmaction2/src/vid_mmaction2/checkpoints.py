@@ -78,7 +78,7 @@ def write_checkpoint(path: Path, published: Published) -> None:
     except ImportError as error:
         raise CheckpointError(f"{path}: writing it needs the safetensors library: pip install safetensors") from error
     tensors = {key: value.contiguous() for key, value in published.weights.items()}
-    data = save(tensors, {"class_names": json.dumps(names)} if names else None)
+    data = save(tensors, {"vidcore": json.dumps({"class_names": names}, ensure_ascii=False)})
     with atomic_write(path) as file:
         file.write(data)
 

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table
+from vid_mmaction2.components import Converter, Rule, Table, unscoped
 from vid_mmaction2.pipelines import convert_pipeline
 
 __all__ = ["RULES", "convert_loader"]
@@ -17,7 +17,7 @@ MISPLACED = {"pipeline", "test_mode"}
 """Keys of the data set that a published file has one level too high; such a file fails to load where it came from."""
 MEANINGLESS_IN_DATA = ("test_mode", "lazy_init", "serialize_data", "max_refetch", "metainfo", "filter_cfg")
 SAMPLERS = {"DefaultSampler", "InfiniteSampler"}
-COLLATORS = {"default_collate", "pseudo_collate"}
+COLLATORS = {"default_collate", "pseudo_collate", "repeat_pseudo_collate"}
 
 
 def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
@@ -29,8 +29,13 @@ def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
     _sampling(converter, loader, table, at)
     for key in loader.keys() - LOADER_KEYS.keys() - MEANINGLESS - MISPLACED:
         converter.problem(f"{at}.{key}", "has no equivalent here")
-    misplaced = {key: loader[key] for key in MISPLACED & loader.keys()}
-    dataset, pipeline = _dataset(converter, {**loader["dataset"], **misplaced}, f"{at}.dataset")
+    published = {**loader["dataset"], **{key: loader[key] for key in MISPLACED & loader.keys()}}
+    if unscoped(str(published.get("type"))) == "RepeatAugDataset":
+        # here the loader repeats, whatever the data set
+        table["num_repeats"] = published.pop("num_repeats", 4)
+        table["sample_once"] = published.pop("sample_once", False)
+        published["type"] = "VideoDataset"
+    dataset, pipeline = _dataset(converter, published, f"{at}.dataset")
     if dataset is not None:
         table["dataset"] = dataset
     if pipeline:
