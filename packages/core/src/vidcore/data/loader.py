@@ -85,7 +85,7 @@ class Loader:
         )
         if len(self.batches) == 0 and training:
             raise DataError(
-                f"{len(dataset)} samples do not fill one batch of {options.batch_size} x {world} (drop_last)"
+                f"{len(dataset)} samples do not fill one batch of {options.batch_size} for {world} processes"
             )
         steps = tuple(pipeline.values()) if isinstance(pipeline, Mapping) else tuple(pipeline)
         self.policy: Policy = options.on_error or ("resample" if training else "skip")

@@ -97,7 +97,6 @@ def fit(
 
     def evaluate(epoch: int, done: int) -> None:
         scores = dict(validate()) if validate else {}
-        model.train()
         tell.on_evaluation(epoch, done, scores)
         if first_process:
             state.evaluated(scores, epoch, done)

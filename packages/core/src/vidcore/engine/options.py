@@ -57,7 +57,7 @@ class TrainOptions:
     """``[train]``: how long, how the gradients are used, when to evaluate and to save.
 
     A run is as long as ``epochs`` or ``steps`` says; intervals count in the same unit. A step is an
-    update of the weights, whatever the accumulation.
+    update of the weights, whatever the accumulation. Where neither is given, one epoch.
     """
 
     epochs: int | None = field(default=None, validator=_at_least(0))

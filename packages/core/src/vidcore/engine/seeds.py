@@ -26,9 +26,12 @@ def sample_rng(seed: int, epoch: int, index: int, attempt: int = 0, repeat: int 
 
 
 def reseed(seed: int, step: int = 0, rank: int = 0) -> None:
-    """Seed torch (all devices), NumPy's global generator and ``random`` for one step of one process."""
+    """Seed torch (the CPU and the GPU in use), NumPy's global generator and ``random`` for one step of one process."""
     words = np.random.SeedSequence((seed, step, rank)).generate_state(3)
-    torch.manual_seed(int(words[0]) << 32 | int(words[1]))
+    state = int(words[0]) << 32 | int(words[1])
+    torch.default_generator.manual_seed(state)  # torch.manual_seed takes a millisecond for devices nobody uses
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(state)
     np.random.seed(words[2])
     random.seed(int(words[2]))
 

@@ -83,7 +83,8 @@ class Step:
                 self.scaler.scale(losses["loss"] * share).backward()
                 self.clock.lap("backward")
             for name, value in losses.items():
-                values[name] = values.get(name, 0.0) + value.detach() * share
+                part = value.detach() if share == 1 else value.detach() * share
+                values[name] = values[name] + part if name in values else part
         values |= self._update()
         self.clock.lap("step")
         return values
@@ -95,7 +96,7 @@ class Step:
             losses: Mapping[str, torch.Tensor] = self.model.loss(self.forward(batch.inputs), batch)
         terms = [value for name, value in losses.items() if "loss" in name]
         assert terms, f"{type(self.model).__name__}.loss returned no entry with 'loss' in its name: {list(losses)}"
-        return {**losses, "loss": torch.stack([t.float().sum() for t in terms]).sum()}
+        return {**losses, "loss": sum(terms[1:], terms[0])}
 
     def _syncing(self, last: bool) -> AbstractContextManager[Any]:
         """Processes exchange gradients once a step, with the last of its batches."""
