@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vid_recognition.models.heads import I3DHead, TSNHead
+from vid_recognition.models.mobileone import MobileOne
 from vid_recognition.models.recognizers import Recognizer2D, Recognizer3D
 from vid_recognition.models.resnet import ResNet
 from vid_recognition.models.resnet3d import ResNet3dSlowOnly
@@ -25,6 +26,14 @@ def test_image_weights_are_inflated() -> None:
 def test_video_weights_stay_as_they_are() -> None:
     deep = Recognizer3D(ResNet3dSlowOnly(depth=18), I3DHead(num_classes=3, in_channels=512))
     assert deep.adapt_weights(deep.state_dict()) is None
+
+
+def test_image_weights_with_the_names_of_ours_are_told_by_their_classifier() -> None:
+    model = Recognizer2D(MobileOne("s0"), TSNHead(num_classes=3, in_channels=1024))
+    backbone = {k: v for k, v in model.state_dict().items() if k.startswith("backbone.")}
+    adapted = model.adapt_weights(backbone | {"head.fc.weight": torch.rand(5, 1024)})
+    assert adapted is not None
+    assert adapted.keys() == backbone.keys()
 
 
 def test_another_image_network_is_refused() -> None:

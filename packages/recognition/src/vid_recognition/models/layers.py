@@ -151,7 +151,7 @@ class Backbone(nn.Module):
         """Run the blocks of a stage, with or without keeping what is inside them."""
         if not (self.with_cp and torch.is_grad_enabled()):
             return stage(x)  # type: ignore[no-any-return]
-        for block in stage if isinstance(stage, nn.Sequential) else [stage]:
+        for block in stage if type(stage) is nn.Sequential else [stage]:
             x = _checkpointed(block, x)
         return x
 
@@ -191,10 +191,12 @@ def _checkpointed(block: nn.Module, x: Tensor) -> Tensor:
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
     """While a block is recomputed: its running statistics have seen this batch already."""
     norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    kept = [(m.momentum, m.num_batches_tracked.clone()) for m in norms if m.num_batches_tracked is not None]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked = count

@@ -90,7 +90,7 @@ class MobileOneBlock(nn.Module):
         """Replace the branches by one convolution that computes the same as they do in evaluation."""
         if hasattr(self, "branch_reparam"):
             return
-        fused = _fuse(self.state_dict(), self.shape[2])
+        fused = _fuse({k: v for k, v in self.state_dict().items() if k.startswith("branch_")}, self.shape[2])
         conv = self._conv(self.shape[2], bias=True).to(fused["weight"])
         conv.load_state_dict(fused)
         del self.branch_norm, self.branch_scale, self.branch_conv_list

@@ -84,9 +84,9 @@ class Recognizer(nn.Module):
             CheckpointError: they are of an image network of another kind.
         """
         own = self.state_dict()
-        kernels = {k: v for k, v in state_dict.items() if v.ndim > 2}
-        if any(k in own and own[k].ndim == v.ndim for k, v in kernels.items()):
-            return None
+        same_kind = any(k in own and own[k].ndim == v.ndim for k, v in state_dict.items() if v.ndim > 2)
+        if same_kind and any(k.startswith("cls_head.") for k in state_dict):
+            return None  # some image networks have the same names as ours, but none has our head
         convert: Any = getattr(self.backbone, "convert_2d_weights", None)
         return None if convert is None else {f"backbone.{k}": v for k, v in convert(state_dict).items()}
 

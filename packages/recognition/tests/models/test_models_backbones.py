@@ -1,0 +1,268 @@
+"""Backbones: shapes, partial training, gradient checkpointing, and that they survive pickling."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vid_recognition.models.c2d import C2D
+from vid_recognition.models.densenet import DenseNet
+from vid_recognition.models.layers import Backbone, DropPath
+from vid_recognition.models.mobilenet_v2 import MobileNetV2, MobileNetV2TSM
+from vid_recognition.models.mobileone import MobileOne, MobileOneTSM
+from vid_recognition.models.non_local import NonLocal
+from vid_recognition.models.resnet import ResNet
+from vid_recognition.models.resnet3d import ResNet3d, ResNet3dSlowOnly
+from vid_recognition.models.resnet_tsm import ResNetTSM
+from vid_recognition.models.resnext import ResNeXt
+from vid_recognition.models.slowfast import FastPathway, ResNet3dSlowFast, SlowPathway
+from vid_recognition.models.swin import SwinTransformer
+
+Build = Callable[..., Backbone]
+
+ON_FRAMES: dict[str, Build] = {
+    "ResNet": lambda **k: ResNet(18, num_stages=2, out_indices=(1,), **k),
+    "ResNet50": lambda **k: ResNet(50, num_stages=2, out_indices=(1,), style="caffe", **k),
+    "ResNetTSM": lambda **k: ResNetTSM(
+        18, num_segments=2, num_stages=2, out_indices=(1,), non_local=(0, [0, 1]), non_local_cfg=NonLocal(), **k
+    ),
+    "MobileNetV2": lambda **k: MobileNetV2(0.25, **k),
+    "MobileNetV2TSM": lambda **k: MobileNetV2TSM(num_segments=2, widen_factor=0.25, **k),
+    "MobileOne": lambda **k: MobileOne("s0", **k),
+    "MobileOneTSM": lambda **k: MobileOneTSM("s0", num_segments=2, **k),
+    "ResNeXt": lambda **k: ResNeXt(50, groups=4, width_per_group=4, num_stages=2, out_indices=(1,), **k),
+    "DenseNet": lambda **k: DenseNet(121, **k),
+}
+ON_CLIPS: dict[str, Build] = {
+    "C2D": lambda **k: C2D(18, num_stages=2, out_indices=(1,), **k),
+    "ResNet3d": lambda **k: ResNet3d(
+        18, num_stages=2, base_channels=8, out_indices=(1,), non_local=(0, [0, 1]), inflate=(1, [1, 0]), **k
+    ),
+    "ResNet3dSlowOnly": lambda **k: ResNet3dSlowOnly(
+        depth=50, num_stages=2, stage_blocks=(1, 2), base_channels=4, out_indices=(1,), inflate=(0, 1), **k
+    ),
+}
+NETS = ON_FRAMES | ON_CLIPS
+
+
+def images(name: str, size: int = 32) -> Tensor:
+    shape = (4, 3, size, size) if name in ON_FRAMES else (2, 3, 4, size, size)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def net(name: str, **options: Any) -> Backbone:
+    torch.manual_seed(0)
+    return NETS[name](**options)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_parameter_learns(name: str) -> None:
+    backbone = net(name)
+    for module in backbone.modules():  # what starts at zero keeps gradients from what is before it
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+            nn.init.ones_(module.weight)
+    out = backbone(images(name, 64))
+    assert isinstance(out, Tensor)
+    assert out.shape[0] == images(name).shape[0]
+    out.pow(2).sum().backward()
+    assert [k for k, p in backbone.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_recomputing_activations_changes_nothing(name: str) -> None:
+    plain, saving = net(name), net(name, with_cp=True)
+    for backbone in (plain, saving):
+        backbone(images(name)).square().mean().backward()
+    for (key, a), (_, b) in zip(plain.named_parameters(), saving.named_parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, msg=lambda text, key=key: f"{key}: {text}")
+    # the statistics have seen the batch once, not twice
+    for (key, a), (_, b) in zip(plain.named_buffers(), saving.named_buffers(), strict=True):
+        torch.testing.assert_close(a, b, msg=lambda text, key=key: f"{key}: {text}")
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_frozen_stages_stay(name: str) -> None:
+    backbone = net(name, frozen_stages=1).train()
+    frozen = {k for k, p in backbone.named_parameters() if not p.requires_grad}
+    parts = backbone.parts()
+    held = [p for part in parts[:2] for module in part for p in module.parameters()]
+    assert len(frozen) == len(held) > 0
+    before = copy.deepcopy(backbone.state_dict())
+    optimizer = torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=0.1)
+    backbone(images(name)).square().mean().backward()
+    optimizer.step()
+    after = backbone.state_dict()
+    statistics = {f"{k}.{s}" for k, m in backbone.named_modules() if not m.training for s in ("running_mean",)}
+    for key in before:
+        if key in frozen or key in statistics:
+            assert torch.equal(before[key], after[key]), key
+    assert any(not torch.equal(before[k], after[k]) for k in before)
+
+
+def test_frozen_stages_beyond_the_network_are_refused() -> None:
+    with pytest.raises(ValueError, match="frozen_stages is 5, there are 4 stages"):
+        ResNet(18, frozen_stages=5)
+
+
+def test_statistics_can_stay_while_weights_learn() -> None:
+    backbone = net("ResNet", norm_eval=True).train()
+    before = copy.deepcopy(backbone.state_dict())
+    backbone(images("ResNet")).sum().backward()
+    after = backbone.state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    assert all(p.grad is not None for p in backbone.parameters())
+
+
+def test_partial_batch_normalisation_keeps_the_first() -> None:
+    backbone = net("ResNetTSM", partial_bn=True).train()
+    norms = {k: m for k, m in backbone.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    learning = [k for k, m in norms.items() if m.training and m.weight.requires_grad]
+    assert learning == ["conv1.bn"]
+    others = [m for m in backbone.modules() if isinstance(m, nn.BatchNorm3d)]
+    assert others
+    assert all(m.training and m.weight.requires_grad for m in others)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_pickle_keeps_everything(name: str) -> None:
+    backbone = net(name).eval()
+    again = pickle.loads(pickle.dumps(backbone))
+    with torch.no_grad():
+        assert torch.equal(backbone(images(name)), again(images(name)))
+
+
+def test_several_stages_are_a_tuple() -> None:
+    outputs = ResNet(18, out_indices=(0, 3))(torch.rand(1, 3, 64, 64))
+    assert [tuple(o.shape) for o in outputs] == [(1, 64, 16, 16), (1, 512, 2, 2)]
+    clips = C2D(18, out_indices=(0, 1), num_stages=2)(torch.rand(1, 3, 5, 67, 67))
+    assert [tuple(o.shape) for o in clips] == [(1, 64, 2, 16, 16), (1, 128, 2, 8, 8)]
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: ResNet(19), "depth must be one of"),
+        (lambda: ResNet(18, out_indices=(4,)), "out_indices must name stages 0 to 3"),
+        (lambda: ResNet(18, num_stages=5), "num_stages must be 1 to 4"),
+        (lambda: ResNet(18, strides=(1, 2)), "need one entry for each of 4 stages"),
+        (lambda: ResNet3d(18, inflate=(1, 1, 1, [1])), r"inflate\[3\] must be a number or 2 numbers"),
+        (lambda: ResNet3d(18, temporal_strides=(1,)), "temporal_strides needs one entry"),
+        (lambda: ResNetTSM(18, non_local=(0, 0)), "non_local needs one entry for each of the 4 stages"),
+        (lambda: ResNet3dSlowFast(resample_rate=8, speed_ratio=3), "must be a multiple of speed_ratio"),
+        (lambda: MobileOne("s9"), "arch must be one of"),  # type: ignore[arg-type]
+    ],
+)
+def test_wrong_arguments_are_named(build: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+# Residual networks on clips
+
+
+def test_strides_and_pooling_in_time() -> None:
+    backbone = ResNet3d(
+        18, base_channels=4, conv1_stride_t=2, pool1_stride_t=2, temporal_strides=(1, 1, 2, 1), out_indices=(0, 1, 2, 3)
+    )
+    outputs = backbone.eval()(torch.rand(1, 3, 32, 64, 64))
+    assert [o.shape[2] for o in outputs] == [4, 4, 2, 2]
+    assert [o.shape[-1] for o in outputs] == [16, 8, 4, 2]
+
+
+def test_inflation_says_which_kernels_reach_over_time() -> None:
+    backbone = ResNet3d(50, base_channels=4, inflate=(0, [1, 0, 1, 0], 1, 0), inflate_style="3x3x3")
+    state = backbone.state_dict()
+    reach = [state[f"layer2.{i}.conv2.conv.weight"].shape[2] for i in range(4)]
+    assert reach == [3, 1, 3, 1]
+    assert {v.shape[2] for k, v in state.items() if "conv1.conv" in k and "layer" in k} == {1}
+
+
+def test_new_blocks_are_the_identity() -> None:
+    x = torch.rand(1, 16, 2, 4, 4)  # after ReLU
+    block = ResNet3d(50, base_channels=4).stages[0][1].eval()  # type: ignore[index]
+    torch.testing.assert_close(block(x), x)
+    other = ResNet3d(50, base_channels=4, zero_init_residual=False).stages[0][1].eval()  # type: ignore[index]
+    assert not torch.allclose(other(x), x)
+
+
+def slowfast(**options: Any) -> ResNet3dSlowFast:
+    small: dict[str, Any] = {"depth": 18, "stage_blocks": (1, 1, 1, 1)}
+    slow = SlowPathway(**small, base_channels=8, lateral_norm=True, **options)
+    return ResNet3dSlowFast(4, 2, slow, FastPathway(**small, base_channels=2))
+
+
+def test_slowfast_sees_two_frame_rates() -> None:
+    backbone = slowfast()
+    video = torch.rand(1, 3, 9, 32, 32)  # one frame too many: left out
+    slow, fast = backbone(video)
+    assert slow.shape == (1, 64, 2, 1, 1)
+    assert fast.shape == (1, 16, 4, 1, 1)
+    (slow.sum() + fast.sum()).backward()
+    laterals = [k for k, _ in backbone.named_parameters() if "_lateral.conv" in k]
+    assert len(laterals) == 4
+    with pytest.raises(ValueError, match="needs at least 4 frames"):
+        backbone(video[:, :, :3])
+
+
+def test_slowfast_connections_freeze_with_the_stage_before_them() -> None:
+    backbone = slowfast(frozen_stages=1).train()
+    frozen = {k.split(".")[1] for k, p in backbone.named_parameters() if not p.requires_grad}
+    assert frozen == {"conv1", "layer1", "conv1_lateral", "layer1_lateral"}
+    assert not backbone.slow_path.get_submodule("layer1_lateral").training
+    assert backbone.slow_path.get_submodule("layer2_lateral").training
+
+
+# Image networks
+
+
+def test_mobileone_deployed_computes_the_same() -> None:
+    torch.manual_seed(0)
+    for arch in ("s0", "s4"):
+        training = MobileOne(arch, out_indices=(0,))
+        x = torch.rand(2, 3, 32, 32)
+        training(x)  # statistics that differ from their start
+        training.eval()
+        expected = training(x)
+        loaded = MobileOne(arch, out_indices=(0,), deploy=True).eval()
+        loaded.load_state_dict(training.state_dict())
+        torch.testing.assert_close(loaded(x), expected, rtol=1e-4, atol=1e-5)
+        training.switch_to_deploy()
+        assert training.state_dict().keys() == loaded.state_dict().keys()
+        torch.testing.assert_close(training(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(56, 56), (40, 72), (28, 28)])
+def test_swin_windows_tile_any_size(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    backbone = SwinTransformer(8, (2, 2), (2, 2), window_size=7, drop_path_rate=0.5)
+    out = backbone(torch.rand(2, 3, *size))
+    assert isinstance(out, Tensor)
+    assert out.shape == (2, 16, -(-size[0] // 8), -(-size[1] // 8))
+    out.square().sum().backward()
+    assert all(p.grad is not None for p in backbone.parameters())
+
+
+def test_swin_shifted_windows_see_neighbours_only() -> None:
+    torch.manual_seed(0)
+    block = SwinTransformer(8, (2,), (2,), window_size=4).eval().layers[0].blocks[1]  # type: ignore[union-attr,index]
+    x = torch.rand(1, 8, 8, 8, requires_grad=True)
+    block(x)[0, 0, 0].sum().backward()  # the corner: its window holds 2 x 2 places after the shift
+    assert x.grad is not None
+    seen = x.grad[0].abs().sum(-1) > 0
+    assert seen.nonzero().amax(0).tolist() == [1, 1]
+
+
+def test_stochastic_depth_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    drop = DropPath(0.25)
+    out = drop(torch.ones(4000, 2))
+    assert out.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert torch.equal(out[:, 0], out[:, 1])  # a sample as a whole
+    assert out.mean().item() == pytest.approx(1.0, abs=0.05)
+    assert torch.equal(drop.eval()(torch.ones(3)), torch.ones(3))

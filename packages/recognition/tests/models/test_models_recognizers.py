@@ -1,0 +1,205 @@
+"""Recognizers and heads: views, averaging, losses, predictions."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vid_recognition.models.averaging import average_clips
+from vid_recognition.models.heads import ClassificationHead, I3DHead, SlowFastHead, TSMHead, TSNHead
+from vid_recognition.models.preprocessor import ActionDataPreprocessor
+from vid_recognition.models.recognizers import Recognizer2D, Recognizer3D
+from vid_recognition.models.resnet import ResNet
+from vid_recognition.models.resnet3d import ResNet3d
+from vid_recognition.models.resnet_tsm import ResNetTSM
+from vid_recognition.models.slowfast import FastPathway, ResNet3dSlowFast, SlowPathway
+from vidcore.batch import Batch
+from vidcore.errors import UserError
+from vidcore.sample import Sample
+
+
+def batch_of(inputs: Tensor, labels: Tensor | None = None) -> Batch:
+    samples = tuple(Sample(index=i, label=i, class_names=("a", "b", "c")) for i in range(len(inputs)))
+    return Batch(inputs=inputs, labels=torch.arange(len(inputs)) if labels is None else labels, samples=samples)
+
+
+def on_frames(**head: Any) -> Recognizer2D:
+    torch.manual_seed(0)
+    backbone = ResNet(18, num_stages=1, out_indices=(0,))
+    return Recognizer2D(backbone, TSNHead(3, 64, init_std=1.0, **head), ActionDataPreprocessor([120] * 3, [60] * 3))
+
+
+def on_clips(max_testing_views: int | None = None, **head: Any) -> Recognizer3D:
+    torch.manual_seed(0)
+    backbone = ResNet3d(18, base_channels=4, num_stages=1, out_indices=(0,), zero_init_residual=False)
+    return Recognizer3D(backbone, I3DHead(3, 4, init_std=1.0, **head), max_testing_views=max_testing_views)
+
+
+def test_frames_to_probabilities() -> None:
+    model = on_frames().eval()
+    batch = model.preprocess(batch_of(torch.randint(0, 256, (2, 5, 3, 32, 32), dtype=torch.uint8)))
+    scores = model(batch.inputs)
+    assert scores.shape == (2, 1, 3)  # the consensus of five frames
+    found = model.predict(scores, batch)
+    assert [s.class_names for s in found] == [("a", "b", "c")] * 2
+    for sample in found:
+        assert sample.scores is not None
+        assert sample.scores.dtype == np.float32
+        assert sample.scores.sum() == pytest.approx(1)
+
+
+def test_consensus_is_the_mean_of_the_scores() -> None:
+    head = TSNHead(3, 4, dropout_ratio=0.0, init_std=1.0)
+    features = torch.rand(6, 4, 2, 2)
+    expected = head.classify(features).view(2, 3, 3).mean(1)
+    torch.testing.assert_close(head(features, batch_size=2)[:, 0], expected)
+
+
+def test_segments_make_views() -> None:
+    head = TSMHead(3, 4, num_segments=2)
+    assert head(torch.rand(12, 4, 2, 2), batch_size=2).shape == (2, 3, 3)
+    assert TSMHead(3, 4, num_segments=4, temporal_pool=True)(torch.rand(12, 4), 2).shape == (2, 3, 3)
+    with pytest.raises(UserError, match="3 frames of a sample do not make views of 2 segments"):
+        head(torch.rand(6, 4, 2, 2), batch_size=2)
+
+
+def test_shifted_clips_are_views_of_their_own() -> None:
+    torch.manual_seed(0)
+    backbone = ResNetTSM(18, num_segments=2, num_stages=1, out_indices=(0,))
+    model = Recognizer2D(backbone, TSMHead(3, 64, num_segments=2, init_std=1.0)).eval()
+    x = torch.rand(2, 6, 3, 32, 32)
+    with torch.no_grad():
+        together = model(x)
+        alone = model(x[:, 2:4])
+    assert together.shape == (2, 3, 3)
+    torch.testing.assert_close(together[:, 1:2], alone)
+
+
+def test_views_in_portions_give_the_same() -> None:
+    x = torch.rand(2, 5, 3, 4, 32, 32)
+    whole, portions = on_clips().eval(), on_clips(max_testing_views=3).eval()
+    seen: list[int] = []
+    portions.backbone.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    with torch.no_grad():
+        torch.testing.assert_close(portions(x), whole(x))
+        assert seen == [3, 3, 3, 1]
+        portions.train()(x)
+    assert seen[4:] == [10]
+
+
+def test_views_in_portions_of_two_pathways() -> None:
+    torch.manual_seed(0)
+    small: dict[str, Any] = {"depth": 18, "stage_blocks": (1, 1, 1, 1)}
+    backbone = ResNet3dSlowFast(2, 2, SlowPathway(**small, base_channels=8), FastPathway(**small, base_channels=1))
+    model = Recognizer3D(backbone, SlowFastHead(3, 72, init_std=1.0)).eval()
+    x = torch.rand(1, 3, 3, 4, 32, 32)
+    with torch.no_grad():
+        expected = model(x)
+        model.max_testing_views = 2
+        torch.testing.assert_close(model(x), expected)
+
+
+@pytest.mark.parametrize("mode", ["prob", "score"])
+def test_averages_of_views(mode: Any) -> None:
+    model = on_clips(average_clips=mode)
+    scores = torch.randn(2, 4, 3)
+    each = scores.softmax(-1) if mode == "prob" else scores
+    found = model.predict(scores, batch_of(torch.zeros(2, 1)))
+    np.testing.assert_allclose(np.stack([s.scores for s in found]), each.mean(1), rtol=1e-5)  # type: ignore[arg-type]
+
+
+def test_views_kept_apart() -> None:
+    scores = torch.randn(1, 4, 3)
+    (found,) = on_clips(average_clips="none").predict(scores, batch_of(torch.zeros(1, 1)))
+    np.testing.assert_array_equal(found.meta["view_scores"], scores[0])
+    np.testing.assert_allclose(found.scores, scores[0].mean(0), rtol=1e-5)  # type: ignore[arg-type]
+    assert average_clips(scores[0], 2, "none").shape == (2, 2, 3)
+
+
+def test_classes_that_do_not_exclude_each_other() -> None:
+    model = on_clips(multi_class=True)
+    scores = torch.randn(2, 1, 3)
+    found = model.predict(scores, batch_of(torch.zeros(2, 1)))
+    np.testing.assert_allclose(np.stack([s.scores for s in found]), scores[:, 0].sigmoid(), rtol=1e-5)  # type: ignore[arg-type]
+    labels = torch.tensor([[1.0, 1, 0], [0, 0, 0]])
+    losses = model.loss(scores, batch_of(torch.zeros(2, 1), labels))
+    assert set(losses) == {"loss_cls"}
+    expected = nn.functional.binary_cross_entropy(scores[:, 0].sigmoid(), labels)
+    torch.testing.assert_close(losses["loss_cls"], expected)
+
+
+def test_every_view_counts_in_the_loss() -> None:
+    model = on_clips()
+    scores = torch.randn(2, 4, 3)
+    losses = model.loss(scores, batch_of(torch.zeros(2, 1), torch.tensor([2, 0])))
+    expected = (-scores.log_softmax(-1)[0, :, 2] - scores.log_softmax(-1)[1, :, 0]).mean() / 2
+    torch.testing.assert_close(losses["loss_cls"], expected)
+    assert losses["top5_acc"] == 1  # of three classes
+
+
+def test_accuracies_beside_the_loss() -> None:
+    head = I3DHead(4, 2, topk=(1, 2))
+    scores = torch.tensor([[4.0, 3, 2, 1], [4, 3, 2, 1], [4, 3, 2, 1], [4, 3, 2, 1]])
+    losses = head.loss(scores, torch.tensor([0, 1, 2, 0]))
+    assert (losses["top1_acc"], losses["top2_acc"]) == (0.5, 0.75)
+
+
+def test_label_smoothing_spreads_the_label() -> None:
+    scores, labels = torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
+    smooth = ClassificationHead(4, 2, label_smooth_eps=0.2).loss(scores, labels)["loss_cls"]
+    reference = nn.functional.cross_entropy(scores, labels, label_smoothing=0.2)
+    torch.testing.assert_close(smooth, reference)
+    soft = ClassificationHead(4, 2, label_smooth_eps=0.2).loss(scores, nn.functional.one_hot(labels, 4).float())
+    torch.testing.assert_close(soft["loss_cls"], reference)
+
+
+def test_training_step_learns() -> None:
+    model = on_clips(dropout_ratio=0.0).train()
+    batch = batch_of(torch.rand(3, 1, 3, 4, 32, 32))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    losses = []
+    for _ in range(4):
+        loss = model.loss(model(batch.inputs), batch)["loss_cls"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_state_has_published_keys_only() -> None:
+    keys = on_frames().state_dict().keys()
+    assert {k.partition(".")[0] for k in keys} == {"backbone", "cls_head"}
+    assert {k for k in keys if k.startswith("cls_head")} == {"cls_head.fc_cls.weight", "cls_head.fc_cls.bias"}
+
+
+def test_wrong_layout_is_named() -> None:
+    with pytest.raises(UserError, match=r"Recognizer3D needs inputs with the axes batch views .* got shape \(1, 3, 4"):
+        on_clips()(torch.rand(1, 3, 4, 8, 8))
+
+
+def test_labels_are_needed() -> None:
+    batch = Batch(inputs=torch.rand(1, 1), samples=(Sample(),))
+    with pytest.raises(UserError, match="needs a label"):
+        on_clips().loss(torch.rand(1, 1, 3), batch)
+
+
+def test_pickled_recognizer_predicts_the_same() -> None:
+    model = on_clips().eval()
+    x = torch.rand(1, 1, 3, 4, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(pickle.loads(pickle.dumps(model))(x), model(x))
+
+
+def test_export_takes_any_number_of_samples() -> None:
+    model = on_clips().eval()
+    x = torch.rand(2, 2, 3, 4, 32, 32)
+    exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("samples", min=2, max=8)},))
+    more = torch.rand(3, 2, 3, 4, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(exported.module()(more), model(more))
