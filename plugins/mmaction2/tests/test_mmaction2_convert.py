@@ -213,6 +213,11 @@ def test_a_whole_configuration_becomes_a_task(catalog: Catalog) -> None:
             [{"type": "ImgAug"}],
             "train_dataloader.dataset.pipeline[0].type: no inst",
         ),
+        (
+            "train_dataloader.dataset.pipeline",
+            [{"type": "TorchVisionWrapper", "op": "RandomGrayscale"}],
+            "train_dataloader.dataset.pipeline[0].type: no installed plugin offers a component named 'TorchVisionW",
+        ),
         ("train_cfg", {"type": "MyLoop", "max_epochs": 1}, "train_cfg.type: MyLoop has no equivalent"),
         ("train_cfg.val_begin", 3, "train_cfg.val_begin: evaluation starts"),
         ("optim_wrapper.constructor", "Mine", "optim_wrapper.constructor: Mine has no equivalent"),
@@ -240,6 +245,56 @@ def test_what_cannot_be_converted_is_named(catalog: Catalog, path: str, value: A
 def test_weights_of_a_whole_network_replace_those_of_its_backbone(catalog: Catalog) -> None:
     imported = converted(catalog, load_from="https://somewhere/slowonly_20220901-f6a40d08.pth")
     assert imported.task["train"]["weights"] == "slowonly_20220901-f6a40d08.pth"
+
+
+@pytest.mark.parametrize(
+    ("step", "name", "wanted"),
+    [
+        ({"type": "PIMSInit"}, "open_2", {"type": "OpenVideo"}),
+        ({"type": "ImageDecode"}, "decode_2", {"type": "Decode"}),
+        ({"type": "PyAVDecodeMotionVector"}, "decode_2", {"type": "DecodeMotionVectors"}),
+        (
+            {"type": "PytorchVideoWrapper", "op": "RandAugment", "magnitude": 7, "num_layers": 4},
+            "augment",
+            {"type": "RandAugment", "magnitude": 7, "num_layers": 4},
+        ),
+        (
+            {"type": "ImgAug", "transforms": "default"},
+            "augment",
+            {"type": "RandAugment", "magnitude": 9, "num_layers": 2, "prob": 1.0, "magnitude_std": 0.0},
+        ),
+        (
+            {"type": "TorchVisionWrapper", "op": "ColorJitter", "hue": 0.1},
+            "jitter",
+            {"type": "ColorJitter", "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0.1},
+        ),
+        (
+            {"type": "TorchVisionWrapper", "op": "RandomHorizontalFlip", "p": 0.3},
+            "flip",
+            {"type": "Flip", "flip_ratio": 0.3},
+        ),
+        (
+            {"type": "TorchVisionWrapper", "op": "CenterCrop", "size": 96},
+            "crop_2",
+            {"type": "CenterCrop", "crop_size": 96},
+        ),
+        ({"type": "TorchVisionWrapper", "op": "RandomCrop", "size": 96}, "crop_2", {"type": "RandomCrop", "size": 96}),
+        (
+            {"type": "PackActionInputs", "collect_keys": ["imgs", "heatmap_imgs"]},
+            "pack_action_inputs",
+            {"type": "PackActionInputs", "collect_keys": ["imgs", "heatmap_imgs"]},
+        ),
+    ],
+)
+def test_steps_of_other_names_do_the_same_job(
+    catalog: Catalog, step: dict[str, Any], name: str, wanted: dict[str, Any]
+) -> None:
+    train = loader("train")
+    train["dataset"]["pipeline"].append(step)
+    imported = converted(catalog, train_dataloader=train)
+    assert imported.problems == ()
+    assert imported.task["data"]["train"]["pipeline"][name] == wanted
+    Task.from_table(imported.task, catalog)
 
 
 def test_repeated_augmentation_is_the_loaders(catalog: Catalog) -> None:

@@ -9,7 +9,9 @@ from vid_mmaction2.components import Converter, Rule, Table, snake, unscoped
 __all__ = ["RULES", "convert_pipeline", "free_name"]
 
 OPENERS = {"DecordInit", "OpenCVInit", "PyAVInit", "PIMSInit"}
-DECODERS = {"DecordDecode", "OpenCVDecode", "PyAVDecode", "PIMSDecode", "RawFrameDecode", "ImageDecode", "ArrayDecode"}
+DECODERS = {"DecordDecode", "OpenCVDecode", "PyAVDecode", "PIMSDecode"}
+DECODERS |= {"RawFrameDecode", "ImageDecode", "ArrayDecode", "LoadRGBFromFile"}
+WRAPPERS = {"PytorchVideoWrapper", "TorchVisionWrapper"}
 
 STEP_NAMES = {
     "OpenVideo": "open",
@@ -26,6 +28,8 @@ STEP_NAMES = {
     "TenCrop": "crop",
     "FormatShape": "format",
     "ColorJitter": "jitter",
+    "DecodeMotionVectors": "decode",
+    "RandAugment": "augment",
     "RandomErasing": "erase",
 }
 """Steps that do the same job have the same name, so that one can take the place of the other."""
@@ -45,22 +49,46 @@ def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
     for position, step in enumerate(steps):
         place = f"{at}[{position}]"
         kind = unscoped(step["type"]) if isinstance(step, dict) and isinstance(step.get("type"), str) else ""
-        if kind == "PackActionInputs":
-            if not step.get("collect_keys"):
-                continue
-            step = {"type": kind, "collect_keys": step["collect_keys"]}
-        elif kind in OPENERS:
-            step = {"type": "OpenVideo", **_threads(step)}
-        elif kind in DECODERS:
-            step = {"type": "Decode"}
-        converted = converter.component(step, place)
+        if kind == "InferencerPackInput" or (kind == "PackActionInputs" and not step.get("collect_keys")):
+            continue
+        converted = converter.component(_translated(converter, kind, step, place), place)
         if converted is not None:
             named[free_name(STEP_NAMES.get(converted["type"], snake(converted["type"])), named)] = converted
     return named
 
 
-def _threads(step: Table) -> Table:
-    return {"threads": step["num_threads"]} if step.get("num_threads", 1) != 1 else {}
+def _translated(converter: Converter, kind: str, step: Any, at: str) -> Any:
+    """The step under the name it has here."""
+    if kind in OPENERS:
+        return {"type": "OpenVideo", **({"threads": step["num_threads"]} if step.get("num_threads", 1) != 1 else {})}
+    if kind in DECODERS:
+        return {"type": "Decode"}
+    if kind == "PyAVDecodeMotionVector":
+        return {"type": "DecodeMotionVectors"}
+    if kind == "PackActionInputs":
+        return {"type": kind, "collect_keys": step["collect_keys"]}
+    if kind in WRAPPERS:
+        return _unwrapped(step)
+    if kind == "ImgAug" and step.get("transforms") == "default":
+        return {"type": "RandAugment", "magnitude": 9, "num_layers": 2, "prob": 1.0, "magnitude_std": 0.0}
+    return step
+
+
+def _unwrapped(step: Table) -> Table:
+    """Transforms of other libraries that are also here; others keep their wrapper, which is then named as missing."""
+    options = {k: v for k, v in step.items() if k not in ("type", "op")}
+    match step.get("op"):
+        case "RandAugment":
+            return {"type": "RandAugment", **options}
+        case "ColorJitter":  # there, what is not given stays as it is
+            return {"type": "ColorJitter", "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, **options}
+        case "RandomHorizontalFlip":
+            return {"type": "Flip", "flip_ratio": options.pop("p", 0.5), **options}
+        case "CenterCrop" if isinstance(options.get("size"), int):
+            return {"type": "CenterCrop", "crop_size": options.pop("size"), **options}
+        case "RandomCrop" if isinstance(options.get("size"), int):
+            return {"type": "RandomCrop", **options}
+    return step
 
 
 def free_name(name: str, taken: Table) -> str:
