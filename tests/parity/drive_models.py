@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -38,19 +39,30 @@ def run_model(case: dict[str, Any], checkpoint: dict[str, np.ndarray], inputs: A
         "outputs": {
             "pred_scores": np.stack([sample.scores for sample in predictions]),
             **{f"features[{i}]": feature.numpy() for i, feature in enumerate(features)},
-            **losses(model, first_view(case, batch)),
+            **losses(model, training_batches(case, model, batch)),
         },
     }
 
 
-def first_view(case: dict[str, Any], batch: Batch) -> Batch:
-    """What a sample shows while training: one clip, or all segments of a network on frames."""
-    return batch if case["input"]["format"] == "NCHW" else batch.replace(inputs=batch.inputs[:, :1])
+def training_batches(case: dict[str, Any], model: Any, batch: Batch) -> list[Batch]:
+    """What samples show while training: one clip, or all segments of a network on frames; then images if any."""
+    spec = case["input"]
+    batches = [batch if spec["format"] == "NCHW" else batch.replace(inputs=batch.inputs[:, :1])]
+    if images := spec.get("images"):
+        draw = getattr(importlib.import_module("fill"), images["kind"])
+        arrays = [draw(tuple(images["shape"]), seed) for seed in images["seeds"]]
+        samples = [Sample(inputs=array, label=label) for array, label in zip(arrays, images["labels"], strict=True)]
+        batches.append(model.preprocess(collate(samples)))
+    return batches
 
 
-def losses(model: Any, batch: Batch) -> dict[str, Any]:
-    found = model.loss(model(batch.inputs), batch)
-    sum(value for key, value in found.items() if "loss" in key).backward()
+def losses(model: Any, batches: list[Batch]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for i, batch in enumerate(batches):
+        found = model.loss(model(batch.inputs), batch)
+        sum(value for key, value in found.items() if "loss" in key).backward()
+        ending = f"_{i}" if len(batches) > 1 else ""
+        out |= {f"loss.{key}{ending}": value.item() for key, value in found.items()}
     # float32 sums over the millions of elements of a layer are off by 1e-4
     norms = [p.grad.double().norm() for p in model.parameters() if p.grad is not None]
-    return {f"loss.{k}": v.item() for k, v in found.items()} | {"loss.grad_norm": torch.stack(norms).norm().item()}
+    return out | {"loss.grad_norm": torch.stack(norms).norm().item()}

@@ -18,19 +18,14 @@ from vid_recognition.models.layers import require
 from vid_recognition.models.losses import BCELossWithLogits, CrossEntropyLoss
 from vidcore.errors import UserError
 
-__all__ = ["ClassificationHead", "I3DHead", "SlowFastHead", "TSMHead", "TSNHead"]
+__all__ = ["ClassificationHead", "Head", "I3DHead", "SlowFastHead", "TSMHead", "TSNHead"]
 
 
-class ClassificationHead(nn.Module):
-    """Pooling, dropout and a linear classifier.
+class Head(nn.Module):
+    """What heads do with class scores: losses, accuracies, putting views together.
 
     Args:
-        num_classes: number of classes.
-        in_channels: channels of the features.
         loss_cls: loss; by default cross entropy, binary cross entropy for ``multi_class``.
-        spatial_type: ``avg`` averages features over space and time, ``none`` takes pooled ones.
-        dropout_ratio: probability of zeroing a feature while training.
-        init_std: standard deviation of the classifier's initial weights.
         average_clips: how views are put together: ``prob``, ``score``, or ``none`` (all of them in ``meta``).
         multi_class: a sample can have several classes: sigmoid instead of softmax, many-hot labels.
         label_smooth_eps: part of the label spread over all classes (arXiv:1906.02629).
@@ -39,27 +34,79 @@ class ClassificationHead(nn.Module):
 
     def __init__(
         self,
-        num_classes: int,
-        in_channels: int,
         loss_cls: nn.Module | None = None,
-        spatial_type: Literal["avg", "none"] = "avg",
-        dropout_ratio: float = 0.5,
-        init_std: float = 0.01,
         average_clips: AverageClips = "prob",
         multi_class: bool = False,
         label_smooth_eps: float = 0.0,
         topk: Sequence[int] = (1, 5),
     ) -> None:
         super().__init__()
-        require(num_classes > 0, f"num_classes must be positive, got {num_classes}")
         require(all(k > 0 for k in topk), f"topk must be positive numbers, got {tuple(topk)}")
-        self.num_classes = num_classes
         self.loss_cls = loss_cls or (BCELossWithLogits() if multi_class else CrossEntropyLoss())
-        self.spatial_type = spatial_type
         self.average_clips = average_clips
         self.multi_class = multi_class
         self.label_smooth_eps = label_smooth_eps
         self.topk = tuple(topk)
+
+    def forward(self, features: Any, batch_size: int) -> Tensor:
+        """Scores of every view: (batch_size, views, classes)."""
+        raise NotImplementedError
+
+    def loss(self, scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Loss and accuracies.
+
+        Args:
+            scores: (N, K) as ``forward`` gives them.
+            labels: (N,) class numbers, or (N, K) soft or many-hot.
+
+        Returns:
+            ``loss_cls``, and for class numbers ``top<k>_acc`` for every k.
+        """
+        losses = {}
+        classes = scores.shape[1]
+        if labels.ndim == 1:
+            ranked = scores.detach().topk(min(max(self.topk), classes), dim=1).indices
+            hits = ranked == labels[:, None]
+            losses = {f"top{k}_acc": hits[:, :k].any(1).float().mean() for k in self.topk}
+        if self.label_smooth_eps:
+            if labels.ndim == 1:
+                labels = F.one_hot(labels, classes)
+            labels = (1 - self.label_smooth_eps) * labels + self.label_smooth_eps / classes
+        losses["loss_cls"] = self.loss_cls(scores, labels)
+        return losses
+
+    def average(self, scores: Tensor, mode: AverageClips) -> Tensor:
+        """Put views together: (B, V, K) -> (B, K), or (B, V, K) for the mode ``none``."""
+        activation: Literal["softmax", "sigmoid"] = "sigmoid" if self.multi_class else "softmax"
+        return average_clips(scores.flatten(0, 1), scores.shape[1], mode, activation)
+
+
+class ClassificationHead(Head):
+    """Pooling, dropout and a linear classifier.
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the features.
+        spatial_type: ``avg`` averages features over space and time, ``none`` takes pooled ones.
+        dropout_ratio: probability of zeroing a feature while training.
+        init_std: standard deviation of the classifier's initial weights.
+
+    and the arguments of ``Head``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        spatial_type: Literal["avg", "none"] = "avg",
+        dropout_ratio: float = 0.5,
+        init_std: float = 0.01,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        require(num_classes > 0, f"num_classes must be positive, got {num_classes}")
+        self.num_classes = num_classes
+        self.spatial_type = spatial_type
         self.dropout = nn.Dropout(dropout_ratio)
         self.fc_cls = nn.Linear(in_channels, num_classes)
         nn.init.normal_(self.fc_cls.weight, std=init_std)
@@ -76,36 +123,8 @@ class ClassificationHead(nn.Module):
         return self.fc_cls(self.dropout(self.pool(features)))  # type: ignore[no-any-return]
 
     def forward(self, features: Any, batch_size: int) -> Tensor:
-        """Scores of every view: (batch_size, views, num_classes)."""
         scores: Tensor = self.classify(features).unflatten(0, (batch_size, -1))
         return scores
-
-    def loss(self, scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Loss and accuracies.
-
-        Args:
-            scores: (N, num_classes) as ``forward`` gives them.
-            labels: (N,) class numbers, or (N, num_classes) soft or many-hot.
-
-        Returns:
-            ``loss_cls``, and for class numbers ``top<k>_acc`` for every k.
-        """
-        losses = {}
-        if labels.ndim == 1:
-            ranked = scores.detach().topk(min(max(self.topk), self.num_classes), dim=1).indices
-            hits = ranked == labels[:, None]
-            losses = {f"top{k}_acc": hits[:, :k].any(1).float().mean() for k in self.topk}
-        if self.label_smooth_eps:
-            if labels.ndim == 1:
-                labels = F.one_hot(labels, self.num_classes)
-            labels = (1 - self.label_smooth_eps) * labels + self.label_smooth_eps / self.num_classes
-        losses["loss_cls"] = self.loss_cls(scores, labels)
-        return losses
-
-    def average(self, scores: Tensor, mode: AverageClips) -> Tensor:
-        """Put views together: (B, V, K) -> (B, K), or (B, V, K) for the mode ``none``."""
-        activation: Literal["softmax", "sigmoid"] = "sigmoid" if self.multi_class else "softmax"
-        return average_clips(scores.flatten(0, 1), scores.shape[1], mode, activation)
 
 
 class I3DHead(ClassificationHead):

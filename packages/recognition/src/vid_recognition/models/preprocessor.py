@@ -26,7 +26,7 @@ class ActionDataPreprocessor(nn.Module):
         to_float32: convert to float32 where there is nothing to normalise.
         blending: mixing of the samples of a training batch.
         format_shape: layout of a sample: ``NCHW`` frames, ``NCTHW`` clips, or ``MIX2d3d`` single pictures
-            or clips without the axis of views.
+            or clips, which need no axis of views.
 
     ``forward``: Batch -> Batch; inputs (B, N, C, [T,] H, W) uint8 or float -> the same shape, float32.
     """
@@ -52,7 +52,7 @@ class ActionDataPreprocessor(nn.Module):
         self.to_rgb = to_rgb
         self.to_float32 = to_float32
         self.blending = blending
-        self.channel_axis = 1 if format_shape == "MIX2d3d" else 2
+        self.format_shape = format_shape
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Batch:
@@ -65,17 +65,20 @@ class ActionDataPreprocessor(nn.Module):
         return batch.replace(inputs=inputs, labels=labels)
 
     def _normalise(self, inputs: Tensor) -> Tensor:
+        axis = 2  # after samples and views; pictures and training clips of a mixture have no views
+        if self.format_shape == "MIX2d3d" and inputs.ndim < 6:
+            axis = 1
         if self.to_rgb:
-            inputs = inputs.flip(self.channel_axis)
+            inputs = inputs.flip(axis)
         if self.mean is None or self.std is None:
             return inputs.to(torch.float32) if self.to_float32 else inputs
-        channels = inputs.shape[self.channel_axis] if inputs.ndim > self.channel_axis else 0
+        channels = inputs.shape[axis] if inputs.ndim > axis else 0
         if channels != len(self.mean):
             raise UserError(
                 f"mean and std are for {len(self.mean)} channels, inputs of shape {tuple(inputs.shape)} have"
-                f" {channels} on axis {self.channel_axis}: see format_shape and input_format of FormatShape"
+                f" {channels} on axis {axis}: see format_shape and input_format of FormatShape"
             )
-        shape = (-1, *[1] * (inputs.ndim - self.channel_axis - 1))
+        shape = (-1, *[1] * (inputs.ndim - axis - 1))
         # converted once, the rest in place
         return inputs.to(torch.float32, copy=True).sub_(self.mean.view(shape)).div_(self.std.view(shape))
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vid_recognition.models.heads import ClassificationHead
+from vid_recognition.models.heads import Head
 from vid_recognition.models.layers import require
 from vid_recognition.models.preprocessor import ActionDataPreprocessor
 from vidcore.batch import Batch
@@ -46,7 +46,7 @@ class Recognizer(nn.Module):
         super().__init__()
         require(max_testing_views is None or max_testing_views > 0, "max_testing_views must be positive")
         self.backbone = backbone
-        self.cls_head = cast(ClassificationHead, cls_head)
+        self.cls_head = cast(Head, cls_head)
         self.data_preprocessor = data_preprocessor or ActionDataPreprocessor()
         self.max_testing_views = max_testing_views
 
