@@ -266,3 +266,11 @@ def test_stochastic_depth_keeps_the_mean() -> None:
     assert torch.equal(out[:, 0], out[:, 1])  # a sample as a whole
     assert out.mean().item() == pytest.approx(1.0, abs=0.05)
     assert torch.equal(drop.eval()(torch.ones(3)), torch.ones(3))
+
+
+def test_compiled_networks_recompute_activations_as_well() -> None:
+    plain, compiled = net("ResNet"), torch.compile(net("ResNet", with_cp=True), backend="aot_eager")
+    for backbone in (plain, compiled):
+        backbone(images("ResNet")).square().mean().backward()
+    for a, b in zip(plain.state_dict().values(), compiled.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b)

@@ -180,10 +180,15 @@ class Backbone(nn.Module):
 
 
 def _checkpointed(block: nn.Module, x: Tensor) -> Tensor:
+    out: Tensor
+    if torch.compiler.is_compiling():  # a compiled graph recomputes values, never updates of statistics
+        out = checkpoint(block, x, use_reentrant=False)
+        return out
+
     def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
         return nullcontext(), _statistics_kept(block)
 
-    out: Tensor = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+    out = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
     return out
 
 
