@@ -1,0 +1,170 @@
+"""BMN: Boundary-Matching Network (Lin et al. 2019, arXiv:1907.09702).
+
+Two branches over features of a video, (B, C, T): probabilities of starting and ending at every position,
+and for every proposal (duration, start) its overlap with an action, once regressed, once classified.
+Proposals between likely starts and ends, scored by all four, go through soft suppression.
+
+Shapes: B samples, C channels, T positions. Differs from the paper in nothing known; the layer that samples
+features of proposals is computed in another order, with the same result (see ``BoundaryMatching``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vid_localization.models.boundary_matching import BoundaryMatching, labels, valid_proposals
+from vid_localization.models.losses import BMNLoss
+from vid_localization.models.spans import Array, covered_seconds, ranked, truth
+from vid_localization.post import post_processing
+from vidcore.batch import Batch
+from vidcore.errors import CheckpointError
+from vidcore.sample import Sample
+
+__all__ = ["BMN", "boundary_proposals"]
+
+
+class BMN(nn.Module):
+    """Proposals from features.
+
+    Args:
+        temporal_dim: positions of the features, T.
+        boundary_ratio: part of a proposal's length added on both sides when its features are sampled.
+        num_samples: samples of a proposal.
+        num_samples_per_bin: points averaged for each sample.
+        feat_dim: channels of the features.
+        soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold: soft suppression of proposals.
+        post_process_top_k: proposals of a video.
+        feature_extraction_interval: frames of the video per extracted feature; counts only for samples
+            that do not know how much of the video their features cover.
+        loss_cls: loss.
+        hidden_dim_1d, hidden_dim_2d, hidden_dim_3d: channels of the hidden layers.
+    """
+
+    valid: Tensor
+
+    def __init__(
+        self,
+        temporal_dim: int,
+        boundary_ratio: float,
+        num_samples: int,
+        num_samples_per_bin: int,
+        feat_dim: int,
+        soft_nms_alpha: float,
+        soft_nms_low_threshold: float,
+        soft_nms_high_threshold: float,
+        post_process_top_k: int,
+        feature_extraction_interval: int = 16,
+        loss_cls: nn.Module | None = None,
+        hidden_dim_1d: int = 256,
+        hidden_dim_2d: int = 128,
+        hidden_dim_3d: int = 512,
+    ) -> None:
+        super().__init__()
+        self.temporal_dim = temporal_dim
+        self.suppression = (soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold)
+        self.post_process_top_k = post_process_top_k
+        self.feature_extraction_interval = feature_extraction_interval
+        self.loss_cls = loss_cls or BMNLoss()
+        self.register_buffer("valid", valid_proposals(temporal_dim), persistent=False)
+
+        d1, d2, d3 = hidden_dim_1d, hidden_dim_2d, hidden_dim_3d
+        self.x_1d_b = nn.Sequential(
+            nn.Conv1d(feat_dim, d1, 3, padding=1, groups=4),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(d1, d1, 3, padding=1, groups=4),
+            nn.ReLU(inplace=True),
+        )
+        self.x_1d_s, self.x_1d_e = (
+            nn.Sequential(
+                nn.Conv1d(d1, d1, 3, padding=1, groups=4), nn.ReLU(inplace=True), nn.Conv1d(d1, 1, 1), nn.Sigmoid()
+            )
+            for _ in range(2)
+        )
+        self.x_1d_p = nn.Sequential(nn.Conv1d(d1, d1, 3, padding=1), nn.ReLU(inplace=True))
+        self.boundary_matching = BoundaryMatching(temporal_dim, num_samples, num_samples_per_bin, boundary_ratio)
+        self.x_3d_p = nn.Sequential(nn.Conv3d(d1, d3, (num_samples, 1, 1)), nn.ReLU(inplace=True))
+        self.x_2d_p = nn.Sequential(
+            nn.Conv2d(d3, d2, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(d2, d2, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(d2, d2, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(d2, 2, 1),
+            nn.Sigmoid(),
+        )
+        self.register_load_state_dict_pre_hook(_drop_masks)
+
+    def preprocess(self, batch: Batch) -> Batch:
+        """Features as float32."""
+        return batch.replace(inputs=batch.inputs.float())
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, C, T) -> overlaps of proposals (B, 2, T, T), probabilities of starts and of ends (B, T)."""
+        base = self.x_1d_b(inputs)
+        start, end = (branch(base).squeeze(1) for branch in (self.x_1d_s, self.x_1d_e))
+        mix, relu = self.x_3d_p
+        sampled = self.boundary_matching(self.x_1d_p(base), mix.weight.flatten(2))
+        return self.x_2d_p(relu(sampled + mix.bias[:, None, None])), start, end
+
+    def loss(self, outputs: tuple[Tensor, Tensor, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """``loss``, and its parts ``tem``, ``pem_reg``, ``pem_cls`` as reports.
+
+        Raises:
+            UserError: a sample has no annotation.
+        """
+        wanted = (t.to(outputs[1].device) for t in labels([truth(s) for s in batch.samples], self.temporal_dim))
+        found: dict[str, Tensor] = self.loss_cls(*outputs, *wanted, self.valid)
+        return found
+
+    def predict(self, outputs: tuple[Tensor, Tensor, Tensor], batch: Batch) -> list[Sample]:
+        """The samples with ``segments`` and ``segment_scores``: at most ``post_process_top_k`` proposals."""
+        maps, starts, ends = (t.detach().float().cpu().numpy() for t in outputs)
+        found = []
+        for sample, *probabilities in zip(batch.samples, maps, starts, ends, strict=True):
+            rows = post_processing(boundary_proposals(*probabilities), *self.suppression, self.post_process_top_k)
+            found.append(ranked(sample, rows, covered_seconds(sample, self.feature_extraction_interval)))
+        return found
+
+
+def boundary_proposals(maps: Array, start: Array, end: Array) -> Array:
+    """Proposals from probabilities (section 4.5).
+
+    Boundaries are positions with a probability above half of the highest, or higher than both neighbours;
+    the first position always is a start, the last an end.
+
+    Args:
+        maps: (2, T, T) overlaps of proposals (duration, start).
+        start, end: (T,) probabilities.
+
+    Returns:
+        (n, 3) float64: start and end as fractions, and the product of all four probabilities.
+    """
+    length = len(start)
+    begins, finishes = _peaks(start), _peaks(end)
+    begins[0] = finishes[-1] = True
+    first, last = np.nonzero(begins[:, None] & finishes & (np.arange(length)[:, None] < np.arange(length)))
+    # the cell of a proposal has its duration less one: from the middle of a position to that of another
+    duration = last - first - 1
+    score = start[first] * end[last] * maps[0, duration, first] * maps[1, duration, first]
+    return np.stack((first / length, last / length, score), 1).astype(np.float64)
+
+
+def _peaks(probability: Array) -> Array:
+    inner = np.zeros(len(probability), bool)
+    inner[1:-1] = (probability[1:-1] > probability[:-2]) & (probability[1:-1] > probability[2:])
+    out: Array = inner | (probability > 0.5 * probability.max())
+    return out
+
+
+def _drop_masks(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Published checkpoints contain two masks that follow from the settings."""
+    assert isinstance(module, BMN)
+    masks = {key: state_dict.pop(prefix + key) for key in ("sample_mask", "bm_mask") if prefix + key in state_dict}
+    if problems := module.boundary_matching.check_published(masks):
+        raise CheckpointError("the weights are of another model: " + "; ".join(problems))

@@ -1,0 +1,162 @@
+"""The boundary-matching layer and its labels (BMN, arXiv:1907.09702, sections 3.2, 4.2 and 4.3).
+
+Shapes: B samples, C channels, T positions. A proposal is a cell (duration, start) of a T x T map: it goes
+from start / T to (start + duration + 1) / T. N points are sampled from every proposal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vid_localization.models.spans import Array, overlaps, require, shares
+
+__all__ = ["BoundaryMatching", "labels", "proposals", "sample_mask", "valid_proposals"]
+
+
+def _taps(length: int, samples: int, per_sample: int, extension: float) -> tuple[Array, Array, Array, Array]:
+    """What every point reads: (cells, samples, positions, weights), all one-dimensional.
+
+    A point between two positions is interpolated. One less than a step before the first position takes
+    that position, one behind the last loses the part that lies outside; what is farther away counts nothing.
+    """
+    duration, start = (a.ravel() for a in np.indices((length, length)))
+    inside = np.flatnonzero(duration + start < length)
+    duration, start = duration[inside], start[inside]
+    margin = extension * (duration + 1)
+    step = (duration + 2 * margin) / (samples * per_sample - 1)
+    # (cells, points): starts and ends are those of the first and last position of a proposal
+    at = (start - margin)[:, None] + step[:, None] * np.arange(samples * per_sample)
+    at = np.where((at > -1) & (at < 0), 0.0, at)
+    left = np.floor(at).astype(np.int64)
+    cells = np.broadcast_to(inside[:, None], at.shape)
+    slots = np.broadcast_to(np.arange(samples).repeat(per_sample), at.shape)
+    positions = np.stack((left, left + 1))
+    weights = np.stack((1 - (at - left), at - left)) / per_sample
+    keep = (positions >= 0) & (positions < length) & (weights != 0)
+    cells, slots = (np.broadcast_to(a, keep.shape)[keep] for a in (cells, slots))
+    return cells, slots, positions[keep], weights[keep].astype(np.float32)
+
+
+def sample_mask(length: int, samples: int, per_sample: int, extension: float) -> Array:
+    """The layer as one matrix: (T, N, T, T) float32, weights of a position in a sample of (duration, start).
+
+    Published checkpoints hold it, flat, as ``sample_mask``; the layer itself never makes it (128 MB at the
+    usual size).
+
+    Args:
+        length: T.
+        samples: N.
+        per_sample: points averaged for a sample.
+        extension: part of a proposal's length added on both sides.
+    """
+    cells, slots, positions, weights = _taps(length, samples, per_sample, extension)
+    mask = np.zeros((length, samples, length * length), np.float32)
+    np.add.at(mask, (positions, slots, cells), weights)
+    return mask.reshape(length, samples, length, length)
+
+
+def valid_proposals(length: int) -> Tensor:
+    """(T, T) float32: 1 for proposals (duration, start) that end within the video."""
+    index = torch.arange(length)
+    return (index[:, None] + index < length).float()
+
+
+def proposals(length: int) -> tuple[Tensor, Tensor]:
+    """Starts and ends of all proposals, also of those beyond the end: two (T, T) float64, fractions."""
+    start = torch.arange(length, dtype=torch.float64).expand(length, length)
+    end = start + torch.arange(1, length + 1, dtype=torch.float64)[:, None]
+    return start / length, end / length
+
+
+def anchors(length: int) -> tuple[Tensor, Tensor]:
+    """Bounds of the neighbourhood of every position, two positions wide: two (T,) float64, fractions."""
+    middle = torch.arange(length, dtype=torch.float64) + 0.5
+    return (middle - 1) / length, (middle + 1) / length
+
+
+def labels(segments: Sequence[Array], length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What the network should say.
+
+    Args:
+        segments: of every sample, (n, 2) fractions.
+        length: T.
+
+    Returns:
+        Overlap of each proposal with the best segment (B, T, T); which part of the neighbourhood of each
+        position is near (within one and a half positions of) a start (B, T), or an end (B, T). float32.
+    """
+    cells, around = proposals(length), anchors(length)
+    radius = 1.5 / length
+    found = []
+    for rows in segments:
+        boxes = torch.from_numpy(np.asarray(rows, np.float64).reshape(-1, 2))
+        near = (torch.stack((at - radius, at + radius), 1) for at in boxes.unbind(1))
+        found.append((overlaps(*cells, boxes), *(shares(*around, zone) for zone in near)))
+    overlap, start, end = (torch.stack(parts).float() for parts in zip(*found, strict=True))
+    return overlap, start, end
+
+
+class BoundaryMatching(nn.Module):
+    """Samples features of every proposal and mixes the samples of each.
+
+    Sampling is linear, and so is what follows it. Hence the samples are mixed at every position first, and
+    interpolated then: at the usual size a hundredth of the work, and nothing of size N x T x T.
+
+    Args:
+        length: T.
+        samples: N.
+        per_sample: points averaged for a sample.
+        extension: part of a proposal's length added on both sides.
+    """
+
+    index: Tensor
+    offsets: Tensor
+    weights: Tensor
+
+    def __init__(self, length: int, samples: int, per_sample: int, extension: float) -> None:
+        super().__init__()
+        require(samples * per_sample > 1, "num_samples times num_samples_per_bin must be at least 2")
+        self.length, self.samples, self.per_sample, self.extension = length, samples, per_sample, extension
+        cells, slots, positions, weights = _taps(length, samples, per_sample, extension)
+        order = np.argsort(cells, kind="stable")
+        bags = np.searchsorted(cells[order], np.arange(length * length))
+        self.register_buffer("index", torch.from_numpy((slots * length + positions)[order]), persistent=False)
+        self.register_buffer("offsets", torch.from_numpy(bags), persistent=False)
+        self.register_buffer("weights", torch.from_numpy(weights[order]), persistent=False)
+
+    def forward(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """Features of all proposals.
+
+        Args:
+            x: (B, C, T).
+            kernel: (C', C, N), how channels and samples are mixed.
+
+        Returns:
+            (B, C', T, T), zero for proposals that end outside.
+        """
+        batch, channels = len(x), len(kernel)
+        mixed = torch.einsum("bct,ocn->ntbo", x, kernel).flatten(0, 1).flatten(1)
+        out = F.embedding_bag(
+            self.index, mixed, self.offsets, mode="sum", per_sample_weights=self.weights.to(mixed.dtype)
+        )
+        return out.view(self.length, self.length, batch, channels).permute(2, 3, 0, 1)
+
+    def check_published(self, state: Mapping[str, Any]) -> list[str]:
+        """What the masks of a published checkpoint say otherwise; none where they are of this layer."""
+        wrong = []
+        for key, make in (("sample_mask", self.mask), ("bm_mask", lambda: valid_proposals(self.length))):
+            if key in state:
+                theirs, ours = torch.as_tensor(state[key]).float().cpu().flatten(), make().flatten()
+                if theirs.shape != ours.shape or not torch.allclose(theirs, ours, 0, 1e-4):
+                    wrong.append(f"{key} is of other settings (temporal_dim, num_samples, boundary_ratio)")
+        return wrong
+
+    def mask(self) -> Tensor:
+        """The layer as a matrix: see ``sample_mask``."""
+        return torch.from_numpy(sample_mask(self.length, self.samples, self.per_sample, self.extension))

@@ -1,0 +1,92 @@
+"""Between seconds and fractions of a video, and overlaps of segments, for all models of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidcore.errors import DataError, UserError
+from vidcore.sample import Sample
+
+__all__ = ["Array", "covered_seconds", "overlaps", "ranked", "require", "shares", "truth"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ``ValueError`` with that message where a constructor's arguments do not fit together."""
+    if not condition:
+        raise ValueError(message)
+
+
+def covered_seconds(sample: Sample, interval: int = 1) -> float:
+    """Seconds, from the beginning of the video, that its features cover.
+
+    ``feature_duration`` of the sample where it is known. Otherwise the last frames that do not make a
+    whole feature of ``interval`` frames are taken off its ``duration``.
+
+    Raises:
+        DataError: the sample does not know how long it is.
+    """
+    if sample.feature_duration is not None:
+        return sample.feature_duration
+    if sample.duration is None:
+        raise DataError(f"{sample.path or f'sample {sample.index}'}: has no duration, which localization needs")
+    frames = sample.total_frames
+    if interval == 1 or not frames:
+        return sample.duration
+    return frames // interval * interval / frames * sample.duration
+
+
+def truth(sample: Sample) -> Array:
+    """The true segments as fractions of what the features cover: (n, 2) float64 within [0, 1].
+
+    Raises:
+        UserError: the sample has no annotation at all (an empty list of segments is one).
+    """
+    if sample.segments is None:
+        raise UserError(f"{sample.path or f'sample {sample.index}'}: training needs the true segments of every sample")
+    out: Array = np.clip(np.asarray(sample.segments, np.float64) / covered_seconds(sample), 0, 1)
+    return out
+
+
+def shares(starts: Tensor, ends: Tensor, segments: Tensor) -> Tensor:
+    """Largest part of each interval that lies within one segment.
+
+    Args:
+        starts, ends: (...) the intervals.
+        segments: (n, 2); with none every share is 0.
+
+    Returns:
+        (...) of the same kind.
+    """
+    inside = torch.minimum(ends[..., None], segments[:, 1]) - torch.maximum(starts[..., None], segments[:, 0])
+    part = inside.clamp(min=0) / (ends - starts)[..., None]
+    return torch.cat((part, torch.zeros_like(starts)[..., None]), -1).amax(-1)
+
+
+def overlaps(starts: Tensor, ends: Tensor, segments: Tensor) -> Tensor:
+    """Intersection over union of each interval with the segment that fits it best; arguments as of ``shares``."""
+    inside = torch.minimum(ends[..., None], segments[:, 1]) - torch.maximum(starts[..., None], segments[:, 0])
+    inside = inside.clamp(min=0)
+    union = (ends - starts)[..., None] + (segments[:, 1] - segments[:, 0]) - inside
+    return torch.cat((inside / union, torch.zeros_like(starts)[..., None]), -1).amax(-1)
+
+
+def ranked(sample: Sample, rows: Array, seconds: float, labels: Sequence[int] | Array | None = None) -> Sample:
+    """The sample with predicted segments.
+
+    Args:
+        rows: (n, 3) start and end as fractions, and score; best first.
+        seconds: what a fraction of 1 means.
+        labels: (n,) classes.
+    """
+    return sample.replace(
+        segments=np.asarray(rows[:, :2], np.float64) * seconds,
+        segment_scores=np.asarray(rows[:, 2], np.float64),
+        segment_labels=None if labels is None else np.asarray(labels, np.int64),
+    )
