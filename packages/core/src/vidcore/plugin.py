@@ -80,6 +80,7 @@ def vidcore_commands() -> dict[str, str]:
         "list": "vidcore.cli.inspect:list_",
         "plugins": "vidcore.cli.inspect:plugins",
         "predict": "vidcore.cli.work:predict",
+        "publish": "vidcore.cli.scores:publish",
         "run": "vidcore.cli.work:run",
         "test": "vidcore.cli.work:test",
     }

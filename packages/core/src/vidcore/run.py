@@ -206,7 +206,7 @@ def _run_folder(task: Task, setting: _Setting, run_dir: Path | None, resume: boo
 def _build_model(task: Task, setting: _Setting, options: TrainOptions, resume: bool) -> Any:
     reseed(setting.runtime.seed)  # the same initial weights in every process and every run
     model = task.build("model")
-    if options.weights is not None and not resume:
+    if options.weights and not resume:
         weights, _ = read_weights(options.weights)
         ignore = list(options.weights_ignore)
         if hasattr(model, "adapt_weights"):  # of an image network, say

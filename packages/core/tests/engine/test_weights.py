@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.numpy import save_file
 from torch import nn
 
 from vidcore.engine.weights import load_state, load_weights, read_weights
@@ -100,9 +101,8 @@ def test_the_hash_in_the_name_must_be_right(tmp_path: Path) -> None:
 
 
 def test_safetensors(tmp_path: Path) -> None:
-    safetensors = pytest.importorskip("safetensors.numpy")
     state = {k: v.numpy() for k, v in net().state_dict().items() if v.ndim}
-    safetensors.save_file(state, tmp_path / "a.safetensors")
+    save_file(state, tmp_path / "a.safetensors")
     load_weights(net(), tmp_path / "a.safetensors")
     (tmp_path / "b.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(CheckpointError, match=r"b.safetensors"):

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from attrs import frozen
+from safetensors.torch import save
 
 from vidcore.engine import checkpoint
 from vidcore.errors import CheckpointError
@@ -67,16 +68,12 @@ def write_checkpoint(path: Path, published: Published) -> None:
     """Write weights and class names where ``vidcore`` reads them: ``.safetensors``, or anything else as ``.pth``.
 
     Raises:
-        CheckpointError: the file cannot be written, or the safetensors library is missing.
+        CheckpointError: the file cannot be written.
     """
     names = list(published.classes) if published.classes else None
     if path.suffix != ".safetensors":
         checkpoint.save(path, {"state_dict": published.weights, "class_names": names})
         return
-    try:
-        from safetensors.torch import save
-    except ImportError as error:
-        raise CheckpointError(f"{path}: writing it needs the safetensors library: pip install safetensors") from error
     tensors = {key: value.contiguous() for key, value in published.weights.items()}
     data = save(tensors, {"vidcore": json.dumps({"class_names": names}, ensure_ascii=False)})
     with atomic_write(path) as file:

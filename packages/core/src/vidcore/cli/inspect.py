@@ -49,7 +49,8 @@ def list_(context: Context, kind: str | None) -> None:
     if kind is not None and kind not in kinds:
         raise UserError(f"there is no kind {kind!r}{nearest(kind, kinds) or ''}; kinds are {', '.join(kinds)}")
     rows = [(c.kind, c.name, c.plugin, c.target) for k in KINDS for c in catalog.of_kind(k).values()]
-    rows += [("recipes", name, "", path.parent.name) for name, path in sorted(catalog.recipes.items())]
+    leaves = {n: p.parent.name for n, p in sorted(catalog.recipes.items()) if p.parent.name != "base"}
+    rows += [("recipes", name, "", family) for name, family in leaves.items()]
     rows += [("commands", c.name, c.plugin, c.target) for _, c in sorted(catalog.commands.items())]
     table(["kind", "name", "plugin", "where"], [r for r in rows if kind in (None, r[0])])
 

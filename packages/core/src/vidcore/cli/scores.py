@@ -22,7 +22,9 @@ folder_option = click.Path(file_okay=False, path_type=Path)
 @click.argument("predictions", type=file_argument)
 @click.argument("task")
 @set_option
-@click.option("--dir", "folder", type=folder_option, help="Write report and pictures here; default beside the file.")
+@click.option(
+    "--dir", "folder", type=folder_option, help="Write here; default a folder named after the file."
+)
 @click.pass_obj
 def evaluate(context: Context, predictions: Path, task: str, overrides: tuple[str, ...], folder: Path | None) -> None:
     """Score a file of PREDICTIONS (of `test --dump` or `fuse`) with the metrics of TASK."""
@@ -32,7 +34,8 @@ def evaluate(context: Context, predictions: Path, task: str, overrides: tuple[st
     from vidcore.predictions import PredictionFile
     from vidcore.run import score_predictions
 
-    score_predictions(checked, PredictionFile.load(predictions), folder or predictions.parent, str(predictions))
+    file = PredictionFile.load(predictions)
+    score_predictions(checked, file, folder or predictions.with_suffix(""), str(predictions))
 
 
 @click.command()
@@ -56,7 +59,7 @@ def fuse(context: Context, predictions: tuple[Path, ...], weights: str | None, o
     if checked is not None:
         from vidcore.run import score_predictions
 
-        score_predictions(checked, fused, output.parent, str(output))
+        score_predictions(checked, fused, output.with_suffix(""), str(output))
 
 
 def _weights(text: str | None, count: int) -> list[float]:
@@ -85,6 +88,18 @@ def compare(runs: tuple[Path, ...]) -> None:
     differing = [k for k in dict.fromkeys(k for t in tasks for k in t) if len({repr(t.get(k)) for t in tasks}) > 1]
     rows += [(key, *(_shown(t.get(key)) for t in tasks)) for key in differing]
     table(["", *(str(run) for run in runs)], rows)
+
+
+@click.command()
+@click.argument("run", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--dir", "folder", type=folder_option, default=".", help="Put the file here; default this folder.")
+@click.option("--checkpoint", "-c", type=file_argument, help="Other weights of the run than the best.")
+def publish(run: Path, folder: Path, checkpoint: Path | None) -> None:
+    """Make a release file of a finished RUN (its folder): weights, class names, scores, hash in the name."""
+    from vidcore.engine.rundir import RunFolder
+    from vidcore.publish import publish as publish_
+
+    click.echo(f"wrote {publish_(RunFolder(run), folder, checkpoint)}")
 
 
 def _read(run: Path) -> dict[str, Any]:

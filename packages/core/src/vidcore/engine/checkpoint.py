@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import warnings
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from vidcore.errors import CheckpointError
 from vidcore.files import atomic_write
@@ -52,7 +54,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]
     """Read a checkpoint (or any file of weights) and check that it is whole.
 
     Only tensors and plain data are read: a pickle that wants to run code is refused.
-    ``.safetensors`` files need that library.
+    What a ``.safetensors`` file says under ``vidcore`` in its metadata stands beside ``state_dict``.
 
     Raises:
         CheckpointError: missing, damaged, not a checkpoint, or with anything but plain data.
@@ -78,7 +80,9 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]
 
 def _read(path: Path, device: torch.device | str) -> Any:
     if path.suffix == ".safetensors":
-        return {"state_dict": _load_safetensors(path, device)}
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            about = json.loads((file.metadata() or {}).get("vidcore", "{}"))
+            return about | {"state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch itself reads flipped bits without a word
@@ -97,15 +101,6 @@ def _why(error: Exception) -> str:
     if "Weights only" in text:
         return "is refused: it is a pickle that holds more than weights, and reading it would run code of the file"
     return "is truncated, damaged, or no checkpoint"
-
-
-def _load_safetensors(path: Path, device: torch.device | str) -> dict[str, torch.Tensor]:
-    try:
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise CheckpointError(f"{path}: reading it needs the safetensors library: pip install safetensors") from error
-    weights: dict[str, torch.Tensor] = load_file(path, device=str(device))
-    return weights
 
 
 class Checkpoints:

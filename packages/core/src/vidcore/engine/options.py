@@ -62,8 +62,11 @@ class TrainOptions:
 
     epochs: int | None = field(default=None, validator=_at_least(0))
     steps: int | None = field(default=None, validator=_at_least(0))
-    weights: Path | None = None
-    """Checkpoint to start from (fine-tuning). Classifiers for other classes are left out, and named."""
+    weights: Path | Literal[False] | None = None
+    """Checkpoint to start from (fine-tuning). Classifiers for other classes are left out, and named.
+
+    ``false`` starts from random weights where a recipe names some.
+    """
     weights_ignore: list[str] = field(factory=list)
     """Beginnings of state-dict keys that ``weights`` may lack, hold in other shapes, or have in excess."""
     accumulate: int = field(default=1, validator=_at_least(1))
