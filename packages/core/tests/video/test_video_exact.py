@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from vidcore.errors import VideoError
-from vidcore.video.open import open_video
+from vidcore.video.open import _has_pyav, open_video
 
 SHARED = Path(os.environ.get("VIDCORE_SHARED", Path(__file__).resolve().parents[4] / "shared"))
 if not SHARED.exists():
@@ -160,10 +161,7 @@ def test_opencv_returns_the_same_or_refuses(videos: dict[str, Path], name: str) 
 def test_auto_without_pyav_is_opencv(
     make: ModuleType, videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "av" else find_spec(name, *rest)
-    )
+    monkeypatch.setattr("vidcore.video.open._has_pyav", lambda: False)
     with open_video(videos["h264.mp4"]) as reader:
         assert reader.decoder == "opencv"
         assert [make.number_of(f) for f in reader.read([30, 2, 2])] == [30, 2, 2]
@@ -173,6 +171,13 @@ def test_auto_without_pyav_is_opencv(
             open_video(videos[name]) as reader,
         ):
             reader.read([0, 20])
+
+
+def test_an_old_pyav_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "16.1.0")
+    assert not _has_pyav.__wrapped__()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert not _has_pyav.__wrapped__()
 
 
 # The reference files, where they are at hand.

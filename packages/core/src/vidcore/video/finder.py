@@ -121,35 +121,41 @@ class FrameFinder:
     def _find(self, wanted: Iterable[int]) -> Iterator[tuple[int, VideoFrame]]:
         assert self._packets.order is not None
         missing = {int(self._packets.order[i]) for i in wanted}
+        last = max(wanted, default=-1)
         for number in missing & self._ahead.keys():
             yield self._place[number], self._ahead[number]
         missing -= self._ahead.keys()
-        self._ahead = {}
+        self._ahead = {k: frame for k, frame in self._ahead.items() if self._place[k] > last}
         for target in sorted(missing):
             if target not in missing or target in self._inside:
                 continue
             entry = self._entry_before(target)
             if target < self._next or entry > self._next or entry < self._began:
                 if self._inside & missing:
-                    yield from self._take(self._decode(None), missing)
+                    yield from self._take(self._decode(None), missing, last)
                 self._begin(entry)
             while self._next <= target:
-                yield from self._take(self._feed(self._next in missing), missing)
-        while missing:  # held back by the decoder; the packets behind push it out, and may be asked for next
+                # What is shown after the last frame wanted may be asked for next.
+                needed = self._next in missing or self._place.get(self._next, -1) > last
+                yield from self._take(self._feed(needed), missing, last)
+        while missing:  # held back by the decoder: the packets behind push it out
             at_end = self._next >= len(self._packets)
-            frames = self._decode(None) if at_end else self._feed(True)
-            self._ahead |= {f.pts: f for f in frames if f.pts is not None and f.pts not in missing}
-            yield from self._take(frames, missing)
+            yield from self._take(self._decode(None) if at_end else self._feed(True), missing, last)
             if at_end:
                 self._next = len(self._packets) + 1  # drained: nothing can be added before a new beginning
                 if missing:
                     raise _NotProven
 
-    def _take(self, frames: list[VideoFrame], missing: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+    def _take(self, frames: list[VideoFrame], missing: set[int], last: int) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield the frames that are missing, keep those that may be asked for next."""
         for frame in frames:
-            if frame.pts in missing:
-                missing.remove(frame.pts)
-                yield self._place[frame.pts], frame
+            number = frame.pts
+            assert number is not None
+            if number in missing:
+                missing.remove(number)
+                yield self._place[number], frame
+            elif self._place.get(number, -1) > last:
+                self._ahead[number] = frame
 
     def _entry_before(self, number: int) -> int:
         """Return the last entry from which this packet's frame can be had whole."""

@@ -70,7 +70,7 @@ class ImageReader(ArrayReader):
     decoder = "image"
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
-        super().__init__(_read_image(Path(path), cv2.IMREAD_COLOR_RGB)[None], path=str(path))
+        super().__init__(_read_image(Path(path), grey=False)[None], path=str(path))
 
 
 class FrameFolderReader:
@@ -162,14 +162,13 @@ class FrameFolderReader:
         return [self._folder / name for name in names]
 
     def _read_frame(self, index: int) -> Array:
-        mode = cv2.IMREAD_GRAYSCALE if self._flow else cv2.IMREAD_COLOR_RGB
-        images = [_read_image(file, mode) for file in self._files(index)]
+        images = [_read_image(file, grey=self._flow) for file in self._files(index)]
         return np.stack(images, axis=-1) if self._flow else images[0]
 
 
-def _read_image(file: Path, mode: int) -> Array:
+def _read_image(file: Path, grey: bool) -> Array:
     existing_file(file)
-    image = cv2.imdecode(np.fromfile(file, np.uint8), mode)
+    image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
     if image is None:
         raise VideoError(file, "is no picture that can be decoded")
-    return image
+    return image if grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

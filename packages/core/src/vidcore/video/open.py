@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from vidcore.plugins import load_plugins
 
 __all__ = ["open_video"]
 
-IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 def open_video(path: str | Path, decoder: str = "auto", threads: int = 1) -> VideoReader:
@@ -38,7 +38,12 @@ def open_video(path: str | Path, decoder: str = "auto", threads: int = 1) -> Vid
 def _choose(path: str | Path) -> str:
     if Path(path).suffix.lower() in IMAGES:
         return "image"
-    return "pyav" if importlib.util.find_spec("av") else "opencv"
+    return "pyav" if _has_pyav() else "opencv"
+
+
+@functools.cache
+def _has_pyav() -> bool:
+    return bool(importlib.util.find_spec("av")) and int(importlib.metadata.version("av").split(".")[0]) >= 17
 
 
 @functools.cache

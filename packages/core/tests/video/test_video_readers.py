@@ -1,0 +1,280 @@
+"""The readers' common manners: arguments, errors, sizes, handles."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+
+from vidcore.errors import PluginError, VideoError
+from vidcore.interfaces import VideoReader
+from vidcore.video.frames import ArrayReader, FrameFolderReader, ImageReader
+from vidcore.video.motion import read_motion_vectors
+from vidcore.video.open import open_video
+
+
+@pytest.mark.parametrize("decoder", ["auto", "pyav", "opencv", "decord"])
+def test_reader_says_what_it_is(videos: dict[str, Path], decoder: str) -> None:
+    with open_video(videos["h264.mp4"], decoder, threads=2) as reader:
+        assert isinstance(reader, VideoReader)
+        assert reader.decoder == ("pyav" if decoder == "auto" else decoder)
+        assert reader.path == str(videos["h264.mp4"])
+        assert reader.fps == 25
+        assert reader.size == (64, 96)
+        assert len(reader) == 40
+
+
+@pytest.mark.parametrize("decoder", ["pyav", "opencv", "decord"])
+def test_indices(videos: dict[str, Path], make: ModuleType, decoder: str) -> None:
+    with open_video(videos["h264.mp4"], decoder) as reader:
+        assert reader.read([]).shape == (0, 64, 96, 3)
+        for indices in ([3], range(3), np.array([5, 5, 1], np.int32), (np.int64(7), 2)):
+            assert [make.number_of(f) for f in reader.read(indices)] == list(indices)
+        for wrong in ([40], [-1], [0, 41]):
+            with pytest.raises(
+                VideoError, match=r"h264\.mp4: frame (40|-1|41) was asked for, but it has frames 0 to 39"
+            ):
+                reader.read(wrong)
+        for wrong_kind in ([0.5], [[1, 2]]):
+            with pytest.raises(ValueError, match="flat sequence of integers"):
+                reader.read(wrong_kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("decoder", ["auto", "pyav", "opencv", "decord"])
+def test_what_is_no_video_is_refused_by_name(tmp_path: Path, videos: dict[str, Path], decoder: str) -> None:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no video at all\n" * 50)
+    (tmp_path / "folder.mp4").mkdir()
+    data = videos["h264.mp4"].read_bytes()
+    (tmp_path / "header lost.mp4").write_bytes(data[: len(data) * 6 // 10])
+    reasons = {"empty.mp4": "is empty", "missing.mp4": "does not exist", "folder.mp4": "is a folder"}
+    for name in ("empty.mp4", "text.mp4", "folder.mp4", "header lost.mp4", "missing.mp4"):
+        with pytest.raises(VideoError, match=f"{name}: {reasons.get(name, 'cannot be opened')}"):
+            open_video(tmp_path / name, decoder)
+
+
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "sound.mp4"), "w") as out:
+        stream = out.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), "fltp", "mono")
+        frame.rate = 16000
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    with pytest.raises(VideoError, match=r"sound\.mp4: has no video stream"):
+        open_video(tmp_path / "sound.mp4")
+
+
+@pytest.mark.parametrize(
+    ("turn", "expected"),
+    [
+        ({"rotation": 90}, lambda x: np.rot90(x, 1)),
+        ({"rotation": 180}, lambda x: np.rot90(x, 2)),
+        ({"rotation": -90}, lambda x: np.rot90(x, 3)),
+        ({"mirrored": True}, lambda x: x[:, ::-1]),
+        ({"rotation": 90, "mirrored": True}, lambda x: np.rot90(x, 1)[:, ::-1]),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+def test_frames_are_turned(make: ModuleType, tmp_path: Path, turn: dict, expected, suffix: str) -> None:
+    path = make.encode(tmp_path / f"turned.{suffix}", range(6), **turn)
+    with open_video(path) as reader:
+        picture = expected(make.draw(3)).astype(int)
+        assert reader.size == picture.shape[:2]
+        frame = reader.read([3])[0]
+        assert frame.flags.c_contiguous
+        assert np.abs(frame - picture).mean() < 4
+
+
+def test_threads_reach_the_decoder(videos: dict[str, Path]) -> None:
+    script = """
+import sys
+from pathlib import Path
+from vidcore.video.open import open_video
+with open_video(sys.argv[1], threads=int(sys.argv[2])) as reader:
+    before = len(list(Path("/proc/self/task").iterdir()))
+    reader.read([0])
+    print(len(list(Path("/proc/self/task").iterdir())) - before)
+"""
+    if sys.platform != "linux":
+        pytest.skip("counts threads in /proc")
+    for threads in (1, 3):
+        command = [sys.executable, "-c", script, str(videos["h264.mp4"]), str(threads)]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert int(output) == (0 if threads == 1 else threads)
+
+
+def test_reading_on_does_not_decode_again(videos: dict[str, Path]) -> None:
+    with open_video(videos["onekey.mkv"]) as reader:
+        context = reader._finder._context  # type: ignore[attr-defined]
+        restarts = []
+
+        class Counting:
+            def __getattr__(self, name: str) -> object:
+                restarts.extend([name] if name == "flush_buffers" else [])
+                return getattr(context, name)
+
+            def __setattr__(self, name: str, value: object) -> None:
+                setattr(context, name, value)
+
+        reader._finder._context = Counting()  # type: ignore[attr-defined]
+        for start in range(0, 40, 5):
+            reader.read(range(start, start + 5))
+        assert not restarts
+        reader.read([0])
+        assert restarts
+
+
+def test_frames_nobody_needs_are_not_decoded(videos: dict[str, Path]) -> None:
+    """Otherwise the finder would be slow, and no other test would tell."""
+    import av
+
+    with open_video(videos["onekey.mkv"]) as reader:
+        finder = reader._finder  # type: ignore[attr-defined]
+        decoded = 0
+        decode = finder._decode
+
+        def counting(packet: object) -> list[av.VideoFrame]:
+            nonlocal decoded
+            frames: list[av.VideoFrame] = decode(packet)
+            decoded += len(frames)
+            return frames
+
+        finder._decode = counting
+        reader.read([39])
+        assert decoded < 30
+    with open_video(videos["h264.mp4"]) as reader:
+        reader.read([39])
+        assert reader._finder._began >= 30  # type: ignore[attr-defined]
+
+
+def test_a_closed_file_can_be_removed_and_its_handle_is_free(videos: dict[str, Path], tmp_path: Path) -> None:
+    path = Path(shutil.copy(videos["h264.mp4"], tmp_path / "with a space.mp4"))
+    before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    with open_video(path) as reader:
+        reader.read([1])
+    assert sys.platform != "linux" or len(os.listdir("/proc/self/fd")) == before
+    path.unlink()
+
+
+def test_outside_decoders_are_found_by_name(videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PluginError, match="did you mean 'decord'"):
+        open_video(videos["h264.mp4"], "decrod")
+    module = importlib.import_module("vidcore.video.open")
+    module._reader.cache_clear()
+    loaded = module.load_plugins()
+    component = next(iter(loaded.of_kind("decoders").values()))
+    outside = type(component)("mine", "decoders", f"{__name__}:Mine", "a-plugin")
+    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or sys.modules[Mine.__module__])
+    loaded.components["mine"] = outside
+    monkeypatch.setattr(module, "load_plugins", lambda: loaded)
+    assert open_video(videos["h264.mp4"], "mine", threads=3).fps == 3
+    module._reader.cache_clear()
+
+
+class Mine(ArrayReader):
+    """A reader from elsewhere."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        super().__init__(np.zeros((2, 4, 4, 3), np.uint8), fps=threads, path=str(path))
+
+
+# Pictures.
+
+
+def test_array() -> None:
+    frames = np.arange(4 * 2 * 3 * 3, dtype=np.uint8).reshape(4, 2, 3, 3)
+    with ArrayReader(frames, fps=10) as reader:
+        assert (len(reader), reader.size, reader.fps) == (4, (2, 3), 10)
+        got = reader.read([2, 0, 2])
+        assert np.array_equal(got, frames[[2, 0, 2]])
+        got[:] = 0
+        assert frames[2].any()
+        with pytest.raises(VideoError, match="frame 4"):
+            reader.read([4])
+    with pytest.raises(VideoError, match=r"uint8, got float64\(2, 2\)"):
+        ArrayReader(np.zeros((2, 2)))
+
+
+def test_image(tmp_path: Path) -> None:
+    picture = np.zeros((5, 7, 3), np.uint8)
+    picture[..., 0] = 200  # blue, as OpenCV has it
+    cv2.imwrite(str(tmp_path / "one.png"), picture)
+    with open_video(tmp_path / "one.png") as reader:
+        assert isinstance(reader, ImageReader)
+        assert (reader.decoder, len(reader), reader.size) == ("image", 1, (5, 7))
+        assert reader.read([0, 0])[1, 2, 3].tolist() == [0, 0, 200]
+    (tmp_path / "broken.jpg").write_bytes(b"nothing like a picture")
+    with pytest.raises(VideoError, match=r"broken\.jpg: is no picture"):
+        open_video(tmp_path / "broken.jpg")
+
+
+def test_folder_of_frames(tmp_path: Path) -> None:
+    for number in range(1, 8):
+        cv2.imwrite(str(tmp_path / f"img_{number:05}.png"), np.full((4, 6, 3), number * 10, np.uint8))
+    with FrameFolderReader(tmp_path, "img_{:05}.png") as reader:
+        assert (len(reader), reader.size, reader.fps) == (7, (4, 6), None)
+        assert reader.read([6, 0, 6])[:, 0, 0, 0].tolist() == [70, 10, 70]
+        assert reader.read([]).shape == (0, 4, 6, 3)
+    with FrameFolderReader(tmp_path, "img_{:05}.png", offset=4) as later:
+        assert len(later) == 3
+        assert later.read([0])[0, 0, 0, 0] == 50
+    with FrameFolderReader(tmp_path, "img_{:05}.png", total_frames=9) as promised:
+        assert len(promised) == 9
+        with pytest.raises(VideoError, match=r"img_00009\.png: does not exist"):
+            promised.read([8])
+    cv2.imwrite(str(tmp_path / "img_00002.png"), np.zeros((5, 6, 3), np.uint8))
+    with (
+        FrameFolderReader(tmp_path, "img_{:05}.png") as mixed,
+        pytest.raises(VideoError, match=r"img_00002\.png is \(5, 6\)"),
+    ):
+        mixed.read([0, 1])
+    with pytest.raises(VideoError, match="does not exist"):
+        FrameFolderReader(tmp_path / "nowhere")
+
+
+def test_folder_of_flow(tmp_path: Path) -> None:
+    for axis, value in (("x", 100), ("y", 150)):
+        for number in range(3):
+            cv2.imwrite(str(tmp_path / f"{axis}_{number:05}.png"), np.full((4, 6), value + number, np.uint8))
+    with FrameFolderReader(tmp_path, "{}_{:05}.png", "Flow", start_index=0) as reader:
+        assert len(reader) == 3
+        frames = reader.read([2, 0])
+        assert frames.shape == (2, 4, 6, 2)
+        assert frames[:, 0, 0].tolist() == [[102, 152], [100, 150]]
+
+
+# Motion.
+
+
+def test_motion_vectors_follow_what_moves(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    rng = np.random.default_rng(0)
+    texture = cv2.resize(rng.integers(0, 256, (16, 40, 3), np.uint8), (400, 160), interpolation=cv2.INTER_CUBIC)
+    path = tmp_path / "moving.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"bf": "0", "g": "50", "refs": "1"})
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        for k in range(10):  # the view moves 4 to the right, so what is seen comes from 4 to the right
+            image = np.ascontiguousarray(texture[20:116, 4 * k : 4 * k + 160])
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        out.mux(stream.encode(None))
+    maps = read_motion_vectors(path, [5, 0, 5])
+    assert maps.shape == (3, 96, 160, 2)
+    assert maps.dtype == np.int8
+    assert not maps[1].any()
+    assert np.array_equal(maps[0], maps[2])
+    inner = maps[0, 16:64, 16:128]
+    assert np.median(inner[..., 0]) == -4
+    assert np.median(inner[..., 1]) == 0
+    assert not maps[0, -1].any()
+    with pytest.raises(VideoError, match=r"moving\.mp4: frame 10"):
+        read_motion_vectors(path, [10])
