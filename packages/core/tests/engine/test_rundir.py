@@ -32,6 +32,7 @@ def started(folder: Path) -> RunFolder:
 def test_a_new_folder(tmp_path: Path) -> None:
     run = RunFolder.prepare(tmp_path / "a" / "b", TASK)
     assert run.task.read_text() == TASK
+    assert not run.started
     RunFolder.prepare(tmp_path / "a" / "b", TASK)  # nothing was trained yet
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "video.mp4").touch()
@@ -39,7 +40,7 @@ def test_a_new_folder(tmp_path: Path) -> None:
 
 
 def test_a_run_is_only_continued_when_asked(tmp_path: Path) -> None:
-    started(tmp_path)
+    assert started(tmp_path).started
     with pytest.raises(UserError, match="already holds a run; resume it, or choose another folder"):
         RunFolder.prepare(tmp_path, TASK)
     RunFolder.prepare(tmp_path, TASK, resume=True)

@@ -49,6 +49,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    @property
+    def started(self) -> bool:
+        """Whether there is a checkpoint to go on from; a run killed before its first begins anew."""
+        return any(self.checkpoints.glob("epoch*-step*.pt"))
+
     @classmethod
     def prepare(cls, path: str | Path, task: str, resume: bool = False) -> RunFolder:
         """Make the folder for a Task, or continue there.
@@ -68,7 +73,7 @@ class RunFolder:
             difference = next(_differences(_identity(old), _identity(tomllib.loads(task))), None)
             if difference:
                 raise UserError(f"{run.path}: holds the run of another task: {difference}; choose another folder")
-            if not resume and any(run.checkpoints.glob("*.pt")):
+            if run.started and not resume:
                 raise UserError(f"{run.path}: already holds a run; resume it, or choose another folder")
         elif run.path.exists() and not run.path.is_dir():
             raise UserError(f"{run.path}: is a file, not a folder to write a run to")
