@@ -17,7 +17,8 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a binary file that appears under its name only when the block ends well.
 
     The bytes go to a temporary name in the same folder, are flushed to the disk, and the file is renamed;
-    whatever was there before stays until then, and for good if the block raises. A full disk and the like raise ``OSError`` with the name of the file.
+    whatever was there before stays until then, and for good if the block raises. A full disk and the
+    like raise ``OSError`` with the name of the file.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
