@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
     options: TrainOptions = task.build("train")
     loaders = {part: setting.loader(part, folder) for part in ("train", "val", "test") if task.get(f"data.{part}")}
     _check_names({part: loader.dataset.class_names for part, loader in loaders.items()})
-    model = _build_model(task, setting, options, resume)
+    model = _build_model(task, setting, options, resume and folder.started)
     optimizer = _build_optimizer(task, model)
     metrics = task.build("metrics")
     console = Console()
@@ -81,13 +82,14 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
     report = _header(task, model) | {"training": asdict(fitted) | {"data": _coverage(loaders["train"])}}
     part = next((p for p in ("test", "val") if p in loaders), None)
     best = Checkpoints(folder.checkpoints).best
-    if part and metrics:
-        if best.exists():
-            load_weights(model, best)
-            report["weights"] = str(best)
-        found = evaluate(model, loaders[part], metrics, setting.runtime.precision, tell.on_progress)
-        report |= _evaluated(task, part, loaders[part], found)
-    tell.on_end(report)
+    with tell.watching():
+        if part and metrics:
+            if best.exists():
+                load_weights(model, best)
+                report["weights"] = str(best)
+            found = evaluate(model, loaders[part], metrics, setting.runtime.precision, tell.on_progress)
+            report |= _evaluated(task, part, loaders[part], found)
+        tell.on_end(report)
     if setting.rank == 0:
         _finish(folder.path, report, metrics if part else {}, [folder.task, folder.metrics, best])
     dist.leave()
@@ -123,7 +125,8 @@ def evaluate_checkpoint(
         metrics = {**metrics, "dump": DumpPredictions(str(dump.absolute()))}
     console = Observers([Console()] if setting.rank == 0 else [])
     console.on_start(path, {"steps": 0, "steps_per_epoch": 1, "resumed_step": 0, "parameters": 0})
-    found = evaluate(model, loader, metrics, setting.runtime.precision, console.on_progress)
+    with console.watching():
+        found = evaluate(model, loader, metrics, setting.runtime.precision, console.on_progress)
     report = _header(task, model) | {"weights": str(checkpoint)} | _evaluated(task, part, loader, found)
     console.on_end(report)
     if setting.rank == 0:
@@ -203,10 +206,10 @@ def _run_folder(task: Task, setting: _Setting, run_dir: Path | None, resume: boo
     return RunFolder(path)
 
 
-def _build_model(task: Task, setting: _Setting, options: TrainOptions, resume: bool) -> Any:
+def _build_model(task: Task, setting: _Setting, options: TrainOptions, started: bool) -> Any:
     reseed(setting.runtime.seed)  # the same initial weights in every process and every run
     model = task.build("model")
-    if options.weights and not resume:
+    if options.weights and not started:
         weights, _ = read_weights(options.weights)
         ignore = list(options.weights_ignore)
         if hasattr(model, "adapt_weights"):  # of an image network, say
@@ -251,7 +254,8 @@ def _header(task: Task, model: torch.nn.Module | None = None) -> dict[str, Any]:
         "task": task.name,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "parameters": sum(p.numel() for p in model.parameters()) if model else None,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__}
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "numpy", "opencv-python-headless", "decord")}
         | {p.name: p.version for p in task.catalog.plugins if p.error is None},
     }
 
