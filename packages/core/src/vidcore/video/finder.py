@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +62,9 @@ class FrameFinder:
         self._ahead: dict[int, VideoFrame] = {}  # frames that came out after the last one asked for
         self._place: dict[int, int] = {}  # frame that a packet shows
         self._length = 0
-        self._running: Iterator[tuple[VideoFrame, bool]] = iter(())  # when counting: the frames still to come
-        self._shown = 0  # when counting: frames that have come
+        self._running: Iterator[tuple[int, VideoFrame, bool]] = iter(())  # when counting: frames still to come
+        self._shown = 0  # when counting: number of the next frame
+        self._damaged = False  # when counting: something could not be decoded
         try:
             self._learn_length()
         except BaseException:
@@ -204,37 +204,52 @@ class FrameFinder:
             self._packets.entries.remove(entry)
             raise _NoEntry
 
-    # By counting.
+    # By decoding from the beginning.
 
     def _count(self) -> None:
-        """Decode everything once to learn how many frames there are."""
+        """Decode everything once, to learn how many frames there are.
+
+        Where damage is why the packets' order did not hold, frames keep their numbers and some cannot be
+        had; otherwise a frame's number is its place among those that come out.
+        """
         self._packets.order = None
-        self._length = sum(1 for _ in self._all())
-        if not self._length:
+        whole = [whole for _, _, whole in self._all()]
+        if self._place and not self._damaged:
+            self._place = {}
+        self._length = len(self._place) or len(whole)
+        if not any(whole):
             raise VideoError(self.path, "has no frame that can be decoded")
         self._running, self._shown = self._all(), 0
 
-    def _all(self) -> Iterator[tuple[VideoFrame, bool]]:
-        """Yield every frame from the beginning, and whether it is whole."""
+    def _all(self) -> Iterator[tuple[int, VideoFrame, bool]]:
+        """Yield every frame from the beginning: its number, itself, and whether it is whole."""
         self._packets.reopen()  # a decoder that was used before may treat a damaged beginning differently
         self._context = self._decoder()
-        whole = self._packets.begins_whole
+        self._damaged = lost = False
+        count, whole = 0, self._packets.begins_whole
         for number in range(len(self._packets) + 1):
             try:
                 frames = self._context.decode(self._packets[number] if number < len(self._packets) else None)
             except FFmpegError:
-                whole = False
+                self._damaged, whole = True, False
+                lost |= count > 0
                 continue
             for frame in frames:
+                self._damaged |= frame.is_corrupt
+                lost |= frame.is_corrupt and count > 0
                 whole = not frame.is_corrupt and (whole or frame.key_frame)
-                yield frame, whole
+                place = self._place.get(number if frame.pts is None else frame.pts, -1) if self._place else count
+                # Where frames are counted, nothing after a loss has a sure number.
+                yield place, frame, whole and (bool(self._place) or not lost)
+                count += 1
 
     def _run(self, wanted: Iterable[int]) -> Iterator[tuple[int, VideoFrame]]:
         for number in sorted(wanted):
             if number < self._shown:
-                self._running, self._shown = self._all(), 0
-            frame, whole = next(islice(self._running, number - self._shown, None), (None, False))
-            self._shown = number + 1
-            if frame is None or not whole:
+                self._running = self._all()
+            reached = (entry for entry in self._running if entry[0] >= number)
+            place, frame, whole = next(reached, (number, None, False))
+            self._shown = place + 1
+            if frame is None or place != number or not whole:
                 raise VideoError(self.path, f"is damaged at frame {number}")
             yield number, frame
