@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-import decord
 import numpy as np
+
+with suppress(ImportError):
+    import av  # noqa: F401 - first: the symbols that decord makes global would replace those of PyAV's codecs
+import decord
 
 from vidcore.errors import VideoError
 from vidcore.video.checks import existing_file, frame_numbers

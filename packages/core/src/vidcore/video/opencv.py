@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import cv2
-import decord
 import numpy as np
 
 from vidcore.errors import VideoError
 from vidcore.video.checks import existing_file, frame_numbers
+from vidcore.video.decord import DecordReader
 
 __all__ = ["OpenCVReader"]
 
@@ -103,8 +103,9 @@ class OpenCVReader:
 
     def _confirm(self, wanted: list[int], frames: Image) -> None:
         try:
-            others = decord.VideoReader(self.path, num_threads=1).get_batch(wanted).asnumpy()
-        except (decord.DECORDError, RuntimeError, IndexError) as error:
+            with DecordReader(self.path) as other_reader:
+                others = other_reader.read(wanted)
+        except VideoError as error:
             raise VideoError(self.path, f"cannot be trusted: OpenCV opens it, decord does not; {HINT}") from error
         for number, frame, other in zip(wanted, frames, others, strict=True):
             if other.shape != frame.shape or np.abs(frame.astype(np.int16) - other).mean() > 4:
