@@ -1,0 +1,236 @@
+"""BSN: Boundary-Sensitive Network (Lin et al. 2018, arXiv:1806.02964), its two trained stages.
+
+``TEM`` gives every position of a video probabilities of action, start and end. From them proposals and
+their features are generated. ``PEM`` tells how well each proposal overlaps an action.
+
+Shapes: B samples, C channels, T positions, P proposals.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vid_localization.models.losses import BinaryLogisticRegressionLoss
+from vid_localization.models.spans import Array, covered_seconds, overlaps, ranked, shares, truth
+from vid_localization.post import post_processing
+from vidcore.batch import Batch
+from vidcore.errors import DataError
+from vidcore.sample import Sample
+
+__all__ = ["PEM", "TEM", "TemporalLabels", "temporal_labels"]
+
+TemporalLabels = tuple[Tensor, Tensor, Tensor]
+"""Action, start, end: three (B, T) float32."""
+
+
+def temporal_labels(segments: list[Array], length: int, boundary_ratio: float) -> TemporalLabels:
+    """Which part of every position lies within an action, near a start, near an end (section 3.3).
+
+    Args:
+        segments: of every sample, (n, 2) fractions.
+        length: T.
+        boundary_ratio: width of the neighbourhood of a boundary as part of its segment; at least a position.
+    """
+    edges = torch.arange(length + 1, dtype=torch.float64) / length
+    found = []
+    for rows in segments:
+        boxes = torch.from_numpy(np.asarray(rows, np.float64).reshape(-1, 2))
+        radius = (boundary_ratio * (boxes[:, 1] - boxes[:, 0])).clamp(min=1 / length) / 2
+        near = (torch.stack((at - radius, at + radius), 1) for at in boxes.unbind(1))
+        found.append([shares(edges[:-1], edges[1:], zone) for zone in (boxes, *near)])
+    action, start, end = (torch.stack(parts).float() for parts in zip(*found, strict=True))
+    return action, start, end
+
+
+class TEM(nn.Module):
+    """Temporal evaluation: probabilities of action, start and end (section 3.2).
+
+    Args:
+        temporal_dim: positions of the features, T.
+        boundary_ratio: width of the neighbourhood of a boundary as part of its segment.
+        tem_feat_dim: channels of the features.
+        tem_hidden_dim: channels of the hidden layers.
+        tem_match_threshold: labels above it are positive.
+        loss_cls: loss of each of the three.
+        loss_weight: factor of the loss of actions.
+        conv1_ratio, conv2_ratio, conv3_ratio: factors of what the layers give.
+    """
+
+    def __init__(
+        self,
+        temporal_dim: int,
+        boundary_ratio: float,
+        tem_feat_dim: int,
+        tem_hidden_dim: int,
+        tem_match_threshold: float,
+        loss_cls: nn.Module | None = None,
+        loss_weight: float = 2.0,
+        conv1_ratio: float = 1.0,
+        conv2_ratio: float = 1.0,
+        conv3_ratio: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.temporal_dim = temporal_dim
+        self.boundary_ratio = boundary_ratio
+        self.tem_match_threshold = tem_match_threshold
+        self.loss_cls = loss_cls or BinaryLogisticRegressionLoss()
+        self.loss_weight = loss_weight
+        self.ratios = (conv1_ratio, conv2_ratio, conv3_ratio)
+        self.conv1 = nn.Conv1d(tem_feat_dim, tem_hidden_dim, 3, padding=1)
+        self.conv2 = nn.Conv1d(tem_hidden_dim, tem_hidden_dim, 3, padding=1)
+        self.conv3 = nn.Conv1d(tem_hidden_dim, 3, 1)
+
+    def preprocess(self, batch: Batch) -> Batch:
+        """Features as float32."""
+        return batch.replace(inputs=batch.inputs.float())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, C, T) -> probabilities (B, 3, T) of action, start, end."""
+        first, second, third = self.ratios
+        x = F.relu(first * self.conv1(inputs))
+        x = F.relu(second * self.conv2(x))
+        return torch.sigmoid(third * self.conv3(x))
+
+    def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """``loss_action`` (weighted), ``loss_start``, ``loss_end``.
+
+        Raises:
+            UserError: a sample has no annotation.
+        """
+        labels = temporal_labels([truth(s) for s in batch.samples], self.temporal_dim, self.boundary_ratio)
+        action, start, end = (
+            self.loss_cls(outputs[:, i], label.to(outputs.device), self.tem_match_threshold)
+            for i, label in enumerate(labels)
+        )
+        return {"loss_action": self.loss_weight * action, "loss_start": start, "loss_end": end}
+
+    def predict(self, outputs: Tensor, batch: Batch) -> list[Sample]:
+        """The samples with ``meta["boundary_rows"]``: what the generation of proposals reads.
+
+        Rows (T, 5) float64: probabilities of action, start and end, bounds of the position as fractions.
+        """
+        edges = np.arange(self.temporal_dim + 1) / self.temporal_dim
+        scores = outputs.detach().float().cpu().numpy()
+        return [
+            sample.replace(meta={**sample.meta, "boundary_rows": np.column_stack((*rows, edges[:-1], edges[1:]))})
+            for sample, rows in zip(batch.samples, scores, strict=True)
+        ]
+
+
+class PEM(nn.Module):
+    """Proposal evaluation: overlap of proposals with actions, from features of their boundaries (section 3.2).
+
+    Args:
+        pem_feat_dim: numbers that describe a proposal.
+        pem_hidden_dim: size of the hidden layer.
+        pem_u_ratio_m, pem_u_ratio_l: proposals of middle and of low overlap per one of high overlap in the loss.
+        pem_high_temporal_iou_threshold, pem_low_temporal_iou_threshold: bounds of the middle.
+        soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold: soft suppression of proposals.
+        post_process_top_k: proposals of a video.
+        feature_extraction_interval: frames of the video per extracted feature; counts only for samples
+            that do not know how much of the video their features cover.
+        fc1_ratio, fc2_ratio: factors of what the layers give.
+        subsampling: ``balanced`` takes as many proposals of each overlap as the ratios say (eq. 6);
+            ``none`` is what published training did: a plain mean, because a slip made the weights cancel.
+    """
+
+    def __init__(
+        self,
+        pem_feat_dim: int,
+        pem_hidden_dim: int,
+        pem_u_ratio_m: float,
+        pem_u_ratio_l: float,
+        pem_high_temporal_iou_threshold: float,
+        pem_low_temporal_iou_threshold: float,
+        soft_nms_alpha: float,
+        soft_nms_low_threshold: float,
+        soft_nms_high_threshold: float,
+        post_process_top_k: int,
+        feature_extraction_interval: int = 16,
+        fc1_ratio: float = 0.1,
+        fc2_ratio: float = 0.1,
+        subsampling: Literal["balanced", "none"] = "balanced",
+    ) -> None:
+        super().__init__()
+        self.bands = (
+            (pem_low_temporal_iou_threshold, pem_high_temporal_iou_threshold, pem_u_ratio_m),
+            (-1.0, pem_low_temporal_iou_threshold, pem_u_ratio_l),
+        )
+        self.suppression = (soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold)
+        self.post_process_top_k = post_process_top_k
+        self.feature_extraction_interval = feature_extraction_interval
+        self.ratios = (fc1_ratio, fc2_ratio)
+        self.subsampling = subsampling
+        self.fc1 = nn.Linear(pem_feat_dim, pem_hidden_dim)
+        self.fc2 = nn.Linear(pem_hidden_dim, 1)
+
+    def preprocess(self, batch: Batch) -> Batch:
+        """Features as float32."""
+        return batch.replace(inputs=batch.inputs.float())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Features of proposals (B, P, C) -> overlaps (B, P)."""
+        first, second = self.ratios
+        hidden = F.relu(first * self.fc1(inputs))
+        return torch.sigmoid(second * self.fc2(hidden)).squeeze(-1)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """``temporal_iou_loss`` over the proposals of all samples, padding aside.
+
+        True overlaps are ``meta["proposal_overlaps"]`` (P,) where files of proposals state them.
+
+        Raises:
+            UserError: a sample has no annotation.
+            DataError: a sample has no proposals.
+        """
+        wanted = [_true_overlaps(sample) for sample in batch.samples]
+        predicted = torch.cat([row[: len(w)] for row, w in zip(outputs, wanted, strict=True)])
+        return {"temporal_iou_loss": self.overlap_loss(predicted, torch.cat(wanted).to(outputs.device))}
+
+    def overlap_loss(self, predicted: Tensor, overlap: Tensor) -> Tensor:
+        """Smooth L1 distance of predicted and true overlaps, both (n,)."""
+        distance = F.smooth_l1_loss(predicted.float(), overlap, reduction="none")
+        if self.subsampling == "none":
+            return distance.mean()
+        (_, high, _), _ = self.bands
+        weights = best = (overlap > high).float()
+        for above, upto, ratio in self.bands:
+            band = ((overlap > above) & (overlap <= upto)).float()
+            share = ratio * best.sum().clamp(min=1) / band.sum().clamp(min=1)
+            weights = weights + band * (torch.rand_like(band) < share)
+        return (distance * weights).sum() / weights.sum().clamp(min=1)
+
+    def predict(self, outputs: Tensor, batch: Batch) -> list[Sample]:
+        """The samples with ``segments`` and ``segment_scores``: at most ``post_process_top_k`` proposals.
+
+        The score is the predicted overlap times ``proposal_scores``, the product of the probabilities of
+        start and end.
+        """
+        found = []
+        for sample, row in zip(batch.samples, outputs.detach().double().cpu().numpy(), strict=True):
+            seconds = covered_seconds(sample, self.feature_extraction_interval)
+            segments = _proposals(sample)
+            score = row[: len(segments)] * (1.0 if sample.proposal_scores is None else sample.proposal_scores)
+            rows = post_processing(
+                np.column_stack((segments / seconds, score)), *self.suppression, self.post_process_top_k
+            )
+            found.append(ranked(sample, rows, seconds))
+        return found
+
+
+def _proposals(sample: Sample) -> Array:
+    if sample.proposal_segments is None:
+        raise DataError(f"{sample.path or f'sample {sample.index}'}: has no proposal_segments")
+    return np.asarray(sample.proposal_segments, np.float64)
+
+
+def _true_overlaps(sample: Sample) -> Tensor:
+    if (stated := sample.meta.get("proposal_overlaps")) is not None:
+        return torch.as_tensor(stated, dtype=torch.float32)
+    start, end = torch.from_numpy(_proposals(sample) / covered_seconds(sample)).unbind(1)
+    return overlaps(start, end, torch.from_numpy(truth(sample))).float()
