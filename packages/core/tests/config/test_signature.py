@@ -11,7 +11,6 @@ from vidcore.config.signature import _module, _read, read_signature
 from vidcore.config.types import ANY, Choice, DictOf, ListOf, Record, Scalar, TupleOf, Union
 from vidcore.errors import PluginError
 
-
 SAMPLES = """from __future__ import annotations
 
 from collections.abc import Sequence
