@@ -73,6 +73,13 @@ def distributions() -> dict[str, Distribution]:
     return {d.name: d for d in found}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for ``dist`` with every distribution."""
+    if "dist" in metafunc.fixturenames:
+        found = distributions()
+        metafunc.parametrize("dist", found.values(), ids=found)
+
+
 @frozen
 class CleanEnvironment:
     """A virtual environment that knows nothing of the workspace's sources."""
