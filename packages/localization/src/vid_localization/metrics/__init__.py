@@ -1,0 +1,1 @@
+"""Scores of proposals, detections and grounded queries."""

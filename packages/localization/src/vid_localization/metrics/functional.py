@@ -1,0 +1,264 @@
+"""Scores of temporal segments as pure functions over flat arrays.
+
+Nothing here loops over videos or proposals in Python. Proposals and true segments of all videos lie end to
+end, each with the number of its group (a video, or a class in a video); pairs within a group are made
+block by block, so that memory grows with the number of proposals alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from attrs import frozen
+
+from vid_localization.overlaps import Array, hull_overlap, temporal_overlaps
+
+__all__ = [
+    "AverageRecall",
+    "average_precision",
+    "average_recall",
+    "detection_average_precision",
+    "grounding_recall",
+    "interpolated_average_precision",
+    "match",
+]
+
+BLOCK = 1 << 18
+"""Pairs of a proposal and a true segment that are compared at a time."""
+PERCENTAGES = 100
+"""Points of the curve of average recall."""
+
+
+@frozen(eq=False)
+class AverageRecall:
+    """Recall as a function of how many proposals are kept."""
+
+    recall: Array
+    """(thresholds, 100): at 1 % to 100 % of the limit."""
+    average: Array
+    """(100,): mean over the thresholds."""
+    proposals: Array
+    """(100,): proposals per video."""
+
+    @property
+    def auc(self) -> float:
+        """Area under the average over proposals per video, in percent of the largest."""
+        steps = np.diff(self.proposals)
+        area = (steps * (self.average[1:] + self.average[:-1]) / 2).sum()
+        return float(100 * area / self.proposals[-1]) if self.proposals[-1] > 0 else 0.0
+
+
+def average_recall(
+    proposals: Array,
+    scores: Array,
+    videos: Array,
+    truth: Array,
+    truth_videos: Array,
+    num_videos: int,
+    thresholds: Sequence[float],
+    max_average_proposals: float | None = None,
+) -> AverageRecall:
+    """Average recall of proposals against their average number (ActivityNet's proposal task).
+
+    Each video keeps its best proposals, in proportion to how many it has, so that the mean over all videos is
+    the limit; then 1 % to 100 % of these. Segments are compared in float32, as published.
+
+    Args:
+        proposals: (n, 2) start and end.
+        scores: (n,) only their order in a video counts.
+        videos: (n,) number of the video of each, below ``num_videos``.
+        truth: (m, 2) true segments.
+        truth_videos: (m,).
+        num_videos: how many there are; those without proposals count as well.
+        thresholds: least intersection over union.
+        max_average_proposals: mean number per video that is kept; all where None.
+    """
+    order = np.lexsort((-scores, videos))
+    proposals, videos = proposals[order].astype(np.float32), videos[order]
+    truth = truth.astype(np.float32)
+    counts = np.bincount(videos, minlength=num_videos)
+    limit = len(proposals) / max(num_videos, 1) if max_average_proposals is None else max_average_proposals
+    kept = np.minimum((counts * (limit * num_videos / max(len(proposals), 1))).astype(np.int64), counts)
+    total = int(kept.sum())
+    shares = np.arange(1, PERCENTAGES + 1) / PERCENTAGES * (limit * num_videos / max(total, 1))
+    numbers = np.minimum((kept[:, None] * shares).astype(np.int64), kept[:, None])  # (videos, 100)
+
+    never = len(proposals) + 1
+    ranks = np.full((len(thresholds), len(truth)), never)
+    for target, first, widths in _blocks(truth_videos, counts, kept):
+        rank = np.arange(widths.sum()) - (np.cumsum(widths) - widths).repeat(widths)
+        pairs = proposals[first.repeat(widths) + rank]
+        iou = temporal_overlaps(truth[target].repeat(widths, 0), pairs)[0]
+        starts = np.cumsum(widths) - widths
+        for row, threshold in zip(ranks, thresholds, strict=True):
+            hit = np.where(iou >= np.float64(threshold), rank + 1, never)
+            row[target] = np.minimum.reduceat(hit, starts)
+    allowed = numbers[truth_videos]  # (truth, 100)
+    recall = np.stack([(row[:, None] <= allowed).mean(0) if len(truth) else np.zeros(PERCENTAGES) for row in ranks])
+    return AverageRecall(recall, recall.mean(0), shares * (total / max(num_videos, 1)))
+
+
+def _blocks(groups: Array, counts: Array, kept: Array) -> Iterator[tuple[Array, Array, Array]]:
+    """Numbers of true segments, the first of their proposals, and how many of them, not too many at a time.
+
+    True segments whose group keeps no proposals are left out.
+    """
+    starts = np.cumsum(counts) - counts
+    target = np.flatnonzero(kept[groups])
+    first, widths = starts[groups[target]], kept[groups[target]]
+    block = (np.cumsum(widths) - widths) // BLOCK
+    for part in np.split(np.arange(len(target)), np.flatnonzero(np.diff(block)) + 1):
+        if len(part):
+            yield target[part], first[part], widths[part]
+
+
+def match(
+    segments: Array, groups: Array, truth: Array, truth_groups: Array, thresholds: Sequence[float]
+) -> Array:
+    """Which predictions are right: each truth is found once, by the first prediction that takes it.
+
+    Predictions of a group come in their order here; each takes the truth that it overlaps most among those
+    that are free and overlap at least by the threshold.
+
+    Args:
+        segments: (n, 2) predicted start and end, best first.
+        groups: (n,) non-negative numbers of the groups.
+        truth: (m, 2) true segments.
+        truth_groups: (m,).
+        thresholds: least intersection over union.
+
+    Returns:
+        (thresholds, n) bool.
+    """
+    found = np.zeros((len(thresholds), len(segments)), bool)
+    if not len(segments) or not len(truth) or not len(thresholds):
+        return found
+    order = np.argsort(groups, kind="stable")
+    counts = np.bincount(groups, minlength=truth_groups.max() + 1)
+    lowest = min(thresholds)
+    parts = []
+    for target, first, widths in _blocks(truth_groups, counts, counts):
+        rank = np.arange(widths.sum()) - (np.cumsum(widths) - widths).repeat(widths)
+        prediction = order[first.repeat(widths) + rank]
+        target = target.repeat(widths)
+        iou = temporal_overlaps(truth[target], segments[prediction])[0].astype(np.float32)
+        near = iou >= np.float64(lowest)
+        parts.append((prediction[near], target[near], iou[near]))
+    if not parts:
+        return found
+    prediction, target, iou = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.lexsort((-iou, prediction, truth_groups[target]))  # each prediction's best truth first
+    prediction, target, iou = prediction[order], target[order], iou[order]
+    for row, threshold in zip(found, thresholds, strict=True):
+        enough = iou >= np.float64(threshold)
+        _take(row, prediction[enough], target[enough], truth_groups[target[enough]])
+    return found
+
+
+def _take(found: Array, prediction: Array, target: Array, group: Array) -> None:
+    """Settle pairs, sorted by group and order of prediction: in every round each group's first prediction takes."""
+    taken = np.zeros(target.max(initial=-1) + 1, bool)
+    while len(prediction):
+        first = np.flatnonzero(np.diff(group, prepend=-1))
+        found[prediction[first]] = taken[target[first]] = True
+        left = ~found[prediction] & ~taken[target]
+        prediction, target, group = prediction[left], target[left], group[left]
+
+
+def interpolated_average_precision(precision: Array, recall: Array) -> float:
+    """Area under the precision that is reached at some recall or a higher one.
+
+    Args:
+        precision, recall: (n,) by rising recall.
+
+    >>> interpolated_average_precision(np.array([1.0, 0.5]), np.array([0.5, 1.0]))
+    0.75
+    """
+    best = np.maximum.accumulate(np.asarray(precision, np.float64)[::-1])[::-1]
+    return float((np.diff(recall, prepend=0.0) * best).sum())
+
+
+def average_precision(correct: Array, truths: int) -> Array:
+    """Average precision per threshold.
+
+    Args:
+        correct: (thresholds, n) bool, whether predictions are right, best score first.
+        truths: number of true segments.
+
+    Returns:
+        (thresholds,) float64, 0 without truths.
+    """
+    if not truths or not correct.shape[1]:
+        return np.zeros(len(correct))
+    precision = correct.cumsum(1) / np.arange(1, correct.shape[1] + 1)
+    best = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
+    out: Array = (best * correct).sum(1) / truths  # recall rises by 1 / truths where a prediction is right
+    return out
+
+
+def detection_average_precision(
+    segments: Array,
+    scores: Array,
+    labels: Array,
+    videos: Array,
+    truth: Array,
+    truth_labels: Array,
+    truth_videos: Array,
+    thresholds: Sequence[float],
+    num_classes: int | None = None,
+) -> Array:
+    """Average precision of every class (ActivityNet's detection task).
+
+    Args:
+        segments: (n, 2) predicted start and end.
+        scores: (n,).
+        labels: (n,) class numbers; those of no known class are left out.
+        videos: (n,) numbers of videos, also of such without truth.
+        truth: (m, 2) true segments.
+        truth_labels, truth_videos: (m,).
+        thresholds: least intersection over union.
+        num_classes: classes; else up to the highest that is true.
+
+    Returns:
+        (thresholds, classes) float64; 0 for classes without predictions, nan for classes without truth.
+    """
+    classes = int(truth_labels.max(initial=-1)) + 1 if num_classes is None else num_classes
+    truths = np.bincount(truth_labels, minlength=classes)
+    order = np.lexsort((-scores, labels))
+    order = order[(labels[order] >= 0) & (labels[order] < classes)]
+    labels = labels[order].astype(np.int64)
+    groups = videos[order].astype(np.int64) * classes + labels
+    # numbers without gaps, for there are far more pairs of a video and a class than occur
+    known, numbers = np.unique(truth_videos.astype(np.int64) * classes + truth_labels, return_inverse=True)
+    place = np.searchsorted(known, groups)
+    inside = np.flatnonzero(known[np.minimum(place, len(known) - 1)] == groups) if len(known) else np.zeros(0, np.int64)
+    correct = np.zeros((len(thresholds), len(order)), bool)
+    correct[:, inside] = match(segments[order][inside], place[inside], truth, numbers, thresholds)
+    bounds = np.searchsorted(labels, np.arange(classes + 1))
+    out = np.full((len(thresholds), classes), np.nan)
+    for c in np.flatnonzero(truths):
+        out[:, c] = average_precision(correct[:, bounds[c] : bounds[c + 1]], int(truths[c]))
+    return out
+
+
+def grounding_recall(predictions: Array, queries: Array, truth: Array, ks: Sequence[int], threshold: float) -> Array:
+    """Share of queries that one of the first k predicted segments answers.
+
+    Args:
+        predictions: (n, 2) start and end, best first within a query.
+        queries: (n,) number of the query of each.
+        truth: (m, 2) the true segment of every query.
+        ks: how many of the first predictions count.
+        threshold: an intersection over the hull above it is a hit.
+
+    Returns:
+        (len(ks),) float64; nan without queries.
+    """
+    order = np.argsort(queries, kind="stable")
+    predictions, queries = predictions[order], queries[order]
+    rank = np.arange(len(queries)) - np.searchsorted(queries, queries)
+    hit = hull_overlap(predictions, truth[queries]) > threshold
+    best = np.full(len(truth), len(queries) + 1)
+    np.minimum.at(best, queries[hit], rank[hit] + 1)
+    return np.array([(best <= k).mean() if len(truth) else np.nan for k in ks])

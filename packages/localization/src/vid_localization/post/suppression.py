@@ -1,0 +1,69 @@
+"""Soft suppression of proposals that say the same (Bodla et al. 2017, as BSN and BMN use it)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vid_localization.overlaps import Array
+from vidcore.errors import UserError
+
+__all__ = ["post_processing", "soft_nms"]
+
+
+def soft_nms(proposals: Array, alpha: float, low_threshold: float, high_threshold: float, top_k: int) -> Array:
+    """Pick proposals by falling score, lowering the scores of what overlaps the picked one.
+
+    A score is multiplied by exp(-overlap^2 / alpha) where the overlap with the picked proposal is above
+    low + (high - low) * width of the picked proposal.
+
+    Args:
+        proposals: (n, >= 3) start, end, ..., score, in units of the video's length.
+        alpha: width of the Gaussian, above 0.
+        low_threshold, high_threshold: least overlap that counts, for proposals without length and of the
+            whole video.
+        top_k: how many to pick. As published, one more is returned where there are as many.
+
+    Returns:
+        (min(n, top_k + 1), 3) float64 start, end and lowered score, in the order of picking.
+
+    Raises:
+        UserError: alpha is not positive, or the shape is another.
+    """
+    proposals = np.asarray(proposals, np.float64)
+    if proposals.ndim != 2 or proposals.shape[1] < 3 or not alpha > 0:
+        raise UserError(f"soft_nms needs rows of start, end, score and alpha above 0, got {proposals.shape}, {alpha}")
+    proposals = proposals[np.argsort(-proposals[:, -1], kind="stable")]
+    starts, ends, scores = (proposals[:, column].copy() for column in (0, 1, -1))
+    lengths = ends - starts
+    picked = np.empty((min(len(proposals), top_k + 1), 3))
+    for row in range(len(picked)):
+        best = int(scores.argmax())
+        start, end, length = starts[best], ends[best], lengths[best]
+        picked[row] = start, end, scores[best]
+        scores[best] = -np.inf  # whatever becomes of it, it is not picked again
+        shared = np.minimum(ends, end)
+        shared -= np.maximum(starts, start)
+        near = (shared > 0).nonzero()[0]  # the others overlap by nothing, and lose exp(0)
+        inside = shared[near]
+        overlap = inside / (lengths[near] + (length - inside))
+        lower = overlap > low_threshold + (high_threshold - low_threshold) * length
+        scores[near[lower]] *= np.exp(overlap[lower] ** 2 / -alpha)
+    return picked
+
+
+def post_processing(proposals: Array, alpha: float, low_threshold: float, high_threshold: float, top_k: int) -> Array:
+    """The final proposals of a video: soft suppression where there is more than one, the best ``top_k``, clipped.
+
+    Args:
+        proposals: (n, >= 3) start, end, ..., score, in units of the video's length.
+        alpha, low_threshold, high_threshold: see ``soft_nms``.
+        top_k: how many at most.
+
+    Returns:
+        (<= top_k, 3) float64 start, end and score, best first, starts and ends within [0, 1].
+    """
+    rows = np.asarray(proposals, np.float64)
+    if len(rows) > 1:
+        rows = soft_nms(rows, alpha, low_threshold, high_threshold, top_k)
+    rows = rows[np.argsort(-rows[:, -1], kind="stable")][:top_k]
+    return np.concatenate((rows[:, :2].clip(0, 1), rows[:, -1:]), 1)

@@ -1,0 +1,1 @@
+"""Commands that turn official downloads into what the data sets read."""
