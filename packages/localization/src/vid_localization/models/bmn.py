@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vid_localization.models.boundary_matching import BoundaryMatching, labels, valid_proposals
 from vid_localization.models.losses import BMNLoss
 from vid_localization.models.spans import Array, covered_seconds, ranked, truth
-from vid_localization.post import post_processing
+from vid_localization.post import boundary_candidates, post_processing
 from vidcore.batch import Batch
 from vidcore.errors import CheckpointError
 from vidcore.sample import Sample
@@ -146,20 +146,14 @@ def boundary_proposals(maps: Array, start: Array, end: Array) -> Array:
         (n, 3) float64: start and end as fractions, and the product of all four probabilities.
     """
     length = len(start)
-    begins, finishes = _peaks(start), _peaks(end)
+    begins, finishes = boundary_candidates(start), boundary_candidates(end)
     begins[0] = finishes[-1] = True
     first, last = np.nonzero(begins[:, None] & finishes & (np.arange(length)[:, None] < np.arange(length)))
     # the cell of a proposal has its duration less one: from the middle of a position to that of another
     duration = last - first - 1
     score = start[first] * end[last] * maps[0, duration, first] * maps[1, duration, first]
-    return np.stack((first / length, last / length, score), 1).astype(np.float64)
-
-
-def _peaks(probability: Array) -> Array:
-    inner = np.zeros(len(probability), bool)
-    inner[1:-1] = (probability[1:-1] > probability[:-2]) & (probability[1:-1] > probability[2:])
-    out: Array = inner | (probability > 0.5 * probability.max())
-    return out
+    # overlaps can equal the threshold of their suppression, and then one bit decides: rounded as published
+    return np.stack((first * (1 / length), last / length, score), 1).astype(np.float64)
 
 
 def _drop_masks(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
