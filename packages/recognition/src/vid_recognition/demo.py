@@ -10,6 +10,7 @@ sign and kind of the change does.
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,7 @@ def recognition(folder: Path, videos_per_class: int, seed: int, force: bool) -> 
     (folder / "classes.txt").write_text("".join(f"{label}\n" for label in MOTIONS), encoding="utf-8")
     (folder / "task.toml").write_text(TASK, encoding="utf-8")
     click.echo(f"{len(rows['train'])} videos to train on and {len(rows['val'])} to test with in {folder}")
-    click.echo(f"Next: vidcore run {click.format_filename(folder / 'task.toml')}")
+    click.echo(f"Next: vidcore run {shlex.quote(str(folder / 'task.toml'))}")
 
 
 def render(label: str, seed: int, number: int) -> Iterator[Array]:
