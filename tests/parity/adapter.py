@@ -34,9 +34,9 @@ def run_model(case: dict[str, Any], checkpoint: dict[str, Any], inputs: Any) -> 
 
 def run_op(case: Any, row: Any) -> dict[str, Any]:
     """Compute one row of one operator case."""
-    path = HERE / f"drive_{case.area}.py"
-    ops: dict[str, Callable[[Any, Any], dict[str, Any]]] = _driver(path.stem).OPS if path.exists() else {}
     name = f"{case.area}.{case.name}"
-    if name not in ops:
-        raise NotImplementedError(f"no package computes {name} yet")
-    return ops[name](case, row)
+    for path in sorted(HERE.glob(f"drive_{case.area}*.py")):
+        ops: dict[str, Callable[[Any, Any], dict[str, Any]]] = getattr(_driver(path.stem), "OPS", {})
+        if name in ops:
+            return ops[name](case, row)
+    raise NotImplementedError(f"no package computes {name} yet")

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vid_localization import post
-from vid_localization.overlaps import temporal_overlaps
+from vid_localization.datasets.activitynet import ActivityNetDataset
+from vid_localization.models.spans import covered_seconds, truth
+from vid_localization.overlaps import temporal_overlaps as overlaps
+from vid_localization.prepare.proposals import PROPOSAL_COLUMNS, video_features, video_proposals
+from vid_localization.transforms.features import read_table
+from vid_localization.transforms.loading import LoadLocalizationFeature, LoadProposals, ProposalFile
+from vidcore.batch import collate
+from vidcore.files import write_json
+from vidcore.sample import Sample
+
+RNG = np.random.default_rng(0)
 
 
-def overlaps(case: Any, row: Any) -> dict[str, Any]:
+def temporal_overlaps(case: Any, row: Any) -> dict[str, Any]:
     given = row.inputs
     many, one = np.stack((given["starts"], given["ends"]), 1), np.array([given["start"], given["end"]])
-    first = list(given)[0]  # the length of the first of the two is what the second output is relative to
-    iou, share = temporal_overlaps(many, one) if first == "starts" else temporal_overlaps(one, many)
+    iou, share = overlaps(many, one) if next(iter(given)) == "starts" else overlaps(one, many)
     return {"iou": iou, "over_own_length": share}
 
 
@@ -27,3 +35,84 @@ def _suppression(settings: dict[str, Any]) -> tuple[Any, ...]:
 
 def soft_nms(case: Any, row: Any) -> dict[str, Any]:
     return {"proposals": post.soft_nms(row.inputs["proposals"], *_suppression(row.settings))}
+
+
+def post_processing(case: Any, row: Any) -> dict[str, Any]:
+    video = row.inputs["video"]
+    sample = Sample(total_frames=video["duration_frame"], duration=video["duration_second"])
+    seconds = covered_seconds(sample, row.settings["interval"])
+    rows = post.post_processing(row.inputs["proposals"], *_suppression(row.settings))
+    return {"proposals": [{"score": s, "segment": [a * seconds, b * seconds]} for a, b, s in rows.tolist()]}
+
+
+def _sample(video: dict[str, Any]) -> Sample:
+    with tempfile.TemporaryDirectory() as folder:
+        write_json(Path(folder, "a.json"), {video.get("video_name", "v"): video})
+        return ActivityNetDataset(Path(folder, "a.json"), bad_segments="keep")[0]
+
+
+def candidate_proposals(case: Any, row: Any) -> dict[str, Any]:
+    _, rows = read_table(case.path(row.inputs["boundary_file"]))
+    assert len(rows) == row.settings["temporal_scale"]
+    return {"proposals": video_proposals(rows, _sample(row.inputs["video"]), row.settings["peak_threshold"])}
+
+
+def proposal_features(case: Any, row: Any) -> dict[str, Any]:
+    _, boundaries = read_table(case.path(row.inputs["boundary_file"]))
+    names, proposals = read_table(case.path(row.inputs["proposal_file"]))
+    assert names == list(PROPOSAL_COLUMNS)
+    settings = {n: v for n, v in row.settings.items() if n.startswith("num_")}
+    return {
+        "features": video_features(
+            boundaries, proposals, row.settings["top_k"], row.settings["bsp_boundary_ratio"], **settings
+        )
+    }
+
+
+def feature_files(case: Any, row: Any) -> dict[str, Any]:
+    given = row.inputs
+    if "feature_file" in given:
+        sample = LoadLocalizationFeature()(Sample(path=str(case.path(given["feature_file"]))), RNG)
+        return {"x": sample.inputs}
+    if "duration_second" in given:
+        return {"segments": truth(_sample(given))}
+    if "proposal_file" in given:
+        return _proposals(case, row)
+    sample = Sample(inputs=given["raw_feature"], fps=given["fps"], meta={"video_name": given["video_name"]})
+    batch = collate([sample.replace(segments=given["gt_bbox"])])
+    (light,) = batch.samples
+    return {
+        "inputs": batch.inputs[0].numpy(),
+        "gt_bbox": light.segments,
+        "meta": {"fps": light.fps, "video_name": light.meta["video_name"]},
+    }
+
+
+def _proposals(case: Any, row: Any) -> dict[str, Any]:
+    file, top_k = case.path(row.inputs["proposal_file"]), row.settings["top_k"]
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder, f"{file.stem}.npy"), row.inputs["features"])
+        step = LoadProposals(top_k, file.parent, Path(folder))
+        loaded = step(Sample(path=file.name, duration=1.0), RNG)
+    table = ProposalFile.read(file, top_k)
+    return {
+        "bsp_feature": loaded.inputs,
+        "tmin": table.tmin,
+        "tmax": table.tmax,
+        "tmin_score": table.tmin_score,
+        "tmax_score": table.tmax_score,
+        "reference_temporal_iou": loaded.meta["proposal_overlaps"],
+    }
+
+
+OPS = {
+    f"localization.{f.__name__}": f
+    for f in (
+        candidate_proposals,
+        feature_files,
+        post_processing,
+        proposal_features,
+        soft_nms,
+        temporal_overlaps,
+    )
+}

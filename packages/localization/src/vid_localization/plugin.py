@@ -3,3 +3,35 @@
 from __future__ import annotations
 
 from vidcore.hookspecs import hookimpl
+
+
+@hookimpl
+def vidcore_datasets() -> dict[str, str]:
+    return {
+        "ActivityNetDataset": "vid_localization.datasets.activitynet:ActivityNetDataset",
+        "CharadesSTADataset": "vid_localization.datasets.charades:CharadesSTADataset",
+    }
+
+
+@hookimpl
+def vidcore_transforms() -> dict[str, str]:
+    names = ("LoadLocalizationFeature", "LoadProposalFeatures", "LoadProposals")
+    return {name: f"vid_localization.transforms.loading:{name}" for name in names}
+
+
+@hookimpl
+def vidcore_metrics() -> dict[str, str]:
+    names = ("ANetMetric", "RecallatTopK", "THUMOSMetric")
+    return {name: f"vid_localization.metrics.segments:{name}" for name in names}
+
+
+@hookimpl
+def vidcore_commands() -> dict[str, str]:
+    return {
+        "data features": "vid_localization.prepare.command:features",
+        "data prepare activitynet": "vid_localization.prepare.command:activitynet",
+        "data prepare charades-sta": "vid_localization.prepare.command:charades_sta",
+        "data prepare hacs": "vid_localization.prepare.command:hacs",
+        "data prepare thumos14": "vid_localization.prepare.command:thumos14",
+        "data proposals": "vid_localization.prepare.command:proposals",
+    }

@@ -1,0 +1,124 @@
+"""Untrimmed videos with labelled segments: ActivityNet, THUMOS'14, HACS Segments, and your own."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vid_localization.datasets.annotations import Annotations, read_annotations
+from vid_localization.datasets.checks import Policy
+from vidcore.data.classes import read_classes
+from vidcore.errors import DataError
+from vidcore.sample import Sample
+
+__all__ = ["ActivityNetDataset"]
+
+
+class ActivityNetDataset:
+    """Videos with segments in seconds, as samples without pixels or features, kept in flat arrays.
+
+    The annotation file is JSON::
+
+        {"v_1": {"duration_second": 211.53, "duration_frame": 6337, "feature_frame": 6336, "fps": 30.0,
+                 "annotations": [{"segment": [30.03, 205.23], "label": "Rock climbing"}]}}
+
+    where all but ``annotations`` may be missing, or an official file with ``database`` and ``duration``, or
+    a CSV table with a row per segment (columns ``duration`` and ``fps`` may be added)::
+
+        video,start,end,label
+        v_1,30.03,205.23,Rock climbing
+
+    Args:
+        ann_file: the annotations.
+        data_root: folder of the feature files (or videos); they are named after the videos.
+        suffix: end of their names.
+        classes: class names by number, or a file with one name per line; else all names that occur, sorted.
+        subset: only the videos of this part (``training``), of files that name one.
+        bad_segments: ``repair`` clips what reaches beyond the video, and leaves out what has no length, lies
+            outside, or is repeated; ``keep`` changes nothing, which scores to be compared with published
+            ones need; ``raise`` refuses the file. ``problems`` lists what was found in any case.
+        indices: use the first n videos (n >= 0), the last -n (n < 0), or those listed.
+
+    Raises:
+        AnnotationError: an entry is wrong; the message starts with ``file: video: segment``.
+        DataError: the file does not exist or has no videos.
+    """
+
+    def __init__(
+        self,
+        ann_file: Path,
+        data_root: Path | None = None,
+        suffix: str = ".csv",
+        classes: Path | list[str] | None = None,
+        subset: str | None = None,
+        bad_segments: Policy = "repair",
+        indices: int | Sequence[int] | None = None,
+    ) -> None:
+        if bad_segments not in ("repair", "keep", "raise"):
+            raise DataError(f"bad_segments must be repair, keep or raise, got {bad_segments!r}")
+        annotations = read_annotations(ann_file, read_classes(classes), subset, bad_segments)
+        self.annotations: Annotations = annotations if indices is None else annotations.take(indices)
+        self.data_root = data_root
+        self.suffix = suffix
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names by class number."""
+        return self.annotations.class_names
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with segments of the file, one ``file: video: segment: ...`` each."""
+        return self.annotations.problems
+
+    @property
+    def notices(self) -> list[str]:
+        """One line about ``problems``, where there are any."""
+        found = self.problems
+        return [f"{len(found)} segments look wrong, for example {found[0]}"] if found else []
+
+    def __len__(self) -> int:
+        return len(self.annotations.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return video ``index`` with path, durations, ``segments`` and ``segment_labels``.
+
+        ``feature_duration`` is what ``feature_frame`` says, and None without it. ``meta["video_name"]`` is
+        the name in the annotation file.
+        """
+        index = range(len(self))[index]
+        known = self.annotations
+        name = known.names[index]
+        seconds, frames, covered, fps = (None if math.isnan(v) else float(v) for v in known.facts[index])
+        rows = slice(known.offsets[index], known.offsets[index + 1])
+        file = name + self.suffix
+        return Sample(
+            index=index,
+            path=file if self.data_root is None else os.path.join(self.data_root, file),
+            duration=seconds,
+            feature_duration=covered / frames * seconds if covered and frames and seconds else None,
+            total_frames=None if frames is None else round(frames),
+            fps=fps,
+            segments=known.segments[rows],
+            segment_labels=known.labels[rows].astype(np.int64),
+            class_names=known.class_names,
+            meta={"video_name": name},
+        )
+
+    def fingerprint(self) -> str:
+        """Return a hash of names, segments and classes, for telling whether two runs saw the same data."""
+        known = self.annotations
+        digest = hashlib.sha256(repr((len(self), known.class_names)).encode("utf-8", "surrogateescape"))
+        for part in (known.names.rows.values, known.names.rows.offsets, known.segments, known.labels, known.offsets):
+            digest.update(part.astype(part.dtype.newbyteorder("<"), order="C", copy=False).data)
+        return digest.hexdigest()[:16]

@@ -1,0 +1,226 @@
+"""Annotated segments of many videos as flat arrays, checked while they are read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import evolve, field, frozen
+
+from vid_localization.datasets.checks import Policy, checked
+from vid_localization.overlaps import Array
+from vidcore.data.classes import check_file
+from vidcore.data.index import StringTable
+from vidcore.errors import AnnotationError, DataError, nearest
+
+__all__ = ["Annotations", "Video", "read_annotations", "read_videos"]
+
+NUMBERS = ("duration_second", "duration_frame", "feature_frame", "fps")
+"""Facts of a video, in the order of ``Annotations.facts``."""
+
+
+@frozen
+class Video:
+    """A video as an annotation file tells of it; nan where it does not."""
+
+    name: str
+    duration_second: float = math.nan
+    duration_frame: float = math.nan
+    feature_frame: float = math.nan
+    """How many frames, from the first, the features of the video cover."""
+    fps: float = math.nan
+    subset: str | None = None
+    segments: list[tuple[float, float]] = field(factory=list)
+    """Start and end in seconds."""
+    labels: list[str] = field(factory=list)
+
+
+@frozen(eq=False)
+class Annotations:
+    """The content of an annotation file: n videos, m segments."""
+
+    names: StringTable
+    facts: Array
+    """(n, 4) float64: ``NUMBERS``, nan where unknown."""
+    segments: Array
+    """(m, 2) float64: start and end in seconds, video after video."""
+    labels: Array
+    """(m,) int32: class numbers."""
+    offsets: Array
+    """(n + 1,) int64: the segments of video i are ``offsets[i]`` to ``offsets[i + 1]``."""
+    class_names: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+    """What is wrong with segments, one ``file: video: segment: ...`` each."""
+
+    def take(self, indices: int | Sequence[int]) -> Annotations:
+        """Return the first n videos (n >= 0), the last -n (n < 0), or those listed."""
+        rows = np.arange(len(self.names))
+        if isinstance(indices, int):
+            rows = rows[:indices] if indices >= 0 else rows[indices:]
+        else:
+            try:
+                rows = rows[np.asarray(indices, np.int64)]
+            except IndexError as error:
+                raise DataError(f"indices: {error}") from error
+        parts = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in rows]
+        kept = np.concatenate([np.zeros(0, np.int64), *parts])
+        return evolve(
+            self,
+            names=self.names.take(rows),
+            facts=self.facts[rows],
+            segments=self.segments[kept],
+            labels=self.labels[kept],
+            offsets=np.cumsum([0, *map(len, parts)]),
+        )
+
+
+def read_annotations(
+    file: Path,
+    class_names: tuple[str, ...] | None = None,
+    subset: str | None = None,
+    policy: Policy = "repair",
+) -> Annotations:
+    """Read and check an annotation file.
+
+    Args:
+        file: JSON or CSV, see ``ActivityNetDataset``.
+        class_names: names by class number; else all that occur, sorted.
+        subset: only the videos of this part, of files that name one.
+        policy: what to do with wrong segments, see ``checked``.
+
+    Raises:
+        AnnotationError: an entry is wrong; the message starts with ``file: video``.
+        DataError: the file does not exist or has no videos.
+    """
+    names, facts, times, labels, offsets = [], array("d"), array("d"), array("i"), array("q", [0])
+    numbers: dict[str, int] = {name: i for i, name in enumerate(class_names or ())}
+    subsets: set[str] = set()
+    for video in read_videos(file):
+        subsets.add(str(video.subset))
+        if subset is not None and video.subset != subset:
+            continue
+        names.append(video.name)
+        facts.extend(getattr(video, name) for name in NUMBERS)
+        for number, (segment, label) in enumerate(zip(video.segments, video.labels, strict=True)):
+            if class_names is not None and label not in numbers:
+                where = f"{file}: {video.name}: segment {number}"
+                raise AnnotationError(
+                    f"{where}: label {label!r} is none of the {len(numbers)} classes{nearest(label, numbers)}"
+                )
+            times.extend(segment)
+            labels.append(numbers.setdefault(label, len(numbers)))
+        offsets.append(len(labels))
+    if not names:
+        hint = f" of subset {subset!r}; there are {', '.join(sorted(subsets))}" if subset is not None and subsets else ""
+        raise DataError(f"annotation file {file} has no videos{hint}")
+    found = np.array(labels, np.int32)
+    if class_names is None:
+        order = sorted(numbers)
+        found = np.array([order.index(name) for name in numbers], np.int32)[found]
+        class_names = tuple(order)
+    annotations = Annotations(
+        StringTable.from_strings(names),
+        np.array(facts).reshape(-1, len(NUMBERS)),
+        np.array(times).reshape(-1, 2),
+        found,
+        np.array(offsets, np.int64),
+        class_names,
+    )
+    kept, segments, problems = checked(
+        file, names, annotations.facts[:, 0], annotations.segments, found, annotations.offsets, policy
+    )
+    owner = np.repeat(np.arange(len(names)), np.diff(annotations.offsets))[kept]
+    return evolve(
+        annotations,
+        segments=segments,
+        labels=found[kept],
+        offsets=np.concatenate(([0], np.cumsum(np.bincount(owner, minlength=len(names))))),
+        problems=problems,
+    )
+
+
+def read_videos(file: Path) -> Iterator[Video]:
+    """Yield the videos of a JSON or CSV file, in the order of the file.
+
+    Raises as ``read_annotations``.
+    """
+    check_file(file, "annotation file")
+    if file.suffix.lower() == ".csv":
+        yield from _from_table(file)
+        return
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{file}: is no JSON: {error}") from None
+    videos = content.get("database", content) if isinstance(content, dict) else content
+    if not isinstance(videos, dict):
+        raise AnnotationError(f"{file}: must be a table of videos by name, got {type(videos).__name__}")
+    for name, entry in videos.items():
+        yield _video(f"{file}: {name}", name, entry)
+
+
+def _video(where: str, name: str, entry: Any) -> Video:
+    if not isinstance(entry, Mapping):
+        raise AnnotationError(f"{where}: must be a table with 'annotations', got {entry!r}")
+    entry = {"duration_second": entry.get("duration"), **entry}  # the official files say duration
+    facts = {key: _number(f"{where}: {key}", entry[key]) for key in NUMBERS if entry.get(key) is not None}
+    if facts.get("duration_second", 1.0) <= 0:
+        raise AnnotationError(f"{where}: duration_second must be above 0, got {facts['duration_second']}")
+    segments, labels = [], []
+    listed = entry.get("annotations", [])
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        raise AnnotationError(f"{where}: annotations must be a list, got {listed!r}")
+    for number, annotation in enumerate(listed):
+        place = f"{where}: segment {number}"
+        segment = annotation.get("segment") if isinstance(annotation, Mapping) else None
+        if not isinstance(segment, Sequence) or isinstance(segment, str) or len(segment) != 2:
+            raise AnnotationError(f"{place}: needs 'segment' with start and end in seconds, got {annotation!r}")
+        segments.append((_number(place, segment[0]), _number(place, segment[1])))
+        if not isinstance(annotation.get("label"), str):
+            raise AnnotationError(f"{place}: needs 'label' with the name of a class, got {annotation!r}")
+        labels.append(annotation["label"])
+    return Video(name, subset=entry.get("subset"), segments=segments, labels=labels, **facts)
+
+
+def _number(where: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise AnnotationError(f"{where}: {value!r} is no number")
+    return number
+
+
+def _from_table(file: Path) -> Iterator[Video]:
+    """A row per segment, ``video,start,end,label``; a row without times is a video without segments."""
+    videos: dict[str, Video] = {}
+    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+        table = csv.DictReader(lines)
+        missing = [c for c in ("video", "start", "end", "label") if c not in (table.fieldnames or ())]
+        if missing:
+            raise AnnotationError(
+                f"{file}:1: the header must name video, start, end, label; {', '.join(missing)} is missing, "
+                f"found {', '.join(table.fieldnames or ()) or 'nothing'}"
+            )
+        for row in table:
+            name = (row["video"] or "").strip()
+            if not name or None in row:
+                raise AnnotationError(f"{file}:{table.line_num}: {'a video needs a name' if not name else 'too many fields'}")
+            video = videos.setdefault(name, Video(name))
+            where = f"{file}: {name}: segment {len(video.segments)} (line {table.line_num})"
+            facts = {key: row.get(short) for key, short in (("duration_second", "duration"), ("fps", "fps"))}
+            videos[name] = video = evolve(video, **{k: _number(where, v) for k, v in facts.items() if v})
+            if not any((row["start"], row["end"], row["label"])):
+                continue
+            if not row["label"]:
+                raise AnnotationError(f"{where}: has no label")
+            video.segments.append((_number(where, row["start"]), _number(where, row["end"])))
+            video.labels.append(row["label"].strip())
+    yield from videos.values()

@@ -1,0 +1,180 @@
+"""Charades-STA: which part of a video a sentence describes (Gao et al. 2017, arXiv:1705.02101)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from vid_localization.datasets.checks import Policy, checked
+from vid_localization.datasets.words import split_words
+from vid_localization.overlaps import Array
+from vidcore.data.classes import check_file
+from vidcore.data.index import Ragged, StringTable
+from vidcore.errors import AnnotationError, DataError, nearest
+from vidcore.sample import Sample
+
+__all__ = ["CharadesSTADataset", "proposal_bounds"]
+
+NUM_PROPOSALS = 32
+
+
+@frozen
+class _Query:
+    video: str
+    sentence: str
+    words: list[int]
+    start: float
+    end: float
+
+
+class CharadesSTADataset:
+    """Sentences, each about a segment of a video; lines ``video start end##sentence.``.
+
+    Args:
+        ann_file: the sentences.
+        word2id_file: JSON from words to their numbers.
+        fps_file: JSON from videos to frames per second.
+        duration_file: JSON from videos to seconds.
+        num_frames_file: JSON from videos to numbers of frames.
+        window_size: frames that a feature describes.
+        ft_overlap: which part of them neighbouring features share.
+        data_root: folder of the feature files; they are named after the videos.
+        suffix: end of their names.
+        bad_segments: as of ``ActivityNetDataset``; with ``repair`` a sentence without a possible segment is
+            left out.
+        indices: use the first n sentences (n >= 0), the last -n (n < 0), or those listed.
+
+    Raises:
+        AnnotationError: a line is wrong, or names a video or word that the tables do not have.
+        DataError: a file does not exist, or there are no sentences.
+    """
+
+    class_names = None
+    num_classes = None
+
+    def __init__(
+        self,
+        ann_file: Path,
+        word2id_file: Path,
+        fps_file: Path,
+        duration_file: Path,
+        num_frames_file: Path,
+        window_size: int,
+        ft_overlap: float,
+        data_root: Path | None = None,
+        suffix: str = ".pt",
+        bad_segments: Policy = "repair",
+        indices: int | Sequence[int] | None = None,
+    ) -> None:
+        if window_size < 1 or not 0 <= ft_overlap < 1:
+            raise DataError(f"window_size must be at least 1, ft_overlap in [0, 1); got {window_size}, {ft_overlap}")
+        self.window_size, self.ft_overlap = window_size, ft_overlap
+        self.data_root, self.suffix = data_root, suffix
+        tables = [_table(file) for file in (fps_file, duration_file, num_frames_file)]
+        queries = list(_queries(ann_file, _table(word2id_file), tables[1]))
+        if not queries:
+            raise DataError(f"annotation file {ann_file} has no sentences")
+        facts = np.array([[float(table.get(q.video, math.nan)) for table in tables] for q in queries])
+        names = [f"{q.video}: {q.sentence!r}" for q in queries]
+        segments = np.array([(q.start, q.end) for q in queries])
+        kept, segments, self.problems = checked(
+            ann_file, names, facts[:, 1], segments, np.zeros(len(queries)), np.arange(len(queries) + 1), bad_segments
+        )
+        if indices is not None:
+            rows = np.arange(len(kept))
+            rows = rows[list(indices)] if not isinstance(indices, int) else rows[:indices] if indices >= 0 else rows[indices:]
+            kept, segments = kept[rows], segments[rows]
+        self.segments: Array = segments
+        self.facts: Array = facts[kept]
+        self.videos = StringTable.from_strings(queries[i].video for i in kept)
+        self.sentences = StringTable.from_strings(queries[i].sentence for i in kept)
+        self.words = Ragged.from_rows((queries[i].words for i in kept), np.int64)
+
+    @property
+    def notices(self) -> list[str]:
+        """One line about ``problems``, where there are any."""
+        found = self.problems
+        return [f"{len(found)} segments look wrong, for example {found[0]}"] if found else []
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return sentence ``index`` with path, ``segments`` (1, 2), and 32 equal ``proposal_segments``.
+
+        ``meta``: ``video_name``, ``query``, ``query_tokens`` (words,) int64, and ``proposal_indexes`` (32, 2),
+        first and last feature of each proposal.
+        """
+        index = range(len(self))[index]
+        video = self.videos[index]
+        fps, duration, frames = self.facts[index]
+        bounds = proposal_bounds(int(frames), NUM_PROPOSALS)
+        stride = self.window_size * (1 - self.ft_overlap)
+        file = video + self.suffix
+        return Sample(
+            index=index,
+            path=file if self.data_root is None else os.path.join(self.data_root, file),
+            duration=float(duration),
+            total_frames=int(frames),
+            fps=None if math.isnan(fps) else float(fps),
+            segments=self.segments[index : index + 1],
+            proposal_segments=bounds / frames * duration,
+            meta={
+                "video_name": video,
+                "query": self.sentences[index],
+                "query_tokens": self.words[index],
+                "proposal_indexes": (bounds / stride).astype(np.int32),
+            },
+        )
+
+
+def proposal_bounds(frames: int, number: int) -> Array:
+    """First and last frame of equal parts of a video: (number, 2) int64.
+
+    >>> proposal_bounds(9, 4).tolist()
+    [[0, 2], [2, 4], [4, 6], [6, 8]]
+    """
+    edges = np.linspace(0, max(frames - 1, 0), number + 1).astype(np.int64)
+    return np.stack((edges[:-1], edges[1:]), 1)
+
+
+def _table(file: Path) -> dict[str, Any]:
+    check_file(file, "table")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise AnnotationError(f"{file}: is no JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise AnnotationError(f"{file}: must be a table by name, got {type(content).__name__}")
+    return content
+
+
+def _queries(file: Path, words: Mapping[str, int], durations: Mapping[str, float]) -> Iterator[_Query]:
+    check_file(file, "annotation file")
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        head, mark, sentence = line.partition("##")
+        try:
+            video, start, end = head.split()
+            times = float(start), float(end)
+        except ValueError:
+            mark = ""
+        if not mark or not all(map(math.isfinite, times)):
+            raise AnnotationError(f"{file}:{number}: must be 'video start end##sentence', got {line.strip()!r}")
+        if video not in durations:
+            raise AnnotationError(f"{file}:{number}: no duration is known of {video!r}{nearest(video, durations)}")
+        sentence = sentence.strip()
+        tokens = split_words(sentence)
+        unknown = next((w for w in tokens if w not in words), None)
+        if unknown is not None or not tokens:
+            what = "there is no sentence" if not tokens else f"the table of words has no {unknown!r}{nearest(str(unknown), words)}"
+            raise AnnotationError(f"{file}:{number}: {what}")
+        yield _Query(video, sentence, [int(words[w]) for w in tokens], *times)

@@ -1,0 +1,31 @@
+"""Sentences as words, by the rules of the Penn Treebank, in which published vocabularies are counted."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["split_words"]
+
+RULES = (
+    (re.compile(r"``|''|[\"“”]"), r' " '),
+    (re.compile(r"([:,])(?!\d)"), r" \1 "),
+    (re.compile(r"(\.{2,})"), r" \1 "),
+    (re.compile(r"([;@#$%&?!()\[\]{}<>])"), r" \1 "),
+    (re.compile(r"(--)"), r" \1 "),
+    (re.compile(r"(\S)('(?:s|m|d|ll|re|ve)|n't)(?=\s|$)", re.IGNORECASE), r"\1 \2"),
+    (re.compile(r"(?<=[^'\s])'(?=\s|$)"), r" '"),
+)
+"""Patterns and what replaces them, in order."""
+JOINED = re.compile(r"\b(?:(can)(not)|(gon|wan)(na)|(got)(ta)|(gim|lem)(me))\b", re.IGNORECASE)
+
+
+def split_words(sentence: str) -> list[str]:
+    """Split a sentence into words; full stops are dropped.
+
+    >>> split_words("the person doesn't close it, then leaves.")
+    ['the', 'person', 'does', "n't", 'close', 'it', ',', 'then', 'leaves']
+    """
+    text = sentence.replace(".", "")
+    for pattern, by in RULES:
+        text = pattern.sub(by, text)
+    return JOINED.sub(lambda m: " ".join(g for g in m.groups() if g), text).split()

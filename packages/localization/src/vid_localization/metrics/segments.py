@@ -1,0 +1,197 @@
+"""Scores of proposals and detections in untrimmed videos, and of grounded sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from vid_localization.metrics.collect import CollectedSegments, video_name
+from vid_localization.metrics.functional import average_recall, detection_average_precision, grounding_recall
+from vid_localization.overlaps import Array
+from vidcore.errors import DataError, UserError
+from vidcore.sample import Sample
+
+__all__ = ["ANetMetric", "RecallatTopK", "THUMOSMetric"]
+
+ANET_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
+AT = (1, 5, 10, 100)
+"""Proposals per video whose recall is reported."""
+
+
+def _check_thresholds(metric: str, thresholds: Sequence[float]) -> None:
+    if not thresholds or not all(0 < t <= 1 for t in thresholds):
+        raise UserError(f"{metric}: thresholds must lie between 0 and 1, got {list(thresholds)}")
+
+
+class DetectionMetric(CollectedSegments):
+    """Base of metrics with mean average precision over classes."""
+
+    temporal_iou_thresholds: tuple[float, ...]
+
+    def average_precision(self) -> Array:
+        """Average precision of every class: (thresholds, classes), nan for classes without a true segment."""
+        predicted, true, _ = self.flat()
+        if (predicted.labels < 0).any() or (true.labels < 0).any():
+            raise DataError(f"{type(self).__name__}: mAP needs a class for every segment, predicted and true")
+        ap = detection_average_precision(
+            predicted.segments,
+            predicted.scores,
+            predicted.labels,
+            predicted.videos,
+            true.segments,
+            true.labels,
+            true.videos,
+            self.temporal_iou_thresholds,
+        )
+        occurring = np.flatnonzero(~np.isnan(ap).all(0))
+        if not len(occurring):
+            raise DataError(f"{type(self).__name__}: there is no true segment in any video")
+        if unseen := int(np.count_nonzero(~np.isin(predicted.labels, occurring))):
+            self.notices.append(f"{unseen} predicted segments are of classes without a true one, and left out of mAP")
+        return ap
+
+    def mean_average_precision(self) -> dict[str, float]:
+        """``average_mAP``, and ``mAP@`` every threshold."""
+        self.notices = []
+        means = np.nanmean(self.average_precision(), 1)
+        scores = {f"mAP@{t:.2f}": float(m) for t, m in zip(self.temporal_iou_thresholds, means, strict=True)}
+        return {"average_mAP": float(means.mean()), **scores}
+
+
+class ANetMetric(DetectionMetric):
+    """ActivityNet's scores of proposals and detections.
+
+    ``AR@AN``: ``auc`` (percent), the area under average recall over the average number of proposals, and
+    ``AR@1``, ``AR@5``, ``AR@10``, ``AR@100``. ``mAP``: ``average_mAP`` and ``mAP@0.50`` to ``mAP@0.95``, of
+    predictions with classes. ``TEM``: no score; ``write`` gives tables of the boundary probabilities that BSN's
+    first stage predicts (``meta["boundary_rows"]``), one ``.csv`` per video.
+
+    Args:
+        metric_type: one of them.
+        temporal_iou_thresholds: least intersection over union.
+        max_avg_proposals: proposals per video at the end of the curve. Recalls are read at 1, 5, 10 and
+            100 percent of it, which is what their names say for 100.
+    """
+
+    def __init__(
+        self,
+        metric_type: Literal["AR@AN", "mAP", "TEM"] = "AR@AN",
+        temporal_iou_thresholds: Sequence[float] = ANET_THRESHOLDS,
+        max_avg_proposals: int = 100,
+    ) -> None:
+        super().__init__()
+        if metric_type not in ("AR@AN", "mAP", "TEM"):
+            raise UserError(f"ANetMetric has AR@AN, mAP and TEM, no {metric_type!r}")
+        _check_thresholds("ANetMetric", temporal_iou_thresholds)
+        self.metric_type = metric_type
+        self.temporal_iou_thresholds = tuple(temporal_iou_thresholds)
+        self.max_avg_proposals = max_avg_proposals
+
+    def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
+        """Take predictions with ``segments`` and ``segment_scores``, and targets with ``segments``."""
+        if self.metric_type != "TEM":
+            super().update(predictions, targets)
+            return
+        for predicted, target in zip(predictions, targets, strict=True):
+            if "boundary_rows" not in predicted.meta:
+                raise DataError("ANetMetric: TEM needs boundary probabilities, which the model TEM predicts")
+            self._keep(predicted, target)
+
+    def compute(self) -> dict[str, float]:
+        """Return the scores by key."""
+        self.notices = []
+        if self.metric_type == "TEM":
+            return {}
+        if self.metric_type == "mAP":
+            return self.mean_average_precision()
+        predicted, true, videos = self.flat()
+        if not len(true.segments):
+            raise DataError("ANetMetric: there is no true segment in any video")
+        curve = average_recall(
+            predicted.segments,
+            predicted.scores,
+            predicted.videos,
+            true.segments,
+            true.videos,
+            videos,
+            self.temporal_iou_thresholds,
+            self.max_avg_proposals,
+        )
+        without = videos - len(np.unique(predicted.videos))
+        if without:
+            self.notices.append(f"{without} of {videos} videos have no proposal; their segments count as missed")
+        if self.max_avg_proposals != 100:
+            self.notices.append(f"AR@k is at k percent of {self.max_avg_proposals} proposals per video")
+        return {"auc": curve.auc} | {f"AR@{k}": float(curve.average[k - 1]) for k in AT}
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write ``results.json`` in ActivityNet's submission format, or for TEM a table per video."""
+        from vid_localization.results import write_boundaries, write_results
+
+        predicted = [pair[0] for pair in self.pairs()]
+        if self.metric_type != "TEM":
+            path = folder / "results.json"
+            write_results(path, predicted, self.class_names)
+            return [path]
+        (folder / "tem_results").mkdir(exist_ok=True)
+        paths = [folder / "tem_results" / f"{video_name(sample)}.csv" for sample in predicted]
+        for path, sample in zip(paths, predicted, strict=True):
+            write_boundaries(path, sample.meta["boundary_rows"])
+        return paths
+
+
+class THUMOSMetric(DetectionMetric):
+    """Mean average precision as THUMOS'14 results are stated: ``mAP@0.30`` to ``mAP@0.70`` and ``average_mAP``.
+
+    Segments of the class ``Ambiguous`` have to be left out of the annotations (``data prepare`` does).
+
+    Args:
+        temporal_iou_thresholds: least intersection over union.
+    """
+
+    def __init__(self, temporal_iou_thresholds: Sequence[float] = (0.3, 0.4, 0.5, 0.6, 0.7)) -> None:
+        super().__init__()
+        _check_thresholds("THUMOSMetric", temporal_iou_thresholds)
+        self.temporal_iou_thresholds = tuple(temporal_iou_thresholds)
+
+    def compute(self) -> dict[str, float]:
+        """Return the scores by key."""
+        return self.mean_average_precision()
+
+
+class RecallatTopK(CollectedSegments):
+    """Share of sentences that one of the first k predicted segments answers: ``Recall@Top1_IoU=0.5``.
+
+    The overlap is the intersection over the hull of both segments, and has to be above the threshold.
+
+    Args:
+        topK_list: the k.
+        threshold: of the overlap.
+    """
+
+    def __init__(self, topK_list: Sequence[int] = (1, 5), threshold: float = 0.5) -> None:  # noqa: N803
+        super().__init__()
+        if not topK_list or min(topK_list) < 1:
+            raise UserError(f"RecallatTopK needs k of at least 1, got {list(topK_list)}")
+        self.topK_list = tuple(topK_list)
+        self.threshold = threshold
+
+    def compute(self) -> dict[str, float]:
+        """Return the scores by key."""
+        predicted, true, queries = self.flat()
+        if len(true.segments) != queries or not np.array_equal(true.videos, np.arange(queries)):
+            raise DataError("RecallatTopK needs exactly one true segment for every sentence")
+        best_first = np.lexsort((-predicted.scores, predicted.videos))
+        recall: Array = grounding_recall(
+            predicted.segments[best_first],
+            predicted.videos[best_first],
+            true.segments,
+            self.topK_list,
+            self.threshold,
+        )
+        return {
+            f"Recall@Top{k}_IoU={self.threshold}": float(r) for k, r in zip(self.topK_list, recall, strict=True)
+        }

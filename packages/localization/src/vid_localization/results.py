@@ -1,0 +1,118 @@
+"""Result files: ActivityNet's submission format, and tables of boundary probabilities."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from vid_localization.metrics.collect import video_name
+from vid_localization.overlaps import Array
+from vidcore.data.classes import check_file
+from vidcore.errors import AnnotationError, DataError, nearest
+from vidcore.files import write_json, write_text
+from vidcore.sample import Sample
+
+__all__ = ["Detection", "read_results", "result_name", "write_boundaries", "write_results"]
+
+VERSION = "VERSION 1.3"
+COLUMNS = "action,start,end,tmin,tmax"
+"""Of tables of boundary probabilities, which proposal generation reads."""
+
+
+@frozen
+class Detection:
+    """A segment in a result file."""
+
+    segment: tuple[float, float]
+    """Start and end in seconds."""
+    score: float
+    label: str | None = None
+
+
+def result_name(name: str) -> str:
+    """The name of a video in result files: annotation files put ``v_`` before it."""
+    return name.removeprefix("v_")
+
+
+def write_results(path: Path, predictions: Iterable[Sample], class_names: Sequence[str] | None = None) -> None:
+    """Write predicted segments in ActivityNet's submission format.
+
+    Args:
+        path: the JSON file.
+        predictions: with ``segments``, ``segment_scores`` and, for detections, ``segment_labels``.
+        class_names: by class number; else those of each sample.
+
+    Raises:
+        DataError: two videos have the same name.
+    """
+    results: dict[str, list[dict[str, Any]]] = {}
+    for sample in predictions:
+        name = result_name(video_name(sample))
+        if name in results:
+            raise DataError(f"{path}: two videos are named {name!r}; a result file tells them apart by name")
+        names = class_names or sample.class_names or ()
+        results[name] = [
+            {"score": score, "segment": segment} | ({} if label is None else {"label": _class(names, label)})
+            for score, segment, label in _rows(sample)
+        ]
+    write_json(path, {"version": VERSION, "results": results, "external_data": {}})
+
+
+def read_results(path: Path, class_names: Sequence[str] | None = None) -> dict[str, list[Detection]]:
+    """Read a result file: detections by name of video.
+
+    Args:
+        path: the JSON file.
+        class_names: every label has to be one of them, where given.
+
+    Raises:
+        AnnotationError: an entry is wrong; the message starts with ``file: video: segment``.
+        DataError: there is no such file.
+    """
+    check_file(path, "result file")
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))["results"]
+        items = results.items()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise AnnotationError(f"{path}: is no result file: JSON with a table 'results'") from None
+    found: dict[str, list[Detection]] = {}
+    for name, rows in items:
+        found[name] = []
+        for number, row in enumerate(rows):
+            try:
+                start, end = map(float, row["segment"])
+                found[name].append(Detection((start, end), float(row["score"]), row.get("label")))
+            except (KeyError, TypeError, ValueError, AttributeError):
+                where = f"{path}: {name}: segment {number}"
+                raise AnnotationError(f"{where}: needs 'segment' with start and end, and 'score'; got {row!r}") from None
+            label = found[name][-1].label
+            if class_names is not None and label not in class_names:
+                hint = nearest(str(label), class_names)
+                raise AnnotationError(
+                    f"{path}: {name}: segment {number}: label {label!r} is none of the {len(class_names)} classes{hint}"
+                )
+    return found
+
+
+def write_boundaries(path: Path, rows: Array) -> None:
+    """Write probabilities of action, start and end at every position, and its bounds: (T, 5)."""
+    text = io.StringIO()
+    np.savetxt(text, rows, delimiter=",", header=COLUMNS, comments="")
+    write_text(path, text.getvalue())
+
+
+def _rows(sample: Sample) -> list[tuple[float, list[float], int | None]]:
+    segments = np.zeros((0, 2)) if sample.segments is None else np.asarray(sample.segments, np.float64)
+    scores = np.ones(len(segments)) if sample.segment_scores is None else np.asarray(sample.segment_scores, np.float64)
+    labels = [None] * len(segments) if sample.segment_labels is None else sample.segment_labels.tolist()
+    return list(zip(scores.tolist(), segments.tolist(), labels, strict=True))
+
+
+def _class(names: Sequence[str], label: int) -> str:
+    return names[label] if 0 <= label < len(names) else str(label)

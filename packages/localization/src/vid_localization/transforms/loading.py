@@ -1,0 +1,162 @@
+"""Steps of a pipeline that read features and proposals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from attrs import field, frozen
+
+from vid_localization.overlaps import Array
+from vid_localization.transforms.features import read_features, read_table, rescale
+from vidcore.errors import DataError, UserError
+from vidcore.sample import Sample
+
+__all__ = ["LoadLocalizationFeature", "LoadProposalFeatures", "LoadProposals", "ProposalFile"]
+
+
+@frozen
+class LoadLocalizationFeature:
+    """Read the features of the video: ``inputs`` (C, T) float32.
+
+    The file is ``sample.path``: ``.csv``, ``.npy`` or ``.pt``, with rows by time. ``feature_times`` of the
+    sample are the middles of what they describe, evenly over ``feature_duration`` (or ``duration``).
+
+    Args:
+        length: positions that the features are rescaled to by interpolation; as they are where None.
+        max_length: of longer features, take so many from a random place (for training), and shift the
+            segments; segments that are cut to less than half are left out. All where None.
+    """
+
+    length: int | None = None
+    max_length: int | None = None
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Raises ``UserError`` without a path, ``DataError`` for a bad file."""
+        features = read_features(_path(sample))
+        if self.length is not None:
+            features = rescale(features, self.length)
+        seconds = sample.duration if sample.feature_duration is None else sample.feature_duration
+        changes: dict[str, object] = {}
+        if seconds is not None:
+            changes["feature_times"] = (np.arange(len(features)) + 0.5) * (seconds / len(features))
+        if self.max_length is not None and len(features) > self.max_length and seconds is not None:
+            first = int(rng.integers(len(features) - self.max_length + 1))
+            step = seconds / len(features)
+            features = features[first : first + self.max_length]
+            changes |= _window(sample, first * step, self.max_length * step)
+            changes["feature_times"] = (np.arange(self.max_length) + 0.5) * step
+        return sample.replace(inputs=np.ascontiguousarray(features.T), **changes)
+
+
+def _window(sample: Sample, start: float, seconds: float) -> dict[str, object]:
+    """What a sample says of a part of its video, as if that were all."""
+    changes: dict[str, object] = {"duration": seconds, "feature_duration": seconds}
+    if sample.segments is not None:
+        moved = sample.segments - start
+        cut = moved.clip(0, seconds)
+        kept = np.diff(cut)[:, 0] * 2 >= np.diff(moved)[:, 0]
+        changes["segments"] = cut[kept]
+        if sample.segment_labels is not None:
+            changes["segment_labels"] = sample.segment_labels[kept]
+    return changes
+
+
+@frozen(eq=False)
+class ProposalFile:
+    """A table of generated proposals and their features; all arrays of P rows."""
+
+    tmin: Array
+    """Start, as a fraction of the video."""
+    tmax: Array
+    tmin_score: Array
+    """Probability of starting there."""
+    tmax_score: Array
+    overlap: Array | None
+    """Highest overlap with a true segment, where the table has it."""
+
+    @classmethod
+    def read(cls, path: Path, top_k: int) -> ProposalFile:
+        """Read the first ``top_k`` rows of a table with these columns, and ``match_iou``.
+
+        Raises ``DataError`` where it is something else.
+        """
+        if not path.is_file():
+            raise DataError(f"file of proposals {path} does not exist; generate them first")
+        names, rows = read_table(path)
+        columns = {name: rows[:top_k, i].astype(np.float32) for i, name in enumerate(names)}
+        missing = [n for n in ("tmin", "tmax", "tmin_score", "tmax_score") if n not in columns]
+        if missing:
+            raise DataError(f"file of proposals {path} lacks the columns {', '.join(missing)}")
+        return cls(*(columns[n] for n in ("tmin", "tmax", "tmin_score", "tmax_score")), columns.get("match_iou"))
+
+
+@frozen
+class LoadProposals:
+    """Read generated proposals and their features, of files named after the video.
+
+    Sets ``inputs`` (P, C) float32, ``proposal_segments`` in seconds, ``proposal_scores`` (probability of the
+    start times that of the end) and, where the table has it, ``meta["proposal_overlaps"]`` (P,) float32.
+
+    Args:
+        top_k: how many proposals at most.
+        pgm_proposals_dir: folder of the tables.
+        pgm_features_dir: folder of the features.
+        proposal_ext, feature_ext: ends of their names.
+    """
+
+    top_k: int
+    pgm_proposals_dir: Path
+    pgm_features_dir: Path
+    proposal_ext: str = ".csv"
+    feature_ext: str = ".npy"
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Raises ``UserError`` for a sample without name or duration, ``DataError`` for a bad file."""
+        name = sample.meta.get("video_name") or _path(sample).stem
+        table = ProposalFile.read(self.pgm_proposals_dir / f"{name}{self.proposal_ext}", self.top_k)
+        path = self.pgm_features_dir / f"{name}{self.feature_ext}"
+        features = read_features(path)[: self.top_k]
+        if len(features) != len(table.tmin):
+            raise DataError(f"{path} has features of {len(features)} proposals, but there are {len(table.tmin)}")
+        seconds = sample.duration if sample.feature_duration is None else sample.feature_duration
+        if seconds is None:
+            raise UserError(f"{name}: has no duration, which proposals in seconds need")
+        overlaps = {} if table.overlap is None else {"proposal_overlaps": table.overlap}
+        return sample.replace(
+            inputs=features,
+            proposal_segments=np.stack((table.tmin, table.tmax), 1).astype(np.float64) * seconds,
+            proposal_scores=table.tmin_score.astype(np.float64) * table.tmax_score,
+            meta={**sample.meta, **overlaps},
+        )
+
+
+@frozen
+class LoadProposalFeatures:
+    """Read the features of the video and pool them over its proposals: ``inputs`` (P, C) float32.
+
+    A proposal's features are those from its first to its last (``meta["proposal_indexes"]``), as far as the
+    file reaches.
+
+    Args:
+        pool: how they become one.
+    """
+
+    pool: Literal["max", "mean"] = field(default="max")
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Raises ``UserError`` for a sample without proposals, ``DataError`` for a bad file."""
+        indexes = sample.meta.get("proposal_indexes")
+        if indexes is None:
+            raise UserError("LoadProposalFeatures needs samples with meta['proposal_indexes'], as of CharadesSTADataset")
+        features = read_features(_path(sample))
+        first, last = np.minimum(indexes, len(features) - 1).T
+        pool = np.max if self.pool == "max" else np.mean
+        return sample.replace(inputs=np.stack([pool(features[a : b + 1], 0) for a, b in zip(first, last, strict=True)]))
+
+
+def _path(sample: Sample) -> Path:
+    if sample.path is None:
+        raise UserError("a sample without path has no features to load")
+    return Path(sample.path)

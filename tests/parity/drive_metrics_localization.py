@@ -1,0 +1,171 @@
+"""Metrics of temporal localization."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vid_localization.datasets.activitynet import ActivityNetDataset
+from vid_localization.metrics import functional as F
+from vid_localization.metrics.segments import ANetMetric, RecallatTopK
+from vid_localization.overlaps import hull_overlap, temporal_iou
+from vid_localization.results import read_results, result_name
+from vidcore.sample import Sample
+
+
+def temporal_iou_matrix(case: Any, row: Any) -> dict[str, Any]:
+    iou, share = temporal_iou(row.inputs["candidates"], row.inputs["targets"])
+    return {"iou": iou} | ({"covered_share": share} if "covered_share" in row.outputs else {})
+
+
+def interpolated_average_precision(case: Any, row: Any) -> dict[str, Any]:
+    return {"ap": F.interpolated_average_precision(row.inputs["precision"], row.inputs["recall"])}
+
+
+def _joined(tables: Sequence[Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Rows of all videos end to end, and the number of the video of each."""
+    filled = [np.asarray(t, np.float64) for t in tables if len(t)]
+    return np.concatenate(filled or [np.zeros((0, 3))]), np.repeat(np.arange(len(tables)), [len(t) for t in tables])
+
+
+def average_recall_at_proposals(case: Any, row: Any) -> dict[str, Any]:
+    videos, settings = row.settings["videos"], row.settings
+    proposals, of = _joined([row.inputs[f"proposals_{v}"] for v in videos])
+    truth, truth_of = _joined([row.inputs[f"truth_{v}"] for v in videos])
+    limit = settings["max_average_proposals"]
+    curve = F.average_recall(
+        proposals[:, :2], proposals[:, 2], of, truth[:, :2], truth_of, len(videos), settings["thresholds"], limit
+    )
+    return {
+        "recall": curve.recall,
+        "average_recall": curve.average,
+        "proposals_per_video": curve.proposals,
+        "auc": curve.auc,
+    }
+
+
+def _average_precision(predictions: list[tuple[str, Any, float]], truth: dict[str, Any], thresholds: Any) -> Any:
+    """Of (video, segment, score), all of one class."""
+    videos = sorted({*truth, *(p[0] for p in predictions)})
+    rows, of = _joined([truth.get(v, []) for v in videos])
+    return F.detection_average_precision(
+        np.array([p[1] for p in predictions]).reshape(-1, 2),
+        np.array([p[2] for p in predictions]),
+        np.zeros(len(predictions), np.int64),
+        np.array([videos.index(p[0]) for p in predictions], np.int64),
+        rows[:, :2],
+        np.zeros(len(rows), np.int64),
+        of,
+        thresholds,
+    )[:, 0]
+
+
+def detection_ap_temporal(case: Any, row: Any) -> dict[str, Any]:
+    predictions = [(video, segment, score) for video, _, *segment, score in row.inputs["predictions"]]
+    return {"ap": _average_precision(predictions, row.inputs["truth"], row.settings["thresholds"])}
+
+
+def activitynet_detection(case: Any, row: Any) -> dict[str, Any]:
+    thresholds = row.settings["thresholds"]
+    if "truth_file" not in row.inputs:
+        truth: dict[str, Any] = {}
+        for t in row.inputs["truth"]:
+            truth.setdefault(t["video-id"], []).append((t["t-start"], t["t-end"]))
+        found = [(p["video-id"], (p["t-start"], p["t-end"]), p["score"]) for p in row.inputs["predictions"]]
+        return {"ap": _average_precision(found, truth, thresholds)}
+    file = case.path(row.inputs["truth_file"])
+    dataset = ActivityNetDataset(file, bad_segments="keep")
+    results = read_results(case.path(row.inputs["result_file"]), dataset.class_names)
+    metric = ANetMetric("mAP", thresholds)
+    for target in dataset:
+        listed = results.get(result_name(target.meta["video_name"]), [])
+        predicted = target.replace(
+            segments=np.array([d.segment for d in listed]).reshape(-1, 2),
+            segment_scores=np.array([d.score for d in listed]),
+            segment_labels=np.array([dataset.class_names.index(d.label) for d in listed], np.int64),
+        )
+        metric.update([predicted], [target])
+    known = {result_name(t.meta["video_name"]) for t in dataset}
+    for name in results.keys() - known:  # a video without truth
+        listed = results[name]
+        predicted = Sample(
+            segments=np.array([d.segment for d in listed]),
+            segment_scores=np.array([d.score for d in listed]),
+            segment_labels=np.array([dataset.class_names.index(d.label) for d in listed], np.int64),
+        )
+        empty = Sample(path=name, segments=np.zeros((0, 2)), segment_labels=np.zeros(0, np.int64))
+        metric.update([predicted], [empty])
+    scores, ap = metric.compute(), metric.average_precision()
+    written = [a["label"] for v in json.loads(file.read_text()).values() for a in v["annotations"]]
+    order = list(dict.fromkeys(written))  # classes as they first appear
+    return {
+        "mAP": [scores[f"mAP@{t:.2f}"] for t in thresholds],
+        "average_mAP": scores["average_mAP"],
+        "classes": order,
+        "ap": ap[:, [dataset.class_names.index(name) for name in order]],
+    }
+
+
+def activitynet_proposals(case: Any, row: Any) -> dict[str, Any]:
+    kept = {"max_avg_proposals": int, "temporal_iou_thresholds": tuple}
+    metric = ANetMetric(
+        row.settings.get("metric_type", "AR@AN"), **{k: f(row.settings[k]) for k, f in kept.items() if k in row.settings}
+    )
+    if metric.metric_type == "TEM":
+        tables = [Sample(index=i, meta={"video_name": v, "boundary_rows": t}) for i, (v, t) in enumerate(row.inputs.items())]
+        metric.update(tables, tables)
+        with tempfile.TemporaryDirectory() as folder:
+            files = metric.write(Path(folder))
+            return {"report": metric.compute(), "files": [f.name for f in files], "text": files[0].read_text()}
+    listed = {p["video_name"]: p["proposal_list"] for p in row.inputs["predictions"]}
+    if (without := row.inputs.get("predictions_without")) is not None:
+        listed[without] = []
+    for i, (video, annotations) in enumerate(row.inputs["truth"].items()):
+        truth = Sample(index=i, segments=np.array([a["segment"] for a in annotations]), meta={"video_name": video})
+        proposals = listed[video]
+        predicted = truth.replace(
+            segments=np.array([p["segment"] for p in proposals]).reshape(-1, 2),
+            segment_scores=np.array([p["score"] for p in proposals]),
+        )
+        metric.update([predicted], [truth])
+    with tempfile.TemporaryDirectory() as folder:
+        (path,) = metric.write(Path(folder))
+        written = json.loads(path.read_text())
+    return {
+        "report": metric.compute(),
+        "dump_keys": sorted(written),
+        "dump_version": written["version"],
+        "dump_videos": sorted(written["results"]),
+        "dump_same_proposals": all(written["results"][result_name(v)] == rows for v, rows in listed.items()),
+    }
+
+
+def grounding_recall(case: Any, row: Any) -> dict[str, Any]:
+    if "pairs" in row.inputs:
+        pairs = np.array(row.inputs["pairs"])
+        return {"iou": hull_overlap(pairs[:, 0], pairs[:, 1]).tolist()}
+    metric = RecallatTopK(row.settings["k"], row.settings["threshold"])
+    for i, query in enumerate(row.inputs["queries"]):
+        rows = np.array(query["predictions"]).reshape(-1, 3)
+        target = Sample(index=i, segments=np.array([query["gt"]]))
+        metric.update([target.replace(segments=rows[:, :2], segment_scores=rows[:, 2])], [target])
+    return {"report": metric.compute()}
+
+
+OPS = {
+    f"metrics.{f.__name__}": f
+    for f in (
+        activitynet_detection,
+        activitynet_proposals,
+        average_recall_at_proposals,
+        detection_ap_temporal,
+        grounding_recall,
+        interpolated_average_precision,
+        temporal_iou_matrix,
+    )
+}
