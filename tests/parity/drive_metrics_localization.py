@@ -114,10 +114,13 @@ def activitynet_detection(case: Any, row: Any) -> dict[str, Any]:
 def activitynet_proposals(case: Any, row: Any) -> dict[str, Any]:
     kept = {"max_avg_proposals": int, "temporal_iou_thresholds": tuple}
     metric = ANetMetric(
-        row.settings.get("metric_type", "AR@AN"), **{k: f(row.settings[k]) for k, f in kept.items() if k in row.settings}
+        row.settings.get("metric_type", "AR@AN"),
+        **{k: f(row.settings[k]) for k, f in kept.items() if k in row.settings},
     )
     if metric.metric_type == "TEM":
-        tables = [Sample(index=i, meta={"video_name": v, "boundary_rows": t}) for i, (v, t) in enumerate(row.inputs.items())]
+        tables = [
+            Sample(index=i, meta={"video_name": v, "boundary_rows": t}) for i, (v, t) in enumerate(row.inputs.items())
+        ]
         metric.update(tables, tables)
         with tempfile.TemporaryDirectory() as folder:
             files = metric.write(Path(folder))
@@ -125,8 +128,8 @@ def activitynet_proposals(case: Any, row: Any) -> dict[str, Any]:
     listed = {p["video_name"]: p["proposal_list"] for p in row.inputs["predictions"]}
     if (without := row.inputs.get("predictions_without")) is not None:
         listed[without] = []
-    for i, (video, annotations) in enumerate(row.inputs["truth"].items()):
-        truth = Sample(index=i, segments=np.array([a["segment"] for a in annotations]), meta={"video_name": video})
+    for i, (video, true) in enumerate(row.inputs["truth"].items()):
+        truth = Sample(index=i, segments=np.array([a["segment"] for a in true]), meta={"video_name": video})
         proposals = listed[video]
         predicted = truth.replace(
             segments=np.array([p["segment"] for p in proposals]).reshape(-1, 2),

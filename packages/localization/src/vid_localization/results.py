@@ -90,7 +90,9 @@ def read_results(path: Path, class_names: Sequence[str] | None = None) -> dict[s
                 found[name].append(Detection((start, end), float(row["score"]), row.get("label")))
             except (KeyError, TypeError, ValueError, AttributeError):
                 where = f"{path}: {name}: segment {number}"
-                raise AnnotationError(f"{where}: needs 'segment' with start and end, and 'score'; got {row!r}") from None
+                raise AnnotationError(
+                    f"{where}: needs 'segment' with start and end, and 'score'; got {row!r}"
+                ) from None
             label = found[name][-1].label
             if class_names is not None and label not in class_names:
                 hint = nearest(str(label), class_names)

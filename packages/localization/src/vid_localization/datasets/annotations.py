@@ -117,7 +117,7 @@ def read_annotations(
             labels.append(numbers.setdefault(label, len(numbers)))
         offsets.append(len(labels))
     if not names:
-        hint = f" of subset {subset!r}; there are {', '.join(sorted(subsets))}" if subset is not None and subsets else ""
+        hint = f" of subset {subset!r}; there are {', '.join(sorted(subsets))}" if subsets else ""
         raise DataError(f"annotation file {file} has no videos{hint}")
     found = np.array(labels, np.int32)
     if class_names is None:
@@ -212,11 +212,15 @@ def _from_table(file: Path) -> Iterator[Video]:
         for row in table:
             name = (row["video"] or "").strip()
             if not name or None in row:
-                raise AnnotationError(f"{file}:{table.line_num}: {'a video needs a name' if not name else 'too many fields'}")
+                wrong = "too many fields" if name else "a video needs a name"
+                raise AnnotationError(f"{file}:{table.line_num}: {wrong}")
             video = videos.setdefault(name, Video(name))
             where = f"{file}: {name}: segment {len(video.segments)} (line {table.line_num})"
-            facts = {key: row.get(short) for key, short in (("duration_second", "duration"), ("fps", "fps"))}
-            videos[name] = video = evolve(video, **{k: _number(where, v) for k, v in facts.items() if v})
+            if row.get("duration"):
+                video = evolve(video, duration_second=_number(where, row["duration"]))
+            if row.get("fps"):
+                video = evolve(video, fps=_number(where, row["fps"]))
+            videos[name] = video
             if not any((row["start"], row["end"], row["label"])):
                 continue
             if not row["label"]:

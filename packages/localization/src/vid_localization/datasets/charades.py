@@ -89,7 +89,10 @@ class CharadesSTADataset:
         )
         if indices is not None:
             rows = np.arange(len(kept))
-            rows = rows[list(indices)] if not isinstance(indices, int) else rows[:indices] if indices >= 0 else rows[indices:]
+            if isinstance(indices, int):
+                rows = rows[:indices] if indices >= 0 else rows[indices:]
+            else:
+                rows = rows[np.asarray(indices, np.int64)]
             kept, segments = kept[rows], segments[rows]
         self.segments: Array = segments
         self.facts: Array = facts[kept]
@@ -173,8 +176,9 @@ def _queries(file: Path, words: Mapping[str, int], durations: Mapping[str, float
             raise AnnotationError(f"{file}:{number}: no duration is known of {video!r}{nearest(video, durations)}")
         sentence = sentence.strip()
         tokens = split_words(sentence)
+        if not tokens:
+            raise AnnotationError(f"{file}:{number}: there is no sentence")
         unknown = next((w for w in tokens if w not in words), None)
-        if unknown is not None or not tokens:
-            what = "there is no sentence" if not tokens else f"the table of words has no {unknown!r}{nearest(str(unknown), words)}"
-            raise AnnotationError(f"{file}:{number}: {what}")
+        if unknown is not None:
+            raise AnnotationError(f"{file}:{number}: the table of words has no {unknown!r}{nearest(unknown, words)}")
         yield _Query(video, sentence, [int(words[w]) for w in tokens], *times)

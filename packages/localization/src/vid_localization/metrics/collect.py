@@ -52,10 +52,9 @@ class CollectedSegments:
     def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
         """Take predictions with ``segments`` and ``segment_scores``, and targets with ``segments``."""
         for predicted, target in zip(predictions, targets, strict=True):
-            if target.segments is None:
-                raise DataError(f"{type(self).__name__} needs true segments for every video; {video_name(target)} has none")
-            if predicted.segments is None:
-                raise DataError(f"{type(self).__name__} needs predicted segments; {video_name(target)} has none")
+            for sample, which in ((target, "true"), (predicted, "predicted")):
+                if sample.segments is None:
+                    raise DataError(f"{type(self).__name__} needs {which} segments; {video_name(target)} has none")
             self._keep(predicted, target)
 
     def _keep(self, predicted: Sample, target: Sample) -> None:

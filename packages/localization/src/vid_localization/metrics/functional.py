@@ -113,9 +113,7 @@ def _blocks(groups: Array, counts: Array, kept: Array) -> Iterator[tuple[Array, 
             yield target[part], first[part], widths[part]
 
 
-def match(
-    segments: Array, groups: Array, truth: Array, truth_groups: Array, thresholds: Sequence[float]
-) -> Array:
+def match(segments: Array, groups: Array, truth: Array, truth_groups: Array, thresholds: Sequence[float]) -> Array:
     """Which predictions are right: each truth is found once, by the first prediction that takes it.
 
     Predictions of a group come in their order here; each takes the truth that it overlaps most among those

@@ -172,7 +172,7 @@ class RecallatTopK(CollectedSegments):
         threshold: of the overlap.
     """
 
-    def __init__(self, topK_list: Sequence[int] = (1, 5), threshold: float = 0.5) -> None:  # noqa: N803
+    def __init__(self, topK_list: Sequence[int] = (1, 5), threshold: float = 0.5) -> None:
         super().__init__()
         if not topK_list or min(topK_list) < 1:
             raise UserError(f"RecallatTopK needs k of at least 1, got {list(topK_list)}")
@@ -192,6 +192,4 @@ class RecallatTopK(CollectedSegments):
             self.topK_list,
             self.threshold,
         )
-        return {
-            f"Recall@Top{k}_IoU={self.threshold}": float(r) for k, r in zip(self.topK_list, recall, strict=True)
-        }
+        return {f"Recall@Top{k}_IoU={self.threshold}": float(r) for k, r in zip(self.topK_list, recall, strict=True)}

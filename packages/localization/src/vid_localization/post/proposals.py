@@ -34,9 +34,9 @@ def generate_proposals(start: Array, end: Array, segments: Array | None = None, 
         peak_threshold: see ``boundary_candidates``.
 
     Returns:
-        (n, 5) float64, by falling score (of equal ones the last in the video first): start, end as fractions (middles of positions), start score, end
-        score and their product; with ``segments`` (n, 7): also the highest overlap with one of them, and the
-        highest share of the proposal that one of them covers.
+        (n, 5) float64, by falling score (of equal ones the last in the video first): start and end as fractions
+        (middles of positions), start score, end score and their product. With ``segments`` (n, 7): also the
+        highest overlap with one of them, and the highest share of the proposal that one of them covers.
 
     Raises:
         UserError: the two are not of one length.

@@ -31,8 +31,9 @@ def video_proposals(boundaries: Array, sample: Sample, peak_threshold: float = 0
         peak_threshold: see ``boundary_candidates``.
     """
     seconds = sample.duration if sample.feature_duration is None else sample.feature_duration
-    known = sample.segments is not None and seconds is not None
-    segments = np.clip(sample.segments / seconds, 0, 1) if known else None
+    segments = None
+    if sample.segments is not None and seconds is not None:
+        segments = np.clip(sample.segments / seconds, 0, 1)
     return generate_proposals(boundaries[:, 1], boundaries[:, 2], segments, peak_threshold)
 
 

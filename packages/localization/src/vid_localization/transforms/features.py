@@ -59,23 +59,31 @@ def read_table(path: Path) -> tuple[list[str], Array]:
     return names, rows.reshape(-1, len(names))
 
 
-def rescale(features: Array, length: int) -> Array:
-    """Features at evenly spaced positions between the first and the last, interpolated: (length, C).
+def rescale(features: Array, length: int, samples: int = 3) -> Array:
+    """Features of a fixed length: means over equal parts of the time between the first and the last.
+
+    Each part is sampled at evenly spaced points, interpolated, as for the features that published localization
+    models were trained on. Features that have the length already stay as they are.
 
     Args:
         features: (T, C), T at least 1.
-        length: at least 1.
+        length: parts.
+        samples: points of a part, its bounds included.
 
-    >>> rescale(np.array([[0.0], [4.0]]), 3).ravel().tolist()
-    [0.0, 2.0, 4.0]
+    Returns:
+        (length, C).
+
+    >>> rescale(np.array([[0.0], [4.0]]), 4).ravel().tolist()
+    [0.5, 1.5, 2.5, 3.5]
     """
     if len(features) == length:
         return features
-    at = np.linspace(0, len(features) - 1, length)
+    edges = np.linspace(0, len(features) - 1, length + 1)
+    at = edges[:-1] + np.linspace(0, 1, samples)[:, None] * np.diff(edges)  # (samples, length)
     left = np.minimum(at.astype(np.int64), len(features) - 1)
     right = np.minimum(left + 1, len(features) - 1)
-    share = (at - left)[:, None].astype(features.dtype)
-    out: Array = features[left] * (1 - share) + features[right] * share
+    share = (at - left)[..., None].astype(features.dtype)
+    out: Array = (features[left] * (1 - share) + features[right] * share).mean(0)
     return out
 
 

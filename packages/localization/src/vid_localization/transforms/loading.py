@@ -89,7 +89,8 @@ class ProposalFile:
         missing = [n for n in ("tmin", "tmax", "tmin_score", "tmax_score") if n not in columns]
         if missing:
             raise DataError(f"file of proposals {path} lacks the columns {', '.join(missing)}")
-        return cls(*(columns[n] for n in ("tmin", "tmax", "tmin_score", "tmax_score")), columns.get("match_iou"))
+        tmin, tmax, tmin_score, tmax_score = (columns[n] for n in ("tmin", "tmax", "tmin_score", "tmax_score"))
+        return cls(tmin, tmax, tmin_score, tmax_score, columns.get("match_iou"))
 
 
 @frozen
@@ -149,7 +150,9 @@ class LoadProposalFeatures:
         """Raises ``UserError`` for a sample without proposals, ``DataError`` for a bad file."""
         indexes = sample.meta.get("proposal_indexes")
         if indexes is None:
-            raise UserError("LoadProposalFeatures needs samples with meta['proposal_indexes'], as of CharadesSTADataset")
+            raise UserError(
+                "LoadProposalFeatures needs meta['proposal_indexes'], as samples of CharadesSTADataset have"
+            )
         features = read_features(_path(sample))
         first, last = np.minimum(indexes, len(features) - 1).T
         pool = np.max if self.pool == "max" else np.mean

@@ -1,0 +1,164 @@
+"""Commands: ``vidcore data prepare ...``, ``vidcore data features``, ``vidcore data proposals``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from vid_localization.datasets.annotations import Video
+    from vid_localization.prepare.official import Prepared
+
+folder_argument = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+folder_type = click.Path(file_okay=False, path_type=Path)
+output_option = click.option("--output", "-o", type=folder_type, required=True, help="Folder to write to.")
+files_option = click.option(
+    "--files", type=folder_type, help="Keep only videos with a file (features or video) below this folder."
+)
+videos_option = click.option(
+    "--videos",
+    type=folder_type,
+    help="Read durations, frames and rates of the videos below this folder; keep only these.",
+)
+
+
+def shown(items: Sequence[Any] | Iterable[Any], what: str, total: int | None = None) -> Iterable[Any]:
+    """The items, with a progress bar on a terminal."""
+    if not sys.stderr.isatty():
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, what, total=total, console=Console(stderr=True), transient=True)
+
+
+def _say(prepared: Prepared) -> None:
+    for notice in prepared.notices:
+        click.echo(f"note: {notice}", err=True)
+    for path in prepared.files:
+        click.echo(f"wrote {path}")
+
+
+def _prepare(
+    prefix: str,
+    videos: Callable[[Path], list[Video]],
+    folder: Path,
+    output: Path,
+    files: Path | None,
+    facts: Path | None,
+) -> None:
+    from vid_localization.prepare.official import facts_of_file, find_files, write_parts
+
+    found = videos(folder)
+    present = find_files(files) if files else None
+    if facts is not None:
+        paths = find_files(facts)
+        known = [(v, paths.get(v.name) or paths.get(v.name.removeprefix("v_"))) for v in found]
+        measured = [facts_of_file(v, path) for v, path in shown(known, "reading videos") if path is not None]
+        if len(measured) < len(found):
+            click.echo(f"note: {len(found) - len(measured)} of {len(found)} videos have no file, left out", err=True)
+        found = measured
+    _say(write_parts(prefix, found, output, present))
+
+
+@click.command()
+@folder_argument
+@output_option
+@files_option
+@videos_option
+def activitynet(folder: Path, output: Path, files: Path | None, videos: Path | None) -> None:
+    """ActivityNet 1.3: FOLDER has activity_net.v1-3.min.json, or anet_anno_action.json and video_info_new.csv."""
+    from vid_localization.prepare.official import activitynet_videos
+
+    _prepare("anet_anno", activitynet_videos, folder, output, files, videos)
+
+
+@click.command()
+@folder_argument
+@output_option
+@files_option
+@videos_option
+def hacs(folder: Path, output: Path, files: Path | None, videos: Path | None) -> None:
+    """HACS Segments: FOLDER has HACS_segments_v1.1.1.json."""
+    from vid_localization.prepare.official import hacs_videos
+
+    _prepare("hacs_anno", hacs_videos, folder, output, files, videos)
+
+
+@click.command()
+@folder_argument
+@output_option
+@files_option
+@videos_option
+def thumos14(folder: Path, output: Path, files: Path | None, videos: Path | None) -> None:
+    """THUMOS'14: FOLDER has tables like BaseballPitch_val.txt; --videos adds durations, which training needs."""
+    from vid_localization.prepare.official import thumos_videos
+
+    _prepare("thumos14", thumos_videos, folder, output, files, videos)
+
+
+@click.command("charades-sta")
+@folder_argument
+@output_option
+@click.option("--videos", type=folder_type, help="Make the tables of durations, rates and frames from these videos.")
+def charades_sta(folder: Path, output: Path, videos: Path | None) -> None:
+    """Charades-STA: FOLDER has charades_sta_train.txt and charades_sta_test.txt, and the tables there are."""
+    from vid_localization.prepare.official import prepare_charades
+
+    _say(prepare_charades(folder, output, videos, shown))
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@output_option
+@click.option("--length", type=click.IntRange(min=1), help="Rescale the features of every video to this length.")
+@click.option("--format", "kind", type=click.Choice(["npy", "csv"]), default="npy", show_default=True)
+def features(folders: tuple[Path, ...], output: Path, length: int | None, kind: Any) -> None:
+    """Convert the feature files in FOLDERS; those of a video in several (RGB and flow) are put side by side."""
+    from vid_localization.prepare.merging import feature_files, merge_features, write_features
+
+    found = feature_files(folders)
+    output.mkdir(parents=True, exist_ok=True)
+    channels = set()
+    for name, paths in shown(list(found.items()), "features"):
+        merged = merge_features(paths, length)
+        channels.add(merged.shape[1])
+        write_features(output / f"{name}.{kind}", merged, kind)
+    click.echo(f"wrote {len(found)} files with {', '.join(map(str, sorted(channels)))} channels to {output}")
+    if len(channels) > 1:
+        click.echo("note: videos differ in their number of channels; no model takes that", err=True)
+
+
+@click.command()
+@click.argument("annotations", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("boundaries", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@output_option
+@click.option("--peak-threshold", default=0.5, show_default=True, help="Share of the maximum that makes a boundary.")
+@click.option("--top-k", default=1000, show_default=True, help="Proposals of a video that get features.")
+@click.option("--boundary-ratio", default=0.2, show_default=True, help="Half the width of the zones around boundaries.")
+@click.option("--workers", default=4, show_default=True)
+def proposals(
+    annotations: Path,
+    boundaries: Path,
+    output: Path,
+    peak_threshold: float,
+    top_k: int,
+    boundary_ratio: float,
+    workers: int,
+) -> None:
+    """BSN's second stage: proposals and their features, of the tables in BOUNDARIES that a TEM has written.
+
+    Writes pgm_proposals/ and pgm_features/; files that are up to date are left alone.
+    """
+    from vid_localization.datasets.activitynet import ActivityNetDataset
+    from vid_localization.prepare.proposals import generate_files
+
+    dataset = ActivityNetDataset(annotations)
+    folders = output / "pgm_proposals", output / "pgm_features"
+    names = generate_files(dataset, boundaries, *folders, peak_threshold, top_k, boundary_ratio, workers)
+    count = sum(1 for _ in shown(names, "proposals", len(dataset)))
+    click.echo(f"proposals of {count} videos are in {folders[0]}, their features in {folders[1]}")

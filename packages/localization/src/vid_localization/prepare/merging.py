@@ -1,0 +1,65 @@
+"""Feature files from one kind to another, several of a video joined, and brought to one length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from vid_localization.overlaps import Array
+from vid_localization.transforms.features import SUFFIXES, read_features, rescale
+from vidcore.errors import DataError
+from vidcore.files import atomic_write
+
+__all__ = ["feature_files", "merge_features", "write_features"]
+
+
+def feature_files(folders: Sequence[Path]) -> dict[str, list[Path]]:
+    """The files of every video, one of each folder in their order.
+
+    Raises:
+        DataError: a folder has no feature files, or a video is not in all of them.
+    """
+    tables = []
+    for folder in folders:
+        found = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix in SUFFIXES} if folder.is_dir() else {}
+        if not found:
+            raise DataError(f"{folder}: there are no feature files ({', '.join(SUFFIXES)})")
+        tables.append(found)
+    names = sorted(set().union(*tables))
+    for table, folder in zip(tables, folders, strict=True):
+        missing = [name for name in names if name not in table]
+        if missing:
+            raise DataError(f"{folder}: {len(missing)} of {len(names)} videos are missing, for example {missing[0]}")
+    return {name: [table[name] for table in tables] for name in names}
+
+
+def merge_features(paths: Sequence[Path], length: int | None = None) -> Array:
+    """Features of one video side by side: (T, sum of channels) float32.
+
+    Args:
+        paths: its files.
+        length: positions to rescale each to.
+
+    Raises:
+        DataError: a file is wrong, or the lengths differ and no length is given.
+    """
+    parts = [read_features(path) for path in paths]
+    if length is not None:
+        parts = [rescale(part, length) for part in parts]
+    elif len({len(part) for part in parts}) > 1:
+        listed = ", ".join(f"{path} has {len(part)}" for path, part in zip(paths, parts, strict=True))
+        raise DataError(f"features of one video differ in length: {listed}; a common --length makes them fit")
+    return np.concatenate(parts, 1)
+
+
+def write_features(path: Path, features: Array, kind: Literal["npy", "csv"]) -> None:
+    """Write (T, C) features to a file with that ending; columns of a table are ``f0``, ``f1``, ..."""
+    with atomic_write(path) as file:
+        if kind == "npy":
+            np.save(file, features)
+        else:
+            header = ",".join(f"f{i}" for i in range(features.shape[1]))
+            np.savetxt(file, features, fmt="%.9g", delimiter=",", header=header, comments="")
