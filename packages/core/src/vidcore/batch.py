@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from vidcore.sample import Sample
 
@@ -24,6 +24,8 @@ class Batch:
     """(batch,) int64 class numbers, or (batch, num_classes) float32 many-hot or soft labels."""
     samples: tuple[Sample, ...] = ()
     """The samples without pixels, in batch order."""
+    also: Mapping[str, Batch] = field(factory=dict)
+    """Batches of other data sets (``data.train_also``) that are trained on in the same step."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -39,7 +41,8 @@ class Batch:
                 return {k: move(v) for k, v in value.items()}
             return value.to(device, non_blocking=non_blocking) if isinstance(value, torch.Tensor) else value
 
-        return evolve(self, inputs=move(self.inputs), labels=move(self.labels))
+        also = {name: batch.to(device, non_blocking) for name, batch in self.also.items()}
+        return evolve(self, inputs=move(self.inputs), labels=move(self.labels), also=also)
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory (called by the data loader)."""

@@ -53,6 +53,7 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
     folder = _run_folder(task, setting, run_dir, resume)
     options: TrainOptions = task.build("train")
     loaders = {part: setting.loader(part, folder) for part in ("train", "val", "test") if task.get(f"data.{part}")}
+    also = {name: setting.loader(f"train_also.{name}", folder) for name in task.get("data.train_also") or ()}
     _check_names({part: loader.dataset.class_names for part, loader in loaders.items()})
     model = _build_model(task, setting, options, resume and folder.started)
     optimizer = _build_optimizer(task, model)
@@ -74,11 +75,13 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
         options,
         setting.runtime,
         run=folder,
+        also=also,
         validate=validate if "val" in loaders and metrics else None,
         observers=observers,
         about={"task": task.name, "class_names": list(class_names) if class_names else None},
     )
-    loaders["train"].close()
+    for loader in (loaders["train"], *also.values()):
+        loader.close()
     report = _header(task, model) | {"training": asdict(fitted) | {"data": _coverage(loaders["train"])}}
     part = next((p for p in ("test", "val") if p in loaders), None)
     best = Checkpoints(folder.checkpoints).best
@@ -183,13 +186,14 @@ class _Setting:
 
     def loader(self, part: str, folder: RunFolder) -> Loader:
         options: DataPart = self.task.build(f"data.{part}")
-        _check_classes(self.task, part, options.dataset)
-        name = folder.bad_samples.name if part == "train" else f"bad_samples_{part}.jsonl"
+        if not part.startswith("train_also."):  # their classes may be others
+            _check_classes(self.task, part, options.dataset)
+        name = folder.bad_samples.name if part == "train" else f"bad_samples_{part.rpartition('.')[2]}.jsonl"
         return Loader(
             options.dataset,
             options.pipeline,
             options,
-            training=part == "train",
+            training=part.startswith("train"),
             seed=self.runtime.seed,
             rank=self.rank,
             world=self.world,

@@ -53,14 +53,17 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder,
         {"folder": folder / "plain", **plain},
         {"folder": folder / "accumulated", **plain, "batch_size": 1, "accumulate": 2},
+        {"folder": folder / "several", **plain, "also": 24},
         {"folder": folder / "all", "epochs": 2, "size": 23, "bad": [3]},
     )
     return folder
 
 
-@pytest.mark.parametrize("name", ["plain", "accumulated"])
-def test_two_processes_are_one_with_the_doubled_batch(toy: ModuleType, pair: Path, tmp_path: Path, name: str) -> None:
-    toy.train(tmp_path, batch_size=4, size=24, noisy=False, norm=False)
+@pytest.mark.parametrize(("name", "more"), [("plain", {}), ("accumulated", {}), ("several", {"also": 24})])
+def test_two_processes_are_one_with_the_doubled_batch(
+    toy: ModuleType, pair: Path, tmp_path: Path, name: str, more: dict[str, Any]
+) -> None:
+    toy.train(tmp_path, batch_size=4, size=24, noisy=False, norm=False, **more)
     ours, theirs = records(tmp_path), records(pair / name)
     assert len(ours) == len(theirs) == 24
     for a, b in zip(ours, theirs, strict=True):

@@ -158,6 +158,7 @@ def train(
     resume: bool = True,
     on_error: Any = None,
     validation: bool = True,
+    also: int = 0,
     **options: Any,
 ) -> tuple[Any, nn.Module]:
     """Train for three epochs (or as ``options`` say) in a folder; going on where there is something."""
@@ -176,6 +177,7 @@ def train(
     place = {"seed": machine.seed, "rank": here.rank, "world": here.size}
     steps = {"read": Read(frozenset(bad))}
     loader = Loader(Points(size), steps, loading, training=True, bad_list=run.bad_samples, **place)
+    others = {"more": Loader(Points(also), steps, loading, training=True, **place)} if also else {}
     held_out = Loader(Points(13), steps, loading, **place)
     optimizer = build_optimizer(torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.01}, model)
     warm_up = LinearLR(start_factor=0.1, end=1, convert_to_iter_based=True)
@@ -196,6 +198,7 @@ def train(
         TrainOptions(**options),
         machine,
         run=run,
+        also=others,
         validate=validate if validation else None,
         observers=[JsonLines(), *observers],
         about={"class_names": list(Points.class_names)},

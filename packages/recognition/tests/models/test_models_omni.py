@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,6 +14,9 @@ import torch
 from vid_recognition.models.omni import OmniHead, OmniResNet, RecognizerOmni
 from vid_recognition.models.preprocessor import ActionDataPreprocessor
 from vidcore.batch import collate
+from vidcore.config.task import Task
+from vidcore.plugins import load_plugins
+from vidcore.run import train
 from vidcore.sample import Sample
 
 
@@ -48,3 +56,46 @@ def test_clips_and_images_have_their_own_classes(shape: tuple[int, ...], views: 
 def test_linear_classifier_of_clips() -> None:
     head = OmniHead(2, 3, 8, video_nl_head=False)
     assert [k for k in head.state_dict() if k.startswith("fc3d")] == ["fc3d.3.weight", "fc3d.3.bias"]
+
+
+def test_clips_and_images_train_together_in_a_task(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part, count in (("clips", 4), ("images", 6)):
+        (tmp_path / part).mkdir()
+        for i in range(count):
+            cv2.imwrite(str(tmp_path / part / f"{i}.png"), rng.integers(0, 256, (40, 48, 3), np.uint8))
+        (tmp_path / f"{part}.txt").write_text("".join(f"{i}.png {i % 2}\n" for i in range(count)))
+
+    def data(part: str, shape: dict[str, Any], **loading: Any) -> dict[str, Any]:
+        dataset = {"type": "VideoDataset", "ann_file": str(tmp_path / f"{part}.txt"), "data_root": str(tmp_path / part)}
+        steps = {"decode": {"type": "Decode"}, "crop": {"type": "CenterCrop", "crop_size": 32}, **shape}
+        return {"dataset": dataset, "pipeline": steps, **loading}
+
+    clip = {"repeat": {"type": "BuildPseudoClip", "clip_len": 4}, "format": _format("NCTHW")}
+    picture = {"format": _format("NCHW", collapse=True)}
+    head = {"type": "OmniHead", "image_classes": 2, "video_classes": 2, "in_channels": 1024}
+    table = {
+        "model": {
+            "type": "RecognizerOmni",
+            "backbone": {"type": "OmniResNet", "layers": [1, 1, 1]},
+            "cls_head": head,
+            "data_preprocessor": {"type": "ActionDataPreprocessor", "format_shape": "MIX2d3d"},
+        },
+        "data": {
+            "train": data("clips", clip, batch_size=2),
+            "train_also": {"images": data("images", picture, batch_size=3)},
+        },
+        "optimizer": {"type": "SGD", "lr": 0.01},
+        "train": {"epochs": 2, "log_interval": 1},
+        "runtime": {"device": "cpu"},
+    }
+    train(Task.from_table(table, load_plugins()), tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["kind"] == "step"]
+    assert len(steps) == 4
+    for line in steps:
+        assert line["loss"] == pytest.approx(line["loss_cls"] + line["images/loss_cls"], rel=1e-5)
+
+
+def _format(layout: str, **options: Any) -> dict[str, Any]:
+    return {"type": "FormatShape", "input_format": layout, **options}

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from vid_mmaction2.components import Converter, Rule, Table, unscoped
-from vid_mmaction2.pipelines import convert_pipeline
+from vid_mmaction2.pipelines import convert_pipeline, free_name
 
-__all__ = ["RULES", "convert_loader"]
+__all__ = ["RULES", "convert_loader", "convert_other_loaders"]
 
 LOADER_KEYS = {"batch_size": "batch_size", "num_workers": "workers", "prefetch_factor": "prefetch"}
 MEANINGLESS = {"dataset", "sampler", "collate_fn", "persistent_workers", "pin_memory", "drop_last", "batch_sampler"}
@@ -17,6 +17,8 @@ MISPLACED = {"pipeline", "test_mode"}
 """Keys of the data set that a published file has one level too high; such a file fails to load where it came from."""
 MEANINGLESS_IN_DATA = ("test_mode", "lazy_init", "serialize_data", "max_refetch", "metainfo", "filter_cfg")
 SAMPLERS = {"DefaultSampler", "InfiniteSampler"}
+PICTURES = {"mmcls.ImageNet": "VideoDataset", "mmpretrain.ImageNet": "VideoDataset"}
+"""Lists of pictures with class numbers: here a picture is a video of one frame."""
 COLLATORS = {"default_collate", "pseudo_collate", "repeat_pseudo_collate"}
 
 
@@ -35,12 +37,24 @@ def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
         table["num_repeats"] = published.pop("num_repeats", 4)
         table["sample_once"] = published.pop("sample_once", False)
         published["type"] = "VideoDataset"
+    published["type"] = PICTURES.get(str(published.get("type")), published.get("type"))
     dataset, pipeline = _dataset(converter, published, f"{at}.dataset")
     if dataset is not None:
         table["dataset"] = dataset
     if pipeline:
         table["pipeline"] = pipeline
     return table
+
+
+def convert_other_loaders(converter: Converter, loaders: Any, at: str) -> Table:
+    """Convert further training loaders into ``[data.train_also.*]``, named by what they hold."""
+    named: Table = {}
+    for i, loader in enumerate(loaders):
+        table = convert_loader(converter, loader, f"{at}[{i}]")
+        if table:
+            images = loader["dataset"].get("type") in PICTURES
+            named[free_name("images" if images else "videos", named)] = table
+    return named
 
 
 def _sampling(converter: Converter, loader: Mapping[str, Any], table: Table, at: str) -> None:

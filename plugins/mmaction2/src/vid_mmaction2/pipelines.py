@@ -46,7 +46,7 @@ def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
         converter.problem(at, "a pipeline is a list of steps")
         return {}
     named: Table = {}
-    for position, step in enumerate(steps):
+    for position, step in ((p, part) for p, step in enumerate(steps) for part in _parts(step)):
         place = f"{at}[{position}]"
         kind = unscoped(step["type"]) if isinstance(step, dict) and isinstance(step.get("type"), str) else ""
         if kind == "InferencerPackInput" or (kind == "PackActionInputs" and not step.get("collect_keys")):
@@ -55,6 +55,19 @@ def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
         if converted is not None:
             named[free_name(STEP_NAMES.get(converted["type"], snake(converted["type"])), named)] = converted
     return named
+
+
+def _parts(step: Any) -> list[Any]:
+    """Steps of the image toolkit that are another step here, or two of them."""
+    match step:
+        case {"type": "mmcls.RandomResizedCrop", "scale": int(size), **rest}:
+            resize = {"type": "Resize", "scale": [size, size], "keep_ratio": False}
+            return [{"type": "RandomResizedCrop", **{k: v for k, v in rest.items() if k != "type"}}, resize]
+        case {"type": "mmcls.RandomFlip", "direction": "horizontal", "prob": float(share)}:
+            return [{"type": "Flip", "flip_ratio": share}]
+        case {"type": "mmcls.PackClsInputs"}:
+            return [{"type": "FormatShape", "input_format": "NCHW", "collapse": True}]
+    return [step]
 
 
 def _translated(converter: Converter, kind: str, step: Any, at: str) -> Any:

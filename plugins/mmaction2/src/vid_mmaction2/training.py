@@ -52,7 +52,7 @@ def _loop(converter: Converter, loop: Mapping[str, Any], train: Table) -> None:
     at = "train_cfg"
     kind = loop.get("type") or ("EpochBasedTrainLoop" if loop.get("by_epoch", True) else "IterBasedTrainLoop")
     lengths = {"EpochBasedTrainLoop": ("max_epochs", "epochs"), "IterBasedTrainLoop": ("max_iters", "steps")}
-    if kind not in lengths:
+    if kind not in lengths and kind != "MultiLoaderEpochBasedTrainLoop":
         converter.problem(f"{at}.type", f"{kind} has no equivalent here")
     old, new = lengths.get(kind, lengths["EpochBasedTrainLoop"])
     if old in loop:
@@ -61,7 +61,8 @@ def _loop(converter: Converter, loop: Mapping[str, Any], train: Table) -> None:
         train["val_interval"] = loop["val_interval"]
     if loop.get("val_begin", 1) > 1:
         converter.problem(f"{at}.val_begin", "evaluation starts with the first interval")
-    for key in loop.keys() - {"type", "by_epoch", "max_epochs", "max_iters", "val_interval", "val_begin"}:
+    converted = {"type", "by_epoch", "max_epochs", "max_iters", "val_interval", "val_begin", "other_loaders"}
+    for key in loop.keys() - converted:
         converter.problem(f"{at}.{key}", "has no equivalent here")
 
 

@@ -12,6 +12,7 @@ import torch
 from attrs import frozen
 
 from vidcore.data.loader import Loader
+from vidcore.data.together import together
 from vidcore.engine import dist
 from vidcore.engine.checkpoint import Checkpoints
 from vidcore.engine.observers import Observers
@@ -53,6 +54,7 @@ def fit(
     runtime: RuntimeOptions,
     *,
     run: RunFolder,
+    also: Mapping[str, Loader] | None = None,
     validate: Callable[[], Mapping[str, float]] | None = None,
     observers: Iterable[Observer] = (),
     about: Mapping[str, Any] | None = None,
@@ -70,6 +72,7 @@ def fit(
         options: how long, how gradients are used, when to evaluate and save.
         runtime: seed and precision.
         run: where everything is written.
+        also: data sets to train on in the same steps, by name; every batch comes with one of each.
         validate: returns scores; called in every process.
         observers: told by the first process.
         about: plain data to keep with the weights (``class_names``, ...) and to tell observers.
@@ -79,7 +82,8 @@ def fit(
         TrainingError: the loss became infinite or no number.
         DataError: too many bad samples.
     """
-    start, first_process, about = time.perf_counter(), dist.world().rank == 0, dict(about or {})
+    start, first_process = time.perf_counter(), dist.world().rank == 0
+    also, about = also or {}, dict(about or {})
     per_epoch = math.ceil(len(loader) / options.accumulate)
     total = options.total_steps(per_epoch)
     val_every, save_every = (
@@ -88,7 +92,7 @@ def fit(
     plan, clock, meter = Plan(schedules, per_epoch, total), Clock(), Meter()
     step = Step(model, optimizer, options, runtime, clock)
     progress, checkpoints = Progress(run.progress, options), Checkpoints(run.checkpoints, options.keep)
-    state = RunState(step, meter, progress, checkpoints, position(loader, options, runtime), about)
+    state = RunState(step, meter, progress, checkpoints, position(loader, also, options, runtime), about)
     first = state.restore()
     tell = Observers(observers if first_process else ())
 
@@ -108,7 +112,8 @@ def fit(
         if validates(first) and progress.evaluated_step < first:  # killed before it was over
             evaluate(math.ceil(first / per_epoch), first)
         model.train()
-        batches = loader.between(*(_batches_before(n, len(loader), options.accumulate) for n in (first, total)))
+        window = (_batches_before(n, len(loader), options.accumulate) for n in (first, total))
+        batches = together(loader, also, *window)
         for done in range(first + 1, total + 1):
             epoch, place = divmod(done - 1, per_epoch)
             reseed(runtime.seed, done, dist.world().rank)

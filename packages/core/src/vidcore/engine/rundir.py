@@ -87,11 +87,14 @@ class RunFolder:
 
 def _identity(task: Mapping[str, Any]) -> dict[str, Any]:
     """What of a Task must not change within a run: not the machine, not how long it trains."""
-    data = dict(task.get("data", {}))
-    for part, table in data.items():
-        if isinstance(table, Mapping):
-            data[part] = {k: v for k, v in table.items() if k not in ("workers", "prefetch")}
-    return {k: v for k, v in task.items() if k not in ("runtime", "train", "observers", "info")} | {"data": data}
+    kept = {k: v for k, v in task.items() if k not in ("runtime", "train", "observers", "info")}
+    return kept | {"data": _without_machine(task.get("data", {}))}
+
+
+def _without_machine(data: Any) -> Any:
+    if not isinstance(data, Mapping):
+        return data
+    return {k: _without_machine(v) for k, v in data.items() if k not in ("workers", "prefetch", "time_limit")}
 
 
 def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:

@@ -23,9 +23,13 @@ __all__ = ["RunState", "position"]
 FORMAT = 1
 
 
-def position(loader: Loader, options: TrainOptions, runtime: RuntimeOptions) -> dict[str, int]:
+def position(
+    loader: Loader, also: Mapping[str, Loader], options: TrainOptions, runtime: RuntimeOptions
+) -> dict[str, int]:
     """Return what a step number means: with any of these different, step n is another one."""
-    return {
+    others = {f"data.train_also.{name}.batch_size": other.options.batch_size for name, other in also.items()}
+    others |= {f"samples of {name}": len(other.dataset) for name, other in also.items()}
+    return others | {
         "runtime.seed": runtime.seed,
         "data.train.batch_size": loader.options.batch_size,
         "train.accumulate": options.accumulate,

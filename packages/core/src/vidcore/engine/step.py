@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -45,6 +45,17 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
     return torch.autocast(device.type, {"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
 
 
+class _Each(nn.Module):
+    """A model on several inputs in one call: processes then exchange the gradients of all of them at once."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *inputs: Any) -> list[Any]:
+        return [self.model(each) for each in inputs]
+
+
 class Step:
     """Calling it with the batches of one step updates the weights and returns the means of the losses."""
 
@@ -64,11 +75,11 @@ class Step:
         self.device = next(model.parameters()).device
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=runtime.precision == "fp16")
-        self.forward: nn.Module = model
+        self.forward: nn.Module = _Each(model)
         if dist.world().size > 1:
             ids = [self.device.index] if self.device.type == "cuda" else None
             unused = runtime.find_unused_parameters
-            self.forward = DistributedDataParallel(model, device_ids=ids, find_unused_parameters=unused)
+            self.forward = DistributedDataParallel(self.forward, device_ids=ids, find_unused_parameters=unused)
 
     def __call__(self, batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
         """Average the gradients of the batches, each sample alike, and update the weights."""
@@ -90,10 +101,15 @@ class Step:
         return values
 
     def _losses(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """What the model reports for a batch, and the sum of its losses as ``loss``."""
-        batch = self.model.preprocess(batch.to(self.device))
+        """What the model reports for a batch and those beside it (``images/loss_cls``), and the sum as ``loss``."""
+        batch = batch.to(self.device)
+        parts = {"": self.model.preprocess(batch.replace(also={}))}
+        parts |= {f"{name}/": self.model.preprocess(other) for name, other in batch.also.items()}
+        losses: dict[str, torch.Tensor] = {}
         with autocast(self.precision, self.device):
-            losses: Mapping[str, torch.Tensor] = self.model.loss(self.forward(batch.inputs), batch)
+            outputs = self.forward(*(part.inputs for part in parts.values()))
+            for (prefix, part), output in zip(parts.items(), outputs, strict=True):
+                losses |= {prefix + name: value for name, value in self.model.loss(output, part).items()}
         terms = [value for name, value in losses.items() if "loss" in name]
         assert terms, f"{type(self.model).__name__}.loss returned no entry with 'loss' in its name: {list(losses)}"
         return {**losses, "loss": sum(terms[1:], terms[0])}

@@ -1,0 +1,93 @@
+"""Several data sets in the same steps."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from vidcore.batch import Batch
+from vidcore.config.task import Task
+from vidcore.data.loader import Loader
+from vidcore.data.together import together
+from vidcore.engine.checkpoint import Checkpoints, load
+from vidcore.engine.observers import Observers
+from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
+from vidcore.engine.step import Step
+from vidcore.errors import CheckpointError
+from vidcore.plugins import load_plugins
+
+
+def loader(toy: ModuleType, size: int, batch_size: int) -> Loader:
+    return Loader(toy.Points(size), [toy.Read()], LoaderOptions(batch_size=batch_size), training=True)
+
+
+def numbers(batch: Batch) -> list[int]:
+    return [s.index for s in batch.samples]
+
+
+def test_others_go_through_their_data_at_their_own_pace(toy: ModuleType) -> None:
+    joint = list(together(loader(toy, 8, 2), {"more": loader(toy, 6, 3)}, 0, 8))
+    alone = list(loader(toy, 6, 3).between(0, 8))
+    assert [numbers(b.also["more"]) for b in joint] == [numbers(b) for b in alone]
+    assert sorted(sum((numbers(b) for b in joint[:4]), [])) == list(range(8))
+    later = list(together(loader(toy, 8, 2), {"more": loader(toy, 6, 3)}, 5, 8))
+    assert [numbers(b.also["more"]) for b in later] == [numbers(b) for b in alone[5:]]
+
+
+def test_a_step_adds_the_losses(toy: ModuleType) -> None:
+    def gradients(batch: Batch) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+        torch.manual_seed(0)
+        model = toy.Net(noisy=False, norm=False)
+        values = Step(model, torch.optim.SGD(model.parameters(), lr=0.0), TrainOptions(), RuntimeOptions())([batch])
+        return [p.grad for p in model.parameters() if p.grad is not None], values
+
+    first, second = next(iter(loader(toy, 8, 4))), next(iter(loader(toy, 9, 3)))
+    both, values = gradients(first.replace(also={"more": second}))
+    alone, alone_values = gradients(first)
+    other, other_values = gradients(second)
+    for ours, a, b in zip(both, alone, other, strict=True):
+        torch.testing.assert_close(ours, a + b)
+    assert values["loss"] == pytest.approx(float(alone_values["loss"] + other_values["loss"]))
+    assert values["loss_cls"] == alone_values["loss_cls"]
+    assert values["more/loss_cls"] == other_values["loss_cls"]
+
+
+class Interrupted(Observers):
+    """Ctrl-C in step 9."""
+
+    def on_step(self, epoch: int, step: int, values: Any) -> None:
+        super().on_step(epoch, step, values)
+        if step == 9:
+            raise KeyboardInterrupt
+
+
+def test_a_run_goes_on_where_each_of_them_was(toy: ModuleType, tmp_path: Path) -> None:
+    _, straight = toy.train(tmp_path / "straight", also=10)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("vidcore.engine.fit.Observers", Interrupted)
+        toy.train(tmp_path / "cut", also=10)
+    result, resumed = toy.train(tmp_path / "cut", also=10)
+    assert result.resumed_step == 6
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), resumed.parameters(), strict=True))
+    lines = [json.loads(line) for line in (tmp_path / "cut/metrics.jsonl").read_text().splitlines()]
+    assert all("more/loss_cls" in line for line in lines if line["kind"] == "step")
+    assert load(Checkpoints(tmp_path / "cut/checkpoints").paths()[-1])["position"]["samples of more"] == 10
+    with pytest.raises(CheckpointError, match="samples of more was 10 and is 11"):
+        toy.train(tmp_path / "cut", also=11, epochs=4)
+
+
+def test_a_task_names_them(tmp_path: Path) -> None:
+    table: dict[str, Any] = {"model": {"type": "Recognizer3D"}, "data": {"train_also": {"more": {"batch_sise": 2}}}}
+    with pytest.raises(Exception, match=r"data.train_also.more.batch_sise: unknown key"):
+        Task.from_table(table, load_plugins())
+
+
+def test_the_first_decides_how_long_an_epoch_is(toy: ModuleType) -> None:
+    batches = together(loader(toy, 4, 2), {"more": loader(toy, 100, 2)}, 0, 2)
+    assert len(list(islice(batches, 10))) == 2
