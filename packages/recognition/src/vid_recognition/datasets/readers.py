@@ -51,7 +51,7 @@ class Layout:
 
 
 def read_rows(path: Path, layout: Layout) -> Iterator[Row]:
-    """Read an annotation file; ``.jsonl`` is JSON lines, a first line with a column ``path`` makes a table."""
+    """Read an annotation file; ``.jsonl`` is JSON lines, a first line with ``path`` or ``label`` makes a table."""
     delimiter = layout.delimiter or {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower())
     # a byte order mark is dropped, names may hold any bytes, \r\n and \r end lines as well
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -63,7 +63,7 @@ def read_rows(path: Path, layout: Layout) -> Iterator[Row]:
             rows = _json_rows(path, file, layout)
         elif layout.compat:
             rows = _compat_rows(path, file, layout, delimiter)
-        elif delimiter and "path" in [cell.strip() for cell in first.split(delimiter)]:
+        elif delimiter and {"path", "label"} & {cell.strip().strip('"') for cell in first.split(delimiter)}:
             rows = _table_rows(path, file, layout, delimiter)
         else:
             rows = _list_rows(path, file, layout, delimiter)
