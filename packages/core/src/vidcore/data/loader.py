@@ -7,17 +7,18 @@ epoch without touching what came before.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
-import torch
-from attrs import evolve, frozen
-from torch.utils.data import DataLoader
+from attrs import frozen
 
 from vidcore.batch import Batch, collate
+from vidcore.data.ledger import Ledger, Row
 from vidcore.data.policy import BadSamples, Failure, Policy
 from vidcore.data.sampler import Batches, Key
+from vidcore.data.workers import Loaded, Workers
 from vidcore.engine.options import LoaderOptions
 from vidcore.engine.seeds import sample_rng
 from vidcore.errors import DataError
@@ -29,7 +30,7 @@ __all__ = ["Loader"]
 ATTEMPTS = 10
 """Replacements tried for one bad sample."""
 
-Loaded = tuple[Batch | None, tuple[Failure, ...]]
+T = TypeVar("T")
 
 
 class Loader:
@@ -90,10 +91,12 @@ class Loader:
         steps = tuple(pipeline.values()) if isinstance(pipeline, Mapping) else tuple(pipeline)
         self.policy: Policy = options.on_error or ("resample" if training else "skip")
         self.bad = BadSamples(len(dataset), options.bad_budget, bad_list)
+        names = list(pipeline) if isinstance(pipeline, Mapping) else [type(step).__name__ for step in steps]
+        self.ledger = Ledger(max(1, options.workers), ["annotation", *names, "collate"])
         self._fetch = _Fetch(dataset, steps, seed, self.policy, collate, options.num_repeats, options.sample_once)
-        self._window = _Window(self.batches)
+        self._avoid = {index: failure for index, failure in self.bad.failures.items() if failure.avoid}
         self._pin_memory = pin_memory
-        self._loader: DataLoader[Loaded] | None = None
+        self._workers: Workers | None = None
 
     def __len__(self) -> int:
         """Batches of an epoch in this process."""
@@ -114,10 +117,9 @@ class Loader:
         Raises:
             DataError: a bad sample where the policy says so, or too many of them.
         """
-        self._window.first, self._window.last = first, last
-        batches = iter(self._torch_loader())
+        batches = self._load(first, last)
         try:
-            for batch, failures in batches:
+            for batch, failures in _one_ahead(map(_pinned, batches)) if self._pin_memory else batches:
                 for failure in failures:
                     if failure.fatal or self.policy == "raise":
                         raise failure.as_error()
@@ -127,48 +129,58 @@ class Loader:
                 elif self.batches.even:  # processes must take equally many steps
                     raise DataError(f"no sample of a training batch could be loaded; the last is {failures[-1]}")
         except Exception:
-            del batches  # else the traceback keeps the workers alive, and ending them late takes seconds
             self.close()
             raise
 
+    def _load(self, first: int, last: int) -> Iterator[Loaded]:
+        requests = self.batches.between(first, last)
+        if not self.options.workers:
+            row = self.ledger.row(0)
+            return (self._fetch(keys, row, self._avoid) for keys in requests)
+        if self._workers is None:
+            self._workers = Workers(
+                self._fetch,
+                self.ledger,
+                self._avoid,
+                self.dataset,
+                count=self.options.workers,
+                prefetch=self.options.prefetch,
+                time_limit=self.options.time_limit,
+            )
+        return self._workers.run(requests)
+
     def close(self) -> None:
         """End the workers; the next iteration starts new ones."""
-        self._loader = None
-
-    def _torch_loader(self) -> DataLoader[Loaded]:
-        if self._loader is None:
-            workers = self.options.workers
-            self._loader = DataLoader(
-                self._fetch,  # type: ignore[arg-type]
-                sampler=self._window,
-                batch_size=None,  # a "sample" of torch's loader is a whole batch of ours
-                num_workers=workers,
-                prefetch_factor=self.options.prefetch if workers else None,
-                persistent_workers=workers > 0,
-                worker_init_fn=_prepare_worker,
-                pin_memory=self._pin_memory,
-                generator=torch.Generator(),  # else it would draw from the global one
-            )
-        return self._loader
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
 
 
-class _Window:
-    """The sampler of torch's loader: the batches that the next iteration is to give."""
+def together(loader: Loader, also: Mapping[str, Loader], first: int, last: int) -> Iterator[Batch]:
+    """Yield batches of a loader as its ``between`` does, with the batch of that number of each other beside it."""
+    others = {name: other.between(first, last) for name, other in also.items()}
+    for batch in loader.between(first, last):
+        yield batch.replace(also={name: next(batches) for name, batches in others.items()}) if others else batch
 
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
-        self.first = self.last = 0
 
-    def __iter__(self) -> Iterator[list[Key]]:
-        return self.batches.between(self.first, self.last)
+def _pinned(loaded: Loaded) -> Loaded:
+    batch, failures = loaded
+    return batch and batch.pin_memory(), failures
 
-    def __len__(self) -> int:
-        return self.last - self.first
+
+def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Get the next item in a thread while the last is in use."""
+    end = object()
+    with ThreadPoolExecutor(1, "loader") as thread:
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item  # type: ignore[misc]
 
 
 @frozen
 class _Fetch:
-    """The data set of torch's loader: item ``[(epoch, index), ...]`` is a loaded batch, made in whatever process."""
+    """Makes a batch of ``[(epoch, index), ...]``, in whatever process."""
 
     dataset: Dataset
     steps: tuple[Transform, ...]
@@ -178,26 +190,31 @@ class _Fetch:
     repeats: int = 1
     share_frames: bool = False
 
-    def __getitem__(self, keys: Sequence[Key]) -> Loaded:
+    def __call__(self, keys: Sequence[Key], row: Row, avoid: Mapping[int, Failure]) -> Loaded:
         samples: list[Sample] = []
         failures: list[Failure] = []
         for epoch, index in keys:
-            loaded, tried = self._forgiving(epoch, index)
+            loaded, tried = self._forgiving(epoch, index, row, avoid)
             failures += tried
             samples += loaded
         if not samples or any(f.fatal for f in failures):
             return None, tuple(failures)
         try:
-            return self.collate(samples), tuple(failures)
+            row.start(len(self.steps) + 1)
+            batch = self.collate(samples)
+            row.end()
         except Exception as error:
-            return None, (*failures, evolve(Failure.of(error, keys[0][1], keys[0][0], samples[0]), fatal=True))
+            return None, (*failures, Failure.of(error, keys[0][1], keys[0][0], samples[0]).as_fatal())
+        return batch, tuple(failures)
 
-    def _forgiving(self, epoch: int, index: int) -> tuple[list[Sample], list[Failure]]:
+    def _forgiving(
+        self, epoch: int, index: int, row: Row, avoid: Mapping[int, Failure]
+    ) -> tuple[list[Sample], list[Failure]]:
         """Load a sample (and its repeats) or, by policy, one in its place; with what failed on the way."""
         failures: list[Failure] = []
         for attempt in range(ATTEMPTS + 1 if self.policy == "resample" else 1):
             other = sample_rng(self.seed, epoch, index, attempt).integers(len(self.dataset)) if attempt else index
-            loaded = self._load(epoch, int(other), attempt)
+            loaded = avoid.get(int(other)) or self._load(epoch, int(other), attempt, row)
             if not isinstance(loaded, Failure):
                 return loaded, failures
             failures.append(loaded)
@@ -208,17 +225,20 @@ class _Fetch:
             failures.append(Failure(index, epoch, failures[0].path, reason, fatal=True))
         return [], failures
 
-    def _load(self, epoch: int, index: int, attempt: int) -> list[Sample] | Failure:
+    def _load(self, epoch: int, index: int, attempt: int, row: Row) -> list[Sample] | Failure:
         rngs = [sample_rng(self.seed, epoch, index, attempt, repeat) for repeat in range(self.repeats)]
-        loaded, sample, steps = [], None, self.steps
+        loaded, sample, steps = [], None, list(enumerate(self.steps, 1))
+        row.begin(epoch, index)
         try:
             start = sample = self.dataset[index].replace(index=index)
             while self.share_frames and steps and sample.frames is None:
-                start = sample = steps[0](sample, rngs[0])
-                steps = steps[1:]
+                number, step = steps.pop(0)
+                row.enter(number)
+                start = sample = step(sample, rngs[0])
             for rng in rngs:
                 sample = start
-                for step in steps:
+                for number, step in steps:
+                    row.enter(number)
                     sample = step(sample, rng)
                 loaded.append(sample)
             return loaded
@@ -226,12 +246,5 @@ class _Fetch:
             if sample is not None and sample.video is not None:
                 sample.video.close()
             return Failure.of(error, index, epoch, sample)
-
-
-def _prepare_worker(worker: int) -> None:
-    """One thread for each worker: the parallelism is in their number. Ctrl-C is for the main process."""
-    import cv2
-
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        finally:
+            row.end(len(loaded))

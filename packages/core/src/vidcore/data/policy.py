@@ -7,8 +7,9 @@ import traceback
 from pathlib import Path
 from typing import Literal
 
-from attrs import asdict, field, frozen
+from attrs import asdict, evolve, field, frozen
 
+from vidcore.data.limits import shortage
 from vidcore.errors import AnnotationError, DataError, UserError, VideoError
 from vidcore.sample import Sample
 
@@ -31,14 +32,21 @@ class Failure:
     """No policy forgives it."""
     details: str = field(default="", repr=False)
     """Traceback of an error that is no mistake of the user's."""
+    avoid: bool = False
+    """Loading it makes a process hang or die: it is not tried again, neither when the run is resumed."""
 
     @classmethod
     def of(cls, error: Exception, index: int, epoch: int, sample: Sample | None) -> Failure:
         """Describe the error that is being handled."""
         path = sample.path if sample else None
+        if short := shortage(error):
+            return cls(index, epoch, path, short, fatal=True)
         if isinstance(error, UserError):
             return cls(index, epoch, path, str(error), fatal=not isinstance(error, BAD))
         return cls(index, epoch, path, f"{type(error).__name__}: {error}", True, traceback.format_exc())
+
+    def as_fatal(self) -> Failure:
+        return evolve(self, fatal=True)
 
     def __str__(self) -> str:
         where = f" ({self.path})" if self.path and self.path not in self.reason else ""
@@ -52,8 +60,8 @@ class Failure:
 class BadSamples:
     """The bad samples of one data set: counts them, lists them in a file, and ends the run when they are too many.
 
-    The file has one JSON object a line (index, epoch, path, reason), each sample once, also over
-    resumed runs; a budget therefore counts the same samples before and after.
+    The file has one JSON object a line (index, epoch, path, reason, and avoid where it is true), each
+    sample once, also over resumed runs; a budget therefore counts the same samples before and after.
     """
 
     def __init__(self, size: int, budget: float = 0.01, path: Path | None = None) -> None:
@@ -92,7 +100,7 @@ class BadSamples:
             self.failures[failure.index] = failure
             if self.path is not None:
                 with self.path.open("a", encoding="utf-8") as file:
-                    line = asdict(failure, filter=lambda a, _: a.name not in ("fatal", "details"))
+                    line = asdict(failure, filter=lambda a, v: a.name not in ("fatal", "details") and v is not False)
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
         if len(self.failures) > self.allowed:
             listed = f"; {self.path} lists them" if self.path is not None else ""

@@ -50,6 +50,8 @@ class LoaderOptions:
     """
     bad_budget: float = field(default=0.01, validator=_at_least(0.0))
     """Bad samples beyond this share of the data set, and beyond ten, end the run."""
+    time_limit: float = field(default=300.0, validator=_at_least(0.0, above=True))
+    """Seconds that a sample may take; one that takes longer is bad, and its worker is replaced. Needs ``workers``."""
 
 
 @frozen(kw_only=True)

@@ -1,0 +1,98 @@
+"""What every worker is at, and how long each step has taken, in memory that the main process reads without asking."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+__all__ = ["Doing", "Ledger", "Row"]
+
+STARTED, EPOCH, INDEX, PHASE, SAMPLES, SECONDS = range(6)
+"""Columns of a row; the seconds of all phases follow the last."""
+
+
+@frozen
+class Doing:
+    """The sample a worker is at."""
+
+    started: float
+    """When it began, ``time.monotonic``; tells one attempt from the next."""
+    epoch: int
+    index: int
+    phase: str
+
+
+class Ledger:
+    """One row for each worker: its sample, the samples it finished, its seconds in every phase of loading."""
+
+    def __init__(self, rows: int, phases: Sequence[str]) -> None:
+        """
+        Args:
+            rows: number of workers.
+            phases: names of what a worker does with a sample, in order.
+        """
+        self.phases = tuple(phases)
+        self._memory = multiprocessing.RawArray("d", rows * (SECONDS + len(phases)))
+        self._shape = (rows, SECONDS + len(phases))
+
+    def _table(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return np.frombuffer(self._memory, np.float64).reshape(self._shape)
+
+    def row(self, number: int) -> Row:
+        """Return the row that worker ``number`` writes."""
+        return Row(self._table()[number])
+
+    def doing(self, number: int) -> Doing | None:
+        """Return what a worker is at; None between samples."""
+        started, epoch, index, phase = self._table()[number, :SAMPLES]
+        return Doing(float(started), int(epoch), int(index), self.phases[int(phase)]) if started else None
+
+    def forget(self, number: int) -> None:
+        """A worker ended; nobody is at its sample."""
+        self._table()[number, STARTED] = 0
+
+    def milliseconds(self) -> dict[str, float]:
+        """Return the mean time of every phase per sample; nothing before the first sample."""
+        sums = self._table()[:, SAMPLES:].sum(0)
+        if not sums[0]:
+            return {}
+        return dict(zip(self.phases, (1000 * sums[1:] / sums[0]).tolist(), strict=True))
+
+
+class Row:
+    """What one worker writes down."""
+
+    def __init__(self, numbers: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+        self._numbers = numbers
+        self._phase = 0
+        self._last = time.perf_counter()
+
+    def begin(self, epoch: int, index: int) -> None:
+        """A sample begins with the first phase."""
+        self._numbers[EPOCH : PHASE + 1] = epoch, index, 0
+        self._numbers[STARTED] = time.monotonic()
+        self.start(0)
+
+    def start(self, phase: int) -> None:
+        """A phase begins; the time before it is not booked."""
+        self._phase = self._numbers[PHASE] = phase
+        self._last = time.perf_counter()
+
+    def enter(self, phase: int) -> None:
+        """A phase begins where another ends."""
+        self._book()
+        self.start(phase)
+
+    def end(self, samples: int = 0) -> None:
+        """The last phase ends, so many samples are finished."""
+        self._book()
+        self._numbers[STARTED] = 0
+        self._numbers[SAMPLES] += samples
+
+    def _book(self) -> None:
+        self._numbers[SECONDS + self._phase] += time.perf_counter() - self._last

@@ -1,0 +1,365 @@
+"""Samples that hang or kill their worker, limits of the system, threads, and who is left when processes die."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from vidcore.batch import Batch
+from vidcore.data.ledger import Ledger
+from vidcore.data.loader import Loader
+from vidcore.data.transport import receive, send
+from vidcore.engine.options import LoaderOptions
+from vidcore.errors import DataError
+from vidcore.interfaces import Transform
+from vidcore.sample import Sample
+from vidcore.transforms.formatting import FormatShape
+from vidcore.transforms.loading import Decode, OpenVideo
+from vidcore.transforms.resizing import Resize
+from vidcore.transforms.sampling import SampleFrames
+
+
+class Numbers:
+    class_names = None
+    num_classes = None
+
+    def __init__(self, size: int = 16) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(path=f"{index}.mp4", label=index)
+
+
+class At:
+    """Does something at some samples, in a worker."""
+
+    def __init__(self, bad: dict[int, Callable[[], object]]) -> None:
+        self.bad = bad
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if sample.index in self.bad:
+            self.bad[sample.index]()
+        return sample.replace(inputs=np.array([sample.index, rng.random()]))
+
+
+def loader(bad: dict[int, Callable[[], object]] | None = None, **options: Any) -> Loader:
+    listed, training = options.pop("bad_list", None), options.pop("training", False)
+    options = {"batch_size": 2, "workers": 2, "time_limit": 0.4, **options}
+    return Loader(Numbers(), {"cut": At(bad or {})}, LoaderOptions(**options), training=training, bad_list=listed)
+
+
+def indices(batches: Any) -> list[int]:
+    return [s.index for b in batches for s in b.samples]
+
+
+def in_python() -> None:
+    while True:
+        time.sleep(0.01)
+
+
+def in_a_lock() -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+
+def in_c_with_the_interpreter_locked() -> None:
+    ctypes.PyDLL(None).sleep(10_000)
+
+
+def deaf() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+    in_python()
+
+
+def segfault() -> None:
+    faulthandler.disable()  # the test runner's would print a page
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def abort() -> None:
+    faulthandler.disable()
+    os.abort()
+
+
+@pytest.mark.parametrize("hang", [in_python, in_a_lock, in_c_with_the_interpreter_locked, deaf])
+def test_a_sample_that_hangs_is_a_bad_sample(hang: Callable[[], None], tmp_path: Path) -> None:
+    listed = tmp_path / "bad.jsonl"
+    one = loader({5: hang}, bad_list=listed)
+    assert indices(one) == [i for i in range(16) if i != 5]
+    (line,) = [json.loads(line) for line in listed.read_text().splitlines()]
+    reason = "step cut did not end within 0.4 seconds (time_limit)"
+    assert line == {"index": 5, "epoch": 0, "path": "5.mp4", "reason": reason, "avoid": True}
+    start = time.monotonic()
+    again = loader({5: hang}, bad_list=listed, time_limit=1000.0)
+    assert indices(again) == [i for i in range(16) if i != 5], "what hung is not tried again in a resumed run"
+    assert time.monotonic() - start < 100
+    one.close()
+    again.close()
+
+
+def test_a_sample_that_hangs_is_replaced_in_training() -> None:
+    one, other = loader({5: in_python}, training=True), loader({5: in_python}, training=True, workers=1)
+    found = [indices(x.between(0, 16)) for x in (one, other)]
+    assert len(found[0]) == 32 and 5 not in found[0]
+    assert found[0] == found[1]
+    assert list(one.bad.failures) == [5]
+    one.close()
+    other.close()
+
+
+def test_slow_samples_are_not_taken_for_hanging_ones() -> None:
+    one = loader(
+        {i: lambda: time.sleep(0.25) for i in range(6)}, workers=1
+    )  # two in a batch take longer than the limit
+    assert indices(one) == list(range(16))
+    one.close()
+
+
+def test_policy_raise_ends_the_run_with_the_sample_that_hangs() -> None:
+    one = loader({5: in_python}, on_error="raise")
+    with pytest.raises(
+        DataError, match=r"^sample 5 \(5.mp4\): step cut did not end within 0.4 seconds \(time_limit\)$"
+    ):
+        indices(one)
+
+
+@pytest.mark.parametrize(
+    ("die", "how"), [(segfault, "killed by SIGSEGV"), (lambda: os._exit(3), "exit code 3"), (abort, "SIGABRT")]
+)
+def test_a_sample_that_kills_its_worker_is_a_bad_sample(die: Callable[[], None], how: str) -> None:
+    one = loader({5: die, 12: die})
+    assert indices(one) == [i for i in range(16) if i not in (5, 12)]
+    assert indices(one) == [i for i in range(16) if i not in (5, 12)], "and is not tried again"
+    assert sorted(one.bad.failures) == [5, 12]
+    assert "loading it ended the worker process in step cut" in one.bad.failures[5].reason
+    assert how in one.bad.failures[12].reason
+    one.close()
+
+
+def test_a_worker_that_the_system_kills_is_no_fault_of_the_sample() -> None:
+    one = loader({5: lambda: os.kill(os.getpid(), signal.SIGKILL)})
+    with pytest.raises(
+        DataError, match=r"sample 5 \(5.mp4\): .*SIGKILL\); .*memory runs out: use fewer data.\*.workers"
+    ):
+        indices(one)
+
+
+def test_a_worker_that_ends_between_samples_ends_the_run() -> None:
+    def collate(samples: Any) -> Batch:
+        os._exit(7)
+
+    one = Loader(Numbers(), [At({})], LoaderOptions(workers=1), collate=collate)
+    with pytest.raises(DataError, match=r"a worker of the loader ended \(exit code 7\) and was not loading a sample"):
+        list(one)
+
+
+def limited(files: int) -> Callable[[], None]:
+    def limit() -> None:
+        used = len(os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+    return limit
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files of Linux")
+def test_too_many_open_files_is_no_fault_of_the_sample(tmp_path: Path) -> None:
+    def leak() -> None:
+        limited(2)()
+        keep = [open(os.devnull) for _ in range(9)]  # noqa: SIM115
+        assert keep
+
+    advice = (
+        r"too many open files \(the limit is \d+\): raise the limit \(ulimit -n 65536\), or use fewer data.\*.workers"
+    )
+    with pytest.raises(DataError, match=rf"sample 5 \(5.mp4\): {advice}"):
+        indices(loader({5: leak}, on_error="skip"))
+
+    def sent() -> None:  # reading works, sending the batch does not
+        limited(-1)()
+
+    with pytest.raises(DataError, match=advice):
+        indices(loader({5: sent}, on_error="skip"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files of Linux")
+def test_too_many_open_files_in_the_main_process() -> None:
+    code = f"""
+        import os, resource, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import test_workers
+        one = test_workers.loader()
+        batches = iter(one)
+        kept = [next(batches)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 1,) * 2)
+        try:
+            kept += batches
+        except test_workers.DataError as error:
+            print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("too many open files (the limit is "), done.stdout + done.stderr
+
+
+def test_no_memory_for_batches() -> None:
+    def full() -> None:  # the largest file this process may write, as if the memory of the machine were used up
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, -1))
+
+    with pytest.raises(DataError, match=r"no memory is left for batches: use fewer data.\*.workers"):
+        indices(loader({5: full}))
+
+
+def test_batches_survive_the_way() -> None:
+    import multiprocessing
+
+    ours, theirs = multiprocessing.Pipe()
+    value = Batch(
+        inputs={
+            "rgb": torch.arange(24, dtype=torch.uint8).view(2, 3, 4),
+            "half": torch.ones(3, dtype=torch.bfloat16),
+            "strided": torch.arange(6.0).view(2, 3).T,
+            "empty": torch.empty(0, 4),
+        },
+        labels=torch.tensor([1, 2]),
+        samples=(Sample(index=3, boxes=np.ones((2, 4), np.float32), meta={"names": ["ü"]}),),
+    )
+    send(theirs, value)
+    theirs.close()  # whoever sent it may be gone
+    got = receive(ours)
+    for name, tensor in value.inputs.items():
+        assert torch.equal(got.inputs[name], tensor) and got.inputs[name].dtype == tensor.dtype
+    assert torch.equal(got.labels, value.labels)
+    assert got.samples[0].meta == {"names": ["ü"]}
+    got.inputs["rgb"].add_(1)  # belongs to whoever got it
+    got.samples[0].boxes[0] = 2
+    with pytest.raises(EOFError):
+        receive(ours)
+    ours.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files of Linux")
+def test_nothing_is_left_open() -> None:
+    def open_files() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    list(loader(workers=0))
+    before = open_files()
+    for _ in range(3):
+        one = loader({3: segfault})
+        indices(one)
+        indices(one)
+        one.close()
+    assert open_files() == before
+    dropped = loader()
+    next(iter(dropped))
+    del dropped
+    assert open_files() == before, "workers of a loader nobody has any more"
+
+
+def test_workers_end_with_the_main_process() -> None:
+    code = f"""
+        import os, signal, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import test_workers
+        one = test_workers.loader(workers=3)
+        batches = iter(one)
+        next(batches)
+        print(*(w.process.pid for w in one._workers._team), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    pids = done.stdout.split()
+    assert len(pids) == 3, done.stderr
+    for _ in range(300):
+        if not any(alive(pid) for pid in pids):
+            return
+        time.sleep(0.1)
+    pytest.fail("workers outlived their main process")
+
+
+def alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads of Linux")
+@pytest.mark.parametrize("decoder", ["pyav", "opencv", "decord"])
+def test_threads_do_not_multiply_with_workers(decoder: str, tmp_path: Path) -> None:
+    if decoder == "pyav":
+        pytest.importorskip("av")
+    path = tmp_path / "a.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (320, 240))
+    for level in range(12):
+        writer.write(np.full((240, 320, 3), level * 20, np.uint8))
+    writer.release()
+
+    class One(Numbers):
+        def __getitem__(self, index: int) -> Sample:
+            return Sample(path=str(path), label=index)
+
+    most = max
+    threads: list[int] = []
+
+    class Count:
+        """Most threads of the worker at any time so far, in place of the pixels."""
+
+        def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+            threads.append(len(os.listdir("/proc/self/task")))
+            assert sample.inputs is None or torch.from_numpy(sample.inputs).float().exp().sum() >= 0
+            return sample.replace(inputs=np.array([most(threads)])) if sample.inputs is not None else sample
+
+    count = Count()
+    steps: list[Transform] = [OpenVideo(decoder=decoder), count, SampleFrames(clip_len=8), Decode(), count]
+    steps += [Resize(scale=(224, 224), keep_ratio=False), FormatShape(input_format="NCTHW"), count]
+    one = Loader(One(4), steps, LoaderOptions(workers=2, batch_size=2))
+    assert max(int(b.inputs.max()) for b in one) <= 3, "a worker, and at most one helper of its decoder"
+    one.close()
+
+
+def test_the_ledger_knows_where_the_time_goes() -> None:
+    slow: dict[int, Callable[[], object]] = {i: lambda: time.sleep(0.02) for i in range(16)}
+    for workers in (0, 2):
+        one = loader(slow, workers=workers)
+        assert one.ledger.milliseconds() == {}
+        indices(one)
+        spent = one.ledger.milliseconds()
+        assert list(spent) == ["annotation", "cut", "collate"]
+        assert spent["cut"] >= 20
+        assert all(0 < ms < 20 for name, ms in spent.items() if name != "cut")
+        one.close()
+
+
+def test_what_a_worker_is_at() -> None:
+    ledger = Ledger(2, ["read", "decode"])
+    row = ledger.row(1)
+    assert ledger.doing(1) is None
+    row.begin(3, 7)
+    row.enter(1)
+    doing = ledger.doing(1)
+    assert doing is not None and (doing.epoch, doing.index, doing.phase) == (3, 7, "decode")
+    row.end(1)
+    assert ledger.doing(1) is None and ledger.doing(0) is None
