@@ -37,7 +37,7 @@ def entries(dataset):
         ("padded.txt", "  a.mp4   1  \nb.mp4\t0\n"),
         ("no_header.csv", "a.mp4,1\nb.mp4, 0\n"),
         ("header.csv", "path,label\na.mp4,1\nb.mp4,0\n"),
-        ("quoted.csv", '"path","label"\n"a.mp4","1"\n"b.mp4","0"\n'),
+        ("all_quoted.csv", '"path","label"\n"a.mp4","1"\n"b.mp4","0"\n'),
         ("order.csv", "label,split,path\n1,train,a.mp4\n\n0,train,b.mp4\n"),
         ("quoted.csv", 'path,label\r\n"a.mp4","1"\r\nb.mp4, 0\r\n'),
         ("tabs.tsv", "path\tlabel\na.mp4\t1\nb.mp4\t0\n"),
