@@ -215,7 +215,7 @@ resize = { type = "Resize", scale = [48, 48], keep_ratio = false }
 format = { type = "FormatShape", input_format = "NCTHW" }
 
 [train]
-epochs = 20
+epochs = 16
 val_interval = 4
 
 [optimizer]
