@@ -182,6 +182,12 @@ def test_a_whole_configuration_becomes_a_task(catalog: Catalog) -> None:
     assert tomllib.loads(dumps(task)) == task
 
 
+def test_a_rate_that_is_scaled(catalog: Catalog) -> None:
+    task = converted(catalog, auto_scale_lr={"enable": True, "base_batch_size": 64}).task
+    assert task["train"]["base_batch_size"] == 64
+    assert "info" not in task
+
+
 @pytest.mark.parametrize(
     ("path", "value", "problem"),
     [

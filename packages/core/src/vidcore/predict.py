@@ -16,8 +16,8 @@ from vidcore.batch import Batch, collate
 from vidcore.config.task import Task
 from vidcore.data.classes import read_classes
 from vidcore.engine.dist import pick_device
+from vidcore.engine.precision import autocast
 from vidcore.engine.seeds import sample_rng
-from vidcore.engine.step import autocast
 from vidcore.engine.weights import load_state, read_weights
 from vidcore.errors import ConfigError, UserError, VideoError
 from vidcore.plugins import Catalog, load_plugins

@@ -18,16 +18,18 @@ from vidcore.config.task import DataPart, Task, num_classes
 from vidcore.config.toml import dumps
 from vidcore.data.loader import Loader
 from vidcore.engine import dist
+from vidcore.engine.advice import LoadingAdvice
 from vidcore.engine.checkpoint import Checkpoints
 from vidcore.engine.evaluate import Evaluation, evaluate
 from vidcore.engine.fit import fit
 from vidcore.engine.observers import Console, JsonLines, Observers
 from vidcore.engine.optim import build_optimizer
 from vidcore.engine.options import RuntimeOptions, TrainOptions
+from vidcore.engine.prepare import prepare
 from vidcore.engine.rundir import RunFolder
 from vidcore.engine.seeds import be_deterministic, reseed
 from vidcore.engine.weights import load_state, load_weights, read_weights
-from vidcore.errors import DataError
+from vidcore.errors import ConfigError, DataError
 from vidcore.files import write_json
 from vidcore.predictions import DumpPredictions, PredictionFile
 
@@ -55,15 +57,18 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
     loaders = {part: setting.loader(part, folder) for part in ("train", "val", "test") if task.get(f"data.{part}")}
     also = {name: setting.loader(f"train_also.{name}", folder) for name in task.get("data.train_also") or ()}
     _check_names({part: loader.dataset.class_names for part, loader in loaders.items()})
+    statistics = setting.loader("train", folder, "statistics") if options.precise_bn else None
     model = _build_model(task, setting, options, resume and folder.started)
-    optimizer = _build_optimizer(task, model)
+    optimizer = _build_optimizer(task, setting, model, _scale(options, loaders["train"], setting))
     metrics = task.build("metrics")
     console = Console()
-    observers = [console, JsonLines(), *task.build("observers").values()]
+    loading = LoadingAdvice(loaders["train"], console.say)
+    observers = [console, JsonLines(), loading, *task.build("observers").values()]
     tell = Observers(observers if setting.rank == 0 else [])
 
     def validate() -> Mapping[str, float]:
-        return evaluate(model, loaders["val"], metrics, setting.runtime.precision, tell.on_progress).scores
+        precision = setting.runtime.precision
+        return evaluate(model, loaders["val"], metrics, precision, tell.on_progress, losses=options.val_loss).scores
 
     schedules = (task.build("schedule") or {}).values()
     class_names = loaders["train"].dataset.class_names
@@ -76,13 +81,18 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
         setting.runtime,
         run=folder,
         also=also,
-        validate=validate if "val" in loaders and metrics else None,
+        statistics=statistics,
+        validate=validate if "val" in loaders and (metrics or options.val_loss) else None,
         observers=observers,
         about={"task": task.name, "class_names": list(class_names) if class_names else None},
     )
     for loader in (loaders["train"], *also.values()):
         loader.close()
-    report = _header(task, model) | {"training": asdict(fitted) | {"data": _coverage(loaders["train"])}}
+    if fitted.stopped_early and setting.rank == 0:
+        best_so_far = f"{fitted.best['score']} {fitted.best['value']:.4g} of epoch {fitted.best['epoch']}"
+        print(f"stopped early: {best_so_far} was not reached again", file=sys.stderr)
+    training = asdict(fitted) | {"data": _coverage(loaders["train"]), "loading": loading.report()}
+    report = _header(task, model) | {"training": training}
     part = next((p for p in ("test", "val") if p in loaders), None)
     best = Checkpoints(folder.checkpoints).best
     with tell.watching():
@@ -122,7 +132,7 @@ def evaluate_checkpoint(
     loader = setting.loader(part, RunFolder(path))
     model = task.build("model")
     load_weights(model, checkpoint)
-    model.to(setting.device)
+    model = prepare(model, setting.runtime, setting.device)
     metrics = task.build("metrics")
     if dump is not None:
         metrics = {**metrics, "dump": DumpPredictions(str(dump.absolute()))}
@@ -184,11 +194,12 @@ class _Setting:
             be_deterministic()
         return cls(task, runtime, device, world.rank, world.size)
 
-    def loader(self, part: str, folder: RunFolder) -> Loader:
+    def loader(self, part: str, folder: RunFolder, name: str = "") -> Loader:
         options: DataPart = self.task.build(f"data.{part}")
         if not part.startswith("train_also."):  # their classes may be others
             _check_classes(self.task, part, options.dataset)
-        name = folder.bad_samples.name if part == "train" else f"bad_samples_{part.rpartition('.')[2]}.jsonl"
+        name = name or part.removeprefix("train_also.")
+        listed = folder.bad_samples.name if name == "train" else f"bad_samples_{name}.jsonl"
         return Loader(
             options.dataset,
             options.pipeline,
@@ -197,7 +208,7 @@ class _Setting:
             seed=self.runtime.seed,
             rank=self.rank,
             world=self.world,
-            bad_list=folder.path / name,
+            bad_list=folder.path / listed,
             pin_memory=self.device.type == "cuda",
         )
 
@@ -224,12 +235,27 @@ def _build_model(task: Task, setting: _Setting, options: TrainOptions, started: 
         left_out = load_state(model, weights, new_classes=True, ignore=ignore, source=str(options.weights))
         if left_out.lines and setting.rank == 0:
             print(f"not from {options.weights.name}, but new: {'; '.join(left_out.lines)}", file=sys.stderr)
-    return model.to(setting.device)
+    return prepare(model, setting.runtime, setting.device)
 
 
-def _build_optimizer(task: Task, model: torch.nn.Module) -> torch.optim.Optimizer:
+def _build_optimizer(task: Task, setting: _Setting, model: torch.nn.Module, scale: float) -> torch.optim.Optimizer:
     call: Call = task.get("optimizer")
-    return build_optimizer(call.component.load(), build(call.arguments), model, task.build("param_groups"))
+    arguments = build(call.arguments)
+    if scale != 1:
+        if "lr" not in arguments:
+            raise ConfigError("train.base_batch_size: scales optimizer.lr, which must be given")
+        if setting.rank == 0:
+            new = arguments["lr"] * scale
+            why = f"times {scale:g} for the samples in a step (train.base_batch_size)"
+            print(f"learning rate {arguments['lr']:g} {why}: {new:g}", file=sys.stderr)
+        arguments["lr"] *= scale
+    return build_optimizer(call.component.load(), arguments, model, task.build("param_groups"))
+
+
+def _scale(options: TrainOptions, loader: Loader, setting: _Setting) -> float:
+    """Factor on the learning rate: samples in a step over those that it was chosen for."""
+    samples = loader.options.batch_size * loader.options.num_repeats * options.accumulate * setting.world
+    return samples / options.base_batch_size if options.base_batch_size else 1.0
 
 
 def _check_classes(task: Task, part: str, dataset: Any) -> None:

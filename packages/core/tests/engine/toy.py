@@ -21,6 +21,7 @@ from vidcore.engine.fit import fit
 from vidcore.engine.observers import JsonLines
 from vidcore.engine.optim import build_optimizer
 from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
+from vidcore.engine.prepare import prepare
 from vidcore.engine.rundir import RunFolder
 from vidcore.engine.schedules import CosineAnnealingLR, LinearLR
 from vidcore.engine.seeds import reseed
@@ -171,12 +172,14 @@ def train(
         **options,
     }
     reseed(machine.seed)
-    model = model or Net(noisy=noisy, norm=norm)
+    training = TrainOptions(**options)
+    model = prepare(model or Net(noisy=noisy, norm=norm), machine, torch.device("cpu"))
     loading = LoaderOptions(batch_size=batch_size, workers=workers, on_error=on_error)
     run = RunFolder.prepare(folder, "", resume=resume) if here.rank == 0 else RunFolder(Path(folder))
     place = {"seed": machine.seed, "rank": here.rank, "world": here.size}
     steps = {"read": Read(frozenset(bad))}
     loader = Loader(Points(size), steps, loading, training=True, bad_list=run.bad_samples, **place)
+    statistics = Loader(Points(size), steps, loading, training=True, **place) if training.precise_bn else None
     others = {"more": Loader(Points(also), steps, loading, training=True, **place)} if also else {}
     held_out = Loader(Points(13), steps, loading, **place)
     optimizer = build_optimizer(torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.01}, model)
@@ -188,17 +191,18 @@ def train(
             for observer in observers:
                 observer.on_progress(done, total)
 
-        return evaluate(model, held_out, {"acc": Accuracy()}, machine.precision, tell).scores
+        return evaluate(model, held_out, {"acc": Accuracy()}, machine.precision, tell, losses=training.val_loss).scores
 
     result = fit(
         model,
         loader,
         optimizer,
         schedules,
-        TrainOptions(**options),
+        training,
         machine,
         run=run,
         also=others,
+        statistics=statistics,
         validate=validate if validation else None,
         observers=[JsonLines(), *observers],
         about={"class_names": list(Points.class_names)},

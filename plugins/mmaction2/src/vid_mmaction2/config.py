@@ -75,8 +75,12 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
         if config.get(key):
             converter.problem(key, f"cannot be converted: {advice}")
     _start(converter, config, task["train"])
-    if base := (config.get("auto_scale_lr") or {}).get("base_batch_size"):
-        task["info"] = {"base_batch_size": base}  # nothing interprets it, but a reader wants to know
+    scaling = config.get("auto_scale_lr") or {}
+    if base := scaling.get("base_batch_size"):
+        if scaling.get("enable"):
+            task["train"]["base_batch_size"] = base
+        else:
+            task["info"] = {"base_batch_size": base}  # nothing interprets it, but a reader wants to know
     return Imported({key: table for key, table in task.items() if table}, tuple(converter.problems))
 
 

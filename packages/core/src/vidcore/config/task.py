@@ -38,7 +38,7 @@ class Data:
     """File with one class name per line, for every data set that takes ``classes``."""
     train: DataPart | None = None
     train_also: dict[str, DataPart] = field(factory=dict)
-    """Further training data by name: each step adds the losses of one batch of each. ``train`` says what an epoch is."""
+    """More training data by name: each step adds the losses of one batch of each. ``train`` says what an epoch is."""
     val: DataPart | None = None
     """Evaluated during training."""
     test: DataPart | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -12,7 +12,7 @@ from attrs import frozen
 
 from vidcore.errors import UserError
 
-__all__ = ["World", "broadcast", "gather", "gather_to_first", "join", "leave", "mean", "pick_device", "world"]
+__all__ = ["World", "broadcast", "gather", "gather_to_first", "join", "leave", "mean", "pick_device", "share", "world"]
 
 T = TypeVar("T")
 
@@ -82,6 +82,13 @@ def broadcast(value: T) -> T:
     values = [value]
     dist.broadcast_object_list(values, src=0)
     return values[0]
+
+
+def share(tensors: Iterable[torch.Tensor]) -> None:
+    """Give tensors the first process's values."""
+    if world().size > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
 
 
 def mean(values: Mapping[str, float], device: torch.device) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from attrs import frozen
 
 from vidcore.data.loader import Loader
 from vidcore.engine import dist
-from vidcore.engine.step import autocast
+from vidcore.engine.precision import autocast
 from vidcore.errors import ConfigError, DataError
 from vidcore.interfaces import Metric
 
@@ -38,6 +39,8 @@ def evaluate(
     metrics: Mapping[str, Metric],
     precision: str = "fp32",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    losses: bool = False,
 ) -> Evaluation:
     """Run a model over a data set and score its predictions.
 
@@ -50,6 +53,7 @@ def evaluate(
         metrics: by the names of the Task.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         on_progress: called with (batches done, batches in all) of this process.
+        losses: scores have the means of the model's losses over the samples as well, ``val/loss`` their sum.
 
     Raises:
         DataError: no sample could be loaded.
@@ -62,11 +66,16 @@ def evaluate(
     for metric in metrics.values():
         metric.reset()
     seen = 0
+    sums: dict[str, float] = {}
     with torch.no_grad():
         for number, batch in enumerate(loader, 1):
             batch = model.preprocess(batch.to(device))
             with autocast(precision, device):
                 outputs = model(batch.inputs)
+                if losses:
+                    for name, value in model.loss(outputs, batch).items():
+                        if "loss" in name:
+                            sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
             predictions = model.predict(outputs, batch)
             for metric in metrics.values():
                 metric.update(predictions, batch.samples)
@@ -78,6 +87,10 @@ def evaluate(
     if samples == 0:
         raise DataError(f"none of {len(loader.dataset)} samples could be loaded, for example {loader.bad.example}")
     scores = _scores(metrics)
+    if losses:
+        parts = dist.gather(sums)
+        means = {f"val/{name}": math.fsum(part.get(name, 0.0) for part in parts) / samples for name in parts[0]}
+        scores |= {"val/loss": math.fsum(means.values())} | means
     return Evaluation(scores, samples, len(loader.dataset), skipped, time.perf_counter() - start)
 
 

@@ -15,6 +15,7 @@ from vidcore.data.loader import Loader
 from vidcore.data.together import together
 from vidcore.engine import dist
 from vidcore.engine.checkpoint import Checkpoints
+from vidcore.engine.clock import Clock
 from vidcore.engine.observers import Observers
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.progress import Meter, Progress
@@ -22,7 +23,7 @@ from vidcore.engine.rundir import RunFolder
 from vidcore.engine.schedules import Plan, Schedule
 from vidcore.engine.seeds import reseed
 from vidcore.engine.state import RunState, position
-from vidcore.engine.step import Clock, Step
+from vidcore.engine.step import Step
 from vidcore.errors import TrainingError
 from vidcore.interfaces import Observer
 
@@ -43,6 +44,8 @@ class Fitted:
     """The last evaluation."""
     best: dict[str, Any]
     """``score``, ``value``, ``epoch``, ``step`` of the best evaluation."""
+    stopped_early: bool
+    """Whether ``train.early_stop`` ended it."""
 
 
 def fit(
@@ -55,6 +58,7 @@ def fit(
     *,
     run: RunFolder,
     also: Mapping[str, Loader] | None = None,
+    statistics: Loader | None = None,
     validate: Callable[[], Mapping[str, float]] | None = None,
     observers: Iterable[Observer] = (),
     about: Mapping[str, Any] | None = None,
@@ -62,7 +66,8 @@ def fit(
     """Train a model; where the run folder has checkpoints, go on from the newest.
 
     The weights at the end are the same bits whether the run was interrupted or not, and with any number of
-    workers. A checkpoint is written before every evaluation, which may take long.
+    workers. A checkpoint is written before every evaluation, which may take long. With ``ema_decay`` the model
+    holds the average at the end.
 
     Args:
         model: on its device, weights loaded. See ``vidcore.interfaces.Model``.
@@ -73,6 +78,7 @@ def fit(
         runtime: seed and precision.
         run: where everything is written.
         also: data sets to train on in the same steps, by name; every batch comes with one of each.
+        statistics: the training data once more, for ``precise_bn``.
         validate: returns scores; called in every process.
         observers: told by the first process.
         about: plain data to keep with the weights (``class_names``, ...) and to tell observers.
@@ -89,20 +95,21 @@ def fit(
     val_every, save_every = (
         options.in_steps(n, per_epoch) for n in (options.val_interval, options.checkpoint_interval)
     )
-    plan, clock, meter = Plan(schedules, per_epoch, total), Clock(), Meter()
+    plan, clock, meter = Plan(schedules, per_epoch, total), Clock(next(model.parameters()).device), Meter()
     step = Step(model, optimizer, options, runtime, clock)
     progress, checkpoints = Progress(run.progress, options), Checkpoints(run.checkpoints, options.keep)
-    state = RunState(step, meter, progress, checkpoints, position(loader, also, options, runtime), about)
-    first = state.restore()
+    fixed = position(loader, also, options, runtime)
+    state = RunState(step, meter, progress, checkpoints, fixed, about, statistics, options.precise_bn)
+    done = first = state.restore()
     tell = Observers(observers if first_process else ())
 
     def validates(done: int) -> bool:
         return validate is not None and done > 0 and (done % val_every == 0 or done == total)
 
     def evaluate(epoch: int, done: int) -> None:
-        scores = dict(validate()) if validate else {}
-        tell.on_evaluation(epoch, done, scores)
-        if first_process:
+        with state.evaluated_weights():
+            scores = dict(validate()) if validate else {}
+            tell.on_evaluation(epoch, done, scores)
             state.evaluated(scores, epoch, done)
 
     with tell.watching():
@@ -114,7 +121,8 @@ def fit(
         model.train()
         window = (_batches_before(n, len(loader), options.accumulate) for n in (first, total))
         batches = together(loader, also, *window)
-        for done in range(first + 1, total + 1):
+        while done < total and not progress.stops:
+            done += 1
             epoch, place = divmod(done - 1, per_epoch)
             reseed(runtime.seed, done, dist.world().rank)
             plan.apply(optimizer, done - 1)
@@ -136,9 +144,11 @@ def fit(
                 tell.on_checkpoint(state.save(epoch + 1, done), epoch + 1, done)
             if validates(done):
                 evaluate(epoch + 1, done)
+    step.average.use()
     seconds = time.perf_counter() - start
     # from the first process, which alone knows the best; the others wait until its files are written
-    return dist.broadcast(Fitted(total, math.ceil(total / per_epoch), first, seconds, progress.scores, progress.best))
+    epochs, early = math.ceil(done / per_epoch), done < total
+    return dist.broadcast(Fitted(done, epochs, first, seconds, progress.scores, progress.best, early))
 
 
 def _batches_before(steps: int, batches_per_epoch: int, accumulate: int) -> int:

@@ -20,6 +20,11 @@ def _at_least(lowest: float, above: bool = False) -> Any:
     return check
 
 
+def _share(instance: object, attribute: Attribute[Any], value: float | None) -> None:
+    if value is not None and not 0 <= value < 1:
+        raise ValueError(f"{attribute.name} must be at least 0 and less than 1, got {value}")
+
+
 @frozen(kw_only=True)
 class LoaderOptions:
     """How samples become batches."""
@@ -77,8 +82,18 @@ class TrainOptions:
     """Largest 2-norm of all gradients together."""
     clip_value: float | None = field(default=None, validator=_at_least(0.0, above=True))
     """Largest absolute value of a gradient."""
+    base_batch_size: int | None = field(default=None, validator=_at_least(1))
+    """Samples in a step for which ``optimizer.lr`` is right; with more or fewer the rate is scaled, and says so."""
+    ema_decay: float | None = field(default=None, validator=_share)
+    """Evaluate, and keep as the best, an average of the weights: each step, this share of it stays."""
+    precise_bn: int = field(default=0, validator=_at_least(0))
+    """Batches of training data (per process) from which batch norms get exact statistics before an evaluation."""
     val_interval: int = field(default=1, validator=_at_least(1))
     """Evaluate every so many epochs (steps), and at the end."""
+    val_loss: bool = False
+    """Scores have the losses of the validation data as well: ``val/loss`` and its parts."""
+    early_stop: int | None = field(default=None, validator=_at_least(1))
+    """End the run after so many evaluations in a row that are no better than the best."""
     checkpoint_interval: int = field(default=1, validator=_at_least(1))
     """Save every so many epochs (steps), before every evaluation, and at the end."""
     checkpoint_steps: int | None = field(default=None, validator=_at_least(1))
@@ -117,6 +132,12 @@ class RuntimeOptions:
     """Number format of forward and loss; weights stay float32. fp16 scales the loss."""
     deterministic: bool = False
     """Only algorithms that give the same bits every time (slower on a GPU)."""
+    compile: bool = False
+    """Compile the model's ``forward`` with ``torch.compile``; needs a C++ compiler."""
+    channels_last: bool = False
+    """Weights of convolutions have their channels last in memory, which some GPUs and CPUs prefer."""
+    sync_batchnorm: bool = False
+    """With several processes: batch norms take their statistics over the batches of all (GPUs only)."""
     find_unused_parameters: bool = False
     """With several processes: some parameters may get no gradient in a step."""
     run_dir: Path | None = None

@@ -60,9 +60,18 @@ class Progress:
         self.scores: dict[str, float] = {}
         self.best: dict[str, Any] = {}
         """``score``, ``value``, ``epoch`` and ``step`` of the best evaluation."""
-        if path.exists():
-            known = json.loads(path.read_text(encoding="utf-8"))
+        self.since_best = 0
+        """Evaluations after the best."""
+        first = dist.world().rank == 0
+        known = dist.broadcast(json.loads(path.read_text(encoding="utf-8")) if first and path.exists() else None)
+        if known:
             self.evaluated_step, self.scores, self.best = known["evaluated_step"], known["scores"], known["best"]
+            self.since_best = known["since_best"]
+
+    @property
+    def stops(self) -> bool:
+        """Whether evaluations have not become better for as long as ``train.early_stop`` allows."""
+        return self.options.early_stop is not None and self.since_best >= self.options.early_stop
 
     def improves(self, scores: Mapping[str, float]) -> bool:
         """Whether these scores are better than all before.
@@ -82,9 +91,12 @@ class Progress:
         return scores[name] > known if rule == "greater" else scores[name] < known
 
     def remember(self, scores: Mapping[str, float], epoch: int, step: int, best: bool) -> None:
-        """Write down an evaluation."""
+        """Write down an evaluation; only the first process writes, but all know."""
+        self.since_best = 0 if best else self.since_best + 1
         self.evaluated_step, self.scores = step, dict(scores)
         if best:
             name = self.options.best or next(iter(scores))
             self.best = {"score": name, "value": scores[name], "epoch": epoch, "step": step}
-        write_json(self.path, {"evaluated_step": self.evaluated_step, "scores": self.scores, "best": self.best})
+        if dist.world().rank == 0:
+            known = {"evaluated_step": step, "scores": self.scores, "best": self.best, "since_best": self.since_best}
+            write_json(self.path, known)

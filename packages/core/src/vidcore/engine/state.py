@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from attrs import frozen
 
 from vidcore.data.loader import Loader
 from vidcore.engine import dist
+from vidcore.engine.average import precise_statistics
 from vidcore.engine.checkpoint import Checkpoints, load, save
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.progress import Meter, Progress
@@ -25,14 +27,15 @@ FORMAT = 1
 
 def position(
     loader: Loader, also: Mapping[str, Loader], options: TrainOptions, runtime: RuntimeOptions
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Return what a step number means: with any of these different, step n is another one."""
-    others = {f"data.train_also.{name}.batch_size": other.options.batch_size for name, other in also.items()}
-    others |= {f"samples of {name}": len(other.dataset) for name, other in also.items()}
+    others: dict[str, Any] = {f"samples of {name}": len(other.dataset) for name, other in also.items()}
+    others |= {f"data.train_also.{name}.batch_size": other.options.batch_size for name, other in also.items()}
     return others | {
         "runtime.seed": runtime.seed,
         "data.train.batch_size": loader.options.batch_size,
         "train.accumulate": options.accumulate,
+        "train.ema_decay": options.ema_decay,
         "batches per epoch": len(loader),
         "samples": len(loader.dataset),
         "processes": dist.world().size,
@@ -47,8 +50,12 @@ class RunState:
     meter: Meter
     progress: Progress
     checkpoints: Checkpoints
-    position: dict[str, int]
+    position: dict[str, Any]
     about: dict[str, Any]
+    statistics: Loader | None = None
+    """What batch norms get their statistics from before an evaluation, if not from training."""
+    precise_bn: int = 0
+    """How many batches of it."""
 
     def restore(self) -> int:
         """Load the newest checkpoint, if any, and return the number of steps done.
@@ -65,6 +72,7 @@ class RunState:
         if changed:
             raise CheckpointError(f"{path}: cannot be continued exactly: {'; '.join(changed)}")
         load_state(self.step.model, content["state_dict"], source=str(path))
+        self.step.average.restore(content["training_weights"])
         try:
             self.step.optimizer.load_state_dict(content["optimizer"])
         except ValueError as error:
@@ -76,18 +84,39 @@ class RunState:
 
     def save(self, epoch: int, step: int) -> Path:
         """Write a checkpoint to continue from. Raises ``CheckpointError``."""
-        content = self._weights(epoch, step, self.progress.scores) | {
+        content = self._weights(epoch, step, self.progress.scores)
+        content["state_dict"] = content["state_dict"] | self.step.average.values
+        content |= {
             "optimizer": self.step.optimizer.state_dict(),
             "scaler": self.step.scaler.state_dict(),
+            "training_weights": self.step.average.live,
             "position": self.position,
             "epoch_sums": self.meter.epoch,
         }
         return self.checkpoints.save(epoch, step, content)
 
+    @contextmanager
+    def evaluated_weights(self) -> Iterator[None]:
+        """Within the block, the model is as it is evaluated and kept: weights averaged, statistics precise.
+
+        And the same in every process, where batch statistics are each one's own while training.
+        """
+        batches = self.statistics.between(0, self.precise_bn) if self.statistics else ()
+        model = self.step.model
+        with self.step.average.used():
+            dist.share(model.buffers())
+            with precise_statistics(model, batches, self.step.precision):
+                if self.statistics:
+                    self.statistics.close()
+                yield
+
     def evaluated(self, scores: Mapping[str, float], epoch: int, step: int) -> None:
-        """Remember scores, and the weights if they are the best so far. Raises ``CheckpointError``."""
+        """Remember scores, and the weights if they are the best so far. Raises ``CheckpointError``.
+
+        Within ``evaluated_weights``, and in every process.
+        """
         best = self.progress.improves(scores)
-        if best:
+        if best and dist.world().rank == 0:
             save(self.checkpoints.best, self._weights(epoch, step, scores))
         self.progress.remember(scores, epoch, step, best)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -13,36 +12,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vidcore.batch import Batch
 from vidcore.engine import dist
+from vidcore.engine.average import Average
+from vidcore.engine.clock import Clock
 from vidcore.engine.options import RuntimeOptions, TrainOptions
+from vidcore.engine.precision import autocast
 
-__all__ = ["Clock", "Step", "autocast"]
-
-
-class Clock:
-    """Says how long each phase took; every lap ends one phase and begins the next."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, phase: str | None) -> None:
-        """Book the time since the last lap on a phase; None forgets it."""
-        now = time.perf_counter()
-        if phase is not None:
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
-        self._last = now
-
-    def take(self) -> dict[str, float]:
-        """Return the seconds by phase, and start again from zero."""
-        taken, self.seconds = self.seconds, {}
-        return taken
-
-
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Return the context in which a model computes with that precision."""
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, {"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
+__all__ = ["Clock", "Step"]
 
 
 class _Each(nn.Module):
@@ -74,6 +49,7 @@ class Step:
         self.clock = clock or Clock()
         self.device = next(model.parameters()).device
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.average = Average(model, options.ema_decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=runtime.precision == "fp16")
         self.forward: nn.Module = _Each(model)
         if dist.world().size > 1:
@@ -103,6 +79,7 @@ class Step:
     def _losses(self, batch: Batch) -> dict[str, torch.Tensor]:
         """What the model reports for a batch and those beside it (``images/loss_cls``), and the sum as ``loss``."""
         batch = batch.to(self.device)
+        self.clock.lap("transfer")
         parts = {"": self.model.preprocess(batch.replace(also={}))}
         parts |= {f"{name}/": self.model.preprocess(other) for name, other in batch.also.items()}
         losses: dict[str, torch.Tensor] = {}
@@ -130,4 +107,5 @@ class Step:
             nn.utils.clip_grad_value_(self.parameters, self.options.clip_value)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.average.update()
         return values

@@ -1,0 +1,128 @@
+"""The weights that are evaluated: averaged over steps, with batch statistics made precise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as torch_dist
+from torch import Tensor, nn
+
+from vidcore.batch import Batch
+from vidcore.engine import dist
+from vidcore.engine.precision import autocast
+
+__all__ = ["Average", "precise_statistics"]
+
+
+class Average:
+    """Exponential moving average of a model's weights and statistics; of nothing where ``decay`` is None.
+
+    After every step: average = decay * average + (1 - decay) * weights. It begins with the weights it finds.
+    """
+
+    def __init__(self, model: nn.Module, decay: float | None) -> None:
+        self.decay = decay
+        kept = model.state_dict().keys() if decay is not None else ()
+        tensors = (*model.named_parameters(), *model.named_buffers())
+        self.live = {n: t.detach() for n, t in tensors if n in kept and t.is_floating_point()}
+        """The model's own tensors."""
+        self.values = {name: tensor.clone() for name, tensor in self.live.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take the weights of a step in."""
+        if self.decay is not None:
+            torch._foreach_lerp_(list(self.values.values()), list(self.live.values()), 1 - self.decay)
+
+    @torch.no_grad()
+    def restore(self, live: Mapping[str, Tensor]) -> None:
+        """Take what the model holds for the average, and give the model the weights it trains with."""
+        for name, tensor in self.live.items():
+            self.values[name].copy_(tensor)
+            if name in live:
+                tensor.copy_(live[name])
+
+    @torch.no_grad()
+    def use(self) -> None:
+        """Give the model the average; what it has is kept in its place."""
+        for name, tensor in self.live.items():
+            training = tensor.clone()
+            tensor.copy_(self.values[name])
+            self.values[name] = training
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Within the block, the model has the average."""
+        self.use()
+        try:
+            yield
+        finally:
+            self.use()
+
+
+@contextmanager
+def precise_statistics(model: nn.Module, batches: Iterable[Batch], precision: str) -> Iterator[None]:
+    """Within the block, batch norms have the mean and variance of all those batches, over all processes.
+
+    Running averages follow weights that change; these are of the weights as they are (precise BN,
+    https://arxiv.org/abs/2105.07576, section 3.1). Layers that keep their statistics while training are left alone.
+
+    Args:
+        model: with ``preprocess``; in training mode afterwards.
+        batches: of equal size, equally many in every process; with none, nothing changes.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+    """
+    model.train()
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    norms = [m for m in norms if m.running_mean is not None]
+    before = [{name: value.clone() for name, value in norm.named_buffers()} for norm in norms]
+    momenta = [norm.momentum for norm in norms]
+    means, squares, variances = ([torch.zeros_like(_mean(norm)) for norm in norms] for _ in range(3))
+    count = 0
+    try:
+        for norm in norms:
+            norm.momentum = 1.0  # then the statistics are those of the last batch
+        with torch.no_grad():
+            for batch in batches:
+                _forward(model, batch, precision)
+                count += 1
+                for i, norm in enumerate(norms):
+                    means[i] += _mean(norm)
+                    squares[i] += _mean(norm).square()
+                    variances[i] += _variance(norm)
+            if count:
+                for i, norm in enumerate(norms):
+                    mean, square, variance = (_over_processes(sums[i]) / count for sums in (means, squares, variances))
+                    _mean(norm).copy_(mean)
+                    _variance(norm).copy_(variance + (square - mean.square()).clamp_min_(0))
+        yield
+    finally:
+        for norm, momentum, values in zip(norms, momenta, before, strict=True):
+            norm.momentum = momentum
+            for name, value in values.items():
+                norm.get_buffer(name).copy_(value)
+
+
+def _forward(model: nn.Module, batch: Batch, precision: str) -> None:
+    device = next(model.parameters()).device
+    batch = model.preprocess(batch.to(device))  # type: ignore[operator]
+    with autocast(precision, device):
+        model(batch.inputs)
+
+
+def _mean(norm: nn.modules.batchnorm._BatchNorm) -> Tensor:
+    assert norm.running_mean is not None
+    return norm.running_mean
+
+
+def _variance(norm: nn.modules.batchnorm._BatchNorm) -> Tensor:
+    assert norm.running_var is not None
+    return norm.running_var
+
+
+def _over_processes(value: Tensor) -> Tensor:
+    if dist.world().size > 1:
+        torch_dist.all_reduce(value)
+    return value / dist.world().size

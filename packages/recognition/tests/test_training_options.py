@@ -1,0 +1,80 @@
+"""Options of training that a whole run shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from vidcore.config.task import Task
+from vidcore.errors import ConfigError
+from vidcore.plugins import load_plugins
+from vidcore.run import train
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> dict[str, Any]:
+    """A network for pictures of two kinds, dark and bright."""
+    lines = []
+    for i in range(8):
+        picture = np.full((20, 20, 3), 60 + 120 * (i % 2), np.uint8)
+        cv2.imwrite(str(tmp_path / f"{i}.png"), picture)
+        lines.append(f"{i}.png {i % 2}\n")
+    (tmp_path / "list.txt").write_text("".join(lines))
+    dataset = {"type": "VideoDataset", "ann_file": str(tmp_path / "list.txt"), "data_root": str(tmp_path)}
+    part = {
+        "dataset": dataset,
+        "batch_size": 2,
+        "pipeline": {"decode": {"type": "Decode"}, "format": {"type": "FormatShape", "input_format": "NCHW"}},
+    }
+    preprocessor = {"type": "ActionDataPreprocessor", "mean": [120.0] * 3, "std": [60.0] * 3, "format_shape": "NCHW"}
+    return {
+        "model": {
+            "type": "Recognizer2D",
+            "backbone": {"type": "ResNet", "depth": 18, "norm_eval": False},
+            "cls_head": {"type": "TSNHead", "num_classes": 2, "in_channels": 512},
+            "data_preprocessor": preprocessor,
+        },
+        "data": {"train": part, "val": part},
+        "optimizer": {"type": "SGD", "lr": 0.01},
+        "train": {"epochs": 1, "log_interval": 1},
+        "metrics": {"acc": {"type": "AccMetric"}},
+        "runtime": {"device": "cpu"},
+    }
+
+
+def run(table: dict[str, Any], folder: Path, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    table = {**table, "train": {**table["train"], **options}}
+    report = train(Task.from_table(table, load_plugins()), folder)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return report, [line for line in lines if line["kind"] == "step"]
+
+
+def test_learning_rate_for_another_batch_size(
+    table: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, steps = run(table, tmp_path / "a", base_batch_size=16, accumulate=2)
+    assert [s["lr"] for s in steps] == [pytest.approx(0.01 * 4 / 16)] * 2
+    assert "learning rate 0.01 times 0.25 for the samples in a step (train.base_batch_size): 0.0025" in (
+        capsys.readouterr().err
+    )
+    _, steps = run(table, tmp_path / "b")
+    assert steps[0]["lr"] == 0.01
+    assert "learning rate" not in capsys.readouterr().err
+    table["optimizer"] = {"type": "AdamW"}
+    with pytest.raises(ConfigError, match=r"base_batch_size: scales optimizer.lr, which must be given"):
+        run(table, tmp_path / "c", base_batch_size=16)
+
+
+def test_stopping_early_is_said(table: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table["optimizer"]["lr"] = 0.0
+    options = {"epochs": 5, "early_stop": 1, "val_loss": True, "precise_bn": 1, "ema_decay": 0.5}
+    report, _ = run(table, tmp_path / "a", **options)
+    assert report["training"]["stopped_early"] is True
+    assert report["training"]["epochs"] == 2
+    assert "stopped early: acc/top1" in capsys.readouterr().err
+    assert report["training"]["scores"]["val/loss"] == pytest.approx(report["training"]["scores"]["val/loss_cls"])
