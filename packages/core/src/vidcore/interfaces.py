@@ -136,7 +136,7 @@ class Observer:
 
         ``values``: means over the steps since the last call of what the model's ``loss`` returned,
         ``loss`` (their sum), ``grad_norm``, ``lr`` (the highest of all groups) and ``seconds/data``,
-        ``seconds/forward``, ``seconds/backward``, ``seconds/step`` per step.
+        ``seconds/transfer``, ``seconds/forward``, ``seconds/backward``, ``seconds/step`` per step.
         """
 
     def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:

@@ -72,6 +72,7 @@ def vidcore_metrics() -> dict[str, str]:
 @hookimpl
 def vidcore_commands() -> dict[str, str]:
     return {
+        "bench": "vidcore.cli.bench:bench",
         "check": "vidcore.cli.inspect:check",
         "compare": "vidcore.cli.scores:compare",
         "evaluate": "vidcore.cli.scores:evaluate",

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from vidcore.batch import Batch, collate
+from vidcore.engine.clock import Clock
 from vidcore.engine.options import RuntimeOptions, TrainOptions
-from vidcore.engine.step import Clock, Step
+from vidcore.engine.step import Step
 from vidcore.sample import Sample
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 from attrs import frozen
 
 from vidcore.batch import Batch, collate
@@ -83,6 +84,7 @@ class Loader:
             even=training,
             rank=rank,
             world=world,
+            labels=_labels(dataset) if options.balanced else None,
         )
         if len(self.batches) == 0 and training:
             raise DataError(
@@ -91,7 +93,9 @@ class Loader:
         steps = tuple(pipeline.values()) if isinstance(pipeline, Mapping) else tuple(pipeline)
         self.policy: Policy = options.on_error or ("resample" if training else "skip")
         self.bad = BadSamples(len(dataset), options.bad_budget, bad_list)
-        names = list(pipeline) if isinstance(pipeline, Mapping) else [type(step).__name__ for step in steps]
+        types = [type(step).__name__ for step in steps]
+        names = list(pipeline) if isinstance(pipeline, Mapping) else types
+        self.step_types = dict(zip(names, types, strict=True))
         self.ledger = Ledger(max(1, options.workers), ["annotation", *names, "collate"])
         self._fetch = _Fetch(dataset, steps, seed, self.policy, collate, options.num_repeats, options.sample_once)
         self._avoid = {index: failure for index, failure in self.bad.failures.items() if failure.avoid}
@@ -156,11 +160,15 @@ class Loader:
             self._workers = None
 
 
-def together(loader: Loader, also: Mapping[str, Loader], first: int, last: int) -> Iterator[Batch]:
-    """Yield batches of a loader as its ``between`` does, with the batch of that number of each other beside it."""
-    others = {name: other.between(first, last) for name, other in also.items()}
-    for batch in loader.between(first, last):
-        yield batch.replace(also={name: next(batches) for name, batches in others.items()}) if others else batch
+def _labels(dataset: Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The class of every sample; -1 where it has none."""
+    labels = getattr(dataset, "labels", None)
+    if not isinstance(labels, np.ndarray):
+        found = (dataset[i].label for i in range(len(dataset)))
+        labels = np.array([-1 if label is None else label for label in found])
+    if (labels < 0).all():
+        raise DataError(f"balanced: no sample of {type(dataset).__name__} has a single label to balance by")
+    return labels.astype(np.int64)
 
 
 def _pinned(loaded: Loaded) -> Loaded:
@@ -193,8 +201,8 @@ class _Fetch:
     def __call__(self, keys: Sequence[Key], row: Row, avoid: Mapping[int, Failure]) -> Loaded:
         samples: list[Sample] = []
         failures: list[Failure] = []
-        for epoch, index in keys:
-            loaded, tried = self._forgiving(epoch, index, row, avoid)
+        for key in keys:
+            loaded, tried = self._forgiving(key, row, avoid)
             failures += tried
             samples += loaded
         if not samples or any(f.fatal for f in failures):
@@ -207,14 +215,13 @@ class _Fetch:
             return None, (*failures, Failure.of(error, keys[0][1], keys[0][0], samples[0]).as_fatal())
         return batch, tuple(failures)
 
-    def _forgiving(
-        self, epoch: int, index: int, row: Row, avoid: Mapping[int, Failure]
-    ) -> tuple[list[Sample], list[Failure]]:
+    def _forgiving(self, key: Key, row: Row, avoid: Mapping[int, Failure]) -> tuple[list[Sample], list[Failure]]:
         """Load a sample (and its repeats) or, by policy, one in its place; with what failed on the way."""
+        epoch, index, copy = key
         failures: list[Failure] = []
         for attempt in range(ATTEMPTS + 1 if self.policy == "resample" else 1):
             other = sample_rng(self.seed, epoch, index, attempt).integers(len(self.dataset)) if attempt else index
-            loaded = avoid.get(int(other)) or self._load(epoch, int(other), attempt, row)
+            loaded = avoid.get(int(other)) or self._load((epoch, int(other), copy), attempt, row)
             if not isinstance(loaded, Failure):
                 return loaded, failures
             failures.append(loaded)
@@ -225,8 +232,10 @@ class _Fetch:
             failures.append(Failure(index, epoch, failures[0].path, reason, fatal=True))
         return [], failures
 
-    def _load(self, epoch: int, index: int, attempt: int, row: Row) -> list[Sample] | Failure:
-        rngs = [sample_rng(self.seed, epoch, index, attempt, repeat) for repeat in range(self.repeats)]
+    def _load(self, key: Key, attempt: int, row: Row) -> list[Sample] | Failure:
+        epoch, index, copy = key
+        repeats = range(copy * self.repeats, (copy + 1) * self.repeats)
+        rngs = [sample_rng(self.seed, epoch, index, attempt, repeat) for repeat in repeats]
         loaded, sample, steps = [], None, list(enumerate(self.steps, 1))
         row.begin(epoch, index)
         try:

@@ -131,7 +131,7 @@ class Console(Observer):
         if self._steps:
             length = f"{self._steps} steps ({self._epochs} epochs of {self._per_epoch})"
             where = f", from step {self._start} on" if self._start else ""
-            self._say(f"{length}{where}; {info['parameters'] / 1e6:.2f} million parameters; writes to {run_dir}")
+            self.say(f"{length}{where}; {info['parameters'] / 1e6:.2f} million parameters; writes to {run_dir}")
 
     def _open_bar(self) -> None:
         from rich.console import Console as Terminal
@@ -145,7 +145,8 @@ class Console(Observer):
         self._validation: TaskID = self._bar.add_task("evaluating", total=None, visible=False, text="")
         self._bar.start()
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Show a line; above the bar, where there is one."""
         if self._bar is not None:
             self._bar.console.print(line, highlight=False, markup=False)
         else:
@@ -164,7 +165,7 @@ class Console(Observer):
             per_step = (self._said - self._begun - self._paused) / max(1, step - self._start)
             left = timedelta(seconds=round((self._steps - step) * per_step))
             place = f"epoch {epoch}/{self._epochs}  step {step}/{self._steps}"
-            self._say(f"{place}  {shown}  {per_step:.3g} s/step  left {left}")
+            self.say(f"{place}  {shown}  {per_step:.3g} s/step  left {left}")
 
     def on_progress(self, done: int, total: int) -> None:
         if self._evaluating is None:
@@ -178,7 +179,7 @@ class Console(Observer):
             self._evaluating = None
         if self._bar is not None:
             self._bar.update(self._validation, visible=False)
-        self._say(f"epoch {epoch}  step {step}  evaluation: {_short(scores)}")
+        self.say(f"epoch {epoch}  step {step}  evaluation: {_short(scores)}")
 
     def on_failure(self, error: BaseException) -> None:
         self._close_bar()

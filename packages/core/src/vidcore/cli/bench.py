@@ -1,0 +1,50 @@
+"""The command that measures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from vidcore.cli import Context
+from vidcore.cli.inspect import set_option, table
+
+
+@click.command()
+@click.argument("task")
+@set_option
+@click.option(
+    "--seconds", default=10.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Time per measurement."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def bench(context: Context, task: str, overrides: tuple[str, ...], seconds: float, as_json: bool) -> None:
+    """Measure how fast loader and model of TASK are, apart and together, and say what to change."""
+    from vidcore.config.task import Task
+
+    checked = Task.load(task, context.catalog, overrides)
+    from vidcore.bench import bench as measure
+
+    found = measure(checked, seconds)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        _print(found)
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    click.echo(
+        f"{found['task']} on {found['device']}: batches of {found['batch_size']}, {found['workers']} workers, "
+        f"{found['cores']:.3g} CPU cores\n"
+    )
+    parts = ("loader", "model", "together")
+    table(["", "samples/s"], [(part, f"{found[part]['samples_per_second']:.1f}") for part in parts])
+    click.echo()
+    spent = found["loader"]["milliseconds_per_sample"]
+    table(["step of loading", "ms per sample"], [(name, f"{ms:.2f}") for name, ms in spent.items()])
+    click.echo()
+    shares = found["together"]["shares"]
+    table(["phase of training", "time"], [(name, f"{share:.0%}") for name, share in shares.items()])
+    click.echo(f"\n{found['advice'] or 'the model does not wait for data'}")
