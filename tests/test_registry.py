@@ -37,6 +37,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "DenseSampleFrames": {"clip_len": 4},
     "FormatShape": {"input_format": "NCTHW"},
     "LoadHVULabel": {"hvu_categories": ["action"], "hvu_category_nums": [CLASSES]},
+    "LoadProposals": {"top_k": 3, "pgm_proposals_dir": ".", "pgm_features_dir": ".", "feature_ext": ".csv"},
     "MultiScaleCrop": {"input_size": 32},
     "RandomCrop": {"size": 32},
     "RandomRescale": {"scale_range": [32, 48]},
@@ -107,6 +108,8 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _ in range(24):
         writer.write(cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (64, 48)))
     writer.release()
+    rows = ["tmin,tmax,tmin_score,tmax_score", *(f"0.{i},0.{i + 2},0.5,0.25" for i in range(5))]
+    path.with_suffix(".csv").write_text("\n".join(rows))  # features, or proposals
     return path
 
 
@@ -116,7 +119,7 @@ PREPARE: list[dict[str, Any]] = [
     {"type": "Decode"},
     {"type": "FormatShape", "input_format": "NCTHW"},
 ]
-STAGES = {"file": 0, "opened": 1, "sampled": 2, "decoded": 3, "boxes": 3, "picture": 3, "formatted": 4}
+STAGES = {"file": 0, "features": 0, "opened": 1, "sampled": 2, "decoded": 3, "boxes": 3, "picture": 3, "formatted": 4}
 """How many of these steps a sample has behind it."""
 
 
@@ -126,6 +129,9 @@ def sample_at(stage: str, video: Path) -> Sample:
     sample = Sample(index=0, path=str(video), label=1, class_names=("left", "right", "none"), meta=meta)
     for step in PREPARE[: STAGES[stage]]:
         sample = build_component(step, "transforms", catalog())(sample, np.random.default_rng(1))
+    if stage == "features":
+        meta["proposal_indexes"] = np.array([[0, 1], [2, 9]])
+        return sample.replace(path=str(video.with_suffix(".csv")), duration=2.4, meta=meta)
     if stage == "boxes":
         boxes = np.array([[4, 4, 20, 30], [10, 0, 40, 40]], np.float32)
         return sample.replace(boxes=boxes, proposals=boxes)
@@ -147,7 +153,8 @@ def content(value: Any) -> Any:
 
 
 @all_of("transforms")
-def test_transform(component: Component, video: Path) -> None:
+def test_transform(component: Component, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(video.parent)
     made = build(component)
     transform = pickle.loads(pickle.dumps(made))  # as on its way to a worker process
     assert content(transform) == content(made)
@@ -176,10 +183,14 @@ def predictions(multi_label: bool) -> tuple[list[Sample], list[Sample]]:
     for index in range(12):
         truth = np.eye(CLASSES, dtype=np.float32)[index % CLASSES]
         labelled: dict[str, Any] = {"labels": truth} if multi_label else {"label": index % CLASSES}
-        target = Sample(index=index, path=f"{index}.mp4", **labelled)
+        start = 5.0 * rng.random()
+        true = {"segments": np.array([[start, start + 2]]), "segment_labels": np.array([index % CLASSES])}
+        target = Sample(index=index, path=f"{index}.mp4", duration=8.0, **labelled, **true)
         scores = rng.random(CLASSES, np.float32) + truth / 2
         targets.append(target)
-        predicted.append(target.replace(scores=scores / scores.sum()))
+        near = np.sort(true["segments"] + rng.normal(0, 0.5, (4, 2)))
+        found = {"segments": near, "segment_scores": rng.random(4), "segment_labels": rng.integers(0, CLASSES, 4)}
+        predicted.append(target.replace(scores=scores / scores.sum(), **found))
     return predicted, targets
 
 
@@ -218,11 +229,23 @@ def annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"{name}_1.mp4").touch()
     (tmp_path / "videos.txt").write_text("a_1.mp4 0\nb_1.mp4 1\n")
     (tmp_path / "frames.txt").write_text("a 8 0\nb 9 1\n")
+    (tmp_path / "segments.csv").write_text("video,start,end,label\na,0,1,x\nb,1,2,y\n")
+    (tmp_path / "sentences.txt").write_text("a 0 1##up.\nb 1 2##down.\n")
+    (tmp_path / "words.json").write_text('{"up": 1, "down": 2}')
+    (tmp_path / "numbers.json").write_text('{"a": 25, "b": 30}')
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 ARGUMENTS |= {
+    "ActivityNetDataset": {"ann_file": "segments.csv"},
+    "CharadesSTADataset": {
+        "ann_file": "sentences.txt",
+        "word2id_file": "words.json",
+        **dict.fromkeys(("fps_file", "duration_file", "num_frames_file"), "numbers.json"),
+        "window_size": 16,
+        "ft_overlap": 0.5,
+    },
     "ConcatDataset": {"datasets": [{"type": "VideoDataset", "ann_file": "videos.txt"}]},
     "FolderDataset": {"data_root": "classes"},
     "NamedVideos": {"folder": "."},
@@ -238,7 +261,7 @@ def test_dataset(component: Component) -> None:
     assert len(data) == 2
     samples = [data[i] for i in range(len(data))]
     assert [s.index for s in samples] == [0, 1]
-    assert [s.label for s in samples] == [0, 1]
+    assert [s.label for s in samples] == [0, 1] or all(s.segments.shape == (1, 2) for s in samples)
     assert all(s.path and s.frames is None and s.video is None for s in samples), "no pixels before a transform decodes"
     again = pickle.loads(pickle.dumps(data))
     assert [content(again[i]) for i in range(2)] == [content(s) for s in samples]

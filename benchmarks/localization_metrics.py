@@ -1,0 +1,221 @@
+"""Time and memory of localization metrics and suppression, against plain loops with the same results.
+
+The data have the size of ActivityNet's validation set: 4,728 videos with 100 proposals each. The loops go
+through videos and thresholds (average recall), through predictions and thresholds (average precision), and
+through pairs of proposals (suppression); within them NumPy does what it can for one video.
+
+    python benchmarks/localization_metrics.py [--videos 4728] [--proposals 100]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+import tracemalloc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from vid_localization.metrics.functional import average_recall, detection_average_precision
+from vid_localization.overlaps import Array, temporal_iou
+from vid_localization.post import generate_proposals, soft_nms
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+CLASSES = 200
+
+
+def data(videos: int, proposals: int) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Predicted and true segments of all videos end to end; half of the predictions are near the truth."""
+    rng = np.random.default_rng(0)
+
+    def spans(count: int) -> Array:
+        start = rng.random(count) * 100
+        return np.stack((start, start + rng.random(count) * 40), 1)
+
+    numbers = rng.integers(1, 4, videos)
+    of = np.repeat(np.arange(videos), numbers)
+    true = {"segments": spans(len(of)), "videos": of, "labels": np.repeat(rng.integers(0, CLASSES, videos), numbers)}
+    found = {"segments": spans(videos * proposals), "videos": np.repeat(np.arange(videos), proposals)}
+    target = (np.cumsum(numbers) - numbers)[found["videos"]] + rng.integers(0, 99, videos * proposals) % numbers[
+        found["videos"]
+    ]
+    near = rng.random(len(target)) < 0.5
+    shaken = true["segments"][target] + rng.normal(0, 4, (len(target), 2))
+    found["segments"] = np.where(near[:, None], shaken, found["segments"])
+    found["labels"] = np.where(near, true["labels"][target], rng.integers(0, CLASSES, len(target)))
+    found["scores"] = rng.random(len(target))
+    return found, true
+
+
+def loop_average_recall(found: dict[str, Array], true: dict[str, Array], videos: int) -> float:
+    """AUC, video by video and threshold by threshold."""
+    limit = 100.0
+    counts = np.bincount(found["videos"], minlength=videos)
+    kept = np.minimum((counts * (limit * videos / counts.sum())).astype(int), counts)
+    shares = np.arange(1, 101) / 100 * (limit * videos / kept.sum())
+    recalled = np.zeros((len(THRESHOLDS), 100))
+    for video in range(videos):
+        mine = np.arange(counts[:video].sum(), counts[: video + 1].sum())
+        order = mine[np.argsort(-found["scores"][mine], kind="stable")][: kept[video]]
+        truth = true["segments"][true["videos"] == video]
+        iou = temporal_iou(found["segments"][order].astype(np.float32), truth.astype(np.float32))[0]
+        for row, threshold in enumerate(THRESHOLDS):
+            hit = iou >= threshold
+            for column, share in enumerate(shares):
+                number = min(int(kept[video] * share), kept[video])
+                recalled[row, column] += np.count_nonzero(hit[:, :number].sum(1) > 0)
+    average = (recalled / len(true["segments"])).mean(0)
+    numbers = shares * kept.sum() / videos
+    return float(100 * np.trapezoid(average, numbers) / numbers[-1])
+
+
+def loop_average_precision(found: dict[str, Array], true: dict[str, Array], videos: int) -> float:
+    """Mean average precision, class by class, prediction by prediction, threshold by threshold."""
+    rows = []
+    for label in range(CLASSES):
+        truths = {v: true["segments"][at] for v, at in _by_video(true, label).items()}
+        if not truths:
+            continue
+        taken = {v: np.zeros((len(THRESHOLDS), len(s)), bool) for v, s in truths.items()}
+        mine = np.flatnonzero(found["labels"] == label)
+        mine = mine[np.argsort(-found["scores"][mine], kind="stable")]
+        right = np.zeros((len(THRESHOLDS), len(mine)), bool)
+        for column, i in enumerate(mine):
+            video = int(found["videos"][i])
+            if video not in truths:
+                continue
+            iou = temporal_iou(found["segments"][i], truths[video])[0]
+            for row, threshold in enumerate(THRESHOLDS):
+                for best in np.argsort(-iou):
+                    if iou[best] < threshold:
+                        break
+                    if not taken[video][row, best]:
+                        taken[video][row, best] = right[row, column] = True
+                        break
+        total = sum(map(len, truths.values()))
+        precision = right.cumsum(1) / np.arange(1, len(mine) + 1)
+        best_later = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
+        rows.append((best_later * right).sum(1) / total)
+    return float(np.mean(rows))
+
+
+def _by_video(true: dict[str, Array], label: int) -> dict[int, Array]:
+    at = np.flatnonzero(true["labels"] == label)
+    return {int(v): at[true["videos"][at] == v] for v in np.unique(true["videos"][at])}
+
+
+def loop_suppression(rows: Array, alpha: float, low: float, high: float, top_k: int) -> Array:
+    """Soft suppression, pair by pair."""
+    left, picked = rows[:, [0, 1, -1]].tolist(), []
+    while left and len(picked) <= top_k:
+        best = left.pop(max(range(len(left)), key=lambda i: left[i][2]))
+        picked.append(best)
+        limit = low + (high - low) * (best[1] - best[0])
+        for row in left:
+            shared = max(0.0, min(row[1], best[1]) - max(row[0], best[0]))
+            overlap = shared / (row[1] - row[0] + best[1] - best[0] - shared)
+            if overlap > limit:
+                row[2] *= math.exp(-(overlap**2) / alpha)
+    return np.array(picked)
+
+
+def loop_proposals(start: Array, end: Array, segments: Array) -> Array:
+    """Proposals between peaks, pair by pair."""
+    length, rows = len(start), []
+
+    def peaks(p: Array) -> list[int]:
+        inner = [i for i in range(1, length - 1) if p[i] > p[i - 1] and p[i] > p[i + 1]]
+        return sorted({*inner, *(i for i in range(length) if p[i] > 0.5 * p.max())})
+
+    for last in sorted({*peaks(end), length - 1}):
+        for first in sorted({0, *peaks(start)}):
+            if first < last:
+                a, b, best, share = (first + 0.5) / length, (last + 0.5) / length, 0.0, 0.0
+                for s, e in segments:
+                    shared = max(0.0, min(b, e) - max(a, s))
+                    best = max(best, shared / (b - a + e - s - shared))
+                    share = max(share, shared / (b - a))
+                rows.append((a, b, start[first], end[last], start[first] * end[last], best, share))
+    return np.array(sorted(rows, key=lambda row: row[4], reverse=True))
+
+
+def timed(function: Callable[..., Any], *arguments: Any, repeat: int = 1) -> tuple[Any, float]:
+    """The result and the shortest time in seconds."""
+    best, out = math.inf, None
+    for _ in range(repeat):
+        begin = time.perf_counter()
+        out = function(*arguments)
+        best = min(best, time.perf_counter() - begin)
+    return out, best
+
+
+def compare(what: str, ours: tuple[Any, float], loop: tuple[Any, float], wanted: float) -> None:
+    """Check that both give the same, and print their times."""
+    np.testing.assert_allclose(ours[0], loop[0], rtol=1e-9, atol=1e-12)
+    print(
+        f"{what:<34} {ours[1]:9.4f} s   loop {loop[1]:9.3f} s   {loop[1] / ours[1]:7.1f} x (at least {wanted:g} wanted)"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, default=4728)
+    parser.add_argument("--proposals", type=int, default=100)
+    options = parser.parse_args(arguments)
+    found, true = data(options.videos, options.proposals)
+    recall = found["segments"], found["scores"], found["videos"], true["segments"], true["videos"], options.videos
+    precision = (
+        *(found[n] for n in ("segments", "scores", "labels", "videos")),
+        *(true[n] for n in ("segments", "labels", "videos")),
+    )
+
+    def our_recall() -> float:
+        return average_recall(*recall, THRESHOLDS.tolist(), 100).auc
+
+    def our_precision() -> float:
+        return float(np.nanmean(detection_average_precision(*precision, THRESHOLDS.tolist())))
+
+    print(f"{options.videos} videos, {options.proposals} proposals each, {len(THRESHOLDS)} thresholds")
+    compare(
+        "average recall (AUC)", timed(our_recall, repeat=3), timed(loop_average_recall, found, true, options.videos), 20
+    )
+    compare(
+        "mean average precision",
+        timed(our_precision, repeat=3),
+        timed(loop_average_precision, found, true, options.videos),
+        20,
+    )
+    for part in (1, 2):
+        some = found["videos"] < options.videos * part // 2
+        tracemalloc.start()
+        average_recall(*(a[some] for a in recall[:3]), *recall[3:], THRESHOLDS.tolist(), 100)
+        detection_average_precision(*(a[some] for a in precision[:4]), *precision[4:], THRESHOLDS.tolist())
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        print(f"memory at most, {some.sum():7} proposals   {peak / 2**20:.0f} MiB, {peak / some.sum():.0f} bytes each")
+
+    rng = np.random.default_rng(1)
+    start, end = rng.random((2, 100))
+    segments = np.array([[0.1, 0.4], [0.5, 0.9]])
+    compare(
+        "proposals of 100 positions",
+        timed(lambda: generate_proposals(start, end, segments)[:, 4:], repeat=20),
+        timed(lambda: loop_proposals(start, end, segments)[:, 4:], repeat=3),
+        10,
+    )
+    rows = generate_proposals(start, end)
+    print(f"{len(rows)} proposals of one video, the 100 best wanted:")
+    settings = 0.4, 0.5, 0.9, 100
+    compare(
+        "soft suppression",
+        timed(soft_nms, rows, *settings, repeat=20),
+        timed(loop_suppression, rows, *settings, repeat=3),
+        10,
+    )
+
+
+if __name__ == "__main__":
+    main()

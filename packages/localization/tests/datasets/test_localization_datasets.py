@@ -1,0 +1,224 @@
+"""Annotation files: what they say, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vid_localization.datasets.activitynet import ActivityNetDataset
+from vid_localization.datasets.charades import CharadesSTADataset
+from vid_localization.datasets.words import split_words
+from vidcore.errors import AnnotationError, DataError
+
+VIDEO: dict[str, Any] = {
+    "duration_second": 10.0,
+    "duration_frame": 250,
+    "feature_frame": 240,
+    "fps": 25.0,
+    "annotations": [{"segment": [1.5, 4.0], "label": "run"}, {"segment": [6, 8], "label": "dance"}],
+}
+
+
+def written(folder: Path, content: Any) -> Path:
+    path = folder / "anno.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_a_video_of_the_published_layout(tmp_path: Path) -> None:
+    data = ActivityNetDataset(written(tmp_path, {"v_a": VIDEO, "v_b": {"annotations": []}}), Path("features"))
+    assert data.class_names == ("dance", "run")
+    assert data.num_classes == 2
+    assert data.notices == []
+    first, second = data[0], data[1]
+    assert first.path == "features/v_a.csv"
+    assert first.meta["video_name"] == "v_a"
+    assert (first.duration, first.total_frames, first.fps) == (10.0, 250, 25.0)
+    assert first.feature_duration == pytest.approx(9.6)
+    np.testing.assert_array_equal(first.segments, [[1.5, 4.0], [6.0, 8.0]])
+    np.testing.assert_array_equal(first.segment_labels, [1, 0])
+    assert second.segments is not None
+    assert second.segments.shape == (0, 2)
+    assert (second.duration, second.total_frames) == (None, None)
+
+
+def test_official_files_and_their_subsets(tmp_path: Path) -> None:
+    database = {
+        "a": {"duration": 5, "subset": "training", "annotations": [{"segment": [0, 1], "label": "x"}]},
+        "b": {"duration": 6, "subset": "validation", "annotations": []},
+    }
+    path = written(tmp_path, {"version": "1.3", "database": database, "taxonomy": []})
+    assert len(ActivityNetDataset(path)) == 2
+    data = ActivityNetDataset(path, subset="training", suffix=".npy")
+    assert [(s.path, s.duration) for s in (data[0],)] == [("a.npy", 5.0)]
+    assert len(data) == 1
+    with pytest.raises(DataError, match="has no videos of subset 'test'; there are training, validation"):
+        ActivityNetDataset(path, subset="test")
+
+
+def test_a_table_gives_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "segments.csv"
+    path.write_text("video,start,end,label,duration\na b.mp4,1.5,4,run,10\nempty,,,,7\na b.mp4,6,8,dance,\n")
+    data = ActivityNetDataset(path, suffix="")
+    assert [s.path for s in (data[0], data[1])] == ["a b.mp4", "empty"]
+    assert (data[0].duration, data[1].duration) == (10.0, 7.0)
+    np.testing.assert_array_equal(data[0].segments, [[1.5, 4.0], [6.0, 8.0]])
+    assert data[1].segments is not None
+    assert len(data[1].segments) == 0
+
+
+WRONG = [[-1, 2], [3, 3], [5, 4], [2, 4], [3, 5], [3, 5], [8, 12], [11, 12]]
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> Path:
+    annotations = [{"segment": segment, "label": "x"} for segment in WRONG]
+    return written(tmp_path, {"v": {"duration_second": 10, "annotations": annotations}})
+
+
+def test_wrong_segments_are_reported_and_repaired(wrong: Path) -> None:
+    data = ActivityNetDataset(wrong)
+    np.testing.assert_array_equal(data[0].segments, [[0, 2], [2, 4], [3, 5], [8, 10]])
+    said = dict(line.removeprefix(f"{wrong}: v: segment ").split(": ", 1) for line in data.problems)
+    assert said == {
+        "0": "-1 to 2 s starts before the video of 10 s",
+        "1": "3 to 3 s has no length and overlaps another of its class",
+        "2": "5 to 4 s ends before it starts",
+        "4": "3 to 5 s overlaps another of its class",
+        "5": "3 to 5 s is repeated",
+        "6": "8 to 12 s reaches beyond the end of the video of 10 s",
+        "7": "11 to 12 s overlaps another of its class and lies behind the end of the video of 10 s",
+    }
+    assert data.notices[0].startswith(f"7 segments look wrong, for example {wrong}: v: segment 0")
+
+
+def test_wrong_segments_can_stay_or_be_refused(wrong: Path) -> None:
+    data = ActivityNetDataset(wrong, bad_segments="keep")
+    np.testing.assert_array_equal(data[0].segments, WRONG)
+    assert len(data.problems) == 7
+    with pytest.raises(AnnotationError, match=r"anno\.json: v: segment 0: -1 to 2 s"):
+        ActivityNetDataset(wrong, bad_segments="raise")
+
+
+def test_segments_of_different_videos_and_classes_do_not_overlap(tmp_path: Path) -> None:
+    entries = {
+        "a": {"annotations": [{"segment": [0, 9], "label": "x"}, {"segment": [1, 2], "label": "y"}]},
+        "b": {"annotations": [{"segment": [0, 9], "label": "x"}, {"segment": [9, 12], "label": "x"}]},
+    }
+    assert ActivityNetDataset(written(tmp_path, entries)).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ([], "anno.json: v: must be a table"),
+        ({"annotations": {}}, "anno.json: v: annotations must be a list"),
+        ({"annotations": [{"label": "x"}]}, "anno.json: v: segment 0: needs 'segment'"),
+        ({"annotations": [{"segment": [0, "later"], "label": "x"}]}, "anno.json: v: segment 0: 'later' is no number"),
+        ({"annotations": [{"segment": [0, 1]}]}, "anno.json: v: segment 0: needs 'label'"),
+        ({"duration_second": 0, "annotations": []}, "anno.json: v: duration_second must be above 0"),
+        ({"annotations": [{"segment": [0, 1], "label": "dnce"}]}, "none of the 2 classes; did you mean 'dance'?"),
+    ],
+)
+def test_entries_that_say_nothing_are_refused(tmp_path: Path, entry: Any, message: str) -> None:
+    with pytest.raises(AnnotationError) as error:
+        ActivityNetDataset(written(tmp_path, {"v": entry}), classes=["dance", "run"])
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("video,begin,end,label\n", "s.csv:1: the header must name video, start, end, label; start is missing"),
+        ("video,start,end,label\na,1,2,\n", "s.csv: a: segment 0 (line 2): has no label"),
+        ("video,start,end,label\na,1,2,x\na,1,two,x\n", "s.csv: a: segment 1 (line 3): 'two' is no number"),
+        ("video,start,end,label\n,1,2,x\n", "s.csv:2: a video needs a name"),
+    ],
+)
+def test_wrong_tables_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "s.csv"
+    path.write_text(text)
+    with pytest.raises(AnnotationError) as error:
+        ActivityNetDataset(path)
+    assert message in str(error.value)
+
+
+def test_missing_and_empty_files(tmp_path: Path) -> None:
+    written(tmp_path, {})
+    with pytest.raises(DataError, match=r"does not exist; did you mean 'anno\.json'"):
+        ActivityNetDataset(tmp_path / "ann.json")
+    with pytest.raises(DataError, match="has no videos"):
+        ActivityNetDataset(tmp_path / "anno.json")
+
+
+def test_parts_of_a_data_set_and_its_fingerprint(tmp_path: Path) -> None:
+    path = written(tmp_path, {f"v{i}": {"annotations": [{"segment": [i, i + 1], "label": "x"}]} for i in range(5)})
+    whole, last = ActivityNetDataset(path), ActivityNetDataset(path, indices=-2)
+    assert [s.meta["video_name"] for s in (last[0], last[1])] == ["v3", "v4"]
+    np.testing.assert_array_equal(last[1].segments, [[4, 5]])
+    assert ActivityNetDataset(path, indices=[1, 4])[1].meta["video_name"] == "v4"
+    assert whole.fingerprint() == pickle.loads(pickle.dumps(whole)).fingerprint() != last.fingerprint()
+
+
+# Charades-STA
+
+
+@pytest.fixture
+def charades(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "queries.txt").write_text("AB 1.0 3.0##a man sits.\nCD 2 12##he doesn't run, he sits.\n")
+    words = ["a", "man", "sits", "he", "does", "n't", "run", ","]
+    (tmp_path / "words.json").write_text(json.dumps({word: i for i, word in enumerate(words, 1)}))
+    for name, values in (("fps", (25, 30)), ("duration", (8, 10)), ("frames", (200, 300))):
+        (tmp_path / f"{name}.json").write_text(json.dumps(dict(zip(("AB", "CD"), values, strict=True))))
+    files = {"word2id_file": "words", "fps_file": "fps", "duration_file": "duration", "num_frames_file": "frames"}
+    paths = {key: tmp_path / f"{name}.json" for key, name in files.items()}
+    return {"ann_file": tmp_path / "queries.txt", "window_size": 16, "ft_overlap": 0.5, **paths}
+
+
+def test_a_sentence(charades: dict[str, Any]) -> None:
+    data = CharadesSTADataset(**charades)
+    sample = data[1]
+    assert sample.path == "CD.pt"
+    assert sample.meta["query"] == "he doesn't run, he sits."
+    assert sample.meta["query_tokens"].tolist() == [4, 5, 6, 7, 8, 4, 3]
+    np.testing.assert_array_equal(sample.segments, [[2, 10]])  # clipped to the video, and reported
+    assert "reaches beyond the end" in data.problems[0]
+    assert sample.proposal_segments is not None
+    assert sample.proposal_segments.shape == (32, 2)
+    assert sample.proposal_segments[-1, 1] == pytest.approx(299 / 300 * 10)
+    assert sample.meta["proposal_indexes"][-1].tolist() == [int(289 / 8), int(299 / 8)]
+    assert len(CharadesSTADataset(**charades, indices=1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("AB 1.0 3.0 a man sits.", "queries.txt:1: must be 'video start end##sentence'"),
+        ("AC 1.0 3.0##a man sits.", "queries.txt:1: no duration is known of 'AC'"),
+        ("AB 1.0 3.0##a men sits.", "queries.txt:1: the table of words has no 'men'; did you mean 'man'?"),
+        ("AB 1.0 3.0##.", "queries.txt:1: there is no sentence"),
+    ],
+)
+def test_wrong_sentences(charades: dict[str, Any], line: str, message: str) -> None:
+    charades["ann_file"].write_text(line)
+    with pytest.raises(AnnotationError) as error:
+        CharadesSTADataset(**charades)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "words"),
+    [
+        ("person's cup, they've said.", ["person", "'s", "cup", ",", "they", "'ve", "said"]),
+        ("he cannot wanna go?", ["he", "can", "not", "wan", "na", "go", "?"]),
+        ("opens (a) door; 10,000 times", ["opens", "(", "a", ")", "door", ";", "10,000", "times"]),
+        ("the dogs' bowl", ["the", "dogs", "'", "bowl"]),
+    ],
+)
+def test_words(sentence: str, words: list[str]) -> None:
+    assert split_words(sentence) == words

@@ -1,0 +1,212 @@
+"""Scores against plain loops over videos, classes and thresholds, written from the definitions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vid_localization.metrics.functional import average_recall, detection_average_precision, grounding_recall
+from vid_localization.metrics.segments import ANetMetric, RecallatTopK, THUMOSMetric
+from vid_localization.overlaps import Array, temporal_iou
+from vid_localization.results import read_results
+from vidcore.errors import DataError, UserError
+from vidcore.sample import Sample
+
+THRESHOLDS = (0.3, 0.5, 0.75)
+CLASSES = ("dance", "run", "sit")
+
+
+def spans(rng: np.random.Generator, count: int) -> Array:
+    start = rng.random(count) * 80
+    return np.stack((start, start + rng.random(count) * 40), 1)
+
+
+def samples(seed: int = 0, videos: int = 12) -> tuple[list[Sample], list[Sample]]:
+    """Predictions near the truth; some videos without either."""
+    rng = np.random.default_rng(seed)
+    predicted, true = [], []
+    for index in range(videos):
+        segments = spans(rng, index % 4)
+        labels = rng.integers(0, 3, len(segments))
+        known = {"duration": 120.0, "class_names": CLASSES, "meta": {"video_name": f"v_{index}"}}
+        true.append(Sample(index=index, segments=segments, segment_labels=labels, **known))
+        count = int(rng.integers(0, 15))
+        found = np.concatenate((segments + rng.normal(0, 4, segments.shape), spans(rng, count)))
+        guesses = np.concatenate((labels, rng.integers(0, 3, count)))
+        if index == 5:
+            found, guesses = found[:0], guesses[:0]
+        scores = rng.random(len(found))
+        predicted.append(Sample(index=index, segments=found, segment_scores=scores, segment_labels=guesses, **known))
+    return predicted, true
+
+
+def plain_average_precision(predicted: list[Sample], true: list[Sample], label: int, threshold: float) -> float:
+    rows = [
+        (-score, video, segment)
+        for video, s in enumerate(predicted)
+        for score, segment, guess in zip(s.segment_scores, s.segments, s.segment_labels, strict=True)
+        if guess == label
+    ]
+    truths = [s.segments[s.segment_labels == label] for s in true]
+    free = [np.ones(len(t), bool) for t in truths]
+    right = []
+    for _, video, segment in sorted(rows, key=lambda row: row[0]):
+        iou = temporal_iou(segment, truths[video])[0] if len(truths[video]) else np.zeros(0)
+        iou = np.where(free[video] & (iou >= threshold), iou, -1)
+        best = int(iou.argmax()) if len(iou) else -1
+        right.append(best >= 0 and iou[best] >= 0)
+        if right[-1]:
+            free[video][best] = False
+    total, area, best_precision = sum(map(len, truths)), 0.0, 0.0
+    for rank in range(len(right), 0, -1):
+        best_precision = max(best_precision, sum(right[:rank]) / rank)
+        area += best_precision * right[rank - 1]
+    return area / total
+
+
+def test_average_precision_is_that_of_a_plain_loop() -> None:
+    predicted, true = samples()
+    metric = THUMOSMetric(THRESHOLDS)
+    metric.update(predicted, true)
+    wanted = [[plain_average_precision(predicted, true, c, t) for c in range(3)] for t in THRESHOLDS]
+    np.testing.assert_allclose(metric.average_precision(), wanted, rtol=1e-12)
+    scores = metric.compute()
+    assert scores["mAP@0.50"] == pytest.approx(np.mean(wanted[1]), abs=1e-12)
+    assert scores["average_mAP"] == pytest.approx(np.mean(wanted), abs=1e-12)
+
+
+def test_each_truth_is_found_once_by_the_best_scored_of_its_predictions() -> None:
+    truth, zeros = np.array([[0.0, 10.0]]), np.zeros(2, np.int64)
+    args = (np.array([0.9, 0.8]), zeros, zeros, truth, zeros[:1], zeros[:1], [0.5])
+    twice = detection_average_precision(np.array([[0, 9.0], [0, 10.0]]), *args)
+    assert twice[0, 0] == 1.0  # the second is wrong, but comes after full recall
+    wrong_first = detection_average_precision(np.array([[20, 30.0], [0, 10.0]]), *args)
+    assert wrong_first[0, 0] == 0.5
+
+
+def test_a_prediction_whose_truth_is_taken_finds_the_next() -> None:
+    truth = np.array([[0.0, 10.0], [1.0, 11.0]])
+    found = np.array([[0.0, 10.0], [0.2, 10.2]])
+    zeros = np.zeros(2, np.int64)
+    assert detection_average_precision(found, np.array([0.9, 0.8]), zeros, zeros, truth, zeros, zeros, [0.5]) == 1.0
+
+
+def test_predictions_in_videos_without_truth_are_wrong() -> None:
+    zeros = np.zeros(2, np.int64)
+    found, truth = np.array([[0.0, 10.0], [0.0, 10.0]]), np.array([[0.0, 10.0]])
+    videos = np.array([7, 1])
+    ap = detection_average_precision(
+        found, np.array([0.9, 0.8]), zeros, videos, truth, zeros[:1], np.array([1]), [0.5], num_classes=3
+    )
+    assert ap[0, 0] == 0.5
+    assert np.isnan(ap[0, 1:]).all()
+
+
+def plain_recall(predicted: list[Sample], true: list[Sample], limit: float, threshold: float, percent: int) -> float:
+    total = sum(len(p.segments) for p in predicted)
+    kept = [min(int(len(p.segments) * (limit * len(true) / total)), len(p.segments)) for p in predicted]
+    share = percent / 100 * (limit * len(true) / sum(kept))
+    found = count = 0
+    for p, t, n in zip(predicted, true, kept, strict=True):
+        order = np.argsort(-p.segment_scores)[: min(int(n * share), n)]
+        iou = temporal_iou(p.segments[order].astype(np.float32), t.segments.astype(np.float32).reshape(-1, 2))[0]
+        found += int((iou >= threshold).any(1).sum())
+        count += len(t.segments)
+    return found / count
+
+
+@pytest.mark.parametrize("limit", [3, 100])
+def test_average_recall_is_that_of_a_plain_loop(limit: int) -> None:
+    predicted, true = samples(3)
+    metric = ANetMetric("AR@AN", THRESHOLDS, limit)
+    metric.update(predicted, true)
+    flat, truth, videos = metric.flat()
+    assert videos == 12
+    curve = average_recall(
+        flat.segments, flat.scores, flat.videos, truth.segments, truth.videos, videos, THRESHOLDS, limit
+    )
+    for percent in (1, 7, 30, 64, 100):
+        wanted = [plain_recall(predicted, true, limit, t, percent) for t in THRESHOLDS]
+        np.testing.assert_allclose(curve.recall[:, percent - 1], wanted, rtol=1e-12)
+    scores = metric.compute()
+    assert scores["AR@10"] == pytest.approx(np.mean([plain_recall(predicted, true, limit, t, 10) for t in THRESHOLDS]))
+    without = sum(len(p.segments) == 0 for p in predicted)
+    assert without  # the published evaluation fails here
+    assert any(f"{without} of 12 videos have no proposal" in notice for notice in metric.notices)
+
+
+def test_no_proposals_at_all_recall_nothing() -> None:
+    empty = np.zeros(0)
+    curve = average_recall(np.zeros((0, 2)), empty, empty.astype(int), np.ones((1, 2)), np.array([0]), 2, [0.5], 100)
+    assert curve.auc == 0
+    assert (curve.recall == 0).all()
+
+
+def test_processes_together_say_what_one_says() -> None:
+    predicted, true = samples(5)
+    whole, *parts = (ANetMetric("mAP") for _ in range(3))
+    whole.update(predicted, true)
+    parts[0].update(predicted[7:], true[7:])
+    parts[1].update(predicted[:9], true[:9])  # two come twice
+    parts[0].merge(parts[1:])
+    assert parts[0].compute() == whole.compute()
+
+
+def test_submission_file_comes_back(tmp_path: Path) -> None:
+    predicted, true = samples(1, 3)
+    metric = ANetMetric("mAP")
+    metric.update(predicted, true)
+    (path,) = metric.write(tmp_path)
+    assert json.loads(path.read_text())["version"] == "VERSION 1.3"
+    found = read_results(path, CLASSES)
+    assert list(found) == ["0", "1", "2"]
+    assert [d.score for d in found["1"]] == predicted[1].segment_scores.tolist()
+    assert [d.label for d in found["1"]] == [CLASSES[i] for i in predicted[1].segment_labels]
+    with pytest.raises(DataError, match=r"results.json: \d: segment 0: label '\w+' is none of the 1 classes"):
+        read_results(path, ["jump"])
+
+
+def test_boundary_tables_are_written(tmp_path: Path) -> None:
+    rows = np.arange(10.0).reshape(2, 5)
+    sample = Sample(index=0, path="a.csv", meta={"boundary_rows": rows})
+    metric = ANetMetric("TEM")
+    metric.update([sample], [sample])
+    assert metric.compute() == {}
+    (path,) = metric.write(tmp_path)
+    assert path.name == "a.csv"
+    assert path.read_text().startswith("action,start,end,tmin,tmax\n0.0")
+
+
+def test_grounding_recall_counts_overlaps_above_the_threshold() -> None:
+    truth = np.array([[0.0, 1.0], [0.0, 1.0]])
+    predictions = np.array([[0.0, 0.5], [0.0, 0.9], [5.0, 6.0]])
+    found = grounding_recall(predictions, np.array([0, 0, 1]), truth, [1, 2], 0.5)
+    np.testing.assert_allclose(found, [0.0, 0.5])  # 0.5 is not above 0.5
+
+
+def test_grounding_metric_ranks_by_score() -> None:
+    target = Sample(index=0, segments=np.array([[0.0, 1.0]]))
+    found = target.replace(segments=np.array([[4.0, 5.0], [0.0, 1.0]]), segment_scores=np.array([0.1, 0.9]))
+    metric = RecallatTopK((1,), 0.5)
+    metric.update([found], [target])
+    assert metric.compute() == {"Recall@Top1_IoU=0.5": 1.0}
+    metric.update([found], [target.replace(index=1, segments=np.zeros((0, 2)))])
+    with pytest.raises(DataError, match="exactly one true segment"):
+        metric.compute()
+
+
+def test_metrics_refuse_what_they_cannot_score() -> None:
+    with pytest.raises(UserError, match=r"AR@AN, mAP and TEM"):
+        ANetMetric("mAP@0.5")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="between 0 and 1"):
+        THUMOSMetric((50.0,))
+    with pytest.raises(DataError, match="needs true segments; a has none"):
+        ANetMetric().update([Sample(segments=np.zeros((0, 2)))], [Sample(path="x/a.csv")])
+    metric = THUMOSMetric()
+    unlabelled = Sample(index=0, segments=np.array([[0.0, 1.0]]), segment_scores=np.ones(1))
+    metric.update([unlabelled], [unlabelled])
+    with pytest.raises(DataError, match="needs a class for every segment"):
+        metric.compute()

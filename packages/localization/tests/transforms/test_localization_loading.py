@@ -1,0 +1,125 @@
+"""Features and proposals from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vid_localization.transforms.features import read_features, rescale
+from vid_localization.transforms.loading import LoadLocalizationFeature, LoadProposalFeatures, LoadProposals
+from vidcore.batch import collate
+from vidcore.errors import DataError, UserError
+from vidcore.sample import Sample
+
+RNG = np.random.default_rng(0)
+FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+def test_every_kind_of_file_holds_the_same(tmp_path: Path) -> None:
+    rows = "\n".join(",".join(map(str, row)) for row in FEATURES.tolist())
+    (tmp_path / "a.csv").write_text(f"f0,f1,f2\n{rows}\n")
+    np.save(tmp_path / "a.npy", FEATURES)
+    torch.save(torch.from_numpy(FEATURES), tmp_path / "a.pt")
+    for suffix in (".csv", ".npy", ".pt"):
+        found = read_features(tmp_path / f"a{suffix}")
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, FEATURES)
+
+
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    for name in ("a.csv", "a.npy", "a.pt", "a.txt"):
+        (tmp_path / name).write_text("a,b\n1,x\n")
+        with pytest.raises(DataError, match=str(tmp_path / name)):
+            read_features(tmp_path / name)
+    np.save(tmp_path / "flat.npy", np.ones(3))
+    with pytest.raises(DataError, match=r"shape \(positions, channels\), got \(3,\)"):
+        read_features(tmp_path / "flat.npy")
+    with pytest.raises(DataError, match="does not exist"):
+        read_features(tmp_path / "gone.npy")
+
+
+def test_rescaling_keeps_means_and_edges() -> None:
+    ramp = np.linspace(0, 1, 37)[:, None]
+    for length in (5, 37, 100):
+        found = rescale(ramp, length)
+        assert found.shape == (length, 1)
+        assert found.mean() == pytest.approx(0.5)
+        assert (np.diff(found[:, 0]) > 0).all()
+    np.testing.assert_array_equal(rescale(FEATURES[:1], 3), FEATURES[:1].repeat(3, 0))
+
+
+def test_features_are_channels_by_time(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", FEATURES)
+    sample = LoadLocalizationFeature()(Sample(path=str(tmp_path / "a.npy"), duration=10.0, feature_duration=8.0), RNG)
+    np.testing.assert_array_equal(sample.inputs, FEATURES.T)
+    np.testing.assert_array_equal(sample.feature_times, [1, 3, 5, 7])
+    assert LoadLocalizationFeature(length=9)(sample, RNG).inputs.shape == (3, 9)
+    with pytest.raises(UserError, match="without path"):
+        LoadLocalizationFeature()(Sample(), RNG)
+
+
+def test_a_window_moves_the_segments(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(20, dtype=np.float32).reshape(20, 1))
+    segments = np.array([[0.0, 20.0], [9.0, 10.0]])
+    sample = Sample(path=str(tmp_path / "a.npy"), duration=20.0, segments=segments, segment_labels=np.array([3, 5]))
+    step = LoadLocalizationFeature(max_length=12)
+    for seed in range(6):
+        found = step(sample, np.random.default_rng(seed))
+        first = int(found.inputs[0, 0])
+        assert found.inputs.shape == (1, 12)
+        assert found.duration == 12.0
+        np.testing.assert_array_equal(found.segments, [[0, 12], [9 - first, 10 - first]])
+        np.testing.assert_array_equal(found.segment_labels, [3, 5])
+    assert step(sample.replace(path=sample.path), np.random.default_rng(0)).feature_times.tolist()[0] == 0.5
+
+
+def test_segments_mostly_outside_of_a_window_are_left_out(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((20, 1), np.float32))
+    ends = np.array([[0.0, 1.0], [19.0, 20.0]])
+    sample = Sample(path=str(tmp_path / "a.npy"), duration=20.0, segments=ends, segment_labels=np.array([0, 1]))
+    counts = {len(LoadLocalizationFeature(max_length=10)(sample, np.random.default_rng(s)).segments) for s in range(20)}
+    assert counts <= {0, 1}
+    assert 0 in counts
+
+
+@pytest.fixture
+def proposals(tmp_path: Path) -> LoadProposals:
+    (tmp_path / "v.csv").write_text("tmin,tmax,tmin_score,tmax_score,match_iou\n0,0.5,0.5,0.4,0.9\n0.2,0.8,1,0.1,0.3\n")
+    np.save(tmp_path / "v.npy", np.ones((2, 6), np.float32))
+    return LoadProposals(10, tmp_path, tmp_path)
+
+
+def test_proposals_come_in_seconds(proposals: LoadProposals) -> None:
+    sample = Sample(path="x/other.csv", duration=11.0, feature_duration=10.0, meta={"video_name": "v"})
+    found = proposals(sample, RNG)
+    np.testing.assert_allclose(found.proposal_segments, [[0, 5], [2, 8]], rtol=1e-6)
+    np.testing.assert_allclose(found.proposal_scores, [0.2, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(found.meta["proposal_overlaps"], [0.9, 0.3], rtol=1e-6)
+    one = LoadProposals(1, proposals.pgm_proposals_dir, proposals.pgm_features_dir)(sample, RNG)
+    batch = collate([found, one])  # what is missing in the second is zero
+    assert batch.inputs.shape == (2, 2, 6)
+    assert batch.inputs[1].sum() == 6
+    assert [len(s.proposal_scores) for s in batch.samples if s.proposal_scores is not None] == [2, 1]
+
+
+def test_proposals_that_do_not_fit(proposals: LoadProposals, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"w\.csv does not exist; generate them first"):
+        proposals(Sample(path="w.csv", duration=1.0), RNG)
+    np.save(tmp_path / "v.npy", np.ones((3, 6), np.float32))
+    with pytest.raises(DataError, match="features of 3 proposals, but there are 2"):
+        proposals(Sample(path="v.csv", duration=1.0), RNG)
+    (tmp_path / "v.csv").write_text("tmin,tmax\n0,1\n")
+    with pytest.raises(DataError, match="lacks the columns tmin_score, tmax_score"):
+        proposals(Sample(path="v.csv", duration=1.0), RNG)
+
+
+def test_pooled_features_of_proposals(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", FEATURES)
+    indexes = np.array([[0, 1], [2, 9], [7, 9]])
+    sample = Sample(path=str(tmp_path / "a.npy"), meta={"proposal_indexes": indexes})
+    np.testing.assert_array_equal(LoadProposalFeatures()(sample, RNG).inputs, FEATURES[[1, 3, 3]])
+    mean = LoadProposalFeatures("mean")(sample, RNG).inputs
+    np.testing.assert_array_equal(mean, [FEATURES[:2].mean(0), FEATURES[2:].mean(0), FEATURES[3]])
