@@ -27,9 +27,11 @@ __all__ = ["Catalog", "Component", "load_plugins"]
 GROUP = "vidcore"
 
 KNOWN_PACKAGES = {
-    "vid-localization": ("BMN", "TEM", "PEM", "TCANet", "DRN", "SSN", "ActionFormer", "ANetMetric", "RecallatTopK",
-                         "ActivityNetDataset", "CharadesSTADataset", "GenerateLocalizationLabels",
-                         "LoadLocalizationFeature", "LoadProposals", "PackLocalizationInputs"),
+    "vid-localization": (
+        *("BMN", "TEM", "PEM", "TCANet", "DRN", "SSN", "ActionFormer", "BMNLoss", "SSNLoss"),
+        *("ActivityNetDataset", "CharadesSTADataset", "ANetMetric", "THUMOSMetric", "RecallatTopK"),
+        *("LoadLocalizationFeature", "LoadProposals", "LoadProposalFeatures"),
+    ),
     "vid-mmaction2": ("import",),
     "vid-recognition": ("Recognizer2D", "Recognizer3D", "ResNet", "ResNet3d", "ResNet3dSlowFast", "ResNet3dSlowOnly",
                         "ResNetTSM", "C2D", "TSNHead", "TSMHead", "I3DHead", "SlowFastHead", "VideoDataset",
