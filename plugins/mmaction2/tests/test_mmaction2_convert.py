@@ -182,6 +182,17 @@ def test_a_whole_configuration_becomes_a_task(catalog: Catalog) -> None:
     assert tomllib.loads(dumps(task)) == task
 
 
+def test_a_repeated_data_set(catalog: Catalog) -> None:
+    loader = copy.deepcopy(CONFIG["train_dataloader"])
+    once = converted(catalog).task["data"]["train"]
+    loader["dataset"] = {"type": "RepeatDataset", "times": 3, "dataset": loader["dataset"]}
+    imported = converted(catalog, train_dataloader=loader)
+    assert imported.problems == ()
+    train = imported.task["data"]["train"]
+    assert train["dataset"] == {"type": "RepeatDataset", "times": 3, "dataset": once["dataset"]}
+    assert train["pipeline"] == once["pipeline"]
+
+
 def test_a_rate_that_is_scaled(catalog: Catalog) -> None:
     task = converted(catalog, auto_scale_lr={"enable": True, "base_batch_size": 64}).task
     assert task["train"]["base_batch_size"] == 64

@@ -7,7 +7,10 @@ from vidcore.hookspecs import hookimpl
 
 @hookimpl
 def vidcore_datasets() -> dict[str, str]:
-    return {"ConcatDataset": "vidcore.data.concat:ConcatDataset"}
+    return {
+        "ConcatDataset": "vidcore.data.concat:ConcatDataset",
+        "RepeatDataset": "vidcore.data.repeat:RepeatDataset",
+    }
 
 
 @hookimpl
@@ -67,6 +70,11 @@ def vidcore_decoders() -> dict[str, str]:
 @hookimpl
 def vidcore_metrics() -> dict[str, str]:
     return {"DumpPredictions": "vidcore.predictions:DumpPredictions"}
+
+
+@hookimpl
+def vidcore_observers() -> dict[str, str]:
+    return {name: f"vidcore.engine.loggers:{name}" for name in ("CSVLog", "TensorBoard", "WandB")}
 
 
 @hookimpl

@@ -274,5 +274,5 @@ def test_the_list_of_bad_samples_survives_a_kill(tmp_path: Path) -> None:
 
 def test_batches_are_numbered_through_the_epochs() -> None:
     batches = Batches(size=5, batch_size=2)
-    assert list(batches.between(2, 5)) == [[(0, 4)], [(1, 0), (1, 1)], [(1, 2), (1, 3)]]
+    assert list(batches.between(2, 5)) == [[(0, 4, 0)], [(1, 0, 0), (1, 1, 0)], [(1, 2, 0), (1, 3, 0)]]
     assert list(batches.between(3, 3)) == []

@@ -73,6 +73,10 @@ def _sampling(converter: Converter, loader: Mapping[str, Any], table: Table, at:
 def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[Table | None, Table]:
     """The data set without its pipeline, and the pipeline: here they are neighbours."""
     own = {k: v for k, v in table.items() if k != "pipeline"}
+    if isinstance(own.get("dataset"), Mapping):  # one within another, which repeats it
+        inner, pipeline = _dataset(converter, own["dataset"], f"{at}.dataset")
+        outer = converter.component({**own, "dataset": {}}, at)
+        return outer and {**outer, "dataset": inner or {}}, pipeline
     if "datasets" not in own:
         pipeline = convert_pipeline(converter, table["pipeline"], f"{at}.pipeline") if "pipeline" in table else {}
         return converter.component(own, at), pipeline

@@ -46,7 +46,8 @@ def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
         converter.problem(at, "a pipeline is a list of steps")
         return {}
     named: Table = {}
-    for position, step in ((p, part) for p, step in enumerate(steps) for part in _parts(step)):
+    parts = ((position, part) for position, whole in enumerate(steps) for part in _parts(whole))
+    for position, step in parts:
         place = f"{at}[{position}]"
         kind = unscoped(step["type"]) if isinstance(step, dict) and isinstance(step.get("type"), str) else ""
         if kind == "InferencerPackInput" or (kind == "PackActionInputs" and not step.get("collect_keys")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,13 +145,25 @@ def _share_classes(loaded: Loaded, catalog: Catalog) -> None:
     shared, key = ("classes", ("data", "classes")) if "classes" in data else ("num_classes", ("model",))
     value = data.get("classes", wanted)
     for part in ("train", "val", "test"):
-        table = data[part].get("dataset") if isinstance(data.get(part), dict) else None
-        if not isinstance(table, dict) or value is None or {"classes", "num_classes"} & table.keys():
-            continue
-        component = catalog.components.get(str(table.get("type")))
-        if component and shared in read_signature(component.target).parameters:
-            table[shared] = value
-            loaded.sources["data", part, "dataset", shared] = loaded.source(key)
+        for place, table in _datasets(data.get(part), ("data", part)):
+            if value is None or {"classes", "num_classes"} & table.keys():
+                continue
+            component = catalog.components.get(str(table.get("type")))
+            if component and shared in read_signature(component.target).parameters:
+                table[shared] = value
+                loaded.sources[*place, shared] = loaded.source(key)
+
+
+def _datasets(table: Any, at: Key) -> Iterator[tuple[Key, Table]]:
+    """The data sets in a table, those within others (repeated, joined) as well, and where they stand."""
+    if isinstance(table, dict):
+        inner: dict[Key, Any] = {("dataset",): table.get("dataset")}
+        parts = table.get("datasets")
+        inner |= {("datasets", str(i)): part for i, part in enumerate(parts if isinstance(parts, list) else ())}
+        for key, dataset in inner.items():
+            if isinstance(dataset, dict):
+                yield (*at, *key), dataset
+                yield from _datasets(dataset, (*at, *key))
 
 
 def num_classes(model: Any) -> int | None:

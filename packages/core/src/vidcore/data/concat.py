@@ -6,6 +6,9 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
+
+import numpy as np
 
 from vidcore.errors import DataError
 from vidcore.interfaces import Dataset
@@ -48,6 +51,13 @@ class ConcatDataset:
         part = bisect_right(self._ends, index)
         start = self._ends[part - 1] if part else 0
         return self.datasets[part][index - start].replace(index=index)
+
+    @property
+    def labels(self) -> Any:
+        """Class numbers of all entries, where all data sets know theirs."""
+        found = (getattr(d, "labels", None) for d in self.datasets)
+        own = [labels for labels in found if isinstance(labels, np.ndarray)]
+        return np.concatenate(own) if len(own) == len(self.datasets) else None
 
     @property
     def max_label(self) -> int | None:

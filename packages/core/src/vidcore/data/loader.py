@@ -73,6 +73,8 @@ class Loader:
         options = options or LoaderOptions()
         if len(dataset) == 0:
             raise DataError(f"{type(dataset).__name__} is empty: there is nothing to load")
+        if options.balanced and not training:
+            raise DataError("balanced: is for training; in an evaluation every sample counts once")
         self.dataset = dataset
         self.options = options
         self.batches = Batches(

@@ -10,8 +10,10 @@ from attrs import frozen
 
 __all__ = ["Batches", "Key"]
 
-Key = tuple[int, int]
-"""(epoch, sample index): what a worker is asked for."""
+Key = tuple[int, int, int]
+"""(epoch, sample index, how often it came before in this epoch): what a worker is asked for."""
+
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @frozen
@@ -34,6 +36,8 @@ class Batches:
     """Equally many samples for every process."""
     rank: int = 0
     world: int = 1
+    labels: Numbers | None = None
+    """Class of every sample: all classes then come equally often, as many samples in all; those without (-1) never."""
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -43,13 +47,16 @@ class Batches:
             share = len(range(self.rank, self.size, self.world))
         return share // self.batch_size if self.drop_last else -(-share // self.batch_size)
 
-    def order(self, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Return the order of this process's samples in an epoch."""
-        order = (
-            np.random.default_rng((self.seed, epoch)).permutation(self.size) if self.shuffle else np.arange(self.size)
-        )
+    def order(self, epoch: int) -> Numbers:
+        """Return (samples, 2): this process's samples in an epoch, and how often each came before."""
+        order = np.zeros((self.size, 2), np.int64)
+        rng = np.random.default_rng((self.seed, epoch))
+        if self.labels is not None:
+            order = _balanced(self.labels, self.size, rng)
+        else:
+            order[:, 0] = rng.permutation(self.size) if self.shuffle else np.arange(self.size)
         if self.even and self.size % self.world and not self.drop_last:
-            order = np.resize(order, -(-self.size // self.world) * self.world)  # repeats from the start
+            order = np.resize(order, (-(-self.size // self.world) * self.world, 2))  # repeats from the start
         return order[self.rank :: self.world]
 
     def between(self, first: int, last: int) -> Iterator[list[Key]]:
@@ -60,5 +67,18 @@ class Batches:
             order = self.order(epoch)
             for position in range(start, min(len(self), start + last - number)):
                 indices = order[position * self.batch_size : (position + 1) * self.batch_size]
-                yield [(epoch, int(i)) for i in indices]
+                yield [(epoch, index, copy) for index, copy in indices.tolist()]
                 number += 1
+
+
+def _balanced(labels: Numbers, size: int, rng: np.random.Generator) -> Numbers:
+    """An epoch in which all classes are equally frequent, and within each its samples as equally as can be."""
+    classes = [np.flatnonzero(labels == number) for number in np.unique(labels[labels >= 0])]
+    shares = np.full(len(classes), size // len(classes))
+    shares[rng.permutation(len(classes))[: size % len(classes)]] += 1
+    parts = []
+    for members, share in zip(classes, shares, strict=True):
+        rounds = -(-share // len(members))
+        indices = np.concatenate([rng.permutation(members) for _ in range(rounds)])
+        parts.append(np.stack([indices, np.repeat(np.arange(rounds), len(members))], 1)[:share])
+    return rng.permutation(np.concatenate(parts))

@@ -232,7 +232,7 @@ def _work(fetch: Fetch, ledger: Ledger, slot: int, requests: Connection, results
         except BrokenPipeError:
             return
         except Exception as error:  # the batch cannot be sent; what can is why
-            epoch, index = keys[0]
+            epoch, index, _ = keys[0]
             failure = Failure.of(error, index, epoch, None)
             send_small(results, (number, (None, (failure.as_fatal(),))))
 

@@ -37,6 +37,8 @@ class LoaderOptions:
     """Batches that each worker prepares ahead."""
     shuffle: bool | None = None
     """New order in every epoch; where not given: training data only."""
+    balanced: bool = False
+    """Every class comes equally often in an epoch, which stays as long as it is; needs one label for each sample."""
     drop_last: bool = False
     """Leave out the last batch of an epoch where it is not full (training data only)."""
     num_repeats: int = field(default=1, validator=_at_least(1))

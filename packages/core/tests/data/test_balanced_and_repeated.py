@@ -1,0 +1,119 @@
+"""Data sets repeated, and classes balanced."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from attrs import frozen
+
+from vidcore.data.concat import ConcatDataset
+from vidcore.data.loader import Loader
+from vidcore.data.repeat import RepeatDataset
+from vidcore.data.sampler import Batches
+from vidcore.engine.options import LoaderOptions
+from vidcore.errors import DataError
+from vidcore.sample import Sample
+
+LABELS = [0] * 40 + [1] * 7 + [-1] * 3 + [3] * 2
+
+
+@frozen
+class Skewed:
+    """Forty samples of one class, seven and two of others, three without any."""
+
+    class_names = None
+    num_classes = 4
+
+    def __len__(self) -> int:
+        return len(LABELS)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(index=index, path=f"{index}.mp4", label=LABELS[index] if LABELS[index] >= 0 else None)
+
+
+@frozen
+class Draw:
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return sample.replace(inputs=rng.random(1))
+
+
+def loader(balanced: bool = True, rank: int = 0, world: int = 1, batch_size: int = 4, workers: int = 0) -> Loader:
+    options = LoaderOptions(batch_size=batch_size, balanced=balanced, workers=workers)
+    return Loader(Skewed(), [Draw()], options, training=True, seed=3, rank=rank, world=world)
+
+
+def drawn(one: Loader, first: int, last: int) -> list[tuple[int, float]]:
+    return [(s.index, float(x)) for b in one.between(first, last) for s, x in zip(b.samples, b.inputs, strict=True)]
+
+
+def test_classes_come_equally_often_in_an_epoch_of_the_same_length() -> None:
+    one = loader()
+    assert len(one) == 13
+    for epoch in range(3):
+        keys = drawn(one, 13 * epoch, 13 * epoch + 13)
+        counts = Counter(LABELS[index] for index, _ in keys)
+        assert sum(counts.values()) == len(LABELS)
+        assert counts.keys() == {0, 1, 3}
+        assert max(counts.values()) - min(counts.values()) <= 1
+        rare = Counter(index for index, _ in keys if LABELS[index] == 1)
+        assert max(rare.values()) - min(rare.values()) <= 1, "and within a class its samples"
+        assert len({x for _, x in keys}) == len(keys), "a sample that comes again is augmented anew"
+    plain = Counter(LABELS[index] for index, _ in drawn(loader(balanced=False), 0, 13))
+    assert plain == Counter(LABELS)
+
+
+def test_processes_share_the_order() -> None:
+    together = drawn(loader(batch_size=4), 0, 13)
+    ranks = [drawn(loader(rank=r, world=2, batch_size=2), 0, 13) for r in (0, 1)]
+    assert [pair for pairs in zip(*ranks, strict=True) for pair in pairs] == together
+
+
+def test_any_batch_is_found_again_with_any_number_of_workers() -> None:
+    straight = drawn(loader(), 0, 30)
+    assert drawn(loader(), 17, 30) == straight[17 * 4 :]
+    helped = loader(workers=2)
+    assert drawn(helped, 17, 30) == straight[17 * 4 :]
+    helped.close()
+
+
+def test_what_cannot_be_balanced() -> None:
+    with pytest.raises(DataError, match="balanced: is for training"):
+        Loader(Skewed(), [Draw()], LoaderOptions(balanced=True))
+
+    class Unknown(Skewed):
+        def __getitem__(self, index: int) -> Sample:
+            return Sample(index=index)
+
+    with pytest.raises(DataError, match="balanced: no sample of Unknown has a single label"):
+        Loader(Unknown(), [Draw()], LoaderOptions(balanced=True), training=True)
+
+
+def test_balancing_a_large_data_set_costs_no_time_to_speak_of() -> None:
+    labels = np.arange(200_000) % 700
+    batches = Batches(size=200_000, batch_size=8, shuffle=True, even=True, labels=labels)
+    assert np.bincount(labels[batches.order(0)[:, 0]]).max() <= 200_000 // 700 + 1
+
+
+def test_repeating() -> None:
+    repeated = RepeatDataset(Skewed(), 3)
+    assert len(repeated) == 3 * len(LABELS)
+    assert (repeated[60].path, repeated[60].index) == ("8.mp4", 60)
+    assert (repeated.num_classes, repeated.max_label) == (4, None)
+    assert repeated.fingerprint() != RepeatDataset(Skewed(), 2).fingerprint()
+    keys = drawn(Loader(repeated, [Draw()], LoaderOptions(), training=True), 0, len(repeated))
+    assert len({x for _, x in keys}) == len(keys), "every round is augmented anew"
+    with pytest.raises(DataError, match="times must be at least 1, got 0"):
+        RepeatDataset(Skewed(), 0)
+
+
+def test_joined_and_repeated_data_sets_know_their_labels() -> None:
+    class Known(Skewed):
+        labels = np.array(LABELS)
+
+    joined = ConcatDataset([Known(), RepeatDataset(Known(), 2)])
+    assert joined.labels.tolist() == LABELS * 3
+    assert ConcatDataset([Known(), Skewed()]).labels is None
+    assert Path(joined[60].path or "").name == "8.mp4"
