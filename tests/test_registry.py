@@ -250,7 +250,7 @@ ARGUMENTS |= {
     "FolderDataset": {"data_root": "classes"},
     "NamedVideos": {"folder": "."},
     "RawframeDataset": {"ann_file": "frames.txt"},
-    "RepeatDataset": {"dataset": {"type": "VideoDataset", "ann_file": "videos.txt"}, "times": 2},
+    "RepeatDataset": {"dataset": {"type": "VideoDataset", "ann_file": "videos.txt"}, "times": 1},
     "VideoDataset": {"ann_file": "videos.txt"},
 }
 
