@@ -57,7 +57,7 @@ def _sync_folder(folder: Path) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write a whole UTF-8 text file, atomically."""
     with atomic_write(path) as file:
-        file.write(text.encode("utf-8"))
+        file.write(text.encode("utf-8", "surrogateescape"))  # file names need not be UTF-8
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -138,7 +138,9 @@ class Binder:
         if len(inside) == 1:
             self.problems.extend(inside[0])
             return None
-        return self._wrong(value, Union(tuple(o for o in options if o != Choice((None,)))), key)
+        shown = [o for o in options if o != Choice((None,))]
+        plain = [o for o in shown if not isinstance(o, Object)]  # "number | Tensor" asks a person for a number
+        return self._wrong(value, Union(tuple(plain or shown)), key)
 
     def _any(self, value: Any, key: Key) -> Any:
         if isinstance(value, dict):

@@ -101,7 +101,7 @@ class BadSamples:
             if self.path is not None:
                 with self.path.open("a", encoding="utf-8") as file:
                     line = asdict(failure, filter=lambda a, v: a.name not in ("fatal", "details") and v is not False)
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                    file.write(json.dumps(line) + "\n")
         if len(self.failures) > self.allowed:
             listed = f"; {self.path} lists them" if self.path is not None else ""
             raise DataError(

@@ -118,9 +118,17 @@ class ClassificationHead(Head):
             return features.mean(tuple(range(2, features.ndim)))
         return features.flatten(1)
 
+    def linear(self, pooled: Tensor) -> Tensor:
+        """(rows, in_channels) -> (rows, num_classes); says so where the backbone gives other channels."""
+        given, wanted = pooled.shape[1], self.fc_cls.in_features
+        if given != wanted:
+            raise UserError(f"cls_head.in_channels is {wanted}, but the backbone gives {given} channels")
+        scores: Tensor = self.fc_cls(pooled)
+        return scores
+
     def classify(self, features: Any) -> Tensor:
         """Scores of every row of the features: (rows, num_classes)."""
-        return self.fc_cls(self.dropout(self.pool(features)))  # type: ignore[no-any-return]
+        return self.linear(self.dropout(self.pool(features)))
 
     def forward(self, features: Any, batch_size: int) -> Tensor:
         scores: Tensor = self.classify(features).unflatten(0, (batch_size, -1))
@@ -143,7 +151,7 @@ class SlowFastHead(ClassificationHead):
     def classify(self, features: tuple[Tensor, Tensor]) -> Tensor:
         slow, fast = features
         joined = torch.cat((self.pool(fast), self.pool(slow)), dim=1)
-        return self.fc_cls(self.dropout(joined))  # type: ignore[no-any-return]
+        return self.linear(self.dropout(joined))
 
 
 class TSNHead(ClassificationHead):

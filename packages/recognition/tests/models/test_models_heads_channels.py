@@ -1,0 +1,22 @@
+"""A head says which number is wrong where it does not fit its backbone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vid_recognition.models.heads import I3DHead, SlowFastHead, TSNHead
+from vidcore.errors import UserError
+
+
+@pytest.mark.parametrize("head", [TSNHead, I3DHead])
+def test_other_channels_than_the_backbone_gives(head: type) -> None:
+    features = torch.zeros(2, 8, 2, 2)
+    with pytest.raises(UserError, match=r"cls_head.in_channels is 4, but the backbone gives 8 channels"):
+        head(num_classes=3, in_channels=4)(features, 2)
+
+
+def test_both_pathways_count() -> None:
+    features = (torch.zeros(2, 8, 1, 1, 1), torch.zeros(2, 2, 1, 1, 1))
+    with pytest.raises(UserError, match=r"in_channels is 8, but the backbone gives 10"):
+        SlowFastHead(num_classes=3, in_channels=8)(features, 2)
