@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -134,3 +135,19 @@ def test_bad_videos_and_workers_change_nothing(run: Run, tmp_path: Path) -> None
     assert sorted(line["index"] for line in listed) == [2, 11]
     assert listed[0]["path"] in ("2.mp4", "11.mp4")
     assert "is no video" in listed[0]["reason"]
+
+
+def test_no_kill_while_saving_loses_the_last_good_checkpoint(run: Run, tmp_path: Path) -> None:
+    """24 kills at random moments of writing, rather than at chosen ones: the run always goes on, and to the end."""
+    reached = 0
+    for _ in range(24):
+        after = random.uniform(0.0, 0.03)
+        print("killed", after, "seconds into a save")
+        scenario = {"folder": str(tmp_path), "kill_in_write": after, "epochs": 500, "validation": False}
+        assert run(scenario) == [-signal.SIGALRM], "which ends a process as suddenly as SIGKILL"
+        content = final(tmp_path) if Checkpoints(tmp_path / "checkpoints").paths() else {"step": 0}
+        assert content["step"] >= reached, "a checkpoint that was good is gone"
+        reached = content["step"]
+    assert reached > 0
+    assert run({"folder": str(tmp_path), "epochs": reached // 6 + 1, "validation": False}) == [0]
+    assert not list(tmp_path.rglob("*.tmp"))

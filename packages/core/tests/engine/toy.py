@@ -144,6 +144,21 @@ def kill_in_save(call: int, moment: str) -> None:
     Path.replace = replace  # type: ignore[method-assign]
 
 
+def kill_while_writing(seconds: float) -> None:
+    """Kill the process at a moment of its third checkpoint: while it is written, or soon after."""
+    calls, original = 0, torch.save
+
+    def save(*arguments: Any, **options: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
+        original(*arguments, **options)
+
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    torch.save = save  # type: ignore[assignment]
+
+
 def train(
     folder: Path | str,
     *,
@@ -211,9 +226,17 @@ def train(
     return result, model
 
 
-def _scenario(folder: str, kill: dict[str, int] | None = None, save: Any = None, **arguments: Any) -> None:
+def _scenario(
+    folder: str,
+    kill: dict[str, int] | None = None,
+    save: Any = None,
+    kill_in_write: float | None = None,
+    **arguments: Any,
+) -> None:
     if save:
         kill_in_save(*save)
+    if kill_in_write is not None:
+        kill_while_writing(kill_in_write)
     train(folder, observers=(KillAt(**kill),) if kill else (), **arguments)
 
 
