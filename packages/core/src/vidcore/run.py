@@ -20,6 +20,7 @@ from vidcore.data.loader import Loader
 from vidcore.engine import dist
 from vidcore.engine.advice import LoadingAdvice
 from vidcore.engine.checkpoint import Checkpoints
+from vidcore.engine.curves import draw_curves
 from vidcore.engine.evaluate import Evaluation, evaluate
 from vidcore.engine.fit import fit
 from vidcore.engine.observers import Console, JsonLines, Observers
@@ -104,7 +105,9 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
             report |= _evaluated(task, part, loaders[part], found)
         tell.on_end(report)
     if setting.rank == 0:
-        _finish(folder.path, report, metrics if part else {}, [folder.task, folder.metrics, best])
+        curves = draw_curves(folder.metrics, folder.path / "curves.png")
+        written = [folder.task, folder.metrics, *([curves] if curves else []), best]
+        _finish(folder.path, report, metrics if part else {}, written)
     dist.leave()
     return report
 

@@ -1,0 +1,195 @@
+"""Observers that a Task may ask for: tables for a spreadsheet, TensorBoard, Weights & Biases."""
+
+from __future__ import annotations
+
+import csv
+import io
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from vidcore.errors import UserError
+from vidcore.files import write_text
+from vidcore.interfaces import Observer
+
+__all__ = ["CSVLog", "TensorBoard", "WandB"]
+
+
+class CSVLog(Observer):
+    """Writes ``steps.csv``, ``epochs.csv`` and ``evaluations.csv`` into the run folder, with a column for each name.
+
+    When a run resumes, the lines of steps that are done again are dropped.
+    """
+
+    def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
+        self._step = done = int(info.get("resumed_step", 0))
+        self._steps = _Table(run_dir / "steps.csv", done)
+        self._epochs = _Table(run_dir / "epochs.csv", done)
+        self._evaluations = _Table(run_dir / "evaluations.csv", int(info.get("evaluated_step", 0)))
+
+    def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        self._step = step
+        self._steps.add({"epoch": epoch, "step": step, **values})
+
+    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
+        self._epochs.add({"epoch": epoch, "step": self._step, **values})
+
+    def on_evaluation(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
+        self._evaluations.add({"epoch": epoch, "step": step, **scores})
+
+
+class _Table:
+    """A CSV file with a column ``step``; new columns may come at any time."""
+
+    def __init__(self, path: Path, last: int) -> None:
+        """Keep what is there of steps up to ``last``."""
+        self.path = path
+        self.columns: list[str] = []
+        if path.exists():
+            self._write([row for row in self._read() if int(row["step"]) <= last])
+
+    def _read(self) -> list[dict[str, str]]:
+        with self.path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [row for row in rows if None not in row.values()]  # without the line that a kill cut off
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        self.columns = list(dict.fromkeys([*self.columns, *(name for row in rows for name in row)]))
+        write_text(self.path, _lines([self.columns, *([row.get(c, "") for c in self.columns] for row in rows)]))
+
+    def add(self, row: Mapping[str, float]) -> None:
+        if not row.keys() <= set(self.columns):
+            rows = self._read() if self.path.exists() else []
+            self.columns = list(dict.fromkeys([*self.columns, *row]))
+            self._write(rows)
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            file.write(_lines([[row.get(c, "") for c in self.columns]]))
+
+
+def _lines(rows: list[list[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+class TensorBoard(Observer):
+    """Writes curves for TensorBoard: ``tensorboard --logdir runs`` shows them. Needs ``vidcore[tensorboard]``.
+
+    Args:
+        folder: where to write, in the run folder.
+
+    Raises:
+        UserError: TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: str = "tensorboard") -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UserError("TensorBoard is not installed: pip install 'vidcore[tensorboard]'") from error
+        self._open = SummaryWriter
+        self._writer: Any = None
+        self.folder = folder
+        self._step = 0
+
+    def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
+        self._step = int(info.get("resumed_step", 0))
+        purge = self._step + 1 if self._step else None  # hides what was written of steps that are done again
+        self._writer = self._open(str(run_dir / self.folder), purge_step=purge)
+
+    def _add(self, group: str, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(f"{group}/{name}", value, step)
+
+    def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        self._step = step
+        self._add("step", values, step)
+
+    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
+        self._add("epoch", values, self._step)
+
+    def on_evaluation(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
+        self._add("evaluation", scores, step)
+        self._writer.flush()
+
+    def on_failure(self, error: BaseException) -> None:
+        self._close()
+
+    def on_end(self, report: Mapping[str, Any]) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class WandB(Observer):
+    """Sends a run to Weights & Biases, or keeps it for ``wandb sync``. Needs ``vidcore[wandb]``.
+
+    A run that resumes goes on under the same name there: its identity is in ``wandb_id.txt`` of the run folder.
+
+    Args:
+        project: where it appears.
+        name: of the run; the name of the Task where not given.
+        mode: ``offline`` keeps everything in the run folder.
+        tags: to find it again.
+
+    Raises:
+        UserError: wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        name: str | None = None,
+        mode: Literal["online", "offline"] = "online",
+        tags: list[str] | None = None,
+    ) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise UserError("wandb is not installed: pip install 'vidcore[wandb]'") from error
+        self._wandb = wandb
+        self._run: Any = None
+        self.project, self.name, self.mode, self.tags = project, name, mode, tags
+
+    def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
+        identity = run_dir / "wandb_id.txt"
+        if not identity.exists():
+            write_text(identity, uuid.uuid4().hex[:8])
+        self._run = self._wandb.init(
+            project=self.project,
+            name=self.name or info.get("task"),
+            id=identity.read_text(encoding="utf-8"),
+            resume="allow",
+            dir=run_dir,
+            mode=self.mode,
+            tags=self.tags,
+            config=dict(info),
+            settings=self._wandb.Settings(silent=True),
+        )
+        self._run.define_metric("*", step_metric="at")  # its own count of steps cannot go back when a run resumes
+        self._step = int(info.get("resumed_step", 0))
+
+    def _log(self, group: str, values: Mapping[str, float], step: int) -> None:
+        self._run.log({f"{group}/{name}": value for name, value in values.items()} | {"at": step})
+
+    def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        self._step = step
+        self._log("step", values, step)
+
+    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
+        self._log("epoch", values, self._step)
+
+    def on_evaluation(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
+        self._log("evaluation", scores, step)
+
+    def on_failure(self, error: BaseException) -> None:
+        if self._run is not None:
+            self._run.finish(exit_code=1)
+
+    def on_end(self, report: Mapping[str, Any]) -> None:
+        for name, score in report.get("scores", {}).items():
+            self._run.summary[f"final/{name}"] = score
+        self._run.finish()
