@@ -6,6 +6,12 @@ from vidcore.hookspecs import hookimpl
 
 
 @hookimpl
+def vidcore_models() -> dict[str, str]:
+    modules = {"bmn": ("BMN",), "bsn": ("PEM", "TEM"), "losses": ("BMNLoss", "BinaryLogisticRegressionLoss")}
+    return {name: f"vid_localization.models.{module}:{name}" for module, names in modules.items() for name in names}
+
+
+@hookimpl
 def vidcore_datasets() -> dict[str, str]:
     return {
         "ActivityNetDataset": "vid_localization.datasets.activitynet:ActivityNetDataset",

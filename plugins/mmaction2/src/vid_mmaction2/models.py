@@ -124,6 +124,26 @@ def _resnext(converter: Converter, table: Table, at: str) -> Table:
     return table
 
 
+def _bmn(converter: Converter, table: Table, at: str) -> Table:
+    """Published training gave weight to cells outside of the bands it balanced."""
+    return {**table, "loss_cls": {"weight_outside_bands": True, "type": "BMNLoss", **(table.get("loss_cls") or {})}}
+
+
+def _pem(converter: Converter, table: Table, at: str) -> Table:
+    """Published training averaged before it weighted; and there is one output."""
+    table = {"subsampling": "none", **table}
+    if table.pop("output_dim", 1) != 1:
+        converter.problem(f"{at}.output_dim", "a proposal has one overlap")
+    return table
+
+
+def _tem(converter: Converter, table: Table, at: str) -> Table:
+    table = dict(table)
+    if table.pop("output_dim", 3) != 3:
+        converter.problem(f"{at}.output_dim", "there are probabilities of action, start and end")
+    return table
+
+
 FOREIGN: dict[str, Table] = {
     **{f"{scope}.ResNeXt": {"type": "ResNeXt"} for scope in ("mmcls", "mmpretrain")},
     **{f"{scope}.MobileOne": {"type": "MobileOne"} for scope in ("mmcls", "mmpretrain")},
@@ -141,6 +161,9 @@ FOREIGN: dict[str, Table] = {
 """Image networks that published recognizers take from elsewhere, with the weights they start from."""
 
 RULES: dict[str, Rule] = {
+    "BMN": _bmn,
+    "PEM": _pem,
+    "TEM": _tem,
     "ResNeXt": _resnext,
     **{f"Recognizer{dimensions}": _recognizer for dimensions in ("2D", "3D")},
     **{f"{name}Head": _head for name in ("TSN", "TSM", "I3D", "SlowFast")},

@@ -10,7 +10,6 @@ features of proposals is computed in another order, with the same result (see ``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -98,7 +97,7 @@ class BMN(nn.Module):
             nn.Conv2d(d2, 2, 1),
             nn.Sigmoid(),
         )
-        self.register_load_state_dict_pre_hook(_drop_masks)
+        self.register_load_state_dict_pre_hook(_drop_masks)  # type: ignore[no-untyped-call]
 
     def preprocess(self, batch: Batch) -> Batch:
         """Features as float32."""
@@ -108,9 +107,9 @@ class BMN(nn.Module):
         """(B, C, T) -> overlaps of proposals (B, 2, T, T), probabilities of starts and of ends (B, T)."""
         base = self.x_1d_b(inputs)
         start, end = (branch(base).squeeze(1) for branch in (self.x_1d_s, self.x_1d_e))
-        mix, relu = self.x_3d_p
+        mix: Any = self.x_3d_p[0]
         sampled = self.boundary_matching(self.x_1d_p(base), mix.weight.flatten(2))
-        return self.x_2d_p(relu(sampled + mix.bias[:, None, None])), start, end
+        return self.x_2d_p(torch.relu(sampled + mix.bias[:, None, None])), start, end
 
     def loss(self, outputs: tuple[Tensor, Tensor, Tensor], batch: Batch) -> dict[str, Tensor]:
         """``loss``, and its parts ``tem``, ``pem_reg``, ``pem_cls`` as reports.

@@ -110,4 +110,6 @@ class BMNLoss(nn.Module):
         positive = (overlap * valid > threshold).float()
         negative = (1 - positive) * valid
         # at least one positive is counted also in the number of entries
-        return weighted_logistic_loss(predicted.float(), positive, negative, positive.sum().clamp(min=1) + negative.sum())
+        return weighted_logistic_loss(
+            predicted.float(), positive, negative, positive.sum().clamp(min=1) + negative.sum()
+        )

@@ -1,0 +1,222 @@
+"""Operators of the proposal networks, by the models and functions that training and prediction use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from vid_localization.models.bmn import BMN, boundary_proposals
+from vid_localization.models.boundary_matching import (
+    BoundaryMatching,
+    anchors,
+    labels,
+    proposals,
+    sample_mask,
+    valid_proposals,
+)
+from vid_localization.models.bsn import PEM, TEM, temporal_labels
+from vid_localization.models.losses import BinaryLogisticRegressionLoss, BMNLoss
+from vid_localization.post import post_processing
+from vidcore.batch import Batch
+from vidcore.engine.weights import load_state
+from vidcore.sample import Sample
+
+
+def tensors(row: Any, *names: str) -> list[torch.Tensor]:
+    return [torch.from_numpy(row.inputs[name]) for name in names]
+
+
+def mask(case: Any, row: Any) -> dict[str, Any]:
+    s = row.settings
+    size = (s["T"], s["samples"], s["points_per_sample"], s["extension"])
+    if "x" in row.inputs:  # channels and samples are not mixed: one kernel for every pair
+        (x,) = tensors(row, "x")
+        channels, samples = x.shape[1], s["samples"]
+        kernel = torch.eye(channels * samples).view(channels * samples, channels, samples)
+        y = BoundaryMatching(*size)(x, kernel)
+        return {"y": y.unflatten(1, (channels, samples)).numpy()}
+    found = sample_mask(*size)
+    wide = found.astype(np.float64)
+    out: dict[str, Any] = {"mask": found}
+    for name, axes in (("duration", (0, 1, 3)), ("start", (0, 1, 2)), ("position", (1, 2, 3)), ("sample", (0, 2, 3))):
+        out[f"sum_by_{name}"] = wide.sum(axes)
+    out |= {"sum": float(wide.sum()), "nonzero": int((found != 0).sum()), "max": float(found.max())}
+    cells = row.inputs.get("duration_start", [])
+    out["slices"] = np.stack([found[:, :, d, t] for d, t in cells]) if cells else None
+    return {name: out[name] for name in row.outputs if name in out}
+
+
+def matching_labels(case: Any, row: Any) -> dict[str, Any]:
+    length = row.settings["T"]
+    if not row.inputs:
+        (starts, ends), around = proposals(length), anchors(length)
+        return {
+            "valid": valid_proposals(length).numpy(),
+            "segments": torch.stack((starts, ends), -1).flatten(0, 1).numpy(),
+            "anchor_starts": around[0].numpy(),
+            "anchor_ends": around[1].numpy(),
+        }
+    overlap, start, end = labels(segments_of(row), length)
+    return {"overlap_map": overlap.numpy(), "start": start.numpy(), "end": end.numpy()}
+
+
+def segments_of(row: Any) -> list[np.ndarray]:
+    return [v for k, v in sorted(row.inputs.items()) if k.startswith("segments_")]
+
+
+def matching_predictions(case: Any, row: Any) -> dict[str, Any]:
+    s = row.settings
+    rows = boundary_proposals(row.inputs["maps"][0], row.inputs["start"][0], row.inputs["end"][0])
+    return {"proposals": final(rows, s, row.inputs["video"], s["interval"])}
+
+
+def final(rows: np.ndarray, s: dict[str, Any], video: dict[str, Any], interval: int) -> list[dict[str, Any]]:
+    found = post_processing(rows, s["alpha"], s["low_threshold"], s["high_threshold"], s["top_k"])
+    frames = video["duration_frame"]
+    found[:, :2] *= frames // interval * interval / frames * video["duration_second"]
+    return [{"score": float(score), "segment": [float(a), float(b)]} for a, b, score in found]
+
+
+def network(case: Any, row: Any) -> dict[str, Any]:
+    s = row.settings
+    shapes = {k: v.shape for k, v in row.inputs["weights"].items()}
+    model = BMN(
+        temporal_dim=s["T"],
+        boundary_ratio=s["extension"],
+        num_samples=s["samples"],
+        num_samples_per_bin=s["points_per_sample"],
+        feat_dim=s["feature_channels"],
+        soft_nms_alpha=0.4,
+        soft_nms_low_threshold=0.5,
+        soft_nms_high_threshold=0.9,
+        post_process_top_k=100,
+        hidden_dim_1d=shapes["x_1d_b.0.weight"][0],
+        hidden_dim_2d=shapes["x_2d_p.0.weight"][0],
+        hidden_dim_3d=shapes["x_3d_p.0.weight"][0],
+    ).eval()
+    load_state(model, row.inputs["weights"])
+    with torch.no_grad():
+        maps, start, end = model(torch.from_numpy(row.inputs["x"]))
+    return {"maps": maps.numpy(), "start": start.numpy(), "end": end.numpy()}
+
+
+def matching_loss(case: Any, row: Any) -> dict[str, Any]:
+    s = row.settings
+    loss = BMNLoss(
+        weight_outside_bands=s.get("weight_outside_the_bands", "maps" in row.inputs)
+    )  # the sum: as published
+    if "maps" in row.inputs:
+        names = ("maps", "pred_start", "pred_end", "overlap", "true_start", "true_end", "valid")
+        found = loss(*tensors(row, *names))
+        parts = {"boundary": "tem", "regression": "pem_reg", "classification": "pem_cls"}
+        return {"loss": found["loss"].item()} | {name: found[key].item() for name, key in parts.items()}
+    if "pred_start" in row.inputs:
+        return {"loss": loss.boundary_loss(*tensors(row, "pred_start", "pred_end", "true_start", "true_end")).item()}
+    inputs = tensors(row, "pred", "overlap", "valid")
+    if "threshold" in s:
+        return {"loss": loss.classification_loss(*inputs, s["threshold"]).item()}
+    return {"loss": loss.regression_loss(*inputs).item()}
+
+
+def matching_loss_draws(case: Any, row: Any) -> dict[str, Any]:
+    torch.manual_seed(0)
+    inputs = tensors(row, "pred", "overlap", "valid")
+    found = [BMNLoss().regression_loss(*inputs).item() for _ in range(row.settings["draws"])]
+    return {"mean_of_draws": float(np.mean(found)), "std_of_draws": float(np.std(found))}
+
+
+def boundary_network(case: Any, row: Any) -> dict[str, Any]:
+    s = row.settings
+    first, second, third = s["output_scale_of_layers"]
+    model = TEM(
+        temporal_dim=s["T"],
+        boundary_ratio=s["boundary_ratio"],
+        tem_feat_dim=s["feature_channels"],
+        tem_hidden_dim=s["hidden"],
+        tem_match_threshold=s["match_threshold"],
+        loss_weight=s["action_loss_weight"],
+        conv1_ratio=first,
+        conv2_ratio=second,
+        conv3_ratio=third,
+    ).eval()
+    segments = segments_of(row)
+    if "x" not in row.inputs:
+        found = temporal_labels(segments, s["T"], s["boundary_ratio"])
+        return {name: label.numpy() for name, label in zip(("action", "start", "end"), found, strict=True)}
+    load_state(model, row.inputs["weights"])
+    x = torch.from_numpy(row.inputs["x"])
+    samples = segments or [None] * len(x)
+    batch = Batch(inputs=x, samples=tuple(Sample(segments=rows, duration=1.0) for rows in samples))
+    with torch.no_grad():
+        y = model(x)
+    if segments:
+        return {name: value.item() for name, value in model.loss(y, batch).items()}
+    tables = {f"v_{i}": sample.meta["boundary_rows"] for i, sample in enumerate(model.predict(y, batch))}
+    return {name: value for name, value in {"y": y.numpy(), **tables}.items() if name in row.outputs}
+
+
+def evaluation_network(case: Any, row: Any) -> dict[str, Any]:
+    s, inputs = row.settings, row.inputs
+    model = PEM(
+        pem_feat_dim=s["feature_length"],
+        pem_hidden_dim=s["hidden"],
+        pem_u_ratio_m=1,
+        pem_u_ratio_l=2,
+        pem_high_temporal_iou_threshold=0.6,
+        pem_low_temporal_iou_threshold=0.2,
+        soft_nms_alpha=s["alpha"],
+        soft_nms_low_threshold=s["low_threshold"],
+        soft_nms_high_threshold=s["high_threshold"],
+        post_process_top_k=s["top_k"],
+        fc1_ratio=s["scale_of_layers"][0],
+        fc2_ratio=s["scale_of_layers"][1],
+        feature_extraction_interval=s["interval"],
+        subsampling="none",
+    ).eval()
+    load_state(model, inputs["weights"])
+    features = torch.from_numpy(inputs["features"])[None]
+    with torch.no_grad():
+        y = model(features)
+    if "overlap" in inputs:
+        return {"loss": model.overlap_loss(y[0], torch.from_numpy(inputs["overlap"])).item()}
+    if "video" not in inputs:
+        return {"y": y[0, :, None].numpy()}
+    video = inputs["video"]
+    frames, interval = video["duration_frame"], s["interval"]
+    seconds = frames // interval * interval / frames * video["duration_second"]
+    sample = Sample(
+        total_frames=frames,
+        duration=video["duration_second"],
+        proposal_segments=np.stack((inputs["start"], inputs["end"]), 1) * seconds,
+        proposal_scores=inputs["start_score"] * inputs["end_score"],
+    )
+    (found,) = model.predict(y, Batch(inputs=features, samples=(sample,)))
+    return {
+        "proposals": [
+            {"score": float(score), "segment": [float(a), float(b)]}
+            for score, (a, b) in zip(found.segment_scores, found.segments, strict=True)
+        ]
+    }
+
+
+def logistic_loss(case: Any, row: Any) -> dict[str, Any]:
+    probability, label = tensors(row, "prob", "label")
+    probability.requires_grad_()
+    loss = BinaryLogisticRegressionLoss()(probability, label, row.settings["threshold"])
+    loss.backward()
+    return {"loss": loss.item(), "grad": probability.grad.numpy()}
+
+
+OPS = {
+    "localization.boundary_matching_mask": mask,
+    "localization.boundary_matching_labels": matching_labels,
+    "localization.boundary_matching_predictions": matching_predictions,
+    "localization.boundary_matching_network": network,
+    "localization.boundary_matching_loss": matching_loss,
+    "localization.boundary_matching_loss_subsampling": matching_loss_draws,
+    "localization.boundary_probability_network": boundary_network,
+    "localization.proposal_evaluation_network": evaluation_network,
+    "localization.weighted_logistic_loss": logistic_loss,
+}

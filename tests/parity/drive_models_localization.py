@@ -1,0 +1,96 @@
+"""Whole localization models: inputs and outputs under the names of the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from vid_localization.models.boundary_matching import labels as matching_labels
+from vid_localization.models.bsn import temporal_labels
+from vid_localization.models.spans import truth
+from vidcore.batch import Batch, collate
+from vidcore.sample import Sample
+
+
+def run(model: Any, case: dict[str, Any], inputs: Any) -> dict[str, Any]:
+    """Outputs of a built model with weights, in evaluation mode."""
+    kind = case["model"]["type"]
+    if kind not in KINDS:
+        raise NotImplementedError(f"{kind} does not exist yet")
+    return KINDS[kind](model, case["input"], inputs)
+
+
+def video(record: dict[str, Any], array: np.ndarray, **known: Any) -> Sample:
+    frames, seconds = record["duration_frame"], record["duration_second"]
+    return Sample(
+        inputs=array,
+        total_frames=frames,
+        duration=seconds,
+        feature_duration=record["feature_frame"] / frames * seconds,
+        segments=np.array([a["segment"] for a in record["annotations"]], np.float64),
+        **known,
+    )
+
+
+def bmn(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
+    batch = model.preprocess(collate([video(v, a) for v, a in zip(given["videos"], inputs, strict=True)]))
+    outputs = model(batch.inputs)
+    wanted = matching_labels([truth(s) for s in batch.samples], model.temporal_dim)
+    found = model.loss(outputs, batch)
+    out = {f"confidence_map[{i}]": m.detach().numpy() for i, m in enumerate(outputs[0])}
+    out |= {"start": outputs[1].detach().numpy(), "end": outputs[2].detach().numpy()}
+    out |= {f"labels.confidence[{i}]": m.numpy() for i, m in enumerate(wanted[0])}
+    out |= {"labels.start": wanted[1].numpy(), "labels.end": wanted[2].numpy()} | proposals(model, outputs, batch)
+    out |= {f"loss.{name}_loss": found[name].item() for name in ("tem", "pem_cls")}
+    dense = np.array(given["dense_gt_bbox"])
+    batch = batch.replace(samples=tuple(s.replace(segments=dense * s.feature_duration) for s in batch.samples))
+    found = model.loss(outputs, batch)
+    found["loss"].backward()
+    names = {"loss": "loss"} | {name: f"{name}_loss" for name in ("tem", "pem_reg", "pem_cls")}
+    out |= {f"loss.dense_gt.{name}": found[key].item() for key, name in names.items()}
+    return out | {"loss.dense_gt.grad_norm": gradient(model)}
+
+
+def tem(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
+    batch = model.preprocess(collate([video(v, a) for v, a in zip(given["videos"], inputs, strict=True)]))
+    outputs = model(batch.inputs)
+    wanted = temporal_labels([truth(s) for s in batch.samples], model.temporal_dim, model.boundary_ratio)
+    out = {"scores": outputs.detach().numpy()}
+    out |= {f"predict[{i}].rows": s.meta["boundary_rows"] for i, s in enumerate(model.predict(outputs, batch))}
+    out |= {f"labels.{name}": m.numpy() for name, m in zip(("action", "start", "end"), wanted, strict=True)}
+    return out | losses(model, outputs, batch)
+
+
+def pem(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
+    samples = []
+    for record, array, rows in zip(given["videos"], inputs, given["rows"], strict=True):
+        sample = video(record, array, meta={"proposal_overlaps": rows["reference_temporal_iou"]})
+        sample = sample.replace(
+            proposal_segments=np.stack((rows["tmin"], rows["tmax"]), 1) * sample.feature_duration,
+            proposal_scores=np.multiply(rows["tmin_score"], rows["tmax_score"]),
+        )
+        samples.append(sample)
+    batch = model.preprocess(collate(samples))
+    outputs = model(batch.inputs)
+    return {"iou": outputs.detach().numpy()} | proposals(model, outputs, batch) | losses(model, outputs, batch)
+
+
+def proposals(model: Any, outputs: Any, batch: Batch) -> dict[str, Any]:
+    found = enumerate(model.predict(outputs, batch))
+    return {f"predict[{i}].proposals": np.column_stack((s.segment_scores, s.segments)) for i, s in found}
+
+
+def losses(model: Any, outputs: Any, batch: Batch) -> dict[str, Any]:
+    found = model.loss(outputs, batch)
+    sum(value for key, value in found.items() if "loss" in key).backward()
+    return {f"loss.{key}": value.item() for key, value in found.items()} | {"loss.grad_norm": gradient(model)}
+
+
+def gradient(model: Any) -> float:
+    norms = [p.grad.double().norm() for p in model.parameters() if p.grad is not None]
+    return torch.stack(norms).norm().item()
+
+
+KINDS = {"BMN": bmn, "TEM": tem, "PEM": pem}
