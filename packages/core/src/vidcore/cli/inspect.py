@@ -71,13 +71,32 @@ def check(context: Context, task: str, overrides: tuple[str, ...]) -> None:
 @click.argument("task")
 @set_option
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@click.option("--schedule", is_flag=True, help="Draw the learning rate over the run instead; --output has every step.")
+@click.option("--steps-per-epoch", type=click.IntRange(1), help="For --schedule; else counted in the data.")
 @click.pass_obj
-def explain(context: Context, task: str, overrides: tuple[str, ...], output: Path | None) -> None:
+def explain(
+    context: Context,
+    task: str,
+    overrides: tuple[str, ...],
+    output: Path | None,
+    schedule: bool,
+    steps_per_epoch: int | None,
+) -> None:
     """Print TASK with everything it extends and overrides resolved: TOML that runs to the same result."""
     from vidcore.config.task import Task
     from vidcore.config.toml import dumps
 
-    text = dumps(Task.load(task, context.catalog, overrides).table)
+    loaded = Task.load(task, context.catalog, overrides)
+    if schedule:
+        from vidcore.engine.draw import Course
+
+        course = Course.of(loaded, steps_per_epoch)
+        click.echo(course.picture())
+        text = course.csv()
+        if output is None:
+            return
+    else:
+        text = dumps(loaded.table)
     if output:
         output.write_text(text, encoding="utf-8")
     else:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: every rate of a run, computable for any step.
+"""Schedules of learning rate and momentum: every value of a run, computable for any step.
 
 A schedule is a shape, ``shape(t, length)``: the rate it wants at its t-th tick relative to the one it
 found, 1 meaning unchanged. It acts from ``begin`` to ``end`` and leaves the rate where it got it.
@@ -48,6 +48,8 @@ class Schedule:
     """Lengths (``begin``, ``end``, milestones, ...) are epochs and it ticks once an epoch; else both are steps."""
     convert_to_iter_based: bool = False
     """With ``by_epoch``: lengths are epochs, but it ticks at every step."""
+    param: Literal["lr", "momentum"] = "lr"
+    """What it changes; the momentum of Adam and its kin is the first of their ``betas``."""
 
     def __attrs_post_init__(self) -> None:
         if self.begin < 0 or (self.end is not None and self.end <= self.begin):
@@ -229,13 +231,15 @@ class Plan:
         self.schedules = tuple(schedules)
         self.steps_per_epoch = max(1, steps_per_epoch)
         self.total_steps = total_steps
-        self._known: list[tuple[float, float]] = []  # (a, b) of the steps computed so far
+        # (a, b) of the steps computed so far
+        self._known: dict[str, list[tuple[float, float]]] = {"lr": [], "momentum": []}
 
-    def coefficients(self, step: int) -> tuple[float, float]:
-        """Return (a, b) of a step: a group whose own rate is r trains with ``a * r + b``."""
-        while len(self._known) <= step:
-            self._known.append(self._next(len(self._known)))
-        return self._known[step]
+    def coefficients(self, step: int, param: str = "lr") -> tuple[float, float]:
+        """Return (a, b) of a step: a group whose own rate (or momentum) is r trains with ``a * r + b``."""
+        known = self._known[param]
+        while len(known) <= step:
+            known.append(self._next(len(known), known[-1] if known else (1.0, 0.0), param))
+        return known[step]
 
     def rates(self, step: int, own: Sequence[float]) -> list[float]:
         """Return the rates of groups whose own rates are given."""
@@ -243,17 +247,23 @@ class Plan:
         return [a * r + b for r in own]
 
     def apply(self, optimizer: Any, step: int) -> None:
-        """Set the rates of an optimizer's groups; their own are kept as ``initial_lr``."""
+        """Set rates and momenta of an optimizer's groups; their own are kept as ``initial_lr``, ``initial_momentum``.
+
+        Raises ``ConfigError`` where a schedule is for the momentum of an optimizer that has none.
+        """
         a, b = self.coefficients(step)
         for group in optimizer.param_groups:
             group["lr"] = a * group.setdefault("initial_lr", group["lr"]) + b
+        if any(schedule.param == "momentum" for schedule in self.schedules):
+            a, b = self.coefficients(step, "momentum")
+            for group in optimizer.param_groups:
+                _set_momentum(group, a, b)
 
-    def _next(self, step: int) -> tuple[float, float]:
-        rate = self._known[-1] if self._known else (1.0, 0.0)
+    def _next(self, step: int, rate: tuple[float, float], param: str) -> tuple[float, float]:
         new_epoch = step % self.steps_per_epoch == 0
         # at the start all tick in their order; later, those of steps before those of epochs
         for schedule in sorted(self.schedules, key=lambda s: not s.ticks_every_step) if step else self.schedules:
-            if schedule.ticks_every_step or new_epoch:
+            if schedule.param == param and (schedule.ticks_every_step or new_epoch):
                 tick = step if schedule.ticks_every_step else step // self.steps_per_epoch
                 begin = schedule.ticks_of(schedule.begin, self.steps_per_epoch)
                 end = self._end(schedule)
@@ -276,3 +286,13 @@ class Plan:
             return rate[0] + (1 - ratio) * now, rate[1] - absolute * now
         change = now / before
         return ratio + (rate[0] - ratio) * change, absolute + (rate[1] - absolute) * change
+
+
+def _set_momentum(group: dict[str, Any], a: float, b: float) -> None:
+    if "momentum" in group:
+        group["momentum"] = a * group.setdefault("initial_momentum", group["momentum"]) + b
+    elif "betas" in group:
+        first, *others = group["betas"]
+        group["betas"] = (a * group.setdefault("initial_momentum", first) + b, *others)
+    else:
+        raise ConfigError("schedule: this optimizer has no momentum that a schedule could change")

@@ -1,0 +1,39 @@
+"""The course of a run drawn before it is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from vidcore.cli import Context
+from vidcore.cli.inspect import explain
+from vidcore.errors import ConfigError
+
+
+def test_explain_draws_the_run(tmp_path: Path) -> None:
+    task = tmp_path / "task.toml"
+    task.write_text(
+        """
+        train = { epochs = 3 }
+        optimizer = { type = "SGD", lr = 0.4, momentum = 0.9 }
+        schedule.warmup = { type = "LinearLR", start_factor = 0.25, end = 1, convert_to_iter_based = true }
+        schedule.down = { type = "MultiStepLR", milestones = [2] }
+        [model]
+        type = "Recognizer2D"
+        backbone = { type = "ResNet", depth = 18 }
+        cls_head = { type = "TSNHead", num_classes = 2, in_channels = 512 }
+        """
+    )
+    out = tmp_path / "course.csv"
+    command = [str(task), "--schedule", "--steps-per-epoch", "4", "-o", str(out)]
+    result = CliRunner().invoke(explain, command, obj=Context(), catch_exceptions=False)
+    assert "learning rate: first 0.1, highest 0.4, last 0.04 (12 steps, 3 epochs of 4)" in result.output
+    rows = [line.split(",") for line in out.read_text().splitlines()]
+    assert rows[0] == ["step", "epoch", "lr", "momentum_factor"]
+    wanted = [0.1, 0.2, 0.3, 0.4] + [0.4] * 4 + [0.04] * 4
+    assert [float(row[2]) for row in rows[1:]] == pytest.approx(wanted)
+    assert [row[1] for row in rows[1:]] == ["1"] * 4 + ["2"] * 4 + ["3"] * 4
+    with pytest.raises(ConfigError, match=r"data.train: is missing; say how long an epoch is with --steps-per-epoch"):
+        CliRunner().invoke(explain, command[:2], obj=Context(), catch_exceptions=False)
