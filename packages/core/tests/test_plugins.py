@@ -48,7 +48,7 @@ def test_one_name_from_two_plugins_names_both(plugin: Any) -> None:
 
 
 def test_unknown_hook_is_an_error(plugin: Any) -> None:
-    with pytest.raises(PluginError, match="vidcore_modles.*vidcore knows vidcore_commands"):
+    with pytest.raises(PluginError, match=r"vidcore_modles.*vidcore knows vidcore_commands"):
         load_plugins([plugin("one", vidcore_modles={})])
 
 

@@ -86,10 +86,17 @@ def test_types_are_strict(catalog: Catalog, value: Any, wanted: Any) -> None:
 
 def test_what_fits_is_converted(catalog: Catalog) -> None:
     built = build_component(
-        {"type": "Net", "backbone": {"type": "Back", "depth": 3}, "slow": {"ratio": 2}, "sizes": [1, 2], "file": "a.txt",
-         "scale": [3, 4], "extra": {"type": "Acc", "topk": [1]}},
+        {
+            "type": "Net",
+            "backbone": {"type": "Back", "depth": 3},
+            "slow": {"ratio": 2},
+            "sizes": [1, 2],
+            "file": "a.txt",
+            "scale": [3, 4],
+            "extra": {"type": "Acc", "topk": [1]},
+        },
         catalog=catalog,
-    )  # fmt: skip
+    )
     assert built.backbone.depth == 3
     assert built.slow.ratio == 2.0 and type(built.slow.ratio) is float
     assert (built.sizes, built.scale) == ((1, 2), (3, 4))

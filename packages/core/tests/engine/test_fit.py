@@ -86,7 +86,8 @@ def test_observers_are_told_in_order(toy: ModuleType, tmp_path: Path) -> None:
         ("checkpoint", 2, 12),
         ("evaluation", 2, 12),
     ]
-    seconds = {"seconds/data", "seconds/forward", "seconds/backward", "seconds/step"}
+    phases = ("data", "transfer", "forward", "backward", "step")
+    seconds = {f"seconds/{phase}" for phase in phases}
     assert set(diary.values[0]) == seconds | {"loss", "loss_cls", "loss_size", "top1_acc", "grad_norm", "lr"}
     assert all(v > 0 for v in diary.values[0].values())
 

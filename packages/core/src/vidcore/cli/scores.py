@@ -22,9 +22,7 @@ folder_option = click.Path(file_okay=False, path_type=Path)
 @click.argument("predictions", type=file_argument)
 @click.argument("task")
 @set_option
-@click.option(
-    "--dir", "folder", type=folder_option, help="Write here; default a folder named after the file."
-)
+@click.option("--dir", "folder", type=folder_option, help="Write here; default a folder named after the file.")
 @click.pass_obj
 def evaluate(context: Context, predictions: Path, task: str, overrides: tuple[str, ...], folder: Path | None) -> None:
     """Score a file of PREDICTIONS (of `test --dump` or `fuse`) with the metrics of TASK."""
