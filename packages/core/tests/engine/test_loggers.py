@@ -97,7 +97,7 @@ def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     ("module", "make", "extra"),
-    [("torch.utils.tensorboard", TensorBoard, "tensorboard"), ("wandb", lambda: WandB("p"), "wandb")],
+    [("tensorboard", TensorBoard, "tensorboard"), ("wandb", lambda: WandB("p"), "wandb")],
 )
 def test_what_is_not_installed_is_named(module: str, make: Any, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)

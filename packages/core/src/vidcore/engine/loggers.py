@@ -85,6 +85,7 @@ class TensorBoard(Observer):
 
     def __init__(self, folder: str = "tensorboard") -> None:
         try:
+            import tensorboard  # noqa: F401  what PyTorch's writer writes with
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError("TensorBoard is not installed: pip install 'vidcore[tensorboard]'") from error
