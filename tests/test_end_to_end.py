@@ -76,7 +76,8 @@ def test_a_run_says_what_came_out_and_where_it_is(folder: Path) -> None:
     assert f"acc/top1  │ {report['scores']['acc/top1']:.4f}" in said
     assert report["protocol"]["coverage"] == "8 of 8 samples"
     written = [folder / name for name in re.findall(r"^wrote (.+)$", said, re.MULTILINE)]
-    names = {"task.toml", "metrics.jsonl", "best.pt", "confusion_matrix.png", "confusion_matrix.csv", "report.json"}
+    names = {"task.toml", "metrics.jsonl", "best.pt", "report.json"}
+    names |= {"confusion_matrix.png", "confusion_matrix.csv", "curves.png"}
     assert {path.name for path in written} == names
     assert all(path.stat().st_size for path in written)
 
