@@ -38,7 +38,7 @@ label_map = {86: 87}
 train_dataloader = dict(batch_size=8, dataset=dict(type=dataset_type, pipeline=train_pipeline))
 train_dataloader['batch_size'] = 4
 train_pipeline.append(dict(type='PackActionInputs'))
-work_dir = f'./work/{dataset_type}_{clip_len:03d}'
+work_dir = f'./runs/{dataset_type}_{clip_len:03d}'
 ann = 'list_{}.txt'.format('val')
 rate = 0.01 / 8 if clip_len > 8 else -1
 none: bool = None
@@ -56,7 +56,7 @@ none: bool = None
         },
     }
     assert (got["sizes"], got["clip_len"], got["label_map"]) == ([8, 8, 1], 16, {"86": 87})
-    assert (got["work_dir"], got["ann"], got["rate"]) == ("./work/VideoDataset_016", "list_val.txt", 0.00125)
+    assert (got["work_dir"], got["ann"], got["rate"]) == ("./runs/VideoDataset_016", "list_val.txt", 0.00125)
     assert got["none"] is None and "osp" not in got
 
 
