@@ -37,6 +37,7 @@ from vidcore.predictions import DumpPredictions, PredictionFile
 __all__ = ["evaluate_checkpoint", "score_predictions", "train"]
 
 
+@dist.then_leave
 def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict[str, Any]:
     """Train the model of a Task, evaluate the best weights, and write everything into a run folder.
 
@@ -108,10 +109,10 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
         curves = draw_curves(folder.metrics, folder.path / "curves.png")
         written = [folder.task, folder.metrics, *([curves] if curves else []), best]
         _finish(folder.path, report, metrics if part else {}, written)
-    dist.leave()
     return report
 
 
+@dist.then_leave
 def evaluate_checkpoint(
     task: Task, checkpoint: Path, run_dir: Path | None = None, dump: Path | None = None
 ) -> dict[str, Any]:
@@ -147,7 +148,6 @@ def evaluate_checkpoint(
     console.on_end(report)
     if setting.rank == 0:
         _finish(path, report, metrics, [])
-    dist.leave()
     return report
 
 

@@ -16,7 +16,7 @@ from vidcore.engine import dist
 from vidcore.errors import CheckpointError, UserError
 
 SCRIPT = """
-import json, sys
+import json, pathlib, sys
 sys.path.insert(0, sys.argv[1])
 import torch
 import toy
@@ -27,6 +27,9 @@ dist.join(torch.device("cpu"))
 for arguments in json.loads(sys.argv[2]):
     toy.train(**arguments)
 dist.leave()
+tasks = pathlib.Path("/proc/self/task")  # of Linux
+names = [(task / "comm").read_text() for task in tasks.glob("*")]
+assert not any("gloo" in name for name in names), f"threads that outlive the group can abort the exit: {names}"
 """
 
 

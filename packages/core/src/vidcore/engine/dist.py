@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -12,8 +14,21 @@ from attrs import frozen
 
 from vidcore.errors import UserError
 
-__all__ = ["World", "broadcast", "gather", "gather_to_first", "join", "leave", "mean", "pick_device", "share", "world"]
+__all__ = [
+    "World",
+    "broadcast",
+    "gather",
+    "gather_to_first",
+    "join",
+    "leave",
+    "mean",
+    "pick_device",
+    "share",
+    "then_leave",
+    "world",
+]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -33,14 +48,33 @@ def world() -> World:
 def join(device: torch.device) -> World:
     """Join the other processes where torchrun started this one; NCCL for GPUs, Gloo for CPUs."""
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        # Imported later (DDP does), default arguments of its functions hold the group, whose threads then never end.
+        import torch.distributed.nn  # noqa: F401
+
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return world()
 
 
 def leave() -> None:
-    """Leave the group, if any."""
+    """Leave the group, if any; call it where no model that was trained in the group is held any more.
+
+    A DDP model keeps the group's threads alive, and a thread that lets go of a tensor while Python ends aborts it.
+    """
     if dist.is_initialized():
+        gc.collect()
         dist.destroy_process_group()
+
+
+def then_leave(work: Callable[P, T]) -> Callable[P, T]:
+    """Make a function leave the group once it has returned, and with it its models are gone."""
+
+    @wraps(work)
+    def whole(*args: P.args, **kwargs: P.kwargs) -> T:
+        result = work(*args, **kwargs)
+        leave()
+        return result
+
+    return whole
 
 
 def pick_device(name: str) -> torch.device:
