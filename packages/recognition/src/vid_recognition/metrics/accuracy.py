@@ -10,10 +10,10 @@ import numpy as np
 from vid_recognition.metrics.collect import Array, Collected
 from vid_recognition.metrics.functional import (
     get_weighted_score,
+    label_ranks,
     mean_average_precision,
     mean_class_accuracy,
     mmit_mean_average_precision,
-    top_k_accuracy,
 )
 from vidcore.errors import DataError, UserError, nearest
 from vidcore.sample import Sample
@@ -60,33 +60,44 @@ class AccMetric(Collected):
         """Take predictions with ``scores`` (or ``meta["streams"]``) and targets with ``label`` or ``labels``."""
         if not targets:
             return
-        streams = [p.meta.get("streams", {"": p.scores}) for p in predictions]
-        if any(scores is None for stream in streams for scores in stream.values()):
+        rows = [p.meta.get("streams", {"": p.scores}) for p in predictions]
+        if any(scores is None for row in rows for scores in row.values()):
             raise DataError("AccMetric needs scores of every class; these predictions have none")
-        columns = {f"scores {name}": np.stack([s[name] for s in streams]).astype(np.float32) for name in streams[0]}
+        streams = {name: np.stack([row[name] for row in rows]).astype(np.float32) for name in rows[0]}
+        if streams.keys() == {"rgb", "pose"}:
+            pair = [streams["rgb"], streams["pose"]]
+            streams |= {f"RGBPose_{r}:{p}": get_weighted_score(pair, [r, p]) for r, p in ((1, 1), (2, 1), (1, 2))}
+        classes = next(iter(streams.values())).shape[1]
+        columns: dict[str, Array] = {"classes": np.full(len(targets), classes)}
+        single = [name for name in self.metric_list if name in SINGLE_LABEL]
         if all(t.labels is not None for t in targets):
+            if single:
+                raise DataError(
+                    f"{single[0]} needs one label per sample; for several labels use mean_average_precision"
+                )
             columns["labels"] = np.stack([np.asarray(t.labels, np.float32) for t in targets])
         elif all(t.label is not None for t in targets):
             columns["label"] = np.array([t.label for t in targets], np.int64)
         else:
             raise DataError("AccMetric needs a label for every sample; this data set has some without")
+        for name, scores in streams.items():
+            if len(single) < len(self.metric_list):
+                columns[f"scores {name}"] = scores
+            if single:  # all that accuracies need, a hundredth of the scores
+                columns[f"rank {name}"] = label_ranks(scores, columns["label"])
+                columns[f"first {name}"] = np.argmax(scores, axis=1)
         self._add(targets, **columns)
 
     def compute(self) -> dict[str, float]:
         """Return the scores by key."""
         columns = self._columns()
         self.notices = []
-        streams = {name[7:]: values for name, values in columns.items() if name.startswith("scores ")}
-        if streams.keys() == {"rgb", "pose"}:
-            for rgb, pose in ((1, 1), (2, 1), (1, 2)):
-                weighted = get_weighted_score([streams["rgb"], streams["pose"]], [rgb, pose])
-                streams[f"RGBPose_{rgb}:{pose}"] = weighted
+        classes = int(columns["classes"].max())
         out: dict[str, float] = {}
-        for stream, scores in streams.items():
+        for stream in dict.fromkeys(key.partition(" ")[2] for key in columns if " " in key):
             head = f"{self.prefix}/{stream}_" if stream else f"{self.prefix}/"
             for name in self.metric_list:
-                out |= {head + key: value for key, value in self._score(name, scores, columns).items()}
-        classes = next(iter(streams.values())).shape[1]
+                out |= {head + key: value for key, value in self._score(name, stream, columns, classes).items()}
         if "top_k_accuracy" in self.metric_list:
             self.notices += [
                 f"{self.prefix}/top{k}: only {classes} classes, so k is {classes}" for k in self.topk if k > classes
@@ -95,16 +106,13 @@ class AccMetric(Collected):
             self.notices.append(f"{beyond} samples have a class beyond the {classes} scored ones and count as wrong")
         return out
 
-    def _score(self, name: str, scores: Array, columns: dict[str, Array]) -> dict[str, float]:
+    def _score(self, name: str, stream: str, columns: dict[str, Array], classes: int) -> dict[str, float]:
         if name in SINGLE_LABEL:
-            if "label" not in columns:
-                raise DataError(f"{name} needs one label per sample; for several labels use mean_average_precision")
             if name == "mean_class_accuracy":
-                return {"mean1": mean_class_accuracy(scores, columns["label"])}
-            return dict(
-                zip((f"top{k}" for k in self.topk), top_k_accuracy(scores, columns["label"], self.topk), strict=True)
-            )
-        labels = columns["labels"] if "labels" in columns else columns["label"][:, None] == np.arange(scores.shape[1])
+                return {"mean1": mean_class_accuracy(columns[f"first {stream}"], columns["label"])}
+            return {f"top{k}": float(np.mean(columns[f"rank {stream}"] < min(k, classes))) for k in self.topk}
+        scores = columns[f"scores {stream}"]
+        labels = columns["labels"] if "labels" in columns else columns["label"][:, None] == np.arange(classes)
         if labels.shape != scores.shape:
             raise DataError(f"labels of {labels.shape[1]} classes, but scores of {scores.shape[1]}")
         function = mean_average_precision if name == "mean_average_precision" else mmit_mean_average_precision

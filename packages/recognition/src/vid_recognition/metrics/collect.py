@@ -56,6 +56,11 @@ class Collected:
             self._batches.append({"index": np.array([t.index for t in targets], np.int64), **columns})
             self.class_names = self.class_names or targets[0].class_names
 
+    def __getstate__(self) -> dict[str, Any]:
+        if len(self._batches) > 1 and len({tuple(batch) for batch in self._batches}) == 1:
+            self._batches = [_joined(self._batches)]  # a few large arrays travel faster than many small ones
+        return self.__dict__
+
     def _columns(self) -> dict[str, Array]:
         """Return all columns, sorted by index and without doubles."""
         if not self._batches:
@@ -65,12 +70,17 @@ class Collected:
             raise DataError(
                 f"{type(self).__name__}: samples differ in what they hold (one label or several; score streams)"
             )
-        joined = {name: np.concatenate([batch[name] for batch in self._batches]) for name in names}
-        self._batches = [joined]  # asking again is cheap
+        joined = _joined(self._batches)
+        self._batches = [joined]
         order = np.argsort(joined["index"], kind="stable")
         index = joined["index"][order]
         order = order[(index < 0) | (np.diff(index, prepend=-2) != 0)]
-        return {name: values[order] for name, values in joined.items()}
+        self._batches = [{name: values[order] for name, values in joined.items()}]  # asking again is cheap
+        return self._batches[0]
+
+
+def _joined(batches: Sequence[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 class LabelPairs(Collected):

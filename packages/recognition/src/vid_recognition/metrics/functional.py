@@ -15,6 +15,7 @@ __all__ = [
     "average_precision",
     "confusion_matrix",
     "get_weighted_score",
+    "label_ranks",
     "mean_average_precision",
     "mean_class_accuracy",
     "mmit_mean_average_precision",
@@ -28,16 +29,18 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Normalize = Literal["true", "pred", "all"] | None
 
 
-def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, topk: Sequence[int] = (1,)) -> list[float]:
-    """Return, for each k, the share of samples whose class is among the k highest scores.
+def label_ranks(scores: ArrayLike, labels: ArrayLike) -> Array:
+    """Return, for each sample, how many classes are ranked above its true one; C where that is not ranked at all.
 
-    Of equal scores the later class is ranked higher. A label outside of 0 to C - 1, or with a
-    score of nan, never counts as found. k larger than C is C.
+    Of equal scores the later class is ranked higher. A label outside of 0 to C - 1, or with a score of nan,
+    is not ranked.
 
     Args:
         scores: (N, C).
         labels: (N,) class numbers.
-        topk: the k, each at least 1.
+
+    Returns:
+        (N,) int64.
     """
     scores, labels = np.asarray(scores), np.asarray(labels)
     classes = scores.shape[1]
@@ -46,8 +49,19 @@ def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, topk: Sequence[int] = (
     own = np.take_along_axis(scores, true, axis=1)
     above = ~(scores <= own)  # not ">": nan must push its class to the end, not to the front
     tied = (scores == own) & (np.arange(classes) > true)
-    rank = np.count_nonzero(above | tied, axis=1)
-    return [float(np.mean(valid & (rank < min(k, classes)))) for k in topk]
+    return np.where(valid, np.count_nonzero(above | tied, axis=1), classes)
+
+
+def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, topk: Sequence[int] = (1,)) -> list[float]:
+    """Return, for each k, the share of samples whose class is among the k highest scores; see ``label_ranks``.
+
+    Args:
+        scores: (N, C).
+        labels: (N,) class numbers.
+        topk: the k, each at least 1; those above C are C.
+    """
+    ranks, classes = label_ranks(scores, labels), np.asarray(scores).shape[1]
+    return [float(np.mean(ranks < min(k, classes))) for k in topk]
 
 
 def confusion_matrix(
@@ -93,10 +107,12 @@ def mean_class_accuracy(scores: ArrayLike, labels: ArrayLike) -> float:
     Classes that are only predicted, never true, count as 0; classes that do not occur do not count.
 
     Args:
-        scores: (N, C).
+        scores: (N, C), or (N,) the classes with the highest scores.
         labels: (N,) class numbers.
     """
-    matrix = confusion_matrix(np.argmax(np.asarray(scores), axis=1), labels, normalize="true")
+    scores = np.asarray(scores)
+    predictions = scores if scores.ndim == 1 else np.argmax(scores, axis=1)
+    matrix = confusion_matrix(predictions, labels, normalize="true")
     return float(np.mean(np.diagonal(matrix)))
 
 
