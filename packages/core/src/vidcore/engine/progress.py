@@ -22,15 +22,19 @@ class Meter:
     """Means of values since the last look, and since the epoch began. Values on a GPU stay there until looked at."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Any] = {}
+        self._sums: dict[str, torch.Tensor] = {}
         self._steps = 0
         self.epoch: dict[str, tuple[float, int]] = {}
         """Sum and number of steps by name."""
 
-    def add(self, values: Mapping[str, Any]) -> None:
+    def add(self, values: Mapping[str, torch.Tensor]) -> None:
+        """Take the values of a step in."""
         self._steps += 1
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+            if name in self._sums:
+                self._sums[name] += value  # in place
+            else:
+                self._sums[name] = value.to(torch.float32, copy=True)
 
     def look(self, seconds: Mapping[str, float], device: torch.device) -> dict[str, float]:
         """Return the means per step since the last look, over all processes; ``seconds`` were spent in these steps."""

@@ -16,6 +16,7 @@ from vidcore.engine.average import Average
 from vidcore.engine.clock import Clock
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.precision import autocast
+from vidcore.engine.shard import is_sharded, whole
 
 __all__ = ["Clock", "Step"]
 
@@ -52,7 +53,7 @@ class Step:
         self.average = Average(model, options.ema_decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=runtime.precision == "fp16")
         self.forward: nn.Module = _Each(model)
-        if dist.world().size > 1:
+        if dist.world().size > 1 and not is_sharded(model):
             ids = [self.device.index] if self.device.type == "cuda" else None
             unused = runtime.find_unused_parameters
             self.forward = DistributedDataParallel(self.forward, device_ids=ids, find_unused_parameters=unused)
@@ -63,14 +64,14 @@ class Step:
         samples = sum(map(len, batches))
         values: dict[str, torch.Tensor] = {}
         for number, batch in enumerate(batches, 1):
+            share = len(batch) / samples
             with self._syncing(number == len(batches)):
                 losses = self._losses(batch)
                 self.clock.lap("forward")
-                share = len(batch) / samples
-                self.scaler.scale(losses["loss"] * share).backward()
+                self.scaler.scale(_part(losses["loss"], share)).backward()
                 self.clock.lap("backward")
             for name, value in losses.items():
-                part = value.detach() if share == 1 else value.detach() * share
+                part = _part(value.detach(), share)
                 values[name] = values[name] + part if name in values else part
         values |= self._update()
         self.clock.lap("step")
@@ -93,7 +94,9 @@ class Step:
 
     def _syncing(self, last: bool) -> AbstractContextManager[Any]:
         """Processes exchange gradients once a step, with the last of its batches."""
-        if isinstance(self.forward, DistributedDataParallel) and not last:
+        if is_sharded(self.model):
+            self.model.set_requires_gradient_sync(last)
+        elif isinstance(self.forward, DistributedDataParallel) and not last:
             return self.forward.no_sync()
         return nullcontext()
 
@@ -102,10 +105,14 @@ class Step:
         if self.options.clip_norm is not None or self.options.clip_value is not None:
             self.scaler.unscale_(self.optimizer)
         if self.options.clip_norm is not None:
-            values["grad_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.options.clip_norm).detach()
+            values["grad_norm"] = whole(nn.utils.clip_grad_norm_(self.parameters, self.options.clip_norm).detach())
         if self.options.clip_value is not None:
             nn.utils.clip_grad_value_(self.parameters, self.options.clip_value)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update()
         return values
+
+
+def _part(value: torch.Tensor, share: float) -> torch.Tensor:
+    return value if share == 1 else value * share
