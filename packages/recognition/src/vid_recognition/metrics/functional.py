@@ -49,7 +49,8 @@ def label_ranks(scores: ArrayLike, labels: ArrayLike) -> Array:
     own = np.take_along_axis(scores, true, axis=1)
     above = ~(scores <= own)  # not ">": nan must push its class to the end, not to the front
     tied = (scores == own) & (np.arange(classes) > true)
-    return np.where(valid, np.count_nonzero(above | tied, axis=1), classes)
+    ranks: Array = np.where(valid, np.count_nonzero(above | tied, axis=1), classes)
+    return ranks
 
 
 def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, topk: Sequence[int] = (1,)) -> list[float]:
