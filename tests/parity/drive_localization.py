@@ -13,9 +13,9 @@ from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.models.spans import covered_seconds, truth
 from vid_localization.overlaps import temporal_overlaps as overlaps
 from vid_localization.prepare.proposals import PROPOSAL_COLUMNS, video_features, video_proposals
-from vid_localization.transforms.features import read_table
 from vid_localization.transforms.loading import LoadLocalizationFeature, LoadProposals, ProposalFile
 from vidcore.batch import collate
+from vidcore.features.files import read_table
 from vidcore.files import write_json
 from vidcore.sample import Sample
 

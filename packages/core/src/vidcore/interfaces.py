@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Dataset",
+    "FeatureModel",
     "Grouping",
     "Metric",
     "Model",
     "Observer",
     "Optimizer",
     "Schedule",
+    "Step",
     "Transform",
     "VideoReader",
 ]
@@ -118,6 +120,15 @@ class Model(Protocol):
     def predict(self, outputs: Any, batch: Batch) -> list[Sample]: ...
 
 
+@runtime_checkable
+class FeatureModel(Protocol):
+    """A ``Model`` that also says what it sees before it decides: what ``vidcore features`` writes."""
+
+    def clip_features(self, inputs: Any) -> torch.Tensor:
+        """Describe each sample of a preprocessed batch: what ``forward`` takes -> (batch, channels)."""
+        ...
+
+
 class Observer:
     """Told what happens in a run; cannot steer it. Override what you need.
 
@@ -176,3 +187,20 @@ class Grouping(Protocol):
 
 class Schedule(Protocol):
     """Changes the learning rate over a run: one of ``vidcore.engine.schedules`` or a plugin's."""
+
+
+class Step(Protocol):
+    """A stage of a run that trains nothing: it makes files that later stages read."""
+
+    def __call__(self, folder: Path, rank: int, world: int) -> None:
+        """Do the share of one process.
+
+        After a kill it is called again: what is done already should be left as it is, and files should appear
+        whole or not at all (``vidcore.files.atomic_write``).
+
+        Args:
+            folder: to write to; exists.
+            rank: of this process.
+            world: how many processes there are.
+        """
+        ...

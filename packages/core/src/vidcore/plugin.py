@@ -85,6 +85,7 @@ def vidcore_commands() -> dict[str, str]:
         "compare": "vidcore.cli.scores:compare",
         "evaluate": "vidcore.cli.scores:evaluate",
         "explain": "vidcore.cli.inspect:explain",
+        "features": "vidcore.cli.features:features",
         "fuse": "vidcore.cli.scores:fuse",
         "list": "vidcore.cli.inspect:list_",
         "plugins": "vidcore.cli.inspect:plugins",

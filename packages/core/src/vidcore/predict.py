@@ -25,7 +25,7 @@ from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
 from vidcore.video.frames import ArrayReader
 
-__all__ = ["Predictor", "find_videos", "top_classes"]
+__all__ = ["Predictor", "as_sample", "evaluation_part", "find_videos", "top_classes"]
 
 VIDEO_SUFFIXES = (
     *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
@@ -69,9 +69,7 @@ class Predictor:
     ) -> None:
         if not isinstance(task, Task):
             task = Task.load(task, catalog or load_plugins(), overrides)
-        part = next((p for p in ("data.test", "data.val") if task.get(p)), None)
-        if part is None:
-            raise ConfigError(f"{task.name}: data.test: is missing, and needed to know how videos are prepared")
+        part = evaluation_part(task)
         runtime = task.build("runtime")
         self.task = task
         self.pipeline = Pipeline(task.build(f"{part}.pipeline"))
@@ -107,7 +105,7 @@ class Predictor:
 
     def _prepare(self, index: int, video: Video) -> Sample | VideoError:
         try:
-            return self.pipeline(_sample(video, index), sample_rng(0, 0, index))
+            return self.pipeline(as_sample(video, index), sample_rng(0, 0, index))
         except VideoError as error:
             return error
 
@@ -141,6 +139,17 @@ class Predictor:
         self.close()
 
 
+def evaluation_part(task: Task) -> str:
+    """Return the key of the data whose pipeline prepares what is to be predicted.
+
+    Raises ``ConfigError`` where there is none.
+    """
+    part = next((p for p in ("data.test", "data.val") if task.get(p)), None)
+    if part is None:
+        raise ConfigError(f"{task.name}: data.test: is missing, and needed to know how videos are prepared")
+    return part
+
+
 def top_classes(sample: Sample, k: int) -> list[tuple[str, float]]:
     """Return the k best (class name or number, score) of a predicted Sample, best first.
 
@@ -155,13 +164,18 @@ def top_classes(sample: Sample, k: int) -> list[tuple[str, float]]:
 
 
 def find_videos(paths: Iterable[str | Path]) -> list[Path]:
-    """Return the videos meant by files and folders: a folder means the videos below it, or its frames.
+    """Return the videos meant by files, folders and lists.
 
-    Raises ``UserError`` for a path that does not exist, or a folder with neither.
+    A folder means the videos below it, or its frames; a ``.txt`` file names a video (relative to its own folder)
+    in each line.
+
+    Raises ``UserError`` for a path that does not exist, a folder with neither, or an empty list.
     """
     found: list[Path] = []
     for path in map(Path, paths):
-        if path.is_file():
+        if path.is_file() and path.suffix.lower() == ".txt":
+            found += _listed(path)
+        elif path.is_file():
             found.append(path)
         elif not path.is_dir():
             raise UserError(f"{path}: there is no such file or folder")
@@ -174,11 +188,23 @@ def find_videos(paths: Iterable[str | Path]) -> list[Path]:
     return found
 
 
+def _listed(file: Path) -> list[Path]:
+    lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise UserError(f"{file}: names no video")
+    return [file.parent / name for name in names]
+
+
 def _frame_numbers(folder: Path) -> list[int]:
     return sorted(int(m[1]) for p in folder.iterdir() if (m := re.fullmatch(r"img_(\d+)\.jpe?g", p.name)))
 
 
-def _sample(video: Video, index: int) -> Sample:
+def as_sample(video: Video, index: int = 0) -> Sample:
+    """Return a Sample without pixels: of a file, a folder of frames, or frames that are there already.
+
+    Raises ``VideoError`` for a folder without frames.
+    """
     if isinstance(video, np.ndarray):
         return Sample(index=index, path=f"array {index}", video=ArrayReader(video), total_frames=len(video))
     path = Path(video)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from vid_localization.transforms.features import read_features, rescale
 from vid_localization.transforms.loading import LoadLocalizationFeature, LoadProposalFeatures, LoadProposals
 from vidcore.batch import collate
-from vidcore.errors import DataError, UserError
+from vidcore.errors import DataError, UserError, VideoError
+from vidcore.features.files import read_features, rescale
 from vidcore.sample import Sample
 
 RNG = np.random.default_rng(0)
@@ -32,12 +32,12 @@ def test_every_kind_of_file_holds_the_same(tmp_path: Path) -> None:
 def test_bad_files_are_named(tmp_path: Path) -> None:
     for name in ("a.csv", "a.npy", "a.pt", "a.txt"):
         (tmp_path / name).write_text("a,b\n1,x\n")
-        with pytest.raises(DataError, match=str(tmp_path / name)):
+        with pytest.raises(VideoError, match=str(tmp_path / name)):
             read_features(tmp_path / name)
     np.save(tmp_path / "flat.npy", np.ones(3))
-    with pytest.raises(DataError, match=r"shape \(positions, channels\), got \(3,\)"):
+    with pytest.raises(VideoError, match=r"shape \(positions, channels\), got \(3,\)"):
         read_features(tmp_path / "flat.npy")
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(VideoError, match="there is no such feature file"):
         read_features(tmp_path / "gone.npy")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -45,13 +46,17 @@ def world() -> World:
     return World(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else World()
 
 
-def join(device: torch.device) -> World:
-    """Join the other processes where torchrun started this one; NCCL for GPUs, Gloo for CPUs."""
+def join(device: torch.device, patience: timedelta | None = None) -> World:
+    """Join the other processes where torchrun started this one; NCCL for GPUs, Gloo for CPUs.
+
+    ``patience`` is how long a process waits for the others, where that is not torch's usual.
+    """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        # Imported later (DDP does), default arguments of its functions hold the group, whose threads then never end.
+        # Imported later (by DDP, FSDP), default arguments of theirs hold the group, whose threads then never end.
+        import torch.distributed.fsdp
         import torch.distributed.nn  # noqa: F401
 
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     return world()
 
 

@@ -12,7 +12,7 @@ from attrs import frozen
 from vidcore.errors import UserError
 from vidcore.files import write_text
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "differences", "identity"]
 
 
 @frozen
@@ -70,7 +70,7 @@ class RunFolder:
         run = cls(Path(path))
         if run.task.exists():
             old = tomllib.loads(run.task.read_text(encoding="utf-8"))
-            difference = next(_differences(_identity(old), _identity(tomllib.loads(task))), None)
+            difference = next(differences(identity(old), identity(tomllib.loads(task))), None)
             if difference:
                 raise UserError(f"{run.path}: holds the run of another task: {difference}; choose another folder")
             if run.started and not resume:
@@ -85,7 +85,7 @@ class RunFolder:
         return run
 
 
-def _identity(task: Mapping[str, Any]) -> dict[str, Any]:
+def identity(task: Mapping[str, Any]) -> dict[str, Any]:
     """What of a Task must not change within a run: not the machine, not how long it trains."""
     kept = {k: v for k, v in task.items() if k not in ("runtime", "train", "observers", "info")}
     return kept | {"data": _without_machine(task.get("data", {}))}
@@ -97,10 +97,11 @@ def _without_machine(data: Any) -> Any:
     return {k: _without_machine(v) for k, v in data.items() if k not in ("workers", "prefetch", "time_limit")}
 
 
-def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
+def differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
+    """Yield a text for each key whose value differs between two tables."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in {**old, **new}:
-            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+            yield from differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
     elif old != new:
         there, here = ("nothing" if v is None else repr(v) for v in (old, new))
         yield f"{key} is {there} there and {here} here"

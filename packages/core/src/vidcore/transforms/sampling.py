@@ -78,14 +78,17 @@ class SampleFrames:
         total = _total(sample)
         span = self._timed_span(sample)
         starts = self._test_starts(total, span) if self.test_mode else self._train_starts(total, span, rng)
-        if span is None:
-            offsets = np.arange(self.clip_len) * self.frame_interval
-        else:
-            offsets = np.linspace(0, span - 1, self.clip_len).astype(np.int64)
-        frames = starts[:, None] + offsets
+        frames = starts[:, None] + self.offsets(sample)
         if self.temporal_jitter:
             frames += rng.integers(self.frame_interval, size=frames.shape)
         return _sampled(sample, self._bounded(frames, total), self.clip_len, self.frame_interval)
+
+    def offsets(self, sample: Sample) -> Array:
+        """Where the frames of a clip stand, counted from its first: (clip_len,) int64."""
+        span = self._timed_span(sample)
+        if span is None:
+            return np.arange(self.clip_len) * self.frame_interval
+        return np.linspace(0, span - 1, self.clip_len).astype(np.int64)
 
     def _timed_span(self, sample: Sample) -> float | None:
         """Frames covered by a clip where time decides that, fractions included."""

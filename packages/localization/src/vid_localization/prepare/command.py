@@ -119,7 +119,8 @@ def charades_sta(folder: Path, output: Path, videos: Path | None) -> None:
 @click.option("--format", "kind", type=click.Choice(["npy", "csv"]), default="npy", show_default=True)
 def features(folders: tuple[Path, ...], output: Path, length: int | None, kind: Any) -> None:
     """Convert the feature files in FOLDERS; those of a video in several (RGB and flow) are put side by side."""
-    from vid_localization.prepare.merging import feature_files, merge_features, write_features
+    from vid_localization.prepare.merging import feature_files, merge_features, merged_note
+    from vidcore.features.files import write_features
 
     found = feature_files(folders)
     output.mkdir(parents=True, exist_ok=True)
@@ -128,6 +129,8 @@ def features(folders: tuple[Path, ...], output: Path, length: int | None, kind: 
         merged = merge_features(paths, length)
         channels.add(merged.shape[1])
         write_features(output / f"{name}.{kind}", merged, kind)
+        if note := merged_note(paths, merged):
+            note.write(output / f"{name}.{kind}")
     click.echo(f"wrote {len(found)} files with {', '.join(map(str, sorted(channels)))} channels to {output}")
     if len(channels) > 1:
         click.echo("note: videos differ in their number of channels; no model takes that", err=True)

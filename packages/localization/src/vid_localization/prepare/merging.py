@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
+from attrs import evolve
 
 from vid_localization.overlaps import Array
-from vid_localization.transforms.features import SUFFIXES, read_features, rescale
 from vidcore.errors import DataError
-from vidcore.files import atomic_write
+from vidcore.features.files import SUFFIXES, FeatureNote, read_features, rescale
 
-__all__ = ["feature_files", "merge_features", "write_features"]
+__all__ = ["feature_files", "merge_features", "merged_note"]
 
 
 def feature_files(folders: Sequence[Path]) -> dict[str, list[Path]]:
@@ -55,11 +54,8 @@ def merge_features(paths: Sequence[Path], length: int | None = None) -> Array:
     return np.concatenate(parts, 1)
 
 
-def write_features(path: Path, features: Array, kind: Literal["npy", "csv"]) -> None:
-    """Write (T, C) features to a file with that ending; columns of a table are ``f0``, ``f1``, ..."""
-    with atomic_write(path) as file:
-        if kind == "npy":
-            np.save(file, features)
-        else:
-            header = ",".join(f"f{i}" for i in range(features.shape[1]))
-            np.savetxt(file, features, fmt="%.9g", delimiter=",", header=header, comments="")
+def merged_note(paths: Sequence[Path], merged: Array) -> FeatureNote | None:
+    """What is known of time for merged features: as the note on the first file that has one says."""
+    notes = (FeatureNote.read(path) for path in paths)
+    note = next((n for n in notes if n is not None), None)
+    return note and evolve(note, settings="merged", rows=merged.shape[0], channels=merged.shape[1])

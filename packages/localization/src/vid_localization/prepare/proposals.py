@@ -12,8 +12,8 @@ from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.overlaps import Array
 from vid_localization.post.features import proposal_features
 from vid_localization.post.proposals import generate_proposals
-from vid_localization.transforms.features import read_table
 from vidcore.errors import DataError
+from vidcore.features.files import read_table
 from vidcore.files import atomic_write
 from vidcore.sample import Sample
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from attrs import field, frozen
 
 from vid_localization.overlaps import Array
-from vid_localization.transforms.features import read_features, read_table, rescale
 from vidcore.errors import DataError, UserError
+from vidcore.features.files import SUFFIXES, FeatureNote, read_features, read_table, rescale
 from vidcore.sample import Sample
 
 __all__ = ["LoadLocalizationFeature", "LoadProposalFeatures", "LoadProposals", "ProposalFile"]
@@ -20,8 +20,9 @@ __all__ = ["LoadLocalizationFeature", "LoadProposalFeatures", "LoadProposals", "
 class LoadLocalizationFeature:
     """Read the features of the video: ``inputs`` (C, T) float32.
 
-    The file is ``sample.path``: ``.csv``, ``.npy`` or ``.pt``, with rows by time. ``feature_times`` of the
-    sample are the middles of what they describe, evenly over ``feature_duration`` (or ``duration``).
+    The file is ``sample.path``: ``.csv``, ``.npy`` or ``.pt``, with rows by time; ``meta["features"]``, where it
+    is there, stands for the content of the file. What ``vidcore features`` has noted beside the file says how
+    much of the video the features cover, and how long it is where the sample does not know. ``feature_times`` are the middles of what they describe, evenly over ``feature_duration`` (or ``duration``).
 
     Args:
         length: positions that the features are rescaled to by interpolation; as they are where None.
@@ -31,10 +32,15 @@ class LoadLocalizationFeature:
 
     length: int | None = None
     max_length: int | None = None
+    suffixes: ClassVar = SUFFIXES
+    """Of the files this step reads, for whoever looks for them in a folder."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``UserError`` without a path, ``DataError`` for a bad file."""
-        features = read_features(_path(sample))
+        """Raises ``UserError`` without a path, ``VideoError`` for a bad file."""
+        features = sample.meta.get("features")
+        if features is None:
+            features = read_features(_path(sample))
+            sample = _with_note(sample)
         if self.length is not None:
             features = rescale(features, self.length)
         seconds = sample.duration if sample.feature_duration is None else sample.feature_duration
@@ -48,6 +54,18 @@ class LoadLocalizationFeature:
             changes |= _window(sample, first * step, self.max_length * step)
             changes["feature_times"] = (np.arange(self.max_length) + 0.5) * step
         return sample.replace(inputs=np.ascontiguousarray(features.T), **changes)
+
+
+def _with_note(sample: Sample) -> Sample:
+    note = FeatureNote.read(_path(sample))
+    if note is None:
+        return sample
+    return sample.replace(
+        duration=note.duration if sample.duration is None else sample.duration,
+        feature_duration=sample.feature_duration if note.feature_duration is None else note.feature_duration,
+        total_frames=sample.total_frames or note.frames,
+        fps=sample.fps or note.fps,
+    )
 
 
 def _window(sample: Sample, start: float, seconds: float) -> dict[str, object]:
@@ -114,7 +132,7 @@ class LoadProposals:
     feature_ext: str = ".npy"
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``UserError`` for a sample without name or duration, ``DataError`` for a bad file."""
+        """Raises ``UserError`` for a sample without name or duration, or for a bad file."""
         name = sample.meta.get("video_name") or _path(sample).stem
         table = ProposalFile.read(self.pgm_proposals_dir / f"{name}{self.proposal_ext}", self.top_k)
         path = self.pgm_features_dir / f"{name}{self.feature_ext}"
@@ -147,7 +165,7 @@ class LoadProposalFeatures:
     pool: Literal["max", "mean"] = field(default="max")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``UserError`` for a sample without proposals, ``DataError`` for a bad file."""
+        """Raises ``UserError`` for a sample without proposals, ``VideoError`` for a bad file."""
         indexes = sample.meta.get("proposal_indexes")
         if indexes is None:
             raise UserError(

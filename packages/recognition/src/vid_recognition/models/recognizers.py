@@ -74,6 +74,18 @@ class Recognizer(nn.Module):
             return torch.cat(chunks)
         return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
 
+    def clip_features(self, inputs: Tensor) -> Tensor:
+        """Features averaged over space, time and the views of a sample: (B, C); several pathways side by side.
+
+        Args:
+            inputs: preprocessed, in the layout that ``forward`` takes.
+        """
+        features = self.extract_features(inputs)
+        paths = [features] if isinstance(features, Tensor) else features
+        pooled: Tensor = torch.cat([path.flatten(2).mean(2) if path.ndim > 2 else path for path in paths], 1)
+        out: Tensor = pooled.unflatten(0, (len(inputs), -1)).mean(1)
+        return out
+
     def adapt_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """Turn the weights of an image network into those of the backbone, inflated for 3D networks.
 

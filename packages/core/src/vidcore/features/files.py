@@ -1,0 +1,162 @@
+"""Feature files: reading and writing them, and bringing features to a fixed length."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from attrs import asdict, frozen
+
+from vidcore.errors import DataError, VideoError
+from vidcore.files import atomic_write, write_json
+
+__all__ = ["SUFFIXES", "FeatureNote", "read_features", "read_table", "rescale", "write_features"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+SUFFIXES = (".csv", ".npy", ".pt")
+TIME = "time"
+"""Column of a table that has the middle of each position in seconds, and is no feature."""
+
+
+@frozen(kw_only=True)
+class FeatureNote:
+    """What ``vidcore features`` notes beside a feature file, under its name with ``.json``.
+
+    Row i describes the video around ``(i + 0.5) * feature_duration / rows`` seconds.
+    """
+
+    video: str
+    size: int | None = None
+    """Bytes of the video file."""
+    settings: str
+    """Fingerprint of what the features were made with."""
+    frames: int
+    fps: float | None = None
+    duration: float | None = None
+    """Seconds of the video; None where nothing tells its frame rate."""
+    feature_duration: float | None = None
+    """Seconds, from the beginning, that the rows cover: up to half a position less or more than the video."""
+    rows: int
+    channels: int
+
+    @staticmethod
+    def path(features: Path) -> Path:
+        """Where the note on a feature file is."""
+        return features.with_suffix(".json")
+
+    @classmethod
+    def read(cls, features: Path) -> FeatureNote | None:
+        """Read the note on a feature file; None where there is none, or it is of something else."""
+        try:
+            return cls(**json.loads(cls.path(features).read_text(encoding="utf-8", errors="surrogateescape")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, features: Path) -> None:
+        write_json(self.path(features), asdict(self))
+
+
+def read_features(path: Path) -> Array:
+    """Read the features of a video: (T, C) float32.
+
+    A CSV table has a line of column names, then a row per position (a column ``time`` is left out); a
+    ``.npy`` file the array, a ``.pt`` file a tensor.
+
+    Raises:
+        VideoError: there is no such file, or it is something else.
+    """
+    if path.suffix not in SUFFIXES:
+        raise VideoError(path, f"is no feature file: its name must end in {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise VideoError(path, "is a folder, not a feature file" if path.is_dir() else "there is no such feature file")
+    if path.suffix == ".csv":
+        try:
+            names, features = read_table(path)
+        except DataError as error:
+            raise VideoError(path, str(error).removeprefix(f"{path}").lstrip(": ")) from None
+        features = features[:, [name != TIME for name in names]]
+    elif path.suffix == ".npy":
+        try:
+            features = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise VideoError(path, f"is no array: {error}") from None
+    else:
+        features = _read_tensor(path)
+    if features.ndim != 2 or not features.size or features.dtype.kind not in "fiu":
+        raise VideoError(path, f"must hold numbers of shape (positions, channels), got {features.shape}")
+    return features.astype(np.float32, copy=False)
+
+
+def write_features(path: Path, features: Array, kind: Literal["npy", "csv"], seconds: float | None = None) -> None:
+    """Write (T, C) features to a file with that ending, whole or not at all.
+
+    Columns of a table are ``f0``, ``f1``, ...; before them ``time``, the middle of each position, where the
+    ``seconds`` that all of them cover are given.
+    """
+    with atomic_write(path) as file:
+        if kind == "npy":
+            np.save(file, features)
+            return
+        names = [f"f{i}" for i in range(features.shape[1])]
+        if seconds is not None:
+            times = (np.arange(len(features)) + 0.5) * (seconds / len(features))
+            names, features = [TIME, *names], np.concatenate((times[:, None], features), 1)
+        np.savetxt(file, features, fmt="%.9g", delimiter=",", header=",".join(names), comments="")
+
+
+def read_table(path: Path) -> tuple[list[str], Array]:
+    """Read a table of numbers: names of the columns, and the rows (n, columns) float64.
+
+    Raises ``DataError`` where it is none.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            names = file.readline().strip().split(",")
+            lines = [line for line in file if line.strip()]
+        rows = np.array([line.split(",") for line in lines], np.float64).reshape(len(lines), -1)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no table of numbers: {error}") from None
+    if len(lines) and rows.shape[1] != len(names):
+        raise DataError(f"{path}: {len(names)} columns are named, but rows have {rows.shape[1]}")
+    return names, rows.reshape(-1, len(names))
+
+
+def rescale(features: Array, length: int, samples: int = 3) -> Array:
+    """Features of a fixed length: means over equal parts of the time between the first and the last.
+
+    Each part is sampled at evenly spaced points, interpolated, as for the features that published localization
+    models were trained on. Features that have the length already stay as they are.
+
+    Args:
+        features: (T, C), T at least 1.
+        length: parts.
+        samples: points of a part, its bounds included.
+
+    Returns:
+        (length, C).
+
+    >>> rescale(np.array([[0.0], [4.0]]), 4).ravel().tolist()
+    [0.5, 1.5, 2.5, 3.5]
+    """
+    if len(features) == length:
+        return features
+    edges = np.linspace(0, len(features) - 1, length + 1)
+    at = edges[:-1] + np.linspace(0, 1, samples)[:, None] * np.diff(edges)  # (samples, length)
+    left = np.minimum(at.astype(np.int64), len(features) - 1)
+    right = np.minimum(left + 1, len(features) - 1)
+    share = (at - left)[..., None].astype(features.dtype)
+    out: Array = (features[left] * (1 - share) + features[right] * share).mean(0)
+    return out
+
+
+def _read_tensor(path: Path) -> Array:
+    import torch
+
+    try:
+        tensor: Any = torch.load(path, map_location="cpu", weights_only=True)
+        return np.asarray(tensor.float().numpy())
+    except Exception as error:  # whatever a damaged archive makes torch say
+        raise VideoError(path, f"is no tensor: {error}") from None

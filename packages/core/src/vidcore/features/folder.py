@@ -1,0 +1,171 @@
+"""A folder of features: a file for each video, and what they were made with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from attrs import frozen
+
+from vidcore.config.task import Task
+from vidcore.config.toml import dumps
+from vidcore.engine.rundir import differences
+from vidcore.errors import UserError
+from vidcore.features.extract import Extractor, Features, Stride
+from vidcore.features.files import FeatureNote, write_features
+from vidcore.files import write_text
+from vidcore.plugins import Catalog
+from vidcore.predict import Predictor, evaluation_part
+
+__all__ = ["FeatureFolder", "feature_names"]
+
+Table = dict[str, Any]
+
+
+@frozen
+class FeatureFolder:
+    """Where ``vidcore features`` writes: ``NAME.npy`` and its note ``NAME.json``, and ``features.toml``.
+
+    ``features.toml`` says what the features are made with, so that another call goes on with the same, and
+    ``vidcore predict --features`` makes them alike of other videos.
+    """
+
+    path: Path
+    settings: Table
+    """``checkpoint``, its ``sha256``, ``stride``, ``format``, perhaps ``length``, and ``task`` (model, pipeline)."""
+
+    @classmethod
+    def of(
+        cls,
+        path: Path,
+        task: Task,
+        checkpoint: Path,
+        stride: Stride,
+        length: int | None = None,
+        kind: Literal["npy", "csv"] = "npy",
+    ) -> Self:
+        """Describe a folder; nothing is written yet."""
+        part = evaluation_part(task)
+        kept = {"model": task.table["model"], "data": {"test": _get(task.table, part)}}
+        if "runtime" in task.table:
+            kept["runtime"] = {k: v for k, v in task.table["runtime"].items() if k == "precision"}
+        settings: Table = {"checkpoint": str(checkpoint.absolute()), "sha256": _hash(checkpoint), "stride": str(stride)}
+        settings |= {"format": kind} | ({} if length is None else {"length": length})
+        return cls(path, settings | {"task": kept})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what the features of a folder were made with.
+
+        Raises ``UserError`` where it is no such folder.
+        """
+        file = path / "features.toml"
+        try:
+            return cls(path, tomllib.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise UserError(f"{path}: is no folder of features: {file} is missing") from None
+        except (ValueError, NotADirectoryError) as error:
+            raise UserError(f"{file}: cannot be read: {error}") from None
+
+    def extractor(self, catalog: Catalog, device: str | None = None, workers: int = 2) -> Extractor:
+        """Return what makes features like those of this folder.
+
+        Raises ``UserError`` where the checkpoint is not there any more, or is another one now.
+        """
+        checkpoint = Path(self.settings["checkpoint"])
+        if not checkpoint.is_file():
+            raise UserError(f"{self.path / 'features.toml'}: checkpoint {checkpoint} is not there any more")
+        if _hash(checkpoint) != self.settings["sha256"]:
+            raise UserError(f"{self.path}: its features are made with other weights than {checkpoint} now holds")
+        task = Task.from_table(self.settings["task"], catalog, "features.toml")
+        stride, length = Stride.parse(self.settings["stride"]), self.settings.get("length")
+        return Extractor(Predictor(task, checkpoint, device=device), stride, length, workers=workers)
+
+    def prepare(self, overwrite: bool = False) -> None:
+        """Make the folder, or go on in it.
+
+        Raises ``UserError`` where it holds features that are made otherwise, unless they may be overwritten.
+        """
+        if (self.path / "features.toml").exists() and not overwrite:
+            theirs = FeatureFolder.load(self.path).settings
+            different = next(differences(_identity(theirs), _identity(self.settings)), None)
+            if different:
+                raise UserError(
+                    f"{self.path}: holds features that are made otherwise: {different}; choose another folder, or "
+                    "make them anew with --overwrite"
+                )
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.path / "features.toml", dumps(self.settings))
+
+    def file(self, name: str) -> Path:
+        """The features of a video."""
+        return self.path / f"{name}.{self.settings['format']}"
+
+    def has(self, name: str, video: Path) -> bool:
+        """Whether the features of a video are there, whole, of that very file, and made as they should be."""
+        note = FeatureNote.read(self.file(name))
+        wanted = (self._fingerprint(), _size(video))
+        return note is not None and (note.settings, note.size) == wanted and self.file(name).is_file()
+
+    def save(self, name: str, video: Path, features: Features) -> Path:
+        """Write the features of a video; the note comes last, and says that they are whole."""
+        path = self.file(name)
+        write_features(path, features.values, self.settings["format"], features.feature_duration)
+        rows, channels = features.values.shape
+        FeatureNote(
+            video=str(video),
+            size=_size(video),
+            settings=self._fingerprint(),
+            frames=features.frames,
+            fps=features.fps,
+            duration=features.duration,
+            feature_duration=features.feature_duration,
+            rows=rows,
+            channels=channels,
+        ).write(path)
+        return path
+
+    def _fingerprint(self) -> str:
+        text = json.dumps(_identity(self.settings), sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def feature_names(videos: Sequence[Path]) -> list[str]:
+    """What the features of videos are called: their files, without suffix.
+
+    Raises ``UserError`` where two would be called the same.
+    """
+    seen: dict[str, Path] = {}
+    for video in videos:
+        name = video.name if video.is_dir() else video.stem
+        other = seen.setdefault(name, video)
+        if other is not video:
+            raise UserError(f"{video} and {other}: features are named after videos, and these two have one name")
+    return list(seen)
+
+
+def _identity(settings: Table) -> Table:
+    """What must not change: not where the weights are, nor of which data set the pipeline was."""
+    task = settings.get("task", {})
+    pipeline = task.get("data", {}).get("test", {}).get("pipeline")
+    kept = {k: v for k, v in settings.items() if k not in ("checkpoint", "task")}
+    return kept | {"model": task.get("model"), "pipeline": pipeline, "runtime": task.get("runtime")}
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(video: Path) -> int | None:
+    return video.stat().st_size if video.is_file() else None
+
+
+def _get(table: Table, key: str) -> Any:
+    for name in key.split("."):
+        table = table[name]
+    return table
