@@ -15,7 +15,9 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 from attrs import frozen
 
-__all__ = ["Ragged", "StringTable"]
+from vidcore.errors import DataError
+
+__all__ = ["Ragged", "StringTable", "chosen"]
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -119,3 +121,17 @@ class StringTable(Sequence[str]):
     def nbytes(self) -> int:
         """Memory in bytes."""
         return self.rows.nbytes
+
+
+def chosen(indices: int | Sequence[int], total: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return which of ``total`` entries are meant: the first n (n >= 0), the last -n (n < 0), or those listed.
+
+    Raises ``DataError`` for a number beyond them.
+    """
+    rows = np.arange(total)
+    if isinstance(indices, int):
+        return rows[:indices] if indices >= 0 else rows[indices:]
+    try:
+        return rows[np.asarray(indices, np.int64)]
+    except IndexError as error:
+        raise DataError(f"indices: {error}") from error

@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 from vid_localization.datasets.checks import Policy, checked
 from vid_localization.overlaps import Array
 from vidcore.data.classes import check_file
-from vidcore.data.index import StringTable
+from vidcore.data.index import StringTable, chosen
 from vidcore.errors import AnnotationError, DataError, nearest
 
 __all__ = ["Annotations", "Video", "read_annotations", "read_videos"]
@@ -60,14 +60,7 @@ class Annotations:
 
     def take(self, indices: int | Sequence[int]) -> Annotations:
         """Return the first n videos (n >= 0), the last -n (n < 0), or those listed."""
-        rows = np.arange(len(self.names))
-        if isinstance(indices, int):
-            rows = rows[:indices] if indices >= 0 else rows[indices:]
-        else:
-            try:
-                rows = rows[np.asarray(indices, np.int64)]
-            except IndexError as error:
-                raise DataError(f"indices: {error}") from error
+        rows = chosen(indices, len(self.names))
         parts = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in rows]
         kept = np.concatenate([np.zeros(0, np.int64), *parts])
         return evolve(
