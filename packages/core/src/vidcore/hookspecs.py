@@ -32,6 +32,7 @@ KINDS = (
     "schedules",
     "decoders",
     "observers",
+    "steps",
 )
 """Kinds of components a Task can name; a name belongs to one component, whatever its kind."""
 
@@ -82,6 +83,14 @@ def vidcore_decoders() -> dict[str, str]:  # type: ignore[empty-body]
 @hookspec
 def vidcore_observers() -> dict[str, str]:  # type: ignore[empty-body]
     """Loggers and the like: ``return {"MyLogger": "my_package.log:MyLogger"}``."""
+
+
+@hookspec
+def vidcore_steps() -> dict[str, str]:  # type: ignore[empty-body]
+    """Stages of a run that train nothing: ``return {"MakeFiles": "my_package.files:MakeFiles"}``.
+
+    See ``vidcore.interfaces.Step``.
+    """
 
 
 @hookspec

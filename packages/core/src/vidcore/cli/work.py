@@ -26,16 +26,16 @@ file_option = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--dir", "run_dir", type=click.Path(file_okay=False, path_type=Path), help="Write here; default runs/TASK."
 )
-@click.option("--resume", is_flag=True, help="Continue the run in that folder from its last checkpoint.")
+@click.option("--resume", is_flag=True, help="Continue the run in that folder: from its last checkpoint or stage.")
 @click.pass_obj
 def run(context: Context, task: str, overrides: tuple[str, ...], run_dir: Path | None, resume: bool) -> None:
-    """Train and evaluate what TASK (a file or recipe) describes."""
+    """Train and evaluate what TASK (a file or recipe) describes, stage after stage where it has several."""
     from vidcore.config.task import Task
 
     checked = Task.load(task, context.catalog, overrides)  # mistakes show before torch is imported
-    from vidcore.run import train
+    from vidcore.stages import run as run_task
 
-    train(checked, run_dir, resume)
+    run_task(checked, run_dir, resume)
 
 
 @click.command()

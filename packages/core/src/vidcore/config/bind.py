@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from vidcore.config.load import Key, Loaded, format_key
 from vidcore.config.signature import Signature, read_signature
+from vidcore.config.stages import referred
 from vidcore.config.types import Choice, DictOf, ListOf, Object, Record, Scalar, TupleOf, Type, Union
 from vidcore.errors import ConfigError, PluginError, UserError, nearest
 from vidcore.plugins import Catalog, Component, load_plugins
@@ -120,6 +121,8 @@ class Binder:
         return value if type(value) is allowed else self._wrong(value, wanted, key)
 
     def _path(self, value: str, key: Key) -> Path:
+        if referred(value, key):
+            return Path(value)
         self.paths[key] = self.loaded.source(key).folder / Path(value).expanduser()
         return self.paths[key]
 
@@ -156,12 +159,12 @@ class Binder:
         if not isinstance(name, str):
             what = f"one of {kind}" if kind else "a component"
             found = f"got {name!r}" if "type" in table else f"found only {', '.join(table) or 'nothing'}"
-            return self._problem((*key, "type"), f"must be the name of {what}, {found}")
+            return self.problem((*key, "type"), f"must be the name of {what}, {found}")
         try:
             component = self.catalog.get(name, kind)
             signature = read_signature(component.target)
         except PluginError as error:
-            return self._problem((*key, "type"), str(error))
+            return self.problem((*key, "type"), str(error))
         return self._call(component, {n: v for n, v in table.items() if n != "type"}, signature, key)
 
     def _call(self, component: Component, table: Mapping[str, Any], signature: Signature, key: Key) -> Call:
@@ -178,7 +181,7 @@ class Binder:
                 self._unknown(component.name, name, parameters, key)
         for name, parameter in parameters.items():
             if parameter.required and name not in table:
-                self._problem((*key, name), f"is missing: {component.name} needs it ({parameter.type})")
+                self.problem((*key, name), f"is missing: {component.name} needs it ({parameter.type})")
         return Call(component, arguments, key, self.loaded.source(key).name)
 
     def _unknown(self, owner: str, name: str, known: Mapping[str, Any], key: Key) -> None:
@@ -186,15 +189,16 @@ class Binder:
         here, above = self.loaded.source((*key, name)), self.loaded.source((*key, "type"))
         if above != here and (*key, "type") in self.loaded.sources:
             hint += f" (type comes from {above.name}; _replace_ = true in a table drops what it inherits)"
-        self._problem((*key, name), f"unknown key: {owner} takes no {name!r}{hint}")
+        self.problem((*key, name), f"unknown key: {owner} takes no {name!r}{hint}")
 
     def _wrong(self, value: Any, wanted: Type, key: Key, hint: str = "") -> None:
         shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
         if isinstance(value, dict):
             shown = "a table"
-        self._problem(key, f"must be {wanted}, got {shown}{hint}")
+        self.problem(key, f"must be {wanted}, got {shown}{hint}")
 
-    def _problem(self, key: Key, text: str) -> None:
+    def problem(self, key: Key, text: str) -> None:
+        """Note what is wrong with the value at a key."""
         self.problems.append(f"{self.loaded.source(key).name}: {format_key(key)}: {text}")
 
 

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from vidcore.errors import ConfigError, nearest
 
-__all__ = ["Source", "Table", "format_key", "load"]
+__all__ = ["Source", "Table", "format_key", "load", "spread"]
 
 Table = dict[str, Any]
 Key = tuple[str, ...]
@@ -75,7 +75,10 @@ def _locate(name: str, folder: Path, recipes: Mapping[str, Path], who: str) -> P
     raise ConfigError(f"{who}{name!r} is neither a file in {folder} nor a recipe{nearest(name, [*near, *recipes])}")
 
 
-def _read(path: Path, home: Path, recipes: Mapping[str, Path], into: Loaded, chain: tuple[Path, ...]) -> None:
+def _read(
+    path: Path, home: Path, recipes: Mapping[str, Path], into: Loaded, chain: tuple[Path, ...], at: Key = ()
+) -> None:
+    """Read a file, and before it what it extends, into the table at a key."""
     if path.resolve() in chain:
         names = " -> ".join(p.name for p in (*chain, path))
         raise ConfigError(f"{path}: extends: goes in a circle: {names}")
@@ -85,15 +88,50 @@ def _read(path: Path, home: Path, recipes: Mapping[str, Path], into: Loaded, cha
         raise ConfigError(f"{path}: no valid TOML: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    parents = data.pop("extends", [])
-    parents = [parents] if isinstance(parents, str) else parents
-    if not isinstance(parents, list) or not all(isinstance(p, str) for p in parents):
-        raise ConfigError(f"{path}: extends: must be an array of recipe names or paths, got {parents!r}")
-    for name in parents:
-        parent = _locate(name, path.parent, recipes, f"{path}: extends: ")
-        folder = home if parent in recipes.values() else parent.resolve().parent
-        _read(parent, folder, recipes, into, (*chain, path.resolve()))
-    _merge(into, into.data, data, (), Source(str(path), home))
+    source = Source(str(path), home)
+
+    def extend(table: Table, inner: Key) -> None:
+        where = f"{path}: {format_key((*inner, 'extends'))}: "
+        parents = table.pop("extends", [])
+        parents = [parents] if isinstance(parents, str) else parents
+        if not isinstance(parents, list) or not all(isinstance(p, str) for p in parents):
+            raise ConfigError(f"{where}must be an array of recipe names or paths, got {parents!r}")
+        for name in parents:
+            parent = _locate(name, path.parent, recipes, where)
+            folder = home if parent in recipes.values() else parent.resolve().parent
+            _read(parent, folder, recipes, into, (*chain, path.resolve()), (*at, *inner))
+
+    extend(data, ())
+    stages = data.get("stages")
+    for name, stage in stages.items() if isinstance(stages, dict) else ():
+        if isinstance(stage, dict):  # a stage is a Task, and extends others where it stands
+            inherited = _table(into.data, (*at, "stages", name))  # here, so that stages stay in order
+            if _directive(stage, "_replace_", bool, (*at, "stages", name), source):
+                inherited.clear()
+            extend(stage, ("stages", name))
+            stage.pop("_replace_", None)
+    _merge(into, _table(into.data, at), data, at, source)
+
+
+def _table(data: Table, key: Key) -> Table:
+    for name in key:
+        if not isinstance(data.get(name), dict):
+            data[name] = {}
+        data = data[name]
+    return data
+
+
+def spread(loaded: Loaded) -> None:
+    """Lay what stands beside ``stages`` over every stage that trains."""
+    stages = loaded.data.get("stages")
+    if not isinstance(stages, dict) or not stages:
+        return
+    common = {name: loaded.data.pop(name) for name in list(loaded.data) if name not in ("stages", "info")}
+    sources = {key: source for key, source in loaded.sources.items() if key[0] in common}
+    for name, stage in stages.items():
+        if isinstance(stage, dict) and "step" not in stage:
+            _merge(loaded, stage, copy.deepcopy(common), ("stages", name), loaded.main)
+            loaded.sources.update({("stages", name, *key): source for key, source in sources.items()})
 
 
 def _merge(loaded: Loaded, base: Table, over: Table, at: Key, source: Source) -> None:

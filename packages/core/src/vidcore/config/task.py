@@ -10,12 +10,13 @@ from typing import Any
 from attrs import field, frozen
 
 from vidcore.config.bind import Binder, Call, build
-from vidcore.config.load import Key, Loaded, Table, load
+from vidcore.config.load import Key, Loaded, Table, load, spread
 from vidcore.config.signature import read_signature
+from vidcore.config.stages import reference_problems
 from vidcore.config.types import Record
 from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
 from vidcore.errors import ConfigError
-from vidcore.interfaces import Dataset, Grouping, Metric, Model, Observer, Optimizer, Schedule, Transform
+from vidcore.interfaces import Dataset, Grouping, Metric, Model, Observer, Optimizer, Schedule, Step, Transform
 from vidcore.plugins import Catalog
 
 __all__ = ["Data", "DataPart", "Task", "TaskTable", "num_classes"]
@@ -46,10 +47,12 @@ class Data:
 
 
 @frozen(kw_only=True)
-class TaskTable:
-    """A whole Task file."""
+class Stage:
+    """A model and what is done with it, or a step."""
 
-    model: Model
+    model: Model | None = None
+    step: Step | None = None
+    """Instead of a model: work that trains nothing, such as making files for other Tasks."""
     data: Data = field(factory=Data)
     train: TrainOptions = field(factory=TrainOptions)
     optimizer: Optimizer | None = None
@@ -62,6 +65,14 @@ class TaskTable:
     runtime: RuntimeOptions = field(factory=RuntimeOptions)
     info: dict[str, Any] = field(factory=dict)
     """Facts for people and tools: paper, published scores, weights. Not interpreted."""
+
+
+@frozen(kw_only=True)
+class TaskTable(Stage):
+    """A whole Task file."""
+
+    stages: dict[str, Stage] = field(factory=dict)
+    """Instead of all else: Tasks that are run one after the other."""
 
 
 @frozen
@@ -96,9 +107,20 @@ class Task:
 
     @classmethod
     def _checked(cls, name: str, loaded: Loaded, catalog: Catalog) -> Task:
-        _share_classes(loaded, catalog)
+        spread(loaded)
+        stages = loaded.data.get("stages") or {}
+        parts: dict[Key, Any] = {("stages", n): part for n, part in stages.items()} if isinstance(stages, dict) else {}
+        parts = parts or {(): loaded.data}
+        for at, part in parts.items():
+            if isinstance(part, dict):
+                _share_classes(loaded, catalog, part, at)
         binder = Binder(catalog, loaded)
         bound = binder.bind(loaded.data, Record(f"{__name__}:TaskTable"), ())
+        for at, part in parts.items():
+            if isinstance(part, dict) and ("model" in part) == ("step" in part):
+                both = "a Task has a model or a step, not both" if "step" in part else "a Task needs a model, or a step"
+                binder.problem((*at, "model"), f"is missing: {both}" if "model" not in part else both)
+        binder.problems.extend(reference_problems(loaded))
         if binder.problems:
             raise ConfigError(binder.problems)
         table = copy.deepcopy(loaded.data)
@@ -126,26 +148,34 @@ class Task:
             return default() if default else None
         return build(value, **given)
 
+    @property
+    def stages(self) -> dict[str, Task]:
+        """The Tasks that this one consists of, in order; none where it is one itself."""
+        bound = self.get("stages") or {}
+        return {n: Task(f"{self.name}.{n}", self.table["stages"][n], bound[n], self.catalog) for n in bound}
+
     def require(self, *keys: str) -> None:
         """Raise ``ConfigError`` naming the keys that this command needs and the Task lacks."""
+        if stages := self.get("stages"):
+            raise ConfigError(f"{self.name}: stages: this needs the Task of one stage, there are {', '.join(stages)}")
         missing = [k for k in keys if self.get(k) is None]
         if missing:
             raise ConfigError([f"{self.name}: {k}: is missing, and needed for this" for k in missing])
 
 
-def _share_classes(loaded: Loaded, catalog: Catalog) -> None:
+def _share_classes(loaded: Loaded, catalog: Catalog, task: Table, at: Key) -> None:
     """Hand ``data.classes``, or else the model's number of classes, to data sets that take it and have neither.
 
     A label beyond the classifier is then an error with file and line, not a failed assertion on a GPU.
     """
-    data = loaded.data.get("data")
+    data = task.get("data")
     if not isinstance(data, dict):
         return
-    wanted = num_classes(loaded.data.get("model"))
-    shared, key = ("classes", ("data", "classes")) if "classes" in data else ("num_classes", ("model",))
+    wanted = num_classes(task.get("model"))
+    shared, key = ("classes", (*at, "data", "classes")) if "classes" in data else ("num_classes", (*at, "model"))
     value = data.get("classes", wanted)
     for part in ("train", "val", "test"):
-        for place, table in _datasets(data.get(part), ("data", part)):
+        for place, table in _datasets(data.get(part), (*at, "data", part)):
             if value is None or {"classes", "num_classes"} & table.keys():
                 continue
             component = catalog.components.get(str(table.get("type")))

@@ -110,6 +110,7 @@ class Object(Type):
         "Observer": "observers",
         "Optimizer": "optimizers",
         "Schedule": "schedules",
+        "Step": "steps",
         "Transform": "transforms",
     }
 
