@@ -33,6 +33,7 @@ KINDS = (
     "decoders",
     "observers",
     "steps",
+    "writers",
 )
 """Kinds of components a Task can name; a name belongs to one component, whatever its kind."""
 
@@ -90,6 +91,14 @@ def vidcore_steps() -> dict[str, str]:  # type: ignore[empty-body]
     """Stages of a run that train nothing: ``return {"MakeFiles": "my_package.files:MakeFiles"}``.
 
     See ``vidcore.interfaces.Step``.
+    """
+
+
+@hookspec
+def vidcore_writers() -> dict[str, str]:  # type: ignore[empty-body]
+    """Ways to write predictions: ``vidcore predict --write mine=PATH`` calls ``write(path, samples)``.
+
+    ``return {"mine": "my_package.writing:write"}``
     """
 
 

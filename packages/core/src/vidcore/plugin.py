@@ -89,7 +89,7 @@ def vidcore_commands() -> dict[str, str]:
         "fuse": "vidcore.cli.scores:fuse",
         "list": "vidcore.cli.inspect:list_",
         "plugins": "vidcore.cli.inspect:plugins",
-        "predict": "vidcore.cli.work:predict",
+        "predict": "vidcore.cli.predict:predict",
         "publish": "vidcore.cli.scores:publish",
         "run": "vidcore.cli.work:run",
         "test": "vidcore.cli.work:test",

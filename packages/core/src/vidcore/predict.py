@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, tee
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -24,13 +24,9 @@ from vidcore.plugins import Catalog, load_plugins
 from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
 from vidcore.video.frames import ArrayReader
+from vidcore.video.open import VIDEO_SUFFIXES
 
-__all__ = ["Predictor", "as_sample", "evaluation_part", "find_videos", "top_classes"]
-
-VIDEO_SUFFIXES = (
-    *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-)
+__all__ = ["Predictor", "as_sample", "evaluation_part", "find_videos", "top_classes", "top_segments"]
 
 Video = str | Path | np.ndarray[Any, Any]
 
@@ -44,6 +40,11 @@ class Predictor:
         device: ``"cpu"``, ``"cuda"``, ...; where not given, what the Task says.
         batch_size: videos per forward pass; where not given, what the Task says for testing.
         workers: threads that decode.
+        features: for a model that reads features: a folder that ``vidcore features`` wrote. Features of the videos
+            are then made like those in it, with the same weights.
+        classifier: names the classes of whole videos, for a model that makes use of that: its scores are given
+            to the model with the sample.
+        classifier_top: how many classes of a video count; the scores of the others become 0.
         overrides: ``KEY=VALUE`` texts as of ``--set``.
 
     Raises:
@@ -64,6 +65,9 @@ class Predictor:
         device: str | None = None,
         batch_size: int | None = None,
         workers: int = 2,
+        features: str | Path | None = None,
+        classifier: Predictor | None = None,
+        classifier_top: int = 2,
         overrides: Sequence[str] = (),
         catalog: Catalog | None = None,
     ) -> None:
@@ -82,6 +86,22 @@ class Predictor:
         load_state(self.model, weights, source=str(checkpoint))
         self.class_names = _names_in(about) or _names_of(task)
         self.model.to(self.device).eval()
+        self.classifier, self._classifier_top = classifier, classifier_top
+        self._extractor: Any = None
+        if features is not None:
+            from vidcore.features.folder import FeatureFolder
+
+            if self.suffixes == VIDEO_SUFFIXES:
+                raise UserError(f"{task.name}: its pipeline reads videos; features are for models of features")
+            self._extractor = FeatureFolder.load(Path(features)).extractor(task.catalog, device, self.workers)
+
+    @property
+    def suffixes(self) -> Sequence[str]:
+        """Ends of names of the files that are to be given: those of videos, if no step reads other ones."""
+        if self._extractor is not None:
+            return VIDEO_SUFFIXES
+        found = (getattr(step, "suffixes", None) for step in self.pipeline.steps.values())
+        return next((f for f in found if f), VIDEO_SUFFIXES)
 
     def __call__(self, videos: Iterable[Video], on_error: Literal["raise", "keep"] = "raise") -> list[Sample]:
         """Return one predicted Sample per video, in order.
@@ -95,7 +115,7 @@ class Predictor:
 
     def stream(self, videos: Iterable[Video], on_error: Literal["raise", "keep"] = "raise") -> Iterator[Sample]:
         """As ``__call__``, one after another as they are ready: for any number of videos."""
-        todo = enumerate(videos)
+        todo = enumerate(self._inputs(videos))
         with ThreadPoolExecutor(self.workers) as pool:
             ahead = [pool.submit(self._prepare, *item) for item in islice(todo, self.batch_size)]
             while ahead:
@@ -103,9 +123,29 @@ class Predictor:
                 ahead = [pool.submit(self._prepare, *item) for item in islice(todo, self.batch_size)]
                 yield from self._predict(ready, on_error)
 
-    def _prepare(self, index: int, video: Video) -> Sample | VideoError:
+    def _inputs(self, videos: Iterable[Video]) -> Iterator[Video | Sample | VideoError]:
+        """The videos with what other models say of them."""
+        videos, again = tee(videos)
+        inputs: Iterable[Any] = videos if self._extractor is None else self._extractor.samples(videos)
+        if self.classifier is None:
+            yield from inputs
+            return
+        for seen, classified in zip(inputs, self.classifier.stream(again, "keep"), strict=True):
+            if isinstance(seen, VideoError) or classified.scores is None:
+                yield seen
+                continue
+            sample = seen if isinstance(seen, Sample) else as_sample(seen)
+            best = np.argsort(-classified.scores, kind="stable")[: self._classifier_top]
+            scores = np.zeros_like(classified.scores)
+            scores[best] = classified.scores[best]
+            yield sample.replace(scores=scores, class_names=classified.class_names)
+
+    def _prepare(self, index: int, video: Video | Sample | VideoError) -> Sample | VideoError:
         try:
-            return self.pipeline(as_sample(video, index), sample_rng(0, 0, index))
+            if isinstance(video, VideoError):
+                return video
+            sample = video.replace(index=index) if isinstance(video, Sample) else as_sample(video, index)
+            return self.pipeline(sample, sample_rng(0, 0, index))
         except VideoError as error:
             return error
 
@@ -118,7 +158,8 @@ class Predictor:
                     raise item
                 yield Sample(path=item.path, meta={"error": str(item)})
             else:
-                yield next(results).replace(class_names=self.class_names)
+                sample = next(results)
+                yield sample.replace(class_names=sample.class_names or self.class_names)
 
     def _forward(self, batch: Batch) -> list[Sample]:
         with torch.inference_mode():
@@ -163,11 +204,31 @@ def top_classes(sample: Sample, k: int) -> list[tuple[str, float]]:
     return [(names[i] if names else str(i), float(sample.scores[i])) for i in order]
 
 
-def find_videos(paths: Iterable[str | Path]) -> list[Path]:
+def top_segments(sample: Sample, k: int) -> list[tuple[float, float, float, str | None]]:
+    """Return the k best (start, end, score, class name or number, None for a proposal) of a predicted Sample.
+
+    >>> found = Sample(segments=np.array([[1.0, 3.0], [2.0, 9.0]]), segment_scores=np.array([0.2, 0.5]))
+    >>> top_segments(found, 1)
+    [(2.0, 9.0, 0.5, None)]
+    """
+    if sample.segments is None:
+        return []
+    names, labels = sample.class_names or (), sample.segment_labels
+    scores = np.ones(len(sample.segments)) if sample.segment_scores is None else sample.segment_scores
+    found = []
+    for i in np.argsort(-scores, kind="stable")[:k]:
+        start, end = sample.segments[i].tolist()
+        label = None if labels is None else int(labels[i])
+        name = None if label is None else names[label] if label < len(names) else str(label)
+        found.append((start, end, float(scores[i]), name))
+    return found
+
+
+def find_videos(paths: Iterable[str | Path], suffixes: Sequence[str] = VIDEO_SUFFIXES) -> list[Path]:
     """Return the videos meant by files, folders and lists.
 
     A folder means the videos below it, or its frames; a ``.txt`` file names a video (relative to its own folder)
-    in each line.
+    in each line. ``suffixes`` are ends of names, where other files than videos are wanted.
 
     Raises ``UserError`` for a path that does not exist, a folder with neither, or an empty list.
     """
@@ -179,12 +240,12 @@ def find_videos(paths: Iterable[str | Path]) -> list[Path]:
             found.append(path)
         elif not path.is_dir():
             raise UserError(f"{path}: there is no such file or folder")
-        elif inside := sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file()):
+        elif inside := sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file()):
             found += inside
         elif _frame_numbers(path):
             found.append(path)
         else:
-            raise UserError(f"{path}: no video below it (looked for {' '.join(VIDEO_SUFFIXES)}), and no frames")
+            raise UserError(f"{path}: no video below it (looked for {' '.join(suffixes)}), and no frames")
     return found
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from vid_localization.metrics.collect import video_name
 from vid_localization.overlaps import Array
 from vidcore.errors import DataError
 from vidcore.files import atomic_write
 from vidcore.sample import Sample
 
-__all__ = ["draw_timeline", "save_png"]
+__all__ = ["draw_timeline", "save_png", "write_timelines"]
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 INK, LINE, TRUE = (32, 32, 32), (222, 222, 222), (96, 96, 96)
@@ -69,6 +70,13 @@ def save_png(image: Array, path: Path) -> None:
         raise DataError(f"cannot encode a picture of shape {image.shape} for {path}")
     with atomic_write(path) as file:
         file.write(data.tobytes())
+
+
+def write_timelines(folder: Path, predictions: Iterable[Sample]) -> None:
+    """Draw the predicted segments of videos into ``folder``, a ``.png`` for each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for sample in predictions:
+        save_png(draw_timeline(sample), folder / f"{video_name(sample)}.png")
 
 
 def _rows(sample: Sample, top_k: int | None) -> list[tuple[float, float, str, tuple[int, ...]]]:

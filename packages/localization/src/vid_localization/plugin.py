@@ -32,6 +32,14 @@ def vidcore_metrics() -> dict[str, str]:
 
 
 @hookimpl
+def vidcore_writers() -> dict[str, str]:
+    return {
+        "activitynet": "vid_localization.results:write_results",
+        "timelines": "vid_localization.picture:write_timelines",
+    }
+
+
+@hookimpl
 def vidcore_commands() -> dict[str, str]:
     return {
         "data features": "vid_localization.prepare.command:features",

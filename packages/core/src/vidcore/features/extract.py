@@ -81,6 +81,17 @@ class Features:
     feature_duration: float | None
     """Seconds, from the beginning, that the positions cover."""
 
+    def sample(self, video: str) -> Sample:
+        """A Sample of the video for a model of features: what a pipeline that reads feature files begins with."""
+        return Sample(
+            path=video,
+            total_frames=self.frames,
+            fps=self.fps,
+            duration=self.duration,
+            feature_duration=self.feature_duration,
+            meta={"features": self.values},
+        )
+
 
 @define
 class Forward:
@@ -173,6 +184,24 @@ class Extractor:
                 except VideoError as error:
                     yield job.number, error
                 active.extend(_Job.start(pool, number, self._batches(v)) for number, v in islice(todo, 1))
+
+    def samples(self, videos: Iterable[Video]) -> Iterator[Sample | VideoError]:
+        """Yield a Sample with its features for each video, in order, or why there is none."""
+        names: list[str] = []
+
+        def noted() -> Iterator[Video]:
+            for video in videos:
+                names.append(f"array {len(names)}" if isinstance(video, np.ndarray) else str(video))
+                yield video
+
+        ready: dict[int, Features | VideoError] = {}
+        following = 0
+        for number, made in self(noted()):
+            ready[number] = made
+            while following in ready:
+                found = ready.pop(following)
+                yield found if isinstance(found, VideoError) else found.sample(names[following])
+                following += 1
 
     def _batches(self, video: Video) -> Iterator[list[Sample]]:
         """Prepared clips of a video, in order."""

@@ -69,7 +69,7 @@ def read_features(path: Path) -> Array:
         VideoError: there is no such file, or it is something else.
     """
     if path.suffix not in SUFFIXES:
-        raise VideoError(path, f"is no feature file: its name must end in {', '.join(SUFFIXES)}")
+        raise VideoError(path, f"is no feature file ({', '.join(SUFFIXES)}); vidcore features makes them of videos")
     if not path.is_file():
         raise VideoError(path, "is a folder, not a feature file" if path.is_dir() else "there is no such feature file")
     if path.suffix == ".csv":

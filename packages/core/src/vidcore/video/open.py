@@ -12,8 +12,13 @@ from typing import Any
 from vidcore.interfaces import VideoReader
 from vidcore.plugins import load_plugins
 
-__all__ = ["open_video"]
+__all__ = ["VIDEO_SUFFIXES", "open_video"]
 
+VIDEO_SUFFIXES = (
+    *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+)
+"""Ends of names by which videos are found in a folder."""
 IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 

@@ -22,7 +22,8 @@ class LoadLocalizationFeature:
 
     The file is ``sample.path``: ``.csv``, ``.npy`` or ``.pt``, with rows by time; ``meta["features"]``, where it
     is there, stands for the content of the file. What ``vidcore features`` has noted beside the file says how
-    much of the video the features cover, and how long it is where the sample does not know. ``feature_times`` are the middles of what they describe, evenly over ``feature_duration`` (or ``duration``).
+    much of the video the features cover, and how long it is where the sample does not know. ``feature_times`` are
+    the middles of what they describe, evenly over ``feature_duration`` (or ``duration``).
 
     Args:
         length: positions that the features are rescaled to by interpolation; as they are where None.
@@ -37,7 +38,8 @@ class LoadLocalizationFeature:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Raises ``UserError`` without a path, ``VideoError`` for a bad file."""
-        features = sample.meta.get("features")
+        meta = dict(sample.meta)
+        features = meta.pop("features", None)
         if features is None:
             features = read_features(_path(sample))
             sample = _with_note(sample)
@@ -53,7 +55,7 @@ class LoadLocalizationFeature:
             features = features[first : first + self.max_length]
             changes |= _window(sample, first * step, self.max_length * step)
             changes["feature_times"] = (np.arange(self.max_length) + 0.5) * step
-        return sample.replace(inputs=np.ascontiguousarray(features.T), **changes)
+        return sample.replace(inputs=np.ascontiguousarray(features.T), meta=meta, **changes)
 
 
 def _with_note(sample: Sample) -> Sample:

@@ -1,0 +1,160 @@
+"""The command that says what is in videos. torch is imported inside it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vidcore.cli import Context
+from vidcore.cli.inspect import set_option
+from vidcore.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from vidcore.sample import Sample
+
+file_option = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("task")
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER...")
+@set_option
+@click.option("--checkpoint", "-c", type=file_option, required=True, help="Weights: of a run, or published.")
+@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes or segments to show.")
+@click.option("--batch-size", type=click.IntRange(1), help="Videos at once; default as for testing.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per video and line.")
+@click.option("-o", "--output", type=file_option, help="Write to this file instead.")
+@click.option(
+    *("--write", "writes"), multiple=True, metavar="KIND=PATH", help="Also write in another way: vidcore list writers."
+)
+@click.option(
+    "--features",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="For a model of features: make those of the videos like those in this folder.",
+)
+@click.option(
+    "--classifier", nargs=2, metavar="TASK CHECKPOINT", help="Names the classes of whole videos, for proposals."
+)
+@click.option("--classes", default=2, show_default=True, type=click.IntRange(1), help="How many of those count.")
+@click.pass_obj
+def predict(
+    context: Context,
+    task: str,
+    videos: tuple[str, ...],
+    overrides: tuple[str, ...],
+    checkpoint: Path,
+    top: int,
+    batch_size: int | None,
+    workers: int,
+    as_json: bool,
+    output: Path | None,
+    writes: tuple[str, ...],
+    features: Path | None,
+    classifier: tuple[str, str] | None,
+    classes: int,
+) -> None:
+    """Predict what is in videos with TASK and a checkpoint: their classes, or segments.
+
+    A FOLDER means the videos below it (or the feature files, if those are what TASK reads); a .txt file is a list
+    of them.
+    """
+    from vidcore.config.task import Task
+
+    checked = Task.load(task, context.catalog, overrides)
+    names = Task.load(classifier[0], context.catalog) if classifier else None
+    writers = [(context.catalog.get(kind, "writers"), path) for kind, path in map(_kind_and_path, writes)]
+    from vidcore.predict import Predictor, find_videos
+
+    predictor = Predictor(
+        checked,
+        checkpoint,
+        batch_size=batch_size,
+        workers=workers,
+        features=features,
+        classifier=Predictor(names, classifier[1]) if names and classifier else None,
+        classifier_top=classes,
+    )
+    found = find_videos(videos, predictor.suffixes)
+    kept: list[Sample] = []
+    results = _with_progress(predictor.stream(found, on_error="keep"), len(found))
+    if writers:
+        results = _keeping(results, kept)
+    with click.open_file(str(output) if output else "-", "w", encoding="utf-8") as out:
+        bad = _write_json(results, top, out) if as_json else _write_table(results, top, out)
+    for writer, path in writers:
+        writer.load()(path, kept)
+        click.echo(f"wrote {path}", err=True)
+    if bad:
+        click.echo(f"error: {bad} of {len(found)} videos cannot be read", err=True)
+        sys.exit(2)
+
+
+def _kind_and_path(text: str) -> tuple[str, Path]:
+    kind, _, path = text.partition("=")
+    if not path:
+        raise UserError(f"--write {text}: needs a kind and where to write to, like activitynet=results.json")
+    return kind, Path(path)
+
+
+def _keeping(results: Iterable[Sample], kept: list[Sample]) -> Iterator[Sample]:
+    """Pass results on, and keep those there are."""
+    for sample in results:
+        if "error" not in sample.meta:
+            kept.append(sample.replace(inputs=None))
+        yield sample
+
+
+def _with_progress(results: Iterable[Sample], total: int) -> Iterable[Sample]:
+    if not sys.stderr.isatty() or total < 2:
+        return results
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(results, "predicting", total=total, console=Console(stderr=True), transient=True)
+
+
+def _record(sample: Sample, top: int) -> Mapping[str, Any]:
+    from vidcore.predict import top_classes, top_segments
+
+    if "error" in sample.meta:
+        return {"video": sample.path, "error": sample.meta["error"]}
+    best = [{"class": name, "score": round(score, 6)} for name, score in top_classes(sample, top)]
+    if sample.segments is None:
+        return {"video": sample.path, "classes": best}
+    found = [
+        {"segment": [round(start, 3), round(end, 3)], "score": round(score, 6), "class": name}
+        for start, end, score, name in top_segments(sample, top)
+    ]
+    return {"video": sample.path, "segments": found} | ({"classes": best} if best else {})
+
+
+def _write_json(results: Iterable[Sample], top: int, out: Any) -> int:
+    bad = 0
+    for record in (_record(sample, top) for sample in results):
+        out.write(json.dumps(record, ensure_ascii=False) + "\n")
+        out.flush()
+        bad += "error" in record
+    return bad
+
+
+def _write_table(results: Iterable[Sample], top: int, out: Any) -> int:
+    bad = 0
+    for record in (_record(sample, top) for sample in results):
+        out.write(f"{record['video']}\n")
+        if "error" in record:
+            bad += 1
+            out.write(f"  cannot be read: {record['error'].removeprefix(record['video'] + ': ')}\n")
+        for line in record.get("classes", ()):
+            out.write(f"  {line['score']:8.4f}  {line['class']}\n")
+        for line in record.get("segments", ()):
+            start, end = line["segment"]
+            out.write(f"  {line['score']:8.4f}  {start:9.2f} to {end:9.2f} s  {line['class'] or ''}".rstrip() + "\n")
+        out.flush()
+    return bad
