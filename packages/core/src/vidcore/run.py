@@ -201,6 +201,9 @@ class _Setting:
         options: DataPart = self.task.build(f"data.{part}")
         if not part.startswith("train_also."):  # their classes may be others
             _check_classes(self.task, part, options.dataset)
+        if self.rank == 0:
+            for notice in getattr(options.dataset, "notices", ()):
+                print(f"note: data.{part}: {notice}", file=sys.stderr)
         name = name or part.removeprefix("train_also.")
         listed = folder.bad_samples.name if name == "train" else f"bad_samples_{name}.jsonl"
         return Loader(

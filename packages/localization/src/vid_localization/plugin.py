@@ -21,8 +21,11 @@ def vidcore_datasets() -> dict[str, str]:
 
 @hookimpl
 def vidcore_transforms() -> dict[str, str]:
-    names = ("LoadLocalizationFeature", "LoadProposalFeatures", "LoadProposals")
-    return {name: f"vid_localization.transforms.loading:{name}" for name in names}
+    modules = {
+        "classes": ("LoadVideoClasses",),
+        "loading": ("LoadLocalizationFeature", "LoadProposalFeatures", "LoadProposals"),
+    }
+    return {name: f"vid_localization.transforms.{module}:{name}" for module, names in modules.items() for name in names}
 
 
 @hookimpl

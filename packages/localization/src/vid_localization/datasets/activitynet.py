@@ -14,7 +14,9 @@ from vid_localization.datasets.annotations import Annotations, read_annotations
 from vid_localization.datasets.checks import Policy
 from vidcore.data.classes import read_classes
 from vidcore.errors import DataError
+from vidcore.features.files import FeatureNote
 from vidcore.sample import Sample
+from vidcore.video.open import VIDEO_SUFFIXES
 
 __all__ = ["ActivityNetDataset"]
 
@@ -27,7 +29,8 @@ class ActivityNetDataset:
         {"v_1": {"duration_second": 211.53, "duration_frame": 6337, "feature_frame": 6336, "fps": 30.0,
                  "annotations": [{"segment": [30.03, 205.23], "label": "Rock climbing"}]}}
 
-    where all but ``annotations`` may be missing, or an official file with ``database`` and ``duration``, or
+    where all but ``annotations`` may be missing (durations are taken from the notes of ``vidcore features``
+    then), or an official file with ``database`` and ``duration``, or
     a CSV table with a row per segment (columns ``duration`` and ``fps`` may be added)::
 
         video,start,end,label
@@ -61,10 +64,10 @@ class ActivityNetDataset:
     ) -> None:
         if bad_segments not in ("repair", "keep", "raise"):
             raise DataError(f"bad_segments must be repair, keep or raise, got {bad_segments!r}")
-        annotations = read_annotations(ann_file, read_classes(classes), subset, bad_segments)
-        self.annotations: Annotations = annotations if indices is None else annotations.take(indices)
         self.data_root = data_root
         self.suffix = suffix
+        annotations = read_annotations(ann_file, read_classes(classes), subset, bad_segments, self._measured)
+        self.annotations: Annotations = annotations if indices is None else annotations.take(indices)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -94,17 +97,16 @@ class ActivityNetDataset:
         """Return video ``index`` with path, durations, ``segments`` and ``segment_labels``.
 
         ``feature_duration`` is what ``feature_frame`` says, and None without it. ``meta["video_name"]`` is
-        the name in the annotation file.
+        the name in the annotation file, without the suffix of a video.
         """
         index = range(len(self))[index]
         known = self.annotations
         name = known.names[index]
         seconds, frames, covered, fps = (None if math.isnan(v) else float(v) for v in known.facts[index])
         rows = slice(known.offsets[index], known.offsets[index + 1])
-        file = name + self.suffix
         return Sample(
             index=index,
-            path=file if self.data_root is None else os.path.join(self.data_root, file),
+            path=self._path(name),
             duration=seconds,
             feature_duration=covered / frames * seconds if covered and frames and seconds else None,
             total_frames=None if frames is None else round(frames),
@@ -112,8 +114,17 @@ class ActivityNetDataset:
             segments=known.segments[rows],
             segment_labels=known.labels[rows].astype(np.int64),
             class_names=known.class_names,
-            meta={"video_name": name},
+            meta={"video_name": _plain(name)},
         )
+
+    def _path(self, name: str) -> str:
+        file = _plain(name) + self.suffix if self.suffix else name
+        return file if self.data_root is None else os.path.join(self.data_root, file)
+
+    def _measured(self, name: str) -> float:
+        """Seconds of a video as ``vidcore features`` has noted them; nan where it has not."""
+        note = FeatureNote.read(Path(self._path(name)))
+        return math.nan if note is None or note.duration is None else note.duration
 
     def fingerprint(self) -> str:
         """Return a hash of names, segments and classes, for telling whether two runs saw the same data."""
@@ -122,3 +133,9 @@ class ActivityNetDataset:
         for part in (known.names.rows.values, known.names.rows.offsets, known.segments, known.labels, known.offsets):
             digest.update(part.astype(part.dtype.newbyteorder("<"), order="C", copy=False).data)
         return digest.hexdigest()[:16]
+
+
+def _plain(name: str) -> str:
+    """The name of a video without the suffix of its file, as files made from it are called."""
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in VIDEO_SUFFIXES else name

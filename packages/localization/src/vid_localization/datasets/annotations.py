@@ -6,7 +6,7 @@ import csv
 import json
 import math
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,7 @@ def read_annotations(
     class_names: tuple[str, ...] | None = None,
     subset: str | None = None,
     policy: Policy = "repair",
+    seconds: Callable[[str], float] = lambda name: math.nan,
 ) -> Annotations:
     """Read and check an annotation file.
 
@@ -86,6 +87,7 @@ def read_annotations(
         class_names: names by class number; else all that occur, sorted.
         subset: only the videos of this part, of files that name one.
         policy: what to do with wrong segments, see ``checked``.
+        seconds: how long a video is, by name, where the file does not tell; nan where unknown.
 
     Raises:
         AnnotationError: an entry is wrong; the message starts with ``file: video``.
@@ -98,6 +100,8 @@ def read_annotations(
         subsets.add(str(video.subset))
         if subset is not None and video.subset != subset:
             continue
+        if math.isnan(video.duration_second):
+            video = evolve(video, duration_second=seconds(video.name))
         names.append(video.name)
         facts.extend(getattr(video, name) for name in NUMBERS)
         for number, (segment, label) in enumerate(zip(video.segments, video.labels, strict=True)):

@@ -78,13 +78,22 @@ def overlaps(starts: Tensor, ends: Tensor, segments: Tensor) -> Tensor:
 
 
 def ranked(sample: Sample, rows: Array, seconds: float, labels: Sequence[int] | Array | None = None) -> Sample:
-    """The sample with predicted segments.
+    """The sample with predicted segments, best first.
+
+    Where these have no classes of their own, and the sample comes with scores of the classes of its whole video,
+    each becomes a segment of every class above 0, with the product of both scores.
 
     Args:
         rows: (n, 3) start and end as fractions, and score; best first.
         seconds: what a fraction of 1 means.
         labels: (n,) classes.
     """
+    if labels is None and sample.scores is not None:
+        classes = np.flatnonzero(sample.scores > 0)
+        scores = np.outer(rows[:, 2], sample.scores[classes]).ravel()
+        order = np.argsort(-scores, kind="stable")
+        rows = rows.repeat(len(classes), 0)[order]
+        rows[:, 2], labels = scores[order], np.tile(classes, len(rows) // max(len(classes), 1))[order]
     return sample.replace(
         segments=np.asarray(rows[:, :2], np.float64) * seconds,
         segment_scores=np.asarray(rows[:, 2], np.float64),

@@ -1,0 +1,78 @@
+"""Scores of the classes of whole videos, which give proposals their classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import define
+
+from vid_localization.metrics.collect import video_name
+from vid_localization.results import result_name
+from vidcore.data.classes import check_file
+from vidcore.errors import DataError, UserError
+from vidcore.sample import Sample
+
+__all__ = ["LoadVideoClasses"]
+
+
+@define(slots=False)
+class LoadVideoClasses:
+    """Give a sample the scores of the classes of its whole video, so that proposals become detections.
+
+    The file is what ``vidcore predict --json`` writes with an action recognizer, or JSON with ``class`` (names) and
+    ``results`` (scores of every video, by name), as video classifications of ActivityNet are published.
+
+    Args:
+        file: with the scores.
+        top_k: classes of a video that count.
+    """
+
+    file: Path
+    top_k: int = 2
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Set ``scores`` (num_classes,). Raises ``DataError`` where the file is wrong, or lacks the video."""
+        if sample.class_names is None:
+            raise UserError("LoadVideoClasses needs the class names of the data set")
+        name = result_name(video_name(sample))
+        if name not in self._videos:
+            raise DataError(f"{self.file}: has no classes of {name}")
+        found = sorted(self._videos[name], key=lambda pair: -pair[1])[: self.top_k]
+        scores = np.zeros(len(sample.class_names), np.float32)
+        for label, score in found:
+            if label in sample.class_names:
+                scores[sample.class_names.index(label)] = score
+        return sample.replace(scores=scores)
+
+    @cached_property
+    def _videos(self) -> Mapping[str, Sequence[tuple[str, float]]]:
+        check_file(self.file, "file of video classes")
+        text = self.file.read_text(encoding="utf-8", errors="surrogateescape")
+        try:
+            return _published(json.loads(text)) if '"results"' in text else _predicted(text.splitlines())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{self.file}: holds no classes of videos, as vidcore predict --json writes them: {error}"
+            ) from None
+
+
+def _published(content: Mapping[str, Any]) -> dict[str, list[tuple[str, float]]]:
+    names = content["class"]
+    return {
+        result_name(video): list(zip(names, map(float, scores), strict=True))
+        for video, scores in content["results"].items()
+    }
+
+
+def _predicted(lines: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
+    rows = [json.loads(line) for line in lines if line.strip()]
+    return {
+        result_name(Path(row["video"]).stem): [(c["class"], float(c["score"])) for c in row["classes"]]
+        for row in rows
+        if "error" not in row
+    }
