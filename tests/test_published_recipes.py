@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,17 @@ from vidcore.plugins import Catalog, load_plugins
 
 ROOT = Path(__file__).resolve().parents[1]
 PARITY = Path(os.environ.get("VIDCORE_SHARED", ROOT.parent / "shared")) / "parity"
-RECIPES = ROOT / "packages/recognition/src/vid_recognition/recipes"
-PUBLISHED = sorted(p.relative_to(RECIPES).with_suffix("") for p in RECIPES.rglob("*.toml") if p.parent.name != "base")
+RECIPES = {
+    f"{area}/{path.relative_to(folder).with_suffix('')}": path
+    for area in ("recognition", "localization")
+    for folder in (ROOT / f"packages/{area}/src/vid_{area}/recipes",)
+    for path in sorted(folder.rglob("*.toml"))
+    if path.parent.name != "base"
+}
+"""Every recipe, by the name of the published configuration in ``configs``."""
+WHOLE = {name for name, path in RECIPES.items() if "[stages" in path.read_text()}
+"""Recipes that run several published configurations one after the other."""
+AWAITED = ("drn", "tcanet")
 METHODS = ("TSN", "TSM", "C2D", "I3D", "SlowOnly", "SlowFast")
 
 pytestmark = pytest.mark.skipif(not PARITY.is_dir(), reason="needs the reference numbers")
@@ -44,17 +54,42 @@ def settings(value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("name", PUBLISHED, ids=lambda p: p.name)
-def test_recipe_says_what_was_published(name: Path, catalog: Catalog) -> None:
-    imported = convert_config(read_config(PARITY / f"configs/recognition/{name}.json"), catalog)
+@pytest.mark.parametrize("name", sorted(RECIPES.keys() - WHOLE))
+def test_recipe_says_what_was_published(name: str, catalog: Catalog) -> None:
+    imported = convert_config(read_config(PARITY / f"configs/{name}.json"), catalog)
     assert not imported.problems
     published = Task.from_table(imported.task, catalog)
-    recipe = Task.load(name.name, catalog)
+    recipe = Task.load(Path(name).name, catalog)
     wanted, got = settings(published.bound), settings(recipe.bound)
     del wanted["info"], got["info"]
     assert got == wanted
-    for part in ("train", "val", "test"):
+    for part in ("train", "val", "test") if recipe.get("model") else ():
         assert list(got["data"][part]["pipeline"]) == list(wanted["data"][part]["pipeline"])
+
+
+def test_every_published_localization_configuration_has_a_recipe() -> None:
+    published = {p.relative_to(PARITY / "configs").with_suffix("") for p in PARITY.glob("configs/localization/*/*")}
+    published = {p for p in published if p.parts[1] not in AWAITED}
+    assert {str(p) for p in published} == {n for n in RECIPES.keys() - WHOLE if n.startswith("localization/")}
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE))
+def test_stages_are_published_configurations_that_read_what_was_left_before(name: str, catalog: Catalog) -> None:
+    extended = tomllib.loads(RECIPES[name].read_text())["stages"]
+    for stage, task in Task.load(Path(name).name, catalog).stages.items():
+        published = Task.load(extended[stage]["extends"][0], catalog)
+        wanted, got = settings(published.bound), settings(task.bound)
+        del wanted["type"], wanted["stages"], got["type"]
+        assert list(differing(got, wanted)) == []
+
+
+def differing(ours: Any, theirs: Any, at: str = "") -> Iterator[str]:
+    """Where two settings differ, references to folders of stages aside."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in ours.keys() | theirs.keys():
+            yield from differing(ours.get(key), theirs.get(key), f"{at}.{key}")
+    elif ours != theirs and not str(ours).startswith("{"):
+        yield at
 
 
 WRONG_CLASSES = {
@@ -73,14 +108,16 @@ WRONG_NETWORK = {
 the classifier of pictures."""
 
 
-def _zoo() -> list[dict[str, Any]]:
+def _zoo(area: str) -> list[dict[str, Any]]:
     if not PARITY.is_dir():
         return []
     entries = json.loads((PARITY / "zoo.json").read_text())
-    return [e for e in entries if e["collection"] in METHODS and e["config"].startswith("recognition/")]
+    return [e for e in entries if e["config"].startswith(area)]
 
 
-@pytest.mark.parametrize("entry", _zoo(), ids=lambda e: Path(e["config"]).name)
+@pytest.mark.parametrize(
+    "entry", [e for e in _zoo("recognition/") if e["collection"] in METHODS], ids=lambda e: Path(e["config"]).name
+)
 def test_every_published_result_has_a_recipe_of_its_size(entry: dict[str, Any], catalog: Catalog) -> None:
     name, listed = Path(entry["config"]).name, entry["params"]
     task = Task.load(name, catalog)
@@ -93,3 +130,28 @@ def test_every_published_result_has_a_recipe_of_its_size(entry: dict[str, Any], 
     size = info["parameters"] - (head["num_classes"] - classes) * (head["in_channels"] + 1)
     digits = len(listed.rstrip("M").partition(".")[2])
     assert abs(size / 1e6 - float(listed.rstrip("M"))) <= 10**-digits
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [e for e in _zoo("localization/") if e["collection"].lower() not in AWAITED],
+    ids=lambda e: Path(e["config"]).name,
+)
+def test_every_published_localization_result_has_a_recipe(entry: dict[str, Any], catalog: Catalog) -> None:
+    info = Task.load(Path(entry["config"]).name, catalog).table["info"]
+    listed = [entry["weights"]] if isinstance(entry["weights"], str) else entry["weights"]
+    assert info["weights"] == Path(listed[-1]).name
+    known = {Task.load(Path(n).name, catalog).table.get("info", {}).get("weights") for n in RECIPES.keys() - WHOLE}
+    assert {Path(w).name for w in listed} <= known  # BSN has two networks
+    scores = {k.replace("(", "_").replace(")", ""): v for k, v in entry["results"][0]["metrics"].items()}
+    assert {k: info[k.replace("AUC", "auc")] for k in scores} == scores
+
+
+@pytest.mark.parametrize("name", sorted(n for n in RECIPES.keys() - WHOLE if n.startswith("localization/")))
+def test_a_localization_network_has_the_stated_size(name: str, catalog: Catalog) -> None:
+    task = Task.load(Path(name).name, catalog)
+    if task.get("model"):
+        assert sum(p.numel() for p in task.build("model").parameters()) == task.table["info"]["parameters"]
+    case = PARITY / f"models/{Path(name).name}.json"
+    if case.exists():
+        assert json.loads(case.read_text())["num_params"] == task.table["info"]["parameters"]

@@ -12,7 +12,7 @@ from vid_localization import post
 from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.models.spans import covered_seconds, truth
 from vid_localization.overlaps import temporal_overlaps as overlaps
-from vid_localization.prepare.proposals import PROPOSAL_COLUMNS, video_features, video_proposals
+from vid_localization.prepare.proposals import PROPOSAL_COLUMNS, GenerateProposals
 from vid_localization.transforms.loading import LoadLocalizationFeature, LoadProposals, ProposalFile
 from vidcore.batch import collate
 from vidcore.features.files import read_table
@@ -54,7 +54,8 @@ def _sample(video: dict[str, Any]) -> Sample:
 def candidate_proposals(case: Any, row: Any) -> dict[str, Any]:
     _, rows = read_table(case.path(row.inputs["boundary_file"]))
     assert len(rows) == row.settings["temporal_scale"]
-    return {"proposals": video_proposals(rows, _sample(row.inputs["video"]), row.settings["peak_threshold"])}
+    step = GenerateProposals(Path(), peak_threshold=row.settings["peak_threshold"])
+    return {"proposals": step.proposals(rows, _sample(row.inputs["video"]))}
 
 
 def proposal_features(case: Any, row: Any) -> dict[str, Any]:
@@ -62,11 +63,8 @@ def proposal_features(case: Any, row: Any) -> dict[str, Any]:
     names, proposals = read_table(case.path(row.inputs["proposal_file"]))
     assert names == list(PROPOSAL_COLUMNS)
     settings = {n: v for n, v in row.settings.items() if n.startswith("num_")}
-    return {
-        "features": video_features(
-            boundaries, proposals, row.settings["top_k"], row.settings["bsp_boundary_ratio"], **settings
-        )
-    }
+    settings |= {name: row.settings[name] for name in ("top_k", "bsp_boundary_ratio")}
+    return {"features": GenerateProposals(Path(), **settings).features(boundaries, proposals)}
 
 
 def feature_files(case: Any, row: Any) -> dict[str, Any]:

@@ -35,6 +35,16 @@ def vidcore_metrics() -> dict[str, str]:
 
 
 @hookimpl
+def vidcore_steps() -> dict[str, str]:
+    return {"GenerateProposals": "vid_localization.prepare.proposals:GenerateProposals"}
+
+
+@hookimpl
+def vidcore_recipes() -> str:
+    return "vid_localization:recipes"
+
+
+@hookimpl
 def vidcore_writers() -> dict[str, str]:
     return {
         "activitynet": "vid_localization.results:write_results",

@@ -7,13 +7,13 @@ from typing import Any
 
 from attrs import frozen
 
-from vid_mmaction2 import data, models, pipelines, training
+from vid_mmaction2 import data, localization, models, pipelines, training
 from vid_mmaction2.components import Converter, Table
 from vidcore.plugins import Catalog
 
 __all__ = ["Imported", "convert_config"]
 
-RULES = {**models.RULES, **pipelines.RULES, **data.RULES, **training.RULES}
+RULES = {**models.RULES, **pipelines.RULES, **data.RULES, **training.RULES, **localization.RULES}
 
 UNSUPPORTED = {
     "activation_checkpointing": "gradient checkpointing is with_cp of a backbone",
@@ -53,6 +53,8 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
     """
     converter = Converter(catalog, RULES, models.FOREIGN)
     task: Table = {}
+    if "pgm_proposals_cfg" in config:
+        return Imported(localization.convert_generation(converter, config), tuple(converter.problems))
     if config.get("model") is None:
         converter.problem("model", "is missing, and a Task needs one")
     else:
@@ -93,6 +95,8 @@ def _runtime(converter: Converter, config: Mapping[str, Any], task: Table) -> No
         runtime["deterministic"] = True
     if config.get("find_unused_parameters"):
         runtime["find_unused_parameters"] = True
+    if folder := localization.result_folder(config):
+        runtime["run_dir"] = folder
     if config.get("compile"):
         converter.problem("compile", "has no equivalent here")
     for part in ("val", "test"):

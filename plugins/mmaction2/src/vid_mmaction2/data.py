@@ -9,7 +9,7 @@ from typing import Any
 from vid_mmaction2.components import Converter, Rule, Table, unscoped
 from vid_mmaction2.pipelines import convert_pipeline, free_name
 
-__all__ = ["RULES", "convert_loader", "convert_other_loaders"]
+__all__ = ["RULES", "convert_loader", "convert_other_loaders", "files"]
 
 LOADER_KEYS = {"batch_size": "batch_size", "num_workers": "workers", "prefetch_factor": "prefetch"}
 MEANINGLESS = {"dataset", "sampler", "collate_fn", "persistent_workers", "pin_memory", "drop_last", "batch_sampler"}
@@ -90,7 +90,7 @@ def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[T
     return joined, pipelines[0]
 
 
-def _files(converter: Converter, table: Table, at: str) -> Table:
+def files(converter: Converter, table: Table, at: str) -> Table:
     """One folder (``data_root``) instead of a root and a prefix for every kind of file."""
     out = {k: v for k, v in table.items() if k not in (*MEANINGLESS_IN_DATA, "data_root", "data_prefix", "ann_file")}
     root, prefix = table.get("data_root") or "", table.get("data_prefix") or {}
@@ -105,4 +105,4 @@ def _files(converter: Converter, table: Table, at: str) -> Table:
     return out
 
 
-RULES: dict[str, Rule] = {"VideoDataset": _files, "RawframeDataset": _files}
+RULES: dict[str, Rule] = {"VideoDataset": files, "RawframeDataset": files}

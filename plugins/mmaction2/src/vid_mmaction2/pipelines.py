@@ -13,6 +13,10 @@ DECODERS = {"DecordDecode", "OpenCVDecode", "PyAVDecode", "PIMSDecode"}
 DECODERS |= {"RawFrameDecode", "ImageDecode", "ArrayDecode", "LoadRGBFromFile"}
 WRAPPERS = {"PytorchVideoWrapper", "TorchVisionWrapper"}
 
+PACKERS = {"InferencerPackInput", "PackLocalizationInputs"}
+LABELS = {"GenerateLocalizationLabels"}
+"""Steps without a counterpart: a sample carries everything it knows, and a model makes the labels that it needs."""
+
 STEP_NAMES = {
     "OpenVideo": "open",
     "SampleFrames": "sample",
@@ -31,6 +35,9 @@ STEP_NAMES = {
     "DecodeMotionVectors": "decode",
     "RandAugment": "augment",
     "RandomErasing": "erase",
+    "LoadLocalizationFeature": "features",
+    "LoadProposalFeatures": "features",
+    "LoadProposals": "proposals",
 }
 """Steps that do the same job have the same name, so that one can take the place of the other."""
 
@@ -50,7 +57,7 @@ def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
     for position, step in parts:
         place = f"{at}[{position}]"
         kind = unscoped(step["type"]) if isinstance(step, dict) and isinstance(step.get("type"), str) else ""
-        if kind == "InferencerPackInput" or (kind == "PackActionInputs" and not step.get("collect_keys")):
+        if kind in PACKERS | LABELS or (kind == "PackActionInputs" and not step.get("collect_keys")):
             continue
         converted = converter.component(_translated(converter, kind, step, place), place)
         if converted is not None:

@@ -12,7 +12,7 @@ from vid_mmaction2.pipelines import free_name
 __all__ = ["RULES", "convert_metrics", "convert_optimizer", "convert_schedules", "convert_train", "file_of"]
 
 SCHEDULE_NAMES = {"LinearLR": "warmup", "MultiStepLR": "step", "CosineAnnealingLR": "cosine"}
-METRIC_NAMES = {"AccMetric": "acc", "ConfusionMatrix": "confusion"}
+METRIC_NAMES = {"AccMetric": "acc", "ANetMetric": "anet", "ConfusionMatrix": "confusion", "RecallatTopK": "recall"}
 GROUPINGS = {
     "TSMOptimWrapperConstructor": "TSMGroups",
     "SwinOptimWrapperConstructor": "SwinGroups",

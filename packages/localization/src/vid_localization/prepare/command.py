@@ -157,11 +157,12 @@ def proposals(
 
     Writes pgm_proposals/ and pgm_features/; files that are up to date are left alone.
     """
-    from vid_localization.datasets.activitynet import ActivityNetDataset
-    from vid_localization.prepare.proposals import generate_files
+    from vid_localization.prepare.proposals import GenerateProposals
 
-    dataset = ActivityNetDataset(annotations)
-    folders = output / "pgm_proposals", output / "pgm_features"
-    names = generate_files(dataset, boundaries, *folders, peak_threshold, top_k, boundary_ratio, workers)
-    count = sum(1 for _ in shown(names, "proposals", len(dataset)))
-    click.echo(f"proposals of {count} videos are in {folders[0]}, their features in {folders[1]}")
+    step = GenerateProposals(boundaries, annotations, peak_threshold, top_k, boundary_ratio, workers=workers)
+    videos = step.videos()
+    output.mkdir(parents=True, exist_ok=True)
+    count = sum(1 for _ in shown(step.generate(output, videos), "proposals", len(videos)))
+    click.echo(
+        f"proposals of {count} videos are in {output / 'pgm_proposals'}, their features in pgm_features beside it"
+    )

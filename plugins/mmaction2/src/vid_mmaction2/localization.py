@@ -1,0 +1,74 @@
+"""Converting what is special about temporal localization: generated proposals, data sets, metrics."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from vid_mmaction2.components import Converter, Rule, Table
+from vid_mmaction2.data import files
+
+__all__ = ["RULES", "convert_generation", "result_folder"]
+
+
+def convert_generation(converter: Converter, config: Mapping[str, Any]) -> Table:
+    """Convert the settings of BSN's second stage, which has no model, into a Task with a step.
+
+    It reads and writes where the published scripts did: ``tem_results``, ``pgm_proposals`` and ``pgm_features`` in
+    the working folder.
+    """
+    folder = posixpath.normpath(config.get("work_dir") or ".")
+    proposals = dict(config["pgm_proposals_cfg"])
+    proposals.pop("temporal_scale", None)  # is the length of the tables
+    step: Table = {"workers": proposals.pop("pgm_proposals_thread", 4), **proposals}
+    parts = [dict(config.get(f"pgm_features_{part}_cfg") or {}) for part in ("train", "test")]
+    for part in parts:
+        part.pop("pgm_features_thread", None)
+    step["top_k"] = max((part.pop("top_k") for part in parts if "top_k" in part), default=1000)
+    if parts[0] != parts[1]:
+        converter.problem("pgm_features_train_cfg", "must say the same as pgm_features_test_cfg, up to top_k")
+    boundaries = config.get("tem_results_dir") or posixpath.join(folder, "tem_results")
+    step = {"type": "GenerateProposals", "boundaries": posixpath.normpath(boundaries), **step, **parts[1]}
+    converted = converter.component(step, "pgm_features_test_cfg")
+    return {"step": converted, "runtime": {"run_dir": folder}} if converted else {}
+
+
+def result_folder(config: Mapping[str, Any]) -> str | None:
+    """The folder of a run whose results another configuration reads: the boundary probabilities of BSN."""
+    metric = config.get("test_evaluator")
+    if not isinstance(metric, Mapping) or metric.get("metric_type", "TEM") != "TEM":
+        return None
+    out = (metric.get("dump_config") or {}).get("out")
+    return posixpath.dirname(posixpath.normpath(out)) if out else None
+
+
+def _videos(converter: Converter, table: Table, at: str) -> Table:
+    """Published scores count segments as they are, mistakes included; training is better off without these."""
+    return files(converter, table, at) | ({} if at.startswith("train") else {"bad_segments": "keep"})
+
+
+def _proposals(converter: Converter, table: Table, at: str) -> Table:
+    folders = ("pgm_proposals_dir", "pgm_features_dir")
+    return {k: posixpath.normpath(v) if k in folders else v for k, v in table.items()}
+
+
+def _metric(converter: Converter, table: Table, at: str) -> Table:
+    """Results are always written to the folder of the run."""
+    table = {k: v for k, v in table.items() if k not in ("collect_device", "dump_config", "prefix")}
+    table.setdefault("metric_type", "TEM")
+    options: Table = (table.pop("metric_options", None) or {}).get(table["metric_type"], {})
+    return table | options
+
+
+def _grounding(converter: Converter, table: Table, at: str) -> Table:
+    return {k: v for k, v in table.items() if k not in ("collect_device", "prefix")}
+
+
+RULES: dict[str, Rule] = {
+    "ActivityNetDataset": _videos,
+    "CharadesSTADataset": _videos,
+    "ANetMetric": _metric,
+    "LoadProposals": _proposals,
+    "RecallatTopK": _grounding,
+}
