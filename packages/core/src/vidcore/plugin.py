@@ -78,6 +78,11 @@ def vidcore_observers() -> dict[str, str]:
 
 
 @hookimpl
+def vidcore_steps() -> dict[str, str]:
+    return {"ExtractFeatures": "vidcore.features.run:ExtractFeatures"}
+
+
+@hookimpl
 def vidcore_commands() -> dict[str, str]:
     return {
         "bench": "vidcore.cli.bench:bench",

@@ -5,18 +5,12 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 
 from vidcore.cli import Context
 from vidcore.cli.inspect import set_option
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from vidcore.features.extract import Extractor
-    from vidcore.features.folder import FeatureFolder
 
 PATIENCE = timedelta(days=30)
 """How long a process that has done its share waits for the others."""
@@ -67,54 +61,20 @@ def features(
     import torch
 
     from vidcore.engine import dist
-    from vidcore.features.extract import Extractor, Stride
-    from vidcore.features.folder import FeatureFolder, feature_names
-    from vidcore.predict import Predictor, find_videos
+    from vidcore.features.extract import Stride
+    from vidcore.features.folder import FeatureFolder
+    from vidcore.features.run import Counts, write_all
+    from vidcore.predict import find_videos
 
-    distance = Stride.parse(stride)
-    found = list(dict.fromkeys(find_videos(videos)))
-    names = feature_names(found)
-    predictor = Predictor(checked, checkpoint)
-    extractor = Extractor(predictor, distance, length, batch_size, workers)
-    folder = FeatureFolder.of(output, checked, checkpoint, distance, length, kind)
-    folder.prepare(overwrite)
+    found = find_videos(videos)
+    folder = FeatureFolder.of(output, checked, checkpoint, Stride.parse(stride), length, kind)
     world = dist.join(torch.device("cpu"), PATIENCE)
-    share = list(zip(names, found, strict=True))[world.rank :: world.size]
-    todo = [(name, video) for name, video in share if not folder.has(name, video)]
-    bad = _write(extractor, folder, todo, f"process {world.rank}: " if world.size > 1 else "")
-    counts = dist.gather_to_first((len(todo) - bad, len(share) - len(todo), bad))
+    counts = write_all(folder, checked, found, batch_size, workers, world.rank, world.size, overwrite)
+    everyone = dist.gather_to_first(counts)
     dist.leave()
-    if counts is not None:
-        _conclude(output, *map(sum, zip(*counts, strict=True)))
-
-
-def _write(extractor: Extractor, folder: FeatureFolder, todo: Sequence[tuple[str, Path]], who: str) -> int:
-    """Write the features of videos; returns how many of them cannot be read."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from vidcore.errors import VideoError
-
-    bad = 0
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty() or bool(who)) as bar:
-        task = bar.add_task("features", total=len(todo))
-        for number, made in extractor([video for _, video in todo]):
-            name, video = todo[number]
-            if isinstance(made, VideoError):
-                bad += 1
-                click.echo(f"{who}not read: {made}", err=True)
-            else:
-                path = folder.save(name, video, made)
-                if bar.disable:
-                    rows, channels = made.values.shape
-                    click.echo(f"{who}wrote {path}: {rows} x {channels}")
-            bar.advance(task)
-    return bad
-
-
-def _conclude(output: Path, new: int, there: int, bad: int) -> None:
-    parts = [f"{new} new", *([f"{there} already there"] if there else [])]
-    click.echo(f"features of {new + there} videos in {output}: {', '.join(parts)}")
-    if bad:
-        click.echo(f"error: {bad} of {new + there + bad} videos cannot be read", err=True)
-        sys.exit(2)
+    if everyone is not None:
+        total = sum(everyone, Counts())
+        click.echo(f"{output}: {total}")
+        if total.bad:
+            click.echo(f"error: {total.bad} of {len(found)} videos cannot be read", err=True)
+            sys.exit(2)

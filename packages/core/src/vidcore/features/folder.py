@@ -13,6 +13,7 @@ from attrs import frozen
 
 from vidcore.config.task import Task
 from vidcore.config.toml import dumps
+from vidcore.data.classes import check_file
 from vidcore.engine.rundir import differences
 from vidcore.errors import UserError
 from vidcore.features.extract import Extractor, Features, Stride
@@ -71,6 +72,11 @@ class FeatureFolder:
         except (ValueError, NotADirectoryError) as error:
             raise UserError(f"{file}: cannot be read: {error}") from None
 
+    @property
+    def stride(self) -> Stride:
+        """Distance of positions."""
+        return Stride.parse(self.settings["stride"])
+
     def extractor(self, catalog: Catalog, device: str | None = None, workers: int = 2) -> Extractor:
         """Return what makes features like those of this folder.
 
@@ -82,8 +88,8 @@ class FeatureFolder:
         if _hash(checkpoint) != self.settings["sha256"]:
             raise UserError(f"{self.path}: its features are made with other weights than {checkpoint} now holds")
         task = Task.from_table(self.settings["task"], catalog, "features.toml")
-        stride, length = Stride.parse(self.settings["stride"]), self.settings.get("length")
-        return Extractor(Predictor(task, checkpoint, device=device), stride, length, workers=workers)
+        predictor = Predictor(task, checkpoint, device=device)
+        return Extractor(predictor, self.stride, self.settings.get("length"), workers=workers)
 
     def prepare(self, overwrite: bool = False) -> None:
         """Make the folder, or go on in it.
@@ -157,6 +163,7 @@ def _identity(settings: Table) -> Table:
 
 
 def _hash(path: Path) -> str:
+    check_file(path, "checkpoint")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
