@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,32 +13,6 @@ import torch
 from vidcore.engine import dist
 from vidcore.errors import CheckpointError, UserError
 
-SCRIPT = """
-import json, pathlib, sys
-sys.path.insert(0, sys.argv[1])
-import torch
-import toy
-from vidcore.engine import dist
-
-torch.set_num_threads(1)
-dist.join(torch.device("cpu"))
-for arguments in json.loads(sys.argv[2]):
-    toy.train(**arguments)
-dist.leave()
-tasks = pathlib.Path("/proc/self/task")  # of Linux
-names = [(task / "comm").read_text() for task in tasks.glob("*")]
-assert not any("gloo" in name for name in names), f"threads that outlive the group can abort the exit: {names}"
-"""
-
-
-def torchrun(folder: Path, *runs: dict[str, Any]) -> None:
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [str(script), str(Path(__file__).parent), json.dumps(runs, default=str)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-
 
 def records(folder: Path) -> list[dict[str, Any]]:
     lines = (folder / "metrics.jsonl").read_text().splitlines()
@@ -48,17 +20,17 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pair(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of two processes: without randomness and batch statistics, accumulating, with everything."""
     folder = tmp_path_factory.mktemp("pair")
     plain = {"batch_size": 2, "size": 24, "noisy": False, "norm": False}
-    torchrun(
-        folder,
+    done = toy.torchrun(
         {"folder": folder / "plain", **plain},
         {"folder": folder / "accumulated", **plain, "batch_size": 1, "accumulate": 2},
         {"folder": folder / "several", **plain, "also": 24},
         {"folder": folder / "all", "epochs": 2, "size": 23, "bad": [3]},
     )
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -89,6 +61,8 @@ def test_only_the_first_process_writes(pair: Path) -> None:
         "checkpoints",
         "metrics.jsonl",
         "progress.json",
+        "rank0.json",
+        "rank1.json",
         "task.toml",
     }
 

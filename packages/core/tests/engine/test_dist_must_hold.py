@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,52 +13,16 @@ from vidcore.engine.checkpoint import Checkpoints, load
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.options import LoaderOptions
 
-SCRIPT = """
-import json, os, sys
-sys.path.insert(0, sys.argv[1])
-import torch
-import toy
-from vidcore.engine import dist
-
-torch.set_num_threads(1)
-dist.join(torch.device("cpu"))
-arguments, rank, step, how = json.loads(sys.argv[2])
-if dist.world().rank == rank:
-    steps = 0
-    original = toy.Net.loss
-
-    def loss(self, outputs, batch):
-        global steps
-        steps += self.training
-        if steps == step and how == "kill":
-            os.kill(os.getpid(), 9)
-        if steps == step:
-            raise ValueError("the planets are wrong")
-        return original(self, outputs, batch)
-
-    toy.Net.loss = loss
-toy.train(**arguments)
-dist.leave()
-"""
-
-
-def torchrun(folder: Path, arguments: dict[str, Any], rank: int = -1, step: int = 0, how: str = "") -> Any:
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [str(script), str(Path(__file__).parent), json.dumps([arguments, rank, step, how], default=str)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180)
-
 
 def newest(folder: Path) -> dict[str, Any]:
     return load(Checkpoints(folder / "checkpoints").paths()[-1])
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def straight(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two processes with batch norm, an average of the weights and precise statistics."""
     folder = tmp_path_factory.mktemp("straight")
-    done = torchrun(folder, {"folder": folder / "run", **OPTIONS})
+    done = toy.torchrun({"folder": folder / "run", **OPTIONS})
     assert done.returncode == 0, done.stderr
     return folder / "run"
 
@@ -79,12 +40,14 @@ def test_two_processes_score_as_one_does(toy: ModuleType, straight: Path) -> Non
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_run_goes_on_after_either_process_was_killed(straight: Path, tmp_path: Path, rank: int) -> None:
+def test_a_run_goes_on_after_either_process_was_killed(
+    toy: ModuleType, straight: Path, tmp_path: Path, rank: int
+) -> None:
     arguments = {"folder": tmp_path / "run", **OPTIONS}
-    killed = torchrun(tmp_path, arguments, rank, 10, "kill")
+    killed = toy.torchrun(arguments | {"fault": {"rank": rank, "step": 10, "how": "kill"}})
     assert killed.returncode != 0
     assert newest(tmp_path / "run")["step"] == 6, "the other process ended as well, and wrote nothing half"
-    resumed = torchrun(tmp_path, arguments)
+    resumed = toy.torchrun(arguments)
     assert resumed.returncode == 0, resumed.stderr
     a, b = newest(straight), newest(tmp_path / "run")
     assert a["step"] == b["step"] == 18
@@ -92,8 +55,10 @@ def test_a_run_goes_on_after_either_process_was_killed(straight: Path, tmp_path:
         assert all(torch.equal(a[part][name], b[part][name]) for name in a[part])
 
 
-def test_a_failing_process_ends_the_job_with_its_message(tmp_path: Path) -> None:
-    failed = torchrun(tmp_path, {"folder": tmp_path / "run", **OPTIONS}, 1, 4, "raise")
+def test_a_failing_process_ends_the_job_with_its_message(toy: ModuleType, tmp_path: Path) -> None:
+    failed = toy.torchrun(
+        {"folder": tmp_path / "run", **OPTIONS, "fault": {"rank": 1, "step": 4, "how": "raise"}},
+    )
     assert failed.returncode != 0
     assert "ValueError: the planets are wrong" in failed.stderr
     assert "rank      : 1" in failed.stderr

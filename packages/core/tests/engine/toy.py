@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from attrs import frozen
 from torch import nn
 
 from vidcore.data.loader import Loader
-from vidcore.engine import dist
+from vidcore.engine import dist, shard
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.fit import fit
 from vidcore.engine.observers import JsonLines
@@ -25,6 +27,7 @@ from vidcore.engine.prepare import prepare
 from vidcore.engine.rundir import RunFolder
 from vidcore.engine.schedules import CosineAnnealingLR, LinearLR
 from vidcore.engine.seeds import reseed
+from vidcore.engine.shard import local
 from vidcore.errors import VideoError
 from vidcore.interfaces import Observer
 from vidcore.sample import Sample
@@ -60,6 +63,10 @@ class Read:
         return sample.replace(inputs=point.astype(np.float32))
 
 
+formats: set[torch.dtype] = set()
+"""Of the weights with which a model computed."""
+
+
 class Net(nn.Module):
     """With everything that makes resuming hard: batch statistics, dropout, noise on the inputs."""
 
@@ -77,6 +84,7 @@ class Net(nn.Module):
         return batch
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        formats.add(self.fc.weight.dtype)
         return self.fc(self.backbone(inputs[:, 0]))
 
     def loss(self, outputs: torch.Tensor, batch: Any) -> dict[str, torch.Tensor]:
@@ -157,6 +165,22 @@ def kill_while_writing(seconds: float) -> None:
 
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     torch.save = save  # type: ignore[assignment]
+
+
+def fail_at(step: int, how: str) -> None:
+    """Let the n-th loss while training kill the process or raise, or end it in the middle of an evaluation."""
+    steps, original = 0, Net.loss
+
+    def loss(self: Net, outputs: torch.Tensor, batch: Any) -> dict[str, torch.Tensor]:
+        nonlocal steps
+        steps += self.training
+        if steps == step and how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if steps == step:
+            raise ValueError("the planets are wrong")
+        return original(self, outputs, batch)
+
+    Net.loss = loss  # type: ignore[method-assign]
 
 
 def train(
@@ -240,6 +264,35 @@ def _scenario(
     train(folder, observers=(KillAt(**kill),) if kill else (), **arguments)
 
 
+def torchrun(*runs: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Train in two processes: arguments of ``train`` for one run after the other.
+
+    A run may have ``fault``: the ``rank`` that fails, and the arguments of ``fail_at``. Each process leaves a
+    ``rank0.json`` in the run's folder.
+    """
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += [__file__, json.dumps(runs, default=str)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=180)
+
+
+def _among_others(runs: list[dict[str, Any]]) -> None:
+    torch.set_num_threads(1)
+    shard.GROUP = 100  # so that a toy has several
+    dist.join(torch.device("cpu"))
+    for run in runs:
+        fault = run.pop("fault", None)
+        if fault and fault.pop("rank") == dist.world().rank:
+            fail_at(**fault)
+        formats.clear()
+        _, model = train(**run)
+        held = {"weights": sum(local(p).numel() for p in model.parameters()), "formats": sorted(map(str, formats))}
+        (Path(run["folder"]) / f"rank{dist.world().rank}.json").write_text(json.dumps(held))
+        del model
+    dist.leave()
+    names = [(task / "comm").read_text() for task in Path("/proc/self/task").glob("*")]  # of Linux
+    assert not any("gloo" in name for name in names), f"threads that outlive the group can abort the exit: {names}"
+
+
 def serve() -> None:
     """Run each scenario that comes on a line of stdin in a fresh process, and answer its exit code."""
     import torch._dynamo  # the first optimizer imports it, which takes longer than training here
@@ -259,4 +312,7 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    if len(sys.argv) > 1:
+        _among_others(json.loads(sys.argv[1]))
+    else:
+        serve()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vidcore.batch import Batch
 from vidcore.engine import dist
 from vidcore.engine.precision import autocast
+from vidcore.engine.shard import local, shard_as
 
 __all__ = ["Average", "precise_statistics"]
 
@@ -29,12 +30,12 @@ class Average:
         self.live = {n: t.detach() for n, t in tensors if n in kept and t.is_floating_point()}
         """The model's own tensors."""
         self.values = {name: tensor.clone() for name, tensor in self.live.items()}
+        self._here = [local(t) for t in self.values.values()], [local(t) for t in self.live.values()]
 
-    @torch.no_grad()
     def update(self) -> None:
         """Take the weights of a step in."""
         if self.decay is not None:
-            torch._foreach_lerp_(list(self.values.values()), list(self.live.values()), 1 - self.decay)
+            torch._foreach_lerp_(*self._here, 1 - self.decay)
 
     @torch.no_grad()
     def restore(self, live: Mapping[str, Tensor]) -> None:
@@ -42,7 +43,7 @@ class Average:
         for name, tensor in self.live.items():
             self.values[name].copy_(tensor)
             if name in live:
-                tensor.copy_(live[name])
+                tensor.copy_(shard_as(live[name], tensor))
 
     @torch.no_grad()
     def use(self) -> None:
@@ -50,7 +51,7 @@ class Average:
         for name, tensor in self.live.items():
             training = tensor.clone()
             tensor.copy_(self.values[name])
-            self.values[name] = training
+            self.values[name].copy_(training)
 
     @contextmanager
     def used(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from attrs import frozen
 from vidcore.data.loader import Loader
 from vidcore.engine import dist
 from vidcore.engine.precision import autocast
+from vidcore.engine.shard import gathered
 from vidcore.errors import ConfigError, DataError
 from vidcore.interfaces import Metric
 
@@ -67,7 +68,7 @@ def evaluate(
         metric.reset()
     seen = 0
     sums: dict[str, float] = {}
-    with torch.no_grad():
+    with torch.no_grad(), gathered(model):
         for number, batch in enumerate(loader, 1):
             batch = model.preprocess(batch.to(device))
             with autocast(precision, device):
@@ -96,11 +97,11 @@ def evaluate(
 
 def _scores(metrics: Mapping[str, Metric]) -> dict[str, float]:
     """Merge what all processes collected into the first, compute there, and tell everyone."""
-    gathered = dist.gather_to_first(list(metrics.values()))
+    collected = dist.gather_to_first(list(metrics.values()))
     scores: dict[str, float] = {}
-    if gathered is not None:
+    if collected is not None:
         for position, (name, metric) in enumerate(metrics.items()):
-            metric.merge([theirs[position] for theirs in gathered[1:]])
+            metric.merge([theirs[position] for theirs in collected[1:]])
             for key, value in metric.compute().items():
                 if key in scores:
                     raise ConfigError(f"metrics.{name}: another metric already gives a score {key!r}")

@@ -140,8 +140,8 @@ def fit(
                 tell.on_step(epoch + 1, done, values | {"lr": max(g["lr"] for g in optimizer.param_groups)})
             if ends_epoch:
                 tell.on_epoch(epoch + 1, meter.end_epoch())
-            if saves and first_process:
-                tell.on_checkpoint(state.save(epoch + 1, done), epoch + 1, done)
+            if saves and (path := state.save(epoch + 1, done)):
+                tell.on_checkpoint(path, epoch + 1, done)
             if validates(done):
                 evaluate(epoch + 1, done)
     step.average.use()

@@ -15,12 +15,15 @@ from attrs import field, frozen
 from torch import nn
 from torch.optim import Optimizer
 
+from vidcore.engine.shard import is_share
 from vidcore.errors import ConfigError
 from vidcore.interfaces import Grouping
 
 __all__ = ["DefaultGroups", "LayerDecayGroups", "Rule", "SwinGroups", "TSMGroups", "build_optimizer"]
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm)
+NOT_SHARDED = ("Adafactor", "Rprop")
+"""Optimizers of torch that cannot work on a share of a parameter."""
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -63,10 +66,13 @@ def build_optimizer(
             group.pop("weight_decay", None)
     if not groups:
         raise ConfigError("optimizer: the model has no parameters to train")
+    name = getattr(factory, "__name__", str(factory))
+    if name in NOT_SHARDED and any(is_share(p) for p in model.parameters()):
+        raise ConfigError(f'optimizer.type = "{name}" and runtime.strategy = "fsdp" exclude each other: use "ddp"')
     try:
         return factory(groups, **arguments)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"optimizer: {getattr(factory, '__name__', factory)}: {error}") from error
+        raise ConfigError(f"optimizer: {name}: {error}") from error
 
 
 def _groups(rules: Mapping[nn.Parameter, Rule], lr: float, decay: float) -> list[dict[str, Any]]:

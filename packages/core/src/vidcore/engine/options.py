@@ -138,9 +138,16 @@ class RuntimeOptions:
     """Compile the model's ``forward`` with ``torch.compile``; needs a C++ compiler."""
     channels_last: bool = False
     """Weights of convolutions have their channels last in memory, which some GPUs and CPUs prefer."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """With several processes: each has all weights, or (FSDP2) a share of them and of the optimizer's state."""
     sync_batchnorm: bool = False
     """With several processes: batch norms take their statistics over the batches of all (GPUs only)."""
     find_unused_parameters: bool = False
     """With several processes: some parameters may get no gradient in a step."""
     run_dir: Path | None = None
     """Where the run writes; where not given, ``runs/<task name>``."""
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("channels_last", "find_unused_parameters"):
+            if self.strategy == "fsdp" and getattr(self, name):
+                raise ValueError(f'{name} = true and strategy = "fsdp" exclude each other: use strategy = "ddp"')

@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 
-__all__ = ["autocast"]
+__all__ = ["DTYPES", "autocast"]
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """Return the context in which a model computes with ``fp32``, ``bf16`` or ``fp16``."""
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, {"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
+    return torch.autocast(device.type, DTYPES[precision])

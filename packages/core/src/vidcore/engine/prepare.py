@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from vidcore.engine import dist
 from vidcore.engine.options import RuntimeOptions
+from vidcore.engine.shard import shard
 from vidcore.errors import ConfigError
 
 __all__ = ["prepare"]
@@ -16,9 +18,9 @@ FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def prepare(model: Any, runtime: RuntimeOptions, device: torch.device) -> Any:
-    """Move a model to its device and apply ``sync_batchnorm``, ``channels_last`` and ``compile``.
+    """Move a model to its device and apply ``sync_batchnorm``, ``channels_last``, ``strategy`` and ``compile``.
 
-    Names and values of its weights stay as they are.
+    Names and values of its weights stay as they are. Its optimizer is made afterwards.
 
     Raises:
         ConfigError: ``sync_batchnorm`` without a GPU, which PyTorch does not have.
@@ -32,6 +34,8 @@ def prepare(model: Any, runtime: RuntimeOptions, device: torch.device) -> Any:
         for parameter in model.parameters():
             if parameter.ndim in FORMATS:
                 parameter.data = parameter.data.contiguous(memory_format=FORMATS[parameter.ndim])
+    if runtime.strategy == "fsdp" and dist.world().size > 1:
+        shard(model, runtime.precision, device)
     if runtime.compile:
         model.compile()
     return model

@@ -16,6 +16,7 @@ from vidcore.engine.average import precise_statistics
 from vidcore.engine.checkpoint import Checkpoints, load, save
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.progress import Meter, Progress
+from vidcore.engine.shard import class_name, shard_optimizer_state, whole_in_first
 from vidcore.engine.step import Step
 from vidcore.engine.weights import load_state
 from vidcore.errors import CheckpointError
@@ -74,16 +75,20 @@ class RunState:
         load_state(self.step.model, content["state_dict"], source=str(path))
         self.step.average.restore(content["training_weights"])
         try:
-            self.step.optimizer.load_state_dict(content["optimizer"])
-        except ValueError as error:
+            optimizer = shard_optimizer_state(content["optimizer"], self.step.parameters)
+            self.step.optimizer.load_state_dict(optimizer)
+        except (ValueError, IndexError) as error:
             raise CheckpointError(f"{path}: is of another optimizer: {error}") from error
         if content["scaler"]:
             self.step.scaler.load_state_dict(content["scaler"])
         self.meter.epoch = {name: (total, steps) for name, (total, steps) in content["epoch_sums"].items()}
         return int(content["step"])
 
-    def save(self, epoch: int, step: int) -> Path:
-        """Write a checkpoint to continue from. Raises ``CheckpointError``."""
+    def save(self, epoch: int, step: int) -> Path | None:
+        """Let the first process write a checkpoint to continue from, and return its path there; all must call.
+
+        Raises ``CheckpointError``.
+        """
         content = self._weights(epoch, step, self.progress.scores)
         content["state_dict"] = content["state_dict"] | self.step.average.values
         content |= {
@@ -93,7 +98,8 @@ class RunState:
             "position": self.position,
             "epoch_sums": self.meter.epoch,
         }
-        return self.checkpoints.save(epoch, step, content)
+        content = whole_in_first(content)
+        return self.checkpoints.save(epoch, step, content) if dist.world().rank == 0 else None
 
     @contextmanager
     def evaluated_weights(self) -> Iterator[None]:
@@ -116,8 +122,10 @@ class RunState:
         Within ``evaluated_weights``, and in every process.
         """
         best = self.progress.improves(scores)
-        if best and dist.world().rank == 0:
-            save(self.checkpoints.best, self._weights(epoch, step, scores))
+        if best:
+            content = whole_in_first(self._weights(epoch, step, scores))
+            if dist.world().rank == 0:
+                save(self.checkpoints.best, content)
         self.progress.remember(scores, epoch, step, best)
 
     def _weights(self, epoch: int, step: int, scores: Mapping[str, float]) -> dict[str, Any]:
@@ -125,7 +133,7 @@ class RunState:
         return {
             **self.about,
             "format": FORMAT,
-            "model": type(self.step.model).__name__,
+            "model": class_name(self.step.model),
             "state_dict": self.step.model.state_dict(),
             "epoch": epoch,
             "step": step,

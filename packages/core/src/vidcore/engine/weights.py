@@ -13,6 +13,7 @@ from attrs import frozen
 from torch import nn
 
 from vidcore.engine.checkpoint import load
+from vidcore.engine.shard import shard_as
 from vidcore.errors import CheckpointError
 
 __all__ = ["LeftOut", "load_state", "load_weights", "read_weights"]
@@ -102,7 +103,7 @@ def load_state(
     for key, value in given.items():
         mine = own.get(key)
         if mine is None or mine.shape == value.shape:
-            fitting[key] = value
+            fitting[key] = value if mine is None else shard_as(value, mine)
             continue
         line = f"{key} is {tuple(value.shape)} in the file and {tuple(mine.shape)} in the model"
         other_classes = new_classes and value.ndim == mine.ndim > 0 and value.shape[1:] == mine.shape[1:]
