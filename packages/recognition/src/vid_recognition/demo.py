@@ -16,39 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from attrs import frozen
 
 from vidcore.errors import UserError
+from vidcore.video.moving import MOTIONS, render, write_video
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-SIZE, LENGTH, FPS = 96, 32, 16
-"""Height and width of the frames in pixels, frames of a video, frames per second."""
-
-
-@frozen
-class Motion:
-    """What happens to the ellipse, in units of a speed that is drawn for each video."""
-
-    right: int = 0
-    down: int = 0
-    turn: int = 0
-    grow: int = 0
-
-
-MOTIONS = {
-    "left": Motion(right=-1),
-    "right": Motion(right=1),
-    "up": Motion(down=-1),
-    "down": Motion(down=1),
-    "clockwise": Motion(turn=1),
-    "anticlockwise": Motion(turn=-1),
-    "growing": Motion(grow=1),
-    "shrinking": Motion(grow=-1),
-}
+LENGTH = 32
+"""Frames of a video."""
 
 
 @click.command()
@@ -71,7 +49,7 @@ def recognition(folder: Path, videos_per_class: int, seed: int, force: bool) -> 
     for place, (number, label) in enumerate(track(jobs, "rendering")):
         space = " " if number == 0 else "_"  # names with spaces are as good as others, and shown to be
         name = f"{label}{space}{number:03}.mp4"
-        write_video(folder / "videos" / name, render(label, seed, place))
+        write_video(folder / "videos" / name, clip(label, seed, place))
         rows["val" if number < held_out else "train"].append((name, label))
     for part, listed in rows.items():
         with (folder / f"{part}.csv").open("w", newline="", encoding="utf-8") as file:
@@ -82,73 +60,16 @@ def recognition(folder: Path, videos_per_class: int, seed: int, force: bool) -> 
     click.echo(f"Next: vidcore run {shlex.quote(str(folder / 'task.toml'))}")
 
 
-def render(label: str, seed: int, number: int) -> Iterator[Array]:
+def clip(label: str, seed: int, number: int) -> Iterator[Array]:
     """Yield the frames of one video: (SIZE, SIZE, 3) uint8 RGB.
 
     What is drawn at random depends on ``seed`` and ``number`` only, and describes the middle frame:
     that frame is the same whatever the label.
     """
-    import cv2
     import numpy as np
 
-    rng = np.random.default_rng([seed, number])
-    motion = MOTIONS[label]
-    blob, background = _blob(), _background(rng)
-    x, y, drift_x, drift_y = rng.uniform([0, 0, -0.3, -0.3], [SIZE, SIZE, 0.3, 0.3])
-    angle, size = rng.uniform([0, 0], [360, 1])  # size: 0 smallest to 1 largest, cyclic
-    speed = rng.uniform(0.8, 1.2)
-    for time in np.arange(LENGTH) - LENGTH // 2:
-        step = speed * time
-        scale = 0.9 * 2.2 ** ((size + motion.grow * step / 20) % 1)
-        turned = cv2.getRotationMatrix2D((SIZE / 2, SIZE / 2), angle - motion.turn * 10 * step, scale)
-        layer = cv2.warpAffine(blob, turned, (SIZE, SIZE))
-        layer = _shifted(layer, x + motion.right * 2.5 * step, y + motion.down * 2.5 * step)
-        behind = _shifted(background, drift_x * time, drift_y * time)
-        opacity = layer[..., 3:]
-        yield (behind * (1 - opacity) + layer[..., :3] * opacity).round().astype(np.uint8)
-
-
-def _blob() -> Array:
-    """Return an ellipse, half of it darker, in the middle of a frame.
-
-    (SIZE, SIZE, 4) float32: colour 0..255 and opacity 0..1. At its largest it still fits the frame.
-    """
-    import numpy as np
-
-    rows, columns = np.mgrid[:SIZE, :SIZE] - SIZE / 2
-    opacity = np.clip((1 - np.hypot(columns / 20, rows / 7)) * 5, 0, 1)
-    brightness = np.where(columns > 0, 1.0, 0.5)
-    return np.dstack([brightness * level for level in (255, 200, 80)] + [opacity]).astype(np.float32)
-
-
-def _background(rng: np.random.Generator) -> Array:
-    """Return a dim, grey, cyclic texture: (SIZE, SIZE, 1) float32."""
-    import cv2
-    import numpy as np
-
-    wrapped = np.pad(rng.standard_normal((SIZE, SIZE), np.float32), SIZE // 2, mode="wrap")
-    noise = cv2.GaussianBlur(wrapped, (0, 0), 3)[SIZE // 2 : -SIZE // 2, SIZE // 2 : -SIZE // 2, None]
-    grey: Array = 60 + 8 * (noise / noise.std())
-    return grey
-
-
-def _shifted(image: Array, right: float, down: float) -> Array:
-    """Return a cyclic image moved by whole pixels; what leaves on one side enters on the other."""
-    import numpy as np
-
-    return np.roll(image, (round(down), round(right)), axis=(0, 1))
-
-
-def write_video(path: Path, frames: Iterator[Array]) -> None:
-    """Encode RGB frames as MPEG-4; raises ``UserError`` where no file can be written."""
-    import cv2
-
-    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (SIZE, SIZE))
-    if not video.isOpened():
-        raise UserError(f"{path}: cannot be written as a video")
-    for frame in frames:
-        video.write(frame[..., ::-1].copy())
-    video.release()
+    times = np.arange(LENGTH) - LENGTH // 2
+    return render(np.random.default_rng([seed, number]), np.outer(times, MOTIONS[label]))
 
 
 TASK = """\

@@ -53,6 +53,24 @@ def test_frames_to_probabilities() -> None:
         assert sample.scores.sum() == pytest.approx(1)
 
 
+def test_features_are_what_the_classifier_sees() -> None:
+    for model, inputs in (
+        (on_frames(dropout_ratio=0.0), torch.rand(2, 5, 3, 32, 32)),
+        (on_clips(dropout_ratio=0.0), torch.rand(2, 4, 3, 4, 32, 32)),
+        (on_clips(max_testing_views=3, dropout_ratio=0.0), torch.rand(2, 4, 3, 4, 32, 32)),
+    ):
+        found = model.eval().clip_features(inputs)
+        assert found.ndim == 2
+        # the classifier is linear, so it does not matter whether views are averaged before or after it
+        torch.testing.assert_close(model.cls_head.fc_cls(found), model(inputs).mean(1))
+    small: dict[str, Any] = {"depth": 18, "stage_blocks": (1, 1, 1, 1)}
+    backbone = ResNet3dSlowFast(4, 2, SlowPathway(**small, base_channels=8), FastPathway(**small, base_channels=2))
+    slowfast, inputs = Recognizer3D(backbone, SlowFastHead(3, 80)).eval(), torch.rand(2, 1, 3, 8, 32, 32)
+    slow, fast = slowfast.extract_features(inputs)
+    pooled = torch.cat((slow.mean((2, 3, 4)), fast.mean((2, 3, 4))), 1)
+    torch.testing.assert_close(slowfast.clip_features(inputs), pooled)
+
+
 def test_consensus_is_the_mean_of_the_scores() -> None:
     head = TSNHead(3, 4, dropout_ratio=0.0, init_std=1.0)
     features = torch.rand(6, 4, 2, 2)

@@ -1,0 +1,103 @@
+"""Moving shapes: the video files that demos render.
+
+A two-toned ellipse drifts, turns or changes its size before a drifting background. Positions and angles are
+cyclic, and an ellipse that has grown to the largest size starts again with the smallest, so that it can go on
+for any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vidcore.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+__all__ = ["FPS", "MOTIONS", "SIZE", "render", "write_video"]
+
+SIZE, FPS = 96, 16
+"""Height and width of the frames in pixels, frames per second."""
+
+MOTIONS = {
+    "left": (-1, 0, 0, 0),
+    "right": (1, 0, 0, 0),
+    "up": (0, -1, 0, 0),
+    "down": (0, 1, 0, 0),
+    "clockwise": (0, 0, 1, 0),
+    "anticlockwise": (0, 0, -1, 0),
+    "growing": (0, 0, 0, 1),
+    "shrinking": (0, 0, 0, -1),
+}
+"""Steps of a frame to the right, down, clockwise, and in size."""
+
+
+def render(rng: np.random.Generator, steps: Array) -> Iterator[Array]:
+    """Yield the frames of a video: (SIZE, SIZE, 3) uint8 RGB.
+
+    Args:
+        rng: draws background, colours, and what the ellipse is like where ``steps`` are 0.
+        steps: (frames, 4) how far it has come by each frame, in steps as of ``MOTIONS``.
+    """
+    import cv2
+    import numpy as np
+
+    blob, background = _blob(), _background(rng)
+    x, y, drift_x, drift_y = rng.uniform([0, 0, -0.3, -0.3], [SIZE, SIZE, 0.3, 0.3])
+    angle, size = rng.uniform([0, 0], [360, 1])  # size: 0 smallest to 1 largest, cyclic
+    speed = rng.uniform(0.8, 1.2)
+    for time, (right, down, turn, grow) in enumerate(speed * steps, -(len(steps) // 2)):
+        scale = 0.9 * 2.2 ** ((size + grow / 20) % 1)
+        turned = cv2.getRotationMatrix2D((SIZE / 2, SIZE / 2), angle - turn * 10, scale)
+        layer = cv2.warpAffine(blob, turned, (SIZE, SIZE))
+        layer = _shifted(layer, x + right * 2.5, y + down * 2.5)
+        behind = _shifted(background, drift_x * time, drift_y * time)
+        opacity = layer[..., 3:]
+        yield (behind * (1 - opacity) + layer[..., :3] * opacity).round().astype(np.uint8)
+
+
+def _blob() -> Array:
+    """Return an ellipse, half of it darker, in the middle of a frame.
+
+    (SIZE, SIZE, 4) float32: colour 0..255 and opacity 0..1. At its largest it still fits the frame.
+    """
+    import numpy as np
+
+    rows, columns = np.mgrid[:SIZE, :SIZE] - SIZE / 2
+    opacity = np.clip((1 - np.hypot(columns / 20, rows / 7)) * 5, 0, 1)
+    brightness = np.where(columns > 0, 1.0, 0.5)
+    return np.dstack([brightness * level for level in (255, 200, 80)] + [opacity]).astype(np.float32)
+
+
+def _background(rng: np.random.Generator) -> Array:
+    """Return a dim, grey, cyclic texture: (SIZE, SIZE, 1) float32."""
+    import cv2
+    import numpy as np
+
+    wrapped = np.pad(rng.standard_normal((SIZE, SIZE), np.float32), SIZE // 2, mode="wrap")
+    noise = cv2.GaussianBlur(wrapped, (0, 0), 3)[SIZE // 2 : -SIZE // 2, SIZE // 2 : -SIZE // 2, None]
+    grey: Array = 60 + 8 * (noise / noise.std())
+    return grey
+
+
+def _shifted(image: Array, right: float, down: float) -> Array:
+    """Return a cyclic image moved by whole pixels; what leaves on one side enters on the other."""
+    import numpy as np
+
+    return np.roll(image, (round(down), round(right)), axis=(0, 1))
+
+
+def write_video(path: Path, frames: Iterable[Array]) -> None:
+    """Encode RGB frames as MPEG-4; raises ``UserError`` where no file can be written."""
+    import cv2
+
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (SIZE, SIZE))
+    if not video.isOpened():
+        raise UserError(f"{path}: cannot be written as a video")
+    for frame in frames:
+        video.write(frame[..., ::-1].copy())
+    video.release()

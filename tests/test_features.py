@@ -1,0 +1,202 @@
+"""``vidcore features``: resumed, shared, killed and given bad input, it writes the same files or says why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import numpy as np
+import pytest
+
+from vidcore.cli import main
+from vidcore.features.files import FeatureNote, read_features
+
+SETS = ["--set", "model.backbone.base_channels=2", "--set", "model.cls_head.in_channels=8"]
+TRAIN = [*SETS, "--set", "train.epochs=1", "--set", "data.val.pipeline.sample.num_clips=1"]
+
+
+@attrs.frozen
+class Answer:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    def refuses(self, pattern: str) -> None:
+        """One line about what is wrong, and no traceback."""
+        errors = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert (self.code, len(errors)) == (2, 1), self
+        assert re.search(pattern, errors[0]), self.err
+        assert "Traceback" not in self.err
+
+
+def call(*arguments: str) -> int:
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setattr(warnings, "showwarning", warnings.showwarning)
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+    return int(end.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen videos, a Task, weights in ``best.pt``, and features of all videos made in one go."""
+    folder = tmp_path_factory.mktemp("features")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert call("demo", "recognition", "demo", "--videos-per-class", "2") == 0
+        assert call("run", "demo/task.toml", "--dir", "run", *TRAIN) == 0
+        shutil.copy("run/checkpoints/best.pt", "best.pt")
+        assert call(*command("whole")) == 0
+    return folder
+
+
+@pytest.fixture
+def here(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("demo", "best.pt", "whole"):
+        (shutil.copytree if (data / name).is_dir() else shutil.copy)(data / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(output: str, *more: str, videos: str = "demo/videos") -> list[str]:
+    return ["features", "demo/task.toml", videos, "-c", "best.pt", "-o", output, "--stride", "4", *SETS, *more]
+
+
+@pytest.fixture
+def vidcore(capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    def run(*arguments: str) -> Answer:
+        capfd.readouterr()
+        code = call(*arguments)
+        return Answer(code, *capfd.readouterr())
+
+    return run
+
+
+Command = Callable[..., Answer]
+
+
+def contents(folder: str | Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.suffix != ".toml"}
+
+
+def test_what_is_written(here: Path) -> None:
+    assert len(list(Path("whole").glob("*.npy"))) == 16
+    features = read_features(Path("whole/left_001.npy"))
+    assert features.shape == (8, 8)
+    note = FeatureNote.read(Path("whole/left_001.npy"))
+    assert note is not None
+    assert (note.frames, note.fps, note.duration, note.feature_duration) == (32, 16.0, 2.0, 2.0)
+    assert (note.rows, note.channels, note.video) == (8, 8, "demo/videos/left_001.mp4")
+
+
+def test_going_on_makes_only_what_is_missing(here: Path, vidcore: Command) -> None:
+    before = contents("whole")
+    Path("whole/up_001.npy").unlink()
+    Path("whole/down_001.json").unlink()
+    answer = vidcore(*command("whole"))
+    assert answer.code == 0
+    assert "features of 16 videos: 2 new, 14 already there" in answer.out
+    assert contents("whole") == before
+    shutil.copy("demo/videos/left_001.mp4", "demo/videos/up_001.mp4")  # another video now
+    assert "1 new, 15 already there" in vidcore(*command("whole")).out
+    assert np.array_equal(np.load("whole/up_001.npy"), np.load("whole/left_001.npy"))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--stride", "0.5s"], "stride is '4' there and '0.5s' here"),
+        (["--rescale", "10"], "length is nothing there and 10 here"),
+        (["--format", "csv"], "format is 'npy' there and 'csv' here"),
+        (["--set", "data.val.pipeline.sample.clip_len=4"], r"pipeline\.sample\.clip_len is 8 there and 4 here"),
+    ],
+)
+def test_other_settings_are_refused(here: Path, vidcore: Command, more: list[str], said: str) -> None:
+    before = contents("whole")
+    vidcore(*command("whole", *more)).refuses(f"whole: holds features that are made otherwise: {said}; .*--overwrite")
+    assert contents("whole") == before
+    assert vidcore(*command("whole", *more, "--overwrite")).code == 0
+    assert "0 new, 16 already" in vidcore(*command("whole", *more)).out
+    assert {k for k in contents("whole") if not k.endswith(".csv")} == before.keys()
+    assert all(new != before[name] for name, new in contents("whole").items() if name.endswith(".json"))
+
+
+def test_other_weights_are_other_settings(here: Path, vidcore: Command) -> None:
+    assert vidcore("run", "demo/task.toml", "--dir", "other", *TRAIN, "--set", "runtime.seed=1").code == 0
+    shutil.copy("other/checkpoints/best.pt", "best.pt")
+    vidcore(*command("whole")).refuses("whole: holds features .*: sha256 is")
+
+
+def test_a_killed_process_leaves_whole_files_and_is_resumed(here: Path, data: Path, vidcore: Command) -> None:
+    line = [sys.executable, "-m", "vidcore", *command("killed", "--workers", "1", "--batch-size", "1")]
+    for wanted in (1, 6):
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, start_new_session=True)
+        while len(list(Path("killed").glob("*.json"))) < wanted and process.poll() is None:
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "it was over before it was killed"
+        for note in Path("killed").glob("*.json"):
+            features = read_features(note.with_suffix(".npy"))
+            assert list(features.shape) == [json.loads(note.read_text())[key] for key in ("rows", "channels")]
+    answer = vidcore(*command("killed", "--batch-size", "1"))
+    assert re.search(r"features of 16 videos: \d+ new, \d+ already there", answer.out)
+    assert vidcore(*command("straight", "--batch-size", "1")).code == 0
+    written = {name: data for name, data in contents("killed").items() if not name.endswith(".tmp")}
+    assert written == contents("straight")
+
+
+def test_two_processes_write_what_one_writes(here: Path) -> None:
+    torchrun = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    Path("demo/videos/up_001.mp4").write_bytes(b"no video")
+    done = subprocess.run(
+        [*torchrun, "-m", "vidcore", *command("shared")], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert "shared: features of 15 videos: 15 new" in done.stdout, done.stderr
+    assert "1 of 16 videos cannot be read" in done.stderr
+    assert done.returncode != 0
+    assert contents("shared") == {k: v for k, v in contents("whole").items() if not k.startswith("up_001")}
+
+
+def test_bad_videos_are_named_and_do_not_stop_the_others(here: Path, vidcore: Command) -> None:
+    videos = Path("demo/videos")
+    (videos / "up_001.mp4").write_bytes(b"")
+    whole = (videos / "down_001.mp4").read_bytes()
+    (videos / "down_001.mp4").write_bytes(whole[: len(whole) // 3])
+    Path("list.txt").write_text("demo/videos/left_001.mp4\n\ndemo/videos/gone.mp4\ndemo/videos/up_001.mp4\n")
+    answer = vidcore(*command("some", videos="list.txt"))
+    answer.refuses("2 of 3 videos cannot be read")
+    assert re.search(r"not read: demo/videos/gone\.mp4: ", answer.err)
+    assert re.search(r"not read: demo/videos/up_001\.mp4: .*empty", answer.err)
+    assert contents("some").keys() == {"left_001.npy", "left_001.json"}
+    vidcore(*command("all")).refuses("2 of 16 videos cannot be read")
+    assert len(list(Path("all").glob("*.npy"))) == 14
+
+
+def test_what_cannot_work_is_said_in_one_line(here: Path, vidcore: Command) -> None:
+    Path("nothing").mkdir()
+    Path("empty.txt").write_text("\n")
+    Path("twice").mkdir()
+    shutil.copy("demo/videos/up_001.mp4", "twice/up_001.avi")
+    vidcore(*command("out", videos="nothing")).refuses("nothing: no video below it")
+    vidcore(*command("out", videos="gone")).refuses("gone: there is no such file or folder")
+    vidcore(*command("out", videos="empty.txt")).refuses("empty.txt: names no video")
+    vidcore(*command("out"), "twice").refuses("up_001.*one name")
+    vidcore(*command("out"), "--stride", "often").refuses("stride 'often'")
+    vidcore(*command("out"), "-c", "bets.pt").refuses(r"bets\.pt does not exist; did you mean 'best\.pt'")
+    vidcore(*command("out"), "--set", "model.cls_head.in_channels=4").refuses(r"best\.pt: is of another model")
+    vidcore(
+        *command("out"), "--set", 'data.val.pipeline.sample={type="UniformSample",clip_len=8,_replace_=true}'
+    ).refuses("the pipeline needs one step that says what a clip is")
+    assert not Path("out").exists()
