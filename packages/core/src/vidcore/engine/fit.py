@@ -88,7 +88,7 @@ def fit(
         TrainingError: the loss became infinite or no number.
         DataError: too many bad samples.
     """
-    start, first_process = time.perf_counter(), dist.world().rank == 0
+    start, rank = time.perf_counter(), dist.world().rank
     also, about = also or {}, dict(about or {})
     per_epoch = math.ceil(len(loader) / options.accumulate)
     total = options.total_steps(per_epoch)
@@ -101,7 +101,7 @@ def fit(
     fixed = position(loader, also, options, runtime)
     state = RunState(step, meter, progress, checkpoints, fixed, about, statistics, options.precise_bn)
     done = first = state.restore()
-    tell = Observers(observers if first_process else ())
+    tell = Observers(observers if rank == 0 else ())
 
     def validates(done: int) -> bool:
         return validate is not None and done > 0 and (done % val_every == 0 or done == total)
@@ -124,7 +124,7 @@ def fit(
         while done < total and not progress.stops:
             done += 1
             epoch, place = divmod(done - 1, per_epoch)
-            reseed(runtime.seed, done, dist.world().rank)
+            reseed(runtime.seed, done, rank)
             plan.apply(optimizer, done - 1)
             clock.lap(None)
             group = list(islice(batches, min(options.accumulate, len(loader) - place * options.accumulate)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -52,11 +52,13 @@ class Step:
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.average = Average(model, options.ema_decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=runtime.precision == "fp16")
-        self.forward: nn.Module = _Each(model)
-        if dist.world().size > 1 and not is_sharded(model):
+        each = _Each(model)
+        self.forward: Callable[..., list[Any]] = each.forward
+        self.sharded = is_sharded(model)
+        if dist.world().size > 1 and not self.sharded:
             ids = [self.device.index] if self.device.type == "cuda" else None
             unused = runtime.find_unused_parameters
-            self.forward = DistributedDataParallel(self.forward, device_ids=ids, find_unused_parameters=unused)
+            self.forward = DistributedDataParallel(each, device_ids=ids, find_unused_parameters=unused)
 
     def __call__(self, batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
         """Average the gradients of the batches, each sample alike, and update the weights."""
@@ -81,7 +83,7 @@ class Step:
         """What the model reports for a batch and those beside it (``images/loss_cls``), and the sum as ``loss``."""
         batch = batch.to(self.device)
         self.clock.lap("transfer")
-        parts = {"": self.model.preprocess(batch.replace(also={}))}
+        parts = {"": self.model.preprocess(batch)}
         parts |= {f"{name}/": self.model.preprocess(other) for name, other in batch.also.items()}
         losses: dict[str, torch.Tensor] = {}
         with autocast(self.precision, self.device):
@@ -94,7 +96,7 @@ class Step:
 
     def _syncing(self, last: bool) -> AbstractContextManager[Any]:
         """Processes exchange gradients once a step, with the last of its batches."""
-        if is_sharded(self.model):
+        if self.sharded:
             self.model.set_requires_gradient_sync(last)
         elif isinstance(self.forward, DistributedDataParallel) and not last:
             return self.forward.no_sync()
