@@ -61,4 +61,5 @@ def vidcore_commands() -> dict[str, str]:
         "data prepare hacs": "vid_localization.prepare.command:hacs",
         "data prepare thumos14": "vid_localization.prepare.command:thumos14",
         "data proposals": "vid_localization.prepare.command:proposals",
+        "demo localization": "vid_localization.demo:localization",
     }

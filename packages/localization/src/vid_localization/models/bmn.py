@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vid_localization.models.boundary_matching import BoundaryMatching, labels, valid_proposals
 from vid_localization.models.losses import BMNLoss
-from vid_localization.models.spans import Array, covered_seconds, ranked, truth
+from vid_localization.models.spans import Array, check_features, covered_seconds, ranked, truth
 from vid_localization.post import boundary_candidates, post_processing
 from vidcore.batch import Batch
 from vidcore.errors import CheckpointError
@@ -64,7 +64,7 @@ class BMN(nn.Module):
         hidden_dim_3d: int = 512,
     ) -> None:
         super().__init__()
-        self.temporal_dim = temporal_dim
+        self.temporal_dim, self.feat_dim = temporal_dim, feat_dim
         self.suppression = (soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold)
         self.post_process_top_k = post_process_top_k
         self.feature_extraction_interval = feature_extraction_interval
@@ -100,7 +100,8 @@ class BMN(nn.Module):
         self.register_load_state_dict_pre_hook(_drop_masks)  # type: ignore[no-untyped-call]
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Features as float32."""
+        """Features as float32. Raises ``UserError`` where they are of another shape."""
+        check_features(batch.inputs, self.feat_dim, self.temporal_dim)
         return batch.replace(inputs=batch.inputs.float())
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:

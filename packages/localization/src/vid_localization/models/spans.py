@@ -12,7 +12,17 @@ from torch import Tensor
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
 
-__all__ = ["Array", "covered_seconds", "overlaps", "ranked", "require", "shares", "truth"]
+__all__ = [
+    "Array",
+    "candidates",
+    "check_features",
+    "covered_seconds",
+    "overlaps",
+    "ranked",
+    "require",
+    "shares",
+    "truth",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -21,6 +31,20 @@ def require(condition: bool, message: str) -> None:
     """Raise ``ValueError`` with that message where a constructor's arguments do not fit together."""
     if not condition:
         raise ValueError(message)
+
+
+def check_features(inputs: Tensor, channels: int, length: int | None = None) -> None:
+    """Raise ``UserError`` where features (B, C, T) are not what a network is made for: of other channels or length."""
+    if inputs.shape[1] != channels:
+        raise UserError(
+            f"the model is made for {channels} channels of features (feat_dim), but got {inputs.shape[1]}: features of "
+            "another recognizer"
+        )
+    if length is not None and inputs.shape[2] != length:
+        raise UserError(
+            f"the model is made for {length} positions of a video, but got {inputs.shape[2]}: see length of "
+            "LoadLocalizationFeature"
+        )
 
 
 def covered_seconds(sample: Sample, interval: int = 1) -> float:
@@ -40,6 +64,17 @@ def covered_seconds(sample: Sample, interval: int = 1) -> float:
     if interval == 1 or not frames:
         return sample.duration
     return frames // interval * interval / frames * sample.duration
+
+
+def candidates(sample: Sample) -> Array:
+    """The candidate segments in seconds: (n, 2) float64.
+
+    Raises:
+        DataError: the sample has none.
+    """
+    if sample.proposal_segments is None:
+        raise DataError(f"{sample.path or f'sample {sample.index}'}: has no proposal_segments")
+    return np.asarray(sample.proposal_segments, np.float64)
 
 
 def truth(sample: Sample) -> Array:

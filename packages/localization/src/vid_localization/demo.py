@@ -1,0 +1,233 @@
+"""``vidcore demo localization DIR``: from untrimmed videos to segments, in two or three minutes.
+
+The videos show an ellipse that rests most of the time; in the segments it moves in one of eight ways. A small
+recognizer learns the motions from short clips, describes the long videos, and detectors learn from its features
+where motions begin and end. All of it is one Task, ``task.toml`` in the folder.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vidcore.cli import Context
+from vidcore.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vidcore.plugins import Catalog
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+SECONDS = (20, 28)
+"""Shortest and longest video."""
+MOVING, RESTING = (2.0, 6.0), (1.5, 5.0)
+"""Shortest and longest segment, and pause before a segment, in seconds."""
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--videos", type=click.IntRange(min=4), default=60, show_default=True, help="A quarter is held out.")
+@click.option(
+    "--clips-per-class", type=click.IntRange(min=2), default=20, show_default=True, help="For the recognizer."
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Of every training, instead of what each needs.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other videos.")
+@click.option("--force", is_flag=True, help="Write into DIR even if it holds files.")
+@click.pass_obj
+def localization(
+    context: Context, folder: Path, videos: int, clips_per_class: int, epochs: int | None, seed: int, force: bool
+) -> None:
+    """Render untrimmed videos into DIR, and train and evaluate models that find what happens in them, and when."""
+    recognition = context.catalog.commands.get("demo recognition")
+    if recognition is None:
+        raise UserError(
+            "the demo describes videos with a recognizer, which vid-recognition brings: pip install vid-recognition"
+        )
+    if folder.exists() and any(folder.iterdir()) and not force:
+        raise UserError(f"{folder} is not empty; name another folder, or add --force to write into this one")
+    clips = [str(folder / "clips"), "--videos-per-class", str(clips_per_class), "--seed", str(seed), "--force"]
+    recognition.load().main(clips, standalone_mode=False)
+    write_videos(folder, videos, seed)
+    (folder / "task.toml").write_text(TASK, encoding="utf-8")
+    report = train(folder, context.catalog, epochs)
+    compare(folder, report, seed)
+
+
+def write_videos(folder: Path, count: int, seed: int) -> None:
+    """Render videos into ``folder/videos``, and list their segments in ``train.csv`` and ``val.csv``."""
+    import numpy as np
+    from rich.progress import track
+
+    from vidcore.video.moving import FPS, render, write_video
+
+    (folder / "videos").mkdir(parents=True, exist_ok=True)
+    held_out = max(1, count // 4)
+    rows: dict[str, list[tuple[str, float, float, str]]] = {"train": [], "val": []}
+    for number in track(range(count), "rendering"):
+        rng = np.random.default_rng([seed, 1, number])
+        segments, steps = schedule(rng, int(rng.integers(*SECONDS) * FPS))
+        name = f"untrimmed_{number:03}.mp4"
+        write_video(folder / "videos" / name, render(rng, steps))
+        part = rows["val" if number < held_out else "train"]
+        part += [(name, start / FPS, end / FPS, label) for start, end, label in segments]
+    for part_name, listed in rows.items():
+        with (folder / f"{part_name}.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([("video", "start", "end", "label"), *listed])
+
+
+def schedule(rng: np.random.Generator, frames: int) -> tuple[list[tuple[int, int, str]], Array]:
+    """Draw when the ellipse of a video moves, and how.
+
+    Returns:
+        First frame, first frame after it, and motion of each segment; steps of every frame, for ``render``.
+    """
+    import numpy as np
+
+    from vidcore.video.moving import FPS, MOTIONS
+
+    speeds = np.zeros((frames, 4))
+    segments: list[tuple[int, int, str]] = []
+    at = 0
+    while True:
+        start = at + int(rng.uniform(*RESTING) * FPS)
+        end = start + int(rng.uniform(*MOVING) * FPS)
+        if end > frames - RESTING[0] * FPS:
+            return segments, speeds.cumsum(0)
+        label = str(rng.choice(list(MOTIONS)))
+        speeds[start:end] = MOTIONS[label]
+        segments.append((start, end, label))
+        at = end
+
+
+def train(folder: Path, catalog: Catalog, epochs: int | None) -> Mapping[str, Any]:
+    """Run all stages of the Task; returns the scores of each."""
+    from vidcore.config.task import Task
+    from vidcore.stages import run
+
+    stages = ("recognizer", "bmn")
+    overrides = [] if epochs is None else [f"stages.{name}.train.epochs={epochs}" for name in stages]
+    task = Task.load(folder / "task.toml", catalog, overrides)
+    found: Mapping[str, Any] = run(task, folder / "run", resume=True)["stages"]
+    return found
+
+
+def compare(folder: Path, scores: Mapping[str, Any], seed: int) -> None:
+    """Print what the models have reached beside what random segments do."""
+    from vidcore.cli.inspect import table
+
+    chance = random_scores(folder, seed)
+    rows = []
+    for stage, keys in SHOWN.items():
+        for key in keys:
+            reached, scale = scores[stage][key], 1 if key == "auc" else 100
+            pair = reached * scale, chance[key] * scale
+            rows.append((f"{stage}: {key}", *(f"{value:.1f}" for value in pair), f"{pair[0] - pair[1]:+.1f}"))
+    click.echo()
+    table(["score, in percent", "model", "random segments", "margin"], rows)
+
+
+def random_scores(folder: Path, seed: int) -> dict[str, float]:
+    """The scores of a hundred segments of every held-out video that are drawn at random, with random classes."""
+    import numpy as np
+
+    from vid_localization.datasets.activitynet import ActivityNetDataset
+    from vid_localization.metrics.segments import ANetMetric
+
+    data = ActivityNetDataset(folder / "val.csv", folder / "run" / "features", ".npy")
+    rng = np.random.default_rng([seed, 2])
+    found: dict[str, float] = {}
+    for metric in (ANetMetric("AR@AN"), ANetMetric("mAP")):
+        for sample in (data[i] for i in range(len(data))):
+            drawn = sample.replace(
+                segments=np.sort(rng.uniform(0, sample.duration or 0.0, (100, 2)), 1),
+                segment_scores=rng.uniform(0, 1, 100),
+                segment_labels=rng.integers(data.num_classes, size=100),
+            )
+            metric.update([drawn], [sample])
+        found |= metric.compute()
+    return found
+
+
+SHOWN = {"bmn": ("auc", "AR@1", "AR@10", "AR@100")}
+"""Scores of stages to compare."""
+
+
+TASK = """\
+# From videos to segments, stage after stage: `vidcore run task.toml --dir run --resume`.
+# A text that begins with {NAME} means the folder of that stage. Other paths are relative to this file.
+
+[stages.recognizer] # learns from short clips what motions look like
+extends = ["clips/task.toml"]
+
+[stages.recognizer.train]
+epochs = 12
+val_interval = 12
+
+[stages.features.step] # describes the untrimmed videos with it, twice a second
+type = "ExtractFeatures"
+task = "{recognizer}/task.toml"
+checkpoint = "{recognizer}/checkpoints/best.pt"
+videos = ["videos"]
+stride = "0.5s"
+
+[stages.bmn.model] # learns from the features where segments may begin and end
+type = "BMN"
+temporal_dim = 48
+feat_dim = 64
+boundary_ratio = 0.5
+num_samples = 16
+num_samples_per_bin = 3
+hidden_dim_1d = 64
+hidden_dim_2d = 32
+hidden_dim_3d = 128
+soft_nms_alpha = 0.4
+soft_nms_low_threshold = 0.5
+soft_nms_high_threshold = 0.9
+post_process_top_k = 100
+
+[stages.bmn.data.train]
+batch_size = 8
+
+[stages.bmn.data.train.dataset]
+type = "ActivityNetDataset"
+ann_file = "train.csv"
+data_root = "{features}"
+suffix = ".npy"
+
+[stages.bmn.data.train.pipeline]
+load = { type = "LoadLocalizationFeature", length = 48 }
+
+[stages.bmn.data.val]
+batch_size = 8
+
+[stages.bmn.data.val.dataset]
+type = "ActivityNetDataset"
+ann_file = "val.csv"
+data_root = "{features}"
+suffix = ".npy"
+
+[stages.bmn.data.val.pipeline]
+load = { type = "LoadLocalizationFeature", length = 48 }
+
+[stages.bmn.train]
+epochs = 20
+val_interval = 5
+
+[stages.bmn.optimizer]
+type = "AdamW"
+lr = 0.002
+weight_decay = 1e-4
+
+[stages.bmn.schedule.cosine]
+type = "CosineAnnealingLR"
+convert_to_iter_based = true
+
+[stages.bmn.metrics.proposals]
+type = "ANetMetric"
+"""
