@@ -224,6 +224,10 @@ class OneCycleLR(Schedule):
         return points[-1][1]
 
 
+START = (-1, (1.0, 0.0))
+"""The step before the first, and (a, b) there."""
+
+
 class Plan:
     """All learning rates of a run under its schedules."""
 
@@ -231,15 +235,15 @@ class Plan:
         self.schedules = tuple(schedules)
         self.steps_per_epoch = max(1, steps_per_epoch)
         self.total_steps = total_steps
-        # (a, b) of the steps computed so far
-        self._known: dict[str, list[tuple[float, float]]] = {"lr": [], "momentum": []}
+        self._last = {"lr": START, "momentum": START}
 
     def coefficients(self, step: int, param: str = "lr") -> tuple[float, float]:
         """Return (a, b) of a step: a group whose own rate (or momentum) is r trains with ``a * r + b``."""
-        known = self._known[param]
-        while len(known) <= step:
-            known.append(self._next(len(known), known[-1] if known else (1.0, 0.0), param))
-        return known[step]
+        at, rate = self._last[param] if self._last[param][0] <= step else START
+        for later in range(at + 1, step + 1):
+            rate = self._next(later, rate, param)
+        self._last[param] = step, rate
+        return rate
 
     def rates(self, step: int, own: Sequence[float]) -> list[float]:
         """Return the rates of groups whose own rates are given."""
