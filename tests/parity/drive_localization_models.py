@@ -18,6 +18,15 @@ from vid_localization.models.boundary_matching import (
 )
 from vid_localization.models.bsn import PEM, TEM, temporal_labels
 from vid_localization.models.losses import BinaryLogisticRegressionLoss, BMNLoss
+from vid_localization.models.refinement import (
+    centre_width_offsets,
+    move_boundaries,
+    move_centre_width,
+    paired_overlaps,
+    sample_regions,
+    start_end_offsets,
+)
+from vid_localization.models.tcanet import window_mask
 from vid_localization.post import post_processing
 from vidcore.batch import Batch
 from vidcore.engine.weights import load_state
@@ -209,6 +218,26 @@ def logistic_loss(case: Any, row: Any) -> dict[str, Any]:
     return {"loss": loss.item(), "grad": probability.grad.numpy()}
 
 
+def refinement(case: Any, row: Any) -> dict[str, Any]:
+    s = row.settings
+    if "heads" in s:
+        return {"mask": window_mask(s["heads"], s["T"], s["window"])[None].numpy()}
+    if "features" in row.inputs:
+        segments, features = tensors(row, "segments", "features")
+        sizes = (s["extension"], s["boundary_samples"], s["inside_samples"])
+        found = sample_regions(features, segments[:, None], *sizes)
+        return {name: y[:, :, 0].numpy() for name, y in zip(("start", "inside", "end"), found, strict=True)}
+    segments, wanted, offsets = tensors(row, "segments", "truth", "offsets")
+    found = {
+        "overlap": paired_overlaps(segments, wanted),
+        "encode_centre_width": centre_width_offsets(segments, wanted),
+        "encode_start_end": start_end_offsets(segments, wanted),
+        "decode_centre_width_0.1_0.2": move_centre_width(segments, offsets, 0.1, 0.2),
+        "decode_start_end_0.5": move_boundaries(segments, offsets, 0.5),
+    }
+    return {name: y.numpy() for name, y in found.items()}
+
+
 OPS = {
     "localization.boundary_matching_mask": mask,
     "localization.boundary_matching_labels": matching_labels,
@@ -218,5 +247,6 @@ OPS = {
     "localization.boundary_matching_loss_subsampling": matching_loss_draws,
     "localization.boundary_probability_network": boundary_network,
     "localization.proposal_evaluation_network": evaluation_network,
+    "localization.segment_refinement": refinement,
     "localization.weighted_logistic_loss": logistic_loss,
 }

@@ -10,6 +10,7 @@ import torch
 from vid_localization.models.boundary_matching import labels as matching_labels
 from vid_localization.models.bsn import temporal_labels
 from vid_localization.models.spans import truth
+from vid_localization.models.tcanet import BOUNDARY_WEIGHT
 from vidcore.batch import Batch, collate
 from vidcore.sample import Sample
 
@@ -77,6 +78,31 @@ def pem(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
     return {"iou": outputs.detach().numpy()} | proposals(model, outputs, batch) | losses(model, outputs, batch)
 
 
+def tcanet(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
+    samples = []
+    for record, array, rows in zip(given["videos"], inputs, given["proposals"], strict=True):
+        sample, table = video(record, array), np.array(rows)
+        samples.append(
+            sample.replace(
+                proposal_segments=table[:, :2] * sample.feature_duration,
+                proposal_scores=table[:, 2],
+            )
+        )
+    batch = model.preprocess(collate(samples))
+    encoded = model.encode(batch.inputs["features"])
+    out = {"encoder": encoded.detach().numpy()}
+    for i, sample in enumerate(samples):
+        for k, (*_, overlap, after) in enumerate(model(model.preprocess(collate([sample])).inputs)):
+            out |= {f"predict[{i}].stages[{k}].segments": after[0].detach().numpy()}
+            out |= {f"predict[{i}].stages[{k}].iou": overlap[0].detach().numpy()}
+    stages = model.refine(encoded, batch.inputs["proposals"], BOUNDARY_WEIGHT[True])
+    for k, (*_, overlap, after) in enumerate(stages):
+        for name, padded in (("segments", after), ("iou", overlap)):
+            rows = [row[: len(s.proposal_segments)] for row, s in zip(padded, samples, strict=True)]
+            out[f"train_stages[{k}].{name}"] = torch.cat(rows).detach().numpy()
+    return out | losses(model, stages, batch)
+
+
 def proposals(model: Any, outputs: Any, batch: Batch) -> dict[str, Any]:
     found = enumerate(model.predict(outputs, batch))
     return {f"predict[{i}].proposals": np.column_stack((s.segment_scores, s.segments)) for i, s in found}
@@ -93,4 +119,4 @@ def gradient(model: Any) -> float:
     return torch.stack(norms).norm().item()
 
 
-KINDS = {"BMN": bmn, "TEM": tem, "PEM": pem}
+KINDS = {"BMN": bmn, "TEM": tem, "PEM": pem, "TCANet": tcanet}

@@ -7,7 +7,12 @@ from vidcore.hookspecs import hookimpl
 
 @hookimpl
 def vidcore_models() -> dict[str, str]:
-    modules = {"bmn": ("BMN",), "bsn": ("PEM", "TEM"), "losses": ("BMNLoss", "BinaryLogisticRegressionLoss")}
+    modules = {
+        "bmn": ("BMN",),
+        "bsn": ("PEM", "TEM"),
+        "losses": ("BMNLoss", "BinaryLogisticRegressionLoss"),
+        "tcanet": ("TCANet",),
+    }
     return {name: f"vid_localization.models.{module}:{name}" for module, names in modules.items() for name in names}
 
 

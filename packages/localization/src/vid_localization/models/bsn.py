@@ -16,10 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vid_localization.models.losses import BinaryLogisticRegressionLoss
-from vid_localization.models.spans import Array, covered_seconds, overlaps, ranked, shares, truth
+from vid_localization.models.spans import Array, candidates, covered_seconds, overlaps, ranked, shares, truth
 from vid_localization.post import post_processing
 from vidcore.batch import Batch
-from vidcore.errors import DataError
 from vidcore.sample import Sample
 
 __all__ = ["PEM", "TEM", "TemporalLabels", "temporal_labels"]
@@ -214,7 +213,7 @@ class PEM(nn.Module):
         found = []
         for sample, row in zip(batch.samples, outputs.detach().double().cpu().numpy(), strict=True):
             seconds = covered_seconds(sample, self.feature_extraction_interval)
-            segments = _proposals(sample)
+            segments = candidates(sample)
             score = row[: len(segments)] * (1.0 if sample.proposal_scores is None else sample.proposal_scores)
             rows = post_processing(
                 np.column_stack((segments / seconds, score)), *self.suppression, self.post_process_top_k
@@ -223,14 +222,8 @@ class PEM(nn.Module):
         return found
 
 
-def _proposals(sample: Sample) -> Array:
-    if sample.proposal_segments is None:
-        raise DataError(f"{sample.path or f'sample {sample.index}'}: has no proposal_segments")
-    return np.asarray(sample.proposal_segments, np.float64)
-
-
 def _true_overlaps(sample: Sample) -> Tensor:
     if (stated := sample.meta.get("proposal_overlaps")) is not None:
         return torch.as_tensor(stated, dtype=torch.float32)
-    start, end = torch.from_numpy(_proposals(sample) / covered_seconds(sample)).unbind(1)
+    start, end = torch.from_numpy(candidates(sample) / covered_seconds(sample)).unbind(1)
     return overlaps(start, end, torch.from_numpy(truth(sample))).float()

@@ -1,0 +1,100 @@
+"""Moving the bounds of segments towards true ones: what is predicted, from which features.
+
+Segments are (..., 2) fractions of what the features cover. Offsets are relative to the width of the segment
+they start from: either of its start and end, or of its centre (relative) and width (logarithm of the factor).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    "centre_width_offsets",
+    "move_boundaries",
+    "move_centre_width",
+    "paired_overlaps",
+    "sample_regions",
+    "start_end_offsets",
+]
+
+EPS = 1e-5
+"""Width below which a segment is a point; also added to unions."""
+
+
+def paired_overlaps(segments: Tensor, truth: Tensor) -> Tensor:
+    """Intersection over union of each segment with the true one at its place: (..., 2), (..., 2) -> (...)."""
+    inside = torch.minimum(segments[..., 1], truth[..., 1]) - torch.maximum(segments[..., 0], truth[..., 0])
+    inside = inside.clamp(min=0)
+    return inside / (_width(segments) + _width(truth) - inside + EPS)
+
+
+def start_end_offsets(segments: Tensor, truth: Tensor) -> Tensor:
+    """Offsets of start and end from segments to true ones."""
+    return (truth - segments) / _width(segments).clamp(min=EPS)[..., None]
+
+
+def centre_width_offsets(segments: Tensor, truth: Tensor) -> Tensor:
+    """Offsets of centre and width from segments to true ones."""
+    (own, centre), (other, wanted) = (_width_and_centre(s) for s in (segments, truth))
+    return torch.stack(((wanted - centre) / own, (other / own).log()), -1)
+
+
+def move_boundaries(segments: Tensor, offsets: Tensor, weight: float) -> Tensor:
+    """Segments moved by ``weight`` of these offsets of start and end."""
+    return segments + weight * offsets * _width(segments)[..., None]
+
+
+def move_centre_width(segments: Tensor, offsets: Tensor, centre_weight: float, width_weight: float) -> Tensor:
+    """Segments moved by these parts of the offsets of centre and width."""
+    width = _width(segments)
+    centre = segments[..., 0] + 0.5 * width + centre_weight * offsets[..., 0] * width
+    half = 0.5 * (width * (width_weight * offsets[..., 1]).exp())
+    return torch.stack((centre - half, centre + half), -1)
+
+
+def sample_regions(
+    features: Tensor, segments: Tensor, extension: float, boundary_samples: int, inside_samples: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Features before the start, within, and after the end of segments.
+
+    A region ends at the bounds of the features. It is cut into as many equal parts as there are samples,
+    and features are interpolated at the middle of each.
+
+    Args:
+        features: (B, C, T).
+        segments: (B, P, 2).
+        extension: how far the outer regions reach, as part of the segment's width.
+
+    Returns:
+        Three (B, C, P, samples).
+    """
+    start, end = segments.float().unbind(-1)
+    reach = extension * (end - start)
+    regions = (
+        (start - reach, start, boundary_samples),
+        (start, end, inside_samples),
+        (end, end + reach, boundary_samples),
+    )
+    before, inside, after = (_sample(features, first.clamp(0, 1), last.clamp(0, 1), n) for first, last, n in regions)
+    return before, inside, after
+
+
+def _sample(features: Tensor, first: Tensor, last: Tensor, number: int) -> Tensor:
+    # features lie within [-1, 1]; rounded as published: gradients jump where a sample passes a feature
+    first, last = 2 * first - 1, 2 * last - 1
+    half, middle = ((last - first) / 2).flatten(), ((first + last) / 2).flatten()
+    zero, one = torch.zeros_like(half), torch.ones_like(half)
+    theta = torch.stack((half, zero, middle, zero, one, zero), 1).view(-1, 2, 3)
+    grid = F.affine_grid(theta, [len(half), 1, 1, number], align_corners=False).view(*first.shape, number, 2)
+    return F.grid_sample(features[:, :, None], grid.to(features.dtype), align_corners=False)
+
+
+def _width_and_centre(segments: Tensor) -> tuple[Tensor, Tensor]:
+    width = _width(segments).clamp(min=EPS)
+    return width, segments[..., 0] + 0.5 * width
+
+
+def _width(segments: Tensor) -> Tensor:
+    return segments[..., 1] - segments[..., 0]

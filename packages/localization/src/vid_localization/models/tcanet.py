@@ -1,0 +1,288 @@
+"""TCANet: temporal context aggregation for proposals (Qing et al. 2021, arXiv:2103.13141).
+
+Takes proposals of another network, such as BMN, and refines them. An encoder mixes near and far features
+(local-global temporal encoder, LGTE); three stages (temporal boundary regressors, TBR) then move the bounds of
+each proposal, one after the other, and say how well it overlaps an action.
+
+Shapes: B samples, C channels, T positions, P proposals.
+
+Differs from published training and prediction in what was a slip there: a proposal's own score counts in
+prediction (it was overwritten by the number of its video in the batch), and a batch may hold several videos.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vid_localization.models.refinement import (
+    centre_width_offsets,
+    move_boundaries,
+    move_centre_width,
+    paired_overlaps,
+    sample_regions,
+    start_end_offsets,
+)
+from vid_localization.models.spans import Array, candidates, covered_seconds, overlaps, ranked, truth
+from vid_localization.post import post_processing
+from vidcore.batch import Batch
+from vidcore.errors import CheckpointError
+from vidcore.sample import Sample
+
+__all__ = ["TCANet", "window_mask"]
+
+HIDDEN = 512
+HEADS = 8
+DROPOUT = 0.1
+EXTENSION = 0.5
+"""How far the context of a proposal reaches on both sides, as part of its width."""
+CENTRE_WEIGHT, WIDTH_WEIGHT = 0.1, 0.2
+BOUNDARY_WEIGHT = {True: 1.0, False: 0.2}
+"""Part of the predicted offsets of start and end that moves a proposal, in training and in prediction."""
+POSITIVE_OVERLAP = 0.5
+"""Proposals that overlap a true segment by less are not drawn towards it."""
+
+Stage = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Segments before, offsets of start and end, of centre and width (B, P, 2), overlap (B, P), segments after."""
+
+
+class TCANet(nn.Module):
+    """Refined proposals from features and proposals.
+
+    Args:
+        feat_dim: channels of the features.
+        se_sample_num: samples of the context before and after a proposal.
+        action_sample_num: samples of a proposal.
+        temporal_dim: positions of the features, T.
+        window_size: positions that a local head sees.
+        lgte_num: blocks of the encoder.
+        soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold: soft suppression of proposals.
+        post_process_top_k: proposals of a video.
+        feature_extraction_interval: frames of the video per extracted feature; counts only for samples
+            that do not know how much of the video their features cover.
+    """
+
+    def __init__(
+        self,
+        feat_dim: int = 2304,
+        se_sample_num: int = 32,
+        action_sample_num: int = 64,
+        temporal_dim: int = 100,
+        window_size: int = 9,
+        lgte_num: int = 2,
+        soft_nms_alpha: float = 0.4,
+        soft_nms_low_threshold: float = 0.0,
+        soft_nms_high_threshold: float = 0.0,
+        post_process_top_k: int = 100,
+        feature_extraction_interval: int = 16,
+    ) -> None:
+        super().__init__()
+        self.samples = (se_sample_num, action_sample_num)
+        self.suppression = (soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold)
+        self.post_process_top_k = post_process_top_k
+        self.feature_extraction_interval = feature_extraction_interval
+        self.x_1d_b_f = nn.Sequential(
+            nn.Conv1d(feat_dim, HIDDEN, 3, padding=1, groups=4),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(HIDDEN, HIDDEN, 3, padding=1, groups=4),
+            nn.ReLU(inplace=True),
+        )
+        self.lgtes = nn.ModuleList(_Encoder(temporal_dim, window_size) for _ in range(lgte_num))
+        self.tbr1, self.tbr2, self.tbr3 = (_Regressor(se_sample_num, action_sample_num) for _ in range(3))
+
+    def preprocess(self, batch: Batch) -> Batch:
+        """Features as float32, and proposals as fractions (B, P, 2), padded with empty ones.
+
+        Raises:
+            DataError: a sample has no proposals.
+        """
+        device = batch.inputs.device
+        rows = [torch.from_numpy(_proposals(s, self.feature_extraction_interval)).float() for s in batch.samples]
+        proposals = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
+        return batch.replace(inputs={"features": batch.inputs.float(), "proposals": proposals})
+
+    def forward(self, inputs: dict[str, Tensor]) -> list[Stage]:
+        """``features`` (B, C, T) and ``proposals`` (B, P, 2) -> what each stage predicts."""
+        return self.refine(self.encode(inputs["features"]), inputs["proposals"], BOUNDARY_WEIGHT[self.training])
+
+    def encode(self, features: Tensor) -> Tensor:
+        """(B, C, T) -> (B, 512, T)."""
+        x: Tensor = self.x_1d_b_f(features).permute(2, 0, 1)
+        for block in self.lgtes:
+            x = block(x)
+        return x.permute(1, 2, 0)
+
+    def refine(self, encoded: Tensor, segments: Tensor, boundary_weight: float) -> list[Stage]:
+        """Encoded features and proposals -> what each stage predicts; its segments go to the next one."""
+        stages: list[Stage] = []
+        for regress in (self.tbr1, self.tbr2, self.tbr3):
+            boundaries, centre_width, overlap = regress(*sample_regions(encoded, segments, EXTENSION, *self.samples))
+            moved = move_boundaries(segments, boundaries, boundary_weight)
+            scaled = move_centre_width(segments, centre_width, CENTRE_WEIGHT, WIDTH_WEIGHT)
+            after = (moved + scaled) / 2
+            stages.append((segments, boundaries, centre_width, overlap, after))
+            segments = after
+        return stages
+
+    def loss(self, outputs: list[Stage], batch: Batch) -> dict[str, Tensor]:
+        """``rloss1`` to ``rloss3`` of the offsets, ``iloss1`` to ``iloss3`` of the overlaps.
+
+        A proposal belongs to the true segment that it overlaps best.
+
+        Raises:
+            UserError: a sample has no annotation.
+        """
+        device = outputs[0][0].device
+        matched = [_match(s, self.feature_extraction_interval) for s in batch.samples]
+        rows = torch.cat([torch.full((len(m),), i) for i, m in enumerate(matched)]).to(device)
+        columns = torch.cat([torch.arange(len(m)) for m in matched]).to(device)
+        wanted = torch.cat(matched).to(device)
+        losses: dict[str, Tensor] = {}
+        for number, stage in enumerate(outputs, 1):
+            segments, boundaries, centre_width, overlap, _ = (t[rows, columns].float() for t in stage)
+            true_overlap = paired_overlaps(segments, wanted)
+            losses[f"rloss{number}"] = _regression_loss(segments, boundaries, centre_width, wanted, true_overlap)
+            losses[f"iloss{number}"] = F.smooth_l1_loss(overlap, true_overlap)
+        return losses
+
+    def predict(self, outputs: list[Stage], batch: Batch) -> list[Sample]:
+        """The samples with ``segments`` and ``segment_scores``: at most ``post_process_top_k`` proposals.
+
+        Proposals of all stages compete. The score is the predicted overlap times that of the proposal.
+        """
+        found = []
+        for i, sample in enumerate(batch.samples):
+            number = len(candidates(sample))
+            prior = np.ones(number) if sample.proposal_scores is None else sample.proposal_scores
+            rows = [
+                np.column_stack((_numpy(after[i, :number]), _numpy(overlap[i, :number]) * prior))
+                for *_, overlap, after in outputs
+            ]
+            kept = post_processing(np.concatenate(rows), *self.suppression, self.post_process_top_k)
+            found.append(ranked(sample, kept, covered_seconds(sample, self.feature_extraction_interval)))
+        return found
+
+
+class _Encoder(nn.Module):
+    """Block of the encoder: attention of which half the heads see a window only, and two layers (section 3.1)."""
+
+    def __init__(self, length: int, window: int) -> None:
+        super().__init__()
+        self.register_buffer("hidden", window_mask(HEADS, length, window), persistent=False)
+        self.atten = _Attention()
+        self.norm1, self.norm2 = (nn.LayerNorm(HIDDEN, eps=1e-6) for _ in range(2))
+        self.ffn = _FeedForward()
+        self.register_load_state_dict_pre_hook(_drop_mask)  # type: ignore[no-untyped-call]
+
+    hidden: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm1(x + self.atten(x, self.hidden))
+        out: Tensor = self.norm2(x + self.ffn(x))
+        return out
+
+
+class _Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attn = nn.MultiheadAttention(HIDDEN, HEADS, DROPOUT)
+        self.drop = nn.Dropout(DROPOUT)
+
+    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """(T, B, 512) and what each head does not see (heads, T, T) -> (T, B, 512)."""
+        mixed, _ = self.attn(x, x, x, attn_mask=hidden.repeat(x.shape[1], 1, 1))
+        out: Tensor = self.drop(mixed)
+        return out
+
+
+class _FeedForward(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        first = nn.Sequential(nn.Linear(HIDDEN, HIDDEN // 2), nn.ReLU(inplace=True), nn.Dropout(DROPOUT))
+        self.layers = nn.Sequential(first, nn.Linear(HIDDEN // 2, HIDDEN), nn.Dropout(DROPOUT))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(x)
+        return out
+
+
+class _Regressor(nn.Module):
+    """One stage: offsets of bounds from the context, of centre and width from everything (section 3.2)."""
+
+    def __init__(self, boundary_samples: int, inside_samples: int) -> None:
+        super().__init__()
+        half = HIDDEN // 2
+        length = boundary_samples // 4
+        total = (2 * boundary_samples + inside_samples) // 4
+        self.reg1se = nn.Sequential(
+            nn.Conv1d(2 * HIDDEN, half, 3, stride=2, padding=1, groups=8),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(half, half, 3, stride=2, padding=1, groups=8),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(half, 2, length, groups=2),
+        )
+        self.reg1xw = nn.Sequential(
+            nn.Conv1d(HIDDEN, HIDDEN, 3, stride=2, padding=1, groups=4),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(HIDDEN, HIDDEN, 3, stride=2, padding=1, groups=4),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(HIDDEN, HIDDEN, total, groups=4),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(HIDDEN, 3, 1),
+        )
+
+    def forward(self, before: Tensor, inside: Tensor, after: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Three (B, C, P, samples) -> offsets (B, P, 2) twice, overlap (B, P)."""
+        size = (before.shape[0], before.shape[2])
+        context, everything = torch.cat((before, after), 1), torch.cat((before, inside, after), 3)
+        boundaries = self.reg1se(context.transpose(1, 2).flatten(0, 1)).view(*size, 2)
+        rest = self.reg1xw(everything.transpose(1, 2).flatten(0, 1)).view(*size, 3).float()
+        return boundaries.float(), rest[..., :2], rest[..., 2].sigmoid()
+
+
+def window_mask(heads: int, length: int, window: int) -> Tensor:
+    """What attention does not see: (heads, length, length) bool; the first half of the heads sees a window only."""
+    place = torch.arange(length)
+    mask = torch.zeros(heads, length, length, dtype=torch.bool)
+    mask[: heads // 2] = (place[:, None] - place).abs() > window // 2
+    return mask
+
+
+def _regression_loss(
+    segments: Tensor, boundaries: Tensor, centre_width: Tensor, wanted: Tensor, overlap: Tensor
+) -> Tensor:
+    positive = (overlap > POSITIVE_OVERLAP).float()
+    distance = F.smooth_l1_loss(boundaries, start_end_offsets(segments, wanted), reduction="none")
+    distance = distance + F.smooth_l1_loss(centre_width, centre_width_offsets(segments, wanted), reduction="none")
+    return (distance.sum(-1) * positive).sum() / positive.sum().clamp(min=1)
+
+
+def _proposals(sample: Sample, interval: int) -> Array:
+    return candidates(sample) / covered_seconds(sample, interval)
+
+
+def _match(sample: Sample, interval: int) -> Tensor:
+    """The true segment of every proposal: (P, 2) float32. An empty one at 0 where there is none at all."""
+    proposals, true = _proposals(sample, interval), truth(sample)
+    if not len(true):
+        return torch.zeros(len(proposals), 2)
+    start, end = torch.from_numpy(proposals).unbind(1)
+    each = torch.stack([overlaps(start, end, row[None]) for row in torch.from_numpy(true)], 1)
+    return torch.from_numpy(true).float()[each.argmax(1)]
+
+
+def _numpy(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().double().cpu().numpy()
+    return array
+
+
+def _drop_mask(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Published checkpoints contain the mask, which follows from the settings."""
+    assert isinstance(module, _Encoder)
+    mask = state_dict.pop(prefix + "mask", None)
+    if mask is not None and not torch.equal(mask.reshape(module.hidden.shape).bool().cpu(), module.hidden.cpu()):
+        raise CheckpointError(f"the weights are of another model: {prefix}mask is of another window_size")
