@@ -62,10 +62,18 @@ class At:
         return sample.replace(inputs=np.array([sample.index, rng.random()]))
 
 
+class ManyHot:
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return sample.replace(label=None, labels=np.eye(16, dtype=np.float32)[sample.index])
+
+
 def loader(bad: dict[int, Callable[[], object]] | None = None, **options: Any) -> Loader:
     listed, training = options.pop("bad_list", None), options.pop("training", False)
+    steps: dict[str, Transform] = {"cut": At(bad or {})}
+    if options.pop("labelled", False):
+        steps["many"] = ManyHot()
     options = {"batch_size": 2, "workers": 2, "time_limit": 0.4, **options}
-    return Loader(Numbers(), {"cut": At(bad or {})}, LoaderOptions(**options), training=training, bad_list=listed)
+    return Loader(Numbers(), steps, LoaderOptions(**options), training=training, bad_list=listed)
 
 
 def indices(batches: Any) -> list[int]:
@@ -272,6 +280,9 @@ def test_nothing_is_left_open() -> None:
         indices(one)
         one.close()
     assert open_files() == before
+    kept = [batch.samples for batch in loader(labelled=True)]  # as a metric does
+    assert sum(s.labels.sum() for samples in kept for s in samples) == 16
+    assert open_files() == before, "a sample keeps its batch"
     dropped = loader()
     next(iter(dropped))
     del dropped

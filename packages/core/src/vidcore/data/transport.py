@@ -26,15 +26,29 @@ ALIGNMENT = 64
 
 
 class _Pickler(pickle.Pickler):
-    """Leaves the numbers of tensors and arrays out of the stream."""
+    """Leaves the numbers of tensors out of the stream, not those of arrays: whoever keeps a sample keeps no batch."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__(stream, 5, buffer_callback=self._stays)
+        self.left_out: list[pickle.PickleBuffer] = []
+        self._tensors: list[Any] = []
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is not torch.Tensor:
             return NotImplemented
         try:
-            return _tensor, (value.detach().numpy(),)
+            numbers = value.detach().numpy()
         except (TypeError, RuntimeError):  # of a type or layout that NumPy does not have
             return NotImplemented
+        self._tensors.append(numbers)
+        return _tensor, (numbers,)
+
+    def _stays(self, buffer: pickle.PickleBuffer) -> bool:
+        owner = memoryview(buffer).obj
+        if any(owner is numbers for numbers in self._tensors):
+            self.left_out.append(buffer)
+            return False
+        return True
 
 
 def _tensor(numbers: Any) -> torch.Tensor:
@@ -42,11 +56,11 @@ def _tensor(numbers: Any) -> torch.Tensor:
 
 
 def send(connection: Connection, value: Any) -> None:
-    """Send any value that can be pickled; tensors and arrays are copied once. Raises ``OSError`` without memory."""
+    """Send any value that can be pickled; tensors are copied once. Raises ``OSError`` without memory."""
     stream = io.BytesIO()
-    buffers: list[pickle.PickleBuffer] = []
-    _Pickler(stream, 5, buffer_callback=buffers.append).dump(value)
-    parts = [stream.getbuffer(), *(b.raw() for b in buffers)]
+    pickler = _Pickler(stream)
+    pickler.dump(value)
+    parts = [stream.getbuffer(), *(buffer.raw() for buffer in pickler.left_out)]
     with _anonymous_file() as file:
         places = []
         for part in parts:
@@ -64,7 +78,7 @@ def send_small(connection: Connection, value: Any) -> None:
 
 
 def receive(connection: Connection) -> Any:
-    """Receive a value; its arrays and tensors are views of shared memory, freed with them.
+    """Receive a value; its tensors are views of shared memory, which is freed, and an open file, with the last of them.
 
     Raises ``EOFError`` where the other process ended, ``OSError`` without memory or file descriptors.
     """
