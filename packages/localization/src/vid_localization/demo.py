@@ -191,6 +191,9 @@ soft_nms_low_threshold = 0.5
 soft_nms_high_threshold = 0.9
 post_process_top_k = 100
 
+[stages.bmn.data]
+classes = "clips/classes.txt"
+
 [stages.bmn.data.train]
 batch_size = 8
 
