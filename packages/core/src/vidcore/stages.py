@@ -53,10 +53,9 @@ def run(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict[s
 
 
 def _run_step(task: Task, folder: Path) -> dict[str, Any]:
-    step = task.build("step")
     world = dist.join(torch.device("cpu"), timedelta(days=1))  # a process may have far less to do than another
     folder.mkdir(parents=True, exist_ok=True)
-    step(folder, world.rank, world.size)
+    task.build("step")(folder, world.rank, world.size)
     dist.gather(None)  # what comes next needs the files of all
     dist.leave()
     return {}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
-from functools import wraps
+from functools import cache, wraps
+from itertools import count
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
 from attrs import frozen
+from torch.distributed.rendezvous import rendezvous
 
 from vidcore.errors import UserError
 
@@ -56,8 +58,19 @@ def join(device: torch.device, patience: timedelta | None = None) -> World:
         import torch.distributed.fsdp
         import torch.distributed.nn  # noqa: F401
 
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        store, rank, size, numbers = _meeting_place()
+        # a group of its own name each time: another would find the addresses that the one before has left
+        store = dist.PrefixStore(f"group {next(numbers)}", store)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, timeout=patience, store=store, rank=rank, world_size=size)
     return world()
+
+
+@cache
+def _meeting_place() -> tuple[Any, int, int, Iterator[int]]:
+    """Where all processes meet, for as long as they live; rank, number of processes, and numbers for their groups."""
+    store, rank, size = next(rendezvous("env://"))
+    return store, rank, size, count()
 
 
 def leave() -> None:

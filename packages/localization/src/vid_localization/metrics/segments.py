@@ -136,11 +136,11 @@ class ANetMetric(DetectionMetric):
             path = folder / "results.json"
             write_results(path, predicted, self.class_names)
             return [path]
-        (folder / "tem_results").mkdir(exist_ok=True)
-        paths = [folder / "tem_results" / f"{video_name(sample)}.csv" for sample in predicted]
-        for path, sample in zip(paths, predicted, strict=True):
-            write_boundaries(path, sample.meta["boundary_rows"])
-        return paths
+        tables = folder / "tem_results"
+        tables.mkdir(exist_ok=True)
+        for sample in predicted:
+            write_boundaries(tables / f"{video_name(sample)}.csv", sample.meta["boundary_rows"])
+        return [tables]
 
 
 class THUMOSMetric(DetectionMetric):

@@ -1,0 +1,177 @@
+"""BSN's three stages: one command, killed at any moment, ends as one that was left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vidcore.engine.checkpoint import load
+
+LENGTH, CHANNELS = 20, 8
+TASK = """
+extends = ["bsn_1xb16-400x100-20e_activitynet-feature"]
+
+[stages.tem.model]
+temporal_dim = 20
+tem_feat_dim = 8
+tem_hidden_dim = 16
+
+[stages.tem.data.test.dataset]
+ann_file = "full.json"
+
+[stages.pem.model]
+pem_hidden_dim = 16
+
+[stages.pem.data.test.dataset]
+ann_file = "val.json"
+
+[data.train]
+batch_size = 4
+workers = 0
+
+[data.train.dataset]
+ann_file = "train.json"
+data_root = "features"
+suffix = ".npy"
+
+[data.val]
+workers = 0
+
+[data.val.dataset]
+ann_file = "val.json"
+data_root = "features"
+suffix = ".npy"
+
+[data.test]
+workers = 0
+
+[data.test.dataset]
+data_root = "features"
+suffix = ".npy"
+
+[train]
+epochs = 3
+
+[runtime]
+device = "cpu"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Features that are higher within the action of each video, and a Task of all three stages."""
+    folder = tmp_path_factory.mktemp("bsn")
+    rng = np.random.default_rng(0)
+    (folder / "features").mkdir()
+    (folder / "task.toml").write_text(TASK)
+    full: dict[str, object] = {}
+    for part, number in (("train", 10), ("val", 4)):
+        videos = {}
+        for i in range(number):
+            start = rng.uniform(2, 9)
+            end = start + rng.uniform(4, 9)
+            middles = np.arange(LENGTH) + 0.5
+            features = rng.normal(size=(LENGTH, CHANNELS)) + 2 * ((middles > start) & (middles < end))[:, None]
+            np.save(folder / "features" / f"v_{part}{i}.npy", features.astype(np.float32))
+            videos[f"v_{part}{i}"] = {
+                "duration_second": LENGTH,
+                "annotations": [{"segment": [start, end], "label": "jump"}],
+            }
+        (folder / f"{part}.json").write_text(json.dumps(videos))
+        full |= videos
+    (folder / "full.json").write_text(json.dumps(full))
+    return folder
+
+
+def start(folder: Path, run: str, *launcher: str) -> subprocess.Popen[str]:
+    command = [sys.executable, *launcher, "-m", "vidcore", "run", "task.toml", "--dir", run, "--resume"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=folder, stdout=pipe, stderr=pipe, text=True, env=os.environ | {"NO_COLOR": "1"}
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    return said
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder: Path) -> Path:
+    finish(start(folder, "runs/whole"))
+    return folder / "runs" / "whole"
+
+
+def outcome(run: Path) -> tuple[dict[str, torch.Tensor], dict[str, object], dict[str, float]]:
+    """What the last stage has learned, what it proposes, and how good that is."""
+    newest = max((run / "pem" / "checkpoints").glob("epoch*.pt"))
+    results = json.loads((run / "pem" / "results.json").read_text())
+    return load(newest)["state_dict"], results, json.loads((run / "report.json").read_text())["scores"]
+
+
+def assert_same(run: Path, other: Path) -> None:
+    (weights, results, scores), (their_weights, their_results, their_scores) = outcome(run), outcome(other)
+    assert all(torch.equal(value, their_weights[key]) for key, value in weights.items())
+    assert results == their_results
+    assert scores == their_scores
+
+
+def test_one_command_runs_all_three(undisturbed: Path) -> None:
+    report = json.loads((undisturbed / "report.json").read_text())
+    assert list(report["stages"]) == ["tem", "pem"]
+    assert report["scores"] == report["stages"]["pem"]
+    assert report["scores"]["AR@100"] > 0.5
+    assert len(list((undisturbed / "tem" / "tem_results").iterdir())) == 14
+    assert len(list((undisturbed / "pgm" / "pgm_features").iterdir())) == 14
+
+
+def test_killed_in_every_stage_it_ends_in_the_same(folder: Path, undisturbed: Path) -> None:
+    run = folder / "runs" / "killed"
+    moments = [
+        "tem/checkpoints/epoch0002*.pt",
+        "tem/tem_results/*.csv",
+        "pgm/stage.json",
+        "pem/checkpoints/epoch0001*.pt",
+        "pem/results.json",
+    ]
+    for moment in moments:
+        process = start(folder, "runs/killed")
+        while not any(run.glob(moment)):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    said = finish(start(folder, "runs/killed"))
+    assert "stage 1 of 3, tem: is done" in said
+    assert_same(run, undisturbed)
+    before = {path: path.stat().st_mtime_ns for path in run.glob("*/*") if path.is_file()}
+    assert "stage 3 of 3, pem: is done" in finish(start(folder, "runs/killed"))
+    assert {path: path.stat().st_mtime_ns for path in run.glob("*/*") if path.is_file()} == before
+
+
+def test_two_processes_run_the_stages_together(folder: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    said = finish(start(folder, "runs/two", *launcher))
+    assert said.count("stage 3 of 3, pem: begins") == 1
+    assert len(list((folder / "runs/two/pgm/pgm_proposals").iterdir())) == 14
+    assert outcome(folder / "runs" / "two")[2]["AR@100"] > 0.5
+
+
+def test_a_video_that_the_first_stage_has_not_seen_is_named(folder: Path) -> None:
+    (folder / "tables").mkdir()
+    command = ["data", "proposals", "val.json", "tables", "-o", "out"]
+    done = subprocess.run(
+        [sys.executable, "-m", "vidcore", *command], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "v_val0.csv does not exist: there are no boundary probabilities of v_val0" in done.stderr
