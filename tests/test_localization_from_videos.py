@@ -1,0 +1,238 @@
+"""From video files to segments: the demo, predictions from videos and from features, and mistakes on the way."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import cv2
+import numpy as np
+import pytest
+
+from vid_localization.demo import schedule
+from vid_localization.results import read_results
+from vidcore import Predictor
+from vidcore.cli import Context, main
+from vidcore.features.files import read_features
+from vidcore.plugins import load_plugins
+from vidcore.video.moving import MOTIONS
+from vidcore.video.open import open_video
+
+BMN = ["run/bmn/task.toml", "-c", "run/bmn/checkpoints/best.pt"]
+RECOGNIZER = ["run/recognizer/task.toml", "run/recognizer/checkpoints/best.pt"]
+SHORT = ["--videos", "8", "--clips-per-class", "2", "--epochs", "1"]
+VIDEO = "videos/untrimmed_000.mp4"
+LISTED = ["--set", "data.val.dataset.ann_file=val.csv"]
+
+
+@attrs.frozen
+class Answer:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    def refuses(self, pattern: str) -> None:
+        """One line about what is wrong, and no traceback."""
+        errors = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert (self.code, len(errors)) == (2, 1), self
+        assert re.search(pattern, errors[0]), self.err
+        assert "Traceback" not in self.err
+
+
+Command = Callable[..., Answer]
+
+
+def call(*arguments: str) -> int:
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setattr(warnings, "showwarning", warnings.showwarning)
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+    return int(end.value.code or 0)
+
+
+@pytest.fixture
+def vidcore(capfd: pytest.CaptureFixture[str]) -> Command:
+    def run(*arguments: str) -> Answer:
+        capfd.readouterr()
+        code = call(*arguments)
+        return Answer(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("localization") / "demo"
+    assert call("demo", "localization", str(folder), *SHORT) == 0
+    return folder
+
+
+@pytest.fixture
+def here(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The demo, trained, as the working directory, to be spoilt."""
+    shutil.copytree(demo, tmp_path / "demo")
+    monkeypatch.chdir(tmp_path / "demo")
+    return tmp_path / "demo"
+
+
+def test_segments_are_where_something_moves() -> None:
+    for seed in range(5):
+        segments, steps = schedule(np.random.default_rng(seed), 400)
+        moves = np.diff(steps, axis=0, prepend=0)
+        assert segments
+        moving = np.zeros(400, bool)
+        for start, end, label in segments:
+            assert not moving[max(start - 1, 0) : end].any(), "segments do not touch"
+            moving[start:end] = True
+            assert (moves[start:end] == MOTIONS[label]).all()
+        np.testing.assert_array_equal(moves.any(1), moving)
+
+
+def test_the_demo_ends_with_scores_beside_those_of_chance(demo: Path, vidcore: Command) -> None:
+    with open_video(demo / VIDEO) as video:
+        assert 20 * 16 <= len(video) <= 28 * 16
+    features = read_features(demo / "run/features/untrimmed_000.npy")
+    assert len(features) == round(len(video) / 8)
+    answer = vidcore(
+        "demo", "localization", str(demo), "--videos", "8", "--clips-per-class", "2", "--epochs", "1", "--force"
+    )
+    assert answer.code == 0  # everything is there: nothing is trained again
+    table = [re.split(r"\s{2,}", line) for line in answer.out.splitlines()[-8:] if line.startswith("bmn")]
+    reached = json.loads((demo / "run/report.json").read_text())["stages"]["bmn"]
+    assert float(table[0][1]) == pytest.approx(reached["auc"], abs=0.06)
+    assert all(float(m) == pytest.approx(float(a) - float(b), abs=0.11) for _, a, b, m in table)
+    assert 15 < float(table[0][2]) < 60, "random segments do find something"
+
+
+def test_without_a_recognizer_the_demo_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = load_plugins()
+    alone = {name: c for name, c in catalog.commands.items() if c.plugin != "vid-recognition"}
+    monkeypatch.setattr(Context, "catalog", attrs.evolve(catalog, commands=alone))
+    from vid_localization.demo import localization
+    from vidcore.errors import UserError
+
+    with pytest.raises(UserError, match="pip install vid-recognition"):
+        localization.main([str(tmp_path / "demo")], standalone_mode=False, obj=Context())
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_video_gives_what_its_features_give(here: Path, vidcore: Command) -> None:
+    from_video = vidcore("predict", *BMN, VIDEO, "--features", "run/features", "--json", "--top", "100")
+    from_file = vidcore("predict", *BMN, "run/features/untrimmed_000.npy", "--json", "--top", "100")
+    assert (from_video.code, from_file.code) == (0, 0), from_video
+    seen, read = json.loads(from_video.out), json.loads(from_file.out)
+    assert seen["video"] == VIDEO
+    assert len(seen["segments"]) == 100
+    assert seen["segments"] == read["segments"]
+    whole = vidcore("predict", *BMN, "run/features", "--json")
+    assert len(whole.out.splitlines()) == 8
+    table = vidcore("predict", *BMN, VIDEO, "--features", "run/features", "--top", "1").out
+    assert re.fullmatch(rf"{VIDEO}\n\s+0\.\d+ +\d+\.\d\d to +\d+\.\d\d s\n", table)
+
+
+def test_results_and_pictures(here: Path, vidcore: Command) -> None:
+    writes = ["--write", "activitynet=out.json", "--write", "timelines=pictures"]
+    videos = [VIDEO, "videos/untrimmed_003.mp4"]
+    assert vidcore("predict", *BMN, *videos, "--features", "run/features", *writes).code == 0
+    results = read_results(Path("out.json"))
+    assert results.keys() == {"untrimmed_000", "untrimmed_003"}
+    assert all(len(found) == 100 for found in results.values())
+    assert cv2.imread("pictures/untrimmed_003.png") is not None
+    vidcore("predict", *BMN, *videos, "--features", "run/features", "--write", "activtynet=x").refuses("'activitynet'")
+    vidcore("predict", *BMN, *videos, "--features", "run/features", "--write", "x.json").refuses(
+        "--write x.json: needs"
+    )
+
+
+def test_classes_of_whole_videos_give_proposals_their_classes(here: Path, vidcore: Command) -> None:
+    shared = ["--features", "run/features", "--json", "--top", "1000"]
+    plain = json.loads(vidcore("predict", *BMN, VIDEO, *shared).out)
+    answer = vidcore("predict", *BMN, VIDEO, *shared, "--classifier", *RECOGNIZER, "--classes", "3")
+    found = json.loads(answer.out)
+    classes = json.loads(vidcore("predict", RECOGNIZER[0], VIDEO, "-c", RECOGNIZER[1], "--json", "--top", "3").out)
+    scores = {c["class"]: c["score"] for c in classes["classes"]}
+    assert {s["class"] for s in found["segments"]} == scores.keys()
+    wanted = sorted((p["score"] * s for p in plain["segments"] for s in scores.values()), reverse=True)
+    np.testing.assert_allclose([s["score"] for s in found["segments"]], wanted, atol=2e-6)
+    lines = vidcore("predict", RECOGNIZER[0], "videos", "-c", RECOGNIZER[1], "--json", "--top", "3").out
+    Path("classes.jsonl").write_text(lines)
+    load = 'data.val.pipeline.classes={type="LoadVideoClasses",file="classes.jsonl",top_k=3}'
+    sets = ["--set", load, "--set", "metrics.proposals.metric_type=mAP"]
+    assert vidcore("test", *BMN, "--dir", "scored", *sets).code == 0
+    scored = {(d.segment, d.label): d.score for d in read_results(Path("scored/results.json"))["untrimmed_000"]}
+    assert len(scored) == len(found["segments"]) == 300
+    for s in found["segments"]:
+        (score,) = (v for (at, label), v in scored.items() if label == s["class"] and np.allclose(at, s["segment"]))
+        assert score == pytest.approx(s["score"], abs=2e-6)
+    Path("classes.jsonl").write_text(lines.splitlines()[3])
+    vidcore("test", *BMN, "--dir", "scored", *sets).refuses(r"classes\.jsonl: has no classes of untrimmed_000")
+    Path("classes.jsonl").write_text("{}")
+    vidcore("test", *BMN, "--dir", "scored", *sets).refuses(r"classes\.jsonl: holds no classes of videos")
+
+
+def test_in_python_videos_of_any_kind(here: Path) -> None:
+    with open_video(VIDEO) as video:
+        frames = video.read(range(len(video)))
+    Path("broken.mp4").write_bytes(b"no video")
+    with Predictor(BMN[0], BMN[2], features="run/features", batch_size=2) as predict:
+        first, broken, array = predict([VIDEO, "broken.mp4", frames], on_error="keep")
+    assert first.segments is not None
+    assert "broken.mp4" in broken.meta["error"]
+    assert "frame rate" in array.meta["error"], "a stride in seconds needs one"
+    assert "features" not in first.meta
+
+
+def test_mistakes(here: Path, vidcore: Command) -> None:
+    Path("nothing").mkdir()
+    features = ["--features", "run/features"]
+    vidcore("predict", *BMN, "gone.mp4", *features).refuses("gone.mp4: there is no such file")
+    vidcore("predict", *BMN, "nothing").refuses(r"nothing: no video below it \(looked for .csv .npy .pt\)")
+    vidcore("predict", *BMN, VIDEO, "--features", "nothing").refuses("nothing: is no folder of features")
+    answer = vidcore("predict", *BMN, VIDEO)
+    answer.refuses("1 of 1 videos cannot be read")
+    assert "vidcore features makes them of videos" in answer.out
+    vidcore("predict", RECOGNIZER[0], VIDEO, "-c", RECOGNIZER[1], *features).refuses("its pipeline reads videos")
+    vidcore("predict", BMN[0], VIDEO, "-c", RECOGNIZER[1], *features).refuses(r"best\.pt: is of another model")
+    np.save("narrow.npy", np.zeros((9, 3), np.float32))
+    shutil.copy("run/features/untrimmed_000.json", "narrow.json")
+    vidcore("predict", *BMN, "narrow.npy").refuses("made for 64 channels of features .* got 3")
+    np.save("alone.npy", np.zeros((9, 64), np.float32))
+    vidcore("predict", *BMN, "alone.npy").refuses("alone.npy: has no duration")
+    made = Path("run/features/features.toml")
+    shutil.copy(BMN[2], "other.pt")
+    for checkpoint, said in (("other.pt", "are made with other weights"), ("gone.pt", "gone.pt is not there any more")):
+        made.write_text(re.sub("checkpoint = .*", f'checkpoint = "{checkpoint}"', made.read_text()))
+        vidcore("predict", *BMN, VIDEO, *features).refuses(said)
+
+
+TABLES = {
+    "video,start,end,label\nuntrimmed_000.mp4,1,x,left\n": r"val\.csv: untrimmed_000\.mp4: segment 0 .*'x' is no",
+    "video,start,end,label\nuntrimmed_000.mp4,1,2,lft\n": r"val\.csv: .*: segment 0: label 'lft' .*did you mean 'left'",
+    "video,start,end\nuntrimmed_000.mp4,1,2\n": r"val\.csv:1: .*label is missing",
+    "video,start,end,label\n": r"val\.csv has no videos",
+    "video,start,end,label\nother.mp4,1,2,left\n": r"no sample of .* could be loaded|there are no|none of",
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_annotations_that_are_wrong(here: Path, vidcore: Command, table: str) -> None:
+    Path("val.csv").write_text(table)
+    vidcore("test", *BMN, "--dir", "scored", *LISTED).refuses(TABLES[table])
+
+
+def test_segments_that_cannot_be_are_named_and_mended(here: Path, vidcore: Command) -> None:
+    rows = ["untrimmed_000.mp4,1,2,left", "untrimmed_000.mp4,1,2,left", "untrimmed_001.mp4,3,99,up"]
+    Path("val.csv").write_text("\n".join(["video,start,end,label", *rows, ""]))
+    answer = vidcore("test", *BMN, "--dir", "scored", *LISTED)
+    assert answer.code == 0
+    assert re.search(r"note: data\.val: 2 segments look wrong, for example .*untrimmed_000\.mp4: segment 1", answer.err)
+    strict = vidcore("test", *BMN, "--dir", "scored", *LISTED, "--set", "data.val.dataset.bad_segments=raise")
+    assert strict.code == 2
+    assert re.search(r"untrimmed_001\.mp4: segment 0: 3 to 99 s reaches beyond the end of the video of 2\d", strict.err)
