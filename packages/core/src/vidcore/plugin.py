@@ -38,10 +38,10 @@ def vidcore_transforms() -> dict[str, str]:
 @hookimpl
 def vidcore_optimizers() -> dict[str, str]:
     # all of torch.optim, by module so that the arguments can be read from the source
-    modules = {"Adadelta": "adadelta", "Adafactor": "_adafactor", "Adagrad": "adagrad", "Adam": "adam"}
-    modules |= {"AdamW": "adamw", "Adamax": "adamax", "ASGD": "asgd", "NAdam": "nadam", "RAdam": "radam"}
-    modules |= {"RMSprop": "rmsprop", "Rprop": "rprop", "SGD": "sgd", "SparseAdam": "sparse_adam"}
-    return {name: f"torch.optim.{module}:{name}" for name, module in modules.items()}
+    names = ["Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "LBFGS", "Muon", "NAdam", "RAdam"]
+    names += ["RMSprop", "Rprop", "SGD", "SparseAdam"]
+    modules = {"Adafactor": "_adafactor", "Muon": "_muon", "SparseAdam": "sparse_adam"}
+    return {name: f"torch.optim.{modules.get(name, name.lower())}:{name}" for name in names}
 
 
 @hookimpl

@@ -13,6 +13,7 @@ from vidcore.batch import Batch, collate
 from vidcore.engine.clock import Clock
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.step import Step
+from vidcore.errors import ConfigError
 from vidcore.sample import Sample
 
 
@@ -96,6 +97,20 @@ def test_fp16_scales_the_loss_and_skips_steps_that_overflow(toy: ModuleType) -> 
     assert not change(toy, model).any()
     assert step.scaler.get_scale() == scale / 2
     assert not Step(model, optimizer, TrainOptions(), RuntimeOptions()).scaler.is_enabled()
+
+
+def test_an_optimizer_that_evaluates_the_loss_many_times(toy: ModuleType) -> None:
+    model = net(toy)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=50, line_search_fn="strong_wolfe")
+    step = Step(model, optimizer, TrainOptions(accumulate=2, ema_decay=0.5), RuntimeOptions())
+    batches = batch(range(4)), batch(range(4, 8))
+    first = step(batches)
+    assert float(first["loss"]) == pytest.approx(stepped(toy, *batches, accumulate=2)[1]["loss"]), "of old weights"
+    assert float(step(batches)["loss"]) < 0.02 < float(first["loss"]), "one step goes all the way down"
+    with pytest.raises(
+        ConfigError, match=r'LBFGS cannot follow the scaled loss of fp16: use runtime.precision = "bf16"'
+    ):
+        Step(model, optimizer, TrainOptions(), RuntimeOptions(precision="fp16"))
 
 
 def test_every_second_is_booked_once() -> None:

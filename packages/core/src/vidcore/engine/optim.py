@@ -22,8 +22,9 @@ from vidcore.interfaces import Grouping
 __all__ = ["DefaultGroups", "LayerDecayGroups", "Rule", "SwinGroups", "TSMGroups", "build_optimizer"]
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm)
-NOT_SHARDED = ("Adafactor", "Rprop")
+NOT_SHARDED = ("Adafactor", "LBFGS", "Muon", "Rprop")
 """Optimizers of torch that cannot work on a share of a parameter."""
+HINTS = {"LBFGS": "; leave out param_groups", "Muon": "; use AdamW for networks that have other parameters"}
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -72,7 +73,7 @@ def build_optimizer(
     try:
         return factory(groups, **arguments)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"optimizer: {name}: {error}") from error
+        raise ConfigError(f"optimizer: {name}: {error}{HINTS.get(name, '')}") from error
 
 
 def _groups(rules: Mapping[nn.Parameter, Rule], lr: float, decay: float) -> list[dict[str, Any]]:

@@ -16,7 +16,8 @@ from vidcore.engine.average import Average
 from vidcore.engine.clock import Clock
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.precision import autocast
-from vidcore.engine.shard import is_sharded, whole
+from vidcore.engine.shard import explained, is_sharded, whole
+from vidcore.errors import ConfigError
 
 __all__ = ["Clock", "Step"]
 
@@ -47,6 +48,8 @@ class Step:
         self.optimizer = optimizer
         self.options = options
         self.precision = runtime.precision
+        if isinstance(optimizer, torch.optim.LBFGS) and self.precision == "fp16":
+            raise ConfigError('optimizer: LBFGS cannot follow the scaled loss of fp16: use runtime.precision = "bf16"')
         self.clock = clock or Clock()
         self.device = next(model.parameters()).device
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -62,6 +65,29 @@ class Step:
 
     def __call__(self, batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
         """Average the gradients of the batches, each sample alike, and update the weights."""
+        if isinstance(self.optimizer, torch.optim.LBFGS):
+            values = self._searched(batches, self.optimizer)
+        else:
+            values = self._gradients(batches)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.average.update()
+        self.clock.lap("step")
+        return values
+
+    def _searched(self, batches: Sequence[Batch], optimizer: torch.optim.LBFGS) -> dict[str, torch.Tensor]:
+        """Let an optimizer look for better weights, which evaluates the loss as often as it likes."""
+        found: list[dict[str, torch.Tensor]] = []
+
+        def loss() -> torch.Tensor:
+            found.append(self._gradients(batches))
+            return found[-1]["loss"]
+
+        optimizer.step(loss)
+        return found[0]
+
+    def _gradients(self, batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
+        """Leave the gradients, clipped, with the parameters; return what the model reports."""
         self.optimizer.zero_grad(set_to_none=True)
         samples = sum(map(len, batches))
         values: dict[str, torch.Tensor] = {}
@@ -75,9 +101,7 @@ class Step:
             for name, value in losses.items():
                 part = _part(value.detach(), share)
                 values[name] = values[name] + part if name in values else part
-        values |= self._update()
-        self.clock.lap("step")
-        return values
+        return values | self._clip()
 
     def _losses(self, batch: Batch) -> dict[str, torch.Tensor]:
         """What the model reports for a batch and those beside it (``images/loss_cls``), and the sum as ``loss``."""
@@ -86,7 +110,7 @@ class Step:
         parts = {"": self.model.preprocess(batch)}
         parts |= {f"{name}/": self.model.preprocess(other) for name, other in batch.also.items()}
         losses: dict[str, torch.Tensor] = {}
-        with autocast(self.precision, self.device):
+        with autocast(self.precision, self.device), explained(self.model) if self.sharded else nullcontext():
             outputs = self.forward(*(part.inputs for part in parts.values()))
             for (prefix, part), output in zip(parts.items(), outputs, strict=True):
                 losses |= {prefix + name: value for name, value in self.model.loss(output, part).items()}
@@ -102,7 +126,7 @@ class Step:
             return self.forward.no_sync()
         return nullcontext()
 
-    def _update(self) -> dict[str, torch.Tensor]:
+    def _clip(self) -> dict[str, torch.Tensor]:
         values = {}
         if self.options.clip_norm is not None or self.options.clip_value is not None:
             self.scaler.unscale_(self.optimizer)
@@ -110,9 +134,6 @@ class Step:
             values["grad_norm"] = whole(nn.utils.clip_grad_norm_(self.parameters, self.options.clip_norm).detach())
         if self.options.clip_value is not None:
             nn.utils.clip_grad_value_(self.parameters, self.options.clip_value)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.average.update()
         return values
 
 
