@@ -37,6 +37,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "DenseSampleFrames": {"clip_len": 4},
     "FormatShape": {"input_format": "NCTHW"},
     "LoadHVULabel": {"hvu_categories": ["action"], "hvu_category_nums": [CLASSES]},
+    "LoadVideoClasses": {"file": "classes.jsonl"},
     "LoadProposals": {"top_k": 3, "pgm_proposals_dir": ".", "pgm_features_dir": ".", "feature_ext": ".csv"},
     "MultiScaleCrop": {"input_size": 32},
     "RandomCrop": {"size": 32},
@@ -110,6 +111,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.release()
     rows = ["tmin,tmax,tmin_score,tmax_score", *(f"0.{i},0.{i + 2},0.5,0.25" for i in range(5))]
     path.with_suffix(".csv").write_text("\n".join(rows))  # features, or proposals
+    (path.parent / "classes.jsonl").write_text('{"video": "noise.mp4", "classes": [{"class": "left", "score": 0.7}]}')
     return path
 
 

@@ -30,7 +30,7 @@ KNOWN_PACKAGES = {
     "vid-localization": (
         *("BMN", "TEM", "PEM", "TCANet", "DRN", "SSN", "ActionFormer", "BMNLoss", "SSNLoss"),
         *("ActivityNetDataset", "CharadesSTADataset", "ANetMetric", "THUMOSMetric", "RecallatTopK"),
-        *("LoadLocalizationFeature", "LoadProposals", "LoadProposalFeatures"),
+        *("LoadLocalizationFeature", "LoadProposals", "LoadProposalFeatures", "LoadVideoClasses"),
     ),
     "vid-mmaction2": ("import",),
     "vid-recognition": ("Recognizer2D", "Recognizer3D", "ResNet", "ResNet3d", "ResNet3dSlowFast", "ResNet3dSlowOnly",
