@@ -123,7 +123,8 @@ def activitynet_proposals(case: Any, row: Any) -> dict[str, Any]:
         ]
         metric.update(tables, tables)
         with tempfile.TemporaryDirectory() as folder:
-            files = metric.write(Path(folder))
+            (tables,) = metric.write(Path(folder))
+            files = sorted(tables.iterdir())
             return {"report": metric.compute(), "files": [f.name for f in files], "text": files[0].read_text()}
     listed = {p["video_name"]: p["proposal_list"] for p in row.inputs["predictions"]}
     if (without := row.inputs.get("predictions_without")) is not None:

@@ -113,9 +113,39 @@ def test_segments_of_different_videos_and_classes_do_not_overlap(tmp_path: Path)
     assert ActivityNetDataset(written(tmp_path, entries)).problems == ()
 
 
+def test_ambiguous_segments_are_no_class_unless_listed_as_one(tmp_path: Path) -> None:
+    annotations = [{"segment": [6, 8], "label": "Ambiguous"}, *VIDEO["annotations"]]
+    path = written(tmp_path, {"v_a": {**VIDEO, "annotations": annotations}, "v_b": VIDEO})
+    for data in (ActivityNetDataset(path), ActivityNetDataset(path, classes=["dance", "run"])):
+        assert data.class_names == ("dance", "run")
+        np.testing.assert_array_equal(data[0].segments, [[1.5, 4.0], [6.0, 8.0]])
+        np.testing.assert_array_equal(data[0].segment_labels, [1, 0])
+        np.testing.assert_array_equal(data[0].meta["ambiguous_segments"], [[6, 8]])
+        assert "ambiguous_segments" not in data[1].meta
+    data = ActivityNetDataset(path, classes=["Ambiguous", "dance", "run"], indices=[0])
+    np.testing.assert_array_equal(data[0].segment_labels, [0, 2, 1])
+    only = {"v": {"annotations": [{"segment": [6, 8], "label": "Ambiguous"}]}}
+    assert ActivityNetDataset(written(tmp_path, only))[0].segments.shape == (0, 2)
+
+
+def test_proposals_of_another_network(tmp_path: Path) -> None:
+    proposals = [[0.25, 0.5, 0.9], [0, 1, 0.1]]
+    path = written(tmp_path, {"v_a": VIDEO, "v_b": {**VIDEO, "proposals": proposals}})
+    for sample in (ActivityNetDataset(path)[1], ActivityNetDataset(path, indices=[1])[0]):
+        np.testing.assert_allclose(sample.proposal_segments, [[2.4, 4.8], [0, 9.6]])  # features cover 9.6 seconds
+        np.testing.assert_array_equal(sample.proposal_scores, [0.9, 0.1])
+    assert ActivityNetDataset(path)[0].proposal_segments is None
+    unknown = ActivityNetDataset(written(tmp_path, {"v": {"annotations": [], "proposals": proposals}}))
+    with pytest.raises(AnnotationError, match="v: has proposals as fractions, and no duration"):
+        unknown[0]
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
+        ({**VIDEO, "proposals": [[0, 1]]}, "anno.json: v: proposal 0: must be start, end and score"),
+        ({**VIDEO, "proposals": {"a": 1}}, "anno.json: v: proposal 0: must be start, end and score"),
+        ({**VIDEO, "proposals": [[0, 1, 1], [0, 8.5, 1]]}, "anno.json: v: proposal 1: start and end must be fractions"),
         ([], "anno.json: v: must be a table"),
         ({"annotations": {}}, "anno.json: v: annotations must be a list"),
         ({"annotations": [{"label": "x"}]}, "anno.json: v: segment 0: needs 'segment'"),

@@ -60,6 +60,9 @@ def plain_average_precision(predicted: list[Sample], true: list[Sample], label: 
         right.append(best >= 0 and iou[best] >= 0)
         if right[-1]:
             free[video][best] = False
+        excuses = true[video].meta.get("ambiguous_segments", ())
+        if not right[-1] and any(min(segment[1], b) > max(segment[0], a) for a, b in excuses):
+            right.pop()
     total, area, best_precision = sum(map(len, truths)), 0.0, 0.0
     for rank in range(len(right), 0, -1):
         best_precision = max(best_precision, sum(right[:rank]) / rank)
@@ -67,8 +70,22 @@ def plain_average_precision(predicted: list[Sample], true: list[Sample], label: 
     return area / total
 
 
-def test_average_precision_is_that_of_a_plain_loop() -> None:
+def with_ambiguous(true: list[Sample]) -> list[Sample]:
+    """The same truth, and in every third video segments that nobody can tell the class of."""
+    rng = np.random.default_rng(7)
+    return [
+        s if s.index % 3 else s.replace(meta={**s.meta, "ambiguous_segments": spans(rng, 1 + s.index % 2)})
+        for s in true
+    ]
+
+
+@pytest.mark.parametrize("ambiguous", [False, True])
+def test_average_precision_is_that_of_a_plain_loop(ambiguous: bool) -> None:
     predicted, true = samples()
+    if ambiguous:
+        plain = THUMOSMetric(THRESHOLDS)
+        plain.update(predicted, true)
+        before, true = plain.compute()["average_mAP"], with_ambiguous(true)
     metric = THUMOSMetric(THRESHOLDS)
     metric.update(predicted, true)
     wanted = [[plain_average_precision(predicted, true, c, t) for c in range(3)] for t in THRESHOLDS]
@@ -76,6 +93,20 @@ def test_average_precision_is_that_of_a_plain_loop() -> None:
     scores = metric.compute()
     assert scores["mAP@0.50"] == pytest.approx(np.mean(wanted[1]), abs=1e-12)
     assert scores["average_mAP"] == pytest.approx(np.mean(wanted), abs=1e-12)
+    if ambiguous:
+        assert scores["average_mAP"] > before + 0.01
+
+
+def test_predictions_in_ambiguous_segments_count_neither_for_nor_against() -> None:
+    truth = Sample(index=0, segments=np.array([[0.0, 10.0]]), segment_labels=np.array([0]), duration=50.0)
+    segments = np.array([[20.0, 30.0], [0.0, 10.0], [35.0, 40.0]])  # the first would halve the precision
+    found = truth.replace(
+        segments=segments, segment_labels=np.zeros(3, np.int64), segment_scores=np.array([0.9, 0.8, 0.7])
+    )
+    for excuse, wanted in (([29.0, 32.0], 1.0), ([30.0, 32.0], 0.5), ([5.0, 6.0], 0.5)):
+        metric = THUMOSMetric([0.5])
+        metric.update([found], [truth.replace(meta={"ambiguous_segments": np.array([excuse])})])
+        assert metric.compute()["mAP@0.50"] == wanted
 
 
 def test_each_truth_is_found_once_by_the_best_scored_of_its_predictions() -> None:
@@ -175,7 +206,8 @@ def test_boundary_tables_are_written(tmp_path: Path) -> None:
     metric = ANetMetric("TEM")
     metric.update([sample], [sample])
     assert metric.compute() == {}
-    (path,) = metric.write(tmp_path)
+    (folder,) = metric.write(tmp_path)
+    (path,) = folder.iterdir()
     assert path.name == "a.csv"
     assert path.read_text().startswith("action,start,end,tmin,tmax\n0.0")
 

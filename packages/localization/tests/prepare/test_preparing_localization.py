@@ -42,12 +42,12 @@ def test_official_databases(tmp_path: Path, command: str, file: str, prefix: str
     database(tmp_path, file)
     out = tmp_path / "out"
     said = vidcore("data", "prepare", command, tmp_path, "-o", out)
-    assert said.count("wrote") == 5
+    assert said.count("wrote") == 6
     train = ActivityNetDataset(out / f"{prefix}_train.json", classes=out / "classes.txt")
     assert [train[i].meta["video_name"] for i in range(len(train))] == ["v_video0", "v_video1"]
     assert train[1].duration == 11.0
     assert train.class_names == ("c0", "c1", "c2")
-    assert len(ActivityNetDataset(out / f"{prefix}_full.json")) == 4
+    assert [len(ActivityNetDataset(out / f"{prefix}_{part}.json")) for part in ("trainval", "full")] == [3, 4]
     unlabelled = ActivityNetDataset(out / f"{prefix}_test.json")[0].segments
     assert unlabelled is not None
     assert unlabelled.shape == (0, 2)
@@ -92,7 +92,9 @@ def test_thumos_tables_and_facts_of_videos(tmp_path: Path) -> None:
     assert "1 of 2 videos have no file" in said
     data = ActivityNetDataset(tmp_path / "out" / "thumos14_val.json")
     assert data.class_names == ("Diving",)
+    assert (tmp_path / "out" / "classes.txt").read_text() == "Diving\n"
     sample = data[0]
+    np.testing.assert_array_equal(sample.meta["ambiguous_segments"], [[0.6, 0.7]])
     assert (sample.total_frames, sample.fps) == (8, 10.0)
     assert sample.duration == pytest.approx(0.8)
     np.testing.assert_array_equal(sample.segments, [[0.2, 0.5]])

@@ -7,13 +7,14 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vid_localization.datasets.annotations import Annotations, read_annotations
 from vid_localization.datasets.checks import Policy
 from vidcore.data.classes import read_classes
-from vidcore.errors import DataError
+from vidcore.errors import AnnotationError, DataError
 from vidcore.features.files import FeatureNote
 from vidcore.sample import Sample
 from vidcore.video.open import VIDEO_SUFFIXES
@@ -35,6 +36,10 @@ class ActivityNetDataset:
 
         video,start,end,label
         v_1,30.03,205.23,Rock climbing
+
+    Segments labelled ``Ambiguous`` are no truth, but excuse what is predicted there (THUMOS'14), unless
+    ``classes`` has that name. A video of the JSON file may have ``proposals``, candidate segments that another
+    network has found: start, end (fractions of what the features cover) and score of each.
 
     Args:
         ann_file: the annotations.
@@ -88,7 +93,8 @@ class ActivityNetDataset:
     def notices(self) -> list[str]:
         """One line about ``problems``, where there are any."""
         found = self.problems
-        return [f"{len(found)} segments look wrong, for example {found[0]}"] if found else []
+        hint = 'bad_segments = "raise" lists them'
+        return [f"{len(found)} segments look wrong, for example {found[0]} ({hint})"] if found else []
 
     def __len__(self) -> int:
         return len(self.annotations.names)
@@ -97,25 +103,43 @@ class ActivityNetDataset:
         """Return video ``index`` with path, durations, ``segments`` and ``segment_labels``.
 
         ``feature_duration`` is what ``feature_frame`` says, and None without it. ``meta["video_name"]`` is
-        the name in the annotation file, without the suffix of a video.
+        the name in the annotation file, without the suffix of a video; ``meta["ambiguous_segments"]`` (n, 2) are
+        there where a video has such. Videos with proposals have ``proposal_segments`` and ``proposal_scores``.
+
+        Raises ``AnnotationError`` for a video with proposals whose duration is unknown.
         """
         index = range(len(self))[index]
         known = self.annotations
         name = known.names[index]
         seconds, frames, covered, fps = (None if math.isnan(v) else float(v) for v in known.facts[index])
         rows = slice(known.offsets[index], known.offsets[index + 1])
+        segments, labels = known.segments[rows], known.labels[rows].astype(np.int64)
+        meta: dict[str, Any] = {"video_name": _plain(name)}
+        if (labels < 0).any():
+            meta["ambiguous_segments"] = segments[labels < 0]
+        described = covered / frames * seconds if covered and frames and seconds else None
         return Sample(
             index=index,
             path=self._path(name),
             duration=seconds,
-            feature_duration=covered / frames * seconds if covered and frames and seconds else None,
+            feature_duration=described,
             total_frames=None if frames is None else round(frames),
             fps=fps,
-            segments=known.segments[rows],
-            segment_labels=known.labels[rows].astype(np.int64),
+            segments=segments[labels >= 0],
+            segment_labels=labels[labels >= 0],
             class_names=known.class_names,
-            meta={"video_name": _plain(name)},
+            meta=meta,
+            **self._proposals(index, seconds if described is None else described),
         )
+
+    def _proposals(self, index: int, seconds: float | None) -> dict[str, Any]:
+        rows = self.annotations.proposals[index].reshape(-1, 3)
+        if not len(rows):
+            return {}
+        if seconds is None:
+            name = self.annotations.names[index]
+            raise AnnotationError(f"{name}: has proposals as fractions, and no duration that would make them seconds")
+        return {"proposal_segments": rows[:, :2] * seconds, "proposal_scores": rows[:, 2]}
 
     def _path(self, name: str) -> str:
         file = _plain(name) + self.suffix if self.suffix else name

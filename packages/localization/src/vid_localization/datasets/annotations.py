@@ -16,13 +16,15 @@ from attrs import evolve, field, frozen
 from vid_localization.datasets.checks import Policy, checked
 from vid_localization.overlaps import Array
 from vidcore.data.classes import check_file
-from vidcore.data.index import StringTable, chosen
+from vidcore.data.index import Ragged, StringTable, chosen
 from vidcore.errors import AnnotationError, DataError, nearest
 
-__all__ = ["Annotations", "Video", "read_annotations", "read_videos"]
+__all__ = ["AMBIGUOUS", "Annotations", "Video", "read_annotations", "read_videos"]
 
 NUMBERS = ("duration_second", "duration_frame", "feature_frame", "fps")
 """Facts of a video, in the order of ``Annotations.facts``."""
+AMBIGUOUS = "Ambiguous"
+"""The label of segments that nobody can tell the class of (THUMOS'14): a class only where it is listed as one."""
 
 
 @frozen
@@ -39,6 +41,8 @@ class Video:
     segments: list[tuple[float, float]] = field(factory=list)
     """Start and end in seconds."""
     labels: list[str] = field(factory=list)
+    proposals: list[float] = field(factory=list)
+    """Start, end (fractions of what the features cover) and score of one candidate segment after the other."""
 
 
 @frozen(eq=False)
@@ -51,10 +55,12 @@ class Annotations:
     segments: Array
     """(m, 2) float64: start and end in seconds, video after video."""
     labels: Array
-    """(m,) int32: class numbers."""
+    """(m,) int32: class numbers; -1 of ambiguous ones."""
     offsets: Array
     """(n + 1,) int64: the segments of video i are ``offsets[i]`` to ``offsets[i + 1]``."""
     class_names: tuple[str, ...]
+    proposals: Ragged[np.float64]
+    """n rows as of ``Video.proposals``."""
     problems: tuple[str, ...] = ()
     """What is wrong with segments, one ``file: video: segment: ...`` each."""
 
@@ -70,6 +76,7 @@ class Annotations:
             segments=self.segments[kept],
             labels=self.labels[kept],
             offsets=np.cumsum([0, *map(len, parts)]),
+            proposals=self.proposals.take(rows),
         )
 
 
@@ -94,7 +101,9 @@ def read_annotations(
         DataError: the file does not exist or has no videos.
     """
     names, facts, times, labels, offsets = [], array("d"), array("d"), array("i"), array("q", [0])
+    proposals: list[list[float]] = []
     numbers: dict[str, int] = {name: i for i, name in enumerate(class_names or ())}
+    ambiguous = set() if AMBIGUOUS in numbers else {AMBIGUOUS}
     subsets: set[str] = set()
     for video in read_videos(file):
         subsets.add(str(video.subset))
@@ -105,21 +114,25 @@ def read_annotations(
         names.append(video.name)
         facts.extend(getattr(video, name) for name in NUMBERS)
         for number, (segment, label) in enumerate(zip(video.segments, video.labels, strict=True)):
+            times.extend(segment)
+            if label in ambiguous:
+                labels.append(-1)
+                continue
             if class_names is not None and label not in numbers:
                 where = f"{file}: {video.name}: segment {number}"
                 raise AnnotationError(
                     f"{where}: label {label!r} is none of the {len(numbers)} classes{nearest(label, numbers)}"
                 )
-            times.extend(segment)
             labels.append(numbers.setdefault(label, len(numbers)))
         offsets.append(len(labels))
+        proposals.append(video.proposals)
     if not names:
         hint = f" of subset {subset!r}; there are {', '.join(sorted(subsets))}" if subsets else ""
         raise DataError(f"annotation file {file} has no videos{hint}")
     found = np.array(labels, np.int32)
     if class_names is None:
         order = sorted(numbers)
-        found = np.array([order.index(name) for name in numbers], np.int32)[found]
+        found = np.array([*map(order.index, numbers), -1], np.int32)[found]
         class_names = tuple(order)
     annotations = Annotations(
         StringTable.from_strings(names),
@@ -128,6 +141,7 @@ def read_annotations(
         found,
         np.array(offsets, np.int64),
         class_names,
+        Ragged.from_rows(proposals, np.float64),
     )
     kept, segments, problems = checked(
         file, names, annotations.facts[:, 0], annotations.segments, found, annotations.offsets, policy
@@ -182,7 +196,21 @@ def _video(where: str, name: str, entry: Any) -> Video:
         if not isinstance(annotation.get("label"), str):
             raise AnnotationError(f"{place}: needs 'label' with the name of a class, got {annotation!r}")
         labels.append(annotation["label"])
-    return Video(name, subset=entry.get("subset"), segments=segments, labels=labels, **facts)
+    proposals = _proposals(where, entry.get("proposals", []))
+    return Video(name, subset=entry.get("subset"), segments=segments, labels=labels, proposals=proposals, **facts)
+
+
+def _proposals(where: str, listed: Any) -> list[float]:
+    numbers: list[float] = []
+    for number, row in enumerate(listed if isinstance(listed, list) else [listed]):
+        place = f"{where}: proposal {number}"
+        if not isinstance(row, Sequence) or len(row) != 3:
+            raise AnnotationError(f"{place}: must be start, end and score, got {row!r}")
+        start, end, score = (_number(place, value) for value in row)
+        if not 0 <= start <= end <= 1:
+            raise AnnotationError(f"{place}: start and end must be fractions of the video, got {start:g} and {end:g}")
+        numbers += start, end, score
+    return numbers
 
 
 def _number(where: str, value: Any) -> float:

@@ -93,7 +93,7 @@ class CollectedSegments:
 def _light(sample: Sample) -> Sample:
     """What metrics and result files need of a sample."""
     names = ("index", "path", "segments", "segment_labels", "segment_scores", "duration")
-    meta = {k: v for k, v in sample.meta.items() if k in ("video_name", "boundary_rows")}
+    meta = {k: v for k, v in sample.meta.items() if k in ("video_name", "ambiguous_segments", "boundary_rows")}
     return Sample(**{name: getattr(sample, name) for name in names}, meta=meta)
 
 

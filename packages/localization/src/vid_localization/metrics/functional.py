@@ -22,6 +22,7 @@ __all__ = [
     "grounding_recall",
     "interpolated_average_precision",
     "match",
+    "touching",
 ]
 
 BLOCK = 1 << 18
@@ -164,6 +165,32 @@ def _take(found: Array, prediction: Array, target: Array, group: Array) -> None:
         prediction, target, group = prediction[left], target[left], group[left]
 
 
+def touching(segments: Array, groups: Array, others: Array, other_groups: Array) -> Array:
+    """Which segments have anything in common with others of their group.
+
+    Args:
+        segments: (n, 2) start and end.
+        groups: (n,) non-negative numbers of the groups.
+        others: (m, 2).
+        other_groups: (m,).
+
+    Returns:
+        (n,) bool.
+    """
+    found = np.zeros(len(segments), bool)
+    if not len(segments) or not len(others):
+        return found
+    order = np.argsort(groups, kind="stable")
+    counts = np.bincount(groups, minlength=other_groups.max() + 1)
+    for other, first, widths in _blocks(other_groups, counts, counts):
+        rank = np.arange(widths.sum()) - (np.cumsum(widths) - widths).repeat(widths)
+        near = order[first.repeat(widths) + rank]
+        theirs = others[other.repeat(widths)]
+        shared = np.minimum(segments[near, 1], theirs[:, 1]) - np.maximum(segments[near, 0], theirs[:, 0])
+        found[near[shared > 0]] = True
+    return found
+
+
 def interpolated_average_precision(precision: Array, recall: Array) -> float:
     """Area under the precision that is reached at some recall or a higher one.
 
@@ -177,19 +204,21 @@ def interpolated_average_precision(precision: Array, recall: Array) -> float:
     return float((np.diff(recall, prepend=0.0) * best).sum())
 
 
-def average_precision(correct: Array, truths: int) -> Array:
+def average_precision(correct: Array, truths: int, excused: Array | None = None) -> Array:
     """Average precision per threshold.
 
     Args:
         correct: (thresholds, n) bool, whether predictions are right, best score first.
         truths: number of true segments.
+        excused: (n,) bool, predictions that do not count where they are wrong.
 
     Returns:
         (thresholds,) float64, 0 without truths.
     """
     if not truths or not correct.shape[1]:
         return np.zeros(len(correct))
-    precision = correct.cumsum(1) / np.arange(1, correct.shape[1] + 1)
+    counted = np.ones_like(correct) if excused is None else correct | ~excused
+    precision = correct.cumsum(1) / np.maximum(counted.cumsum(1), 1)
     best = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
     out: Array = (best * correct).sum(1) / truths  # recall rises by 1 / truths where a prediction is right
     return out
@@ -205,6 +234,7 @@ def detection_average_precision(
     truth_videos: Array,
     thresholds: Sequence[float],
     num_classes: int | None = None,
+    excused: Array | None = None,
 ) -> Array:
     """Average precision of every class (ActivityNet's detection task).
 
@@ -217,6 +247,7 @@ def detection_average_precision(
         truth_labels, truth_videos: (m,).
         thresholds: least intersection over union.
         num_classes: classes; else up to the highest that is true.
+        excused: (n,) bool, predictions that do not count where they are wrong.
 
     Returns:
         (thresholds, classes) float64; 0 for classes without predictions, nan for classes without truth.
@@ -236,7 +267,10 @@ def detection_average_precision(
     bounds = np.searchsorted(labels, np.arange(classes + 1))
     out = np.full((len(thresholds), classes), np.nan)
     for c in np.flatnonzero(truths):
-        out[:, c] = average_precision(correct[:, bounds[c] : bounds[c + 1]], int(truths[c]))
+        rows = slice(bounds[c], bounds[c + 1])
+        out[:, c] = average_precision(
+            correct[:, rows], int(truths[c]), None if excused is None else excused[order][rows]
+        )
     return out
 
 

@@ -8,8 +8,13 @@ from typing import Literal
 
 import numpy as np
 
-from vid_localization.metrics.collect import CollectedSegments, video_name
-from vid_localization.metrics.functional import average_recall, detection_average_precision, grounding_recall
+from vid_localization.metrics.collect import CollectedSegments, Flat, video_name
+from vid_localization.metrics.functional import (
+    average_recall,
+    detection_average_precision,
+    grounding_recall,
+    touching,
+)
 from vid_localization.overlaps import Array
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
@@ -27,7 +32,11 @@ def _check_thresholds(metric: str, thresholds: Sequence[float]) -> None:
 
 
 class DetectionMetric(CollectedSegments):
-    """Base of metrics with mean average precision over classes."""
+    """Base of metrics with mean average precision over classes.
+
+    A prediction that is wrong and touches an ambiguous segment (``meta["ambiguous_segments"]`` of the truth) counts
+    neither for nor against, as in the official evaluation of THUMOS'14.
+    """
 
     temporal_iou_thresholds: tuple[float, ...]
 
@@ -45,6 +54,7 @@ class DetectionMetric(CollectedSegments):
             true.labels,
             true.videos,
             self.temporal_iou_thresholds,
+            excused=self._excused(predicted),
         )
         occurring = np.flatnonzero(~np.isnan(ap).all(0))
         if not len(occurring):
@@ -52,6 +62,11 @@ class DetectionMetric(CollectedSegments):
         if unseen := int(np.count_nonzero(~np.isin(predicted.labels, occurring))):
             self.notices.append(f"{unseen} predicted segments are of classes without a true one, and left out of mAP")
         return ap
+
+    def _excused(self, predicted: Flat) -> Array | None:
+        found = [np.asarray(true.meta.get("ambiguous_segments", ())).reshape(-1, 2) for _, true in self.pairs()]
+        videos = np.repeat(np.arange(len(found)), [len(rows) for rows in found])
+        return touching(predicted.segments, predicted.videos, np.concatenate(found), videos) if len(videos) else None
 
     def mean_average_precision(self) -> dict[str, float]:
         """``average_mAP``, and ``mAP@`` every threshold."""
@@ -146,7 +161,7 @@ class ANetMetric(DetectionMetric):
 class THUMOSMetric(DetectionMetric):
     """Mean average precision as THUMOS'14 results are stated: ``mAP@0.30`` to ``mAP@0.70`` and ``average_mAP``.
 
-    Segments of the class ``Ambiguous`` have to be left out of the annotations (``data prepare`` does).
+    Predictions that touch a segment labelled ``Ambiguous`` are excused, see ``ActivityNetDataset``.
 
     Args:
         temporal_iou_thresholds: least intersection over union.

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from vid_localization.datasets.annotations import Video, read_videos
+from vid_localization.datasets.annotations import AMBIGUOUS, Video, read_videos
 from vid_localization.datasets.words import split_words
 from vidcore.errors import AnnotationError, DataError, VideoError
 from vidcore.files import write_json, write_text
@@ -27,8 +27,13 @@ __all__ = [
     "write_parts",
 ]
 
-PARTS = {"training": "train", "validation": "val", "testing": "test"}
-AMBIGUOUS = "Ambiguous"
+PARTS = {
+    "train": {"training"},
+    "val": {"validation"},
+    "test": {"testing"},
+    "trainval": {"training", "validation"},
+}
+"""Files, and the subsets whose videos are in them."""
 CHARADES_TABLES = ("Charades_duration.json", "Charades_fps_dict.json", "Charades_frames_info.json")
 
 
@@ -64,9 +69,9 @@ def hacs_videos(folder: Path) -> list[Video]:
 
 
 def thumos_videos(folder: Path) -> list[Video]:
-    """THUMOS'14: a table per class, ``BaseballPitch_val.txt``, at any depth; without ambiguous segments.
+    """THUMOS'14: a table per class, ``BaseballPitch_val.txt``, at any depth.
 
-    The lines are ``video_validation_0000266 72.8 76.4``. Videos with nothing but ambiguous segments stay.
+    The lines are ``video_validation_0000266 72.8 76.4``. Ambiguous segments keep their label, which is no class.
     """
     videos: dict[str, Video] = {}
     tables = [p for p in sorted(folder.rglob("*_*.txt")) if p.stem.endswith(("_val", "_test"))]
@@ -82,9 +87,8 @@ def thumos_videos(folder: Path) -> list[Video]:
                 raise AnnotationError(f"{file}:{number}: must be 'video start end', got {line!r}") from None
             subset = {"val": "validation", "test": "testing"}[part]
             video = videos.setdefault(name, Video(name, subset=subset))
-            if label != AMBIGUOUS:
-                video.segments.append(segment)
-                video.labels.append(label)
+            video.segments.append(segment)
+            video.labels.append(label)
     if not videos:
         raise DataError(f"{folder}: has no tables like BaseballPitch_val.txt and BaseballPitch_test.txt")
     return [videos[name] for name in sorted(videos)]
@@ -93,7 +97,7 @@ def thumos_videos(folder: Path) -> list[Video]:
 def write_parts(
     prefix: str, videos: Iterable[Video], output: Path, files: Mapping[str, Path] | None = None
 ) -> Prepared:
-    """Write ``<prefix>_train.json``, ``_val``, ``_test`` and ``_full``, and ``classes.txt``.
+    """Write ``<prefix>_train.json``, ``_val``, ``_test``, ``_trainval`` and ``_full``, and ``classes.txt``.
 
     Args:
         prefix: of the names.
@@ -114,12 +118,12 @@ def write_parts(
         raise DataError(f"none of the {missing} annotated videos has a file; files are named after their video")
     output.mkdir(parents=True, exist_ok=True)
     written = []
-    for subset, part in ((s, p) for s, p in (*PARTS.items(), (None, "full"))):
-        entries = {v.name: _entry(v) for v in kept if subset in (None, v.subset)}
+    for part, subsets in (*PARTS.items(), ("full", None)):
+        entries = {v.name: _entry(v) for v in kept if subsets is None or v.subset in subsets}
         if entries:
             written.append(output / f"{prefix}_{part}.json")
             write_json(written[-1], entries)
-    classes = sorted({label for video in kept for label in video.labels})
+    classes = sorted({label for video in kept for label in video.labels} - {AMBIGUOUS})
     written.append(output / "classes.txt")
     write_text(written[-1], "".join(f"{name}\n" for name in classes))
     notices = [f"{missing} of {missing + len(kept)} videos have no file and are left out"] if missing else []
