@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from vid_localization.datasets.charades import proposal_bounds
 from vid_localization.models.boundary_matching import labels as matching_labels
 from vid_localization.models.bsn import temporal_labels
 from vid_localization.models.spans import truth
 from vid_localization.models.tcanet import BOUNDARY_WEIGHT
+from vid_localization.transforms.queries import FormatQuery
 from vidcore.batch import Batch, collate
 from vidcore.sample import Sample
 
@@ -103,6 +105,33 @@ def tcanet(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
     return out | losses(model, stages, batch)
 
 
+def drn(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
+    samples = []
+    for record, array in zip(given["samples"], inputs, strict=True):
+        frames = record["num_frames"]
+        parts = proposal_bounds(frames, len(array)) / frames
+        sample = Sample(inputs=array, duration=1.0, segments=np.array([record["gt_bbox"]]), proposal_segments=parts)
+        sample = sample.replace(meta={"query_tokens": record["query_tokens"]})
+        samples.append(FormatQuery()(sample, np.random.default_rng(0)))
+    batch = model.preprocess(collate(samples))
+    outputs = model(batch.inputs)
+    order = np.argsort([-len(record["query_tokens"]) for record in given["samples"]], kind="stable")
+    logits, distances, quality = (y.detach().numpy()[order] for y in outputs)
+    levels = model.places(outputs[0])[1].numpy()
+    out: dict[str, Any] = {}
+    for i in range(levels.max() + 1):
+        at = levels == i
+        out[f"head.logits[{i}]"], out[f"head.iou_logits[{i}]"] = logits[:, None, at], quality[:, None, at]
+        out[f"head.regression[{i}]"] = distances[:, at].swapaxes(1, 2)
+    for i, (rows, sample) in enumerate(zip(model.candidates(outputs), model.predict(outputs, batch), strict=True)):
+        out[f"predict[{i}].candidates"] = rows
+        out[f"predict[{i}].predictions"] = np.column_stack((sample.segments, sample.segment_scores))
+    out |= losses(model, outputs, batch)
+    model.zero_grad()
+    model.train()
+    return out | {f"train_{key}": value for key, value in losses(model, model(batch.inputs), batch).items()}
+
+
 def proposals(model: Any, outputs: Any, batch: Batch) -> dict[str, Any]:
     found = enumerate(model.predict(outputs, batch))
     return {f"predict[{i}].proposals": np.column_stack((s.segment_scores, s.segments)) for i, s in found}
@@ -119,4 +148,4 @@ def gradient(model: Any) -> float:
     return torch.stack(norms).norm().item()
 
 
-KINDS = {"BMN": bmn, "TEM": tem, "PEM": pem, "TCANet": tcanet}
+KINDS = {"BMN": bmn, "TEM": tem, "PEM": pem, "TCANet": tcanet, "DRN": drn}

@@ -10,6 +10,7 @@ def vidcore_models() -> dict[str, str]:
     modules = {
         "bmn": ("BMN",),
         "bsn": ("PEM", "TEM"),
+        "drn": ("DRN",),
         "losses": ("BMNLoss", "BinaryLogisticRegressionLoss"),
         "tcanet": ("TCANet",),
     }
@@ -29,6 +30,7 @@ def vidcore_transforms() -> dict[str, str]:
     modules = {
         "classes": ("LoadVideoClasses",),
         "loading": ("LoadLocalizationFeature", "LoadProposalFeatures", "LoadProposals"),
+        "queries": ("FormatQuery",),
     }
     return {name: f"vid_localization.transforms.{module}:{name}" for module, names in modules.items() for name in names}
 

@@ -144,6 +144,15 @@ def _tem(converter: Converter, table: Table, at: str) -> Table:
     return table
 
 
+def _drn(converter: Converter, table: Table, at: str) -> Table:
+    """Two switches say which of three stages it is; some settings were never read."""
+    table = {k: v for k, v in table.items() if k not in ("graph_node_features", "fcos_nms_thr")}
+    if table.pop("fcos_num_class", 2) != 2:
+        converter.problem(f"{at}.fcos_num_class", "a sentence is matched or not: two classes")
+    first, second = table.pop("is_first_stage", False), table.pop("is_second_stage", False)
+    return {**table, "stage": "first" if first else "second" if second else "third"}
+
+
 FOREIGN: dict[str, Table] = {
     **{f"{scope}.ResNeXt": {"type": "ResNeXt"} for scope in ("mmcls", "mmpretrain")},
     **{f"{scope}.MobileOne": {"type": "MobileOne"} for scope in ("mmcls", "mmpretrain")},
@@ -162,6 +171,7 @@ FOREIGN: dict[str, Table] = {
 
 RULES: dict[str, Rule] = {
     "BMN": _bmn,
+    "DRN": _drn,
     "PEM": _pem,
     "TEM": _tem,
     "ResNeXt": _resnext,

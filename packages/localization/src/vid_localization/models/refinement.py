@@ -23,11 +23,11 @@ EPS = 1e-5
 """Width below which a segment is a point; also added to unions."""
 
 
-def paired_overlaps(segments: Tensor, truth: Tensor) -> Tensor:
-    """Intersection over union of each segment with the true one at its place: (..., 2), (..., 2) -> (...)."""
+def paired_overlaps(segments: Tensor, truth: Tensor, eps: float = EPS) -> Tensor:
+    """Intersection over union (and ``eps``) of each segment and the true one at its place: (..., 2) -> (...)."""
     inside = torch.minimum(segments[..., 1], truth[..., 1]) - torch.maximum(segments[..., 0], truth[..., 0])
     inside = inside.clamp(min=0)
-    return inside / (_width(segments) + _width(truth) - inside + EPS)
+    return inside / (_width(segments) + _width(truth) - inside + eps)
 
 
 def start_end_offsets(segments: Tensor, truth: Tensor) -> Tensor:
