@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -158,7 +158,7 @@ class Extractor:
                 f"clip_len and frame_interval), and has {len(samplers)}"
             )
         names, at = list(steps), list(steps).index(samplers[0])
-        self._sampler: Any = steps[samplers[0]]
+        self._sampler_name, self._sampler = samplers[0], cast(SampleFrames, steps[samplers[0]])
         self._open = Pipeline({name: steps[name] for name in names[:at]})
         self._prepare = Pipeline({name: steps[name] for name in names[at + 1 :]})
 
@@ -239,8 +239,12 @@ class Extractor:
         model, device = self.predictor.model, self.predictor.device
         with torch.inference_mode():
             batch = model.preprocess(collate(clips).to(device))
-            with autocast(self.predictor.precision, device):
-                features: torch.Tensor = model.clip_features(batch.inputs)
+            try:
+                with autocast(self.predictor.precision, device):
+                    features: torch.Tensor = model.clip_features(batch.inputs)
+            except UserError as error:
+                frames = f"clips are of {clips[0].clip_len} frames here, as clip_len of {self._sampler_name!r} says"
+                raise UserError(f"{error}; {frames}") from error
         return features.float().cpu().numpy()
 
     def _joined(self, job: _Job) -> Features:
