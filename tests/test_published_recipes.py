@@ -30,7 +30,6 @@ RECIPES = {
 """Every recipe, by the name of the published configuration in ``configs``."""
 WHOLE = {name for name, path in RECIPES.items() if "[stages" in path.read_text()}
 """Recipes that run several published configurations one after the other."""
-AWAITED = ("drn", "tcanet")
 METHODS = ("TSN", "TSM", "C2D", "I3D", "SlowOnly", "SlowFast")
 
 pytestmark = pytest.mark.skipif(not PARITY.is_dir(), reason="needs the reference numbers")
@@ -69,7 +68,6 @@ def test_recipe_says_what_was_published(name: str, catalog: Catalog) -> None:
 
 def test_every_published_localization_configuration_has_a_recipe() -> None:
     published = {p.relative_to(PARITY / "configs").with_suffix("") for p in PARITY.glob("configs/localization/*/*")}
-    published = {p for p in published if p.parts[1] not in AWAITED}
     assert {str(p) for p in published} == {n for n in RECIPES.keys() - WHOLE if n.startswith("localization/")}
 
 
@@ -134,7 +132,7 @@ def test_every_published_result_has_a_recipe_of_its_size(entry: dict[str, Any], 
 
 @pytest.mark.parametrize(
     "entry",
-    [e for e in _zoo("localization/") if e["collection"].lower() not in AWAITED],
+    _zoo("localization/"),
     ids=lambda e: Path(e["config"]).name,
 )
 def test_every_published_localization_result_has_a_recipe(entry: dict[str, Any], catalog: Catalog) -> None:

@@ -35,6 +35,7 @@ STEP_NAMES = {
     "DecodeMotionVectors": "decode",
     "RandAugment": "augment",
     "RandomErasing": "erase",
+    "FormatQuery": "query",
     "LoadLocalizationFeature": "features",
     "LoadProposalFeatures": "features",
     "LoadProposals": "proposals",
@@ -66,7 +67,7 @@ def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
 
 
 def _parts(step: Any) -> list[Any]:
-    """Steps of the image toolkit that are another step here, or two of them."""
+    """Steps that are another one here, or two."""
     match step:
         case {"type": "mmcls.RandomResizedCrop", "scale": int(size), **rest}:
             resize = {"type": "Resize", "scale": [size, size], "keep_ratio": False}
@@ -75,6 +76,8 @@ def _parts(step: Any) -> list[Any]:
             return [{"type": "Flip", "flip_ratio": share}]
         case {"type": "mmcls.PackClsInputs"}:
             return [{"type": "FormatShape", "input_format": "NCHW", "collapse": True}]
+        case {"type": "PackLocalizationInputs", "meta_keys": list(keys)} if "query_tokens" in keys:
+            return [{"type": "LoadProposalFeatures"}, {"type": "FormatQuery"}]  # there, the data set loads features
     return [step]
 
 
