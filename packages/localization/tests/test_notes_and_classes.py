@@ -1,0 +1,139 @@
+"""What is known beside features: notes on time, and classes of whole videos."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from vid_localization.datasets.activitynet import ActivityNetDataset
+from vid_localization.models.spans import check_features, ranked
+from vid_localization.picture import write_timelines
+from vid_localization.prepare.merging import merged_note
+from vid_localization.transforms.classes import LoadVideoClasses
+from vid_localization.transforms.loading import LoadLocalizationFeature
+from vidcore.errors import DataError, UserError
+from vidcore.features.files import FeatureNote
+from vidcore.sample import Sample
+
+RNG = np.random.default_rng(0)
+FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3)
+NOTE = FeatureNote(
+    video="videos/a.mp4",
+    size=1,
+    settings="x",
+    frames=260,
+    fps=25.0,
+    duration=10.4,
+    feature_duration=10.0,
+    rows=4,
+    channels=3,
+)
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> Path:
+    np.save(tmp_path / "a.npy", FEATURES)
+    NOTE.write(tmp_path / "a.npy")
+    return tmp_path / "a.npy"
+
+
+def test_notes_tell_the_time(features: Path) -> None:
+    load = LoadLocalizationFeature()
+    plain = load(Sample(path=str(features)), RNG)
+    assert (plain.duration, plain.feature_duration, plain.total_frames, plain.fps) == (10.4, 10.0, 260, 25.0)
+    np.testing.assert_array_equal(plain.feature_times, [1.25, 3.75, 6.25, 8.75])
+    # an annotation knows better how long a video is, the note how much of it these features cover
+    annotated = load(Sample(path=str(features), duration=10.5, feature_duration=9.0, total_frames=250), RNG)
+    assert (annotated.duration, annotated.feature_duration, annotated.total_frames) == (10.5, 10.0, 250)
+
+
+def test_features_may_come_with_the_sample() -> None:
+    sample = Sample(path="a.mp4", feature_duration=8.0, meta={"features": FEATURES, "video_name": "a"})
+    loaded = LoadLocalizationFeature(length=2)(sample, RNG)
+    assert loaded.inputs.shape == (3, 2)
+    assert loaded.meta == {"video_name": "a"}
+
+
+def test_data_sets_know_from_notes_what_lies_outside(features: Path, tmp_path: Path) -> None:
+    table = tmp_path / "segments.csv"
+    table.write_text("video,start,end,label\na.mp4,1,4,run\na.mp4,9,12,run\nb.mp4,9,12,run\n")
+    data = ActivityNetDataset(table, tmp_path, ".npy")
+    assert [data[i].path for i in range(2)] == [str(tmp_path / "a.npy"), str(tmp_path / "b.npy")]
+    assert (data[0].duration, data[1].duration) == (10.4, None)
+    np.testing.assert_array_equal(data[0].segments, [[1, 4], [9, 10.4]])
+    np.testing.assert_array_equal(data[1].segments, [[9, 12]])
+    assert data[0].meta["video_name"] == "a"
+    (problem,) = data.problems
+    assert problem == f"{table}: a.mp4: segment 1: 9 to 12 s reaches beyond the end of the video of 10.4 s"
+
+
+def test_merged_features_keep_what_is_known_of_time(features: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "flow.npy", FEATURES)
+    note = merged_note([tmp_path / "flow.npy", features], np.zeros((100, 6)))
+    assert note is not None
+    assert (note.duration, note.feature_duration, note.rows, note.channels) == (10.4, 10.0, 100, 6)
+    assert merged_note([tmp_path / "flow.npy"], FEATURES) is None
+
+
+def test_proposals_times_classes() -> None:
+    rows = np.array([[0.0, 0.5, 0.9], [0.5, 1.0, 0.4]])
+    plain = ranked(Sample(), rows, 10.0)
+    assert plain.segment_labels is None
+    sample = Sample(scores=np.array([0.0, 0.2, 0.0, 0.6], np.float32))
+    found = ranked(sample, rows, 10.0)
+    np.testing.assert_allclose(found.segment_scores, [0.54, 0.24, 0.18, 0.08], rtol=1e-6)
+    assert found.segment_labels is not None
+    assert found.segment_labels.tolist() == [3, 3, 1, 1]
+    np.testing.assert_array_equal(found.segments, [[0, 5], [5, 10], [0, 5], [5, 10]])
+    own = ranked(sample, rows, 10.0, labels=[1, 2])
+    np.testing.assert_array_equal(own.segment_scores, rows[:, 2])
+    none = ranked(sample.replace(scores=np.zeros(4, np.float32)), rows, 10.0)
+    assert none.segments is not None
+    assert len(none.segments) == 0
+    assert len(ranked(sample, np.zeros((0, 3)), 10.0).segments) == 0  # type: ignore[arg-type]
+
+
+def test_classes_of_videos_from_files(tmp_path: Path) -> None:
+    ours = [
+        {"video": "videos/a.b.mp4", "classes": [{"class": "run", "score": 0.5}, {"class": "eat", "score": 0.3}]},
+        {"video": "bad.mp4", "error": "is no video"},
+    ]
+    (tmp_path / "ours.jsonl").write_text("\n".join(map(json.dumps, ours)) + "\n")
+    published = {"class": ["eat", "run", "swim"], "results": {"a.b": [0.3, 0.5, 0.1]}}
+    (tmp_path / "cuhk.json").write_text(json.dumps(published))
+    sample = Sample(class_names=("eat", "run"), meta={"video_name": "v_a.b"})
+    for file, top_k, wanted in (
+        ("ours.jsonl", 2, [0.3, 0.5]),
+        ("cuhk.json", 2, [0.3, 0.5]),
+        ("cuhk.json", 1, [0, 0.5]),
+    ):
+        found = LoadVideoClasses(tmp_path / file, top_k)(sample, RNG)
+        np.testing.assert_array_equal(found.scores, np.array(wanted, np.float32))
+    load = LoadVideoClasses(tmp_path / "ours.jsonl")
+    with pytest.raises(DataError, match=r"ours\.jsonl: has no classes of bad"):
+        load(sample.replace(meta={"video_name": "bad"}), RNG)
+    with pytest.raises(UserError, match="needs the class names"):
+        load(Sample(), RNG)
+    with pytest.raises(DataError, match=r"our\.jsonl does not exist; did you mean 'ours\.jsonl'"):
+        LoadVideoClasses(tmp_path / "our.jsonl")(sample, RNG)
+
+
+def test_features_of_another_shape_are_refused() -> None:
+    check_features(torch.zeros(2, 3, 4), 3, 4)
+    check_features(torch.zeros(2, 3, 9), 3)
+    with pytest.raises(UserError, match=r"made for 400 channels of features \(feat_dim\), but got 3"):
+        check_features(torch.zeros(2, 3, 4), 400)
+    with pytest.raises(UserError, match="made for 100 positions of a video, but got 4: see length"):
+        check_features(torch.zeros(2, 3, 4), 3, 100)
+
+
+def test_pictures_are_named_after_videos(tmp_path: Path) -> None:
+    found = Sample(path="x/a b.mp4", duration=9.0, segments=np.array([[1.0, 3.0]]), segment_scores=np.array([0.5]))
+    write_timelines(tmp_path / "deep" / "er", [found, found.replace(path="c.mp4")])
+    assert sorted(p.name for p in (tmp_path / "deep" / "er").iterdir()) == ["a b.png", "c.png"]
+    assert cv2.imread(str(tmp_path / "deep" / "er" / "c.png")) is not None
