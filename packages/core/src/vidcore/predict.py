@@ -170,8 +170,8 @@ class Predictor:
         return predicted
 
     def close(self) -> None:
-        """Give the model's memory back."""
-        del self.model
+        """Give the memory of its models back."""
+        del self.model, self.classifier, self._extractor
 
     def __enter__(self) -> Self:
         return self

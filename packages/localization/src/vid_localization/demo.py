@@ -8,6 +8,7 @@ where motions begin and end. All of it is one Task, ``task.toml`` in the folder.
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,7 @@ def localization(
     (folder / "task.toml").write_text(TASK, encoding="utf-8")
     report = train(folder, context.catalog, epochs)
     compare(folder, report, seed)
+    draw(folder, list(SHOWN)[-1])
 
 
 def write_videos(folder: Path, count: int, seed: int) -> None:
@@ -130,6 +132,23 @@ def compare(folder: Path, scores: Mapping[str, Any], seed: int) -> None:
             rows.append((f"{stage}: {key}", *(f"{value:.1f}" for value in pair), f"{pair[0] - pair[1]:+.1f}"))
     click.echo()
     table(["score, in percent", "model", "random segments", "margin"], rows)
+
+
+def draw(folder: Path, stage: str) -> None:
+    """Draw what a model finds in the first held-out video below what is there, and say how to go on."""
+    from vid_localization.datasets.activitynet import ActivityNetDataset
+    from vid_localization.picture import draw_timeline, save_png
+    from vidcore.predict import Predictor
+
+    truth = ActivityNetDataset(folder / "val.csv", folder / "run" / "features", ".npy")[0]
+    trained = folder / "run" / stage
+    with Predictor(trained / "task.toml", trained / "checkpoints" / "best.pt") as predict:
+        (found,) = predict([str(truth.path)])
+    save_png(draw_timeline(found, truth), folder / "timeline.png")
+    click.echo(f"\nwrote {folder / 'timeline.png'}: a held-out video and what {stage} finds in it")
+    words = ["vidcore", "predict", str(trained / "task.toml"), str(folder / "videos"), "--features"]
+    words += [str(folder / "run" / "features"), "--checkpoint", str(trained / "checkpoints" / "best.pt")]
+    click.echo(f"Next: {shlex.join(words)}")
 
 
 def random_scores(folder: Path, seed: int) -> dict[str, float]:
