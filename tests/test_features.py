@@ -129,7 +129,8 @@ def test_other_settings_are_refused(here: Path, vidcore: Command, more: list[str
     assert contents("whole") == before
     assert vidcore(*command("whole", *more, "--overwrite")).code == 0
     assert "0 new, 16 already" in vidcore(*command("whole", *more)).out
-    assert {k for k in contents("whole") if not k.endswith(".csv")} == before.keys()
+    assert {Path(name).stem for name in contents("whole")} == {Path(name).stem for name in before}
+    assert len(contents("whole")) == 32, "one file and one note for every video"
     assert all(new != before[name] for name, new in contents("whole").items() if name.endswith(".json"))
 
 

@@ -17,7 +17,7 @@ from vidcore.data.classes import check_file
 from vidcore.engine.rundir import differences
 from vidcore.errors import UserError
 from vidcore.features.extract import Extractor, Features, Stride
-from vidcore.features.files import FeatureNote, write_features
+from vidcore.features.files import SUFFIXES, FeatureNote, write_features
 from vidcore.files import write_text
 from vidcore.plugins import Catalog
 from vidcore.predict import Predictor, evaluation_part
@@ -120,6 +120,9 @@ class FeatureFolder:
     def save(self, name: str, video: Path, features: Features) -> Path:
         """Write the features of a video; the note comes last, and says that they are whole."""
         path = self.file(name)
+        for suffix in SUFFIXES:  # one note stands for one file
+            if suffix != path.suffix:
+                (self.path / f"{name}{suffix}").unlink(missing_ok=True)
         write_features(path, features.values, self.settings["format"], features.feature_duration)
         rows, channels = features.values.shape
         FeatureNote(
