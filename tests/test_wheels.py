@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import zipfile
 from email.message import Message
 from email.parser import Parser
@@ -73,3 +75,18 @@ def test_a_wheel_works_alone(
     assert set(workspace) & set(plugins.split()) == set(ours)
     assert "broken" not in plugins
     assert env.run("vidcore", "list").strip()
+
+
+def test_localization_passes_its_tests_without_recognition(
+    wheels: dict[str, Path], workspace: dict[str, Any], clean_environment: Any
+) -> None:
+    ours = with_ours(workspace["vid-localization"], workspace)
+    assert set(ours) == {"vidcore", "vid-localization"}
+    env = clean_environment(*ours.values(), also=("pytest",))
+    env.install(*(wheels[name] for name in ours))
+    tests = shutil.copytree(ours["vid-localization"].folder / "tests", env.folder / "tests")
+    slow = "not killed and not two_processes"
+    said = env.run("python", "-m", "pytest", "-q", "--import-mode=importlib", "-W", "error", "-k", slow, str(tests))
+    passed = re.search(r"(\d+) passed", said)
+    assert passed and int(passed[1]) > 100
+    assert "skipped" not in said
