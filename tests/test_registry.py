@@ -132,8 +132,9 @@ def sample_at(stage: str, video: Path) -> Sample:
     for step in PREPARE[: STAGES[stage]]:
         sample = build_component(step, "transforms", catalog())(sample, np.random.default_rng(1))
     if stage == "features":
-        meta["proposal_indexes"] = np.array([[0, 1], [2, 9]])
-        return sample.replace(path=str(video.with_suffix(".csv")), duration=2.4, meta=meta)
+        meta |= {"proposal_indexes": np.array([[0, 1], [2, 9]]), "query_tokens": [3, 1, 2]}
+        known = {"inputs": np.ones((2, 3)), "proposal_segments": np.array([[0, 1], [1, 2.4]])}
+        return sample.replace(path=str(video.with_suffix(".csv")), duration=2.4, meta=meta, **known)
     if stage == "boxes":
         boxes = np.array([[4, 4, 20, 30], [10, 0, 40, 40]], np.float32)
         return sample.replace(boxes=boxes, proposals=boxes)
@@ -276,6 +277,14 @@ ARGUMENTS |= {
     "C2D": {"depth": 50},
     "CBFocalLoss": {"samples_per_cls": [5, 2, 1]},
     "CutmixBlending": {"num_classes": CLASSES},
+    "DRN": {
+        "vocab_size": 9,
+        "hidden_dim": 4,
+        "embed_dim": 4,
+        "first_output_dim": 4,
+        "fpn_feature_dim": 8,
+        "feature_dim": 6,
+    },
     "DenseNet": {"depth": 121},
     "I3DHead": {"num_classes": CLASSES, "in_channels": 8},
     "MixupBlending": {"num_classes": CLASSES},
@@ -330,6 +339,7 @@ ARGUMENTS |= {
         "soft_nms_high_threshold": 0.9,
         "post_process_top_k": 5,
     },
+    "TCANet": {"feat_dim": 8, "se_sample_num": 4, "action_sample_num": 8, "temporal_dim": 10, "window_size": 3},
     "TEM": {
         "temporal_dim": 10,
         "boundary_ratio": 0.1,
@@ -349,7 +359,16 @@ FORWARD: dict[str, list[Any]] = {
     "BMN": [(2, 8, 10)],
     "BMNLoss": [(2, 2, 6, 6), (2, 6), (2, 6), (2, 6, 6), (2, 6), (2, 6), (6, 6)],
     "BinaryLogisticRegressionLoss": [SCORES, SCORES],
+    "DRN": [
+        {
+            "features": (2, 8, 6),
+            "proposals": (2, 8, 2),
+            "query": torch.tensor([[3, 1, 2], [9, 0, 0]]),
+            "query_length": torch.tensor([3, 1]),
+        }
+    ],
     "PEM": [(2, 6, 10)],
+    "TCANet": [{"features": (2, 8, 10), "proposals": (2, 6, 2)}],
     "TEM": [(2, 8, 10)],
     "BCELossWithLogits": [SCORES, SCORES],
     "C2D": [CLIP],
@@ -378,7 +397,7 @@ FORWARD: dict[str, list[Any]] = {
     "TSMHead": [(8, 8, 2, 2), 2],
     "TSNHead": [(8, 8, 2, 2), 2],
 }
-"""What ``forward`` of a part takes: shapes of tensors, numbers, class numbers."""
+"""What ``forward`` of a part takes: shapes of tensors, tensors, numbers, class numbers."""
 
 INPUTS = {
     "MotionNet": (2, 3, 4, 32, 32),
@@ -396,9 +415,11 @@ UNUSED = {"OmniHead": "fc2d.", "RecognizerOmni": "cls_head.fc2d."}
 def tensors(wanted: Any) -> Any:
     if isinstance(wanted, list):
         return [tensors(w) for w in wanted]
+    if isinstance(wanted, dict):
+        return {key: tensors(w) for key, w in wanted.items()}
     if isinstance(wanted, tuple):
         return torch.rand(wanted, generator=torch.Generator().manual_seed(3))
-    return torch.tensor([0, 1, 2, 1]) if wanted == LABELS else wanted
+    return torch.tensor([0, 1, 2, 1]) if isinstance(wanted, str) else wanted
 
 
 def seeded(call: Callable[..., Any], *arguments: Any) -> Any:

@@ -106,6 +106,8 @@ class Transpose:
             array = named.get(key, getattr(sample, key, None))
             if not isinstance(array, np.ndarray):
                 raise UserError(f"Transpose: the sample has no array {key!r}")
+            if array.ndim != len(self.order):
+                raise UserError(f"Transpose: order has {len(self.order)} axes, {key!r} has {array.ndim}")
             (named if key in named else changes)[key] = array.transpose(tuple(self.order))
         return sample.replace(**({"inputs": named} if named else {}), **changes)
 

@@ -77,15 +77,18 @@ def candidates(sample: Sample) -> Array:
     return np.asarray(sample.proposal_segments, np.float64)
 
 
-def truth(sample: Sample) -> Array:
+def truth(sample: Sample, interval: int = 1) -> Array:
     """The true segments as fractions of what the features cover: (n, 2) float64 within [0, 1].
+
+    Args:
+        interval: as of ``covered_seconds``.
 
     Raises:
         UserError: the sample has no annotation at all (an empty list of segments is one).
     """
     if sample.segments is None:
         raise UserError(f"{sample.path or f'sample {sample.index}'}: training needs the true segments of every sample")
-    out: Array = np.clip(np.asarray(sample.segments, np.float64) / covered_seconds(sample), 0, 1)
+    out: Array = np.clip(np.asarray(sample.segments, np.float64) / covered_seconds(sample, interval), 0, 1)
     return out
 
 

@@ -267,7 +267,7 @@ def _proposals(sample: Sample, interval: int) -> Array:
 
 def _match(sample: Sample, interval: int) -> Tensor:
     """The true segment of every proposal: (P, 2) float32. An empty one at 0 where there is none at all."""
-    proposals, true = _proposals(sample, interval), truth(sample)
+    proposals, true = _proposals(sample, interval), truth(sample, interval)
     if not len(true):
         return torch.zeros(len(proposals), 2)
     start, end = torch.from_numpy(proposals).unbind(1)

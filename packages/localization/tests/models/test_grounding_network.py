@@ -1,0 +1,225 @@
+"""DRN: the segment that a sentence is about; what each stage trains; sentences of any length."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vid_localization.models.drn import DRN
+from vid_localization.transforms.queries import FormatQuery
+from vidcore.batch import Batch, collate
+from vidcore.errors import DataError, UserError
+from vidcore.sample import Sample
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 9,
+    "hidden_dim": 8,
+    "embed_dim": 8,
+    "first_output_dim": 8,
+    "fpn_feature_dim": 16,
+    "feature_dim": 6,
+}
+RNG = np.random.default_rng(0)
+
+
+def drn(**settings: Any) -> DRN:
+    torch.manual_seed(0)
+    return DRN(**SMALL | settings)
+
+
+def sample(words: list[int], truth: tuple[float, float] = (4.0, 10.0), parts: int = 32) -> Sample:
+    """A video of 20 seconds; the features of what the first word means are higher within the segment."""
+    edges = np.linspace(0, 20, parts + 1)
+    features = np.random.default_rng(words[0]).standard_normal((parts, 6)).astype(np.float32)
+    middles = (edges[:-1] + edges[1:]) / 2
+    features[(middles > truth[0]) & (middles < truth[1]), words[0] % 6] += 4
+    raw = Sample(
+        path="v.pt",
+        inputs=features,
+        duration=20.0,
+        segments=np.array([truth]),
+        proposal_segments=np.stack((edges[:-1], edges[1:]), 1),
+        meta={"query_tokens": words},
+    )
+    return FormatQuery()(raw, RNG)
+
+
+def prepared(net: DRN, *samples: Sample) -> Batch:
+    return net.preprocess(collate(samples))
+
+
+def test_the_step_says_what_it_misses() -> None:
+    formatted = sample([3, 1])
+    assert {k: np.shape(v) for k, v in formatted.inputs.items()} == {
+        "features": (32, 6),
+        "proposals": (32, 2),
+        "query": (2,),
+        "query_length": (),
+    }
+    assert formatted.inputs["proposals"][-1].tolist() == pytest.approx([31 / 32, 1])
+    with pytest.raises(UserError, match="needs features of proposals"):
+        FormatQuery()(Sample(path="v.pt", inputs=np.ones((2, 3))), RNG)
+
+
+@pytest.mark.parametrize("settings", [{}, {"lstm_layers": 2, "bidirection": False, "fcos_conv_layers": 2}])
+def test_a_sample_does_not_depend_on_its_batch(settings: dict[str, Any]) -> None:
+    net = drn(**settings).eval()
+    samples = [sample([1, 2]), sample([5, 4, 3, 2, 1]), sample([7])]
+    with torch.no_grad():
+        together = net((prepared(net, *samples)).inputs)
+        assert [tuple(t.shape) for t in together] == [(3, 56), (3, 56, 2), (3, 56)]
+        for i, one in enumerate(samples):
+            for a, b in zip(together, net(prepared(net, one).inputs), strict=True):
+                torch.testing.assert_close(a[i], b[0])
+
+
+def test_predictions_are_seconds_best_first() -> None:
+    net = drn(fcos_inference_thr=0.0).eval()
+    batch = prepared(net, sample([1]), sample([2, 3]))
+    with torch.no_grad():
+        found = net.predict(net(batch.inputs), batch)
+    for one in found:
+        assert len(one.segments) == 6
+        assert one.segments.min() >= 0 and one.segments.max() <= 20
+        assert (np.diff(one.segment_scores) <= 0).all()
+
+
+def test_candidates_are_likely_matches_and_the_best_of_each_level() -> None:
+    batch = prepared(drn(), sample([1]))
+    probability = torch.full((1, 56), 0.01)
+    probability[0, [3, 5, 32, 50]] = torch.tensor([0.4, 0.6, 0.5, 0.3])
+    outputs = (probability.logit(), torch.ones(1, 56, 2), torch.full((1, 56), 20.0))
+    (rows,) = drn(fcos_pre_nms_top_n=1).candidates(outputs)
+    np.testing.assert_allclose(rows[:, 2] ** 2, [0.6, 0.5, 0.3], atol=1e-4)
+    np.testing.assert_allclose(rows[0, :2], [4.5 / 32, 6.5 / 32], atol=1e-6)
+    silent = drn().predict((probability.logit() * 0 - 9, *outputs[1:]), batch)[0]
+    assert silent.segments.shape == (0, 2)
+
+
+@pytest.mark.parametrize("stage", ["first", "second", "third"])
+def test_stages_train_their_parts(stage: Any) -> None:
+    net = drn(stage=stage).train()
+    batch = prepared(net, sample([1]))
+    losses = net.loss(net(batch.inputs), batch)
+    assert set(losses) == {"loss_cls", "loss_reg", "loss_iou"}
+    sum(losses.values()).backward()
+    judging = {n for n, _ in net.named_parameters() if n.startswith(("fcos.head.mix_fc", "fcos.head.iou_scores"))}
+    everything = {n for n, _ in net.named_parameters()}
+    wanted = {"first": everything - judging, "second": judging, "third": everything}[stage]
+    assert {n for n, p in net.named_parameters() if p.grad is not None} == wanted
+    assert all(p.grad.isfinite().all() for p in net.parameters() if p.grad is not None)
+
+
+def test_quality_is_learned_from_good_segments_only() -> None:
+    net, batch = drn(stage="second"), prepared(drn(), sample([1], (5.0, 10.0)))
+    right = torch.tensor([[0.25, 0.5]])
+    places, _, number = net.places(torch.zeros(1, 56))
+    distances = torch.stack((places - right[:, :1], right[:, 1:] - places), -1) * number
+    quality = torch.zeros(1, 56)
+    losses = net.loss((quality, distances, quality), batch)
+    assert losses["loss_iou"] == pytest.approx(0.125, abs=1e-4)  # half the square of 1 - sigmoid(0)
+    assert net.loss((quality, distances * 2, quality), batch)["loss_iou"] == 0
+    assert drn(stage="first").loss((quality, distances, quality), batch)["loss_iou"] == 0
+
+
+def test_it_finds_what_the_word_means() -> None:
+    net = drn(stage="first", first_output_dim=16).train()
+    batch = prepared(net, *(sample([w], t) for w, t in ((1, (4.0, 10.0)), (2, (1.0, 4.0)), (3, (12.0, 19.0)))))
+    optimizer = torch.optim.Adam(net.parameters(), 5e-3)
+    totals = []
+    for _ in range(60):
+        total = sum(net.loss(net(batch.inputs), batch).values())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(total.item())
+    assert totals[-1] < totals[0] / 3
+    with torch.no_grad():
+        found = net.eval().predict(net(batch.inputs), batch)
+    for one, target in zip(found, batch.samples, strict=True):
+        np.testing.assert_allclose(one.segments[0], target.segments[0], atol=1.5)
+
+
+def test_a_sentence_is_about_one_segment() -> None:
+    net = drn()
+    batch = prepared(net, sample([1]).replace(segments=np.array([[0, 1], [2, 3.0]])))
+    with pytest.raises(DataError, match=r"v\.pt: a sentence is about one segment, found 2"):
+        net.loss(net(batch.inputs), batch)
+
+
+STAGE = """
+[stages.{name}.model]
+type = "DRN"
+vocab_size = 2
+hidden_dim = 8
+embed_dim = 8
+first_output_dim = 8
+fpn_feature_dim = 16
+feature_dim = 6
+stage = "{name}"
+
+[stages.{name}.train]
+epochs = 2
+{weights}
+"""
+SHARED = """
+[data.{part}]
+{batch}
+workers = 0
+pipeline.features = {{ type = "LoadProposalFeatures" }}
+pipeline.query = {{ type = "FormatQuery" }}
+
+[data.{part}.dataset]
+type = "CharadesSTADataset"
+ann_file = "sentences.txt"
+word2id_file = "words.json"
+fps_file = "fps.json"
+duration_file = "seconds.json"
+num_frames_file = "frames.json"
+window_size = 16
+ft_overlap = 0.5
+data_root = "features"
+"""
+REST = """
+[optimizer]
+type = "Adam"
+lr = 0.001
+
+[metrics.recall]
+type = "RecallatTopK"
+topK_list = [1, 5]
+threshold = 0.5
+
+[runtime]
+device = "cpu"
+"""
+
+
+def test_a_task_trains_its_stages_on_files(tmp_path: Path) -> None:
+    (tmp_path / "features").mkdir()
+    for name in "abc":
+        torch.save(torch.randn(60, 6), tmp_path / "features" / f"{name}.pt")
+    (tmp_path / "sentences.txt").write_text("a 1.0 8.0##up.\nb 2.0 12.0##down up.\nc 9.0 19.5##down.\n")
+    (tmp_path / "words.json").write_text('{"up": 1, "down": 2}')
+    for table, value in (("fps", 25), ("seconds", 20), ("frames", 500)):
+        (tmp_path / f"{table}.json").write_text(json.dumps(dict.fromkeys("abc", value)))
+    before = {"second": "first", "third": "second"}
+    stages = [
+        STAGE.format(name=n, weights=f'weights = "{{{before[n]}}}/checkpoints/best.pt"' if n in before else "")
+        for n in ("first", "second", "third")
+    ]
+    parts = [SHARED.format(part=p, batch="batch_size = 2" if p == "train" else "") for p in ("train", "val")]
+    (tmp_path / "task.toml").write_text("\n".join([*stages, *parts, REST]))
+    command = [sys.executable, "-m", "vidcore", "run", "task.toml", "--dir", "run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert list(report["stages"]) == ["first", "second", "third"]
+    assert set(report["scores"]) == {"Recall@Top1_IoU=0.5", "Recall@Top5_IoU=0.5"}
