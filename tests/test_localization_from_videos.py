@@ -159,6 +159,9 @@ def test_classes_of_whole_videos_give_proposals_their_classes(here: Path, vidcor
     classes = json.loads(vidcore("predict", RECOGNIZER[0], VIDEO, "-c", RECOGNIZER[1], "--json", "--top", "3").out)
     scores = {c["class"]: c["score"] for c in classes["classes"]}
     assert {s["class"] for s in found["segments"]} == scores.keys()
+    assert found["classes"] == classes["classes"]
+    alone = vidcore("predict", *BMN, "run/features", "--classifier", *RECOGNIZER)
+    alone.refuses("a classifier needs videos")
     wanted = sorted((p["score"] * s for p in plain["segments"] for s in scores.values()), reverse=True)
     np.testing.assert_allclose([s["score"] for s in found["segments"]], wanted, atol=2e-6)
     lines = vidcore("predict", RECOGNIZER[0], "videos", "-c", RECOGNIZER[1], "--json", "--top", "3").out

@@ -94,6 +94,8 @@ class Predictor:
             if self.suffixes == VIDEO_SUFFIXES:
                 raise UserError(f"{task.name}: its pipeline reads videos; features are for models of features")
             self._extractor = FeatureFolder.load(Path(features)).extractor(task.catalog, device, self.workers)
+        if classifier is not None and self.suffixes != VIDEO_SUFFIXES:
+            raise UserError(f"{task.name}: a classifier needs videos, and this Task reads feature files; see --features")
 
     @property
     def suffixes(self) -> Sequence[str]:

@@ -132,6 +132,7 @@ def _record(sample: Sample, top: int) -> Mapping[str, Any]:
         {"segment": [round(start, 3), round(end, 3)], "score": round(score, 6), "class": name}
         for start, end, score, name in top_segments(sample, top)
     ]
+    best = [row for row in best if row["score"]]  # those that were made to count
     return {"video": sample.path, "segments": found} | ({"classes": best} if best else {})
 
 
