@@ -19,6 +19,8 @@ PARITY = Path(os.environ.get("VIDCORE_SHARED", HERE.parents[2] / "shared")) / "p
 DRIVERS = sorted(HERE.glob("drive_*.py"))
 MODELS = (
     "c2d_r50-in1k-pre-nopool_8xb32-8x8x1-100e_kinetics400-rgb",
+    "bsn_pem_1xb16-400x100-20e_activitynet-feature",
+    "drn_2xb16-4096-10e_c3d-feature_third",
     "i3d_imagenet-pretrained-r50-nl-gaussian_8xb8-32x2x1-100e_kinetics400-rgb",
     "slowfast_r50_8xb8-4x16x1-256e_kinetics400-rgb",
     "slowonly_r50_8xb16-16x4x1-256e_kinetics400-flow",

@@ -416,6 +416,21 @@ def test_the_command_refuses_or_writes_what_it_can(tmp_path: Path) -> None:
     assert "optimizer" in tomllib.loads(output.read_text())
 
 
+@pytest.mark.parametrize(
+    ("switches", "stage"),
+    [
+        ({"is_first_stage": True, "is_second_stage": False}, "first"),
+        ({"is_second_stage": True}, "second"),
+        ({}, "third"),
+    ],
+)
+def test_switches_of_drn_become_its_stage(switches: dict[str, bool], stage: str, catalog: Catalog) -> None:
+    unread = {"graph_node_features": 1024, "fcos_nms_thr": 0.6, "fcos_num_class": 2}
+    table = {"type": "DRN", "vocab_size": 7, "fpn_stride": [1, 2, 4], **unread, **switches}
+    converted = convert_model(table, catalog)
+    assert converted == {"type": "DRN", "vocab_size": 7, "fpn_stride": [1, 2, 4], "stage": stage}
+
+
 def _published() -> list[Path]:
     return sorted((SHARED / "parity" / "configs").rglob("*.json"))
 

@@ -82,13 +82,12 @@ def sample_regions(
 
 
 def _sample(features: Tensor, first: Tensor, last: Tensor, number: int) -> Tensor:
-    # features lie within [-1, 1]; rounded as published: gradients jump where a sample passes a feature
+    # features lie within [-1, 1]; rounded as published, for gradients jump where a sample passes a feature
     first, last = 2 * first - 1, 2 * last - 1
-    half, middle = ((last - first) / 2).flatten(), ((first + last) / 2).flatten()
-    zero, one = torch.zeros_like(half), torch.ones_like(half)
-    theta = torch.stack((half, zero, middle, zero, one, zero), 1).view(-1, 2, 3)
-    grid = F.affine_grid(theta, [len(half), 1, 1, number], align_corners=False).view(*first.shape, number, 2)
-    return F.grid_sample(features[:, :, None], grid.to(features.dtype), align_corners=False)
+    half, middle = ((last - first) / 2)[..., None], ((first + last) / 2)[..., None]
+    x = torch.linspace(-1, 1, number, device=first.device) * ((number - 1) / number) * half + middle
+    grid = torch.stack((x, torch.zeros_like(x)), -1)
+    return F.grid_sample(features[:, :, None].float(), grid, align_corners=False)
 
 
 def _width_and_centre(segments: Tensor) -> tuple[Tensor, Tensor]:
