@@ -95,7 +95,7 @@ class Predictor:
                 raise UserError(f"{task.name}: its pipeline reads videos; features are for models of features")
             self._extractor = FeatureFolder.load(Path(features)).extractor(task.catalog, device, self.workers)
         if classifier is not None and self.suffixes != VIDEO_SUFFIXES:
-            raise UserError(f"{task.name}: a classifier needs videos, and this Task reads feature files; see --features")
+            raise UserError(f"{task.name}: a classifier needs videos, and this Task reads features; see --features")
 
     @property
     def suffixes(self) -> Sequence[str]:
