@@ -17,10 +17,18 @@ from vidcore.engine.options import LoaderOptions, RuntimeOptions
 from vidcore.engine.weights import load_weights
 from vidcore.errors import ConfigError
 
-PLAIN = {"batch_size": 2, "size": 24, "noisy": False, "norm": False}
-OPTIONS = {"batch_size": 2, "size": 24, "ema_decay": 0.8, "precise_bn": 2, "val_loss": True, "best": "val/loss"}
+PLAIN = {"batch_size": 2, "size": 24, "noisy": False, "norm": False, "blocks": 2}
+OPTIONS = {
+    "batch_size": 2,
+    "size": 24,
+    "ema_decay": 0.8,
+    "precise_bn": 2,
+    "val_loss": True,
+    "best": "val/loss",
+    "blocks": 2,
+}
 FSDP = {"strategy": "fsdp"}
-WEIGHTS = 8 * 16 + 16 + 16 * 3 + 3
+WEIGHTS = 8 * 16 + 16 + 2 * (16 * 16 + 16) + 16 * 3 + 3
 """Of the toy without a batch norm."""
 
 
@@ -63,6 +71,18 @@ def test_each_process_holds_a_share(pair: Path) -> None:
     assert max(shares) < 0.6 * WEIGHTS
 
 
+def test_large_blocks_are_gathered_one_by_one(pair: Path) -> None:
+    assert [h["groups"] for h in held(pair / "ddp")] == [0, 0]
+    assert [h["groups"] for h in held(pair / "plain")] == [3, 3], "two blocks and the rest"
+
+
+def test_a_model_that_reaches_past_its_layers_is_named(toy: ModuleType, tmp_path: Path) -> None:
+    fault = {"rank": 1, "step": 1, "how": "use weights"}
+    done = toy.torchrun({"folder": tmp_path, **PLAIN, "runtime": FSDP, "fault": fault})
+    assert done.returncode != 0
+    assert 'ConfigError: runtime.strategy = "fsdp": Net uses weights of a layer that it does not call' in done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "more", "tolerance"),
     [
@@ -77,7 +97,7 @@ def test_each_process_holds_a_share(pair: Path) -> None:
 def test_two_processes_are_one_with_the_doubled_batch(
     toy: ModuleType, pair: Path, tmp_path: Path, name: str, more: dict[str, Any], tolerance: float
 ) -> None:
-    toy.train(tmp_path, batch_size=4, size=24, noisy=False, norm=False, **more)
+    toy.train(tmp_path, batch_size=4, size=24, noisy=False, norm=False, blocks=2, **more)
     ours, theirs = records(tmp_path), records(pair / name)
     assert len(ours) == len(theirs) == 24
     for a, b in zip(ours, theirs, strict=True):
@@ -106,7 +126,7 @@ def test_weights_travel_in_the_format_of_the_precision_unless_norms_need_float32
 
 def test_what_is_written_is_for_one_process_as_well(toy: ModuleType, pair: Path) -> None:
     best = pair / "all/checkpoints/best.pt"
-    model = toy.Net()
+    model = toy.Net(blocks=2)
     load_weights(model, best)
     held_out = toy.Loader(toy.Points(13), [toy.Read()], LoaderOptions(batch_size=4), seed=7)
     alone = evaluate(model, held_out, {"acc": toy.Accuracy()}, losses=True).scores

@@ -14,9 +14,11 @@ from torch import nn
 
 from vidcore.engine import dist
 from vidcore.engine.precision import DTYPES
+from vidcore.errors import ConfigError
 
 __all__ = [
     "class_name",
+    "explained",
     "gathered",
     "is_sharded",
     "is_share",
@@ -29,16 +31,16 @@ __all__ = [
 ]
 
 GROUP = 1_000_000
-"""Parameters from which a member of a list of modules is gathered by itself."""
+"""Parameters that make a block large."""
 
 
 def shard(model: nn.Module, precision: str, device: torch.device) -> None:
     """Leave each process a share of every parameter; a layer's are gathered while it computes.
 
-    Gathered at once are the parameters of every member of an ``nn.Sequential`` or ``nn.ModuleList`` (blocks, stages)
-    that has a million or more, without those of such members inside it; and what is left of the model. They travel
-    in the format of the precision, except where batch norms, which need float32, are in the model. Gradients
-    are float32.
+    Gathered at once are the parameters of every large block (of those in it, separately), and what is left of the
+    model. A block is a member of an ``nn.Sequential`` or ``nn.ModuleList`` that has a sibling of its class. They travel
+    in the format of the precision, except where batch norms, which need float32, are in the model. Gradients are
+    float32.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -50,13 +52,23 @@ def shard(model: nn.Module, precision: str, device: torch.device) -> None:
     mesh = init_device_mesh(device.type, (dist.world().size,))
     # torch's caches outlive the model and hold the mesh, which must not hold the group: see dist.leave
     getattr(mesh, "_pg_registry", {}).clear()
-    members = {child for m in model.modules() if isinstance(m, nn.Sequential | nn.ModuleList) for child in m}
+    blocks = _large_blocks(model)
     for module in reversed(list(model.modules())):  # inner ones first
-        callable_ = not isinstance(module, nn.ModuleList | nn.ModuleDict)
-        if module in members and callable_ and sum(p.numel() for p in module.parameters()) >= GROUP:
+        if module in blocks:
             fully_shard(module, mesh=mesh, mp_policy=policy)
     # not kept between forward and backward, so that no use of the model outlives a change of its weights
     fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+
+
+def _large_blocks(model: nn.Module) -> set[nn.Module]:
+    blocks = set()
+    for members in (list(m) for m in model.modules() if isinstance(m, nn.Sequential | nn.ModuleList)):
+        kinds = [type(m) for m in members]
+        for member, kind in zip(members, kinds, strict=True):
+            alone = kinds.count(kind) == 1 or issubclass(kind, nn.ModuleList | nn.ModuleDict)
+            if not alone and sum(p.numel() for p in member.parameters()) >= GROUP:
+                blocks.add(member)
+    return blocks
 
 
 def is_sharded(module: object) -> bool:
@@ -82,6 +94,20 @@ def gathered(model: Any) -> Iterator[None]:
         for part in parts:
             part.set_reshard_after_forward(True, recurse=False)
             part.reshard()
+
+
+@contextmanager
+def explained(model: nn.Module) -> Iterator[None]:
+    """Say what is wrong where a model, within the block, uses weights that are not gathered."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DTensor" not in str(error):
+            raise
+        raise ConfigError(
+            f'runtime.strategy = "fsdp": {class_name(model)} uses weights of a layer that it does not call, '
+            'or uses them in its loss; use strategy = "ddp"'
+        ) from error
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ What differs: frames whose size does not divide into windows are padded inside e
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -147,6 +147,10 @@ class Stage(nn.Module):
         )
         self.downsample = None if last else PatchMerging(dim)
 
+    def forward(self, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        x = run(self.blocks, x)
+        return x if self.downsample is None else self.downsample(x)
+
 
 class PatchEmbed(nn.Module):
     """Patches through a linear layer: (N, 3, H, W) -> (N, H/p, W/p, C)."""
@@ -213,9 +217,7 @@ class SwinTransformer(Backbone):
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)
         for stage in self.layers:
-            x = self.run_stage(stage.get_submodule("blocks"), x)
-            if stage.downsample is not None:
-                x = stage.downsample(x)  # type: ignore[operator]
+            x = stage(x, self.run_stage)
         return self.norm(x).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
 
     def convert_2d_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
