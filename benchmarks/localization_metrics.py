@@ -1,8 +1,8 @@
-"""Time and memory of localization metrics and suppression, against plain loops with the same results.
+"""Time and memory of localization metrics and post-processing, against plain loops with the same results.
 
 The data have the size of ActivityNet's validation set: 4,728 videos with 100 proposals each. The loops go
-through videos and thresholds (average recall), through predictions and thresholds (average precision), and
-through pairs of proposals (suppression); within them NumPy does what it can for one video.
+through videos and thresholds (average recall), through predictions and thresholds (average precision), through
+pairs of proposals (suppression), of boundaries (proposals, boundary matching) and through points (masks, features).
 
     python benchmarks/localization_metrics.py [--videos 4728] [--proposals 100]
 """
@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from vid_localization.metrics.functional import average_recall, detection_average_precision
+from vid_localization.models.bmn import boundary_proposals
+from vid_localization.models.boundary_matching import labels, sample_mask
 from vid_localization.overlaps import Array, temporal_iou
-from vid_localization.post import generate_proposals, soft_nms
+from vid_localization.post import generate_proposals, proposal_features, soft_nms
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 CLASSES = 200
@@ -124,11 +126,6 @@ def loop_suppression(rows: Array, alpha: float, low: float, high: float, top_k: 
 def loop_proposals(start: Array, end: Array, segments: Array) -> Array:
     """Proposals between peaks, pair by pair."""
     length, rows = len(start), []
-
-    def peaks(p: Array) -> list[int]:
-        inner = [i for i in range(1, length - 1) if p[i] > p[i - 1] and p[i] > p[i + 1]]
-        return sorted({*inner, *(i for i in range(length) if p[i] > 0.5 * p.max())})
-
     for last in sorted({*peaks(end), length - 1}):
         for first in sorted({0, *peaks(start)}):
             if first < last:
@@ -141,6 +138,72 @@ def loop_proposals(start: Array, end: Array, segments: Array) -> Array:
     return np.array(sorted(rows, key=lambda row: row[4], reverse=True))
 
 
+def peaks(p: Array) -> list[int]:
+    """Where a boundary may be."""
+    inner = [i for i in range(1, len(p) - 1) if p[i] > p[i - 1] and p[i] > p[i + 1]]
+    return sorted({*inner, *(i for i in range(len(p)) if p[i] > 0.5 * p.max())})
+
+
+def loop_matching(maps: Array, start: Array, end: Array) -> Array:
+    """Proposals of a boundary-matching network, pair by pair of positions."""
+    length, rows = len(start), []
+    begins, finishes = {0, *peaks(start)}, {len(end) - 1, *peaks(end)}
+    for first in range(length):
+        for last in range(first + 1, length):
+            if first in begins and last in finishes:
+                confidence = maps[0, last - first - 1, first] * maps[1, last - first - 1, first]
+                rows.append((first / length, last / length, start[first] * end[last] * confidence))
+    return np.array(rows)
+
+
+def loop_mask(length: int, samples: int, per_sample: int, extension: float) -> Array:
+    """What a boundary-matching layer reads, point by point."""
+    mask = np.zeros((length, samples, length, length))
+    for start in range(length):
+        for duration in range(length - start):
+            margin = extension * (duration + 1)
+            step = (duration + 2 * margin) / (samples * per_sample - 1)
+            for point in range(samples * per_sample):
+                at = start - margin + step * point
+                at = 0.0 if -1 < at < 0 else at
+                left = math.floor(at)
+                for position, weight in ((left, 1 - (at - left)), (left + 1, at - left)):
+                    if 0 <= position < length:
+                        mask[position, point // per_sample, duration, start] += weight / per_sample
+    return mask
+
+
+def loop_labels(segments: Array, length: int) -> Array:
+    """Overlap of every cell of the map with the best segment, cell by cell."""
+    out = np.zeros((length, length))
+    for duration in range(length):
+        for start in range(length):
+            a, b = start / length, (start + duration + 1) / length
+            for s, e in segments:
+                shared = max(0.0, min(b, e) - max(a, s))
+                out[duration, start] = max(out[duration, start], shared / (b - a + e - s - shared))
+    return out
+
+
+def loop_features(action: Array, proposals: Array) -> Array:
+    """Features of proposals, one after the other and bin by bin."""
+    positions, padded = (np.arange(-1, len(action) + 1) + 0.5) / len(action), np.pad(action, 1)
+    rows = []
+    for start, end in proposals[:, :2].tolist():
+        margin, row = 0.2 * (end - start), []
+        for first, last, bins in (
+            (start, end, 16),
+            (start - margin, start + margin, 8),
+            (end - margin, end + margin, 8),
+        ):
+            width = (last - first) / (bins - 1)
+            for k in range(bins):
+                at = [first + width * (k - 0.5 + i / 3) for i in range(4)]
+                row.append(float(np.interp(at, positions, padded).mean()))
+        rows.append(row)
+    return np.array(rows)
+
+
 def timed(function: Callable[..., Any], *arguments: Any, repeat: int = 1) -> tuple[Any, float]:
     """The result and the shortest time in seconds."""
     best, out = math.inf, None
@@ -151,9 +214,12 @@ def timed(function: Callable[..., Any], *arguments: Any, repeat: int = 1) -> tup
     return out, best
 
 
-def compare(what: str, ours: tuple[Any, float], loop: tuple[Any, float], wanted: float) -> None:
+def compare(
+    what: str, ours: tuple[Any, float], loop: tuple[Any, float], wanted: float, precision: Any = np.float64
+) -> None:
     """Check that both give the same, and print their times."""
-    np.testing.assert_allclose(ours[0], loop[0], rtol=1e-9, atol=1e-12)
+    close = {np.float64: (1e-9, 1e-12), np.float32: (1e-5, 1e-6)}[precision]
+    np.testing.assert_allclose(ours[0], loop[0], *close)
     print(
         f"{what:<34} {ours[1]:9.4f} s   loop {loop[1]:9.3f} s   {loop[1] / ours[1]:7.1f} x (at least {wanted:g} wanted)"
     )
@@ -206,6 +272,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         timed(lambda: loop_proposals(start, end, segments)[:, 4:], repeat=3),
         10,
     )
+    compare(
+        "features of these proposals",
+        timed(proposal_features, start, generate_proposals(start, end), repeat=20),
+        timed(loop_features, start, generate_proposals(start, end)),
+        10,
+    )
+    maps, masked = rng.random((2, 100, 100)), (100, 32, 3, 0.5)
+    compare(
+        "boundary matching: proposals",
+        timed(boundary_proposals, maps, start, end, repeat=20),
+        timed(loop_matching, maps, start, end, repeat=3),
+        10,
+    )
+    compare(
+        "boundary matching: labels",
+        timed(lambda: labels([segments], 100)[0][0].numpy(), repeat=20),
+        timed(lambda: loop_labels(segments, 100).astype(np.float32)),
+        10,
+    )
+    compare("boundary matching: mask", timed(sample_mask, *masked, repeat=3), timed(loop_mask, *masked), 10, np.float32)
     rows = generate_proposals(start, end)
     print(f"{len(rows)} proposals of one video, the 100 best wanted:")
     settings = 0.4, 0.5, 0.9, 100
