@@ -219,6 +219,14 @@ def test_grounding_recall_counts_overlaps_above_the_threshold() -> None:
     np.testing.assert_allclose(found, [0.0, 0.5])  # 0.5 is not above 0.5
 
 
+def test_what_nothing_was_predicted_for_is_not_recalled() -> None:
+    truth = np.array([[0.0, 1.0], [0.0, 1.0]])
+    found = grounding_recall(np.array([[0.0, 0.9]]), np.array([0]), truth, [1, 5], 0.5)
+    np.testing.assert_allclose(found, [0.5, 0.5])
+    found = grounding_recall(np.zeros((0, 2)), np.zeros(0, int), truth, [1, 5], 0.5)
+    np.testing.assert_allclose(found, [0.0, 0.0])
+
+
 def test_grounding_metric_ranks_by_score() -> None:
     target = Sample(index=0, segments=np.array([[0.0, 1.0]]))
     found = target.replace(segments=np.array([[4.0, 5.0], [0.0, 1.0]]), segment_scores=np.array([0.1, 0.9]))

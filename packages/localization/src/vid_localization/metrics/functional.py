@@ -291,6 +291,6 @@ def grounding_recall(predictions: Array, queries: Array, truth: Array, ks: Seque
     predictions, queries = predictions[order], queries[order]
     rank = np.arange(len(queries)) - np.searchsorted(queries, queries)
     hit = hull_overlap(predictions, truth[queries]) > threshold
-    best = np.full(len(truth), len(queries) + 1)
+    best = np.full(len(truth), np.inf)  # of what was never hit, or had no prediction
     np.minimum.at(best, queries[hit], rank[hit] + 1)
     return np.array([(best <= k).mean() if len(truth) else np.nan for k in ks])

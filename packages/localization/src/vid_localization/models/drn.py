@@ -214,12 +214,11 @@ class _QueryEncoder(nn.Module):
         self.W1 = nn.Linear(width, 1)
 
     def forward(self, query: Tensor, length: Tensor) -> list[Tensor]:
-        packed = nn.utils.rnn.pack_padded_sequence(
-            self.embedding(query), length.cpu(), batch_first=True, enforce_sorted=False
-        )
-        states, _ = nn.utils.rnn.pad_packed_sequence(
-            self.biLSTM(packed)[0], batch_first=True, total_length=query.shape[1]
-        )
+        rnn = nn.utils.rnn
+        packed = rnn.pack_padded_sequence(self.embedding(query), length.cpu(), batch_first=True, enforce_sorted=False)
+        with torch.autocast(query.device.type, enabled=False):  # half precision gains nothing, and some CPUs refuse
+            read, _ = self.biLSTM(packed)
+        states, _ = rnn.pad_packed_sequence(read, batch_first=True, total_length=query.shape[1])
         last = states[torch.arange(len(states), device=states.device), length - 1]
         whole = F.relu(self.W3(torch.cat((states[:, 0], last), -1)))
         padding = torch.arange(query.shape[1], device=query.device) >= length[:, None]
