@@ -216,6 +216,7 @@ class _Setting:
             world=self.world,
             bad_list=folder.path / listed,
             pin_memory=self.device.type == "cuda",
+            name=f"data.{part}",
         )
 
 

@@ -145,7 +145,7 @@ def test_policy_raise_names_the_file() -> None:
         one = loader(step=Draw(bad=(5,)), on_error="raise", workers=workers, training=False)
         with pytest.raises(DataError) as caught:
             indices(one)
-        assert str(caught.value) == "sample 5: videos/5.mp4: is no video"
+        assert str(caught.value) == "sample 5, step Draw: videos/5.mp4: is no video"
         one.close()
 
 
@@ -157,7 +157,8 @@ def test_policy_skip_leaves_out_and_lists(tmp_path: Path) -> None:
     assert one.skipped == 5, "counted twice over two rounds"
     lines = [json.loads(line) for line in listed.read_text().splitlines()]
     assert [line["index"] for line in lines] == [0, 1, 2, 3, 9]
-    assert lines[0] == {"index": 0, "epoch": 0, "path": "videos/0.mp4", "reason": "videos/0.mp4: is no video"}
+    first = {"index": 0, "epoch": 0, "path": "videos/0.mp4", "reason": "videos/0.mp4: is no video", "step": "step Draw"}
+    assert lines[0] == first
 
 
 def test_policy_resample_replaces_by_another_sample() -> None:
@@ -198,12 +199,29 @@ def test_a_data_set_of_bad_samples_only() -> None:
 @pytest.mark.parametrize("policy", ["skip", "resample", "raise"])
 def test_no_policy_forgives_bugs_and_wrong_tasks(workers: int, policy: str) -> None:
     one = loader(step=Draw(bad=(4,), error=ZeroDivisionError), workers=workers, on_error=policy)
-    with pytest.raises(RuntimeError, match=r"sample 4 \(videos/4.mp4\): ZeroDivisionError: boom") as caught:
+    with pytest.raises(RuntimeError, match=r"sample 4 \(videos/4.mp4\), step Draw: ZeroDivisionError: boom") as caught:
         indices(one)
     assert "raise self.error" in str(caught.value), "the traceback of the worker is lost"
     one = loader(step=Draw(bad=(4,), error=ConfigError), workers=workers, on_error=policy)
-    with pytest.raises(DataError, match=r"^sample 4 \(videos/4.mp4\): boom$"):
+    with pytest.raises(DataError, match=r"^sample 4 \(videos/4.mp4\), step Draw: boom$"):
         indices(one)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_step_that_failed_is_named_as_in_the_task(workers: int) -> None:
+    class Broken(Numbers):
+        def __getitem__(self, index: int) -> Sample:
+            raise ZeroDivisionError("boom")
+
+    def failing(dataset: Any, step: Any) -> str:
+        steps, options = {"first": Draw(), "crop": step}, LoaderOptions(workers=workers)
+        with pytest.raises(RuntimeError) as caught:
+            indices(Loader(dataset, steps, options, name="data.train"))
+        return str(caught.value).splitlines()[0]
+
+    bad = Draw(bad=(0,), error=ZeroDivisionError)
+    assert failing(Numbers(), bad) == "sample 0 (videos/0.mp4), data.train.pipeline.crop: ZeroDivisionError: boom"
+    assert failing(Broken(), Draw()) == "sample 0, data.train.dataset: ZeroDivisionError: boom"
 
 
 def test_samples_that_do_not_go_together_are_named() -> None:
@@ -211,7 +229,7 @@ def test_samples_that_do_not_go_together_are_named() -> None:
         def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
             return sample.replace(inputs="no array")
 
-    with pytest.raises(RuntimeError, match=r"sample \d+ \(videos/\d+.mp4\)"):
+    with pytest.raises(RuntimeError, match=r"sample \d+ \(videos/\d+.mp4\), step collate: "):
         indices(loader(step=Shapes()))
 
 

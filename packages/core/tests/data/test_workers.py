@@ -23,6 +23,7 @@ import pytest
 import torch
 
 from vidcore.batch import Batch
+from vidcore.batch import collate as real_collate
 from vidcore.data.ledger import Ledger
 from vidcore.data.loader import Loader
 from vidcore.data.transport import receive, send
@@ -117,8 +118,8 @@ def test_a_sample_that_hangs_is_a_bad_sample(hang: Callable[[], None], tmp_path:
     one = loader({5: hang}, bad_list=listed)
     assert indices(one) == [i for i in range(16) if i != 5]
     (line,) = [json.loads(line) for line in listed.read_text().splitlines()]
-    reason = "step cut did not end within 0.4 seconds (time_limit)"
-    assert line == {"index": 5, "epoch": 0, "path": "5.mp4", "reason": reason, "avoid": True}
+    reason = "did not end within 0.4 seconds (time_limit)"
+    assert line == {"index": 5, "epoch": 0, "path": "5.mp4", "reason": reason, "step": "step cut", "avoid": True}
     start = time.monotonic()
     again = loader({5: hang}, bad_list=listed, time_limit=1000.0)
     assert indices(again) == [i for i in range(16) if i != 5], "what hung is not tried again in a resumed run"
@@ -148,7 +149,7 @@ def test_slow_samples_are_not_taken_for_hanging_ones() -> None:
 def test_policy_raise_ends_the_run_with_the_sample_that_hangs() -> None:
     one = loader({5: in_python}, on_error="raise")
     with pytest.raises(
-        DataError, match=r"^sample 5 \(5.mp4\): step cut did not end within 0.4 seconds \(time_limit\)$"
+        DataError, match=r"^sample 5 \(5.mp4\), step cut: did not end within 0.4 seconds \(time_limit\)$"
     ):
         indices(one)
 
@@ -161,7 +162,7 @@ def test_a_sample_that_kills_its_worker_is_a_bad_sample(die: Callable[[], None],
     assert indices(one) == [i for i in range(16) if i not in (5, 12)]
     assert indices(one) == [i for i in range(16) if i not in (5, 12)], "and is not tried again"
     assert sorted(one.bad.failures) == [5, 12]
-    assert "loading it ended the worker process in step cut" in one.bad.failures[5].reason
+    assert (one.bad.failures[5].step, one.bad.failures[5].reason[:24]) == ("step cut", "ended the worker process")
     assert how in one.bad.failures[12].reason
     one.close()
 
@@ -169,18 +170,60 @@ def test_a_sample_that_kills_its_worker_is_a_bad_sample(die: Callable[[], None],
 def test_a_worker_that_the_system_kills_is_no_fault_of_the_sample() -> None:
     one = loader({5: lambda: os.kill(os.getpid(), signal.SIGKILL)})
     with pytest.raises(
-        DataError, match=r"sample 5 \(5.mp4\): .*SIGKILL\); .*memory runs out: use fewer data.\*.workers"
+        DataError, match=r"sample 5 \(5.mp4\), step cut: .*SIGKILL\); .*memory runs out: use fewer data.\*.workers"
     ):
         indices(one)
 
 
-def test_a_worker_that_ends_between_samples_ends_the_run() -> None:
+@pytest.mark.parametrize(
+    ("happens", "how"),
+    [(lambda: os._exit(7), r"ended the worker process \(exit code 7\)"), (in_python, "did not end within 0.4 seconds")],
+)
+def test_no_sample_is_to_blame_for_its_batch(happens: Callable[[], None], how: str) -> None:
     def collate(samples: Any) -> Batch:
-        os._exit(7)
+        if samples[0].index == 4:
+            happens()
+        return real_collate(samples)
+
+    options = LoaderOptions(batch_size=2, workers=1, time_limit=0.4)
+    one = Loader(Numbers(), [At({})], options, collate=collate)
+    with pytest.raises(DataError, match=rf"^the batch from sample 4 \(4.mp4\), step collate: {how}"):
+        list(one)
+
+
+def test_a_worker_that_ends_between_samples_ends_the_run() -> None:
+    class Ends(np.ndarray[Any, Any]):
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            os._exit(7)
+
+    def collate(samples: Any) -> Batch:
+        return real_collate(samples).replace(inputs=np.zeros(1).view(Ends))
 
     one = Loader(Numbers(), [At({})], LoaderOptions(workers=1), collate=collate)
     with pytest.raises(DataError, match=r"a worker of the loader ended \(exit code 7\) and was not loading a sample"):
         list(one)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a file that nobody writes to")
+def test_a_picture_that_never_opens(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "b.png")
+
+    class Two(Numbers):
+        def __getitem__(self, index: int) -> Sample:
+            return Sample(path=str(tmp_path / "b.png") if index == 1 else "fine", label=index)
+
+    class Open:
+        def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+            if sample.path != "fine":
+                cv2.imread(str(sample.path))
+            return sample.replace(inputs=np.zeros(1))
+
+    one = Loader(Two(3), {"open": Open()}, LoaderOptions(workers=1, time_limit=0.5), name="data.val")
+    assert indices(one) == [0, 2]
+    assert str(one.bad.failures[1]).startswith(
+        f"sample 1 ({tmp_path}/b.png), data.val.pipeline.open: did not end within"
+    )
+    one.close()
 
 
 def limited(files: int) -> Callable[[], None]:
@@ -201,7 +244,7 @@ def test_too_many_open_files_is_no_fault_of_the_sample(tmp_path: Path) -> None:
     advice = (
         r"too many open files \(the limit is \d+\): raise the limit \(ulimit -n 65536\), or use fewer data.\*.workers"
     )
-    with pytest.raises(DataError, match=rf"sample 5 \(5.mp4\): {advice}"):
+    with pytest.raises(DataError, match=rf"sample 5 \(5.mp4\), step cut: {advice}"):
         indices(loader({5: leak}, on_error="skip"))
 
     def sent() -> None:  # reading works, sending the batch does not
@@ -289,24 +332,32 @@ def test_nothing_is_left_open() -> None:
     assert open_files() == before, "workers of a loader nobody has any more"
 
 
-def test_workers_end_with_the_main_process() -> None:
+@pytest.mark.parametrize("busy", ["nothing", "in_python", "in_c_with_the_interpreter_locked"])
+def test_workers_end_with_the_main_process(busy: str, tmp_path: Path) -> None:
     code = f"""
-        import os, signal, sys
+        import os, signal, sys, time
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import test_workers
-        one = test_workers.loader(workers=3)
+        busy = dict.fromkeys(range(8, 16), getattr(test_workers, {busy!r}, None))
+        one = test_workers.loader(busy if busy[8] else None, workers=3, time_limit=1000.0)
         batches = iter(one)
         next(batches)
+        time.sleep(0.5)
         print(*(w.process.pid for w in one._workers._team), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
-    pids = done.stdout.split()
-    assert len(pids) == 3, done.stderr
-    for _ in range(300):
+    with (tmp_path / "said").open("w+") as said:  # no pipe, which workers that live on would hold open
+        subprocess.run([sys.executable, "-c", textwrap.dedent(code)], stdout=said, stderr=said, check=False)
+        said.seek(0)
+        pids = said.read().split()
+    assert len(pids) == 3, pids
+    for _ in range(200):
         if not any(alive(pid) for pid in pids):
             return
         time.sleep(0.1)
+    for pid in pids:
+        if alive(pid):
+            os.kill(int(pid), signal.SIGKILL)
     pytest.fail("workers outlived their main process")
 
 
@@ -371,6 +422,6 @@ def test_what_a_worker_is_at() -> None:
     row.begin(3, 7)
     row.enter(1)
     doing = ledger.doing(1)
-    assert doing is not None and (doing.epoch, doing.index, doing.phase) == (3, 7, "decode")
+    assert doing is not None and (doing.epoch, doing.index, doing.phase, row.phase) == (3, 7, 1, 1)
     row.end(1)
     assert ledger.doing(1) is None and ledger.doing(0) is None

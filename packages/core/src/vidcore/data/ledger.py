@@ -24,7 +24,8 @@ class Doing:
     """When it began, ``time.monotonic``; tells one attempt from the next."""
     epoch: int
     index: int
-    phase: str
+    phase: int
+    """Number of what it does with it."""
 
 
 class Ledger:
@@ -50,7 +51,7 @@ class Ledger:
     def doing(self, number: int) -> Doing | None:
         """Return what a worker is at; None between samples."""
         started, epoch, index, phase = self._table()[number, :SAMPLES]
-        return Doing(float(started), int(epoch), int(index), self.phases[int(phase)]) if started else None
+        return Doing(float(started), int(epoch), int(index), int(phase)) if started else None
 
     def forget(self, number: int) -> None:
         """A worker ended; nobody is at its sample."""
@@ -72,11 +73,16 @@ class Row:
         self._phase = 0
         self._last = time.perf_counter()
 
-    def begin(self, epoch: int, index: int) -> None:
-        """A sample begins with the first phase."""
-        self._numbers[EPOCH : PHASE + 1] = epoch, index, 0
+    @property
+    def phase(self) -> int:
+        """What the worker is at."""
+        return self._phase
+
+    def begin(self, epoch: int, index: int, phase: int = 0) -> None:
+        """A sample begins (or a batch, by its first sample), with this phase."""
+        self._numbers[EPOCH:PHASE] = epoch, index
         self._numbers[STARTED] = time.monotonic()
-        self.start(0)
+        self.start(phase)
 
     def start(self, phase: int) -> None:
         """A phase begins; the time before it is not booked."""

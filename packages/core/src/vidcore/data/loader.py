@@ -52,6 +52,7 @@ class Loader:
         world: int = 1,
         bad_list: Path | None = None,
         pin_memory: bool = False,
+        name: str = "",
         collate: Callable[[Sequence[Sample]], Batch] = collate,
     ) -> None:
         """
@@ -65,6 +66,7 @@ class Loader:
             rank, world: which of how many processes this is.
             bad_list: file that names the bad samples.
             pin_memory: for transfers to a GPU.
+            name: ``data.train``, say: messages then give the key of the step that failed.
             collate: makes a batch of samples.
 
         Raises:
@@ -99,7 +101,10 @@ class Loader:
         names = list(pipeline) if isinstance(pipeline, Mapping) else types
         self.step_types = dict(zip(names, types, strict=True))
         self.ledger = Ledger(max(1, options.workers), ["annotation", *names, "collate"])
-        self._fetch = _Fetch(dataset, steps, seed, self.policy, collate, options.num_repeats, options.sample_once)
+        places = [f"{name}.dataset", *(f"{name}.pipeline.{step}" for step in names)] if name else ["annotation"]
+        places = [*places, "collate"] if name else [f"step {phase}" for phase in self.ledger.phases]
+        repeats = options.num_repeats, options.sample_once
+        self._fetch = _Fetch(dataset, steps, tuple(places), seed, self.policy, collate, *repeats)
         self._avoid = {index: failure for index, failure in self.bad.failures.items() if failure.avoid}
         self._pin_memory = pin_memory
         self._workers: Workers | None = None
@@ -194,6 +199,8 @@ class _Fetch:
 
     dataset: Dataset
     steps: tuple[Transform, ...]
+    places: tuple[str, ...]
+    """What messages call the phases: that of the data set, of every step, of the collation."""
     seed: int
     policy: Policy
     collate: Callable[[Sequence[Sample]], Batch]
@@ -209,13 +216,15 @@ class _Fetch:
             samples += loaded
         if not samples or any(f.fatal for f in failures):
             return None, tuple(failures)
+        epoch, index, _ = keys[0]
+        row.begin(epoch, index, len(self.steps) + 1)
         try:
-            row.start(len(self.steps) + 1)
-            batch = self.collate(samples)
-            row.end()
+            return self.collate(samples), tuple(failures)
         except Exception as error:
-            return None, (*failures, Failure.of(error, keys[0][1], keys[0][0], samples[0]).as_fatal())
-        return batch, tuple(failures)
+            failed = Failure.of(error, samples[0].index, epoch, samples[0], self.places[row.phase])
+            return None, (*failures, failed.as_fatal())
+        finally:
+            row.end()
 
     def _forgiving(self, key: Key, row: Row, avoid: Mapping[int, Failure]) -> tuple[list[Sample], list[Failure]]:
         """Load a sample (and its repeats) or, by policy, one in its place; with what failed on the way."""
@@ -256,6 +265,6 @@ class _Fetch:
         except Exception as error:  # the name of the sample must not get lost on the way out of the worker
             if sample is not None and sample.video is not None:
                 sample.video.close()
-            return Failure.of(error, index, epoch, sample)
+            return Failure.of(error, index, epoch, sample, self.places[row.phase])
         finally:
             row.end(len(loaded))

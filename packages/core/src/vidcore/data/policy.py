@@ -28,6 +28,8 @@ class Failure:
     epoch: int
     path: str | None
     reason: str
+    step: str = ""
+    """Where it went wrong: the key of a step of the pipeline, ...; empty where that is not known."""
     fatal: bool = False
     """No policy forgives it."""
     details: str = field(default="", repr=False)
@@ -36,21 +38,22 @@ class Failure:
     """Loading it makes a process hang or die: it is not tried again, neither when the run is resumed."""
 
     @classmethod
-    def of(cls, error: Exception, index: int, epoch: int, sample: Sample | None) -> Failure:
+    def of(cls, error: Exception, index: int, epoch: int, sample: Sample | None, step: str) -> Failure:
         """Describe the error that is being handled."""
         path = sample.path if sample else None
         if short := shortage(error):
-            return cls(index, epoch, path, short, fatal=True)
+            return cls(index, epoch, path, short, step, fatal=True)
         if isinstance(error, UserError):
-            return cls(index, epoch, path, str(error), fatal=not isinstance(error, BAD))
-        return cls(index, epoch, path, f"{type(error).__name__}: {error}", True, traceback.format_exc())
+            return cls(index, epoch, path, str(error), step, fatal=not isinstance(error, BAD))
+        return cls(index, epoch, path, f"{type(error).__name__}: {error}", step, True, traceback.format_exc())
 
     def as_fatal(self) -> Failure:
         return evolve(self, fatal=True)
 
     def __str__(self) -> str:
         where = f" ({self.path})" if self.path and self.path not in self.reason else ""
-        return f"sample {self.index}{where}: {self.reason}"
+        step = f", {self.step}" if self.step else ""
+        return f"sample {self.index}{where}{step}: {self.reason}"
 
     def as_error(self) -> Exception:
         """What to raise in the main process: a one-line error, or one with the worker's traceback."""
@@ -60,7 +63,7 @@ class Failure:
 class BadSamples:
     """The bad samples of one data set: counts them, lists them in a file, and ends the run when they are too many.
 
-    The file has one JSON object a line (index, epoch, path, reason, and avoid where it is true), each
+    The file has one JSON object a line (index, epoch, path, reason, step, and avoid where it is true), each
     sample once, also over resumed runs; a budget therefore counts the same samples before and after.
     """
 

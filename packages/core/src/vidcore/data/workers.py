@@ -6,13 +6,16 @@ anywhere in the main process, nobody knows which sample it was, and a worker tha
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
@@ -37,6 +40,11 @@ Loaded = tuple[Batch | None, tuple[Failure, ...]]
 
 class Fetch(Protocol):
     """What workers do: make a batch, except of the samples to avoid, and say in the row what they are at."""
+
+    @property
+    def places(self) -> Sequence[str]:
+        """What messages call the phases of the ledger; the last is that of whole batches."""
+        ...
 
     def __call__(self, keys: list[Key], row: Row, avoid: dict[int, Failure]) -> Loaded: ...
 
@@ -157,14 +165,14 @@ class Workers:
             if not hung:  # else it went on in the very last moment
                 raise DataError(f"a worker of the loader ended ({how}) and was not loading a sample")
         elif not hung or doing.started == worker.seen:
-            reason = (
-                f"step {doing.phase} did not end within {self._limit:g} seconds (time_limit)"
-                if hung
-                else f"loading it ended the worker process in step {doing.phase} ({how})"
-            )
-            blamed = Failure(doing.index, doing.epoch, self._dataset[doing.index].path, reason, avoid=True)
+            limit = f"did not end within {self._limit:g} seconds (time_limit)"
+            reason = limit if hung else f"ended the worker process ({how})"
+            place, path = self._fetch.places[doing.phase], self._dataset[doing.index].path
+            blamed = Failure(doing.index, doing.epoch, path, reason, place, avoid=True)
             if not hung and worker.process.exitcode == -signal.SIGKILL:
                 raise DataError(f"{blamed}; {OUT_OF_MEMORY}")
+            if doing.phase == len(self._fetch.places) - 1:
+                raise DataError(f"the batch from {blamed}")
             self._avoid[doing.index] = blamed
         worker.requests.close()
         worker.results.close()
@@ -177,7 +185,9 @@ class Workers:
         try:
             their_requests, our_requests = multiprocessing.Pipe(duplex=False)
             our_results, their_results = multiprocessing.Pipe()
-            arguments = (self._fetch, self._ledger, slot, their_requests, their_results)
+            # a child may die with the thread that started it; only the main one lives as long as the process
+            dies = threading.current_thread() is threading.main_thread()
+            arguments = (self._fetch, self._ledger, slot, their_requests, their_results, dies)
             process = multiprocessing.Process(target=_work, args=arguments, daemon=True)
             process.start()
         except OSError as error:
@@ -190,6 +200,9 @@ class Workers:
 OUT_OF_MEMORY = (
     "the system kills processes where memory runs out: use fewer data.*.workers, a smaller prefetch or batch_size"
 )
+
+
+PR_SET_PDEATHSIG = 1
 
 
 def _how(code: int | None) -> str:
@@ -210,10 +223,12 @@ def _end(team: list[_Worker], owner: int) -> None:
     team.clear()
 
 
-def _work(fetch: Fetch, ledger: Ledger, slot: int, requests: Connection, results: Connection) -> None:
+def _work(fetch: Fetch, ledger: Ledger, slot: int, requests: Connection, results: Connection, dies: bool) -> None:
     """The life of a worker; it ends when it is killed, or finds that the main process is gone."""
     _prepare()
     row, parent = ledger.row(slot), os.getppid()
+    if dies and sys.platform == "linux":  # with the main process, whatever it hangs in
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     while True:
         while not requests.poll(5.0):
             if os.getppid() != parent:
@@ -233,7 +248,7 @@ def _work(fetch: Fetch, ledger: Ledger, slot: int, requests: Connection, results
             return
         except Exception as error:  # the batch cannot be sent; what can is why
             epoch, index, _ = keys[0]
-            failure = Failure.of(error, index, epoch, None)
+            failure = Failure.of(error, index, epoch, None, "sending the batch")
             send_small(results, (number, (None, (failure.as_fatal(),))))
 
 
