@@ -129,6 +129,14 @@ def test_what_it_needs() -> None:
         net.loss(net(batch.inputs), batch)
 
 
+def test_it_exports() -> None:
+    net = model().eval()
+    inputs = prepared(net, sample(), sample()).inputs
+    exported = torch.export.export(net, (inputs,)).module()
+    for got, wanted in zip(exported(inputs), net(inputs), strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
 def test_published_masks_are_accepted_if_they_are_of_the_same_window() -> None:
     net = model()
     masks = {f"lgtes.{i}.mask": window_mask(8, 20, 5)[None].long() for i in range(2)}
