@@ -70,6 +70,23 @@ def test_learning_rate_for_another_batch_size(
         run(table, tmp_path / "c", base_batch_size=16)
 
 
+def test_options_without_effect_are_said(
+    table: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vid_recognition.datasets.video.VideoDataset.notices", ["a label is odd"], raising=False)
+    del table["data"]["val"]
+    report, _ = run(table, tmp_path / "a", early_stop=2, best="acc/top1")
+    says = "does nothing without evaluations while training: give data.val and metrics"
+    wanted = [f"train.early_stop: {says}", f"train.best: {says}"]
+    assert report["notices"] == [*wanted, "data.train: a label is odd"]
+    seen = capsys.readouterr()
+    for notice in report["notices"]:
+        assert f"note: {notice}" in seen.err, "at the start"
+        assert f"note: {notice}" in seen.out.replace("\n", " "), "and at the end"
+    monkeypatch.undo()
+    assert run(table, tmp_path / "b")[0]["notices"] == []
+
+
 def test_stopping_early_is_said(table: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table["optimizer"]["lr"] = 0.0
     options = {"epochs": 5, "early_stop": 1, "val_loss": True, "precise_bn": 1, "ema_decay": 0.5}

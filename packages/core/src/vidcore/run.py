@@ -36,6 +36,9 @@ from vidcore.predictions import DumpPredictions, PredictionFile
 
 __all__ = ["evaluate_checkpoint", "score_predictions", "train"]
 
+EVALUATING = ("early_stop", "best", "best_rule", "val_loss", "precise_bn")
+"""Options of ``[train]`` that matter where the model is evaluated."""
+
 
 @dist.then_leave
 def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict[str, Any]:
@@ -63,10 +66,16 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
     model = _build_model(task, setting, options, resume and folder.started)
     optimizer = _build_optimizer(task, setting, model, _scale(options, loaders["train"], setting))
     metrics = task.build("metrics")
+    validates = "val" in loaders and bool(metrics or options.val_loss)
+    idle = [] if validates else _idle(options)
     console = Console()
     loading = LoadingAdvice(loaders["train"], console.say)
     observers = [console, JsonLines(), loading, *task.build("observers").values()]
     tell = Observers(observers if setting.rank == 0 else [])
+
+    if setting.rank == 0:
+        for notice in idle:
+            print(f"note: {notice}", file=sys.stderr)
 
     def validate() -> Mapping[str, float]:
         precision = setting.runtime.precision
@@ -84,7 +93,7 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
         run=folder,
         also=also,
         statistics=statistics,
-        validate=validate if "val" in loaders and (metrics or options.val_loss) else None,
+        validate=validate if validates else None,
         observers=observers,
         about={"task": task.name, "class_names": list(class_names) if class_names else None},
     )
@@ -94,7 +103,7 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
         best_so_far = f"{fitted.best['score']} {fitted.best['value']:.4g} of epoch {fitted.best['epoch']}"
         print(f"stopped early: {best_so_far} was not reached again", file=sys.stderr)
     training = asdict(fitted) | {"data": _coverage(loaders["train"]), "loading": loading.report()}
-    report = _header(task, model) | {"training": training}
+    report = _header(task, model) | {"training": training, "notices": idle + _notices(loaders)}
     part = next((p for p in ("test", "val") if p in loaders), None)
     best = Checkpoints(folder.checkpoints).best
     with tell.watching():
@@ -144,7 +153,8 @@ def evaluate_checkpoint(
     console.on_start(path, {"steps": 0, "steps_per_epoch": 1, "resumed_step": 0, "parameters": 0})
     with console.watching():
         found = evaluate(model, loader, metrics, setting.runtime.precision, console.on_progress)
-    report = _header(task, model) | {"weights": str(checkpoint)} | _evaluated(task, part, loader, found)
+    report = _header(task, model) | {"weights": str(checkpoint), "notices": _notices({part: loader})}
+    report |= _evaluated(task, part, loader, found)
     console.on_end(report)
     if setting.rank == 0:
         _finish(path, report, metrics, [])
@@ -201,12 +211,9 @@ class _Setting:
         options: DataPart = self.task.build(f"data.{part}")
         if not part.startswith("train_also."):  # their classes may be others
             _check_classes(self.task, part, options.dataset)
-        if self.rank == 0:
-            for notice in getattr(options.dataset, "notices", ()):
-                print(f"note: data.{part}: {notice}", file=sys.stderr)
         name = name or part.removeprefix("train_also.")
         listed = folder.bad_samples.name if name == "train" else f"bad_samples_{name}.jsonl"
-        return Loader(
+        loader = Loader(
             options.dataset,
             options.pipeline,
             options,
@@ -218,6 +225,10 @@ class _Setting:
             pin_memory=self.device.type == "cuda",
             name=f"data.{part}",
         )
+        if self.rank == 0 and name != "statistics":
+            for notice in _notices({part: loader}):
+                print(f"note: {notice}", file=sys.stderr)
+        return loader
 
 
 def _run_folder(task: Task, setting: _Setting, run_dir: Path | None, resume: bool) -> RunFolder:
@@ -297,6 +308,19 @@ def _header(task: Task, model: torch.nn.Module | None = None) -> dict[str, Any]:
     }
 
 
+def _notices(loaders: Mapping[str, Loader]) -> list[str]:
+    """What data sets want a reader of the scores to know."""
+    return [f"data.{part}: {n}" for part, one in loaders.items() for n in getattr(one.dataset, "notices", ())]
+
+
+def _idle(options: TrainOptions) -> list[str]:
+    """What a run without evaluations does not heed."""
+    asked = [n for n in EVALUATING if getattr(options, n) != getattr(TrainOptions(), n)]
+    return [
+        f"train.{name}: does nothing without evaluations while training: give data.val and metrics" for name in asked
+    ]
+
+
 def _coverage(loader: Loader) -> dict[str, Any]:
     """What of the data was used, and its fingerprint."""
     fingerprint = getattr(loader.dataset, "fingerprint", None)
@@ -332,7 +356,7 @@ def _finish(folder: Path, report: dict[str, Any], metrics: Mapping[str, Any], wr
     for metric in metrics.values():
         if hasattr(metric, "write"):
             written += metric.write(folder)
-    report["notices"] = [n for m in metrics.values() for n in getattr(m, "notices", ())]
+    report.setdefault("notices", []).extend(n for m in metrics.values() for n in getattr(m, "notices", ()))
     report["files"] = [str(p) for p in written if p.exists()]
     write_json(folder / "report.json", report)
     _print(report, folder / "report.json", [m.table() for m in metrics.values() if hasattr(m, "table")])
