@@ -193,6 +193,24 @@ def test_a_repeated_data_set(catalog: Catalog) -> None:
     assert train["pipeline"] == once["pipeline"]
 
 
+def test_schedules_of_the_momentum(catalog: Catalog) -> None:
+    schedules = [
+        {"type": "LinearLR", "start_factor": 0.1, "end": 5},
+        {"type": "LinearMomentum", "start_factor": 0.9, "end": 5},
+        {"type": "mmengine.CosineAnnealingParamScheduler", "param_name": "momentum", "eta_min": 0.8, "begin": 5},
+        {"type": "StepParamScheduler", "param_name": "lr", "step_size": 3},
+    ]
+    imported = converted(catalog, param_scheduler=schedules)
+    assert imported.problems == ()
+    assert imported.task["schedule"] == {
+        "warmup": schedules[0],
+        "warmup_momentum": {"type": "LinearLR", "start_factor": 0.9, "end": 5, "param": "momentum"},
+        "cosine_momentum": {"type": "CosineAnnealingLR", "eta_min": 0.8, "begin": 5, "param": "momentum"},
+        "step": {"type": "StepLR", "step_size": 3},
+    }
+    Task.from_table(imported.task, catalog)
+
+
 def test_a_rate_that_is_scaled(catalog: Catalog) -> None:
     task = converted(catalog, auto_scale_lr={"enable": True, "base_batch_size": 64}).task
     assert task["train"]["base_batch_size"] == 64
@@ -239,6 +257,11 @@ def test_a_rate_that_is_scaled(catalog: Catalog) -> None:
         ("train_cfg.val_begin", 3, "train_cfg.val_begin: evaluation starts"),
         ("optim_wrapper.constructor", "Mine", "optim_wrapper.constructor: Mine has no equivalent"),
         ("optim_wrapper.clip_grad.norm_type", 1, "optim_wrapper.clip_grad.norm_type: only the 2-norm"),
+        (
+            "param_scheduler",
+            [{"type": "LinearParamScheduler", "param_name": "weight_decay"}],
+            "param_scheduler[0].param_name: only lr and momentum can be scheduled, found weight_decay",
+        ),
         ("param_scheduler", [{"type": "CosineMomentum"}], "param_scheduler[0].type: no installed plugin"),
         ("custom_hooks", [{"type": "EMAHook"}], "custom_hooks[0]: EMAHook has no equivalent"),
         ("default_hooks.extra", {"type": "X"}, "default_hooks.extra: X has no equivalent"),

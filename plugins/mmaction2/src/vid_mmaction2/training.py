@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -123,11 +124,25 @@ def convert_schedules(converter: Converter, schedules: Any) -> Table:
     """Convert ``param_scheduler`` into the named tables of ``[schedule]``."""
     named: Table = {}
     for i, table in enumerate(schedules if isinstance(schedules, list) else [schedules]):
-        new = converter.component(table, f"param_scheduler[{i}]")
+        at = f"param_scheduler[{i}]"
+        new = converter.component(_of_what(converter, table, at), at)
         if new is not None:
-            short = snake(new["type"]).removesuffix("_lr")
-            named[free_name(SCHEDULE_NAMES.get(new["type"], short), named)] = new
+            short = SCHEDULE_NAMES.get(new["type"], snake(new["type"]).removesuffix("_lr"))
+            named[free_name(f"{short}_momentum" if "param" in new else short, named)] = new
     return named
+
+
+def _of_what(converter: Converter, table: Any, at: str) -> Any:
+    """A schedule of the rate or the momentum: ``LinearMomentum`` and ``LinearParamScheduler`` are ``LinearLR`` here."""
+    kind = (
+        re.fullmatch(r"(.+)(Momentum|ParamScheduler)", str(table.get("type"))) if isinstance(table, Mapping) else None
+    )
+    if kind is None:
+        return table
+    param = "momentum" if kind[2] == "Momentum" else table.get("param_name", "lr")
+    if param not in ("lr", "momentum"):
+        converter.problem(f"{at}.param_name", f"only lr and momentum can be scheduled, found {param}")
+    return {**table, "type": f"{kind[1]}LR", **({"param": param} if param == "momentum" else {})}
 
 
 def convert_metrics(converter: Converter, config: Mapping[str, Any]) -> Table:
