@@ -67,3 +67,23 @@ def test_operator(name: str, check: Any, adapter: Any) -> None:
 def test_model(name: str, check: Any, adapter: Any) -> None:
     deviation, which = check.check_model(PARITY / "models" / f"{name}.json", adapter)
     assert deviation <= check.TOLERANCE, which
+
+
+LOCALIZATION_SCORES = (
+    "activitynet_detection",
+    "activitynet_proposals",
+    "average_recall_at_proposals",
+    "grounding_recall",
+    "interpolated_average_precision",
+)
+
+
+@pytest.mark.parametrize("name", LOCALIZATION_SCORES)
+def test_scores_of_localization_are_the_same_to_nine_digits(name: str, check: Any, adapter: Any) -> None:
+    case = check.opcase.load(PARITY / "ops" / f"metrics.{name}.json")
+    compared = [row for row in case.rows if not row.fails and not row.doubtful]
+    assert compared
+    for row in compared:
+        own = {key: {**rule, "rtol": 1e-9, "atol": 1e-9} for key, rule in row.compare.items() if isinstance(rule, dict)}
+        row.compare |= {"rtol": 1e-9, "atol": 1e-9} | own
+        check.opcase.check(row, adapter.run_op(case, row))
