@@ -139,7 +139,8 @@ class Observer:
         """Before the first step.
 
         ``info``: steps, steps_per_epoch, parameters, resumed_step and evaluated_step (0 in a new run:
-        what was told of later steps did not happen), and what the caller of ``fit`` adds.
+        what was told of later steps did not happen), changes (in sentences, where a run goes on with another number
+        of processes), and what the caller of ``fit`` adds.
         """
 
     def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:

@@ -172,9 +172,9 @@ def test_going_on_for_longer(toy: ModuleType, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"batch_size": 2}, "data.train.batch_size was 4 and is 2; batches per epoch was 6 and is 11"),
+        ({"batch_size": 2}, "data.train.batch_size was 4 and is 2"),
         ({"accumulate": 2}, "train.accumulate was 1 and is 2"),
-        ({"size": 21}, "samples was 22 and is 21"),
+        ({"size": 21}, "samples of data.train was 22 and is 21"),
     ],
 )
 def test_what_cannot_go_on_exactly_is_refused(

@@ -78,8 +78,10 @@ def test_a_run_goes_on_where_each_of_them_was(toy: ModuleType, tmp_path: Path) -
     assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), resumed.parameters(), strict=True))
     lines = [json.loads(line) for line in (tmp_path / "cut/metrics.jsonl").read_text().splitlines()]
     assert all("more/loss_cls" in line for line in lines if line["kind"] == "step")
-    assert load(Checkpoints(tmp_path / "cut/checkpoints").paths()[-1])["position"]["samples of more"] == 10
-    with pytest.raises(CheckpointError, match="samples of more was 10 and is 11"):
+    assert (
+        load(Checkpoints(tmp_path / "cut/checkpoints").paths()[-1])["position"]["samples of data.train_also.more"] == 10
+    )
+    with pytest.raises(CheckpointError, match=r"samples of data.train_also.more was 10 and is 11"):
         toy.train(tmp_path / "cut", also=11, epochs=4)
 
 

@@ -18,11 +18,12 @@ from vidcore.engine.checkpoint import Checkpoints
 from vidcore.engine.clock import Clock
 from vidcore.engine.observers import Observers
 from vidcore.engine.options import RuntimeOptions, TrainOptions
+from vidcore.engine.position import take_up
 from vidcore.engine.progress import Meter, Progress
 from vidcore.engine.rundir import RunFolder
 from vidcore.engine.schedules import Plan, Schedule
 from vidcore.engine.seeds import reseed
-from vidcore.engine.state import RunState, position
+from vidcore.engine.state import RunState, newest
 from vidcore.engine.step import Step
 from vidcore.errors import TrainingError
 from vidcore.interfaces import Observer
@@ -46,6 +47,8 @@ class Fitted:
     """``score``, ``value``, ``epoch``, ``step`` of the best evaluation."""
     stopped_early: bool
     """Whether ``train.early_stop`` ended it."""
+    changes: tuple[str, ...] = ()
+    """What is other than the Task says, since the number of processes changed."""
 
 
 def fit(
@@ -89,7 +92,10 @@ def fit(
         DataError: too many bad samples.
     """
     start, rank = time.perf_counter(), dist.world().rank
-    also, about = also or {}, dict(about or {})
+    also, about, checkpoints = also or {}, dict(about or {}), Checkpoints(run.checkpoints, options.keep)
+    found = newest(checkpoints)
+    loaders = {"data.train": loader} | {f"data.train_also.{name}": other for name, other in also.items()}
+    position, options, changes = take_up(found, loaders, options, runtime)
     per_epoch = math.ceil(len(loader) / options.accumulate)
     total = options.total_steps(per_epoch)
     val_every, save_every = (
@@ -97,10 +103,10 @@ def fit(
     )
     plan, clock, meter = Plan(schedules, per_epoch, total), Clock(next(model.parameters()).device), Meter()
     step = Step(model, optimizer, options, runtime, clock)
-    progress, checkpoints = Progress(run.progress, options), Checkpoints(run.checkpoints, options.keep)
-    fixed = position(loader, also, options, runtime)
-    state = RunState(step, meter, progress, checkpoints, fixed, about, statistics, options.precise_bn)
-    done = first = state.restore()
+    progress = Progress(run.progress, options)
+    state = RunState(step, meter, progress, checkpoints, position, about, statistics, options.precise_bn)
+    done = first = state.restore(*found) if found else 0
+    del found  # its memory
     tell = Observers(observers if rank == 0 else ())
 
     def validates(done: int) -> bool:
@@ -114,7 +120,7 @@ def fit(
 
     with tell.watching():
         info = {"steps": total, "steps_per_epoch": per_epoch, "parameters": sum(p.numel() for p in model.parameters())}
-        info |= {"resumed_step": first, "evaluated_step": min(first, progress.evaluated_step)}
+        info |= {"resumed_step": first, "evaluated_step": min(first, progress.evaluated_step), "changes": changes}
         tell.on_start(run.path, about | info)
         if validates(first) and progress.evaluated_step < first:  # killed before it was over
             evaluate(math.ceil(first / per_epoch), first)
@@ -148,7 +154,7 @@ def fit(
     seconds = time.perf_counter() - start
     # from the first process, which alone knows the best; the others wait until its files are written
     epochs, early = math.ceil(done / per_epoch), done < total
-    return dist.broadcast(Fitted(done, epochs, first, seconds, progress.scores, progress.best, early))
+    return dist.broadcast(Fitted(done, epochs, first, seconds, progress.scores, progress.best, early, changes))
 
 
 def _batches_before(steps: int, batches_per_epoch: int, accumulate: int) -> int:

@@ -132,6 +132,8 @@ class Console(Observer):
             length = f"{self._steps} steps ({self._epochs} epochs of {self._per_epoch})"
             where = f", from step {self._start} on" if self._start else ""
             self.say(f"{length}{where}; {info['parameters'] / 1e6:.2f} million parameters; writes to {run_dir}")
+        for change in info.get("changes", ()):
+            self.say(change)
 
     def _open_bar(self) -> None:
         from rich.console import Console as Terminal

@@ -140,6 +140,8 @@ class RuntimeOptions:
     """Weights of convolutions have their channels last in memory, which some GPUs and CPUs prefer."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """With several processes: each has all weights, or (FSDP2) a share of them and of the optimizer's state."""
+    world_size_may_change: bool = False
+    """``--resume`` goes on with another number of processes as well: not exactly, and it says what is other."""
     sync_batchnorm: bool = False
     """With several processes: batch norms take their statistics over the batches of all (GPUs only)."""
     find_unused_parameters: bool = False

@@ -14,33 +14,25 @@ from vidcore.data.loader import Loader
 from vidcore.engine import dist
 from vidcore.engine.average import precise_statistics
 from vidcore.engine.checkpoint import Checkpoints, load, save
-from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.progress import Meter, Progress
 from vidcore.engine.shard import class_name, shard_optimizer_state, whole_in_first
 from vidcore.engine.step import Step
 from vidcore.engine.weights import load_state
 from vidcore.errors import CheckpointError
 
-__all__ = ["RunState", "position"]
+__all__ = ["RunState", "newest"]
 
 FORMAT = 1
 
 
-def position(
-    loader: Loader, also: Mapping[str, Loader], options: TrainOptions, runtime: RuntimeOptions
-) -> dict[str, Any]:
-    """Return what a step number means: with any of these different, step n is another one."""
-    others: dict[str, Any] = {f"samples of {name}": len(other.dataset) for name, other in also.items()}
-    others |= {f"data.train_also.{name}.batch_size": other.options.batch_size for name, other in also.items()}
-    return others | {
-        "runtime.seed": runtime.seed,
-        "data.train.batch_size": loader.options.batch_size,
-        "train.accumulate": options.accumulate,
-        "train.ema_decay": options.ema_decay,
-        "batches per epoch": len(loader),
-        "samples": len(loader.dataset),
-        "processes": dist.world().size,
-    }
+def newest(checkpoints: Checkpoints) -> tuple[Path, dict[str, Any]] | None:
+    """Return the checkpoint to go on from, with its path, in every process; None where there is none.
+
+    Raises ``CheckpointError`` where there are some, all damaged.
+    """
+    found = checkpoints.newest(warnings.warn) if dist.world().rank == 0 else None
+    path = dist.broadcast(found[0] if found else None)
+    return found or ((path, load(path)) if path else None)
 
 
 @frozen
@@ -58,20 +50,11 @@ class RunState:
     precise_bn: int = 0
     """How many batches of it."""
 
-    def restore(self) -> int:
-        """Load the newest checkpoint, if any, and return the number of steps done.
+    def restore(self, path: Path, content: Mapping[str, Any]) -> int:
+        """Load a checkpoint and return the number of steps done.
 
-        Raises ``CheckpointError`` where it is of another model, optimizer, seed, data or number of processes.
+        Raises ``CheckpointError`` where it is of another model or optimizer.
         """
-        newest = self.checkpoints.newest(warnings.warn) if dist.world().rank == 0 else None
-        path = dist.broadcast(newest[0] if newest else None)
-        if path is None:
-            return 0
-        content = newest[1] if newest else load(path)
-        then = content.get("position", {})
-        changed = [f"{k} was {then.get(k)} and is {v}" for k, v in self.position.items() if then.get(k) != v]
-        if changed:
-            raise CheckpointError(f"{path}: cannot be continued exactly: {'; '.join(changed)}")
         load_state(self.step.model, content["state_dict"], source=str(path))
         self.step.average.restore(content["training_weights"])
         try:
