@@ -37,6 +37,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "DenseSampleFrames": {"clip_len": 4},
     "FormatShape": {"input_format": "NCTHW"},
     "LoadHVULabel": {"hvu_categories": ["action"], "hvu_category_nums": [CLASSES]},
+    "LoadProposalSegments": {"file": "results.json"},
     "LoadVideoClasses": {"file": "classes.jsonl"},
     "LoadProposals": {"top_k": 3, "pgm_proposals_dir": ".", "pgm_features_dir": ".", "feature_ext": ".csv"},
     "MultiScaleCrop": {"input_size": 32},
@@ -112,6 +113,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = ["tmin,tmax,tmin_score,tmax_score", *(f"0.{i},0.{i + 2},0.5,0.25" for i in range(5))]
     path.with_suffix(".csv").write_text("\n".join(rows))  # features, or proposals
     (path.parent / "classes.jsonl").write_text('{"video": "noise.mp4", "classes": [{"class": "left", "score": 0.7}]}')
+    (path.parent / "results.json").write_text('{"results": {"noise": [{"segment": [0, 1], "score": 0.5}]}}')
     return path
 
 

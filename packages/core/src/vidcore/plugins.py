@@ -30,7 +30,8 @@ KNOWN_PACKAGES = {
     "vid-localization": (
         *("BMN", "TEM", "PEM", "TCANet", "DRN", "SSN", "ActionFormer", "BMNLoss", "SSNLoss"),
         *("ActivityNetDataset", "CharadesSTADataset", "ANetMetric", "THUMOSMetric", "RecallatTopK"),
-        *("LoadLocalizationFeature", "LoadProposals", "LoadProposalFeatures", "LoadVideoClasses"),
+        *("LoadLocalizationFeature", "LoadProposals", "LoadProposalFeatures", "LoadProposalSegments"),
+        *("LoadVideoClasses", "FormatQuery", "GenerateProposals"),
     ),
     "vid-mmaction2": ("import",),
     "vid-recognition": ("Recognizer2D", "Recognizer3D", "ResNet", "ResNet3d", "ResNet3dSlowFast", "ResNet3dSlowOnly",

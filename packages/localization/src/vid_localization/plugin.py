@@ -30,6 +30,7 @@ def vidcore_transforms() -> dict[str, str]:
     modules = {
         "classes": ("LoadVideoClasses",),
         "loading": ("LoadLocalizationFeature", "LoadProposalFeatures", "LoadProposals"),
+        "proposals": ("LoadProposalSegments",),
         "queries": ("FormatQuery",),
     }
     return {name: f"vid_localization.transforms.{module}:{name}" for module, names in modules.items() for name in names}

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from vid_localization.results import write_results
 from vid_localization.transforms.loading import LoadLocalizationFeature, LoadProposalFeatures, LoadProposals
+from vid_localization.transforms.proposals import LoadProposalSegments
 from vidcore.batch import collate
 from vidcore.errors import DataError, UserError, VideoError
 from vidcore.features.files import read_features, rescale
@@ -123,3 +125,19 @@ def test_pooled_features_of_proposals(tmp_path: Path) -> None:
     np.testing.assert_array_equal(LoadProposalFeatures()(sample, RNG).inputs, FEATURES[[1, 3, 3]])
     mean = LoadProposalFeatures("mean")(sample, RNG).inputs
     np.testing.assert_array_equal(mean, [FEATURES[:2].mean(0), FEATURES[2:].mean(0), FEATURES[3]])
+
+
+def test_segments_of_another_run_are_proposals(tmp_path: Path) -> None:
+    found = Sample(path="v_a.npy", segments=np.array([[1.0, 2.0], [0.0, 5.0]]), segment_scores=np.array([0.25, 0.75]))
+    write_results(
+        tmp_path / "results.json",
+        [found, found.replace(path="v_b.npy", segments=np.zeros((0, 2)), segment_scores=np.zeros(0))],
+    )
+    load = LoadProposalSegments(tmp_path / "results.json")
+    sample = load(Sample(path="features/v_a.npy"), RNG)
+    np.testing.assert_array_equal(sample.proposal_segments, [[0, 5], [1, 2]])
+    np.testing.assert_array_equal(sample.proposal_scores, [0.75, 0.25])
+    assert len(LoadProposalSegments(tmp_path / "results.json", 1)(sample, RNG).proposal_scores) == 1
+    for name in ("b", "c"):
+        with pytest.raises(DataError, match=f"results.json: has no proposals of {name}"):
+            load(Sample(path=f"v_{name}.npy"), RNG)

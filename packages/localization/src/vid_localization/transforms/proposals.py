@@ -1,0 +1,47 @@
+"""Segments that another network has proposed, to be refined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from attrs import define
+
+from vid_localization.metrics.collect import video_name
+from vid_localization.overlaps import Array
+from vid_localization.results import read_results, result_name
+from vidcore.errors import DataError
+from vidcore.sample import Sample
+
+__all__ = ["LoadProposalSegments"]
+
+
+@define(slots=False)
+class LoadProposalSegments:
+    """Give a sample the segments of its video in a result file: ``proposal_segments`` and ``proposal_scores``.
+
+    The file is ``results.json`` of a run with ``ANetMetric``, in ActivityNet's submission format.
+
+    Args:
+        file: with the segments.
+        top_k: the best so many of a video.
+    """
+
+    file: Path
+    top_k: int = 100
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Raises ``AnnotationError`` where the file is wrong, ``DataError`` where it lacks the video."""
+        name = result_name(video_name(sample))
+        rows = self._videos.get(name)
+        if rows is None or not len(rows):
+            raise DataError(f"{self.file}: has no proposals of {name}")
+        rows = rows[np.argsort(-rows[:, 2], kind="stable")][: self.top_k]
+        return sample.replace(proposal_segments=rows[:, :2], proposal_scores=rows[:, 2])
+
+    @cached_property
+    def _videos(self) -> Mapping[str, Array]:
+        found = read_results(self.file)
+        return {name: np.array([(*row.segment, row.score) for row in rows]) for name, rows in found.items()}
