@@ -225,10 +225,11 @@ def _end(team: list[_Worker], owner: int) -> None:
 
 def _work(fetch: Fetch, ledger: Ledger, slot: int, requests: Connection, results: Connection, dies: bool) -> None:
     """The life of a worker; it ends when it is killed, or finds that the main process is gone."""
-    _prepare()
-    row, parent = ledger.row(slot), os.getppid()
+    parent = os.getppid()
     if dies and sys.platform == "linux":  # with the main process, whatever it hangs in
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prepare()
+    row = ledger.row(slot)
     while True:
         while not requests.poll(5.0):
             if os.getppid() != parent:
