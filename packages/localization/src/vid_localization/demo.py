@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import csv
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vidcore.plugins import Catalog
+    from vidcore.sample import Sample
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -58,7 +59,7 @@ def localization(
     (folder / "task.toml").write_text(TASK, encoding="utf-8")
     report = train(folder, context.catalog, epochs)
     compare(folder, report, seed)
-    draw(folder, list(SHOWN)[-1])
+    draw(folder, "bmn")
 
 
 def write_videos(folder: Path, count: int, seed: int) -> None:
@@ -123,58 +124,81 @@ def compare(folder: Path, scores: Mapping[str, Any], seed: int) -> None:
     """Print what the models have reached beside what random segments do."""
     from vidcore.cli.inspect import table
 
-    chance = random_scores(folder, seed)
+    held_out = truth(folder)
+    reached = {f"bmn: {key}": scores["bmn"][key] for key in ("auc", "AR@10", "AR@100")}
+    reached["bmn, classes by the recognizer: average_mAP"] = classified(folder, held_out)["average_mAP"]
+    chance = random_scores(held_out, seed)
     rows = []
-    for stage, keys in SHOWN.items():
-        for key in keys:
-            reached, scale = scores[stage][key], 1 if key == "auc" else 100
-            pair = reached * scale, chance[key] * scale
-            rows.append((f"{stage}: {key}", *(f"{value:.1f}" for value in pair), f"{pair[0] - pair[1]:+.1f}"))
+    for name, score in reached.items():
+        key = name.rpartition(" ")[2]
+        scale = 1 if key == "auc" else 100
+        margin = (score - chance[key]) * scale
+        rows.append((name, f"{score * scale:.1f}", f"{chance[key] * scale:.1f}", f"{margin:+.1f}"))
     click.echo()
     table(["score, in percent", "model", "random segments", "margin"], rows)
 
 
+def truth(folder: Path) -> list[Sample]:
+    """The held-out videos, with their segments and the files of their features."""
+    from vid_localization.datasets.activitynet import ActivityNetDataset
+
+    data = ActivityNetDataset(folder / "val.csv", folder / "run" / "features", ".npy", folder / "clips" / "classes.txt")
+    return [data[i] for i in range(len(data))]
+
+
+def classified(folder: Path, held_out: Sequence[Sample]) -> dict[str, float]:
+    """Scores of BMN's proposals in videos that the recognizer has named the classes of."""
+    from vidcore.predict import Predictor
+
+    def trained(stage: str) -> tuple[Path, Path]:
+        return folder / "run" / stage / "task.toml", folder / "run" / stage / "checkpoints" / "best.pt"
+
+    recognizer = Predictor(*trained("recognizer"), overrides=["data.val.pipeline.sample.num_clips=24"])
+    videos = [folder / "videos" / f"{sample.meta['video_name']}.mp4" for sample in held_out]
+    features = folder / "run" / "features"
+    with Predictor(*trained("bmn"), features=features, classifier=recognizer, classifier_top=4) as predict:
+        return scored(predict(videos), held_out, "mAP")
+
+
+def random_scores(held_out: Sequence[Sample], seed: int) -> dict[str, float]:
+    """Scores of a hundred segments of every video that are drawn at random, with random classes."""
+    import numpy as np
+
+    rng = np.random.default_rng([seed, 2])
+    drawn = [
+        sample.replace(
+            segments=np.sort(rng.uniform(0, sample.duration or 0.0, (100, 2)), 1),
+            segment_scores=rng.uniform(0, 1, 100),
+            segment_labels=rng.integers(len(sample.class_names or ()), size=100),
+        )
+        for sample in held_out
+    ]
+    return scored(drawn, held_out, "AR@AN") | scored(drawn, held_out, "mAP")
+
+
+def scored(found: Sequence[Sample], held_out: Sequence[Sample], kind: Literal["AR@AN", "mAP"]) -> dict[str, float]:
+    """ActivityNet's scores of segments."""
+    from vid_localization.metrics.segments import ANetMetric
+
+    metric = ANetMetric(kind)
+    metric.update(found, held_out)
+    return metric.compute()
+
+
 def draw(folder: Path, stage: str) -> None:
     """Draw what a model finds in the first held-out video below what is there, and say how to go on."""
-    from vid_localization.datasets.activitynet import ActivityNetDataset
     from vid_localization.picture import draw_timeline, save_png
     from vidcore.predict import Predictor
 
-    truth = ActivityNetDataset(folder / "val.csv", folder / "run" / "features", ".npy")[0]
+    sample = truth(folder)[0]
     trained = folder / "run" / stage
     with Predictor(trained / "task.toml", trained / "checkpoints" / "best.pt") as predict:
-        (found,) = predict([str(truth.path)])
-    save_png(draw_timeline(found, truth), folder / "timeline.png")
+        (found,) = predict([str(sample.path)])
+    save_png(draw_timeline(found, sample), folder / "timeline.png")
     click.echo(f"\nwrote {folder / 'timeline.png'}: a held-out video and what {stage} finds in it")
     words = ["vidcore", "predict", str(trained / "task.toml"), str(folder / "videos"), "--features"]
     words += [str(folder / "run" / "features"), "--checkpoint", str(trained / "checkpoints" / "best.pt")]
     click.echo(f"Next: {shlex.join(words)}")
-
-
-def random_scores(folder: Path, seed: int) -> dict[str, float]:
-    """The scores of a hundred segments of every held-out video that are drawn at random, with random classes."""
-    import numpy as np
-
-    from vid_localization.datasets.activitynet import ActivityNetDataset
-    from vid_localization.metrics.segments import ANetMetric
-
-    data = ActivityNetDataset(folder / "val.csv", folder / "run" / "features", ".npy")
-    rng = np.random.default_rng([seed, 2])
-    found: dict[str, float] = {}
-    for metric in (ANetMetric("AR@AN"), ANetMetric("mAP")):
-        for sample in (data[i] for i in range(len(data))):
-            drawn = sample.replace(
-                segments=np.sort(rng.uniform(0, sample.duration or 0.0, (100, 2)), 1),
-                segment_scores=rng.uniform(0, 1, 100),
-                segment_labels=rng.integers(data.num_classes, size=100),
-            )
-            metric.update([drawn], [sample])
-        found |= metric.compute()
-    return found
-
-
-SHOWN = {"bmn": ("auc", "AR@1", "AR@10", "AR@100")}
-"""Scores of stages to compare."""
 
 
 TASK = """\
