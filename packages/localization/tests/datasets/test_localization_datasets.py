@@ -135,9 +135,8 @@ def test_proposals_of_another_network(tmp_path: Path) -> None:
         np.testing.assert_allclose(sample.proposal_segments, [[2.4, 4.8], [0, 9.6]])  # features cover 9.6 seconds
         np.testing.assert_array_equal(sample.proposal_scores, [0.9, 0.1])
     assert ActivityNetDataset(path)[0].proposal_segments is None
-    unknown = ActivityNetDataset(written(tmp_path, {"v": {"annotations": [], "proposals": proposals}}))
-    with pytest.raises(AnnotationError, match="v: has proposals as fractions, and no duration"):
-        unknown[0]
+    with pytest.raises(AnnotationError, match=r"anno.json: v: its proposals are fractions, of a duration that is not"):
+        ActivityNetDataset(written(tmp_path, {"v": {"annotations": [], "proposals": proposals}}))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import numpy as np
 from vid_localization.datasets.annotations import Annotations, read_annotations
 from vid_localization.datasets.checks import Policy
 from vidcore.data.classes import read_classes
-from vidcore.errors import AnnotationError, DataError
+from vidcore.errors import DataError
 from vidcore.features.files import FeatureNote
 from vidcore.sample import Sample
 from vidcore.video.open import VIDEO_SUFFIXES
@@ -105,8 +105,6 @@ class ActivityNetDataset:
         ``feature_duration`` is what ``feature_frame`` says, and None without it. ``meta["video_name"]`` is
         the name in the annotation file, without the suffix of a video; ``meta["ambiguous_segments"]`` (n, 2) are
         there where a video has such. Videos with proposals have ``proposal_segments`` and ``proposal_scores``.
-
-        Raises ``AnnotationError`` for a video with proposals whose duration is unknown.
         """
         index = range(len(self))[index]
         known = self.annotations
@@ -134,11 +132,8 @@ class ActivityNetDataset:
 
     def _proposals(self, index: int, seconds: float | None) -> dict[str, Any]:
         rows = self.annotations.proposals[index].reshape(-1, 3)
-        if not len(rows):
+        if not len(rows) or seconds is None:
             return {}
-        if seconds is None:
-            name = self.annotations.names[index]
-            raise AnnotationError(f"{name}: has proposals as fractions, and no duration that would make them seconds")
         return {"proposal_segments": rows[:, :2] * seconds, "proposal_scores": rows[:, 2]}
 
     def _path(self, name: str) -> str:

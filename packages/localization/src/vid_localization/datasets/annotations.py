@@ -125,6 +125,8 @@ def read_annotations(
                 )
             labels.append(numbers.setdefault(label, len(numbers)))
         offsets.append(len(labels))
+        if video.proposals and math.isnan(video.duration_second):
+            raise AnnotationError(f"{file}: {video.name}: its proposals are fractions, of a duration that is not known")
         proposals.append(video.proposals)
     if not names:
         hint = f" of subset {subset!r}; there are {', '.join(sorted(subsets))}" if subsets else ""
