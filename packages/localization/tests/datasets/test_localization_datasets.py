@@ -128,6 +128,13 @@ def test_ambiguous_segments_are_no_class_unless_listed_as_one(tmp_path: Path) ->
     assert ActivityNetDataset(written(tmp_path, only))[0].segments.shape == (0, 2)
 
 
+def test_a_video_that_is_listed_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "twice.json"
+    path.write_text('{"database": {"a": {"annotations": []}, "b": {}, "a": {}}}')
+    with pytest.raises(AnnotationError, match=r"twice.json: a: is listed twice"):
+        ActivityNetDataset(path)
+
+
 def test_proposals_of_another_network(tmp_path: Path) -> None:
     proposals = [[0.25, 0.5, 0.9], [0, 1, 0.1]]
     path = written(tmp_path, {"v_a": VIDEO, "v_b": {**VIDEO, "proposals": proposals}})

@@ -7,6 +7,7 @@ import json
 import math
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,14 +169,24 @@ def read_videos(file: Path) -> Iterator[Video]:
         yield from _from_table(file)
         return
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, UnicodeDecodeError) as error:
+        content = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=partial(_table, file))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise AnnotationError(f"{file}: is no JSON: {error}") from None
     videos = content.get("database", content) if isinstance(content, dict) else content
     if not isinstance(videos, dict):
         raise AnnotationError(f"{file}: must be a table of videos by name, got {type(videos).__name__}")
     for name, entry in videos.items():
         yield _video(f"{file}: {name}", name, entry)
+
+
+def _table(file: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A table of a JSON file, where the last of two equal names would win without a word."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in table if names.count(name) > 1)
+        raise AnnotationError(f"{file}: {twice}: is listed twice")
+    return table
 
 
 def _video(where: str, name: str, entry: Any) -> Video:

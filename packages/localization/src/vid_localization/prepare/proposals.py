@@ -13,6 +13,7 @@ from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.overlaps import Array
 from vid_localization.post.features import proposal_features
 from vid_localization.post.proposals import generate_proposals
+from vid_localization.prepare.command import shown
 from vidcore.errors import DataError
 from vidcore.features.files import read_table
 from vidcore.files import atomic_write
@@ -58,7 +59,8 @@ class GenerateProposals:
         Raises:
             DataError: there are no boundary probabilities, or none of a video of ``ann_file``.
         """
-        for _ in self.generate(folder, self.videos()[rank::world]):
+        videos = self.videos()[rank::world]
+        for _ in shown(self.generate(folder, videos), "proposals", len(videos)):
             pass
 
     def videos(self) -> list[Sample]:
