@@ -9,9 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from vidcore.config.task import Task
-from vidcore.errors import ConfigError
+from vidcore.engine.checkpoint import Checkpoints, load
+from vidcore.errors import CheckpointError, ConfigError, UserError
 from vidcore.plugins import load_plugins
 from vidcore.run import train
 
@@ -62,12 +64,64 @@ def test_learning_rate_for_another_batch_size(
     assert "learning rate 0.01 times 0.25 for the samples in a step (train.base_batch_size): 0.0025" in (
         capsys.readouterr().err
     )
+    again = {**table, "train": {**table["train"], "base_batch_size": 16, "accumulate": 2, "epochs": 2}}
+    train(Task.from_table(again, load_plugins()), tmp_path / "a", resume=True)
+    assert "learning rate" not in capsys.readouterr().err, "a checkpoint has the rates"
+    last = json.loads((tmp_path / "a/metrics.jsonl").read_text().splitlines()[-3])
+    assert last["lr"] == pytest.approx(0.01 * 4 / 16)
     _, steps = run(table, tmp_path / "b")
     assert steps[0]["lr"] == 0.01
     assert "learning rate" not in capsys.readouterr().err
     table["optimizer"] = {"type": "AdamW"}
     with pytest.raises(ConfigError, match=r"base_batch_size: scales optimizer.lr, which must be given"):
         run(table, tmp_path / "c", base_batch_size=16)
+
+
+def test_options_that_contradict_each_other_are_found_by_the_check(table: dict[str, Any]) -> None:
+    table["train"] |= {"steps": 3}
+    table["runtime"] |= {"strategy": "fsdp", "channels_last": True}
+    with pytest.raises(ConfigError) as found:
+        Task.from_table(table, load_plugins())
+    assert len(found.value.problems) == 2
+    assert "epochs = 1 and steps = 3" in found.value.problems[0]
+    assert 'channels_last = true and strategy = "fsdp" exclude each other' in found.value.problems[1]
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = load(Checkpoints(folder / "checkpoints").paths()[-1])["state_dict"]
+    return state
+
+
+def test_weights_to_start_from(table: dict[str, Any], tmp_path: Path) -> None:
+    table["optimizer"]["lr"] = 0.0
+    table["data"].pop("val")
+    run(table, tmp_path / "first", epochs=1)
+    table["runtime"]["seed"] = 1
+    run(table, tmp_path / "other", epochs=1)
+    first, other = (weights_of(tmp_path / name)["backbone.conv1.conv.weight"] for name in ("first", "other"))
+    assert not torch.equal(first, other), "the seed decides"
+    file = tmp_path / "weights.pt"
+    pruned = {k: v for k, v in weights_of(tmp_path / "first").items() if not k.startswith("backbone.layer4")}
+    torch.save(pruned, file)
+    with pytest.raises(CheckpointError, match=r"backbone.layer4"):
+        run(table, tmp_path / "refused", epochs=1, weights=str(file))
+    run(table, tmp_path / "tuned", epochs=1, weights=str(file), weights_ignore=["backbone.layer4"])
+    assert torch.equal(weights_of(tmp_path / "tuned")["backbone.conv1.conv.weight"], first)
+
+
+def test_the_machine(table: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    table["runtime"] |= {"deterministic": True, "run_dir": str(tmp_path / "where")}
+    table["train"] = {"steps": 1}
+    try:
+        train(Task.from_table(table, load_plugins()))
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert (tmp_path / "where/report.json").exists()
+    table["runtime"] = {"device": "cuda:99"}
+    with pytest.raises(UserError, match=r"runtime.device: 'cuda:99' cannot be used here"):
+        run(table, tmp_path / "nowhere")
 
 
 def test_options_without_effect_are_said(

@@ -63,8 +63,10 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
     also = {name: setting.loader(f"train_also.{name}", folder) for name in task.get("data.train_also") or ()}
     _check_names({part: loader.dataset.class_names for part, loader in loaders.items()})
     statistics = setting.loader("train", folder, "statistics") if options.precise_bn else None
-    model = _build_model(task, setting, options, resume and folder.started)
-    optimizer = _build_optimizer(task, setting, model, _scale(options, loaders["train"], setting))
+    started = resume and folder.started
+    model = _build_model(task, setting, options, started)
+    scale = 1.0 if started else _scale(options, loaders["train"], setting)  # a checkpoint has the rates
+    optimizer = _build_optimizer(task, setting, model, scale)
     metrics = task.build("metrics")
     validates = "val" in loaders and bool(metrics or options.val_loss)
     idle = [] if validates else _idle(options)

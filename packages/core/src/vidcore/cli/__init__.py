@@ -112,14 +112,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (UserError, OSError) as error:
         if debug:
             raise
-        click.echo("\n".join(f"error: {line}" for line in _lines(error)), err=True)
+        click.echo("\n".join(f"{_error()}: {line}" for line in _lines(error)), err=True)
         code = 2
     except Exception as error:
         if debug:
             raise
-        click.echo(f"error: {type(error).__name__}: {error}\nThis is a bug; --debug shows where.", err=True)
+        if _other_process_ended(error):
+            click.echo(f"{_error()}: another process ended; what it said stands beside this", err=True)
+        else:
+            click.echo(f"{_error()}: {type(error).__name__}: {error}\nThis is a bug; --debug shows where.", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _error() -> str:
+    """The word before a message, with the rank of the process where torchrun started several."""
+    return f"error (rank {os.environ.get('RANK')})" if os.environ.get("WORLD_SIZE", "1") != "1" else "error"
+
+
+def _other_process_ended(error: Exception) -> bool:
+    """Whether Gloo or NCCL lost a connection: then the cause is not here."""
+    return type(error).__name__ in ("DistBackendError", "DistNetworkError") or "gloo/transport" in str(error)
 
 
 def _lines(error: UserError | OSError) -> list[str]:

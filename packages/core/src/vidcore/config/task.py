@@ -15,7 +15,7 @@ from vidcore.config.signature import read_signature
 from vidcore.config.stages import reference_problems
 from vidcore.config.types import Record
 from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
-from vidcore.errors import ConfigError
+from vidcore.errors import ConfigError, UserError
 from vidcore.interfaces import Dataset, Grouping, Metric, Model, Observer, Optimizer, Schedule, Step, Transform
 from vidcore.plugins import Catalog
 
@@ -121,6 +121,8 @@ class Task:
                 both = "a Task has a model or a step, not both" if "step" in part else "a Task needs a model, or a step"
                 binder.problem((*at, "model"), f"is missing: {both}" if "model" not in part else both)
         binder.problems.extend(reference_problems(loaded))
+        if not binder.problems:
+            binder.problems.extend(_option_problems(bound))
         if binder.problems:
             raise ConfigError(binder.problems)
         table = copy.deepcopy(loaded.data)
@@ -161,6 +163,16 @@ class Task:
         missing = [k for k in keys if self.get(k) is None]
         if missing:
             raise ConfigError([f"{self.name}: {k}: is missing, and needed for this" for k in missing])
+
+
+def _option_problems(task: Call) -> Iterator[str]:
+    """What is wrong with options that have the right types: values out of range, or that exclude each other."""
+    for part in (task, *(task.arguments.get("stages") or {}).values()):
+        for name in ("train", "runtime"):
+            try:
+                build(part.arguments.get(name))
+            except UserError as error:
+                yield str(error)
 
 
 def _share_classes(loaded: Loaded, catalog: Catalog, task: Table, at: Key) -> None:
