@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,19 @@ def test_any_batch_can_be_the_first(tmp_path: Path) -> None:
         left = indices(loader().between(10, 15))
         assert {int(p.name) for p in tmp_path.iterdir()} == set(left), "what was skipped was loaded"
         late.close()
+
+
+@pytest.mark.parametrize("prefetch", [1, 3])
+def test_workers_run_as_far_ahead_as_they_may(prefetch: int, tmp_path: Path) -> None:
+    one = loader(Numbers(touched=tmp_path), workers=1, prefetch=prefetch)
+    next(batches := one.between(0, 6))
+    end = time.monotonic() + 30
+    while len(list(tmp_path.iterdir())) < 4 * prefetch and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert len(list(tmp_path.iterdir())) == 4 * prefetch
+    assert len(list(batches)) == 5
+    one.close()
 
 
 def test_leaving_an_iteration_early_does_not_disturb_the_next() -> None:

@@ -29,12 +29,15 @@ def pair(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"folder": folder / "accumulated", **plain, "batch_size": 1, "accumulate": 2},
         {"folder": folder / "several", **plain, "also": 24},
         {"folder": folder / "all", "epochs": 2, "size": 23, "bad": [3]},
+        {"folder": folder / "idle", **plain, "idle": True, "runtime": {"find_unused_parameters": True}},
     )
     assert done.returncode == 0, done.stderr
     return folder
 
 
-@pytest.mark.parametrize(("name", "more"), [("plain", {}), ("accumulated", {}), ("several", {"also": 24})])
+@pytest.mark.parametrize(
+    ("name", "more"), [("plain", {}), ("accumulated", {}), ("several", {"also": 24}), ("idle", {})]
+)
 def test_two_processes_are_one_with_the_doubled_batch(
     toy: ModuleType, pair: Path, tmp_path: Path, name: str, more: dict[str, Any]
 ) -> None:

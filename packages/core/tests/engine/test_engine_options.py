@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -188,20 +189,24 @@ def test_channels_last() -> None:
     assert not plain.space.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_only_forward_is_compiled(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled = []
+def test_the_model_is_compiled(toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.fx.GraphModule] = []
 
-    def compile_(function: Any, **options: Any) -> Any:
-        compiled.append(function)
-        return lambda *inputs: function(*inputs)
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:  # the default one needs a C++ compiler
+        seen.append(graph)
+        return graph.forward
 
-    monkeypatch.setattr(torch, "compile", compile_)
-    model = prepare(toy.Net(), RuntimeOptions(compile=True), CPU)
-    assert [f.__name__ for f in compiled] == ["_call_impl"]
-    assert model.state_dict().keys() == toy.Net().state_dict().keys()
-    compiled.clear()
-    prepare(toy.Net(), RuntimeOptions(), CPU)
-    assert compiled == []
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+        _, compiled = toy.train(tmp_path / "a", epochs=2, noisy=False, runtime={"compile": True})
+    assert seen, "nothing was compiled"
+    operations = {str(node.target) for graph in seen for node in graph.graph.nodes}
+    assert any("linear" in o for o in operations) and not any("cross_entropy" in o for o in operations), operations
+    found = len(seen)
+    _, plain = toy.train(tmp_path / "b", epochs=2, noisy=False)
+    assert len(seen) == found
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+    assert all(torch.equal(value, plain.state_dict()[name]) for name, value in compiled.state_dict().items())
 
 
 def test_synchronised_batch_norm_needs_gpus(toy: ModuleType) -> None:

@@ -110,6 +110,20 @@ def test_intervals_in_epochs(toy: ModuleType, tmp_path: Path) -> None:
     assert steps_saved(tmp_path) == [12, 18, 24, 30], "every third, before evaluations, and the last"
 
 
+def test_checkpoints_within_an_epoch(toy: ModuleType, tmp_path: Path) -> None:
+    toy.train(tmp_path, epochs=2, checkpoint_steps=4, keep=0)
+    assert steps_saved(tmp_path) == [4, 6, 8, 12]
+
+
+def test_the_seed_decides_what_is_drawn_in_a_step(toy: ModuleType, tmp_path: Path) -> None:
+    runs: list[list[float]] = []
+    for name, seed in (("a", 1), ("b", 2), ("c", 1)):
+        diary = Diary()
+        toy.train(tmp_path / name, steps=3, runtime={"seed": seed}, observers=(diary,), validation=False)
+        runs.append([v["loss"] for v in diary.values])
+    assert runs[0] == runs[2] != runs[1]
+
+
 def test_runs_by_steps(toy: ModuleType, tmp_path: Path) -> None:
     diary = Diary()
     result, _ = toy.train(tmp_path, steps=8, val_interval=5, checkpoint_interval=3, keep=0, observers=(diary,))

@@ -61,13 +61,13 @@ def test_tensorboard(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    first = TensorBoard()
+    first = TensorBoard(folder="board")
     tell(first, tmp_path, steps=3)
     first.on_failure(KeyboardInterrupt())
-    second = TensorBoard()
+    second = TensorBoard(folder="board")
     tell(second, tmp_path, resumed=2)
     second.on_end({})
-    found = EventAccumulator(str(tmp_path / "tensorboard"))
+    found = EventAccumulator(str(tmp_path / "board"))
     found.Reload()
     assert [(e.step, e.value) for e in found.Scalars("step/loss")] == [
         (s, pytest.approx(1 / s)) for s in (1, 2, 3, 4)
@@ -83,7 +83,7 @@ def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name))
     identities = []
     for resumed in (0, 2):
-        observer = WandB("videos", mode="offline", tags=["test"])
+        observer = WandB("videos", name="first-try", mode="offline", tags=["from-home"])
         tell(observer, tmp_path, resumed=resumed)
         observer.on_end({"scores": {"acc/top1": 0.75}})
         identities.append((tmp_path / "wandb_id.txt").read_text())
@@ -91,7 +91,8 @@ def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     runs = sorted((tmp_path / "wandb").glob(f"offline-run-*-{identities[0]}/*.wandb"))
     assert runs
     content = b"".join(run.read_bytes() for run in runs)
-    for wanted in (b"videos", b"step/loss", b"epoch/loss", b"evaluation/acc/top1", b"final/acc/top1", b"0.75", b"tiny"):
+    logged = (b"step/loss", b"epoch/loss", b"evaluation/acc/top1", b"final/acc/top1", b"0.75")
+    for wanted in (b"videos", b"first-try", b"from-home", b"tiny", *logged):
         assert wanted in content
 
 

@@ -37,6 +37,7 @@ def test_plain_lines(tmp_path: Path) -> None:
     watching.on_start(tmp_path, INFO)
     values = {"loss": 0.123456, "lr": 0.01, "seconds/data": 0.9, "seconds/forward": 0.1}
     watching.on_step(1, 5, values)
+    watching.on_step(1, 6, {"loss": 0.5})
     watching.on_progress(1, 2)
     watching.on_evaluation(1, 10, {"acc/top1": 0.5})
     watching.on_end({})
@@ -44,7 +45,8 @@ def test_plain_lines(tmp_path: Path) -> None:
     assert lines[0] == f"20 steps (2 epochs of 10); 1.50 million parameters; writes to {tmp_path}"
     assert lines[1].startswith("epoch 1/2  step 5/20  loss 0.1235  lr 0.01  (90% of the time waiting for data)")
     assert "left 0:00:00" in lines[1]
-    assert lines[2] == "epoch 1  step 10  evaluation: acc/top1 0.5"
+    assert lines[2].startswith("epoch 1/2  step 6/20  loss 0.5")
+    assert lines[3] == "epoch 1  step 10  evaluation: acc/top1 0.5"
 
 
 def test_plain_lines_come_now_and_then(tmp_path: Path) -> None:

@@ -121,6 +121,32 @@ def test_tsm() -> None:
         factors(model, TSMGroups())
 
 
+class VisionTransformer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch_embed = nn.Linear(2, 2)
+        self.blocks = nn.ModuleList([nn.Linear(2, 2) for _ in range(2)])
+        self.norm = nn.LayerNorm(2)
+
+
+def test_deeper_layers_learn_faster() -> None:
+    model = nn.Module()
+    model.backbone, model.head = VisionTransformer(), nn.Linear(2, 2)
+    found = factors(model, LayerDecayGroups(decay_rate=0.5, num_layers=2))
+    assert found == {
+        "backbone.patch_embed.weight": (0.125, 1.0),
+        "backbone.patch_embed.bias": (0.125, 0.0),
+        "backbone.blocks.0.weight": (0.25, 1.0),
+        "backbone.blocks.0.bias": (0.25, 0.0),
+        "backbone.blocks.1.weight": (0.5, 1.0),
+        "backbone.blocks.1.bias": (0.5, 0.0),
+        "backbone.norm.weight": (1.0, 0.0),
+        "backbone.norm.bias": (1.0, 0.0),
+        "head.weight": (1.0, 1.0),
+        "head.bias": (1.0, 0.0),
+    }
+
+
 def test_layer_decay_refuses_what_it_does_not_know() -> None:
     with pytest.raises(ConfigError, match="knows the blocks of MViT, VisionTransformer, not of Sequential"):
         factors(net(), LayerDecayGroups(decay_rate=0.5, num_layers=2))

@@ -63,6 +63,10 @@ lrs = torch.optim.lr_scheduler
             lambda o: lrs.OneCycleLR(o, 0.5, 20, three_phase=True, anneal_strategy="linear", pct_start=0.4),
         ),
         (
+            OneCycleLR(eta_max=0.5, by_epoch=False, div_factor=10.0, final_div_factor=50.0),
+            lambda o: lrs.OneCycleLR(o, 0.5, 20, div_factor=10.0, final_div_factor=50.0),
+        ),
+        (
             CosineRestartLR(periods=[5] * 4, by_epoch=False, eta_min=0.1),
             lambda o: lrs.CosineAnnealingWarmRestarts(o, 5, eta_min=0.1),
         ),
@@ -87,6 +91,12 @@ def test_what_is_not_given_lasts_for_the_whole_run() -> None:
     np.testing.assert_allclose(rates(PolyLR(), steps=10), [1.0] * 4 + [0.5] * 4 + [0.0] * 2)
 
 
+def test_one_cycle_in_a_part_of_the_run() -> None:
+    part = rates(OneCycleLR(eta_max=0.5, total_steps=8, by_epoch=False))
+    assert part[:8] == rates(OneCycleLR(eta_max=0.5, by_epoch=False), steps=8)
+    assert part[8:] == pytest.approx([part[7]] * 4)
+
+
 def test_outside_of_begin_and_end_nothing_changes() -> None:
     found = rates(ExponentialLR(gamma=0.5, begin=3, end=6, by_epoch=False), steps=8)
     assert found == [1.0, 1.0, 1.0, 1.0, 0.5, 0.25, 0.25, 0.25]
@@ -107,12 +117,14 @@ def test_groups_keep_their_proportions_above_the_floor() -> None:
     for step in range(12):
         a, b = plan.rates(step, [1.0, 0.2])
         assert b == pytest.approx(0.2 * a)
+    assert plan.rates(11, [1.0])[0] == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi * 11 / 12)) / 2)
     assert Plan([CosineAnnealingLR(T_max=11, eta_min=0.1, by_epoch=False)], 4, 12).rates(11, [1.0, 0.2]) == [0.1, 0.1]
 
 
 def test_any_step_can_be_asked_for_first() -> None:
     schedules = [LinearLR(end=1, convert_to_iter_based=True), CosineAnnealingLR(eta_min=0.1)]
-    assert Plan(schedules, 4, 12).rates(9, [1.0]) == [rates(*schedules)[9]]
+    plan = Plan(schedules, 4, 12)
+    assert [plan.rates(step, [1.0])[0] for step in (9, 3, 11)] == [rates(*schedules)[step] for step in (9, 3, 11)]
 
 
 def test_restarts_from_lower_rates() -> None:

@@ -203,10 +203,11 @@ def train(
     validation: bool = True,
     also: int = 0,
     blocks: int = 0,
+    idle: bool = False,
     **options: Any,
 ) -> tuple[Any, nn.Module]:
     """Train for three epochs (or as ``options`` say) in a folder; going on where there is something."""
-    here, machine = dist.world(), RuntimeOptions(seed=7, **(runtime or {}))
+    here, machine = dist.world(), RuntimeOptions(**{"seed": 7, **(runtime or {})})
     options = {
         "epochs": 3,
         "log_interval": 1,
@@ -214,12 +215,15 @@ def train(
         **({"epochs": None} if "steps" in options else {}),
         **options,
     }
-    reseed(machine.seed)
+    reseed(7)
     training = TrainOptions(**options)
-    model = prepare(model or Net(noisy=noisy, norm=norm, blocks=blocks), machine, torch.device("cpu"))
+    model = model or Net(noisy=noisy, norm=norm, blocks=blocks)
+    if idle:  # a parameter without a gradient
+        model.idle = nn.Parameter(torch.ones(1))
+    model = prepare(model, machine, torch.device("cpu"))
     loading = LoaderOptions(batch_size=batch_size, workers=workers, on_error=on_error)
     run = RunFolder.prepare(folder, "", resume=resume) if here.rank == 0 else RunFolder(Path(folder))
-    place = {"seed": machine.seed, "rank": here.rank, "world": here.size}
+    place = {"seed": 7, "rank": here.rank, "world": here.size}
     steps = {"read": Read(frozenset(bad))}
     loader = Loader(Points(size), steps, loading, training=True, bad_list=run.bad_samples, **place)
     statistics = Loader(Points(size), steps, loading, training=True, **place) if training.precise_bn else None
