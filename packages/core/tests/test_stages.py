@@ -158,8 +158,10 @@ def test_what_was_made_from_something_else_is_not_taken_for_done(catalog: Catalo
     assert weights(Path("runs/first")).shape == (1, 3)  # the first went on to its second epoch
     assert Path("runs/first/checkpoints/epoch0002-step00000008.pt").exists()
     wider = Task.load("chain.toml", catalog, ["stages.first.model.width=2"])
+    noted = Path("runs/first/stage.json").read_text()
     with pytest.raises(UserError, match=r"runs/first: holds the run of another task: model.width"):
         run(wider, Path("runs"), resume=True)
+    assert Path("runs/first/stage.json").read_text() == noted
     # what only says how often something is written does not matter
     run(Task.load("chain.toml", catalog), Path("other"))
     talkative = Task.load("chain.toml", catalog, ["train.log_interval=1", "runtime.device=cpu"])

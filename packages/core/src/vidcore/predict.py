@@ -187,6 +187,7 @@ def evaluation_part(task: Task) -> str:
 
     Raises ``ConfigError`` where there is none.
     """
+    task.require("model")
     part = next((p for p in ("data.test", "data.val") if task.get(p)), None)
     if part is None:
         raise ConfigError(f"{task.name}: data.test: is missing, and needed to know how videos are prepared")

@@ -19,7 +19,7 @@ from vidcore.config.stages import references, resolved
 from vidcore.config.task import Task
 from vidcore.config.toml import dumps
 from vidcore.engine import dist
-from vidcore.engine.rundir import identity
+from vidcore.engine.rundir import RunFolder, identity
 from vidcore.errors import UserError
 from vidcore.files import write_json, write_text
 from vidcore.run import train
@@ -86,10 +86,12 @@ def _run_stages(task: Task, folder: Path, resume: bool) -> dict[str, Any]:
             print(f"stage {number} of {len(stages)}, {name}: {state}", file=sys.stderr, flush=True)
         if finished:
             continue
-        if first:
-            notes[name].write(wanted)
         places = {other: (folder / other).absolute() for other in uses}
         here = evolve(stage, table=resolved(stage.table, places), bound=resolved(stage.bound, places))
+        if first:
+            if not stage.get("step"):
+                RunFolder.prepare(folder / name, dumps(here.table), resume=True)  # before anything is noted
+            notes[name].write(wanted)
         if stage.get("step"):
             _run_step(here, folder / name)
         else:
