@@ -61,7 +61,8 @@ def join(device: torch.device, patience: timedelta | None = None) -> World:
         backend = "nccl" if device.type == "cuda" else "gloo"
         store, rank, size, numbers = _meeting_place()
         # a group of its own name each time: another would find the addresses that the one before has left
-        store = dist.PrefixStore(f"group {next(numbers)}", store)  # type: ignore[attr-defined]
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # of torchrun --max-restarts
+        store = dist.PrefixStore(f"group {attempt}.{next(numbers)}", store)  # type: ignore[attr-defined]
         dist.init_process_group(backend, timeout=patience, store=store, rank=rank, world_size=size)
     return world()
 
