@@ -10,6 +10,7 @@ import sys
 import tarfile
 import tomllib
 import venv
+import warnings
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 
 import pytest
 from attrs import define, frozen
+
+from vidcore.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -170,3 +173,47 @@ def build(folder: Path, target: str, out: Path) -> None:
 @pytest.fixture(scope="session")
 def workspace() -> dict[str, Distribution]:
     return distributions()
+
+
+@frozen
+class Answer:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    def refuses(self, pattern: str) -> None:
+        """One line about what is wrong, and no traceback."""
+        errors = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert (self.code, len(errors)) == (2, 1), self
+        assert re.search(pattern, errors[0]), self.err
+        assert "Traceback" not in self.err + self.out
+        assert "bug" not in self.err
+
+
+@pytest.fixture(scope="session")
+def call() -> Callable[..., int]:
+    """Runs a command in this process; returns its exit code."""
+
+    def run(*arguments: str) -> int:
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            patch.setattr(warnings, "showwarning", warnings.showwarning)  # the command line puts its own there
+            warnings.simplefilter("default")
+            with pytest.raises(SystemExit) as end:
+                main(arguments)
+        return int(end.value.code or 0)
+
+    return run
+
+
+@pytest.fixture
+def vidcore(call: Callable[..., int], capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Runs a command in this process; returns what it said."""
+
+    def run(*arguments: str) -> Answer:
+        capfd.readouterr()
+        code = call(*arguments)
+        return Answer(code, *capfd.readouterr())
+
+    return run

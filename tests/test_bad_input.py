@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ import attrs
 import pytest
 import torch
 
-from vidcore.cli import main
 from vidcore.engine.checkpoint import Checkpoints, load
 
 SMALL = [
@@ -27,34 +25,7 @@ SMALL = [
 ]
 
 
-@attrs.frozen
-class Answer:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-    def refuses(self, pattern: str) -> None:
-        """One line about what is wrong, and no traceback."""
-        errors = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        assert (self.code, len(errors)) == (2, 1), self
-        assert re.search(pattern, errors[0]), self.err
-        assert "Traceback" not in self.err + self.out
-        assert "bug" not in self.err
-
-
-Command = Callable[..., Answer]
-
-
-def call(*arguments: str) -> int:
-    """Run a command in this process and return its exit code."""
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.setattr(warnings, "showwarning", warnings.showwarning)  # the command line puts its own there
-        warnings.simplefilter("default")
-        with pytest.raises(SystemExit) as end:
-            main(arguments)
-    return int(end.value.code or 0)
+Command = Callable[..., Any]
 
 
 def options(*values: str) -> list[str]:
@@ -62,7 +33,7 @@ def options(*values: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(call: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "demo"
     assert call("demo", "recognition", str(folder), "--videos-per-class", "2") == 0
     return folder
@@ -77,19 +48,17 @@ def folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def vidcore(capfd: pytest.CaptureFixture[str]) -> Command:
+def vidcore(vidcore: Command) -> Command:
     """Run a command on a Task; the demo's is made small."""
 
-    def run(name: str, *arguments: str, sets: tuple[str, ...] = (), task: str = "task.toml") -> Answer:
-        capfd.readouterr()
-        code = call(name, task, *arguments, *options(*(SMALL if task == "task.toml" else ()), *sets))
-        return Answer(code, *capfd.readouterr())
+    def run(name: str, *arguments: str, sets: tuple[str, ...] = (), task: str = "task.toml") -> Any:
+        return vidcore(name, task, *arguments, *options(*(SMALL if task == "task.toml" else ()), *sets))
 
     return run
 
 
 @pytest.fixture(scope="module")
-def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(call: Callable[..., int], data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of the small model."""
     run = tmp_path_factory.mktemp("trained") / "run"
     with pytest.MonkeyPatch.context() as patch:
@@ -309,7 +278,7 @@ def test_a_disk_that_is_full_while_saving(folder: Path, vidcore: Command) -> Non
     more = ["run", "task.toml", "--resume", *options(*SMALL, "train.epochs=2")]
     limited = [sys.executable, "-c", LIMITED, str(saved.stat().st_size // 2), *more]
     done = subprocess.run(limited, capture_output=True, text=True, check=False, env=os.environ, timeout=300)
-    Answer(done.returncode, done.stdout, done.stderr).refuses(
+    attrs.evolve(first, code=done.returncode, out=done.stdout, err=done.stderr).refuses(
         r"checkpoints/epoch0002.*: cannot be saved: File too large"
     )
     assert {path: path.read_bytes() for path in (folder / "run" / "checkpoints").iterdir()} == before

@@ -10,47 +10,22 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import attrs
 import numpy as np
 import pytest
 
-from vidcore.cli import main
 from vidcore.features.files import FeatureNote, read_features
 
 SETS = ["--set", "model.backbone.base_channels=2", "--set", "model.cls_head.in_channels=8"]
 TRAIN = [*SETS, "--set", "train.epochs=1", "--set", "data.val.pipeline.sample.num_clips=1"]
-
-
-@attrs.frozen
-class Answer:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-    def refuses(self, pattern: str) -> None:
-        """One line about what is wrong, and no traceback."""
-        errors = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        assert (self.code, len(errors)) == (2, 1), self
-        assert re.search(pattern, errors[0]), self.err
-        assert "Traceback" not in self.err
-
-
-def call(*arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.setattr(warnings, "showwarning", warnings.showwarning)
-        with pytest.raises(SystemExit) as end:
-            main(arguments)
-    return int(end.value.code or 0)
+Command = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(call: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixteen videos, a Task, weights in ``best.pt``, and features of all videos made in one go."""
     folder = tmp_path_factory.mktemp("features")
     with pytest.MonkeyPatch.context() as patch:
@@ -72,19 +47,6 @@ def here(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def command(output: str, *more: str, videos: str = "demo/videos") -> list[str]:
     return ["features", "demo/task.toml", videos, "-c", "best.pt", "-o", output, "--stride", "4", *SETS, *more]
-
-
-@pytest.fixture
-def vidcore(capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    def run(*arguments: str) -> Answer:
-        capfd.readouterr()
-        code = call(*arguments)
-        return Answer(code, *capfd.readouterr())
-
-    return run
-
-
-Command = Callable[..., Answer]
 
 
 def contents(folder: str | Path) -> dict[str, bytes]:

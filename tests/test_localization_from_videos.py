@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 import cv2
@@ -17,7 +17,7 @@ import pytest
 from vid_localization.demo import schedule
 from vid_localization.results import read_results
 from vidcore import Predictor
-from vidcore.cli import Context, main
+from vidcore.cli import Context
 from vidcore.features.files import read_features
 from vidcore.plugins import load_plugins
 from vidcore.video.moving import MOTIONS
@@ -28,47 +28,11 @@ RECOGNIZER = ["run/recognizer/task.toml", "run/recognizer/checkpoints/best.pt"]
 SHORT = ["--videos", "8", "--clips-per-class", "2", "--epochs", "1"]
 VIDEO = "videos/untrimmed_000.mp4"
 LISTED = ["--set", "data.val.dataset.ann_file=val.csv"]
-
-
-@attrs.frozen
-class Answer:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-    def refuses(self, pattern: str) -> None:
-        """One line about what is wrong, and no traceback."""
-        errors = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        assert (self.code, len(errors)) == (2, 1), self
-        assert re.search(pattern, errors[0]), self.err
-        assert "Traceback" not in self.err
-
-
-Command = Callable[..., Answer]
-
-
-def call(*arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.setattr(warnings, "showwarning", warnings.showwarning)
-        with pytest.raises(SystemExit) as end:
-            main(arguments)
-    return int(end.value.code or 0)
-
-
-@pytest.fixture
-def vidcore(capfd: pytest.CaptureFixture[str]) -> Command:
-    def run(*arguments: str) -> Answer:
-        capfd.readouterr()
-        code = call(*arguments)
-        return Answer(code, *capfd.readouterr())
-
-    return run
+Command = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo(call: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("localization") / "demo"
     assert call("demo", "localization", str(folder), *SHORT) == 0
     return folder
