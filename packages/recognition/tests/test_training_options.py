@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from vidcore.bench import bench
 from vidcore.config.task import Task
 from vidcore.engine.checkpoint import Checkpoints, load
 from vidcore.errors import CheckpointError, ConfigError, UserError
@@ -122,6 +123,16 @@ def test_the_machine(table: dict[str, Any], tmp_path: Path, monkeypatch: pytest.
     table["runtime"] = {"device": "cuda:99"}
     with pytest.raises(UserError, match=r"runtime.device: 'cuda:99' cannot be used here"):
         run(table, tmp_path / "nowhere")
+
+
+def test_what_is_measured_is_what_would_train(table: dict[str, Any]) -> None:
+    found = bench(Task.from_table(table, load_plugins()), seconds=0.1)
+    assert all(found[name]["samples_per_second"] > 0 for name in ("loader", "model", "together"))
+    assert set(found["together"]["shares"]) == {"data", "transfer", "forward", "backward", "step"}
+    assert sum(found["together"]["shares"].values()) == pytest.approx(1)
+    table["runtime"]["sync_batchnorm"] = True
+    with pytest.raises(ConfigError, match="needs GPUs"):
+        bench(Task.from_table(table, load_plugins()), seconds=0.1)
 
 
 def test_options_without_effect_are_said(

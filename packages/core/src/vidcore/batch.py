@@ -42,7 +42,10 @@ class Batch:
             return value.to(device, non_blocking=non_blocking) if isinstance(value, torch.Tensor) else value
 
         also = {name: batch.to(device, non_blocking) for name, batch in self.also.items()}
-        return evolve(self, inputs=move(self.inputs), labels=move(self.labels), also=also)
+        inputs, labels = move(self.inputs), move(self.labels)
+        if inputs is self.inputs and labels is self.labels and not also:
+            return self  # is there already
+        return evolve(self, inputs=inputs, labels=labels, also=also)
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory (called by the data loader)."""

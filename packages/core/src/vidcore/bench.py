@@ -19,6 +19,7 @@ from vidcore.engine.advice import Loading
 from vidcore.engine.clock import Clock
 from vidcore.engine.optim import build_optimizer
 from vidcore.engine.options import RuntimeOptions, TrainOptions
+from vidcore.engine.prepare import prepare
 from vidcore.engine.seeds import reseed
 from vidcore.engine.step import Step
 
@@ -50,7 +51,7 @@ def bench(task: Task, seconds: float = 10.0) -> dict[str, Any]:
     pin = device.type == "cuda"
     loader = Loader(part.dataset, part.pipeline, part, training=True, seed=runtime.seed, pin_memory=pin)
     reseed(runtime.seed)
-    model = task.build("model").to(device).train()
+    model = prepare(task.build("model"), runtime, device).train()
     call: Call = task.get("optimizer")
     optimizer = build_optimizer(call.component.load(), build(call.arguments), model, task.build("param_groups"))
     clock = Clock(device)

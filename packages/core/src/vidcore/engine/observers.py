@@ -7,6 +7,7 @@ import math
 import sys
 import time
 import warnings
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -91,11 +92,12 @@ class JsonLines(Observer):
                 if record["step"] <= last.get(record["kind"], self._step):
                     kept.append(line + "\n")
             write_text(self._path, "".join(kept))
+        self._file = self._path.open("a", encoding="utf-8", buffering=1)  # line by line
+        weakref.finalize(self, self._file.close)
 
     def _append(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
         plain = {k: v if math.isfinite(v) else str(v) for k, v in values.items()}  # JSON knows no infinity
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, "epoch": epoch, "step": step, **plain}) + "\n")
+        self._file.write(json.dumps({"kind": kind, "epoch": epoch, "step": step, **plain}) + "\n")
 
     def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         self._step = step

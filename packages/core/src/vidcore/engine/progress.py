@@ -22,29 +22,25 @@ class Meter:
     """Means of values since the last look, and since the epoch began. Values on a GPU stay there until looked at."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, torch.Tensor] = {}
-        self._steps = 0
+        self._steps: list[Mapping[str, torch.Tensor]] = []
         self.epoch: dict[str, tuple[float, int]] = {}
         """Sum and number of steps by name."""
 
     def add(self, values: Mapping[str, torch.Tensor]) -> None:
         """Take the values of a step in."""
-        self._steps += 1
-        for name, value in values.items():
-            if name in self._sums:
-                self._sums[name] += value  # in place
-            else:
-                self._sums[name] = value.to(torch.float32, copy=True)
+        self._steps.append(values)
 
     def look(self, seconds: Mapping[str, float], device: torch.device) -> dict[str, float]:
         """Return the means per step since the last look, over all processes; ``seconds`` were spent in these steps."""
-        means = {name: float(total) / self._steps for name, total in self._sums.items()}
-        means |= {f"seconds/{name}": total / self._steps for name, total in seconds.items()}
+        count, names = len(self._steps), dict.fromkeys(name for values in self._steps for name in values)
+        columns = {name: [values[name] for values in self._steps if name in values] for name in names}
+        means = {name: float(torch.stack(column).sum(dtype=torch.float32)) / count for name, column in columns.items()}
+        means |= {f"seconds/{name}": total / count for name, total in seconds.items()}
         means = dist.mean(means, device)
         for name, value in means.items():
             total, steps = self.epoch.get(name, (0.0, 0))
-            self.epoch[name] = (total + value * self._steps, steps + self._steps)
-        self._sums, self._steps = {}, 0
+            self.epoch[name] = (total + value * count, steps + count)
+        self._steps = []
         return means
 
     def end_epoch(self) -> dict[str, float]:
