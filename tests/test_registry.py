@@ -5,11 +5,12 @@ New components are found by themselves. What cannot be built from its defaults h
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import inspect
 import pickle
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ import attrs
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from vidcore.batch import collate
 from vidcore.config import build_component
 from vidcore.config.signature import read_signature
+from vidcore.engine import shard
 from vidcore.errors import UserError
 from vidcore.plugins import Catalog, Component, load_plugins
 from vidcore.sample import Sample
@@ -469,11 +472,14 @@ def test_model_part(component: Component) -> None:
     assert same(seeded(pickle.loads(pickle.dumps(module)), *inputs), outputs)
 
 
+def clips(component: Component) -> list[Sample]:
+    rng, shape = np.random.default_rng(6), INPUTS[component.name]
+    return [Sample(index=i, label=i, inputs=rng.integers(0, 256, shape, np.uint8)) for i in range(2)]
+
+
 @all_of("models", without=set(catalog().of_kind("models")) - set(INPUTS))
 def test_whole_model(component: Component) -> None:
-    rng = np.random.default_rng(6)
-    shape = INPUTS[component.name]
-    samples = [Sample(index=i, label=i, inputs=rng.integers(0, 256, shape, np.uint8)) for i in range(2)]
+    samples = clips(component)
     model = seeded(build, component).train()
     batch = model.preprocess(collate(samples))
     losses = model.loss(model(batch.inputs), batch)
@@ -490,3 +496,29 @@ def test_whole_model(component: Component) -> None:
         assert one.scores.shape == (CLASSES,)
         assert one.scores.dtype == np.float32
         assert np.array_equal(one.scores, other.scores)
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A group of processes with one member; every block is large."""
+    monkeypatch.setattr(shard, "GROUP", 1)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    gc.collect()
+    dist.destroy_process_group()
+
+
+@all_of("models", without=PREPROCESSORS)
+@pytest.mark.usefixtures("processes")
+def test_processes_may_share_the_weights_of(component: Component) -> None:
+    module = build(component)
+    if not isinstance(module, torch.nn.Module) or next(module.parameters(), None) is None:
+        return
+    shard.shard(module.train(), "fp32", torch.device("cpu"))
+    with torch.no_grad():
+        if component.name in INPUTS:
+            inputs = [module.preprocess(collate(clips(component))).inputs]
+        else:
+            inputs = tensors(FORWARD[component.name])
+        assert all(t.isfinite().all() for t in flat(module(*inputs)))
+    assert all(shard.is_share(p) for p in module.parameters()), "none stays gathered"
