@@ -42,7 +42,9 @@ def test_the_model_is_in_evaluation_mode(toy: ModuleType) -> None:
 def test_coverage_says_what_was_skipped(toy: ModuleType) -> None:
     found = evaluate(toy.Net(), held_out(toy, bad=(0, 5)), {"acc": toy.Accuracy()})
     assert (found.samples, found.total, found.skipped) == (11, 13, 2)
-    with pytest.raises(DataError, match=r"none of 13 samples could be loaded, for example sample 0, step Read: 0.mp4: is no vid"):
+    with pytest.raises(
+        DataError, match=r"none of 13 samples could be loaded, for example sample 0, step Read: 0.mp4: is no vid"
+    ):
         evaluate(toy.Net(), held_out(toy, bad=tuple(range(13)), bad_budget=1.0), {"acc": toy.Accuracy()})
 
 
