@@ -128,6 +128,19 @@ def test_a_sample_that_hangs_is_a_bad_sample(hang: Callable[[], None], tmp_path:
     again.close()
 
 
+def test_a_data_set_that_hangs_does_so_in_a_worker_only() -> None:
+    class Hangs(Numbers):
+        def __getitem__(self, index: int) -> Sample:
+            if index == 5:
+                in_python()
+            return super().__getitem__(index)
+
+    one = Loader(Hangs(), [At({})], LoaderOptions(workers=1, time_limit=0.4))
+    assert indices(one) == [i for i in range(16) if i != 5]
+    assert str(one.bad.failures[5]) == "sample 5, step annotation: did not end within 0.4 seconds (time_limit)"
+    one.close()
+
+
 def test_a_sample_that_hangs_is_replaced_in_training() -> None:
     one, other = loader({5: in_python}, training=True), loader({5: in_python}, training=True, workers=1)
     found = [indices(x.between(0, 16)) for x in (one, other)]

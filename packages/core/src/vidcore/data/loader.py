@@ -100,11 +100,12 @@ class Loader:
         types = [type(step).__name__ for step in steps]
         names = list(pipeline) if isinstance(pipeline, Mapping) else types
         self.step_types = dict(zip(names, types, strict=True))
-        self.ledger = Ledger(max(1, options.workers), ["annotation", *names, "collate"])
-        places = [f"{name}.dataset", *(f"{name}.pipeline.{step}" for step in names)] if name else ["annotation"]
-        places = [*places, "collate"] if name else [f"step {phase}" for phase in self.ledger.phases]
+        phases = ["annotation", *names, "collate"]
+        self.ledger = Ledger(max(1, options.workers), phases)
+        in_task = (f"{name}.dataset", *(f"{name}.pipeline.{step}" for step in names), "collate")
+        places = in_task if name else tuple(f"step {phase}" for phase in phases)
         repeats = options.num_repeats, options.sample_once
-        self._fetch = _Fetch(dataset, steps, tuple(places), seed, self.policy, collate, *repeats)
+        self._fetch = _Fetch(dataset, steps, places, seed, self.policy, collate, *repeats)
         self._avoid = {index: failure for index, failure in self.bad.failures.items() if failure.avoid}
         self._pin_memory = pin_memory
         self._workers: Workers | None = None

@@ -34,6 +34,12 @@ from vidcore.interfaces import Dataset
 
 __all__ = ["Loaded", "Workers"]
 
+OUT_OF_MEMORY = (
+    "the system kills processes where memory runs out: use fewer data.*.workers, a smaller prefetch or batch_size"
+)
+PR_SET_PDEATHSIG = 1
+"""Of Linux: the signal that a process gets when its parent ends."""
+
 Loaded = tuple[Batch | None, tuple[Failure, ...]]
 """A batch (None where no sample of it could be loaded) and what failed on the way."""
 
@@ -167,7 +173,8 @@ class Workers:
         elif not hung or doing.started == worker.seen:
             limit = f"did not end within {self._limit:g} seconds (time_limit)"
             reason = limit if hung else f"ended the worker process ({how})"
-            place, path = self._fetch.places[doing.phase], self._dataset[doing.index].path
+            place = self._fetch.places[doing.phase]
+            path = self._dataset[doing.index].path if doing.phase else None  # else it would hang or die here as well
             blamed = Failure(doing.index, doing.epoch, path, reason, place, avoid=True)
             if not hung and worker.process.exitcode == -signal.SIGKILL:
                 raise DataError(f"{blamed}; {OUT_OF_MEMORY}")
@@ -195,14 +202,6 @@ class Workers:
         their_requests.close()
         their_results.close()  # only if nobody else holds it, the death of the worker shows at our end
         return _Worker(process, our_requests, our_results)
-
-
-OUT_OF_MEMORY = (
-    "the system kills processes where memory runs out: use fewer data.*.workers, a smaller prefetch or batch_size"
-)
-
-
-PR_SET_PDEATHSIG = 1
 
 
 def _how(code: int | None) -> str:

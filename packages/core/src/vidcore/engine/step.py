@@ -19,7 +19,7 @@ from vidcore.engine.precision import autocast
 from vidcore.engine.shard import explained, is_sharded, whole
 from vidcore.errors import ConfigError
 
-__all__ = ["Clock", "Step"]
+__all__ = ["Step"]
 
 
 class _Each(nn.Module):
