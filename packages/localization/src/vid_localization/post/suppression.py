@@ -7,20 +7,58 @@ import numpy as np
 from vid_localization.overlaps import Array
 from vidcore.errors import UserError
 
-__all__ = ["post_processing", "soft_nms"]
+__all__ = ["post_processing", "soft_nms", "soft_picks"]
+
+
+def soft_picks(
+    segments: Array,
+    scores: Array,
+    alpha: float,
+    low_threshold: float,
+    high_threshold: float,
+    count: int,
+) -> tuple[Array, Array]:
+    """Pick segments by falling score, lowering the scores of what overlaps the picked one.
+
+    A score is multiplied by exp(-overlap^2 / alpha) where the overlap with the picked segment is above
+    low + (high - low) * width of the picked segment.
+
+    Args:
+        segments: (n, 2) float64 start and end, in units of the video's length.
+        scores: (n,) float64.
+        alpha: width of the Gaussian, above 0.
+        low_threshold, high_threshold: least overlap that counts, for segments without length and of the
+            whole video.
+        count: how many to pick.
+
+    Returns:
+        (min(n, count),) int64 which are picked, in that order; (min(n, count),) float64 their lowered scores.
+    """
+    order = np.argsort(-scores, kind="stable")
+    starts, ends, scores = segments[order, 0], segments[order, 1], scores[order]
+    lengths = ends - starts
+    picked, lowered = np.empty(min(len(scores), count), np.int64), np.empty(min(len(scores), count))
+    for row in range(len(picked)):
+        best = int(scores.argmax())
+        start, end, length = starts[best], ends[best], lengths[best]
+        picked[row], lowered[row] = order[best], scores[best]
+        scores[best] = -np.inf  # whatever becomes of it, it is not picked again
+        shared = np.minimum(ends, end)
+        shared -= np.maximum(starts, start)
+        near = (shared > 0).nonzero()[0]  # the others overlap by nothing, and lose exp(0)
+        inside = shared[near]
+        overlap = inside / (lengths[near] + (length - inside))
+        lower = overlap > low_threshold + (high_threshold - low_threshold) * length
+        scores[near[lower]] *= np.exp(overlap[lower] ** 2 / -alpha)
+    return picked, lowered
 
 
 def soft_nms(proposals: Array, alpha: float, low_threshold: float, high_threshold: float, top_k: int) -> Array:
-    """Pick proposals by falling score, lowering the scores of what overlaps the picked one.
-
-    A score is multiplied by exp(-overlap^2 / alpha) where the overlap with the picked proposal is above
-    low + (high - low) * width of the picked proposal.
+    """Rows of proposals as ``soft_picks`` picks them.
 
     Args:
         proposals: (n, >= 3) start, end, ..., score, in units of the video's length.
-        alpha: width of the Gaussian, above 0.
-        low_threshold, high_threshold: least overlap that counts, for proposals without length and of the
-            whole video.
+        alpha, low_threshold, high_threshold: see ``soft_picks``.
         top_k: how many to pick. As published, one more is returned where there are as many.
 
     Returns:
@@ -32,23 +70,8 @@ def soft_nms(proposals: Array, alpha: float, low_threshold: float, high_threshol
     proposals = np.asarray(proposals, np.float64)
     if proposals.ndim != 2 or proposals.shape[1] < 3 or not alpha > 0:
         raise UserError(f"soft_nms needs rows of start, end, score and alpha above 0, got {proposals.shape}, {alpha}")
-    proposals = proposals[np.argsort(-proposals[:, -1], kind="stable")]
-    starts, ends, scores = (proposals[:, column].copy() for column in (0, 1, -1))
-    lengths = ends - starts
-    picked = np.empty((min(len(proposals), top_k + 1), 3))
-    for row in range(len(picked)):
-        best = int(scores.argmax())
-        start, end, length = starts[best], ends[best], lengths[best]
-        picked[row] = start, end, scores[best]
-        scores[best] = -np.inf  # whatever becomes of it, it is not picked again
-        shared = np.minimum(ends, end)
-        shared -= np.maximum(starts, start)
-        near = (shared > 0).nonzero()[0]  # the others overlap by nothing, and lose exp(0)
-        inside = shared[near]
-        overlap = inside / (lengths[near] + (length - inside))
-        lower = overlap > low_threshold + (high_threshold - low_threshold) * length
-        scores[near[lower]] *= np.exp(overlap[lower] ** 2 / -alpha)
-    return picked
+    picked, scores = soft_picks(proposals[:, :2], proposals[:, -1], alpha, low_threshold, high_threshold, top_k + 1)
+    return np.column_stack((proposals[picked, :2], scores))
 
 
 def post_processing(proposals: Array, alpha: float, low_threshold: float, high_threshold: float, top_k: int) -> Array:
@@ -56,7 +79,7 @@ def post_processing(proposals: Array, alpha: float, low_threshold: float, high_t
 
     Args:
         proposals: (n, >= 3) start, end, ..., score, in units of the video's length.
-        alpha, low_threshold, high_threshold: see ``soft_nms``.
+        alpha, low_threshold, high_threshold: see ``soft_picks``.
         top_k: how many at most.
 
     Returns:
