@@ -28,6 +28,7 @@ def pair(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"folder": folder / "plain", **plain},
         {"folder": folder / "accumulated", **plain, "batch_size": 1, "accumulate": 2},
         {"folder": folder / "several", **plain, "also": 24},
+        {"folder": folder / "searched", **plain, "optimizer": "LBFGS"},
         {"folder": folder / "all", "epochs": 2, "size": 23, "bad": [3]},
         {"folder": folder / "idle", **plain, "idle": True, "runtime": {"find_unused_parameters": True}},
     )
@@ -36,7 +37,8 @@ def pair(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "more"), [("plain", {}), ("accumulated", {}), ("several", {"also": 24}), ("idle", {})]
+    ("name", "more"),
+    [("plain", {}), ("accumulated", {}), ("several", {"also": 24}), ("idle", {})],
 )
 def test_two_processes_are_one_with_the_doubled_batch(
     toy: ModuleType, pair: Path, tmp_path: Path, name: str, more: dict[str, Any]
@@ -47,6 +49,11 @@ def test_two_processes_are_one_with_the_doubled_batch(
     for a, b in zip(ours, theirs, strict=True):
         assert a.pop("kind") == b.pop("kind")
         assert b == pytest.approx(a, rel=1e-5, abs=1e-6)
+
+
+def test_processes_that_look_for_better_weights_look_in_the_same_places(pair: Path) -> None:
+    steps = [r for r in records(pair / "searched") if r["kind"] == "step"]
+    assert len(steps) == 18, "where they do not, they wait for each other in vain"
 
 
 def test_every_sample_is_scored_once_by_two(pair: Path) -> None:

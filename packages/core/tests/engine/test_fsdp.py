@@ -156,7 +156,7 @@ def test_options_that_do_not_go_together(name: str) -> None:
         RuntimeOptions(strategy="fsdp", **{name: True})
 
 
-@pytest.mark.parametrize("name", ["Adafactor", "Rprop"])
+@pytest.mark.parametrize("name", ["Adafactor", "LBFGS", "Muon", "Rprop"])
 def test_optimizers_that_need_whole_parameters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidcore.engine.optim.is_share", lambda parameter: True)
     with pytest.raises(ConfigError, match=rf'^optimizer.type = "{name}" and runtime.strategy = "fsdp" exclude'):

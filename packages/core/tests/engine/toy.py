@@ -33,6 +33,10 @@ from vidcore.interfaces import Observer
 from vidcore.sample import Sample
 
 CLASSES = 3
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "AdamW": {"lr": 0.01, "weight_decay": 0.01},
+    "LBFGS": {"lr": 0.1, "max_iter": 4, "line_search_fn": "strong_wolfe"},
+}
 
 
 @frozen
@@ -204,6 +208,7 @@ def train(
     also: int = 0,
     blocks: int = 0,
     idle: bool = False,
+    optimizer: str = "AdamW",
     **options: Any,
 ) -> tuple[Any, nn.Module]:
     """Train for three epochs (or as ``options`` say) in a folder; going on where there is something."""
@@ -229,7 +234,7 @@ def train(
     statistics = Loader(Points(size), steps, loading, training=True, **place) if training.precise_bn else None
     others = {"more": Loader(Points(also), steps, loading, training=True, **place)} if also else {}
     held_out = Loader(Points(13), steps, loading, **place)
-    optimizer = build_optimizer(torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.01}, model)
+    built = build_optimizer(getattr(torch.optim, optimizer), OPTIMIZERS[optimizer], model)
     warm_up = LinearLR(start_factor=0.1, end=1, convert_to_iter_based=True)
     schedules = [warm_up, CosineAnnealingLR(eta_min=1e-4, convert_to_iter_based=True)]
 
@@ -243,7 +248,7 @@ def train(
     result = fit(
         model,
         loader,
-        optimizer,
+        built,
         schedules,
         training,
         machine,

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-import torch.distributed as torch_dist
 from torch import Tensor, nn
 
 from vidcore.batch import Batch
@@ -95,7 +94,7 @@ def precise_statistics(model: nn.Module, batches: Iterable[Batch], precision: st
                     variances[i] += _variance(norm)
             if count:
                 for i, norm in enumerate(norms):
-                    mean, square, variance = (_over_processes(sums[i]) / count for sums in (means, squares, variances))
+                    mean, square, variance = (dist.average(sums[i]) / count for sums in (means, squares, variances))
                     _mean(norm).copy_(mean)
                     _variance(norm).copy_(variance + (square - mean.square()).clamp_min_(0))
         yield
@@ -121,9 +120,3 @@ def _mean(norm: nn.modules.batchnorm._BatchNorm) -> Tensor:
 def _variance(norm: nn.modules.batchnorm._BatchNorm) -> Tensor:
     assert norm.running_var is not None
     return norm.running_var
-
-
-def _over_processes(value: Tensor) -> Tensor:
-    if dist.world().size > 1:
-        torch_dist.all_reduce(value)
-    return value / dist.world().size

@@ -19,6 +19,7 @@ from vidcore.errors import UserError
 
 __all__ = [
     "World",
+    "average",
     "broadcast",
     "gather",
     "gather_to_first",
@@ -152,6 +153,16 @@ def mean(values: Mapping[str, float], device: torch.device) -> dict[str, float]:
     summed = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
     dist.all_reduce(summed)
     return dict(zip(values, (summed / size).tolist(), strict=True))
+
+
+def average(value: torch.Tensor) -> torch.Tensor:
+    """Return the mean of a tensor over all processes."""
+    size = world().size
+    if size == 1:
+        return value
+    summed = value.clone()
+    dist.all_reduce(summed)
+    return summed / size
 
 
 def gather_to_first(value: T) -> list[T] | None:

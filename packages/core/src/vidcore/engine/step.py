@@ -81,7 +81,7 @@ class Step:
 
         def loss() -> torch.Tensor:
             found.append(self._gradients(batches))
-            return found[-1]["loss"]
+            return dist.average(found[-1]["loss"].detach())  # processes must look in the same places
 
         optimizer.step(loss)
         return found[0]
