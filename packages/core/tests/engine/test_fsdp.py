@@ -133,12 +133,9 @@ def test_what_is_written_is_for_one_process_as_well(toy: ModuleType, pair: Path)
     assert alone == pytest.approx(load(best)["scores"], rel=1e-6)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_run_goes_on_exactly_after_either_process_was_killed(
-    toy: ModuleType, pair: Path, tmp_path: Path, rank: int
-) -> None:
+def test_a_run_goes_on_exactly_after_a_process_was_killed(toy: ModuleType, pair: Path, tmp_path: Path) -> None:
     arguments = {"folder": tmp_path, **OPTIONS, "runtime": FSDP}
-    killed = toy.torchrun(arguments | {"fault": {"rank": rank, "step": 10, "how": "kill"}})
+    killed = toy.torchrun(arguments | {"fault": {"rank": 0, "step": 10, "how": "kill"}})
     assert killed.returncode != 0
     assert newest(tmp_path)["step"] == 6
     resumed = toy.torchrun(arguments)
