@@ -30,6 +30,8 @@ RECIPES = {
 """Every recipe, by the name of the published configuration in ``configs``."""
 WHOLE = {name for name, path in RECIPES.items() if "[stages" in path.read_text()}
 """Recipes that run several published configurations one after the other."""
+ELSEWHERE = {name for name in RECIPES if name.startswith("localization/actionformer/")}
+"""Recipes of results that were published by others."""
 METHODS = ("TSN", "TSM", "C2D", "I3D", "SlowOnly", "SlowFast")
 
 pytestmark = pytest.mark.skipif(not PARITY.is_dir(), reason="needs the reference numbers")
@@ -53,7 +55,7 @@ def settings(value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("name", sorted(RECIPES.keys() - WHOLE))
+@pytest.mark.parametrize("name", sorted(RECIPES.keys() - WHOLE - ELSEWHERE))
 def test_recipe_says_what_was_published(name: str, catalog: Catalog) -> None:
     imported = convert_config(read_config(PARITY / f"configs/{name}.json"), catalog)
     assert not imported.problems
@@ -68,7 +70,8 @@ def test_recipe_says_what_was_published(name: str, catalog: Catalog) -> None:
 
 def test_every_published_localization_configuration_has_a_recipe() -> None:
     published = {p.relative_to(PARITY / "configs").with_suffix("") for p in PARITY.glob("configs/localization/*/*")}
-    assert {str(p) for p in published} == {n for n in RECIPES.keys() - WHOLE if n.startswith("localization/")}
+    ours = RECIPES.keys() - WHOLE - ELSEWHERE
+    assert {str(p) for p in published} == {n for n in ours if n.startswith("localization/")}
 
 
 @pytest.mark.parametrize("name", sorted(WHOLE))
