@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from vidcore.engine import shard
 from vidcore.engine.checkpoint import Checkpoints, load
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.optim import build_optimizer
@@ -158,3 +159,9 @@ def test_optimizers_that_need_whole_parameters(name: str, monkeypatch: pytest.Mo
     monkeypatch.setattr("vidcore.engine.optim.is_share", lambda parameter: True)
     with pytest.raises(ConfigError, match=rf'^optimizer.type = "{name}" and runtime.strategy = "fsdp" exclude'):
         build_optimizer(getattr(torch.optim, name), {"lr": 0.1}, torch.nn.Linear(2, 2))
+
+
+def test_a_pytorch_without_it(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("torch.distributed.fsdp.fully_shard")
+    with pytest.raises(ConfigError, match=r'^runtime.strategy = "fsdp": needs PyTorch 2.6'):
+        shard.shard(toy.Net(), "fp32", torch.device("cpu"))

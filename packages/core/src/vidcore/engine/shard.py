@@ -41,10 +41,15 @@ def shard(model: nn.Module, precision: str, device: torch.device) -> None:
     model. A block is a member of an ``nn.Sequential`` or ``nn.ModuleList`` that has a sibling of its class. They travel
     in the format of the precision, except where batch norms, which need float32, are in the model. Gradients are
     float32.
+
+    Raises ``ConfigError`` where PyTorch is too old.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+    try:
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+    except ImportError as error:
+        raise ConfigError('runtime.strategy = "fsdp": needs PyTorch 2.6 or later') from error
     exact = precision == "fp32" or any(isinstance(m, nn.modules.batchnorm._NormBase) for m in model.modules())
     policy = MixedPrecisionPolicy(
         param_dtype=None if exact else DTYPES[precision], reduce_dtype=torch.float32, cast_forward_inputs=False
