@@ -318,6 +318,7 @@ ARGUMENTS |= {
     "ResNet3dSlowOnly": {"base_channels": 8},
     "ResNeXt": {"depth": 50},
     "ResNetTSM": {"depth": 18, "num_segments": 4},
+    "ActionFormer": {"feat_dim": 8, "num_classes": CLASSES, "hidden_dim": 16, "levels": 3, "window_size": 5},
     "BMN": {
         "temporal_dim": 10,
         "boundary_ratio": 0.5,
@@ -361,6 +362,7 @@ ARGUMENTS |= {
 CLIP, FRAMES, SCORES, LABELS = (1, 3, 4, 32, 32), (4, 3, 32, 32), (4, CLASSES), "labels"
 FORWARD: dict[str, list[Any]] = {
     # networks that propose segments have no scores of classes, as INPUTS asks: their own tests see to the rest
+    "ActionFormer": [{"features": (2, 8, 10), "lengths": torch.tensor([10, 7])}],
     "BMN": [(2, 8, 10)],
     "BMNLoss": [(2, 2, 6, 6), (2, 6), (2, 6), (2, 6, 6), (2, 6), (2, 6), (6, 6)],
     "BinaryLogisticRegressionLoss": [SCORES, SCORES],

@@ -8,6 +8,7 @@ from vidcore.hookspecs import hookimpl
 @hookimpl
 def vidcore_models() -> dict[str, str]:
     modules = {
+        "actionformer": ("ActionFormer",),
         "bmn": ("BMN",),
         "bsn": ("PEM", "TEM"),
         "drn": ("DRN",),

@@ -1,0 +1,293 @@
+"""ActionFormer: segments and their classes in one step (Zhang, Wu and Li, ECCV 2022, arXiv:2202.07925).
+
+Features of a video, of any length, become a pyramid: convolutions, transformer blocks with attention to what is
+near, and blocks that halve the number of positions. At each position of each level a classifier says what happens
+there, and a regressor how far start and end are away. Soft suppression and voting choose among all positions.
+
+Shapes: B samples, C channels, T positions, P positions of all levels together, K classes. Places and distances are
+measured in positions of the features, 0 being the middle of the first.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vid_localization.models.actionformer_layers import Block, ChannelNorm, ConvStack, masked, sinusoids
+from vid_localization.models.spans import Array, check_features, covered_seconds, ranked, require
+from vid_localization.post import suppress_by_class
+from vidcore.batch import Batch
+from vidcore.engine.dist import average
+from vidcore.errors import DataError, UserError
+from vidcore.sample import Sample
+
+__all__ = ["ActionFormer", "assign", "boundary_loss", "focal_loss"]
+
+PRIOR = 0.01
+"""Probability of each class before training."""
+FINEST = 4
+"""Distances that the first level is for, at most; twice as much with every level."""
+EMBEDDING, HEAD = 2, 2
+"""Convolutions before the blocks, and of each head before its output."""
+MEMORY = 0.9
+"""How much of the average number of positives stays from step to step."""
+SAME = 1e-3
+"""Segments whose lengths differ by less belong to a position both."""
+MIN_SCORE = 0.001
+
+Outputs = dict[str, Tensor]
+"""``logits`` (B, P, K), ``distances`` (B, P, 2) to start and end, ``valid`` (B, P) bool; ``points`` (P, 2), place of
+each position and stride of its level."""
+
+
+class ActionFormer(nn.Module):
+    """Segments with classes from features.
+
+    Args:
+        feat_dim: channels of the features.
+        num_classes: classes; not given, there is one, action, and segments become those of the classes that the
+            whole video has (``LoadVideoClasses``, or ``vidcore predict --classifier``).
+        hidden_dim: channels of all layers.
+        levels: of the pyramid; each has half the positions of the one before.
+        stem_blocks: transformer blocks before the pyramid.
+        heads: of the attention.
+        window_size: positions that one attends to, itself in the middle (odd); -1 for all of them.
+        position_embedding: add sines and cosines of the position to the features.
+        dropout: in the blocks.
+        drop_path: probability of leaving a residual branch out in training.
+        center_sample_radius: a position learns a segment if it is no more than so many strides from its middle.
+        label_smoothing: part of a label that is given to all classes alike.
+        regression_weight: factor of ``reg_loss``.
+        initial_positives: what the average number of positives per step starts with.
+        pre_nms_top_k: candidates of each level.
+        min_duration: of a segment, in positions of the features.
+        soft_nms_sigma: width of the soft suppression within each class.
+        voting_threshold: overlap from which candidates count in moving a segment.
+        post_process_top_k: segments of a video.
+    """
+
+    positives: Tensor
+
+    def __init__(
+        self,
+        feat_dim: int,
+        num_classes: int | None = None,
+        hidden_dim: int = 512,
+        levels: int = 6,
+        stem_blocks: int = 2,
+        heads: int = 4,
+        window_size: int = 19,
+        position_embedding: bool = False,
+        dropout: float = 0.0,
+        drop_path: float = 0.1,
+        center_sample_radius: float = 1.5,
+        label_smoothing: float = 0.0,
+        regression_weight: float = 1.0,
+        initial_positives: float = 100.0,
+        pre_nms_top_k: int = 2000,
+        min_duration: float = 0.05,
+        soft_nms_sigma: float = 0.5,
+        voting_threshold: float = 0.7,
+        post_process_top_k: int = 200,
+    ) -> None:
+        super().__init__()
+        require(window_size == -1 or window_size % 2 == 1, f"window_size must be odd, or -1; got {window_size}")
+        require(hidden_dim % heads == 0, f"hidden_dim must be a multiple of heads, got {hidden_dim} and {heads}")
+        require(levels > 0, f"levels must be above 0, got {levels}")
+        self.feat_dim, self.num_classes, self.position_embedding = feat_dim, num_classes, position_embedding
+        self.center_sample_radius, self.label_smoothing = center_sample_radius, label_smoothing
+        self.regression_weight = regression_weight
+        self.pre_nms_top_k, self.min_duration, self.post_process_top_k = pre_nms_top_k, min_duration, post_process_top_k
+        self.soft_nms_sigma, self.voting_threshold = soft_nms_sigma, voting_threshold
+        # no constant of the model: exact resume needs it
+        self.register_buffer("positives", torch.tensor(initial_positives))
+
+        def block(stride: int) -> Block:
+            return Block(hidden_dim, heads, window_size, stride, drop_path, dropout)
+
+        self.embedding = ConvStack(feat_dim, *[hidden_dim] * EMBEDDING)
+        self.stem = nn.ModuleList(block(1) for _ in range(stem_blocks))
+        self.branch = nn.ModuleList(block(2) for _ in range(levels - 1))
+        self.norms = nn.ModuleList(ChannelNorm(hidden_dim) for _ in range(levels))
+        self.classify, self.regress = (ConvStack(*[hidden_dim] * (HEAD + 1)) for _ in range(2))
+        self.classifier = nn.Conv1d(hidden_dim, num_classes or 1, 3, padding=1)
+        self.regressor = nn.Conv1d(hidden_dim, 2, 3, padding=1)
+        self.level_scales = nn.Parameter(torch.ones(levels))
+        for module in self.modules():
+            if isinstance(module, nn.Conv1d) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        assert self.classifier.bias is not None
+        nn.init.constant_(self.classifier.bias, -math.log((1 - PRIOR) / PRIOR))
+
+    def preprocess(self, batch: Batch) -> Batch:
+        """Features as float32, and how many positions each sample has.
+
+        Raises:
+            UserError: the features have another number of channels.
+            DataError: a sample does not know how long it is.
+        """
+        check_features(batch.inputs, self.feat_dim)
+        lengths = torch.tensor([len(_times(s)) for s in batch.samples], device=batch.inputs.device)
+        return batch.replace(inputs={"features": batch.inputs.float(), "lengths": lengths})
+
+    def forward(self, inputs: dict[str, Tensor]) -> Outputs:
+        """``features`` (B, C, T) and ``lengths`` (B,) -> what every position of every level says."""
+        x = inputs["features"]
+        valid = (torch.arange(x.shape[2], device=x.device) < inputs["lengths"][:, None])[:, None]
+        x = self.embedding(masked(x, valid), valid)
+        if self.position_embedding:
+            x = masked(x + sinusoids(x.shape[2], x.shape[1], x.device).to(x.dtype), valid)
+        for block in self.stem:
+            x, valid = block(x, valid)
+        found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        for level, norm in enumerate(self.norms):
+            if level:
+                x, valid = self.branch[level - 1](x, valid)
+            place = torch.arange(x.shape[2], device=x.device) * 2.0**level
+            points = torch.stack((place, torch.full_like(place, 2.0**level)), 1)
+            seen = masked(norm(x), valid)
+            logits = self.classifier(self.classify(seen, valid))
+            distances = F.relu(self.regressor(self.regress(seen, valid)) * self.level_scales[level])
+            # half precision would not tell positions far from the beginning apart
+            found.append((logits.mT, distances.mT.float() * points[:, 1:2], valid[:, 0], points))
+        logits, distances, valid = (torch.cat(parts, 1) for parts in list(zip(*found, strict=True))[:3])
+        points = torch.cat([rest[3] for rest in found])
+        return {"logits": logits.float(), "distances": distances, "valid": valid, "points": points}
+
+    def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """``cls_loss`` over all positions, ``reg_loss`` of those within segments; sums over the usual number of those.
+
+        Raises:
+            UserError: a sample has no annotation.
+        """
+        points, valid = outputs["points"], outputs["valid"]
+        found = [assign(points, *self._truth(s, points.device), self.center_sample_radius) for s in batch.samples]
+        true, classes = (torch.stack(parts) for parts in zip(*found, strict=True))
+        positive = valid & (classes > 0).any(-1)
+        if self.training:
+            count = average(positive.sum().float()).clamp(min=1)
+            self.positives.lerp_(count.to(self.positives), 1 - MEMORY)
+        classes = classes * (1 - self.label_smoothing) + self.label_smoothing / (classes.shape[-1] + 1)
+        distance = boundary_loss(outputs["distances"][positive], true[positive])
+        # a copy: the next step changes the buffer before this one is gone backward where steps are accumulated
+        usual = self.positives.clone()
+        return {
+            "cls_loss": focal_loss(outputs["logits"][valid], classes[valid]).sum() / usual,
+            "reg_loss": self.regression_weight * distance.sum() / usual,
+        }
+
+    def predict(self, outputs: Outputs, batch: Batch) -> list[Sample]:
+        """The samples with ``segments``, ``segment_scores`` and ``segment_labels``, best first."""
+        place = outputs["points"][:, 0]
+        starts, ends = (place + sign * outputs["distances"][..., i] for i, sign in enumerate((-1, 1)))
+        segments = torch.stack((starts, ends), -1).double().cpu().numpy()
+        scores = (outputs["logits"].sigmoid() * outputs["valid"][..., None]).double().cpu().numpy()
+        levels = np.unique(outputs["points"][:, 1].cpu().numpy(), return_inverse=True)[1]
+        found = []
+        for sample, rows, row_scores in zip(batch.samples, segments, scores, strict=True):
+            first, step = _grid(sample)
+            kept, kept_scores, labels = self._chosen(rows, row_scores, levels)
+            seconds = covered_seconds(sample) if sample.duration is None else sample.duration
+            fractions = (kept * step + first).clip(0, seconds) / seconds
+            table = np.column_stack((fractions, kept_scores))
+            found.append(ranked(sample, table, seconds, None if self.num_classes is None else labels))
+        return found
+
+    def _chosen(self, segments: Array, scores: Array, levels: Array) -> tuple[Array, Array, Array]:
+        """Segments (P, 2), scores (P, K) and levels (P,) of positions -> the best, with scores and classes."""
+        long = segments[:, 1] - segments[:, 0] > self.min_duration
+        place, label = np.nonzero((scores > MIN_SCORE) & long[:, None])
+        order = np.argsort(-scores[place, label], kind="stable")
+        kept = [order[levels[place[order]] == level][: self.pre_nms_top_k] for level in range(levels.max() + 1)]
+        order = np.concatenate(kept)
+        place, label = place[order], label[order]
+        return suppress_by_class(
+            segments[place],
+            scores[place, label],
+            label,
+            self.soft_nms_sigma,
+            self.post_process_top_k,
+            MIN_SCORE,
+            self.voting_threshold,
+        )
+
+    def _truth(self, sample: Sample, device: torch.device) -> tuple[Tensor, Tensor]:
+        """True segments (n, 2) in positions, and their classes (n, K), 1.0 or 0.0."""
+        where = sample.path or f"sample {sample.index}"
+        if sample.segments is None or (self.num_classes is not None and sample.segment_labels is None):
+            raise UserError(f"{where}: training needs the true segments of every sample, with their classes")
+        first, step = _grid(sample)
+        segments = (np.asarray(sample.segments, np.float64).reshape(-1, 2) - first) / step
+        labels = np.zeros(len(segments), np.int64) if self.num_classes is None else np.asarray(sample.segment_labels)
+        classes = F.one_hot(torch.from_numpy(labels).long(), self.num_classes or 1)
+        return torch.from_numpy(segments).float().to(device), classes.float().to(device)
+
+
+def assign(points: Tensor, segments: Tensor, classes: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    """What each position learns: the shortest of the segments that are for it (section 3.3).
+
+    A segment is for a position that lies within it, less than ``radius`` strides from its middle, and whose
+    greater distance to start and end is one that the level is for.
+
+    Args:
+        points: (P, 2) place and stride.
+        segments: (n, 2).
+        classes: (n, K) 1.0 or 0.0.
+        radius: in strides.
+
+    Returns:
+        Distances to start and end (P, 2), anything where there is no segment; classes (P, K), 1.0 or 0.0.
+    """
+    place, stride = points[:, :1], points[:, 1:]
+    if not len(segments):
+        return torch.zeros_like(points), points.new_zeros(len(points), classes.shape[1])
+    low = torch.where(stride > 1, FINEST / 2 * stride, 0)
+    high = torch.where(stride < stride.max(), FINEST * stride, math.inf)
+    distances = torch.stack((place - segments[:, 0], segments[:, 1] - place), -1)
+    farthest = distances.amax(-1)
+    fits = (distances.amin(-1) > 0) & ((place - segments.mean(1)).abs() < radius * stride)
+    fits &= (farthest >= low) & (farthest <= high)
+    lengths = torch.where(fits, segments[:, 1] - segments[:, 0], math.inf)
+    shortest, which = lengths.min(1, keepdim=True)
+    chosen = fits & (lengths <= shortest + SAME)
+    return distances.take_along_dim(which[..., None], 1)[:, 0], (chosen.to(classes) @ classes).clamp(max=1)
+
+
+def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Focal loss of independent classes (arXiv:1708.02002), one value per logit; targets may be soft."""
+    chance = logits.sigmoid()
+    wrong = chance * (1 - targets) + (1 - chance) * targets
+    weight = alpha * targets + (1 - alpha) * (1 - targets)
+    return weight * wrong**gamma * F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+
+
+def boundary_loss(found: Tensor, true: Tensor) -> Tensor:
+    """Distance-IoU loss (arXiv:1911.08287) of segments around one place: 1 - overlap + (gap of middles / hull)^2.
+
+    Args:
+        found, true: (n, 2) distances to start and end, none negative.
+
+    Returns:
+        (n,)
+    """
+    shared, hull = torch.minimum(found, true).sum(1), torch.maximum(found, true).sum(1).clamp(min=1e-8)
+    union = (found.sum(1) + true.sum(1) - shared).clamp(min=1e-8)
+    gap = (found - true).diff(dim=1)[:, 0] / 2
+    return 1 - shared / union + (gap / hull) ** 2
+
+
+def _times(sample: Sample) -> Array:
+    if sample.feature_times is None or not len(sample.feature_times):
+        where = sample.path or f"sample {sample.index}"
+        raise DataError(f"{where}: has no feature_times: it is not known how long the video is")
+    return np.asarray(sample.feature_times, np.float64)
+
+
+def _grid(sample: Sample) -> tuple[float, float]:
+    """Seconds of the middle of the first position, and from one position to the next."""
+    times = _times(sample)
+    return float(times[0]), float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 2 * float(times[0])
