@@ -250,3 +250,12 @@ def test_metrics_refuse_what_they_cannot_score() -> None:
     metric.update([unlabelled], [unlabelled])
     with pytest.raises(DataError, match="needs a class for every segment"):
         metric.compute()
+
+
+@pytest.mark.parametrize("metric", [ANetMetric("mAP"), THUMOSMetric()])
+def test_detections_are_written_for_submission(metric: ANetMetric | THUMOSMetric, tmp_path: Path) -> None:
+    predicted, true = samples()
+    metric.update(predicted, true)
+    (path,) = metric.write(tmp_path)
+    found = read_results(path, CLASSES)
+    assert {name: len(rows) for name, rows in found.items()} == {str(s.index): len(s.segments) for s in predicted}

@@ -16,6 +16,7 @@ from vid_localization.metrics.functional import (
     touching,
 )
 from vid_localization.overlaps import Array
+from vid_localization.results import write_boundaries, write_results
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
 
@@ -67,6 +68,12 @@ class DetectionMetric(CollectedSegments):
         found = [np.asarray(true.meta.get("ambiguous_segments", ())).reshape(-1, 2) for _, true in self.pairs()]
         videos = np.repeat(np.arange(len(found)), [len(rows) for rows in found])
         return touching(predicted.segments, predicted.videos, np.concatenate(found), videos) if len(videos) else None
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write ``results.json`` in ActivityNet's submission format."""
+        path = folder / "results.json"
+        write_results(path, [pair[0] for pair in self.pairs()], self.class_names)
+        return [path]
 
     def mean_average_precision(self) -> dict[str, float]:
         """``average_mAP``, and ``mAP@`` every threshold."""
@@ -143,17 +150,12 @@ class ANetMetric(DetectionMetric):
         return {"auc": curve.auc} | {f"AR@{k}": float(curve.average[k - 1]) for k in AT}
 
     def write(self, folder: Path) -> list[Path]:
-        """Write ``results.json`` in ActivityNet's submission format, or for TEM a table per video."""
-        from vid_localization.results import write_boundaries, write_results
-
-        predicted = [pair[0] for pair in self.pairs()]
+        """Write ``results.json``, or for TEM a table per video."""
         if self.metric_type != "TEM":
-            path = folder / "results.json"
-            write_results(path, predicted, self.class_names)
-            return [path]
+            return super().write(folder)
         tables = folder / "tem_results"
         tables.mkdir(exist_ok=True)
-        for sample in predicted:
+        for sample, _ in self.pairs():
             write_boundaries(tables / f"{video_name(sample)}.csv", sample.meta["boundary_rows"])
         return [tables]
 
