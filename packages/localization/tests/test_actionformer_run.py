@@ -1,0 +1,138 @@
+"""ActionFormer from feature files to scores by `vidcore run`, and the same after an interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vid_localization.results import read_results
+from vidcore.engine.checkpoint import load
+
+CHANNELS, CLASSES = 12, ("jump", "run", "turn")
+TASK = """
+extends = ["localization_features"]
+
+[model]
+type = "ActionFormer"
+feat_dim = 12
+num_classes = 3
+hidden_dim = 32
+levels = 4
+window_size = 9
+initial_positives = 20.0
+
+[data]
+test = false
+
+[data.train]
+batch_size = 4
+workers = 0
+
+[data.train.dataset]
+type = "ActivityNetDataset"
+ann_file = "train.json"
+data_root = "features"
+suffix = ".npy"
+
+[data.val]
+workers = 0
+
+[data.val.dataset]
+type = "ActivityNetDataset"
+ann_file = "val.json"
+data_root = "features"
+suffix = ".npy"
+
+[train]
+epochs = 10
+val_interval = 10
+clip_norm = 1.0
+ema_decay = 0.9
+keep = 0
+
+[optimizer]
+type = "AdamW"
+lr = 0.004
+weight_decay = 0.05
+
+[metrics.detections]
+type = "ANetMetric"
+metric_type = "mAP"
+
+[runtime]
+device = "cpu"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Features of videos of different lengths, shifted in another direction within segments of each class."""
+    folder = tmp_path_factory.mktemp("actionformer")
+    rng = np.random.default_rng(0)
+    (folder / "features").mkdir()
+    (folder / "task.toml").write_text(TASK)
+    directions = 2 * rng.standard_normal((len(CLASSES), CHANNELS))
+    for part, number in (("train", 24), ("val", 6)):
+        videos: dict[str, object] = {}
+        for i in range(number):
+            length = int(rng.integers(40, 60))
+            features = rng.standard_normal((length, CHANNELS))
+            middles, at, annotations = np.arange(length) + 0.5, rng.uniform(1, 6), []
+            while (end := at + rng.uniform(3, 16)) < length:
+                label = int(rng.integers(len(CLASSES)))
+                features[(middles > at) & (middles < end)] += directions[label]
+                annotations.append({"segment": [at / 2, end / 2], "label": CLASSES[label]})
+                at = end + rng.uniform(2, 8)
+            np.save(folder / "features" / f"{part}{i}.npy", features.astype(np.float32))
+            videos[f"{part}{i}"] = {"duration_second": length / 2, "annotations": annotations}
+        (folder / f"{part}.json").write_text(json.dumps(videos))
+    return folder
+
+
+def vidcore(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "vidcore", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"NO_COLOR": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> Path:
+    vidcore(folder, "run", "task.toml", "--dir", "whole")
+    return folder / "whole"
+
+
+def test_it_finds_what_happens_and_when(whole: Path) -> None:
+    scores = json.loads((whole / "report.json").read_text())["scores"]
+    assert scores["mAP@0.50"] > 0.9
+    assert scores["average_mAP"] > 0.6
+    results = read_results(whole / "results.json", CLASSES)
+    assert results.keys() == {f"val{i}" for i in range(6)}
+    assert all(0 < len(found) <= 200 for found in results.values())
+
+
+def test_interrupted_it_ends_in_the_same(folder: Path, whole: Path) -> None:
+    (kept,) = sorted((whole / "checkpoints").glob("epoch0005*.pt"))
+    (folder / "again" / "checkpoints").mkdir(parents=True)
+    shutil.copy(kept, folder / "again" / "checkpoints")
+    vidcore(folder, "run", "task.toml", "--dir", "again", "--resume")
+    end, again = (load(max((run / "checkpoints").glob("epoch0010*.pt"))) for run in (whole, folder / "again"))
+    for part in ("state_dict", "training_weights"):
+        assert "positives" in end[part]
+        assert all(torch.equal(value, again[part][key]) for key, value in end[part].items())
+    assert not torch.equal(end["training_weights"]["positives"], load(kept)["training_weights"]["positives"])
+    assert (whole / "results.json").read_text() == (folder / "again" / "results.json").read_text()
