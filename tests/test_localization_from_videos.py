@@ -68,9 +68,10 @@ def test_the_demo_ends_with_scores_beside_those_of_chance(demo: Path, vidcore: C
         "demo", "localization", str(demo), "--videos", "8", "--clips-per-class", "2", "--epochs", "1", "--force"
     )
     assert answer.code == 0  # everything is there: nothing is trained again
-    table = [re.split(r"\s{2,}", line) for line in answer.out.splitlines()[-8:] if line.startswith("bmn")]
+    table = [re.split(r"\s{2,}", line) for line in answer.out.splitlines()[-8:] if line.startswith(("bmn", "act"))]
     reached = json.loads((demo / "run/report.json").read_text())["stages"]["bmn"]
     assert float(table[0][1]) == pytest.approx(reached["auc"], abs=0.06)
+    assert table[-1][0] == "actionformer: average_mAP"
     assert all(float(m) == pytest.approx(float(a) - float(b), abs=0.11) for _, a, b, m in table)
     assert 15 < float(table[0][2]) < 60, "random segments do find something"
 
@@ -99,6 +100,18 @@ def test_a_video_gives_what_its_features_give(here: Path, vidcore: Command) -> N
     assert len(whole.out.splitlines()) == 8
     table = vidcore("predict", *BMN, VIDEO, "--features", "run/features", "--top", "1").out
     assert re.fullmatch(rf"{VIDEO}\n\s+0\.\d+ +\d+\.\d\d to +\d+\.\d\d s\n", table)
+
+
+def test_a_model_with_classes_of_its_own(here: Path, vidcore: Command) -> None:
+    former = ["run/actionformer/task.toml", "-c", "run/actionformer/checkpoints/best.pt"]
+    from_video = vidcore(
+        "predict", *former, VIDEO, "--features", "run/features", "--json", "--write", "activitynet=a.json"
+    )
+    from_file = vidcore("predict", *former, "run/features/untrimmed_000.npy", "--json")
+    seen, read = json.loads(from_video.out), json.loads(from_file.out)
+    assert seen["segments"] == read["segments"] != []
+    assert {s["class"] for s in seen["segments"]} <= MOTIONS.keys()
+    assert all(d.label in MOTIONS for d in read_results(Path("a.json"))["untrimmed_000"])
 
 
 def test_results_and_pictures(here: Path, vidcore: Command) -> None:

@@ -59,7 +59,7 @@ def localization(
     (folder / "task.toml").write_text(TASK, encoding="utf-8")
     report = train(folder, context.catalog, epochs)
     compare(folder, report, seed)
-    draw(folder, "bmn")
+    draw(folder, "actionformer")
 
 
 def write_videos(folder: Path, count: int, seed: int) -> None:
@@ -113,7 +113,7 @@ def train(folder: Path, catalog: Catalog, epochs: int | None) -> Mapping[str, An
     from vidcore.config.task import Task
     from vidcore.stages import run
 
-    stages = ("recognizer", "bmn")
+    stages = ("recognizer", "bmn", "actionformer")
     overrides = [] if epochs is None else [f"stages.{name}.train.epochs={epochs}" for name in stages]
     task = Task.load(folder / "task.toml", catalog, overrides)
     found: Mapping[str, Any] = run(task, folder / "run", resume=True)["stages"]
@@ -127,6 +127,7 @@ def compare(folder: Path, scores: Mapping[str, Any], seed: int) -> None:
     held_out = truth(folder)
     reached = {f"bmn: {key}": scores["bmn"][key] for key in ("auc", "AR@10", "AR@100")}
     reached["bmn, classes by the recognizer: average_mAP"] = classified(folder, held_out)["average_mAP"]
+    reached["actionformer: average_mAP"] = scores["actionformer"]["average_mAP"]
     chance = random_scores(held_out, seed)
     rows = []
     for name, score in reached.items():
@@ -276,4 +277,65 @@ convert_to_iter_based = true
 
 [stages.bmn.metrics.proposals]
 type = "ANetMetric"
+
+[stages.actionformer.model] # learns from the same features which motion begins and ends where
+type = "ActionFormer"
+feat_dim = 64
+num_classes = 8
+hidden_dim = 64
+levels = 4
+stem_blocks = 1
+window_size = 9
+
+[stages.actionformer.data]
+classes = "clips/classes.txt"
+
+[stages.actionformer.data.train]
+batch_size = 4
+
+[stages.actionformer.data.train.dataset]
+type = "ActivityNetDataset"
+ann_file = "train.csv"
+data_root = "{features}"
+suffix = ".npy"
+
+[stages.actionformer.data.train.pipeline]
+load = { type = "LoadLocalizationFeature" }
+
+[stages.actionformer.data.val]
+batch_size = 4
+
+[stages.actionformer.data.val.dataset]
+type = "ActivityNetDataset"
+ann_file = "val.csv"
+data_root = "{features}"
+suffix = ".npy"
+
+[stages.actionformer.data.val.pipeline]
+load = { type = "LoadLocalizationFeature" }
+
+[stages.actionformer.train]
+epochs = 15
+val_interval = 5
+clip_norm = 1.0
+
+[stages.actionformer.optimizer]
+type = "AdamW"
+lr = 0.001
+weight_decay = 0.05
+
+[stages.actionformer.schedule.warmup]
+type = "LinearLR"
+start_factor = 0.05
+end = 2
+convert_to_iter_based = true
+
+[stages.actionformer.schedule.cosine]
+type = "CosineAnnealingLR"
+begin = 2
+convert_to_iter_based = true
+
+[stages.actionformer.metrics.detections]
+type = "ANetMetric"
+metric_type = "mAP"
 """
