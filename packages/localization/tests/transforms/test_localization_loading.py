@@ -82,9 +82,47 @@ def test_segments_mostly_outside_of_a_window_are_left_out(tmp_path: Path) -> Non
     np.save(tmp_path / "a.npy", np.zeros((20, 1), np.float32))
     ends = np.array([[0.0, 1.0], [19.0, 20.0]])
     sample = Sample(path=str(tmp_path / "a.npy"), duration=20.0, segments=ends, segment_labels=np.array([0, 1]))
-    counts = {len(LoadLocalizationFeature(max_length=10)(sample, np.random.default_rng(s)).segments) for s in range(20)}
-    assert counts <= {0, 1}
-    assert 0 in counts
+    found = [LoadLocalizationFeature(max_length=10)(sample, np.random.default_rng(s)) for s in range(20)]
+    assert {len(s.segments) for s in found} == {1}, "a window has a segment if there is one"
+    assert {tuple(s.segments[0]) for s in found} == {(0, 1), (9, 10)}
+    assert all(s.segment_labels[0] == (s.segments[0, 0] > 0) for s in found)
+    long = sample.replace(segments=np.array([[0.0, 20.0]]), segment_labels=np.array([4]))
+    cut = LoadLocalizationFeature(max_length=9)(long, RNG)
+    assert cut.segments.shape == (0, 2)
+    assert cut.segment_labels.shape == (0,)
+
+
+def test_a_part_of_a_random_length(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(20, dtype=np.float32).reshape(20, 1))
+    sample = Sample(path=str(tmp_path / "a.npy"), duration=20.0, segments=np.array([[5.0, 12.0]]))
+    found = [
+        LoadLocalizationFeature(max_length=24, crop_ratio=(0.8, 1.0))(sample, np.random.default_rng(s))
+        for s in range(40)
+    ]
+    assert {s.inputs.shape[1] for s in found} == {16, 17, 18, 19, 20}
+    for s in found:
+        np.testing.assert_allclose(s.segments, [[5 - s.inputs[0, 0], 12 - s.inputs[0, 0]]])
+        assert s.duration == len(s.feature_times) == s.inputs.shape[1]
+    assert LoadLocalizationFeature(max_length=7, crop_ratio=(0.8, 1.0))(sample, RNG).inputs.shape == (1, 7)
+
+
+def test_times_of_clips_that_overlap(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(20, dtype=np.float32).reshape(20, 1))
+    sample = Sample(path=str(tmp_path / "a.npy"), fps=10.0, duration=9.9, segments=np.array([[5.0, 6.0]]))
+    step = LoadLocalizationFeature(feature_stride=4, clip_len=16)
+    whole = step(sample, RNG)
+    np.testing.assert_allclose(whole.feature_times, np.arange(20) * 0.4 + 0.8)
+    assert whole.feature_duration == pytest.approx((19 * 4 + 16) / 10)
+    part = LoadLocalizationFeature(max_length=10, feature_stride=4, clip_len=16)(sample, RNG)
+    np.testing.assert_allclose(part.feature_times, np.arange(10) * 0.4 + 0.8)
+    assert part.duration == pytest.approx(0.4 * 9 + 1.6)
+    np.testing.assert_allclose(part.segments, [[5 - 0.4 * part.inputs[0, 0], 6 - 0.4 * part.inputs[0, 0]]])
+    known = step(sample.replace(feature_duration=10.0), RNG)
+    np.testing.assert_allclose(known.feature_times, np.arange(20) * 0.5 + 0.25)
+    short = LoadLocalizationFeature(length=5, feature_stride=4)(sample, RNG)
+    np.testing.assert_allclose(short.feature_times, np.arange(5) * 1.6 + 0.8)
+    with pytest.raises(UserError, match=r"a\.npy: feature_stride needs the frame rate"):
+        step(sample.replace(fps=None), RNG)
 
 
 @pytest.fixture

@@ -28,34 +28,56 @@ class LoadLocalizationFeature:
     Args:
         length: positions that the features are rescaled to by interpolation; as they are where None.
         max_length: of longer features, take so many from a random place (for training), and shift the
-            segments; segments that are cut to less than half are left out. All where None.
+            segments; segments that are cut to less than half are left out, and one is left if any can. All where None.
+        crop_ratio: of features that are not longer, take a random part between these two, in the same way.
+        feature_stride: frames from one feature to the next, of features that nothing else is known of:
+            their times follow from it and the frame rate.
+        clip_len: frames that a feature describes, if not as many as ``feature_stride``.
     """
 
     length: int | None = None
     max_length: int | None = None
+    crop_ratio: tuple[float, float] | None = None
+    feature_stride: int | None = None
+    clip_len: int | None = None
     suffixes: ClassVar = SUFFIXES
     """Of the files this step reads, for whoever looks for them in a folder."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``UserError`` without a path, ``VideoError`` for a bad file."""
+        """Raises ``UserError`` without a path or a frame rate that is needed, ``VideoError`` for a bad file."""
         meta = dict(sample.meta)
         features = meta.pop("features", None)
         if features is None:
             features = read_features(_path(sample))
             sample = _with_note(sample)
+        times: Array | None = None
+        if self.feature_stride is not None and sample.feature_duration is None:
+            times = self._times(sample, len(features), self.feature_stride)
+            sample = sample.replace(feature_duration=float(times[0] + times[-1]))
         if self.length is not None:
-            features = rescale(features, self.length)
+            features, times = rescale(features, self.length), None
         seconds = sample.duration if sample.feature_duration is None else sample.feature_duration
-        changes: dict[str, object] = {}
-        if seconds is not None:
-            changes["feature_times"] = (np.arange(len(features)) + 0.5) * (seconds / len(features))
-        if self.max_length is not None and len(features) > self.max_length and seconds is not None:
-            first = int(rng.integers(len(features) - self.max_length + 1))
-            step = seconds / len(features)
-            features = features[first : first + self.max_length]
-            changes |= _window(sample, first * step, self.max_length * step)
-            changes["feature_times"] = (np.arange(self.max_length) + 0.5) * step
-        return sample.replace(inputs=np.ascontiguousarray(features.T), meta=meta, **changes)
+        if times is None and seconds is not None:
+            times = (np.arange(len(features)) + 0.5) * (seconds / len(features))
+        count = self._count(len(features), rng)
+        if count < len(features) and times is not None:
+            first, sample = _window(sample, times, count, rng)
+            features, times = features[first : first + count], times[:count]
+        return sample.replace(inputs=np.ascontiguousarray(features.T), feature_times=times, meta=meta)
+
+    def _times(self, sample: Sample, count: int, stride: int) -> Array:
+        if sample.fps is None:
+            raise UserError(f"{sample.path}: feature_stride needs the frame rate (fps) of the video")
+        times: Array = (np.arange(count) * stride + (self.clip_len or stride) / 2) / sample.fps
+        return times
+
+    def _count(self, length: int, rng: np.random.Generator) -> int:
+        if self.max_length is not None and length > self.max_length:
+            return self.max_length
+        if self.crop_ratio is None:
+            return length
+        least, most = (max(round(length * ratio), 1) for ratio in self.crop_ratio)
+        return int(rng.integers(least, most + 1))
 
 
 def _with_note(sample: Sample) -> Sample:
@@ -70,17 +92,23 @@ def _with_note(sample: Sample) -> Sample:
     )
 
 
-def _window(sample: Sample, start: float, seconds: float) -> dict[str, object]:
-    """What a sample says of a part of its video, as if that were all."""
-    changes: dict[str, object] = {"duration": seconds, "feature_duration": seconds}
+def _window(sample: Sample, times: Array, count: int, rng: np.random.Generator) -> tuple[int, Sample]:
+    """First position of a random window of ``count``, and the sample as if that were all of its video."""
+    step = (times[-1] - times[0]) / (len(times) - 1)
+    seconds = float((count - 1) * step + 2 * times[0])
+    starts = np.arange(len(times) - count + 1) * step
+    segments = np.zeros((0, 2)) if sample.segments is None else sample.segments
+    moved = segments - starts[:, None, None]
+    cut = moved.clip(0, seconds)
+    kept = np.diff(cut)[..., 0] * 2 >= np.diff(moved)[..., 0]
+    with_segment = np.flatnonzero(kept.any(1))
+    first = int(rng.choice(with_segment if len(with_segment) else len(starts)))
+    sample = sample.replace(duration=seconds, feature_duration=seconds)
     if sample.segments is not None:
-        moved = sample.segments - start
-        cut = moved.clip(0, seconds)
-        kept = np.diff(cut)[:, 0] * 2 >= np.diff(moved)[:, 0]
-        changes["segments"] = cut[kept]
+        sample = sample.replace(segments=cut[first, kept[first]])
         if sample.segment_labels is not None:
-            changes["segment_labels"] = sample.segment_labels[kept]
-    return changes
+            sample = sample.replace(segment_labels=sample.segment_labels[kept[first]])
+    return first, sample
 
 
 @frozen(eq=False)
