@@ -77,7 +77,11 @@ def test_memory_of_attention_in_windows_grows_with_the_length() -> None:
     assert sizes[1] < 4000 * 50
 
 
-@pytest.mark.parametrize("changes", [{}, {"window_size": -1}, {"position_embedding": True, "levels": 1}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"window_size": [3, 5, 7, -1]}, {"window_size": -1}, {"position_embedding": True, "levels": 1}],
+    ids=str,
+)
 @pytest.mark.parametrize("length", [1, 2, 13, 16])
 def test_a_video_gives_the_same_alone_and_beside_others(changes: dict[str, Any], length: int) -> None:
     model = small(**changes).eval()
@@ -261,6 +265,8 @@ def test_the_published_model_has_its_published_size() -> None:
 def test_mistakes() -> None:
     with pytest.raises(ValueError, match="window_size must be odd"):
         ActionFormer(6, window_size=8)
+    with pytest.raises(ValueError, match="window_size has 2 numbers for 6 levels"):
+        ActionFormer(6, window_size=[7, -1])
     with pytest.raises(ValueError, match="multiple of heads"):
         ActionFormer(6, hidden_dim=18)
     with pytest.raises(ValueError, match="levels"):

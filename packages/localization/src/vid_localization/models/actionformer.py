@@ -11,6 +11,7 @@ measured in positions of the features, 0 being the middle of the first.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -55,7 +56,8 @@ class ActionFormer(nn.Module):
         levels: of the pyramid; each has half the positions of the one before.
         stem_blocks: transformer blocks before the pyramid.
         heads: of the attention.
-        window_size: positions that one attends to, itself in the middle (odd); -1 for all of them.
+        window_size: positions that one attends to, itself in the middle (odd); -1 for all of them. One number, or
+            one for each level.
         position_embedding: add sines and cosines of the position to the features.
         dropout: in the blocks.
         drop_path: probability of leaving a residual branch out in training.
@@ -80,7 +82,7 @@ class ActionFormer(nn.Module):
         levels: int = 6,
         stem_blocks: int = 2,
         heads: int = 4,
-        window_size: int = 19,
+        window_size: int | Sequence[int] = 19,
         position_embedding: bool = False,
         dropout: float = 0.0,
         drop_path: float = 0.1,
@@ -95,7 +97,11 @@ class ActionFormer(nn.Module):
         post_process_top_k: int = 200,
     ) -> None:
         super().__init__()
-        require(window_size == -1 or window_size % 2 == 1, f"window_size must be odd, or -1; got {window_size}")
+        windows = [window_size] * levels if isinstance(window_size, int) else list(window_size)
+        require(len(windows) == levels, f"window_size has {len(windows)} numbers for {levels} levels")
+        require(
+            all(w == -1 or (w > 0 and w % 2) for w in windows), f"window_size must be odd, or -1; got {window_size}"
+        )
         require(hidden_dim % heads == 0, f"hidden_dim must be a multiple of heads, got {hidden_dim} and {heads}")
         require(levels > 0, f"levels must be above 0, got {levels}")
         self.feat_dim, self.num_classes, self.position_embedding = feat_dim, num_classes, position_embedding
@@ -106,12 +112,12 @@ class ActionFormer(nn.Module):
         # no constant of the model: exact resume needs it
         self.register_buffer("positives", torch.tensor(initial_positives))
 
-        def block(stride: int) -> Block:
-            return Block(hidden_dim, heads, window_size, stride, drop_path, dropout)
+        def block(level: int, stride: int) -> Block:
+            return Block(hidden_dim, heads, windows[level], stride, drop_path, dropout)
 
         self.embedding = ConvStack(feat_dim, *[hidden_dim] * EMBEDDING)
-        self.stem = nn.ModuleList(block(1) for _ in range(stem_blocks))
-        self.branch = nn.ModuleList(block(2) for _ in range(levels - 1))
+        self.stem = nn.ModuleList(block(0, 1) for _ in range(stem_blocks))
+        self.branch = nn.ModuleList(block(level, 2) for level in range(1, levels))
         self.norms = nn.ModuleList(ChannelNorm(hidden_dim) for _ in range(levels))
         self.classify, self.regress = (ConvStack(*[hidden_dim] * (HEAD + 1)) for _ in range(2))
         self.classifier = nn.Conv1d(hidden_dim, num_classes or 1, 3, padding=1)
