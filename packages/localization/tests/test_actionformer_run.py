@@ -71,6 +71,58 @@ metric_type = "mAP"
 device = "cpu"
 """
 
+PUBLISHED = """
+extends = ["actionformer_activitynet-tsp"]
+
+[model]
+feat_dim = 12
+hidden_dim = 32
+initial_positives = 20.0
+
+[data.train]
+batch_size = 4
+workers = 0
+
+[data.train.dataset]
+ann_file = "train.json"
+data_root = "features"
+
+[data.train.pipeline.features]
+length = 48
+
+[data.val]
+workers = 0
+
+[data.val.dataset]
+ann_file = "val.json"
+data_root = "features"
+
+[data.val.pipeline.features]
+length = 48
+
+[data.val.pipeline.classes]
+file = "classes.json"
+
+[train]
+epochs = 10
+val_interval = 10
+ema_decay = 0.9
+base_batch_size = 4
+
+[optimizer]
+lr = 0.005
+
+[schedule.warmup]
+end = 2
+
+[schedule.cosine]
+begin = 2
+end = 10
+
+[runtime]
+device = "cpu"
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -136,3 +188,17 @@ def test_interrupted_it_ends_in_the_same(folder: Path, whole: Path) -> None:
         assert all(torch.equal(value, again[part][key]) for key, value in end[part].items())
     assert not torch.equal(end["training_weights"]["positives"], load(kept)["training_weights"]["positives"])
     assert (whole / "results.json").read_text() == (folder / "again" / "results.json").read_text()
+
+
+def test_the_recipe_without_classes_takes_them_from_the_whole_video(folder: Path) -> None:
+    (folder / "published.toml").write_text(PUBLISHED)
+    scores = {f"val{i}": [0.5, 0.25, 0.125] for i in range(6)}
+    (folder / "classes.json").write_text(json.dumps({"class": CLASSES, "results": scores}))
+    vidcore(folder, "run", "published.toml", "--dir", "published")
+    found = read_results(folder / "published" / "results.json", CLASSES)["val0"]
+    assert {detection.label for detection in found} == {"jump", "run"}  # the best two
+    assert len(found) % 2 == 0
+    best = {label: max(d.score for d in found if d.label == label) for label in ("jump", "run")}
+    assert best["jump"] == pytest.approx(2 * best["run"])
+    reached = json.loads((folder / "published" / "report.json").read_text())["scores"]
+    assert reached["mAP@0.50"] > 0.15
