@@ -104,7 +104,7 @@ def test_a_part_of_a_random_length(tmp_path: Path) -> None:
         np.testing.assert_allclose(s.segments, [[5 - s.inputs[0, 0], 12 - s.inputs[0, 0]]])
         assert s.duration == len(s.feature_times) == s.inputs.shape[1]
     assert LoadLocalizationFeature(max_length=7, crop_ratio=(0.8, 1.0))(sample, RNG).inputs.shape == (1, 7)
-    with pytest.raises(ValueError, match="crop_ratio must be two ascending numbers"):
+    with pytest.raises(UserError, match="crop_ratio must be two ascending numbers"):
         LoadLocalizationFeature(crop_ratio=(1.0, 0.9))
 
 

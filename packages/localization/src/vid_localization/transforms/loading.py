@@ -45,7 +45,7 @@ class LoadLocalizationFeature:
 
     def __attrs_post_init__(self) -> None:
         if self.crop_ratio is not None and not 0 < self.crop_ratio[0] <= self.crop_ratio[1] <= 1:
-            raise ValueError(f"crop_ratio must be two ascending numbers above 0, at most 1; got {self.crop_ratio}")
+            raise UserError(f"crop_ratio must be two ascending numbers above 0, at most 1; got {self.crop_ratio}")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Raises ``UserError`` without a path or a frame rate that is needed, ``VideoError`` for a bad file."""
