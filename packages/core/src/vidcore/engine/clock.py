@@ -25,18 +25,17 @@ class Clock:
             device: where the work is done; where not given, on the CPU.
         """
         self._gpu = device if device is not None and device.type == "cuda" else None
-        self._marks: list[tuple[str | None, Any]] = [(None, self._mark())]
+        self._marks: list[tuple[str | None, Any]] = []
+        self.lap(None)
 
     def _mark(self) -> Any:
-        if self._gpu is None:
-            return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
         event.record(torch.cuda.current_stream(self._gpu))
         return event
 
     def lap(self, phase: str | None) -> None:
         """Book the time since the last lap on a phase; None forgets it."""
-        self._marks.append((phase, self._mark()))
+        self._marks.append((phase, time.perf_counter() if self._gpu is None else self._mark()))
 
     def take(self) -> dict[str, float]:
         """Return the seconds by phase, and start again from zero. A GPU is waited for."""

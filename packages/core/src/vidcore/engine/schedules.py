@@ -233,6 +233,9 @@ class Plan:
 
     def __init__(self, schedules: Iterable[Schedule], steps_per_epoch: int, total_steps: int) -> None:
         self.schedules = tuple(schedules)
+        # at the start all tick in their order; later, those of steps before those of epochs
+        self._later = sorted(self.schedules, key=lambda s: not s.ticks_every_step)
+        self._params = {schedule.param for schedule in self.schedules}
         self.steps_per_epoch = max(1, steps_per_epoch)
         self.total_steps = total_steps
         self._last = {"lr": START, "momentum": START}
@@ -258,15 +261,14 @@ class Plan:
         a, b = self.coefficients(step)
         for group in optimizer.param_groups:
             group["lr"] = a * group.setdefault("initial_lr", group["lr"]) + b
-        if any(schedule.param == "momentum" for schedule in self.schedules):
+        if "momentum" in self._params:
             a, b = self.coefficients(step, "momentum")
             for group in optimizer.param_groups:
                 _set_momentum(group, a, b)
 
     def _next(self, step: int, rate: tuple[float, float], param: str) -> tuple[float, float]:
         new_epoch = step % self.steps_per_epoch == 0
-        # at the start all tick in their order; later, those of steps before those of epochs
-        for schedule in sorted(self.schedules, key=lambda s: not s.ticks_every_step) if step else self.schedules:
+        for schedule in self._later if step else self.schedules:
             if schedule.param == param and (schedule.ticks_every_step or new_epoch):
                 tick = step if schedule.ticks_every_step else step // self.steps_per_epoch
                 begin = schedule.ticks_of(schedule.begin, self.steps_per_epoch)

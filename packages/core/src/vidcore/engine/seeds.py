@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import random
-from hashlib import blake2b
 
 import numpy as np
 import torch
@@ -28,13 +27,12 @@ def sample_rng(seed: int, epoch: int, index: int, attempt: int = 0, repeat: int 
 
 def reseed(seed: int, step: int = 0, rank: int = 0) -> None:
     """Seed torch (the CPU and the GPU in use), NumPy's global generator and ``random`` for one step of one process."""
-    digest = blake2b(f"{seed} {step} {rank}".encode(), digest_size=12).digest()  # at every step, so it must be quick
-    state, small = int.from_bytes(digest[:8]), int.from_bytes(digest[8:])
+    state = hash((seed, step, rank)) & 0xFFFF_FFFF_FFFF_FFFF  # quick, and of whole numbers the same everywhere
     torch.default_generator.manual_seed(state)  # torch.manual_seed takes a millisecond for devices nobody uses
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed(state)
-    np.random.seed(small)
-    random.seed(small)
+    np.random.seed(state >> 32)
+    random.seed(state)
 
 
 def be_deterministic() -> None:
