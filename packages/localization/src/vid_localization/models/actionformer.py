@@ -188,6 +188,7 @@ class ActionFormer(nn.Module):
 
     def predict(self, outputs: Outputs, batch: Batch) -> list[Sample]:
         """The samples with ``segments``, ``segment_scores`` and ``segment_labels``, best first."""
+        outputs = {key: value.detach() for key, value in outputs.items()}
         place = outputs["points"][:, 0]
         starts, ends = (place + sign * outputs["distances"][..., i] for i, sign in enumerate((-1, 1)))
         segments = torch.stack((starts, ends), -1).double().cpu().numpy()
