@@ -26,6 +26,7 @@ from vid_localization.models.refinement import (
     sample_regions,
     start_end_offsets,
 )
+from vid_localization.models.ssn_loss import SSNLoss, hard_hinge_loss
 from vid_localization.models.tcanet import window_mask
 from vid_localization.post import post_processing
 from vidcore.batch import Batch
@@ -238,6 +239,32 @@ def refinement(case: Any, row: Any) -> dict[str, Any]:
     return {name: y.numpy() for name, y in found.items()}
 
 
+def structured_loss(case: Any, row: Any) -> dict[str, Any]:
+    s = row.settings
+    if "scores" in row.inputs:
+        scores, labels = tensors(row, "scores", "labels")
+        scores.requires_grad_()
+        loss = hard_hinge_loss(scores, labels, s.get("sign", 1), s.get("keep_ratio", 1.0), s.get("group_size", 1))
+        (2 * loss).backward()
+        return {"loss": loss.item(), "grad": scores.grad.numpy()}
+    activity, completeness, types, labels, targets = tensors(
+        row, "activity", "completeness", "types", "labels", "targets"
+    )
+    types, labels, targets = types.flatten(), labels.flatten(), targets.flatten(0, 1)
+    regression = tensors(row, "regression")[0] if "regression" in row.inputs else None
+    if "positives" in s:
+        model = SSNLoss(foreground=s["positives"], incomplete=s["incomplete"], keep_ratio=s["keep_ratio"])
+        return {
+            "activity": model.activity_loss(activity, types, labels).item(),
+            "completeness": model.completeness_loss(completeness, types, labels).item(),
+            "regression": model.regression_loss(regression, types, labels, targets).item(),
+        }
+    share = s["per_video"] // sum(s["ratios"])
+    foreground, _, incomplete = (share * ratio for ratio in s["ratios"])
+    model = SSNLoss(s["completeness_weight"], s["regression_weight"], foreground, incomplete)
+    return {k: v.item() for k, v in model(activity, completeness, types, labels, targets, regression).items()}
+
+
 OPS = {
     "localization.boundary_matching_mask": mask,
     "localization.boundary_matching_labels": matching_labels,
@@ -247,6 +274,7 @@ OPS = {
     "localization.boundary_matching_loss_subsampling": matching_loss_draws,
     "localization.boundary_probability_network": boundary_network,
     "localization.proposal_evaluation_network": evaluation_network,
+    "localization.segment_network_loss": structured_loss,
     "localization.segment_refinement": refinement,
     "localization.weighted_logistic_loss": logistic_loss,
 }

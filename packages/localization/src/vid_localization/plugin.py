@@ -13,6 +13,7 @@ def vidcore_models() -> dict[str, str]:
         "bsn": ("PEM", "TEM"),
         "drn": ("DRN",),
         "losses": ("BMNLoss", "BinaryLogisticRegressionLoss"),
+        "ssn_loss": ("SSNLoss",),
         "tcanet": ("TCANet",),
     }
     return {name: f"vid_localization.models.{module}:{name}" for module, names in modules.items() for name in names}
