@@ -13,6 +13,7 @@ def vidcore_models() -> dict[str, str]:
         "bsn": ("PEM", "TEM"),
         "drn": ("DRN",),
         "losses": ("BMNLoss", "BinaryLogisticRegressionLoss"),
+        "ssn_head": ("SSNHead",),
         "ssn_loss": ("SSNLoss",),
         "tcanet": ("TCANet",),
     }
