@@ -1,6 +1,6 @@
 """A long run holds no more memory and no more open files at its end than near its beginning.
 
-``VIDCORE_SOAK=5000 pytest -s packages/core/tests/engine/test_engine_soak.py`` takes as many steps as you like.
+``VIDCORE_SOAK=50000 pytest -s packages/core/tests/engine/test_engine_soak.py`` takes as many steps as you like.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 from vidcore.engine.loggers import CSVLog, TensorBoard
 from vidcore.interfaces import Observer
 
-STEPS = int(os.environ.get("VIDCORE_SOAK", "600"))
+STEPS = int(os.environ.get("VIDCORE_SOAK", "5000"))
 EVALUATIONS = 20
 WARM_UP = 5
 """Evaluations after which nothing may grow."""
