@@ -13,6 +13,7 @@ def vidcore_models() -> dict[str, str]:
         "bsn": ("PEM", "TEM"),
         "drn": ("DRN",),
         "losses": ("BMNLoss", "BinaryLogisticRegressionLoss"),
+        "ssn": ("SSN",),
         "ssn_head": ("SSNHead",),
         "ssn_loss": ("SSNLoss",),
         "tcanet": ("TCANet",),
@@ -25,6 +26,7 @@ def vidcore_datasets() -> dict[str, str]:
     return {
         "ActivityNetDataset": "vid_localization.datasets.activitynet:ActivityNetDataset",
         "CharadesSTADataset": "vid_localization.datasets.charades:CharadesSTADataset",
+        "SSNDataset": "vid_localization.datasets.structured:SSNDataset",
     }
 
 
@@ -35,6 +37,7 @@ def vidcore_transforms() -> dict[str, str]:
         "loading": ("LoadLocalizationFeature", "LoadProposalFeatures", "LoadProposals"),
         "proposals": ("LoadProposalSegments",),
         "queries": ("FormatQuery",),
+        "structured": ("SampleProposalFrames", "SampleProposals"),
     }
     return {name: f"vid_localization.transforms.{module}:{name}" for module, names in modules.items() for name in names}
 

@@ -150,7 +150,8 @@ class SSNHead(nn.Module):
 
     def _by_part(self, features: Tensor, layer: nn.Linear) -> Tensor:
         weight = layer.weight.view(layer.out_features, self.parts, -1).transpose(0, 1).flatten(0, 1)
-        return nn.functional.linear(features, weight).unflatten(-1, (self.parts, -1))
+        out: Tensor = nn.functional.linear(features, weight).unflatten(-1, (self.parts, -1))
+        return out
 
     def _weights(self, scales: Tensor) -> Tensor:
         """Factor of every part: (P, parts, 1)."""

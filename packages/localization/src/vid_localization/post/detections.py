@@ -7,7 +7,7 @@ import numpy as np
 from vid_localization.overlaps import Array, temporal_overlaps
 from vid_localization.post.suppression import soft_picks
 
-__all__ = ["suppress_by_class", "vote"]
+__all__ = ["nms_by_class", "suppress_by_class", "vote"]
 
 
 def suppress_by_class(
@@ -67,3 +67,24 @@ def vote(segments: Array, voters: Array, scores: Array, threshold: float) -> Arr
     weights = np.where(overlap >= threshold, overlap * scores, 0.0)
     out: Array = weights @ voters / weights.sum(1, keepdims=True)
     return out
+
+
+def nms_by_class(segments: Array, labels: Array, threshold: float) -> Array:
+    """Numbers of the segments that stay when those that overlap a better one of their class are dropped.
+
+    Args:
+        segments: (n, 2) float64 start and end, best first.
+        labels: (n,) classes.
+        threshold: largest overlap that is tolerated.
+
+    >>> segments = np.array([[0.0, 4.0], [0.0, 3.0], [0.0, 3.0], [3.5, 9.0]])
+    >>> nms_by_class(segments, np.array([0, 0, 1, 0]), 0.2).tolist()
+    [0, 2, 3]
+    """
+    kept, left = [], np.arange(len(segments))
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(best)
+        overlap, _ = temporal_overlaps(segments[left], segments[best])
+        left = left[~((labels[left] == labels[best]) & (overlap > threshold))]
+    return np.array(kept, np.int64)

@@ -1,0 +1,206 @@
+"""Untrimmed videos with proposals, in the published list format of SSN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from attrs import evolve
+
+from vid_localization.datasets.activitynet import ActivityNetDataset
+from vid_localization.datasets.annotations import Annotations
+from vid_localization.datasets.checks import Policy, checked
+from vid_localization.overlaps import Array, temporal_overlaps
+from vid_localization.results import read_results, result_name
+from vid_localization.transforms.structured import regression_targets
+from vidcore.data.classes import check_file, read_classes
+from vidcore.data.index import Ragged, StringTable
+from vidcore.errors import AnnotationError, DataError
+from vidcore.sample import Sample
+
+__all__ = ["SSNDataset", "read_proposal_list"]
+
+
+class SSNDataset(ActivityNetDataset):
+    """Videos, or folders of frames, with true segments and proposals.
+
+    ``ann_file`` is what ``ActivityNetDataset`` reads, or the published list (``.txt``): a block per video, with name,
+    frames, frames per unit of time, number of true segments, these as ``label start end``, number of
+    proposals, these as ``label best_iou overlap_self start end``. Labels count from 1. Starts and ends are frames, or
+    in a file without any above 1, fractions of the video. Overlaps are not read but found anew from the segments.
+
+    Args:
+        ann_file: see above.
+        data_root: folder of the videos or of the folders of frames.
+        suffix: end of the names of videos; nothing for folders.
+        proposal_file: proposals in ActivityNet's format of results, such as ``results.json`` of BMN, instead of
+            those of ``ann_file``; of every video the best ``proposal_count``.
+        proposal_count: see there.
+        classes: class names by number, or a file with one name per line; needed for a list to have names.
+        subset, bad_segments, indices: as of ``ActivityNetDataset``.
+        filter_gt: leave videos without a true segment out, for training.
+        filename_tmpl, start_index, modality: of frames in folders.
+
+    Raises:
+        AnnotationError: an entry is wrong; the message names file and line, or file and video.
+        DataError: the file does not exist or has no videos.
+    """
+
+    def __init__(
+        self,
+        ann_file: Path,
+        data_root: Path | None = None,
+        suffix: str = "",
+        proposal_file: Path | None = None,
+        proposal_count: int = 200,
+        classes: Path | list[str] | None = None,
+        subset: str | None = None,
+        bad_segments: Policy = "repair",
+        indices: int | Sequence[int] | None = None,
+        filter_gt: bool = False,
+        filename_tmpl: str = "img_{:05}.jpg",
+        start_index: int = 1,
+        modality: str = "RGB",
+    ) -> None:
+        if ann_file.suffix.lower() == ".txt":
+            self.data_root, self.suffix = data_root, suffix
+            self.annotations = read_proposal_list(ann_file, read_classes(classes), bad_segments)
+        else:
+            super().__init__(ann_file, data_root, suffix, classes, subset, bad_segments)
+        if proposal_file is not None:
+            self.annotations = _with_proposals(self.annotations, proposal_file, proposal_count)
+        if filter_gt:
+            starts = self.annotations.offsets
+            true = [(self.annotations.labels[a:b] >= 0).any() for a, b in pairwise(starts)]
+            if not any(true):
+                raise DataError(f"{ann_file}: no video has a true segment")
+            self.annotations = self.annotations.take(np.flatnonzero(true).tolist())
+        if indices is not None:
+            self.annotations = self.annotations.take(indices)
+        self.filename_tmpl, self.start_index, self.modality = filename_tmpl, start_index, modality
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return video ``index`` as ``ActivityNetDataset`` does, with proposals and names of frames."""
+        sample = super().__getitem__(index)
+        start = 0 if self.suffix else self.start_index
+        proposals = np.zeros((0, 2)) if sample.proposal_segments is None else sample.proposal_segments
+        return sample.replace(
+            proposal_segments=proposals,
+            start_index=start,
+            filename_tmpl=self.filename_tmpl,
+            modality=self.modality,
+        )
+
+    def regression_constants(self, positive_iou_threshold: float = 0.7) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of shift and growth of all complete proposals: ``reg_normalize_constants``.
+
+        Raises:
+            DataError: there are none.
+        """
+        found = [np.zeros((0, 2))]
+        for sample in map(self.__getitem__, range(len(self))):
+            assert sample.segments is not None
+            assert sample.proposal_segments is not None
+            proposals = sample.proposal_segments[np.diff(sample.proposal_segments)[:, 0] > 0]
+            if len(sample.segments) and len(proposals):
+                iou, _ = temporal_overlaps(proposals[:, None], sample.segments)
+                good = iou.max(1) >= positive_iou_threshold
+                found.append(regression_targets(proposals[good], sample.segments[iou.argmax(1)[good]]))
+        targets = np.concatenate(found)
+        if not len(targets):
+            raise DataError(f"no proposal overlaps a true segment by {positive_iou_threshold}")
+        return targets.mean(0).tolist(), targets.std(0).tolist()
+
+
+def read_proposal_list(
+    file: Path, class_names: tuple[str, ...] | None = None, policy: Policy = "repair"
+) -> Annotations:
+    """Read a published list, see ``SSNDataset``; without names classes are called by their numbers, from 1.
+
+    Raises as ``SSNDataset``.
+    """
+    check_file(file, "proposal list")
+    lines = enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+    blocks = list(_blocks(file, [(n, line.split()) for n, line in lines if line.strip()]))
+    if not blocks:
+        raise DataError(f"proposal list {file} has no videos")
+    fractions = all(rows[:, -2:].max(initial=0) <= 1 for *_, true, found in blocks for rows in (true, found))
+    names, facts, segments, labels, proposals = [], [], [], [], []
+    for name, frames, rate, true, found in blocks:
+        seconds = frames / rate
+        scale = seconds if fractions else 1 / rate
+        names.append(name)
+        facts.append((seconds, frames if frames > 1 else math.nan, math.nan, math.nan))
+        segments.append(true[:, 1:] * scale)
+        labels.append(true[:, 0].astype(np.int32) - 1)
+        spans = (found[:, 3:] * scale / seconds).clip(0, 1)
+        proposals.append(np.column_stack((spans, np.ones(len(spans)))).ravel().tolist())
+    numbers = np.concatenate(labels)
+    if class_names is None:
+        class_names = tuple(str(n + 1) for n in range(int(numbers.max(initial=0)) + 1))
+    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(class_names):
+        raise AnnotationError(f"{file}: labels must be 1 to {len(class_names)}, found {numbers.max() + 1}")
+    offsets = np.cumsum([0, *map(len, labels)])
+    times, known = np.concatenate(segments), np.array(facts)
+    kept, times, problems = checked(file, names, known[:, 0], times, numbers, offsets, policy)
+    owner = np.repeat(np.arange(len(names)), np.diff(offsets))[kept]
+    return Annotations(
+        StringTable.from_strings(names),
+        known,
+        times,
+        numbers[kept],
+        np.concatenate(([0], np.cumsum(np.bincount(owner, minlength=len(names))))),
+        class_names,
+        Ragged.from_rows(proposals, np.float64),
+        problems,
+    )
+
+
+Block = tuple[str, float, float, Array, Array]
+"""Name, frames, rate, true segments (n, 3), proposals (m, 5)."""
+
+
+def _blocks(file: Path, lines: Sequence[tuple[int, list[str]]]) -> Iterator[Block]:
+    rest = iter([*lines, (lines[-1][0] + 1 if lines else 1, ["the end"])])
+
+    def numbers(count: int) -> Array:
+        line, words = next(rest)
+        try:
+            row = np.array([float(word) for word in words])
+        except ValueError:
+            row = np.zeros(0)
+        if len(row) != count or not np.isfinite(row).all():
+            raise AnnotationError(f"{file}:{line}: must be {count} numbers, got {' '.join(words)!r}")
+        return row
+
+    def table(columns: int) -> Array:
+        rows = [numbers(columns) for _ in range(int(numbers(1)[0]))]
+        return np.array(rows).reshape(-1, columns)
+
+    for line, words in rest:
+        if words == ["the end"]:
+            return
+        if words[0] != "#":
+            raise AnnotationError(f"{file}:{line}: a video must start with '# number', got {' '.join(words)!r}")
+        name = next(rest)[1][0]
+        frames, rate = float(numbers(1)[0]), float(numbers(1)[0])
+        if frames <= 0 or rate <= 0:
+            raise AnnotationError(f"{file}:{line}: {name}: frames and their rate must be above 0")
+        yield name, frames, rate, table(3), table(5)
+
+
+def _with_proposals(known: Annotations, file: Path, count: int) -> Annotations:
+    results = read_results(file)
+    rows = []
+    for index, name in enumerate(known.names):
+        seconds = known.facts[index, 0]
+        if math.isnan(seconds):
+            raise DataError(f"{file}: {name}: its duration is not known, which its proposals need")
+        best = sorted(results.get(result_name(name), ()), key=lambda d: -d.score)[:count]
+        table = np.array([(*d.segment, d.score) for d in best]).reshape(-1, 3)
+        table[:, :2] = (table[:, :2] / seconds).clip(0, 1)
+        rows.append(table.ravel().tolist())
+    return evolve(known, proposals=Ragged.from_rows(rows, np.float64))

@@ -1,0 +1,172 @@
+"""SSN: Structured Segment Networks (Zhao et al. 2017, arXiv:1704.06228).
+
+A picture network describes frames of a proposal, of its start and of its end; a pyramid over these three stages tells
+activity, completeness and exact location. While training every sample is a few proposals of one video; for prediction
+it is frames at equal distances of a whole video, each seen once however many proposals there are.
+
+Shapes: B videos, P proposals of each, S segments of a proposal, T frames, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vid_localization.models.spans import Array, candidates, require
+from vid_localization.models.ssn_head import SSNHead
+from vid_localization.models.ssn_loss import SSNLoss
+from vid_localization.post import nms_by_class
+from vidcore.batch import Batch
+from vidcore.errors import UserError
+from vidcore.sample import Sample
+
+__all__ = ["SSN"]
+
+
+class SSN(nn.Module):
+    """Detections among proposals, from frames.
+
+    Args:
+        backbone: network from pictures (n, 3, H, W) to features (n, C, ...).
+        cls_head: the classifiers.
+        loss: of sampled proposals; its numbers of proposals are those of ``SampleProposals``.
+        data_preprocessor: from a batch of uint8 frames to normalised ones; by default only to float.
+        dropout_ratio: of the features of frames.
+        reg_normalize_constants: mean and standard deviation of shift and growth of positive proposals, by which
+            regression is normalised: ((mean, mean), (deviation, deviation)). ``SSNDataset`` tells them.
+        max_testing_views: frames that go through the backbone at once outside of training.
+        nms: a detection that overlaps a better one of its class by more is dropped.
+        top_k: scores of proposals and classes, the best of a video, that are looked at.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        cls_head: nn.Module,
+        loss: nn.Module | None = None,
+        data_preprocessor: nn.Module | None = None,
+        dropout_ratio: float = 0.5,
+        reg_normalize_constants: tuple[tuple[float, float], tuple[float, float]] = ((0.0, 0.0), (1.0, 1.0)),
+        max_testing_views: int = 16,
+        nms: float = 0.2,
+        top_k: int = 2000,
+    ) -> None:
+        super().__init__()
+        require(max_testing_views > 0, "max_testing_views must be positive")
+        require(min(reg_normalize_constants[1]) > 0, "standard deviations must be positive")
+        self.backbone = backbone
+        self.cls_head = cast(SSNHead, cls_head)
+        self.losses = loss or SSNLoss()
+        self.data_preprocessor = data_preprocessor
+        self.dropout = nn.Dropout(dropout_ratio)
+        self.reg_normalize_constants = reg_normalize_constants
+        self.max_testing_views = max_testing_views
+        self.nms = nms
+        self.top_k = top_k
+
+    def preprocess(self, batch: Batch) -> Batch:
+        """Normalise frames; while training put beside them how much of each stage lies within the video."""
+        if self.data_preprocessor is None:
+            batch = batch.replace(inputs=batch.inputs.float())
+        else:
+            batch = self.data_preprocessor(batch)
+        if not self.training:
+            return batch
+        scales = torch.from_numpy(np.stack([_meta(s, "proposal_scales") for s in batch.samples])).float()
+        return batch.replace(inputs={"imgs": batch.inputs, "scales": scales.to(batch.inputs.device)})
+
+    def features(self, frames: Tensor) -> Tensor:
+        """Features of frames (B, n, C, H, W), averaged over space: (B, n, C')."""
+        if frames.ndim != 5:
+            raise UserError(f"SSN needs frames (B, n, C, H, W), got {tuple(frames.shape)}: see FormatShape, NCHW")
+        views = frames.flatten(0, 1)
+        chunks = [views] if self.training else views.split(self.max_testing_views)
+        found = torch.cat([_pooled(self.backbone(chunk)) for chunk in chunks])
+        out: Tensor = self.dropout(found).unflatten(0, frames.shape[:2])
+        return out
+
+    def forward(self, inputs: Any) -> dict[str, Tensor]:
+        """Scores of proposals while training, else of frames.
+
+        Args:
+            inputs: while training ``imgs`` (B, P * S, 3, H, W) and ``scales`` (B, P, 2); else frames (B, T, 3, H, W).
+
+        Returns:
+            As ``SSNHead.forward``, of B * P proposals; else as ``SSNHead.score_frames``, (B, T, ...).
+        """
+        if not self.training:
+            return self.cls_head.score_frames(self.features(inputs))
+        scales = inputs["scales"].flatten(0, 1)
+        segments = self.features(inputs["imgs"]).flatten(0, 1).unflatten(0, (len(scales), -1))
+        scores: dict[str, Tensor] = self.cls_head(segments, scales)
+        return scores
+
+    def loss(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Losses of the sampled proposals, see ``SSNLoss``."""
+        device = outputs["activity"].device
+        types, labels, targets = (
+            torch.from_numpy(np.concatenate([_meta(sample, name) for sample in batch.samples])).to(device)
+            for name in ("proposal_types", "proposal_labels", "regression_targets")
+        )
+        mean, deviation = (targets.new_tensor(row) for row in self.reg_normalize_constants)
+        losses: dict[str, Tensor] = self.losses(
+            outputs["activity"],
+            outputs["completeness"],
+            types,
+            labels,
+            (targets - mean) / deviation,
+            outputs.get("regression"),
+        )
+        return losses
+
+    def predict(self, outputs: dict[str, Tensor], batch: Batch) -> list[Sample]:
+        """The samples with ``segments`` in seconds, ``segment_scores`` and ``segment_labels``, best first."""
+        return [
+            self._detect(sample, {name: scores[i] for name, scores in outputs.items()})
+            for i, sample in enumerate(batch.samples)
+        ]
+
+    def _detect(self, sample: Sample, frames: dict[str, Tensor]) -> Sample:
+        segments = candidates(sample)
+        crops, count = sample.num_crops, _meta(sample, "frame_count")
+        # what is after the frames of this video fills up to those of the longest in the batch
+        frames = {k: v[: crops * count].unflatten(0, (crops, count)).float().mean(0) for k, v in frames.items()}
+        device = frames["activity"].device
+        ticks, scales = (
+            torch.from_numpy(_meta(sample, name)).to(device) for name in ("proposal_ticks", "proposal_scales")
+        )
+        scores = {k: v.detach().cpu().numpy() for k, v in self.cls_head.pool(frames, ticks, scales).items()}
+        activity = np.exp(scores["activity"] - scores["activity"].max(1, keepdims=True))
+        activity /= activity.sum(1, keepdims=True)
+        combined = activity[:, 1:] * np.exp(scores["completeness"])
+        best = np.argsort(-combined, axis=None, kind="stable")[: self.top_k]
+        rows, labels = np.unravel_index(best, combined.shape)
+        found = segments[rows]
+        if "regression" in scores:
+            found = self._moved(found, scores["regression"][rows, labels])
+        found = found.clip(0, np.inf if sample.duration is None else sample.duration)
+        kept = nms_by_class(found, labels, self.nms)
+        return sample.replace(
+            segments=found[kept], segment_scores=combined[rows, labels][kept], segment_labels=labels[kept]
+        )
+
+    def _moved(self, segments: Array, regression: Array) -> Array:
+        mean, deviation = np.array(self.reg_normalize_constants)
+        shift, growth = (regression * deviation + mean).T
+        lengths = segments[:, 1] - segments[:, 0]
+        centres = segments.mean(1) + shift * lengths
+        half = lengths * np.exp(growth) / 2
+        return np.stack((centres - half, centres + half), 1)
+
+
+def _pooled(features: Tensor) -> Tensor:
+    return features.flatten(2).mean(2) if features.ndim > 2 else features
+
+
+def _meta(sample: Sample, name: str) -> Any:
+    if name not in sample.meta:
+        raise UserError(f"SSN needs meta[{name!r}], which SampleProposals and SampleProposalFrames set")
+    return sample.meta[name]

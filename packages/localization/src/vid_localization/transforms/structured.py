@@ -1,0 +1,191 @@
+"""Proposals to learn from, and the frames of their stages (SSN, arXiv:1704.06228, sections 3 and 4)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from attrs import field, frozen
+
+from vid_localization.overlaps import Array, temporal_overlaps
+from vidcore.errors import DataError, UserError
+from vidcore.sample import Sample
+from vidcore.transforms.checks import at_least
+
+__all__ = ["SampleProposalFrames", "SampleProposals", "regression_targets"]
+
+FOREGROUND, INCOMPLETE, BACKGROUND = range(3)
+"""As in ``models.ssn_loss``, which needs torch."""
+TRIES = 100
+"""Random stretches looked at where no listed proposal shows background."""
+
+
+def regression_targets(proposals: Array, truth: Array) -> Array:
+    """Shift of the centre in lengths of the proposal, and logarithm of the growth of the length: (n, 2) float64."""
+    lengths = proposals[:, 1] - proposals[:, 0]
+    shift = (truth.mean(1) - proposals.mean(1)) / lengths
+    out: Array = np.stack((shift, np.log((truth[:, 1] - truth[:, 0]) / lengths)), 1)
+    return out
+
+
+@frozen
+class SampleProposals:
+    """Choose complete, background and incomplete proposals of a video at random, to be learned from.
+
+    Replaces ``proposal_segments``, and sets in ``meta``: ``proposal_types`` (P,), ``proposal_labels`` (P,) from 1, 0
+    of background, and ``regression_targets`` (P, 2) float32, not yet normalised. True segments count as
+    complete proposals. Where a video has no listed proposal of a kind, background is a random stretch without any
+    true segment, and an incomplete proposal a random piece of a true one (published training took such from other
+    videos).
+
+    Args:
+        foreground, incomplete, background: how many of each.
+        positive_iou_threshold: least overlap with a true segment of a complete proposal.
+        incomplete_iou_threshold: largest overlap of an incomplete one, of which at least
+            ``incomplete_overlap_threshold`` lies within the true segment.
+        background_iou_threshold: largest overlap of background, which covers at least
+            ``background_coverage_threshold`` of the video.
+    """
+
+    foreground: int = field(default=1, validator=at_least(1))
+    incomplete: int = field(default=6, validator=at_least(1))
+    background: int = field(default=1, validator=at_least(1))
+    positive_iou_threshold: float = 0.7
+    incomplete_iou_threshold: float = 0.3
+    incomplete_overlap_threshold: float = 0.7
+    background_iou_threshold: float = 0.01
+    background_coverage_threshold: float = 0.01
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Raises ``UserError`` without classes of segments, ``DataError`` where a video shows no background."""
+        if sample.segments is None or sample.segment_labels is None or not len(sample.segments):
+            raise UserError(f"{_name(sample)}: training needs true segments with classes; see SSNDataset.filter_gt")
+        seconds, truth = _seconds(sample), sample.segments
+        listed = np.zeros((0, 2)) if sample.proposal_segments is None else sample.proposal_segments
+        proposals = np.concatenate((truth, listed[listed[:, 1] > listed[:, 0]]))
+        iou, share = temporal_overlaps(proposals[:, None], truth)
+        iou, share = iou.max(1), share.max(1)
+        cover = (proposals[:, 1] - proposals[:, 0]) / seconds
+        complete = proposals[iou >= self.positive_iou_threshold]
+        cut = proposals[(iou <= self.incomplete_iou_threshold) & (share >= self.incomplete_overlap_threshold)]
+        if not len(cut):
+            cut = self._pieces(truth, rng)
+        empty = proposals[(iou <= self.background_iou_threshold) & (cover >= self.background_coverage_threshold)]
+        if not len(empty):
+            empty = self._stretch(sample, truth, seconds, rng)
+        counts = ((complete, self.foreground), (cut, self.incomplete), (empty, self.background))
+        chosen = np.concatenate([_draw(pool, count, rng) for pool, count in counts])
+        types = np.repeat([FOREGROUND, INCOMPLETE, BACKGROUND], [count for _, count in counts])
+        best = temporal_overlaps(chosen[:, None], truth)[0].argmax(1)
+        targets = np.where((types == FOREGROUND)[:, None], regression_targets(chosen, truth[best]), 0)
+        found = {
+            "proposal_types": types,
+            "proposal_labels": np.where(types == BACKGROUND, 0, sample.segment_labels[best] + 1),
+            "regression_targets": targets.astype(np.float32),
+        }
+        return sample.replace(proposal_segments=chosen, proposal_scores=None, meta={**sample.meta, **found})
+
+    def _pieces(self, truth: Array, rng: np.random.Generator) -> Array:
+        whole = truth[rng.integers(len(truth), size=self.incomplete)]
+        lengths = whole[:, 1] - whole[:, 0]
+        pieces = lengths * self.incomplete_iou_threshold * rng.uniform(0.3, 1, self.incomplete)
+        starts = whole[:, 0] + rng.random(self.incomplete) * (lengths - pieces)
+        return np.stack((starts, starts + pieces), 1)
+
+    def _stretch(self, sample: Sample, truth: Array, seconds: float, rng: np.random.Generator) -> Array:
+        lengths = seconds * rng.uniform(self.background_coverage_threshold, 0.5, TRIES) ** 2
+        starts = rng.random(TRIES) * (seconds - lengths)
+        tried = np.stack((starts, starts + lengths), 1)
+        free: Array = tried[temporal_overlaps(tried[:, None], truth)[0].max(1) <= self.background_iou_threshold]
+        if not len(free):
+            raise DataError(f"{_name(sample)}: there is no background, the true segments leave nothing of the video")
+        return free
+
+
+@frozen
+class SampleProposalFrames:
+    """Frames of proposals, each with a starting stage before and an ending stage after it.
+
+    While training every stage is divided into equal parts, and a clip starts anywhere in each: sets
+    ``frame_indices`` proposal by proposal. In test mode: every ``test_interval``-th frame of the video, and
+    ``meta["proposal_ticks"]`` (P, 4) int64, between which of these frames the stages lie, and
+    ``meta["frame_count"]``. ``meta["proposal_scales"]`` (P, 2) float64: which share of the starting and ending stage
+    lies within the video.
+
+    Args:
+        body_segments: parts of the proposal itself.
+        aug_segments: parts of the stages before and after.
+        aug_ratio: their length, in lengths of the proposal.
+        clip_len: frames of a clip (5 for flow).
+        frame_interval: distance of neighbouring frames of a clip.
+        test_mode: whole videos.
+        test_interval: see above.
+    """
+
+    body_segments: int = field(default=5, validator=at_least(1))
+    aug_segments: tuple[int, int] = (2, 2)
+    aug_ratio: float = field(default=0.5, validator=at_least(0.01))
+    clip_len: int = field(default=1, validator=at_least(1))
+    frame_interval: int = field(default=1, validator=at_least(1))
+    test_mode: bool = False
+    test_interval: int = field(default=6, validator=at_least(1))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Raises ``UserError`` for a sample without proposals, frames or duration."""
+        if sample.proposal_segments is None:
+            raise UserError(f"{_name(sample)}: has no proposals; see ann_file and proposal_file of SSNDataset")
+        if not sample.total_frames:
+            raise UserError(f"{_name(sample)}: the number of frames is not known: put OpenVideo before this step")
+        total = sample.total_frames
+        edges, scales = self._stages(sample.proposal_segments / _seconds(sample))
+        meta = {**sample.meta, "proposal_scales": scales}
+        if self.test_mode:
+            starts = np.arange(0, total, self.test_interval)
+            meta["proposal_ticks"] = np.floor(edges * total / self.test_interval).astype(np.int64)
+            meta["frame_count"] = len(starts)
+        else:
+            starts = self._starts(edges * total, rng)
+        frames = starts[:, None] + np.arange(self.clip_len) * self.frame_interval
+        return sample.replace(
+            frame_indices=frames.clip(0, total - 1).reshape(-1) + sample.start_index,
+            clip_len=self.clip_len,
+            frame_interval=self.frame_interval,
+            num_clips=len(starts),
+            meta=meta,
+        )
+
+    def _stages(self, segments: Array) -> tuple[Array, Array]:
+        """Where stages begin and end within the video: (P, 4), as fractions of it, and shares within: (P, 2)."""
+        segments = segments.clip(0, 1)
+        length = (segments[:, 1] - segments[:, 0]) * self.aug_ratio
+        first = np.maximum(segments[:, 0] - length, 0)
+        last = np.minimum(segments[:, 1] + length, 1)
+        inside = np.stack((segments[:, 0] - first, last - segments[:, 1]), 1)
+        scales = inside / np.maximum(length, 1e-9)[:, None]
+        return np.stack((first, *segments.T, last), 1), scales
+
+    def _starts(self, edges: Array, rng: np.random.Generator) -> Array:
+        """First frames of the clips: (P * S,) int64."""
+        counts = (self.aug_segments[0], self.body_segments, self.aug_segments[1])
+        starts = []
+        for stage, count in enumerate(counts):
+            part = (edges[:, stage + 1] - edges[:, stage])[:, None] / count
+            where = np.arange(count) + rng.random((len(edges), count))
+            starts.append(edges[:, stage, None] + where * part)
+        return np.floor(np.concatenate(starts, 1)).astype(np.int64).reshape(-1)
+
+
+def _draw(pool: Array, count: int, rng: np.random.Generator) -> Array:
+    """So many of a pool, each once unless there are too few."""
+    out: Array = pool[rng.choice(len(pool), count, replace=len(pool) < count)]
+    return out
+
+
+def _seconds(sample: Sample) -> float:
+    if sample.duration is None or not math.isfinite(sample.duration):
+        raise UserError(f"{_name(sample)}: its duration is not known, which proposals in seconds need")
+    return sample.duration
+
+
+def _name(sample: Sample) -> str:
+    return str(sample.meta.get("video_name") or sample.path or f"sample {sample.index}")
