@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
+from vid_localization.models.ssn import SSN
 from vid_localization.models.ssn_head import SSNHead, pyramid_bounds
 from vid_localization.models.ssn_loss import BACKGROUND, FOREGROUND, INCOMPLETE, SSNLoss
+from vid_localization.transforms.structured import SampleProposalFrames
+from vidcore.batch import collate
+from vidcore.sample import Sample
 
 
 def test_the_pyramid_has_no_empty_part() -> None:
@@ -50,3 +56,56 @@ def test_activity_is_not_learned_from_incomplete_proposals() -> None:
     assert (activity.grad.abs().sum(1) > 0).tolist() == [True, True] + [False] * 6
     assert (completeness.grad.abs().sum(1) > 0).sum() <= 2
     assert sorted(losses) == ["loss_activity", "loss_completeness"]
+
+
+class Mean(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), keepdim=True)
+
+
+def model(**settings: object) -> SSN:
+    return SSN(Mean(), SSNHead(in_channels=3, num_classes=2, init_std=0.3), **settings).eval()  # type: ignore[arg-type]
+
+
+def whole_video(length: int, segments: list[list[float]]) -> Sample:
+    inputs = np.random.default_rng(length).integers(0, 255, (length, 3, 4, 4), np.uint8)
+    sample = Sample(total_frames=length, duration=length / 10, proposal_segments=np.array(segments))
+    sampled = SampleProposalFrames(test_mode=True, test_interval=1)(sample, np.random.default_rng(0))
+    return sampled.replace(inputs=inputs)
+
+
+def detections(network: SSN, samples: list[Sample]) -> list[Sample]:
+    batch = network.preprocess(collate(samples))
+    return network.predict(network(batch.inputs), batch)
+
+
+def test_detections_do_not_depend_on_the_batch() -> None:
+    torch.manual_seed(0)
+    network = model(max_testing_views=7)
+    samples = [whole_video(30, [[0.5, 1.5], [2.0, 2.9]]), whole_video(50, [[0.0, 5.0], [1.0, 2.0], [4.0, 5.0]])]
+    for together, sample in zip(detections(network, samples), samples, strict=True):
+        (alone,) = detections(network, [sample])
+        np.testing.assert_allclose(together.segments, alone.segments)
+        np.testing.assert_allclose(together.segment_scores, alone.segment_scores, rtol=1e-5)
+        assert together.segment_labels.tolist() == alone.segment_labels.tolist()
+        assert (np.diff(together.segment_scores) <= 0).all()
+
+
+def test_segments_move_by_what_is_predicted_for_their_class() -> None:
+    network = model(reg_normalize_constants=((0.1, 0.0), (0.5, 2.0)))
+    for layer in (network.cls_head.activity_fc, network.cls_head.completeness_fc, network.cls_head.regressor_fc):
+        nn.init.zeros_(layer.weight)
+    network.cls_head.regressor_fc.bias.data = torch.tensor([0.0, 0.0, 0.2, np.log(2) / 2])
+    (found,) = detections(network, [whole_video(100, [[4.0, 6.0]])])
+    by_class = dict(zip(found.segment_labels.tolist(), found.segments.tolist(), strict=True))
+    assert by_class[0] == pytest.approx([4.2, 6.2])  # 0.1 lengths later
+    assert by_class[1] == pytest.approx([3.4, 7.4])  # 0.2 lengths later, twice as long
+    np.testing.assert_allclose(found.segment_scores, 1 / 3)
+
+
+def test_a_video_without_proposals_has_no_detections() -> None:
+    sample = whole_video(20, [[0.0, 1.0]])
+    meta = {**sample.meta, "proposal_ticks": np.zeros((0, 4), np.int64), "proposal_scales": np.zeros((0, 2))}
+    (found,) = detections(model(), [sample.replace(proposal_segments=np.zeros((0, 2)), meta=meta)])
+    assert found.segments.shape == (0, 2)
+    assert found.segment_labels.shape == (0,)

@@ -96,7 +96,7 @@ class SampleProposals:
         lengths = seconds * rng.uniform(self.background_coverage_threshold, 0.5, TRIES) ** 2
         starts = rng.random(TRIES) * (seconds - lengths)
         tried = np.stack((starts, starts + lengths), 1)
-        free: Array = tried[temporal_overlaps(tried[:, None], truth)[0].max(1) <= self.background_iou_threshold]
+        free: Array = tried[temporal_overlaps(tried[:, None], truth)[0].max(1) == 0]
         if not len(free):
             raise DataError(f"{_name(sample)}: there is no background, the true segments leave nothing of the video")
         return free
@@ -141,7 +141,7 @@ class SampleProposalFrames:
         meta = {**sample.meta, "proposal_scales": scales}
         if self.test_mode:
             starts = np.arange(0, total, self.test_interval)
-            meta["proposal_ticks"] = np.floor(edges * total / self.test_interval).astype(np.int64)
+            meta["proposal_ticks"] = np.floor(edges * total / self.test_interval + 1e-6).astype(np.int64)
             meta["frame_count"] = len(starts)
         else:
             starts = self._starts(edges * total, rng)

@@ -1,0 +1,79 @@
+"""Published lists of proposals, and proposals in result files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vid_localization.datasets.structured import SSNDataset
+from vidcore.errors import AnnotationError
+
+LIST = """# 0
+video_a
+100
+{rate}
+2
+2 {a} {b}
+1 {c} {d}
+2
+2 0.5 0.5 {a} {c}
+1 0.9 0.9 {c} {d}
+# 1
+video_b
+50
+{rate}
+0
+1
+1 0.0 0.0 {a} {b}
+"""
+
+
+def test_starts_and_ends_are_frames(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(LIST.format(rate=10, a=10, b=20, c=40, d=80))
+    data = SSNDataset(tmp_path / "list.txt", tmp_path, classes=["run", "jump"])
+    first, second = data[0], data[1]
+    assert first.duration == 10
+    assert first.total_frames == 100
+    assert first.path == str(tmp_path / "video_a")
+    assert first.segments.tolist() == [[1, 2], [4, 8]]
+    assert first.segment_labels.tolist() == [1, 0]
+    np.testing.assert_allclose(first.proposal_segments, [[1, 4], [4, 8]])
+    assert (first.start_index, first.filename_tmpl) == (1, "img_{:05}.jpg")
+    assert second.segments.shape == (0, 2)
+    assert len(SSNDataset(tmp_path / "list.txt", filter_gt=True)) == 1
+
+
+def test_they_may_be_fractions(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(LIST.format(rate=10, a=0.1, b=0.2, c=0.4, d=0.8))
+    first = SSNDataset(tmp_path / "list.txt")[0]
+    np.testing.assert_allclose(first.segments, [[1, 2], [4, 8]])
+    np.testing.assert_allclose(first.proposal_segments, [[1, 4], [4, 8]])
+
+
+def test_what_is_wrong_is_named_with_its_line(tmp_path: Path) -> None:
+    text = LIST.format(rate=10, a=10, b=20, c=40, d=80)
+    for wrong, message in (
+        (text.replace("2 0.5 0.5 10 40", "2 0.5 0.5 10"), r"list.txt:9: must be 5 numbers, got '2 0.5 0.5 10'"),
+        (text.replace("# 1\n", ""), r"list.txt:11: a video must start with '# number', got 'video_b'"),
+        (text.rsplit("\n", 2)[0], r"list.txt:17: must be 5 numbers, got 'the end'"),
+        (text.replace("# 1\nvideo_b", "# 1"), r"list.txt:11: 50: frames and their rate must be above 0"),
+    ):
+        (tmp_path / "list.txt").write_text(wrong)
+        with pytest.raises(AnnotationError, match=message):
+            SSNDataset(tmp_path / "list.txt")
+
+
+def test_proposals_of_another_network(tmp_path: Path) -> None:
+    truth = {"v_x": {"duration_second": 20.0, "annotations": [{"segment": [2, 6], "label": "run"}]}}
+    found = [{"score": 0.1, "segment": [0, 5]}, {"score": 0.9, "segment": [2, 5.5]}, {"score": 0.5, "segment": [9, 30]}]
+    (tmp_path / "a.json").write_text(json.dumps(truth))
+    (tmp_path / "p.json").write_text(json.dumps({"results": {"x": found}}))
+    data = SSNDataset(tmp_path / "a.json", suffix=".mp4", proposal_file=tmp_path / "p.json", proposal_count=2)
+    np.testing.assert_allclose(data[0].proposal_segments, [[2, 5.5], [9, 20]])
+    assert data[0].start_index == 0
+    mean, deviation = data.regression_constants()
+    np.testing.assert_allclose(mean, [0.25 / 3.5, np.log(4 / 3.5)])
+    assert deviation == [0, 0]

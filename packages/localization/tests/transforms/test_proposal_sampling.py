@@ -1,0 +1,73 @@
+"""Proposals to learn from, and the frames of their stages."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vid_localization.transforms.structured import SampleProposalFrames, SampleProposals, regression_targets
+from vidcore.errors import DataError
+from vidcore.sample import Sample
+
+SAMPLE = Sample(
+    duration=100.0,
+    total_frames=1000,
+    segments=np.array([[20.0, 40.0], [60.0, 80.0]]),
+    segment_labels=np.array([1, 0]),
+    proposal_segments=np.array([[21.0, 40.0], [25.0, 30.0], [62.0, 66.0], [0.0, 10.0], [0.0, 0.5], [30.0, 70.0]]),
+)
+
+
+def test_proposals_of_every_kind() -> None:
+    seen: set[tuple[int, int, float]] = set()
+    for seed in range(20):
+        found = SampleProposals()(SAMPLE, np.random.default_rng(seed))
+        assert found.meta["proposal_types"].tolist() == [0, *[1] * 6, 2]
+        kinds = found.meta["proposal_types"].tolist()
+        labels = found.meta["proposal_labels"].tolist()
+        seen |= set(zip(kinds, labels, found.proposal_segments[:, 0].tolist(), strict=True))
+        targets = found.meta["regression_targets"]
+        assert not targets[1:].any()
+    assert seen == {(0, 2, 20.0), (0, 2, 21.0), (0, 1, 60.0), (1, 2, 25.0), (1, 1, 62.0), (2, 0, 0.0)}
+
+
+def test_what_no_proposal_shows_is_made_up() -> None:
+    bare = SAMPLE.replace(proposal_segments=np.zeros((0, 2)))
+    found = SampleProposals()(bare, np.random.default_rng(0))
+    background, cut = found.proposal_segments[7], found.proposal_segments[1:7]
+    assert all(max(background[0], a) >= min(background[1], b) for a, b in SAMPLE.segments)
+    inside = [(a >= 20 and b <= 40) or (a >= 60 and b <= 80) for a, b in cut]
+    assert all(inside)
+    assert (np.diff(cut) <= 0.3 * 20 + 1e-9).all()
+    whole = bare.replace(segments=np.array([[0.0, 100.0]]), segment_labels=np.array([0]))
+    with pytest.raises(DataError, match="no background"):
+        SampleProposals()(whole, np.random.default_rng(0))
+
+
+def test_targets_lead_back_to_the_truth() -> None:
+    proposals, truth = np.array([[10.0, 20.0], [0.0, 4.0]]), np.array([[12.0, 19.0], [1.0, 9.0]])
+    shift, growth = regression_targets(proposals, truth).T
+    lengths = np.diff(proposals)[:, 0]
+    centres, half = proposals.mean(1) + shift * lengths, lengths * np.exp(growth) / 2
+    np.testing.assert_allclose(np.stack((centres - half, centres + half), 1), truth)
+
+
+def test_frames_lie_within_their_stages() -> None:
+    sample = SAMPLE.replace(proposal_segments=np.array([[20.0, 40.0], [5.0, 25.0]]), start_index=1)
+    for seed in range(10):
+        found = SampleProposalFrames()(sample, np.random.default_rng(seed))
+        frames = found.frame_indices.reshape(2, 9) - 1
+        assert (np.diff(frames) > 0).all()
+        assert ((frames[0, :2] >= 100) & (frames[0, :2] < 200)).all()
+        assert ((frames[0, 2:7] >= 200) & (frames[0, 2:7] < 400)).all()
+        assert ((frames[0, 7:] >= 400) & (frames[0, 7:] < 500)).all()
+    np.testing.assert_allclose(found.meta["proposal_scales"], [[1, 1], [0.5, 1]])
+
+
+def test_a_whole_video_is_seen_at_equal_distances() -> None:
+    found = SampleProposalFrames(test_mode=True, test_interval=10)(SAMPLE, np.random.default_rng(0))
+    assert found.frame_indices.tolist() == list(range(0, 1000, 10))
+    assert found.meta["frame_count"] == 100
+    assert found.meta["proposal_ticks"][3].tolist() == [0, 0, 10, 15]
+    assert found.meta["proposal_ticks"][5].tolist() == [10, 30, 70, 90]
+    np.testing.assert_allclose(found.meta["proposal_scales"][3], [0, 1])
