@@ -182,6 +182,7 @@ CONFIGURATION = {
     "a text for a truth value": ('model.backbone.with_cp="false"', r"with_cp: must be .*'false'"),
     "a fraction for a whole number": ("train.epochs=2.5", r"train\.epochs: must be .*2\.5"),
     "a missing argument": ("model.cls_head={type='I3DHead',_replace_=true}", r"model\.cls_head.*num_classes"),
+    "fewer outputs than names": ("model.cls_head.num_classes=7", r"model: num_classes is 7, but .* names 8 classes"),
     "a missing file": ("data.train.dataset.ann_file=gone.csv", r"gone\.csv does not exist"),
     "no TOML": ("train.epochs=[1", r"--set"),
 }

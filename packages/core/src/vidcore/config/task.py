@@ -14,6 +14,7 @@ from vidcore.config.load import Key, Loaded, Table, load, spread
 from vidcore.config.signature import read_signature
 from vidcore.config.stages import reference_problems
 from vidcore.config.types import Record
+from vidcore.data.classes import read_classes
 from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
 from vidcore.errors import ConfigError, UserError
 from vidcore.interfaces import Dataset, Grouping, Metric, Model, Observer, Optimizer, Schedule, Step, Transform
@@ -123,6 +124,8 @@ class Task:
         binder.problems.extend(reference_problems(loaded))
         if not binder.problems:
             binder.problems.extend(_option_problems(bound))
+            for at, part in parts.items():
+                _check_classes(binder, part, at)
         if binder.problems:
             raise ConfigError(binder.problems)
         table = copy.deepcopy(loaded.data)
@@ -173,6 +176,20 @@ def _option_problems(task: Call) -> Iterator[str]:
                 build(part.arguments.get(name))
             except UserError as error:
                 yield str(error)
+
+
+def _check_classes(binder: Binder, task: Table, at: Key) -> None:
+    """More names than the classifier has outputs must not wait for the data: the stages before may take days."""
+    file, wanted = binder.paths.get((*at, "data", "classes")), num_classes(task.get("model"))
+    if file is None or wanted is None or not file.is_file():
+        return
+    try:
+        found = len(read_classes(file) or ())
+    except UserError as error:
+        binder.problem((*at, "data", "classes"), str(error))
+        return
+    if found > wanted:
+        binder.problem((*at, "model"), f"num_classes is {wanted}, but {file} names {found} classes; set it to {found}")
 
 
 def _share_classes(loaded: Loaded, catalog: Catalog, task: Table, at: Key) -> None:
