@@ -30,7 +30,7 @@ RECIPES = {
 """Every recipe, by the name of the published configuration in ``configs``."""
 WHOLE = {name for name, path in RECIPES.items() if "[stages" in path.read_text()}
 """Recipes that run several published configurations one after the other."""
-ELSEWHERE = {name for name in RECIPES if name.startswith("localization/actionformer/")}
+ELSEWHERE = {name for name in RECIPES if name.startswith(("localization/actionformer/", "localization/ssn/"))}
 """Recipes of results that were published by others."""
 METHODS = ("TSN", "TSM", "C2D", "I3D", "SlowOnly", "SlowFast")
 

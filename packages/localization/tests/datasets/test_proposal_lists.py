@@ -66,14 +66,18 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path) -> None:
             SSNDataset(tmp_path / "list.txt")
 
 
-def test_proposals_of_another_network(tmp_path: Path) -> None:
-    truth = {"v_x": {"duration_second": 20.0, "annotations": [{"segment": [2, 6], "label": "run"}]}}
-    found = [{"score": 0.1, "segment": [0, 5]}, {"score": 0.9, "segment": [2, 5.5]}, {"score": 0.5, "segment": [9, 30]}]
-    (tmp_path / "a.json").write_text(json.dumps(truth))
-    (tmp_path / "p.json").write_text(json.dumps({"results": {"x": found}}))
-    data = SSNDataset(tmp_path / "a.json", suffix=".mp4", proposal_file=tmp_path / "p.json", proposal_count=2)
-    np.testing.assert_allclose(data[0].proposal_segments, [[2, 5.5], [9, 20]])
+def test_training_is_told_what_to_normalise_by(tmp_path: Path) -> None:
+    video = {
+        "duration_second": 20.0,
+        "annotations": [{"segment": [2, 6], "label": "run"}],
+        "proposals": [[0.1, 0.275, 0.9], [0.45, 1.0, 0.5]],
+    }
+    (tmp_path / "a.json").write_text(json.dumps({"v_x": video}))
+    data = SSNDataset(tmp_path / "a.json", suffix=".mp4", filter_gt=True)
     assert data[0].start_index == 0
     mean, deviation = data.regression_constants()
     np.testing.assert_allclose(mean, [0.25 / 3.5, np.log(4 / 3.5)])
     assert deviation == [0, 0]
+    assert data.notices == [
+        "regression is normalised by model.reg_normalize_constants = [[0.0714, 0.1335], [0.0, 0.0]]"
+    ]

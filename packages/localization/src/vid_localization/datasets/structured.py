@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from attrs import evolve
 
 from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.datasets.annotations import Annotations
 from vid_localization.datasets.checks import Policy, checked
 from vid_localization.overlaps import Array, temporal_overlaps
-from vid_localization.results import read_results, result_name
 from vid_localization.transforms.structured import regression_targets
 from vidcore.data.classes import check_file, read_classes
 from vidcore.data.index import Ragged, StringTable
 from vidcore.errors import AnnotationError, DataError
 from vidcore.sample import Sample
+from vidcore.video.open import VIDEO_SUFFIXES
 
 __all__ = ["SSNDataset", "read_proposal_list"]
 
@@ -31,14 +31,12 @@ class SSNDataset(ActivityNetDataset):
     frames, frames per unit of time, number of true segments, these as ``label start end``, number of
     proposals, these as ``label best_iou overlap_self start end``. Labels count from 1. Starts and ends are frames, or
     in a file without any above 1, fractions of the video. Overlaps are not read but found anew from the segments.
+    Proposals of another network come from ``LoadProposalSegments`` in the pipeline instead.
 
     Args:
         ann_file: see above.
         data_root: folder of the videos or of the folders of frames.
         suffix: end of the names of videos; nothing for folders.
-        proposal_file: proposals in ActivityNet's format of results, such as ``results.json`` of BMN, instead of
-            those of ``ann_file``; of every video the best ``proposal_count``.
-        proposal_count: see there.
         classes: class names by number, or a file with one name per line; needed for a list to have names.
         subset, bad_segments, indices: as of ``ActivityNetDataset``.
         filter_gt: leave videos without a true segment out, for training.
@@ -54,8 +52,6 @@ class SSNDataset(ActivityNetDataset):
         ann_file: Path,
         data_root: Path | None = None,
         suffix: str = "",
-        proposal_file: Path | None = None,
-        proposal_count: int = 200,
         classes: Path | list[str] | None = None,
         subset: str | None = None,
         bad_segments: Policy = "repair",
@@ -70,14 +66,13 @@ class SSNDataset(ActivityNetDataset):
             self.annotations = read_proposal_list(ann_file, read_classes(classes), bad_segments)
         else:
             super().__init__(ann_file, data_root, suffix, classes, subset, bad_segments)
-        if proposal_file is not None:
-            self.annotations = _with_proposals(self.annotations, proposal_file, proposal_count)
         if filter_gt:
             starts = self.annotations.offsets
             true = [(self.annotations.labels[a:b] >= 0).any() for a, b in pairwise(starts)]
             if not any(true):
                 raise DataError(f"{ann_file}: no video has a true segment")
             self.annotations = self.annotations.take(np.flatnonzero(true).tolist())
+        self.filter_gt = filter_gt
         if indices is not None:
             self.annotations = self.annotations.take(indices)
         self.filename_tmpl, self.start_index, self.modality = filename_tmpl, start_index, modality
@@ -85,14 +80,24 @@ class SSNDataset(ActivityNetDataset):
     def __getitem__(self, index: int) -> Sample:
         """Return video ``index`` as ``ActivityNetDataset`` does, with proposals and names of frames."""
         sample = super().__getitem__(index)
-        start = 0 if self.suffix else self.start_index
+        is_file = Path(sample.path or "").suffix.lower() in VIDEO_SUFFIXES
         proposals = np.zeros((0, 2)) if sample.proposal_segments is None else sample.proposal_segments
         return sample.replace(
             proposal_segments=proposals,
-            start_index=start,
+            start_index=0 if is_file else self.start_index,
             filename_tmpl=self.filename_tmpl,
             modality=self.modality,
         )
+
+    @property
+    def notices(self) -> list[str]:
+        """What looks wrong; and for training what to normalise regression by, where there are complete proposals."""
+        found = super().notices
+        if self.filter_gt:
+            with suppress(DataError):
+                rows = [[round(number, 4) for number in row] for row in self.regression_constants()]
+                found.append(f"regression is normalised by model.reg_normalize_constants = {rows}")
+        return found
 
     def regression_constants(self, positive_iou_threshold: float = 0.7) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of shift and growth of all complete proposals: ``reg_normalize_constants``.
@@ -190,17 +195,3 @@ def _blocks(file: Path, lines: Sequence[tuple[int, list[str]]]) -> Iterator[Bloc
         if frames <= 0 or rate <= 0:
             raise AnnotationError(f"{file}:{line}: {name}: frames and their rate must be above 0")
         yield name, frames, rate, table(3), table(5)
-
-
-def _with_proposals(known: Annotations, file: Path, count: int) -> Annotations:
-    results = read_results(file)
-    rows = []
-    for index, name in enumerate(known.names):
-        seconds = known.facts[index, 0]
-        if math.isnan(seconds):
-            raise DataError(f"{file}: {name}: its duration is not known, which its proposals need")
-        best = sorted(results.get(result_name(name), ()), key=lambda d: -d.score)[:count]
-        table = np.array([(*d.segment, d.score) for d in best]).reshape(-1, 3)
-        table[:, :2] = (table[:, :2] / seconds).clip(0, 1)
-        rows.append(table.ravel().tolist())
-    return evolve(known, proposals=Ragged.from_rows(rows, np.float64))

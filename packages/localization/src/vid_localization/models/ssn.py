@@ -9,6 +9,7 @@ Shapes: B videos, P proposals of each, S segments of a proposal, T frames, K cla
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -77,6 +78,13 @@ class SSN(nn.Module):
             return batch
         scales = torch.from_numpy(np.stack([_meta(s, "proposal_scales") for s in batch.samples])).float()
         return batch.replace(inputs={"imgs": batch.inputs, "scales": scales.to(batch.inputs.device)})
+
+    def adapt_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """Turn the weights of an image network into those of the backbone; None where they are of an SSN already."""
+        convert: Any = getattr(self.backbone, "convert_2d_weights", None)
+        if convert is None or any(key.startswith("cls_head.") for key in state_dict):
+            return None
+        return {f"backbone.{key}": value for key, value in convert(state_dict).items()}
 
     def features(self, frames: Tensor) -> Tensor:
         """Features of frames (B, n, C, H, W), averaged over space: (B, n, C')."""
