@@ -139,6 +139,7 @@ def sample_at(stage: str, video: Path) -> Sample:
     if stage == "features":
         meta |= {"proposal_indexes": np.array([[0, 1], [2, 9]]), "query_tokens": [3, 1, 2]}
         known = {"inputs": np.ones((2, 3)), "proposal_segments": np.array([[0, 1], [1, 2.4]])}
+        known |= {"segments": np.array([[0, 0.9]]), "segment_labels": np.array([1]), "total_frames": 24}
         return sample.replace(path=str(video.with_suffix(".csv")), duration=2.4, meta=meta, **known)
     if stage == "boxes":
         boxes = np.array([[4, 4, 20, 30], [10, 0, 40, 40]], np.float32)
@@ -258,6 +259,7 @@ ARGUMENTS |= {
     "FolderDataset": {"data_root": "classes"},
     "NamedVideos": {"folder": "."},
     "RawframeDataset": {"ann_file": "frames.txt"},
+    "SSNDataset": {"ann_file": "segments.csv"},
     "RepeatDataset": {"dataset": {"type": "VideoDataset", "ann_file": "videos.txt"}, "times": 1},
     "VideoDataset": {"ann_file": "videos.txt"},
 }
@@ -333,6 +335,11 @@ ARGUMENTS |= {
         "soft_nms_high_threshold": 0.9,
         "post_process_top_k": 5,
     },
+    "SSN": {
+        "backbone": {"type": "ResNet", "depth": 18},
+        "cls_head": {"type": "SSNHead", "in_channels": 512, "num_classes": CLASSES},
+    },
+    "SSNHead": {"in_channels": 8, "num_classes": CLASSES},
     "PEM": {
         "pem_feat_dim": 10,
         "pem_hidden_dim": 16,
@@ -375,6 +382,16 @@ FORWARD: dict[str, list[Any]] = {
         }
     ],
     "PEM": [(2, 6, 10)],
+    "SSN": [{"imgs": (1, 18, 3, 32, 32), "scales": (1, 2, 2)}],
+    "SSNHead": [(2, 9, 8), (2, 2)],
+    "SSNLoss": [
+        (8, CLASSES + 1),
+        (8, CLASSES),
+        torch.tensor([0, *[1] * 6, 2]),
+        torch.tensor([1, 1, 1, 2, 2, 2, 2, 0]),
+        (8, 2),
+        (8, CLASSES, 2),
+    ],
     "TCANet": [{"features": (2, 8, 10), "proposals": (2, 6, 2)}],
     "TEM": [(2, 8, 10)],
     "BCELossWithLogits": [SCORES, SCORES],

@@ -97,15 +97,15 @@ class SSN(nn.Module):
         return out
 
     def forward(self, inputs: Any) -> dict[str, Tensor]:
-        """Scores of proposals while training, else of frames.
+        """Scores of sampled proposals, or of the frames of whole videos.
 
         Args:
-            inputs: while training ``imgs`` (B, P * S, 3, H, W) and ``scales`` (B, P, 2); else frames (B, T, 3, H, W).
+            inputs: ``imgs`` (B, P * S, 3, H, W) and ``scales`` (B, P, 2), or frames (B, T, 3, H, W).
 
         Returns:
             As ``SSNHead.forward``, of B * P proposals; else as ``SSNHead.score_frames``, (B, T, ...).
         """
-        if not self.training:
+        if not isinstance(inputs, Mapping):
             return self.cls_head.score_frames(self.features(inputs))
         scales = inputs["scales"].flatten(0, 1)
         segments = self.features(inputs["imgs"]).flatten(0, 1).unflatten(0, (len(scales), -1))
