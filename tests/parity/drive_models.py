@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +17,8 @@ from vidcore.errors import ConfigError
 from vidcore.sample import Sample
 
 
-def run_model(case: dict[str, Any], checkpoint: dict[str, np.ndarray], inputs: Any) -> dict[str, Any]:
-    """Scores, features, losses and the norm of the gradients of one case."""
+def build(case: dict[str, Any], checkpoint: dict[str, np.ndarray]) -> Any:
+    """The model of a case with its weights, in evaluation mode."""
     try:
         table = convert_model(case["model"])
     except ConfigError as error:
@@ -29,11 +27,11 @@ def run_model(case: dict[str, Any], checkpoint: dict[str, np.ndarray], inputs: A
         raise
     model = build_component(table, kind="models").eval()
     load_state(model, convert_weights({key: torch.from_numpy(value) for key, value in checkpoint.items()}))
+    return model
 
-    if case["package"] == "localization":
-        outputs = _beside("drive_models_localization").run(model, case, inputs)
-        return {"num_params": sum(p.numel() for p in model.parameters()), "outputs": outputs}
 
+def run(model: Any, case: dict[str, Any], inputs: Any) -> dict[str, Any]:
+    """Scores, features, losses and the norm of the gradients of a recognizer."""
     samples = [Sample(inputs=array, label=label) for array, label in zip(inputs, case["labels"], strict=True)]
     batch = model.preprocess(collate(samples))
     with torch.no_grad():
@@ -41,22 +39,10 @@ def run_model(case: dict[str, Any], checkpoint: dict[str, np.ndarray], inputs: A
         predictions = model.predict(model(batch.inputs), batch)
     features = features if isinstance(features, tuple) else (features,)
     return {
-        "num_params": sum(p.numel() for p in model.parameters()),
-        "outputs": {
-            "pred_scores": np.stack([sample.scores for sample in predictions]),
-            **{f"features[{i}]": feature.numpy() for i, feature in enumerate(features)},
-            **losses(model, training_batches(case, model, batch)),
-        },
+        "pred_scores": np.stack([sample.scores for sample in predictions]),
+        **{f"features[{i}]": feature.numpy() for i, feature in enumerate(features)},
+        **losses(model, training_batches(case, model, batch)),
     }
-
-
-def _beside(name: str) -> Any:
-    """Another driver of this folder, which is no package."""
-    spec = importlib.util.spec_from_file_location(f"vidcore_parity_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def training_batches(case: dict[str, Any], model: Any, batch: Batch) -> list[Batch]:

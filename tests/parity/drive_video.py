@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 import zlib
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,7 +16,6 @@ from vid_mmaction2.pipelines import convert_pipeline
 from vid_recognition.models.blending import BatchBlending, MixupBlending, RandomBatchAugment
 from vidcore.batch import collate
 from vidcore.config.bind import build_component
-from vidcore.errors import UserError
 from vidcore.plugins import load_plugins
 from vidcore.sample import Sample
 from vidcore.transforms.colour import (
@@ -41,27 +36,11 @@ from vidcore.transforms.loading import LoadHVULabel
 from vidcore.transforms.pixels import realize
 from vidcore.transforms.resizing import Fuse, RandomRescale, Resize
 
-HERE = Path(__file__).resolve().parent
-DATA = Path(os.environ.get("VIDCORE_SHARED", HERE.parents[2] / "shared")) / "data"
-Op = Callable[[Any, Any], dict[str, Any]]
+DATA = Path(os.environ.get("VIDCORE_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "data"
 
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
-
-
-def no_values(op: Op) -> Op:
-    """A refusal where the reference doubtfully gives a result: the outputs, without values."""
-
-    def run(case: Any, row: Any) -> dict[str, Any]:
-        try:
-            return op(case, row)
-        except UserError:
-            if row.doubtful and not row.fails:
-                return dict.fromkeys(row.outputs)
-            raise
-
-    return run
 
 
 def framed(row: Any) -> Sample:
@@ -400,25 +379,7 @@ def pipelines(case: Any, row: Any) -> dict[str, Any]:
     }
 
 
-def _ops(name: str) -> dict[str, Op]:
-    path = HERE / f"{name}.py"
-    if not path.exists():
-        return {}
-    full = f"vidcore_parity_{name}"
-    if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, path)
-        assert spec is not None and spec.loader is not None
-        module: ModuleType = importlib.util.module_from_spec(spec)
-        sys.modules[full] = module
-        spec.loader.exec_module(module)
-    found: dict[str, Op] = sys.modules[full].OPS
-    return found
-
-
-ALL: dict[str, Op] = {
-    **_ops("drive_video_decode"),
-    **_ops("drive_video_model"),
-    **_ops("drive_video_sampling"),
+OPS = {
     "video.resize": resize,
     "video.crops": crops,
     "video.flip": flip,
@@ -432,5 +393,3 @@ ALL: dict[str, Op] = {
     "video.category_labels": category_labels,
     "video.pipelines": pipelines,
 }
-
-OPS = {name: no_values(op) for name, op in ALL.items()}

@@ -17,8 +17,7 @@ from vidcore.video.frames import ArrayReader, FrameFolderReader
 from vidcore.video.motion import read_motion_vectors
 from vidcore.video.open import open_video
 
-HERE = Path(__file__).resolve().parent
-DATA = Path(os.environ.get("VIDCORE_SHARED", HERE.parents[2] / "shared")) / "data"
+DATA = Path(os.environ.get("VIDCORE_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "data"
 
 
 def _described(frames: np.ndarray) -> dict[str, Any]:

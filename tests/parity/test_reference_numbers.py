@@ -16,7 +16,6 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 PARITY = Path(os.environ.get("VIDCORE_SHARED", HERE.parents[2] / "shared")) / "parity"
-DRIVERS = sorted(HERE.glob("drive_*.py"))
 MODELS = (
     "c2d_r50-in1k-pre-nopool_8xb32-8x8x1-100e_kinetics400-rgb",
     "bsn_pem_1xb16-400x100-20e_activitynet-feature",
@@ -46,26 +45,19 @@ def check() -> Any:
     return module(PARITY / "check.py")
 
 
-@pytest.fixture(scope="module")
-def adapter() -> Any:
-    return module(HERE / "adapter.py")
+ADAPTER = module(HERE / "adapter.py")
+OPERATORS = [name for name in sorted(ADAPTER.operators()) if (PARITY / "ops" / f"{name}.json").exists()]
 
 
-def operators() -> list[str]:
-    """Cases of every driver; those of the references only, so that the list is empty without them."""
-    names = [name for path in DRIVERS for name in getattr(module(path), "OPS", {})]
-    return [name for name in sorted(set(names)) if (PARITY / "ops" / f"{name}.json").exists()]
-
-
-@pytest.mark.parametrize("name", operators())
-def test_operator(name: str, check: Any, adapter: Any) -> None:
-    passed, note = check.check_op(PARITY / "ops" / f"{name}.json", adapter)
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operator(name: str, check: Any) -> None:
+    passed, note = check.check_op(PARITY / "ops" / f"{name}.json", ADAPTER)
     assert passed, note
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_model(name: str, check: Any, adapter: Any) -> None:
-    deviation, which = check.check_model(PARITY / "models" / f"{name}.json", adapter)
+def test_model(name: str, check: Any) -> None:
+    deviation, which = check.check_model(PARITY / "models" / f"{name}.json", ADAPTER)
     assert deviation <= check.TOLERANCE, which
 
 
@@ -79,11 +71,11 @@ LOCALIZATION_SCORES = (
 
 
 @pytest.mark.parametrize("name", LOCALIZATION_SCORES)
-def test_scores_of_localization_are_the_same_to_nine_digits(name: str, check: Any, adapter: Any) -> None:
+def test_scores_of_localization_are_the_same_to_nine_digits(name: str, check: Any) -> None:
     case = check.opcase.load(PARITY / "ops" / f"metrics.{name}.json")
     compared = [row for row in case.rows if not row.fails and not row.doubtful]
     assert compared
     for row in compared:
         own = {key: {**rule, "rtol": 1e-9, "atol": 1e-9} for key, rule in row.compare.items() if isinstance(rule, dict)}
         row.compare |= {"rtol": 1e-9, "atol": 1e-9} | own
-        check.opcase.check(row, adapter.run_op(case, row))
+        check.opcase.check(row, ADAPTER.run_op(case, row))
