@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from attrs import evolve
 
-from vidcore.config.signature import _module, _read
 from vidcore.config.task import Task
 from vidcore.config.toml import dumps
 from vidcore.engine.checkpoint import load
@@ -99,9 +97,6 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
     (tmp_path / "chain.toml").write_text(CHAIN)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "stage_parts", raising=False)
-    _module.cache_clear()
-    _read.cache_clear()
     kinds = {"CopyText": "steps", "Numbers": "datasets", "Line": "models"}
     ours = {n: Component(n, k, f"stage_parts:{n}", "test") for n, k in kinds.items()}
     installed = load_plugins()

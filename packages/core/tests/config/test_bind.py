@@ -10,7 +10,6 @@ import pytest
 
 from vidcore.config.bind import Binder, build, build_component
 from vidcore.config.load import Loaded
-from vidcore.config.signature import _module, _read
 from vidcore.config.types import Choice, DictOf, ListOf, Object, Scalar, TupleOf, Union
 from vidcore.errors import ConfigError, UserError
 from vidcore.plugins import Catalog, Component
@@ -50,8 +49,6 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
     (tmp_path / "bind_parts.py").write_text(PARTS)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "bind_parts", raising=False)
-    _module.cache_clear()
-    _read.cache_clear()
     kinds = {"Net": "models", "Back": "models", "Acc": "metrics"}
     return Catalog((), {n: Component(n, k, f"bind_parts:{n}", "test") for n, k in kinds.items()}, {})
 

@@ -32,13 +32,13 @@ class Call:
     source: str = ""
 
 
-def build(bound: Any, **given: Any) -> Any:
-    """Make the objects of a bound value. ``given`` are arguments that no configuration holds."""
+def build(bound: Any) -> Any:
+    """Make the objects of a bound value. Raises ``UserError`` where a component refuses its arguments."""
     if isinstance(bound, Call):
         arguments = {name: build(value) for name, value in bound.arguments.items()}
         factory = bound.component.load()
         try:
-            return factory(**given, **arguments)
+            return factory(**arguments)
         except UserError:
             raise
         except (TypeError, ValueError) as error:

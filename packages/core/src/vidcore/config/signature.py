@@ -14,6 +14,7 @@ import importlib.util
 import inspect
 import sys
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,9 @@ class Parameter:
 
 @frozen
 class Signature:
-    """The arguments of a component, in order, and its docstring."""
+    """The arguments of a component, in order."""
 
     parameters: dict[str, Parameter] = field(factory=dict)
-    doc: str = ""
     open: bool = False
     """Takes keyword arguments that cannot be read: unknown keys are then no error."""
 
@@ -86,16 +86,12 @@ class _Module:
         return names
 
 
+@cache
 def read_signature(target: str) -> Signature:
     """Return the signature of ``"module:attribute"``; imports it only where the source does not tell.
 
     Raises ``PluginError`` where the target does not exist.
     """
-    return _read(target)
-
-
-@cache
-def _read(target: str) -> Signature:
     module_name, _, attribute = target.partition(":")
     module = _module(module_name)
     found = _definition(module, attribute) if module else None
@@ -134,29 +130,29 @@ def _definition(module: _Module, name: str) -> tuple[_Module, Definition] | None
     if isinstance(node, ast.ClassDef | ast.FunctionDef):
         return module, node
     if isinstance(node, ast.ImportFrom):
-        source = "." * node.level + (node.module or "")
-        absolute = importlib.util.resolve_name(source, module.package) if node.level else source
-        original = next(a.name for a in node.names if (a.asname or a.name) == name)
-        other = _module(absolute)
+        other, original = _imported(module, node, name)
         return _definition(other, original) if other else None
     return None
 
 
+def _imported(module: _Module, node: ast.ImportFrom, name: str) -> tuple[_Module | None, str]:
+    """Where ``from x import y as name`` leads: the module x and y."""
+    source = "." * node.level + (node.module or "")
+    original = next(a.name for a in node.names if (a.asname or a.name) == name)
+    return _module(importlib.util.resolve_name(source, module.package)), original
+
+
 def _of_class(module: _Module, node: ast.ClassDef) -> Signature:
-    doc = ast.get_docstring(node) or ""
     if _has_fields(node):
-        return Signature(_fields(module, node), doc)
+        return Signature(_fields(module, node))
     init = next((s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), None)
     if init is None:
-        base = _base(module, node)
-        return Signature(base.parameters, doc or base.doc, base.open)
-    own = _of_function(module, init, skip_first=True)
-    parameters, open_ = own.parameters, False
-    if init.args.kwarg is not None:
-        base = _base(module, node)
-        parameters = parameters | {n: p for n, p in base.parameters.items() if n not in parameters}
-        open_ = base.open
-    return Signature(parameters, doc, open_)
+        return _base(module, node)
+    own = _of_function(module, init, skip_first=True).parameters
+    if init.args.kwarg is None:
+        return Signature(own)
+    base = _base(module, node)
+    return Signature(own | {n: p for n, p in base.parameters.items() if n not in own}, base.open)
 
 
 def _base(module: _Module, node: ast.ClassDef) -> Signature:
@@ -171,16 +167,13 @@ def _base(module: _Module, node: ast.ClassDef) -> Signature:
 
 
 def _has_fields(node: ast.ClassDef) -> bool:
-    for decorator in node.decorator_list:
-        called = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")) in (
-            "define",
-            "frozen",
-            "mutable",
-            "dataclass",
-        ):
-            return True
-    return False
+    decorators = (d.func if isinstance(d, ast.Call) else d for d in node.decorator_list)
+    return any(_last_name(d) in ("define", "frozen", "mutable", "dataclass") for d in decorators)
+
+
+def _last_name(node: ast.expr) -> str:
+    """``y`` for ``y`` and for ``x.y``."""
+    return str(getattr(node, "id", getattr(node, "attr", "")))
 
 
 def _fields(module: _Module, node: ast.ClassDef) -> dict[str, Parameter]:
@@ -195,7 +188,7 @@ def _fields(module: _Module, node: ast.ClassDef) -> dict[str, Parameter]:
         if "ClassVar" in ast.dump(statement.annotation):
             continue
         name, default = statement.target.id.lstrip("_"), statement.value
-        if isinstance(default, ast.Call) and getattr(default.func, "id", getattr(default.func, "attr", "")) == "field":
+        if isinstance(default, ast.Call) and _last_name(default.func) == "field":
             given = {k.arg: k.value for k in default.keywords}
             if isinstance(init := given.get("init"), ast.Constant) and init.value is False:
                 continue
@@ -223,7 +216,7 @@ def _of_function(module: _Module, node: ast.FunctionDef, skip_first: bool = Fals
         )
         for a, default in pairs
     }
-    return Signature(parameters, ast.get_docstring(node) or "", arguments.kwarg is not None)
+    return Signature(parameters, arguments.kwarg is not None)
 
 
 def _literal(node: ast.expr | None) -> Any:
@@ -289,9 +282,7 @@ def _named(module: _Module, name: str) -> Type:
     if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").partition(".")[0] in OPAQUE:
         return Object(name)
     if isinstance(node, ast.ImportFrom):  # an alias may live in another module, too
-        source = "." * node.level + (node.module or "")
-        other = _module(importlib.util.resolve_name(source, module.package) if node.level else source)
-        original = next(a.name for a in node.names if (a.asname or a.name) == name)
+        other, original = _imported(module, node, name)
         if other and isinstance(other.find(original), ast.Assign | ast.AnnAssign):
             return _named(other, original)
     found = _definition(module, name)
@@ -310,9 +301,7 @@ def _union(*options: Type) -> Type:
 def _by_import(module_name: str, attribute: str) -> Signature:
     """For what has no Python source or is made at run time: names and defaults, types unknown."""
     try:
-        value: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            value = getattr(value, part)
+        value = attrgetter(attribute)(importlib.import_module(module_name))
         parameters = inspect.signature(value).parameters.values()
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise PluginError(f"'{module_name}:{attribute}' cannot be read: {error}") from error
@@ -326,4 +315,4 @@ def _by_import(module_name: str, attribute: str) -> Signature:
         for p in parameters
         if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
-    return Signature(named, inspect.getdoc(value) or "", any(p.kind is p.VAR_KEYWORD for p in parameters))
+    return Signature(named, any(p.kind is p.VAR_KEYWORD for p in parameters))

@@ -142,7 +142,7 @@ class Task:
                 return None
         return at
 
-    def build(self, key: str, **given: Any) -> Any:
+    def build(self, key: str) -> Any:
         """Build what is at a dotted key (``"model"``, ``"data.train"``); the default where it is absent.
 
         Raises ``UserError`` where a component refuses its arguments.
@@ -151,7 +151,7 @@ class Task:
         if value is None:
             default = {"train": TrainOptions, "runtime": RuntimeOptions, "metrics": dict, "observers": dict}.get(key)
             return default() if default else None
-        return build(value, **given)
+        return build(value)
 
     @property
     def stages(self) -> dict[str, Task]:
