@@ -26,6 +26,7 @@ from vid_localization.models.refinement import (
     sample_regions,
     start_end_offsets,
 )
+from vid_localization.models.spans import covered_seconds, ranked
 from vid_localization.models.ssn_loss import SSNLoss, hard_hinge_loss
 from vid_localization.models.tcanet import window_mask
 from vid_localization.post import post_processing
@@ -77,16 +78,16 @@ def segments_of(row: Any) -> list[np.ndarray]:
 
 
 def matching_predictions(case: Any, row: Any) -> dict[str, Any]:
-    s = row.settings
+    s, video = row.settings, row.inputs["video"]
     rows = boundary_proposals(row.inputs["maps"][0], row.inputs["start"][0], row.inputs["end"][0])
-    return {"proposals": final(rows, s, row.inputs["video"], s["interval"])}
+    kept = post_processing(rows, s["alpha"], s["low_threshold"], s["high_threshold"], s["top_k"])
+    sample = Sample(total_frames=video["duration_frame"], duration=video["duration_second"])
+    return {"proposals": listed(ranked(sample, kept, covered_seconds(sample, s["interval"])))}
 
 
-def final(rows: np.ndarray, s: dict[str, Any], video: dict[str, Any], interval: int) -> list[dict[str, Any]]:
-    found = post_processing(rows, s["alpha"], s["low_threshold"], s["high_threshold"], s["top_k"])
-    frames = video["duration_frame"]
-    found[:, :2] *= frames // interval * interval / frames * video["duration_second"]
-    return [{"score": float(score), "segment": [float(a), float(b)]} for a, b, score in found]
+def listed(found: Sample) -> list[dict[str, Any]]:
+    rows = zip(found.segment_scores.tolist(), found.segments.tolist(), strict=True)
+    return [{"score": score, "segment": segment} for score, segment in rows]
 
 
 def network(case: Any, row: Any) -> dict[str, Any]:
@@ -194,21 +195,13 @@ def evaluation_network(case: Any, row: Any) -> dict[str, Any]:
     if "video" not in inputs:
         return {"y": y[0, :, None].numpy()}
     video = inputs["video"]
-    frames, interval = video["duration_frame"], s["interval"]
-    seconds = frames // interval * interval / frames * video["duration_second"]
-    sample = Sample(
-        total_frames=frames,
-        duration=video["duration_second"],
-        proposal_segments=np.stack((inputs["start"], inputs["end"]), 1) * seconds,
+    sample = Sample(total_frames=video["duration_frame"], duration=video["duration_second"])
+    sample = sample.replace(
+        proposal_segments=np.stack((inputs["start"], inputs["end"]), 1) * covered_seconds(sample, s["interval"]),
         proposal_scores=inputs["start_score"] * inputs["end_score"],
     )
     (found,) = model.predict(y, Batch(inputs=features, samples=(sample,)))
-    return {
-        "proposals": [
-            {"score": float(score), "segment": [float(a), float(b)]}
-            for score, (a, b) in zip(found.segment_scores, found.segments, strict=True)
-        ]
-    }
+    return {"proposals": listed(found)}
 
 
 def logistic_loss(case: Any, row: Any) -> dict[str, Any]:
