@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 
 from vidcore.batch import collate
-from vidcore.config import build_component
+from vidcore.config.bind import build_component
 from vidcore.config.signature import read_signature
 from vidcore.engine import shard
 from vidcore.errors import UserError

@@ -11,7 +11,7 @@ import torch
 from vid_mmaction2.checkpoints import convert_weights
 from vid_mmaction2.models import convert_model
 from vidcore.batch import Batch, collate
-from vidcore.config import build_component
+from vidcore.config.bind import build_component
 from vidcore.engine.weights import load_state
 from vidcore.errors import ConfigError
 from vidcore.sample import Sample

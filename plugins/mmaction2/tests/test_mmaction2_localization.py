@@ -158,5 +158,5 @@ def test_a_published_checkpoint_loads(kind: str, tmp_path: Path) -> None:
     torch.save({"state_dict": state, "meta": {"epoch": 9}}, tmp_path / "published.pth")
     published = read_checkpoint(tmp_path / "published.pth")
     again = build_component(table)
-    assert load_state(again, published.weights).lines == ()
+    assert load_state(again, published.weights) == ()
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())

@@ -12,11 +12,12 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pluggy
-from attrs import field, frozen
+from attrs import frozen
 
 from vidcore import hookspecs
 from vidcore.errors import PluginError, nearest
@@ -66,12 +67,9 @@ class Component:
         Raises ``PluginError`` where either does not exist.
         """
         try:
-            value: Any = importlib.import_module(self.module)
-            for part in self.attribute.split("."):
-                value = getattr(value, part)
+            return attrgetter(self.attribute)(importlib.import_module(self.module))
         except (ImportError, AttributeError) as error:
             raise PluginError(f"{self.name} of {self.plugin} cannot be loaded from {self.target!r}: {error}") from error
-        return value
 
 
 @frozen
@@ -90,7 +88,7 @@ class Catalog:
     plugins: tuple[Plugin, ...]
     components: dict[str, Component]
     commands: dict[str, Component]
-    recipe_folders: tuple[tuple[str, Path], ...] = field(factory=tuple)
+    recipe_folders: tuple[tuple[str, Path], ...] = ()
     """(plugin, folder) of every plugin with recipes."""
 
     def get(self, name: str, kind: str | None = None) -> Component:

@@ -253,8 +253,8 @@ def _build_model(task: Task, setting: _Setting, options: TrainOptions, started: 
                 weights = adapted
                 ignore += [k for k in model.state_dict() if k not in weights]
         left_out = load_state(model, weights, new_classes=True, ignore=ignore, source=str(options.weights))
-        if left_out.lines and setting.rank == 0:
-            print(f"not from {options.weights.name}, but new: {'; '.join(left_out.lines)}", file=sys.stderr)
+        if left_out and setting.rank == 0:
+            print(f"not from {options.weights.name}, but new: {'; '.join(left_out)}", file=sys.stderr)
     return prepare(model, setting.runtime, setting.device)
 
 

@@ -9,24 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import frozen
 from torch import nn
 
 from vidcore.engine.checkpoint import load
 from vidcore.engine.shard import shard_as
 from vidcore.errors import CheckpointError
 
-__all__ = ["LeftOut", "load_state", "load_weights", "read_weights"]
-
-
-@frozen
-class LeftOut:
-    """What of a model did not come from a file, one line each."""
-
-    lines: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)
+__all__ = ["load_state", "load_weights", "read_weights"]
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -62,12 +51,9 @@ def _check_hash(path: Path) -> None:
         )
 
 
-def load_weights(
-    model: nn.Module, path: str | Path, *, new_classes: bool = False, ignore: Sequence[str] = ()
-) -> LeftOut:
-    """Load weights of a file into a model; arguments and result as of ``load_state``."""
-    weights, _ = read_weights(path)
-    return load_state(model, weights, new_classes=new_classes, ignore=ignore, source=str(path))
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Load the weights of a file into a model; all must fit. Raises ``CheckpointError``."""
+    load_state(model, read_weights(path)[0], source=str(path))
 
 
 def load_state(
@@ -77,7 +63,7 @@ def load_state(
     new_classes: bool = False,
     ignore: Sequence[str] = (),
     source: str = "weights",
-) -> LeftOut:
+) -> tuple[str, ...]:
     """Load a state dictionary of tensors or arrays into a model.
 
     Everything must fit, except that counters (integer buffers, like a batch norm's number of batches)
@@ -90,7 +76,7 @@ def load_state(
         source: where the weights come from, for messages.
 
     Returns:
-        What was left out, to be shown to the user.
+        What of the model did not come from there, one line each, to be shown to the user.
 
     Raises:
         CheckpointError: the weights are of another model; names the first few differences.
@@ -120,7 +106,7 @@ def load_state(
     if wrong:
         shown = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
         raise CheckpointError(f"{source}: is of another model: {shown}")
-    return LeftOut(tuple(lines))
+    return tuple(lines)
 
 
 def _is_counter(model: nn.Module, own: Mapping[str, torch.Tensor], key: str) -> bool:
