@@ -31,6 +31,8 @@ def pair(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"folder": folder / "searched", **plain, "optimizer": "LBFGS"},
         {"folder": folder / "all", "epochs": 2, "size": 23, "bad": [3]},
         {"folder": folder / "idle", **plain, "idle": True, "runtime": {"find_unused_parameters": True}},
+        {"folder": folder / "norm", "epochs": 1, "validation": False},
+        {"folder": folder / "one-sided", "epochs": 1, "bad": list(range(0, 13, 2)), "val_loss": True},
     )
     assert done.returncode == 0, done.stderr
     return folder
@@ -61,6 +63,19 @@ def test_every_sample_is_scored_once_by_two(pair: Path) -> None:
     assert [r["acc/count"] for r in scores] == [13.0] * 3
     odd = [r for r in records(pair / "all") if r["kind"] == "evaluation"]
     assert [r["acc/count"] for r in odd] == [12.0] * 2, "the bad one is left out"
+
+
+def test_a_process_without_a_single_sample_takes_part(pair: Path) -> None:
+    (scores,) = [r for r in records(pair / "one-sided") if r["kind"] == "evaluation"]
+    assert scores["acc/count"] == 6
+    assert scores["val/loss"] == pytest.approx(scores["val/loss_cls"] + scores["val/loss_size"])
+    assert scores["val/loss"] > 0.1
+
+
+def test_batch_statistics_are_the_same_at_the_end(pair: Path) -> None:
+    held = [json.loads((pair / f"norm/rank{rank}.json").read_text())["statistics"] for rank in (0, 1)]
+    assert held[0] == held[1]
+    assert any(held[0])
 
 
 def test_only_the_first_process_writes(pair: Path) -> None:

@@ -118,6 +118,13 @@ def test_killed_while_evaluating(run: Run, straight: Path, tmp_path: Path) -> No
     assert_equal_runs(straight, tmp_path)
 
 
+def test_killed_while_evaluating_with_precise_statistics(run: Run, tmp_path: Path) -> None:
+    options = {"precise_bn": 2, "val_loss": True, "epochs": 2}
+    assert run({"folder": str(tmp_path / "a"), **options}) == [0]
+    interrupted(run, tmp_path / "b", {"kill": {"evaluation": 1}}, **options)
+    assert_equal_runs(tmp_path / "a", tmp_path / "b")
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_while_saving(run: Run, straight: Path, tmp_path: Path, moment: str) -> None:
     # files made durable: task, metrics (on resume), then per epoch checkpoint, best, progress

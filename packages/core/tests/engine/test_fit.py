@@ -175,6 +175,16 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(toy: ModuleTyp
     assert diary.lines[-1] == ("failure", TrainingError)
 
 
+def test_gradients_that_are_no_numbers_end_the_run_before_it_is_saved(toy: ModuleType, tmp_path: Path) -> None:
+    class Steep(toy.Net):  # type: ignore[misc,name-defined]
+        def loss(self, outputs: Any, batch: Any) -> Any:
+            return {"loss": (outputs * 0).sqrt().sum()}
+
+    with pytest.raises(TrainingError, match="the weights are no numbers after step 1: lower the learning rate"):
+        toy.train(tmp_path, steps=1, model=Steep())
+    assert steps_saved(tmp_path) == []
+
+
 def test_going_on_for_longer(toy: ModuleType, tmp_path: Path) -> None:
     toy.train(tmp_path, epochs=1)
     result, _ = toy.train(tmp_path, epochs=3)

@@ -300,6 +300,7 @@ def _among_others(runs: list[dict[str, Any]]) -> None:
         _, model = train(**run)
         held = {"weights": sum(local(p).numel() for p in model.parameters()), "formats": sorted(map(str, formats))}
         held["groups"] = sum(map(shard.is_sharded, model.modules()))
+        held["statistics"] = [float(value.sum()) for value in model.buffers()]
         (Path(run["folder"]) / f"rank{dist.world().rank}.json").write_text(json.dumps(held))
         del model
     dist.leave()

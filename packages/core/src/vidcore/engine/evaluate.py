@@ -90,7 +90,8 @@ def evaluate(
     scores = _scores(metrics)
     if losses:
         parts = dist.gather(sums)
-        means = {f"val/{name}": math.fsum(part.get(name, 0.0) for part in parts) / samples for name in parts[0]}
+        names = dict.fromkeys(name for part in parts for name in part)  # a process may have had no samples
+        means = {f"val/{name}": math.fsum(part.get(name, 0.0) for part in parts) / samples for name in names}
         scores |= {"val/loss": math.fsum(means.values())} | means
     return Evaluation(scores, samples, len(loader.dataset), skipped, time.perf_counter() - start)
 

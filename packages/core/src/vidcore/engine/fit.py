@@ -69,8 +69,8 @@ def fit(
     """Train a model; where the run folder has checkpoints, go on from the newest.
 
     The weights at the end are the same bits whether the run was interrupted or not, and with any number of
-    workers. A checkpoint is written before every evaluation, which may take long. With ``ema_decay`` the model
-    holds the average at the end.
+    workers. A checkpoint is written before every evaluation, which may take long. At the end the model is the same
+    in every process, and with ``ema_decay`` it holds the average.
 
     Args:
         model: on its device, weights loaded. See ``vidcore.interfaces.Model``.
@@ -88,7 +88,7 @@ def fit(
 
     Raises:
         CheckpointError: a checkpoint cannot be written, or is of another run.
-        TrainingError: the loss became infinite or no number.
+        TrainingError: the loss or the weights became infinite or no numbers.
         DataError: too many bad samples.
     """
     start, rank = time.perf_counter(), dist.world().rank
@@ -113,6 +113,7 @@ def fit(
         return validate is not None and done > 0 and (done % val_every == 0 or done == total)
 
     def evaluate(epoch: int, done: int) -> None:
+        reseed(runtime.seed, done, rank)  # precise statistics draw what they would have drawn before a kill
         with state.evaluated_weights():
             scores = dict(validate()) if validate else {}
             tell.on_evaluation(epoch, done, scores)
@@ -144,6 +145,8 @@ def fit(
                 if not math.isfinite(values["loss"]):  # before weights that are no numbers replace good ones
                     raise TrainingError(f"the loss is {values['loss']} at step {done}: {_ADVICE}")
                 tell.on_step(epoch + 1, done, values | {"lr": max(g["lr"] for g in optimizer.param_groups)})
+            if saves and not step.is_finite():  # the loss was that of the weights before the step
+                raise TrainingError(f"the weights are no numbers after step {done}: {_ADVICE}")
             if ends_epoch:
                 tell.on_epoch(epoch + 1, meter.end_epoch())
             if saves and (path := state.save(epoch + 1, done)):
@@ -151,6 +154,7 @@ def fit(
             if validates(done):
                 evaluate(epoch + 1, done)
     step.average.use()
+    dist.share(model.buffers())
     seconds = time.perf_counter() - start
     # from the first process, which alone knows the best; the others wait until its files are written
     epochs, early = math.ceil(done / per_epoch), done < total

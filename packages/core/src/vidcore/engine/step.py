@@ -16,7 +16,7 @@ from vidcore.engine.average import Average
 from vidcore.engine.clock import Clock
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.precision import autocast
-from vidcore.engine.shard import explained, is_sharded, whole
+from vidcore.engine.shard import explained, is_sharded, local, whole
 from vidcore.errors import ConfigError
 
 __all__ = ["Step"]
@@ -74,6 +74,10 @@ class Step:
         self.average.update()
         self.clock.lap("step")
         return values
+
+    def is_finite(self) -> bool:
+        """Whether all weights that this process has are numbers."""
+        return all(bool(local(parameter.detach()).isfinite().all()) for parameter in self.parameters)
 
     def _searched(self, batches: Sequence[Batch], optimizer: torch.optim.LBFGS) -> dict[str, torch.Tensor]:
         """Let an optimizer look for better weights, which evaluates the loss as often as it likes."""
