@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from vid_localization.models.ssn import SSN
 from vid_localization.models.ssn_head import SSNHead, pyramid_bounds
-from vid_localization.models.ssn_loss import BACKGROUND, FOREGROUND, INCOMPLETE, SSNLoss
-from vid_localization.transforms.structured import SampleProposalFrames
+from vid_localization.models.ssn_loss import SSNLoss
+from vid_localization.transforms.structured import BACKGROUND, FOREGROUND, INCOMPLETE, SampleProposalFrames
 from vidcore.batch import collate
 from vidcore.sample import Sample
 

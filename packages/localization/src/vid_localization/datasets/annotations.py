@@ -80,6 +80,14 @@ class Annotations:
             proposals=self.proposals.take(rows),
         )
 
+    def checked(self, file: Path, policy: Policy) -> Annotations:
+        """Return the annotations with what ``checks.checked`` makes of their segments; ``file`` is for messages."""
+        kept, segments, problems = checked(
+            file, self.names, self.facts[:, 0], self.segments, self.labels, self.offsets, policy
+        )
+        offsets = np.searchsorted(kept, self.offsets)
+        return evolve(self, segments=segments, labels=self.labels[kept], offsets=offsets, problems=problems)
+
 
 def read_annotations(
     file: Path,
@@ -146,17 +154,7 @@ def read_annotations(
         class_names,
         Ragged.from_rows(proposals, np.float64),
     )
-    kept, segments, problems = checked(
-        file, names, annotations.facts[:, 0], annotations.segments, found, annotations.offsets, policy
-    )
-    owner = np.repeat(np.arange(len(names)), np.diff(annotations.offsets))[kept]
-    return evolve(
-        annotations,
-        segments=segments,
-        labels=found[kept],
-        offsets=np.concatenate(([0], np.cumsum(np.bincount(owner, minlength=len(names))))),
-        problems=problems,
-    )
+    return annotations.checked(file, policy)
 
 
 def read_videos(file: Path) -> Iterator[Video]:

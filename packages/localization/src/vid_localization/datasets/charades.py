@@ -16,7 +16,7 @@ from vid_localization.datasets.checks import Policy, checked
 from vid_localization.datasets.words import split_words
 from vid_localization.overlaps import Array
 from vidcore.data.classes import check_file
-from vidcore.data.index import Ragged, StringTable
+from vidcore.data.index import Ragged, StringTable, chosen
 from vidcore.errors import AnnotationError, DataError, nearest
 from vidcore.sample import Sample
 
@@ -88,11 +88,7 @@ class CharadesSTADataset:
             ann_file, names, facts[:, 1], segments, np.zeros(len(queries)), np.arange(len(queries) + 1), bad_segments
         )
         if indices is not None:
-            rows = np.arange(len(kept))
-            if isinstance(indices, int):
-                rows = rows[:indices] if indices >= 0 else rows[indices:]
-            else:
-                rows = rows[np.asarray(indices, np.int64)]
+            rows = chosen(indices, len(kept))
             kept, segments = kept[rows], segments[rows]
         self.segments: Array = segments
         self.facts: Array = facts[kept]

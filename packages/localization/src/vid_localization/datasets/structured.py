@@ -12,7 +12,7 @@ import numpy as np
 
 from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.datasets.annotations import Annotations
-from vid_localization.datasets.checks import Policy, checked
+from vid_localization.datasets.checks import Policy
 from vid_localization.overlaps import Array, temporal_overlaps
 from vid_localization.transforms.structured import regression_targets
 from vidcore.data.classes import check_file, read_classes
@@ -148,20 +148,16 @@ def read_proposal_list(
         class_names = tuple(str(n + 1) for n in range(int(numbers.max(initial=0)) + 1))
     if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(class_names):
         raise AnnotationError(f"{file}: labels must be 1 to {len(class_names)}, found {numbers.max() + 1}")
-    offsets = np.cumsum([0, *map(len, labels)])
-    times, known = np.concatenate(segments), np.array(facts)
-    kept, times, problems = checked(file, names, known[:, 0], times, numbers, offsets, policy)
-    owner = np.repeat(np.arange(len(names)), np.diff(offsets))[kept]
-    return Annotations(
+    annotations = Annotations(
         StringTable.from_strings(names),
-        known,
-        times,
-        numbers[kept],
-        np.concatenate(([0], np.cumsum(np.bincount(owner, minlength=len(names))))),
+        np.array(facts),
+        np.concatenate(segments),
+        numbers,
+        np.cumsum([0, *map(len, labels)]),
         class_names,
         Ragged.from_rows(proposals, np.float64),
-        problems,
     )
+    return annotations.checked(file, policy)
 
 
 Block = tuple[str, float, float, Array, Array]

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["BACKGROUND", "FOREGROUND", "INCOMPLETE", "SSNLoss", "hard_hinge_loss"]
+from vid_localization.transforms.structured import FOREGROUND, INCOMPLETE
 
-FOREGROUND, INCOMPLETE, BACKGROUND = range(3)
-"""Kinds of proposals."""
+__all__ = ["SSNLoss", "hard_hinge_loss"]
 
 
 def hard_hinge_loss(scores: Tensor, labels: Tensor, sign: int, keep_ratio: float, group_size: int) -> Tensor:

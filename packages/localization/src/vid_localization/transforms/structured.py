@@ -12,10 +12,17 @@ from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
 from vidcore.transforms.checks import at_least
 
-__all__ = ["SampleProposalFrames", "SampleProposals", "regression_targets"]
+__all__ = [
+    "BACKGROUND",
+    "FOREGROUND",
+    "INCOMPLETE",
+    "SampleProposalFrames",
+    "SampleProposals",
+    "regression_targets",
+]
 
 FOREGROUND, INCOMPLETE, BACKGROUND = range(3)
-"""As in ``models.ssn_loss``, which needs torch."""
+"""Kinds of proposals."""
 TRIES = 100
 """Random stretches looked at where no listed proposal shows background."""
 
