@@ -7,9 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-__all__ = ["atomic_write", "write_json", "write_text"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["atomic_write", "write_json", "write_png", "write_text"]
 
 
 @contextmanager
@@ -63,6 +66,15 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write a JSON file, atomically; paths and NumPy numbers become text and numbers."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+def write_png(path: str | Path, image: np.ndarray[Any, Any]) -> None:
+    """Write a picture (height, width, 3) of uint8 in RGB, atomically; the path may hold any characters."""
+    import cv2
+
+    _, data = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    with atomic_write(path) as file:
+        file.write(data.tobytes())
 
 
 def _plain(value: Any) -> Any:

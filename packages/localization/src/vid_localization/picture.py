@@ -11,11 +11,10 @@ import numpy as np
 
 from vid_localization.metrics.collect import video_name
 from vid_localization.overlaps import Array
-from vidcore.errors import DataError
-from vidcore.files import atomic_write
+from vidcore.files import write_png
 from vidcore.sample import Sample
 
-__all__ = ["draw_timeline", "save_png", "write_timelines"]
+__all__ = ["draw_timeline", "write_timelines"]
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 INK, LINE, TRUE = (32, 32, 32), (222, 222, 222), (96, 96, 96)
@@ -63,20 +62,11 @@ def draw_timeline(predicted: Sample, truth: Sample | None = None, top_k: int = 1
     return image
 
 
-def save_png(image: Array, path: Path) -> None:
-    """Write an RGB picture; the path may hold any characters."""
-    done, data = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    if not done:
-        raise DataError(f"cannot encode a picture of shape {image.shape} for {path}")
-    with atomic_write(path) as file:
-        file.write(data.tobytes())
-
-
 def write_timelines(folder: Path, predictions: Iterable[Sample]) -> None:
     """Draw the predicted segments of videos into ``folder``, a ``.png`` for each."""
     folder.mkdir(parents=True, exist_ok=True)
     for sample in predictions:
-        save_png(draw_timeline(sample), folder / f"{video_name(sample)}.png")
+        write_png(folder / f"{video_name(sample)}.png", draw_timeline(sample))
 
 
 def _rows(sample: Sample, top_k: int | None) -> list[tuple[float, float, str, tuple[int, ...]]]:

@@ -12,10 +12,11 @@ from click.testing import CliRunner
 
 from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.datasets.charades import CharadesSTADataset
-from vid_localization.picture import draw_timeline, save_png
+from vid_localization.picture import draw_timeline
 from vid_localization.results import write_boundaries
 from vid_localization.transforms.loading import LoadProposals
 from vidcore.cli import cli
+from vidcore.files import write_png
 from vidcore.sample import Sample
 
 
@@ -177,7 +178,7 @@ def test_a_timeline(tmp_path: Path) -> None:
     rows = [r for r in range(image.shape[0]) if bars[r, -400:-20].all()]
     assert len(rows) >= 2 * 16  # the true one and the better prediction fill the second half
     assert draw_timeline(Sample(path="empty.mp4", duration=3.0)).shape[2] == 3
-    save_png(image, tmp_path / "ü.png")
+    write_png(tmp_path / "ü.png", image)
     read = cv2.imdecode(np.fromfile(tmp_path / "ü.png", np.uint8), cv2.IMREAD_COLOR)
     assert read is not None
     np.testing.assert_array_equal(read[..., ::-1], image)

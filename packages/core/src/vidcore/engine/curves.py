@@ -11,6 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from vidcore.files import write_png
+
 __all__ = ["draw_curves"]
 
 WIDTH, HEIGHT = 1000, 280
@@ -20,15 +22,15 @@ POINTS = 300
 """Points of a curve; more are averaged, for lines on top of each other show nothing."""
 FONT, SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.42
 INK, GRID, PAPER = (40, 40, 40), (225, 225, 225), (255, 255, 255)
-COLOURS = (  # blue, vermilion, green, purple, orange, sky blue, black, yellow (Okabe and Ito), as BGR
-    (178, 114, 0),
-    (0, 94, 213),
-    (115, 158, 0),
-    (167, 121, 204),
-    (0, 159, 230),
-    (233, 180, 86),
+COLOURS = (  # blue, vermilion, green, purple, orange, sky blue, black, yellow (Okabe and Ito), as RGB
+    (0, 114, 178),
+    (213, 94, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (230, 159, 0),
+    (86, 180, 233),
     (0, 0, 0),
-    (66, 200, 220),
+    (220, 200, 66),
 )
 
 Curve = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
@@ -50,8 +52,7 @@ def draw_curves(metrics: Path, picture: Path) -> Path | None:
         return None
     last = max(float(steps[-1]) for curves in panels.values() for steps, _ in curves.values())
     image = np.vstack([_panel(title, curves, last) for title, curves in panels.items()])
-    encoded = cv2.imencode(".png", image)[1]
-    picture.write_bytes(encoded.tobytes())  # OpenCV itself does not write to every path
+    write_png(picture, image)
     return picture
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vid_recognition.metrics.collect import Array, LabelPairs, write_csv
 from vid_recognition.metrics.functional import Normalize, confusion_matrix
+from vidcore.files import write_png
 
 __all__ = ["ConfusionMatrix"]
 
@@ -30,12 +31,12 @@ class ConfusionMatrix(LabelPairs):
 
     def write(self, folder: Path) -> list[Path]:
         """Write ``confusion_matrix.png`` and ``confusion_matrix.csv`` and return their paths."""
-        from vid_recognition.metrics.picture import draw_confusion_matrix, save_png
+        from vid_recognition.metrics.picture import draw_confusion_matrix
 
         matrix = self.matrix()
         names = self.names(len(matrix))
         picture, table = folder / "confusion_matrix.png", folder / "confusion_matrix.csv"
-        save_png(draw_confusion_matrix(matrix, names), picture)
+        write_png(picture, draw_confusion_matrix(matrix, names))
         rows = ([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
         write_csv(table, [["true / predicted", *names], *rows])
         return [picture, table]

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from vid_recognition.metrics.collect import Array
-from vidcore.errors import DataError
-from vidcore.files import atomic_write
 
-__all__ = ["draw_confusion_matrix", "save_png"]
+__all__ = ["draw_confusion_matrix"]
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 RIGHT = np.array((46, 98, 168))  # RGB
@@ -57,15 +54,6 @@ def draw_confusion_matrix(matrix: Array, names: Sequence[str]) -> Array:
     _write(image, "true class (samples)", (pad + line // 2, top + side), scale, upright=True)
     _write_counts(image, matrix, cell, (left, top))
     return image
-
-
-def save_png(image: Array, path: Path) -> None:
-    """Write an RGB picture; the path may hold any characters."""
-    done, data = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    if not done:
-        raise DataError(f"cannot encode a picture of shape {image.shape} for {path}")
-    with atomic_write(path) as file:
-        file.write(data.tobytes())
 
 
 def _shares(matrix: Array) -> Array:
