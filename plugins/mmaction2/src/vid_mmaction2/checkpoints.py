@@ -8,10 +8,8 @@ inert placeholder wherever a file names any other class or function.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
-import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -23,6 +21,7 @@ from attrs import frozen
 from safetensors.torch import save
 
 from vidcore.engine import checkpoint
+from vidcore.engine.weights import check_hash
 from vidcore.errors import CheckpointError
 from vidcore.files import atomic_write
 
@@ -50,8 +49,8 @@ def read_checkpoint(path: str | Path) -> Published:
         CheckpointError: the file is missing, damaged, or holds no weights.
     """
     path = Path(path)
-    _verify(path)
     content = _load(path)
+    check_hash(path)
     state = content
     for key in ("state_dict", "model_state", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -104,19 +103,6 @@ def _classes(meta: Any) -> tuple[str, ...] | None:
             if isinstance(names, (list, tuple)) and names and all(isinstance(n, str) for n in names):
                 return tuple(names)
     return None
-
-
-def _verify(path: Path) -> None:
-    stated = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
-    try:
-        with path.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest() if stated else ""
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    if stated and not actual.startswith(stated[1]):
-        raise CheckpointError(
-            f"{path}: damaged or changed: its SHA-256 begins with {actual[:8]}, its name says {stated[1]}"
-        )
 
 
 def _load(path: Path) -> Any:

@@ -19,7 +19,7 @@ from vidcore.config.types import Choice, Record
 from vidcore.errors import PluginError, nearest
 from vidcore.plugins import Catalog
 
-__all__ = ["Converter", "Rule", "Table", "snake", "unscoped"]
+__all__ = ["Converter", "Rule", "Table", "dropping", "snake", "unscoped", "without"]
 
 Table = dict[str, Any]
 
@@ -64,7 +64,7 @@ class Converter:
         except PluginError as error:
             self.problem(f"{at}.type", str(error))
             return None
-        arguments = {k: v for k, v in table.items() if k not in ("type", "_scope_", "_delete_")}
+        arguments = without(table, "type", "_scope_", "_delete_")
         if name in self.rules:
             arguments = self.rules[name](self, arguments, at)
         return {"type": name, **self.arguments(name, arguments, parameters, at)}
@@ -106,6 +106,16 @@ class Converter:
             converted[parameter.name] = "none"
         elif parameter.required or parameter.default is not None:
             self.problem(place, "None has no equivalent here")
+
+
+def without(table: Mapping[str, Any], *keys: str) -> Table:
+    """The table without some of its keys."""
+    return {key: value for key, value in table.items() if key not in keys}
+
+
+def dropping(*keys: str) -> Rule:
+    """A rule for arguments that mean nothing here."""
+    return lambda converter, table, at: without(table, *keys)
 
 
 def unscoped(name: str) -> str:

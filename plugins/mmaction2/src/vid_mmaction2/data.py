@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table, unscoped
+from vid_mmaction2.components import Converter, Rule, Table, unscoped, without
 from vid_mmaction2.pipelines import convert_pipeline, free_name
 
 __all__ = ["RULES", "convert_loader", "convert_other_loaders", "files"]
@@ -72,7 +72,7 @@ def _sampling(converter: Converter, loader: Mapping[str, Any], table: Table, at:
 
 def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[Table | None, Table]:
     """The data set without its pipeline, and the pipeline: here they are neighbours."""
-    own = {k: v for k, v in table.items() if k != "pipeline"}
+    own = without(table, "pipeline")
     if isinstance(own.get("dataset"), Mapping):  # one within another, which repeats it
         inner, pipeline = _dataset(converter, own["dataset"], f"{at}.dataset")
         outer = converter.component({**own, "dataset": {}}, at)
@@ -84,7 +84,7 @@ def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[T
     pipelines = [p for _, p in parts] or [{}]
     if any(p != pipelines[0] for p in pipelines):
         converter.problem(f"{at}.datasets", "data sets that are joined must share one pipeline")
-    joined = converter.component({k: v for k, v in own.items() if k != "datasets"} | {"datasets": []}, at)
+    joined = converter.component({**own, "datasets": []}, at)
     if joined is not None:
         joined["datasets"] = [d for d, _ in parts if d is not None]
     return joined, pipelines[0]
@@ -92,7 +92,7 @@ def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[T
 
 def files(converter: Converter, table: Table, at: str) -> Table:
     """One folder (``data_root``) instead of a root and a prefix for every kind of file."""
-    out = {k: v for k, v in table.items() if k not in (*MEANINGLESS_IN_DATA, "data_root", "data_prefix", "ann_file")}
+    out = without(table, *MEANINGLESS_IN_DATA, "data_root", "data_prefix", "ann_file")
     root, prefix = table.get("data_root") or "", table.get("data_prefix") or {}
     if isinstance(prefix, Mapping):
         if len(prefix) > 1:

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table
+from vid_mmaction2.components import Converter, Rule, Table, dropping, without
 from vid_mmaction2.data import files
 
 __all__ = ["RULES", "convert_generation", "result_folder"]
@@ -55,14 +55,10 @@ def _proposals(converter: Converter, table: Table, at: str) -> Table:
 
 def _metric(converter: Converter, table: Table, at: str) -> Table:
     """Results are always written to the folder of the run."""
-    table = {k: v for k, v in table.items() if k not in ("collect_device", "dump_config", "prefix")}
+    table = without(table, "collect_device", "dump_config", "prefix")
     table.setdefault("metric_type", "TEM")
     options: Table = (table.pop("metric_options", None) or {}).get(table["metric_type"], {})
     return table | options
-
-
-def _grounding(converter: Converter, table: Table, at: str) -> Table:
-    return {k: v for k, v in table.items() if k not in ("collect_device", "prefix")}
 
 
 RULES: dict[str, Rule] = {
@@ -70,5 +66,5 @@ RULES: dict[str, Rule] = {
     "CharadesSTADataset": _videos,
     "ANetMetric": _metric,
     "LoadProposals": _proposals,
-    "RecallatTopK": _grounding,
+    "RecallatTopK": dropping("collect_device", "prefix"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table
+from vid_mmaction2.components import Converter, Rule, Table, without
 from vidcore.errors import ConfigError
 from vidcore.plugins import Catalog, load_plugins
 
@@ -74,9 +74,7 @@ def _backbone(converter: Converter, table: Table, at: str) -> Table:
         table["non_local_cfg"] = options
     if table.pop("lateral", False):
         converter.problem(f"{at}.lateral", "only the slow pathway of ResNet3dSlowFast has lateral connections")
-    for key in (*LATERAL, "speed_ratio", "channel_ratio"):
-        table.pop(key, None)  # means nothing without them
-    return table
+    return without(table, *LATERAL, "speed_ratio", "channel_ratio")  # mean nothing without them
 
 
 def _slowfast(converter: Converter, table: Table, at: str) -> Table:
@@ -90,10 +88,7 @@ def _slowfast(converter: Converter, table: Table, at: str) -> Table:
         slow = {"conv1_kernel": [3, 7, 7], "inflate": [1, 1, 1, 1], "lateral": False, **slow}
         table["slow_pathway"] = slow
     if fast is not None:
-        fast.pop("lateral", None)
-        for key in LATERAL:
-            fast.pop(key, None)
-        fast = {"base_channels": 64, "conv1_kernel": [3, 7, 7], **fast}
+        fast = {"base_channels": 64, "conv1_kernel": [3, 7, 7], **without(fast, "lateral", *LATERAL)}
         table["fast_pathway"] = fast
     wide, narrow = (slow or {}).get("base_channels", 64), (fast or {}).get("base_channels", 8)
     if wide != ratio * narrow:
@@ -104,7 +99,7 @@ def _slowfast(converter: Converter, table: Table, at: str) -> Table:
 def _pathway(converter: Converter, published: Any, at: str) -> Table | None:
     if published is None:
         return None
-    table: Table = {k: v for k, v in published.items() if k not in ("speed_ratio", "channel_ratio")}
+    table = without(published, "speed_ratio", "channel_ratio")
     kind = table.pop("type", "resnet3d")
     if kind != "resnet3d":
         converter.problem(f"{at}.type", f"pathways are resnet3d, found {kind!r}")
@@ -146,7 +141,7 @@ def _tem(converter: Converter, table: Table, at: str) -> Table:
 
 def _drn(converter: Converter, table: Table, at: str) -> Table:
     """Two switches say which of three stages it is; some settings were never read."""
-    table = {k: v for k, v in table.items() if k not in ("graph_node_features", "fcos_nms_thr")}
+    table = without(table, "graph_node_features", "fcos_nms_thr")
     if table.pop("fcos_num_class", 2) != 2:
         converter.problem(f"{at}.fcos_num_class", "a sentence is matched or not: two classes")
     first, second = table.pop("is_first_stage", False), table.pop("is_second_stage", False)

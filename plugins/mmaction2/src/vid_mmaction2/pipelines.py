@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table, snake, unscoped
+from vid_mmaction2.components import Converter, Rule, Table, dropping, snake, unscoped, without
 
 __all__ = ["RULES", "convert_pipeline", "free_name"]
 
@@ -71,7 +71,7 @@ def _parts(step: Any) -> list[Any]:
     match step:
         case {"type": "mmcls.RandomResizedCrop", "scale": int(size), **rest}:
             resize = {"type": "Resize", "scale": [size, size], "keep_ratio": False}
-            return [{"type": "RandomResizedCrop", **{k: v for k, v in rest.items() if k != "type"}}, resize]
+            return [{"type": "RandomResizedCrop", **rest}, resize]
         case {"type": "mmcls.RandomFlip", "direction": "horizontal", "prob": float(share)}:
             return [{"type": "Flip", "flip_ratio": share}]
         case {"type": "mmcls.PackClsInputs"}:
@@ -100,7 +100,7 @@ def _translated(converter: Converter, kind: str, step: Any, at: str) -> Any:
 
 def _unwrapped(step: Table) -> Table:
     """Transforms of other libraries that are also here; others keep their wrapper, which is then named as missing."""
-    options = {k: v for k, v in step.items() if k not in ("type", "op")}
+    options = without(step, "type", "op")
     match step.get("op"):
         case "RandAugment":
             return {"type": "RandAugment", **options}
@@ -125,9 +125,7 @@ def free_name(name: str, taken: Table) -> str:
     return numbered
 
 
-def _sampling(converter: Converter, table: Table, at: str) -> Table:
-    """``start_index`` moved from the sampling step to the data set long ago."""
-    return {k: v for k, v in table.items() if k != "start_index"}
-
-
-RULES: dict[str, Rule] = {"SampleFrames": _sampling, "DenseSampleFrames": _sampling}
+RULES: dict[str, Rule] = dict.fromkeys(
+    ("SampleFrames", "DenseSampleFrames"),
+    dropping("start_index"),  # moved to the data set long ago
+)

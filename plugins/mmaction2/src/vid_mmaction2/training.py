@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table, snake
+from vid_mmaction2.components import Converter, Rule, Table, dropping, snake, without
 from vid_mmaction2.pipelines import free_name
 
 __all__ = ["RULES", "convert_metrics", "convert_optimizer", "convert_schedules", "convert_train", "file_of"]
@@ -168,12 +168,8 @@ def file_of(address: str) -> str:
     return posixpath.basename(address) if address.startswith(("http://", "https://")) else address
 
 
-def _schedule(converter: Converter, table: Table, at: str) -> Table:
-    return {k: v for k, v in table.items() if k not in ("verbose", "last_step", "param_name")}
-
-
 def _accuracy(converter: Converter, table: Table, at: str) -> Table:
-    table = {k: v for k, v in table.items() if k != "collect_device"}
+    table = without(table, "collect_device")
     options = dict(table.pop("metric_options", None) or {})
     top = dict(options.pop("top_k_accuracy", None) or {})
     if "topk" in top:
@@ -185,13 +181,12 @@ def _accuracy(converter: Converter, table: Table, at: str) -> Table:
     return table
 
 
-def _confusion(converter: Converter, table: Table, at: str) -> Table:
-    return {k: v for k, v in table.items() if k not in ("collect_device", "prefix")}
-
-
+SCHEDULES = (
+    *("ConstantLR", "CosineAnnealingLR", "CosineRestartLR", "ExponentialLR", "LinearLR"),
+    *("MultiStepLR", "OneCycleLR", "PolyLR", "StepLR"),
+)
 RULES: dict[str, Rule] = {
-    **{f"{name}LR": _schedule for name in ("Constant", "CosineAnnealing", "CosineRestart", "Exponential", "Linear")},
-    **{f"{name}LR": _schedule for name in ("MultiStep", "OneCycle", "Poly", "Step")},
+    **dict.fromkeys(SCHEDULES, dropping("verbose", "last_step", "param_name")),
     "AccMetric": _accuracy,
-    "ConfusionMatrix": _confusion,
+    "ConfusionMatrix": dropping("collect_device", "prefix"),
 }

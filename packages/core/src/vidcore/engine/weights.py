@@ -15,7 +15,7 @@ from vidcore.engine.checkpoint import load
 from vidcore.engine.shard import shard_as
 from vidcore.errors import CheckpointError
 
-__all__ = ["load_state", "load_weights", "read_weights"]
+__all__ = ["check_hash", "load_state", "load_weights", "read_weights"]
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -28,7 +28,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
     """
     path = Path(path)
     content = load(path)
-    _check_hash(path)
+    check_hash(path)
     key = next((k for k in ("state_dict", "model_state", "model") if isinstance(content.get(k), Mapping)), None)
     state = content if key is None else content[key]
     weights = {str(k): v for k, v in state.items() if isinstance(v, torch.Tensor)}
@@ -39,7 +39,8 @@ def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
     return weights, {} if key is None else {k: v for k, v in content.items() if k != key}
 
 
-def _check_hash(path: Path) -> None:
+def check_hash(path: Path) -> None:
+    """Raise ``CheckpointError`` where the file name ends in a hash, and the file has another."""
     stated = re.search(r"-([0-9a-f]{8})\.(?:pth|pt|safetensors)$", path.name)
     if not stated:
         return
