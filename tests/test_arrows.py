@@ -33,6 +33,8 @@ LIGHT = (
     "vidcore.hookspecs",
     "vidcore.interfaces",
     "vidcore.plugins",
+    "vidcore.predictions",
+    "vidcore.report",
     "vidcore.sample",
 )
 """Modules that everything starts from; plugin modules and commands come on top."""

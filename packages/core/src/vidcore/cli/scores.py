@@ -30,7 +30,7 @@ def evaluate(context: Context, predictions: Path, task: str, overrides: tuple[st
 
     checked = Task.load(task, context.catalog, overrides)
     from vidcore.predictions import PredictionFile
-    from vidcore.run import score_predictions
+    from vidcore.report import score_predictions
 
     file = PredictionFile.load(predictions)
     score_predictions(checked, file, folder or predictions.with_suffix(""), str(predictions))
@@ -55,7 +55,7 @@ def fuse(context: Context, predictions: tuple[Path, ...], weights: str | None, o
     fused.save(output)
     click.echo(f"wrote {output}")
     if checked is not None:
-        from vidcore.run import score_predictions
+        from vidcore.report import score_predictions
 
         score_predictions(checked, fused, output.with_suffix(""), str(output))
 
