@@ -122,7 +122,7 @@ def train(folder: Path, catalog: Catalog, epochs: int | None) -> Mapping[str, An
 
 def compare(folder: Path, scores: Mapping[str, Any], seed: int) -> None:
     """Print what the models have reached beside what random segments do."""
-    from vidcore.cli.inspect import table
+    from vidcore.cli.common import table
 
     held_out = truth(folder)
     reached = {f"bmn: {key}": scores["bmn"][key] for key in ("auc", "AR@10", "AR@100")}

@@ -158,6 +158,11 @@ def test_proposals_of_another_network(tmp_path: Path) -> None:
         ({"annotations": [{"segment": [0, "later"], "label": "x"}]}, "anno.json: v: segment 0: 'later' is no number"),
         ({"annotations": [{"segment": [0, 1]}]}, "anno.json: v: segment 0: needs 'label'"),
         ({"duration_second": 0, "annotations": []}, "anno.json: v: duration_second must be above 0"),
+        ({"feature_frame": -16, "annotations": []}, "anno.json: v: feature_frame must be above 0, got -16"),
+        ({"annotation": []}, "anno.json: v: has no 'annotations'"),
+        ({"annotations": [{"segment": [0, True], "label": "x"}]}, "anno.json: v: segment 0: True is no number"),
+        ({"annotations": [{"segment": [0, 10**400], "label": "x"}]}, "0 is no number"),
+        ({"annotations": [{"segment": [0, 1], "label": " "}]}, "anno.json: v: segment 0: needs 'label'"),
         ({"annotations": [{"segment": [0, 1], "label": "dnce"}]}, "none of the 2 classes; did you mean 'dance'?"),
     ],
 )
@@ -174,6 +179,20 @@ def test_entries_that_say_nothing_are_refused(tmp_path: Path, entry: Any, messag
         ("video,start,end,label\na,1,2,\n", "s.csv: a: segment 0 (line 2): has no label"),
         ("video,start,end,label\na,1,2,x\na,1,two,x\n", "s.csv: a: segment 1 (line 3): 'two' is no number"),
         ("video,start,end,label\n,1,2,x\n", "s.csv:2: a video needs a name"),
+        ("video,start,end,label\na,1,2, \n", "s.csv: a: segment 0 (line 2): has no label"),
+        ("video;start;end;label\na;1;2;x\n", "found video;start;end;label (what separates must be a comma)"),
+        (
+            'video,start,end,label\na,1,2,"x\nb,1,2,x\n',
+            "s.csv:2: unexpected end of data: is a quotation mark",
+        ),
+        ("video,start,end,label,duration\na,1,2,x,-5\n", "s.csv: a: segment 0 (line 2): duration must be above 0"),
+        ("video,start,end,label,fps\na,1,2,x,25\na,3,4,x,30\n", "segment 1 (line 3): fps is 30, and was 25 before"),
+        (
+            "video,start,end,label,duration\na,100,200,x,20\n",
+            "segment 0: 100 to 200 s lies behind the end",
+        ),
+        ("video,start,end,label\na,1,2,x\na.mp4,1,2,x\n", "s.csv: a.mp4: and a have one name"),
+        ("video,start,end,label\nf/a.mp4,1,2,x\ng/a.mp4,1,2,x\n", "s.csv: g/a.mp4: and f/a.mp4 have one name"),
     ],
 )
 def test_wrong_tables_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -184,12 +203,27 @@ def test_wrong_tables_are_refused(tmp_path: Path, text: str, message: str) -> No
     assert message in str(error.value)
 
 
+def test_features_are_found_wherever_the_video_is(tmp_path: Path) -> None:
+    path = tmp_path / "s.csv"
+    path.write_text("video, start, end, label\nparties/first party.mp4, 1, 2, x\nframes/second, 1, 2, x\n")
+    data = ActivityNetDataset(path, Path("features"), suffix=".npy")
+    assert [data[i].path for i in range(2)] == ["features/first party.npy", "features/frames/second.npy"]
+    assert data[0].meta["video_name"] == "first party"
+    assert ActivityNetDataset(path, Path("videos"), suffix=".mp4")[0].path == "videos/parties/first party.mp4"
+
+
 def test_missing_and_empty_files(tmp_path: Path) -> None:
     written(tmp_path, {})
     with pytest.raises(DataError, match=r"does not exist; did you mean 'anno\.json'"):
         ActivityNetDataset(tmp_path / "ann.json")
     with pytest.raises(DataError, match="has no videos"):
         ActivityNetDataset(tmp_path / "anno.json")
+    (tmp_path / "anno.tsv").write_text("video\tstart\tend\tlabel\n")
+    with pytest.raises(AnnotationError, match=r"anno\.tsv: is no JSON, and a table has to be named \.csv"):
+        ActivityNetDataset(tmp_path / "anno.tsv")
+    (tmp_path / "deep.json").write_text("[" * 200_000)
+    with pytest.raises(AnnotationError, match=r"deep\.json: is no JSON"):
+        ActivityNetDataset(tmp_path / "deep.json")
 
 
 def test_parts_of_a_data_set_and_its_fingerprint(tmp_path: Path) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vid_localization.datasets.annotations import Annotations, read_annotations
-from vid_localization.datasets.checks import Policy
+from vid_localization.datasets.checks import Policy, notices
+from vid_localization.results import result_name
 from vidcore.data.classes import read_classes
-from vidcore.errors import DataError
-from vidcore.features.files import FeatureNote
+from vidcore.errors import AnnotationError, DataError
+from vidcore.features.files import SUFFIXES, FeatureNote
 from vidcore.sample import Sample
 from vidcore.video.open import VIDEO_SUFFIXES
 
@@ -44,7 +45,7 @@ class ActivityNetDataset:
     Args:
         ann_file: the annotations.
         data_root: folder of the feature files (or videos); they are named after the videos.
-        suffix: end of their names.
+        suffix: end of their names; features are named after videos without the folders these are in.
         classes: class names by number, or a file with one name per line; else all names that occur, sorted.
         subset: only the videos of this part (``training``), of files that name one.
         bad_segments: ``repair`` clips what reaches beyond the video, and leaves out what has no length, lies
@@ -72,6 +73,7 @@ class ActivityNetDataset:
         self.data_root = data_root
         self.suffix = suffix
         annotations = read_annotations(ann_file, read_classes(classes), subset, bad_segments, self._measured)
+        _check_names(ann_file, annotations.names)
         self.annotations: Annotations = annotations if indices is None else annotations.take(indices)
 
     @property
@@ -92,9 +94,7 @@ class ActivityNetDataset:
     @property
     def notices(self) -> list[str]:
         """One line about ``problems``, where there are any."""
-        found = self.problems
-        hint = 'bad_segments = "raise" lists them'
-        return [f"{len(found)} segments look wrong, for example {found[0]} ({hint})"] if found else []
+        return notices(self.problems)
 
     def __len__(self) -> int:
         return len(self.annotations.names)
@@ -137,7 +137,9 @@ class ActivityNetDataset:
         return {"proposal_segments": rows[:, :2] * seconds, "proposal_scores": rows[:, 2]}
 
     def _path(self, name: str) -> str:
-        file = _plain(name) + self.suffix if self.suffix else name
+        file = name
+        if self.suffix:  # features are all in one folder, videos may be in folders of it
+            file = (_plain(name) if self.suffix in SUFFIXES else _without_suffix(name)) + self.suffix
         return file if self.data_root is None else os.path.join(self.data_root, file)
 
     def _measured(self, name: str) -> float:
@@ -154,7 +156,20 @@ class ActivityNetDataset:
         return digest.hexdigest()[:16]
 
 
-def _plain(name: str) -> str:
-    """The name of a video without the suffix of its file, as files made from it are called."""
+def _without_suffix(name: str) -> str:
     stem, suffix = os.path.splitext(name)
     return stem if suffix.lower() in VIDEO_SUFFIXES else name
+
+
+def _plain(name: str) -> str:
+    """What files made from a video are called: its name, or if that is of a file, without folders and suffix."""
+    stem = _without_suffix(name)
+    return name if stem == name else os.path.basename(stem)
+
+
+def _check_names(file: Path, names: Iterable[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(result_name(_plain(name)), name)
+        if other != name:
+            raise AnnotationError(f"{file}: {name}: and {other} have one name; files made of them are named by it")

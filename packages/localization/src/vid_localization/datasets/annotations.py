@@ -168,12 +168,15 @@ def read_videos(file: Path) -> Iterator[Video]:
         return
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=partial(_table, file))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{file}: is no JSON: {error}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        hint = "" if file.suffix.lower() == ".json" else ", and a table has to be named .csv"
+        raise AnnotationError(f"{file}: is no JSON{hint}: {error}") from None
     videos = content.get("database", content) if isinstance(content, dict) else content
     if not isinstance(videos, dict):
         raise AnnotationError(f"{file}: must be a table of videos by name, got {type(videos).__name__}")
     for name, entry in videos.items():
+        if not name.strip():
+            raise AnnotationError(f"{file}: a video needs a name")
         yield _video(f"{file}: {name}", name, entry)
 
 
@@ -191,10 +194,10 @@ def _video(where: str, name: str, entry: Any) -> Video:
     if not isinstance(entry, Mapping):
         raise AnnotationError(f"{where}: must be a table with 'annotations', got {entry!r}")
     entry = {"duration_second": entry.get("duration"), **entry}  # the official files say duration
-    facts = {key: _number(f"{where}: {key}", entry[key]) for key in NUMBERS if entry.get(key) is not None}
-    if facts.get("duration_second", 1.0) <= 0:
-        raise AnnotationError(f"{where}: duration_second must be above 0, got {facts['duration_second']}")
+    facts = {key: _positive(f"{where}: {key}", entry[key]) for key in NUMBERS if entry.get(key) is not None}
     segments, labels = [], []
+    if "annotations" not in entry and entry.get("subset") != "testing":
+        raise AnnotationError(f"{where}: has no 'annotations'; a video without segments has an empty list of them")
     listed = entry.get("annotations", [])
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         raise AnnotationError(f"{where}: annotations must be a list, got {listed!r}")
@@ -204,9 +207,10 @@ def _video(where: str, name: str, entry: Any) -> Video:
         if not isinstance(segment, Sequence) or isinstance(segment, str) or len(segment) != 2:
             raise AnnotationError(f"{place}: needs 'segment' with start and end in seconds, got {annotation!r}")
         segments.append((_number(place, segment[0]), _number(place, segment[1])))
-        if not isinstance(annotation.get("label"), str):
+        label = annotation.get("label")
+        if not isinstance(label, str) or not label.strip():
             raise AnnotationError(f"{place}: needs 'label' with the name of a class, got {annotation!r}")
-        labels.append(annotation["label"])
+        labels.append(label)
     proposals = _proposals(where, entry.get("proposals", []))
     return Video(name, subset=entry.get("subset"), segments=segments, labels=labels, proposals=proposals, **facts)
 
@@ -226,11 +230,18 @@ def _proposals(where: str, listed: Any) -> list[float]:
 
 def _number(where: str, value: Any) -> float:
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise AnnotationError(f"{where}: {value!r} is no number")
+    return number
+
+
+def _positive(where: str, value: Any) -> float:
+    number = _number(where, value)
+    if number <= 0:
+        raise AnnotationError(f"{where} must be above 0, got {number:g}")
     return number
 
 
@@ -238,29 +249,47 @@ def _from_table(file: Path) -> Iterator[Video]:
     """A row per segment, ``video,start,end,label``; a row without times is a video without segments."""
     videos: dict[str, Video] = {}
     with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-        table = csv.DictReader(lines)
-        missing = [c for c in ("video", "start", "end", "label") if c not in (table.fieldnames or ())]
-        if missing:
-            raise AnnotationError(
-                f"{file}:1: the header must name video, start, end, label; {', '.join(missing)} is missing, "
-                f"found {', '.join(table.fieldnames or ()) or 'nothing'}"
-            )
-        for row in table:
-            name = (row["video"] or "").strip()
-            if not name or None in row:
-                wrong = "too many fields" if name else "a video needs a name"
-                raise AnnotationError(f"{file}:{table.line_num}: {wrong}")
-            video = videos.setdefault(name, Video(name))
-            where = f"{file}: {name}: segment {len(video.segments)} (line {table.line_num})"
-            if row.get("duration"):
-                video = evolve(video, duration_second=_number(where, row["duration"]))
-            if row.get("fps"):
-                video = evolve(video, fps=_number(where, row["fps"]))
-            videos[name] = video
-            if not any((row["start"], row["end"], row["label"])):
-                continue
-            if not row["label"]:
-                raise AnnotationError(f"{where}: has no label")
-            video.segments.append((_number(where, row["start"]), _number(where, row["end"])))
-            video.labels.append(row["label"].strip())
+        table = csv.DictReader(lines, skipinitialspace=True, strict=True)
+        try:
+            _check_header(file, list(table.fieldnames or ()))
+            for row in table:
+                _add_row(videos, row, file, table.line_num)
+        except csv.Error as error:
+            line = table.line_num + 1  # that is the last line read well
+            raise AnnotationError(f"{file}:{line}: {error}: is a quotation mark not closed?") from None
     yield from videos.values()
+
+
+def _check_header(file: Path, found: list[str]) -> None:
+    missing = [c for c in ("video", "start", "end", "label") if c not in found]
+    if missing:
+        separated = len(found) == 1 and any(mark in found[0] for mark in ";\t")
+        raise AnnotationError(
+            f"{file}:1: the header must name video, start, end, label; {', '.join(missing)} is missing, "
+            f"found {', '.join(found) or 'nothing'}{' (what separates must be a comma)' if separated else ''}"
+        )
+
+
+def _add_row(videos: dict[str, Video], row: dict[str, str], file: Path, line: int) -> None:
+    """Add a row of a table to its video."""
+    name = (row["video"] or "").strip()
+    if not name or None in row:
+        wrong = "too many fields" if name else "a video needs a name"
+        raise AnnotationError(f"{file}:{line}: {wrong}")
+    video = videos.setdefault(name, Video(name))
+    where = f"{file}: {name}: segment {len(video.segments)} (line {line})"
+    for column, fact in (("duration", "duration_second"), ("fps", "fps")):
+        if row.get(column):
+            number, known = _positive(f"{where}: {column}", row[column]), getattr(video, fact)
+            if not math.isnan(known) and number != known:
+                raise AnnotationError(f"{where}: {column} is {number:g}, and was {known:g} before")
+            changed: dict[str, Any] = {fact: number}
+            video = evolve(video, **changed)
+    videos[name] = video
+    start, end, label = ((row[column] or "").strip() for column in ("start", "end", "label"))
+    if not start and not end and not label:
+        return
+    if not label:
+        raise AnnotationError(f"{where}: has no label")
+    video.segments.append((_number(where, start), _number(where, end)))
+    video.labels.append(label)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from vid_localization.datasets.checks import Policy, checked
+from vid_localization.datasets.checks import Policy, checked, notices
 from vid_localization.datasets.words import split_words
 from vid_localization.overlaps import Array
 from vidcore.data.classes import check_file
@@ -99,8 +99,7 @@ class CharadesSTADataset:
     @property
     def notices(self) -> list[str]:
         """One line about ``problems``, where there are any."""
-        found = self.problems
-        return [f"{len(found)} segments look wrong, for example {found[0]}"] if found else []
+        return notices(self.problems)
 
     def __len__(self) -> int:
         return len(self.videos)

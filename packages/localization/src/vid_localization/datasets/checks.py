@@ -11,7 +11,7 @@ import numpy as np
 from vid_localization.overlaps import Array
 from vidcore.errors import AnnotationError
 
-__all__ = ["Policy", "checked"]
+__all__ = ["Policy", "checked", "notices"]
 
 Policy = Literal["repair", "keep", "raise"]
 
@@ -42,7 +42,7 @@ def checked(
         Numbers of the segments that stay, these segments, and one message per problem.
 
     Raises:
-        AnnotationError: ``raise``, and there is a problem.
+        AnnotationError: ``raise``, and there is a problem; or ``repair``, and no segment would stay.
     """
     owner = np.repeat(np.arange(len(names)), np.diff(offsets))
     start, end = segments[:, 0], segments[:, 1]
@@ -81,4 +81,14 @@ def checked(
         return np.arange(len(owner)), segments, tuple(problems)
     clipped = np.stack((start.clip(0, duration), end.clip(0, duration)), 1)
     kept = np.flatnonzero((clipped[:, 1] > clipped[:, 0]) & ~repeated)
+    if len(owner) and not len(kept):
+        raise AnnotationError(f"{problems[0]}; nor can any other segment be meant: are times in seconds?")
     return kept, clipped[kept], tuple(problems)
+
+
+def notices(problems: Sequence[str]) -> list[str]:
+    """One line about problems, where there are any."""
+    if not problems:
+        return []
+    many = "1 segment looks" if len(problems) == 1 else f"{len(problems)} segments look"
+    return [f'{many} wrong, for example {problems[0]} (bad_segments = "raise" lists them)']
