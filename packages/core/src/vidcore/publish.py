@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def publish(run: RunFolder, folder: Path, checkpoint: Path | None = None) -> Pat
     if source is None:
         raise UserError(f"{checkpoint or run.checkpoints}: there is no checkpoint to publish")
     weights, about = read_weights(source)
-    task = tomllib.loads(run.task.read_text(encoding="utf-8"))
+    task = run.table()
     report = json.loads(run.report.read_text(encoding="utf-8"))
     described = {
         "task": report["task"],

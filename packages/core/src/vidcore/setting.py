@@ -54,10 +54,11 @@ class Setting:
     def run_folder(self, path: Path | None, resume: bool) -> RunFolder:
         """Return the folder of the run (``path``, ``runtime.run_dir`` or ``runs/<task name>``), made by one process."""
         path = path or self.runtime.run_dir or Path("runs") / self.task.name
-        if self.rank == 0:
-            RunFolder.prepare(path, dumps(self.task.table), resume)
+        run = RunFolder.prepare(path, dumps(self.task.table), resume) if self.rank == 0 else RunFolder(path)
         dist.broadcast(None)  # the others go on when the folder is there
-        return RunFolder(path)
+        if run.changed:
+            self.say(f"note: the run in {path} goes on with other settings: {'; '.join(run.changed)}")
+        return run
 
     def loader(self, part: str, folder: RunFolder, name: str = "") -> Loader:
         """Load this process's share of ``data.<part>``; bad samples are listed in the folder, under ``name``."""

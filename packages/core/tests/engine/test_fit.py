@@ -198,6 +198,7 @@ def test_going_on_for_longer(toy: ModuleType, tmp_path: Path) -> None:
     [
         ({"batch_size": 2}, "data.train.batch_size was 4 and is 2"),
         ({"accumulate": 2}, "train.accumulate was 1 and is 2"),
+        ({"base_batch_size": 8}, "train.base_batch_size was None and is 8"),
         ({"size": 21}, "samples of data.train was 22 and is 21"),
     ],
 )

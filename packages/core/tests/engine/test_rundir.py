@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,30 @@ def test_machine_and_length_may_change(tmp_path: Path, old: str, new: str) -> No
     started(tmp_path)
     longer = TASK.replace(old, new)
     assert RunFolder.prepare(tmp_path, longer, resume=True).task.read_text() == longer
+
+
+def test_what_changed_is_said(tmp_path: Path) -> None:
+    assert started(tmp_path).changed == ()
+    longer = TASK.replace("epochs = 3", "epochs = 9\nclip_norm = 1.0")
+    run = RunFolder.prepare(tmp_path, longer, resume=True)
+    assert run.changed == ("train.epochs is 3 there and 9 here", "train.clip_norm is nothing there and 1.0 here")
+    assert RunFolder.prepare(tmp_path, longer, resume=True).changed == ()
+
+
+def test_a_task_that_somebody_broke(tmp_path: Path) -> None:
+    started(tmp_path).task.write_text("[model")
+    with pytest.raises(UserError, match=r"task.toml: is no Task any more: Expected"):
+        RunFolder.prepare(tmp_path, TASK, resume=True)
+
+
+def test_two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
+    other = f"from vidcore.engine.rundir import RunFolder; RunFolder.prepare({str(tmp_path)!r}, '', True)"
+    run = RunFolder.prepare(tmp_path, "")
+    refused = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert f"UserError: {tmp_path}: another process is running there" in refused.stderr
+    del run
+    assert subprocess.run([sys.executable, "-c", other]).returncode == 0
 
 
 def test_folders_that_cannot_be_written(tmp_path: Path) -> None:

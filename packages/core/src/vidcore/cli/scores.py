@@ -3,43 +3,37 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vidcore.cli import Context
-from vidcore.cli.inspect import set_option, table
+from vidcore.cli.common import FILE, FOLDER, table, with_task
 from vidcore.errors import UserError
 
-file_argument = click.Path(dir_okay=False, path_type=Path)
-folder_option = click.Path(file_okay=False, path_type=Path)
+if TYPE_CHECKING:
+    from vidcore.config.task import Task
 
 
 @click.command()
-@click.argument("predictions", type=file_argument)
-@click.argument("task")
-@set_option
-@click.option("--dir", "folder", type=folder_option, help="Write here; default a folder named after the file.")
-@click.pass_obj
-def evaluate(context: Context, predictions: Path, task: str, overrides: tuple[str, ...], folder: Path | None) -> None:
+@click.argument("predictions", type=FILE)
+@with_task
+@click.option("--dir", "folder", type=FOLDER, help="Write here; default a folder named after the file.")
+def evaluate(task: Task, predictions: Path, folder: Path | None) -> None:
     """Score a file of PREDICTIONS (of `test --dump` or `fuse`) with the metrics of TASK."""
-    from vidcore.config.task import Task
-
-    checked = Task.load(task, context.catalog, overrides)
     from vidcore.predictions import PredictionFile
     from vidcore.report import score_predictions
 
     file = PredictionFile.load(predictions)
-    score_predictions(checked, file, folder or predictions.with_suffix(""), str(predictions))
+    score_predictions(task, file, folder or predictions.with_suffix(""), str(predictions))
 
 
 @click.command()
-@click.argument("predictions", nargs=-1, required=True, type=file_argument)
+@click.argument("predictions", nargs=-1, required=True, type=FILE)
 @click.option("--weights", "-w", help="One per file, e.g. '1 0.5'; default 1 each.")
-@click.option("-o", "--output", type=file_argument, required=True, help="File of the fused predictions.")
+@click.option("-o", "--output", type=FILE, required=True, help="File of the fused predictions.")
 @click.option("--task", help="Also score them with the metrics of this Task.")
 @click.pass_obj
 def fuse(context: Context, predictions: tuple[Path, ...], weights: str | None, output: Path, task: str | None) -> None:
@@ -73,11 +67,13 @@ def _weights(text: str | None, count: int) -> list[float]:
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(file_okay=False, path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=FOLDER)
 def compare(runs: tuple[Path, ...]) -> None:
     """Put the scores of RUNS (their folders) side by side, and what differs between their Tasks."""
+    from vidcore.engine.rundir import RunFolder
+
     reports = [_read(run) for run in runs]
-    tasks = [_flat(_task(run)) for run in runs]
+    tasks = [_flat(folder.table() if folder.task.exists() else {}) for folder in map(RunFolder, runs)]
     names = list(dict.fromkeys(name for report in reports for name in report.get("scores", {})))
     facts = [("parameters", "parameters"), ("training.seconds", "seconds of training")]
     rows = [(name, *(_number(r.get("scores", {}).get(name)) for r in reports)) for name in names]
@@ -89,9 +85,9 @@ def compare(runs: tuple[Path, ...]) -> None:
 
 
 @click.command()
-@click.argument("run", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--dir", "folder", type=folder_option, default=".", help="Put the file here; default this folder.")
-@click.option("--checkpoint", "-c", type=file_argument, help="Other weights of the run than the best.")
+@click.argument("run", type=FOLDER)
+@click.option("--dir", "folder", type=FOLDER, default=".", help="Put the file here; default this folder.")
+@click.option("--checkpoint", "-c", type=FILE, help="Other weights of the run than the best.")
 def publish(run: Path, folder: Path, checkpoint: Path | None) -> None:
     """Make a release file of a finished RUN (its folder): weights, class names, scores, hash in the name."""
     from vidcore.engine.rundir import RunFolder
@@ -109,11 +105,6 @@ def _read(run: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{path}: is no report: {error}") from None
     return report
-
-
-def _task(run: Path) -> dict[str, Any]:
-    path = run / "task.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _flat(data: Mapping[str, Any], key: str = "") -> dict[str, Any]:

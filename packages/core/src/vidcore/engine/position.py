@@ -75,6 +75,7 @@ def _planned(loaders: Mapping[str, Loader], options: TrainOptions, runtime: Runt
         **{f"{name}.batch_size": size for name, size in sizes.items()},
         **{f"samples of {name}": len(loader.dataset) for name, loader in loaders.items()},
         "train.accumulate": options.accumulate,
+        "train.base_batch_size": options.base_batch_size,  # a checkpoint has the rates
         "train.ema_decay": options.ema_decay,
         "runtime.seed": runtime.seed,
         "processes": processes,

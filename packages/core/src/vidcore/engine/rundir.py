@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from vidcore.errors import UserError
 from vidcore.files import write_text
@@ -20,6 +22,8 @@ class RunFolder:
     """Where everything of one run is."""
 
     path: Path
+    changed: tuple[str, ...] = ()
+    """What the Task says otherwise than when the run was here before, in sentences."""
 
     @property
     def task(self) -> Path:
@@ -54,9 +58,16 @@ class RunFolder:
         """Whether there is a checkpoint to go on from; a run killed before its first begins anew."""
         return any(self.checkpoints.glob("epoch*-step*.pt"))
 
+    def table(self) -> dict[str, Any]:
+        """Read the Task that is there. Raises ``UserError`` where somebody has broken it."""
+        try:
+            return tomllib.loads(self.task.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{self.task}: is no Task any more: {error}") from error
+
     @classmethod
     def prepare(cls, path: str | Path, task: str, resume: bool = False) -> RunFolder:
-        """Make the folder for a Task, or continue there.
+        """Make the folder for a Task, or continue there. No other process may, as long as what it returns lives.
 
         Args:
             path: made where it does not exist.
@@ -64,25 +75,46 @@ class RunFolder:
             resume: continue the run that is there (start it where there is none).
 
         Raises:
-            UserError: the folder cannot be written, belongs to another Task, or holds a run and
+            UserError: the folder cannot be written, is in use, belongs to another Task, or holds a run and
                 ``resume`` was not asked for. Nothing in it is changed.
         """
         run = cls(Path(path))
         if run.task.exists():
-            old = tomllib.loads(run.task.read_text(encoding="utf-8"))
-            difference = next(differences(identity(old), identity(tomllib.loads(task))), None)
+            old, new = run.table(), tomllib.loads(task)
+            difference = next(differences(identity(old), identity(new)), None)
             if difference:
-                raise UserError(f"{run.path}: holds the run of another task: {difference}; choose another folder")
+                raise UserError(
+                    f"{run.path}: holds the run of another task: {difference}; choose another folder, and "
+                    "train.weights to begin with what was learned here"
+                )
             if run.started and not resume:
                 raise UserError(f"{run.path}: already holds a run; resume it, or choose another folder")
+            if run.started:
+                run = evolve(run, changed=tuple(differences(old, new)))
         elif run.path.exists() and not run.path.is_dir():
             raise UserError(f"{run.path}: is a file, not a folder to write a run to")
         try:
             run.path.mkdir(parents=True, exist_ok=True)
+            run._claim()
             write_text(run.task, task)
         except OSError as error:
             raise UserError(f"{run.path}: cannot be written: {error.strerror or error}") from error
         return run
+
+    def _claim(self) -> None:
+        """Keep other processes out until this object, or this process, is gone."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        weakref.finalize(self, os.close, handle)
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # workers do not inherit it
+        except (BlockingIOError, PermissionError):
+            raise UserError(f"{self.path}: another process is running there; choose another folder") from None
+        except OSError:  # a file system without locks
+            return
 
 
 def identity(task: Mapping[str, Any]) -> dict[str, Any]:
