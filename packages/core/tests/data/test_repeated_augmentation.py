@@ -71,6 +71,11 @@ def test_the_first_repeat_is_the_sample_without_repeats():
     assert np.array_equal(repeated[::2], alone)
 
 
+def test_an_evaluation_repeats_nothing():
+    with pytest.raises(DataError, match=r"^num_repeats: is for training; in an evaluation every sample counts once"):
+        Loader(Videos(), (Read(), Augment()), LoaderOptions(num_repeats=2))
+
+
 def test_workers_change_nothing():
     options = {"batch_size": 3, "num_repeats": 2, "sample_once": True}
     for ours, theirs in zip(batches(**options), batches(workers=2, **options), strict=True):

@@ -130,6 +130,10 @@ def test_runs_by_steps(toy: ModuleType, tmp_path: Path) -> None:
     assert result.steps == 8
     assert diary.kinds("evaluation") == [(1, 5), (2, 8)]
     assert steps_saved(tmp_path) == [3, 5, 6, 8]
+    every_epoch = Diary()
+    toy.train(tmp_path / "epochs", steps=8, keep=0, observers=(every_epoch,))
+    assert every_epoch.kinds("evaluation") == [(1, 6), (2, 8)]
+    assert steps_saved(tmp_path / "epochs") == [6, 8]
 
 
 def test_accumulation_counts_updates(toy: ModuleType, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class LoaderOptions:
     drop_last: bool = False
     """Leave out the last batch of an epoch where it is not full (training data only)."""
     num_repeats: int = field(default=1, validator=_at_least(1))
-    """Samples made of every video, each augmented anew (repeated augmentation, Hoffer et al., 2020).
+    """Samples made of every video, each augmented anew (repeated augmentation, Hoffer et al., 2020; training only).
 
     A batch then holds ``batch_size`` videos and ``num_repeats`` times as many samples, those of a
     video one after the other.
@@ -65,8 +65,8 @@ class LoaderOptions:
 class TrainOptions:
     """``[train]``: how long, how the gradients are used, when to evaluate and to save.
 
-    A run is as long as ``epochs`` or ``steps`` says; intervals count in the same unit. A step is an
-    update of the weights, whatever the accumulation. Where neither is given, one epoch.
+    A run is as long as ``epochs`` or ``steps`` says; intervals count in the same unit, and are one epoch where not
+    given. A step is an update of the weights, whatever the accumulation. Where neither is given, one epoch.
     """
 
     epochs: int | None = field(default=None, validator=_at_least(0))
@@ -90,13 +90,13 @@ class TrainOptions:
     """Evaluate, and keep as the best, an average of the weights: each step, this share of it stays."""
     precise_bn: int = field(default=0, validator=_at_least(0))
     """Batches of training data (per process) from which batch norms get exact statistics before an evaluation."""
-    val_interval: int = field(default=1, validator=_at_least(1))
+    val_interval: int | None = field(default=None, validator=_at_least(1))
     """Evaluate every so many epochs (steps), and at the end."""
     val_loss: bool = False
     """Scores have the losses of the validation data as well: ``val/loss`` and its parts."""
     early_stop: int | None = field(default=None, validator=_at_least(1))
     """End the run after so many evaluations in a row that are no better than the best."""
-    checkpoint_interval: int = field(default=1, validator=_at_least(1))
+    checkpoint_interval: int | None = field(default=None, validator=_at_least(1))
     """Save every so many epochs (steps), before every evaluation, and at the end."""
     checkpoint_steps: int | None = field(default=None, validator=_at_least(1))
     """Also save every so many steps within an epoch."""
@@ -111,16 +111,18 @@ class TrainOptions:
 
     def __attrs_post_init__(self) -> None:
         if self.epochs is not None and self.steps is not None:
-            raise ValueError(f"epochs = {self.epochs} and steps = {self.steps} both say how long to train: give one")
+            both = f"epochs = {self.epochs} and steps = {self.steps} both say how long to train"
+            raise ValueError(f"{both}: give one (a table with `_replace_ = true` inherits nothing)")
 
-    def in_steps(self, interval: int, steps_per_epoch: int) -> int:
-        """Return an interval of this run in steps."""
-        return interval * (1 if self.steps is not None else steps_per_epoch)
+    def in_steps(self, length: int | None, steps_per_epoch: int) -> int:
+        """Return a length or an interval of this run in steps; an epoch where it is None."""
+        if length is None:
+            return steps_per_epoch
+        return length if self.steps is not None else length * steps_per_epoch
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Return the length of the run in steps."""
-        length = self.steps if self.steps is not None else self.epochs
-        return self.in_steps(1 if length is None else length, steps_per_epoch)
+        return self.in_steps(self.epochs if self.steps is None else self.steps, steps_per_epoch)
 
 
 @frozen(kw_only=True)
