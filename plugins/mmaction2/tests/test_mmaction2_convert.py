@@ -211,6 +211,58 @@ def test_schedules_of_the_momentum(catalog: Catalog) -> None:
     Task.from_table(imported.task, catalog)
 
 
+def test_settings_of_several_processes(catalog: Catalog) -> None:
+    model = copy.deepcopy(CONFIG["model"])
+    model["backbone"]["norm_cfg"] = {"type": "SyncBN", "requires_grad": True}
+    wrapper = {"type": "MMDistributedDataParallel", "static_graph": True}
+    imported = converted(catalog, model=model, model_wrapper_cfg=wrapper, compile=True)
+    assert imported.problems == ()
+    names = ("sync_batchnorm", "find_unused_parameters", "compile")
+    assert [imported.task["runtime"].get(name) for name in names] == [True] * 3
+    assert not any(name in converted(catalog).task["runtime"] for name in names)
+    assert converted(catalog, sync_bn="torch").task["runtime"]["sync_batchnorm"]
+    Task.from_table(imported.task, catalog)
+
+
+def test_a_preprocessor_beside_the_model_is_the_models(catalog: Catalog) -> None:
+    model = copy.deepcopy(CONFIG["model"])
+    own = model.pop("data_preprocessor")
+    beside = converted(catalog, model=model, data_preprocessor=own)
+    assert beside.problems == ()
+    assert beside.task["model"] == converted(catalog).task["model"]
+    other = {"type": "ActionDataPreprocessor", "mean": [0], "std": [1]}
+    assert converted(catalog, data_preprocessor=other).task == converted(catalog).task
+
+
+@pytest.mark.parametrize(
+    ("loop", "hook", "wanted"),
+    [
+        ({"max_epochs": 9}, {"interval": 500, "by_epoch": False}, {"epochs": 9, "checkpoint_steps": 500}),
+        ({"max_epochs": 9}, {"interval": -1}, {"epochs": 9, "checkpoint_interval": 9}),
+        (
+            {"by_epoch": False, "max_iters": 9000},
+            {"interval": 500, "by_epoch": False},
+            {"steps": 9000, "val_interval": 1000, "checkpoint_interval": 500},
+        ),
+        (
+            {"type": "IterBasedTrainLoop", "max_iters": 9000, "val_interval": 300},
+            {"interval": 1},
+            {"steps": 9000, "val_interval": 300, "checkpoint_interval": 9000},
+        ),
+    ],
+)
+def test_intervals_count_what_they_counted(
+    catalog: Catalog, loop: dict[str, Any], hook: dict[str, Any], wanted: dict[str, int]
+) -> None:
+    wrapper = {"optimizer": {"type": "SGD", "lr": 0.1}}
+    imported = converted(catalog, train_cfg=loop, default_hooks={"checkpoint": hook}, optim_wrapper=wrapper)
+    assert imported.problems == ()
+    train = imported.task["train"]
+    del train["weights"], train["keep"]
+    assert train == wanted
+    Task.from_table(imported.task, catalog)
+
+
 def test_a_rate_that_is_scaled(catalog: Catalog) -> None:
     task = converted(catalog, auto_scale_lr={"enable": True, "base_batch_size": 64}).task
     assert task["train"]["base_batch_size"] == 64
@@ -263,11 +315,21 @@ def test_a_rate_that_is_scaled(catalog: Catalog) -> None:
             "param_scheduler[0].param_name: only lr and momentum can be scheduled, found weight_decay",
         ),
         ("param_scheduler", [{"type": "CosineMomentum"}], "param_scheduler[0].type: no installed plugin"),
-        ("custom_hooks", [{"type": "EMAHook"}], "custom_hooks[0]: EMAHook has no equivalent"),
+        ("custom_hooks", [{"type": "EmptyCacheHook"}], "custom_hooks[0]: EmptyCacheHook has no equivalent"),
+        ("custom_hooks", [{"type": "EMAHook"}], "custom_hooks[0]: EMAHook is not converted: set train.ema_decay"),
         ("default_hooks.extra", {"type": "X"}, "default_hooks.extra: X has no equivalent"),
         ("test_evaluator", {"type": "ConfusionMatrix"}, "test_evaluator: validation and test share"),
         ("custom_imports", {"imports": ["mine"]}, "custom_imports: cannot be converted: code of your own"),
         ("val_cfg.type", "MyValLoop", "val_cfg.type: MyValLoop has no equivalent"),
+        ("lr_config", {"policy": "step"}, "lr_config: cannot be converted: it is of MMAction2 0.x"),
+        ("compile", {"mode": "max-autotune"}, "compile: is on or off here"),
+        ("model_wrapper_cfg", {"type": "MMFullyShardedDataParallel"}, "model_wrapper_cfg.type: MMFullySharded"),
+        ("optim_wrapper.dtype", "float64", "optim_wrapper.dtype: must be float16 or bfloat16, found float64"),
+        (
+            "param_scheduler",
+            [{"type": "LinearLR", "by_epoch": False, "end": 500}],
+            "optim_wrapper.accumulative_counts: iterations are batches there and steps here: divide",
+        ),
     ],
 )
 def test_what_cannot_be_converted_is_named(catalog: Catalog, path: str, value: Any, problem: str) -> None:
@@ -428,10 +490,10 @@ def test_the_command_writes_a_task_that_checks(tmp_path: Path, catalog: Catalog)
 
 def test_the_command_refuses_or_writes_what_it_can(tmp_path: Path) -> None:
     source, output = tmp_path / "c.json", tmp_path / "task.toml"
-    source.write_text(json.dumps(CONFIG | {"custom_hooks": [{"type": "EMAHook"}]}))
+    source.write_text(json.dumps(CONFIG | {"custom_hooks": [{"type": "MyHook"}]}))
     code, _, message = run(str(source), "-o", str(output))
     assert code != 0
-    assert f"{source}: custom_hooks[0]: EMAHook has no equivalent here" in message
+    assert f"{source}: custom_hooks[0]: MyHook has no equivalent here" in message
     assert not output.exists()
     code, _, message = run(str(source), "-o", str(output), "--partial")
     assert code == 0

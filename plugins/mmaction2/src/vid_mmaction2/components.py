@@ -47,6 +47,8 @@ class Converter:
     """``place in the published configuration: reason``, one for everything that was left out."""
     weights: dict[str, str] = field(factory=dict)
     """Published place (``model.backbone``) to the file its weights start from."""
+    sync_batchnorm: bool = False
+    """Some batch norm takes its statistics over all processes."""
 
     def problem(self, at: str, why: str) -> None:
         self.problems.append(f"{at}: {why}")
@@ -130,16 +132,14 @@ def _record(parameter: Parameter) -> Any:
 
 
 def _norm(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
-    """Batch norm is what every network here has; frozen batch norm is an argument of its own."""
+    """Batch norm is what every network here has; over several processes it is a setting of the run."""
     value = dict(value or {})
     kind, trains = value.pop("type", "BN"), value.pop("requires_grad", True)
     if kind not in ORDINARY_NORMS or value:
         converter.problem(f"{at}.norm_cfg", f"only batch norm as it is can be converted, found {kind} {value or ''}")
+    converter.sync_batchnorm |= kind == "SyncBN"
     if not trains:
-        if "norm_requires_grad" in known:
-            converted["norm_requires_grad"] = False
-        else:
-            converter.problem(f"{at}.norm_cfg.requires_grad", "this component cannot freeze its batch norms")
+        converter.problem(f"{at}.norm_cfg.requires_grad", "this component cannot freeze its batch norms")
 
 
 def _convolution(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from vid_mmaction2 import data, localization, models, pipelines, training
-from vid_mmaction2.components import Converter, Table
+from vid_mmaction2.components import Converter, Table, unscoped
 from vidcore.plugins import Catalog
 
 __all__ = ["Imported", "convert_config"]
@@ -18,6 +18,7 @@ RULES = {**models.RULES, **pipelines.RULES, **data.RULES, **training.RULES, **lo
 UNSUPPORTED = {
     "activation_checkpointing": "gradient checkpointing is with_cp of a backbone",
     "custom_imports": "code of your own becomes a vidcore plugin",
+    "lr_config": "it is of MMAction2 0.x; bring the configuration to 1.x first (train_dataloader, optim_wrapper, ...)",
     "tta_model": "several views are made by the pipeline",
     "tta_pipeline": "several views are made by the pipeline",
 }
@@ -55,10 +56,13 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
     task: Table = {}
     if "pgm_proposals_cfg" in config:
         return Imported(localization.convert_generation(converter, config), tuple(converter.problems))
-    if config.get("model") is None:
+    model = config.get("model")
+    if model is None:
         converter.problem("model", "is missing, and a Task needs one")
     else:
-        task["model"] = converter.component(config["model"], "model")
+        if isinstance(model, Mapping) and config.get("data_preprocessor"):  # beside the model it counts as well
+            model = {"data_preprocessor": config["data_preprocessor"], **model}
+        task["model"] = converter.component(model, "model")
     loaders = {
         part: data.convert_loader(converter, config[f"{part}_dataloader"], f"{part}_dataloader")
         for part in ("train", "val", "test")
@@ -93,12 +97,21 @@ def _runtime(converter: Converter, config: Mapping[str, Any], task: Table) -> No
         runtime["seed"] = randomness["seed"]
     if randomness.get("deterministic"):
         runtime["deterministic"] = True
-    if config.get("find_unused_parameters"):
+    wrapper = config.get("model_wrapper_cfg") or {}
+    kind = unscoped(wrapper.get("type", "MMDistributedDataParallel"))
+    if kind != "MMDistributedDataParallel":
+        converter.problem("model_wrapper_cfg.type", f"{kind} is not converted: see runtime.strategy")
+    # DDP finds unused parameters out by itself where it is told that the graph stays the same
+    if config.get("find_unused_parameters") or wrapper.get("find_unused_parameters") or wrapper.get("static_graph"):
         runtime["find_unused_parameters"] = True
+    if config.get("sync_bn") or converter.sync_batchnorm:
+        runtime["sync_batchnorm"] = True
     if folder := localization.result_folder(config):
         runtime["run_dir"] = folder
     if config.get("compile"):
-        converter.problem("compile", "has no equivalent here")
+        runtime["compile"] = True
+        if config["compile"] is not True:
+            converter.problem("compile", "is on or off here, without options")
     for part in ("val", "test"):
         kind = (config.get(f"{part}_cfg") or {}).get("type", "")
         if kind not in ("", f"{part.capitalize()}Loop"):

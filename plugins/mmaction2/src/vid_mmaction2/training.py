@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table, dropping, snake, without
+from vid_mmaction2.components import Converter, Rule, Table, dropping, snake, unscoped, without
 from vid_mmaction2.pipelines import free_name
 
 __all__ = ["RULES", "convert_metrics", "convert_optimizer", "convert_schedules", "convert_train", "file_of"]
@@ -21,6 +21,12 @@ GROUPINGS = {
 }
 SILENT_HOOKS = {"runtime_info", "timer", "param_scheduler", "sampler_seed", "sync_buffers", "visualization"}
 """Hooks of the training framework whose job is done without being asked for."""
+ADVICE = {
+    "EMAHook": "is not converted: set train.ema_decay yourself",
+    "EarlyStoppingHook": "is not converted: set train.early_stop yourself",
+}
+"""Hooks whose job a setting does here, but not to the digit."""
+PRECISIONS = {None: "fp16", "float16": "fp16", "bfloat16": "bf16"}
 
 
 def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
@@ -30,6 +36,11 @@ def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
     wrapper = config.get("optim_wrapper") or {}
     if (count := wrapper.get("accumulative_counts", 1)) != 1:
         train["accumulate"] = count
+        schedules = config.get("param_scheduler") or []
+        by_epoch = [s.get("by_epoch", True) for s in (schedules if isinstance(schedules, list) else [schedules])]
+        if "steps" in train or not all(by_epoch):
+            why = f"iterations are batches there and steps here: divide what counts them by {count} yourself"
+            converter.problem("optim_wrapper.accumulative_counts", why)
     clip = wrapper.get("clip_grad") or {}
     if "max_norm" in clip:
         train["clip_norm"] = clip["max_norm"]
@@ -45,7 +56,8 @@ def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
         if name not in SILENT_HOOKS | {"checkpoint", "logger"} and hook is not None:
             converter.problem(f"default_hooks.{name}", f"{hook.get('type', 'this hook')} has no equivalent here")
     for i, hook in enumerate(config.get("custom_hooks") or []):
-        converter.problem(f"custom_hooks[{i}]", f"{hook.get('type', 'this hook')} has no equivalent here")
+        kind = unscoped(hook.get("type", "this hook"))
+        converter.problem(f"custom_hooks[{i}]", f"{kind} {ADVICE.get(kind, 'has no equivalent here')}")
     return train
 
 
@@ -58,8 +70,8 @@ def _loop(converter: Converter, loop: Mapping[str, Any], train: Table) -> None:
     old, new = lengths.get(kind, lengths["EpochBasedTrainLoop"])
     if old in loop:
         train[new] = loop[old]
-    if "val_interval" in loop:
-        train["val_interval"] = loop["val_interval"]
+    if "val_interval" in loop or new == "steps":
+        train["val_interval"] = loop.get("val_interval", 1000)
     if loop.get("val_begin", 1) > 1:
         converter.problem(f"{at}.val_begin", "evaluation starts with the first interval")
     converted = {"type", "by_epoch", "max_epochs", "max_iters", "val_interval", "val_begin", "other_loaders"}
@@ -68,10 +80,16 @@ def _loop(converter: Converter, loop: Mapping[str, Any], train: Table) -> None:
 
 
 def _checkpoints(converter: Converter, hook: Mapping[str, Any] | None, train: Table) -> None:
-    if hook is None:
+    if hook is None and "steps" not in train:
         return
-    if "interval" in hook:
-        train["checkpoint_interval"] = hook["interval"]
+    hook = hook or {}
+    interval, by_epoch = hook.get("interval", 1), hook.get("by_epoch", True)
+    if interval < 1 or ("steps" in train and by_epoch):  # only at the end; a run in iterations is one epoch there
+        train["checkpoint_interval"] = train.get("steps") or train.get("epochs", 1)
+    elif "steps" in train or by_epoch:
+        train["checkpoint_interval"] = interval
+    else:
+        train["checkpoint_steps"] = interval
     train["keep"] = max(0, hook.get("max_keep_ckpts", 0))  # published: -1 keeps all
     best = hook.get("save_best")
     if isinstance(best, str) and best != "auto":
@@ -87,8 +105,11 @@ def convert_optimizer(converter: Converter, wrapper: Mapping[str, Any], task: Ta
     at = "optim_wrapper"
     kind = wrapper.get("type", "OptimWrapper")
     if kind == "AmpOptimWrapper":
-        names = {"float16": "fp16", "bfloat16": "bf16"}
-        task.setdefault("runtime", {})["precision"] = names[wrapper.get("dtype") or "float16"]
+        number = wrapper.get("dtype")
+        if number in PRECISIONS:
+            task.setdefault("runtime", {})["precision"] = PRECISIONS[number]
+        else:
+            converter.problem(f"{at}.dtype", f"must be float16 or bfloat16, found {number}")
     elif kind != "OptimWrapper":
         converter.problem(f"{at}.type", f"{kind} has no equivalent here")
     groups = {"constructor", "paramwise_cfg"}
