@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidcore.cli import Context
-from vidcore.cli.inspect import set_option, table
+from vidcore.cli.common import table, with_task
+
+if TYPE_CHECKING:
+    from vidcore.config.task import Task
 
 
 @click.command()
-@click.argument("task")
-@set_option
+@with_task
 @click.option(
     "--seconds", default=10.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Time per measurement."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.pass_obj
-def bench(context: Context, task: str, overrides: tuple[str, ...], seconds: float, as_json: bool) -> None:
+def bench(task: Task, seconds: float, as_json: bool) -> None:
     """Measure how fast loader and model of TASK are, apart and together, and say what to change."""
-    from vidcore.config.task import Task
-
-    checked = Task.load(task, context.catalog, overrides)
     from vidcore.bench import bench as measure
 
-    found = measure(checked, seconds)
+    found = measure(task, seconds)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:

@@ -5,42 +5,33 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from vidcore.cli import Context
-from vidcore.cli.inspect import set_option
+from vidcore.cli.common import FOLDER, checkpoint_option, with_task
+
+if TYPE_CHECKING:
+    from vidcore.config.task import Task
 
 PATIENCE = timedelta(days=30)
 """How long a process that has done its share waits for the others."""
 
 
 @click.command()
-@click.argument("task")
+@with_task
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER|LIST...")
-@set_option
-@click.option(
-    *("--checkpoint", "-c"),
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="Weights: of a run, or published.",
-)
-@click.option(
-    *("--output", "-o"), type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write to."
-)
+@checkpoint_option
+@click.option("--output", "-o", type=FOLDER, required=True, help="Folder to write to.")
 @click.option("--stride", default="16", show_default=True, help="Distance of positions: frames, or seconds (0.5s).")
 @click.option("--rescale", "length", type=click.IntRange(1), help="Bring the features of every video to this length.")
 @click.option("--format", "kind", type=click.Choice(["npy", "csv"]), default="npy", show_default=True)
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Clips at once.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Videos decoded at a time.")
 @click.option("--overwrite", is_flag=True, help="Make features anew that are there with other settings.")
-@click.pass_obj
 def features(
-    context: Context,
-    task: str,
+    task: Task,
     videos: tuple[str, ...],
-    overrides: tuple[str, ...],
     checkpoint: Path,
     output: Path,
     stride: str,
@@ -55,9 +46,6 @@ def features(
     A FOLDER means the videos below it; a LIST is a .txt file with a video in each line. Features that are there
     are not made again. Under torchrun, processes share the videos.
     """
-    from vidcore.config.task import Task
-
-    checked = Task.load(task, context.catalog, overrides)
     import torch
 
     from vidcore.engine import dist
@@ -67,9 +55,9 @@ def features(
     from vidcore.predict import find_videos
 
     found = find_videos(videos)
-    folder = FeatureFolder.of(output, checked, checkpoint, Stride.parse(stride), length, kind)
+    folder = FeatureFolder.of(output, task, checkpoint, Stride.parse(stride), length, kind)
     world = dist.join(torch.device("cpu"), PATIENCE)
-    counts = write_all(folder, checked, found, batch_size, workers, world.rank, world.size, overwrite)
+    counts = write_all(folder, task, found, batch_size, workers, world.rank, world.size, overwrite)
     everyone = dist.gather_to_first(counts)
     dist.leave()
     if everyone is not None:

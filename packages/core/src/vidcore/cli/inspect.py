@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from vidcore.cli import Context
+from vidcore.cli.common import FILE, table, with_task
 from vidcore.errors import UserError, nearest
 from vidcore.hookspecs import KINDS
 
-set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value, e.g. optimizer.lr=0.01."
-)
-
-
-def table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
-    """Print aligned columns."""
-    widths = [max(len(r[i]) for r in [tuple(columns), *rows]) for i in range(len(columns))]
-    for row in [tuple(columns), *rows]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+if TYPE_CHECKING:
+    from vidcore.config.task import Task
 
 
 @click.command()
@@ -56,47 +49,31 @@ def list_(context: Context, kind: str | None) -> None:
 
 
 @click.command()
-@click.argument("task")
-@set_option
-@click.pass_obj
-def check(context: Context, task: str, overrides: tuple[str, ...]) -> None:
+@with_task
+def check(task: Task) -> None:
     """Check everything in TASK (a file or recipe) that can be checked without building it."""
-    from vidcore.config.task import Task
-
-    checked = Task.load(task, context.catalog, overrides)
-    click.echo(f"{checked.name}: fine")
+    click.echo(f"{task.name}: fine")
 
 
 @click.command()
-@click.argument("task")
-@set_option
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@with_task
+@click.option("-o", "--output", type=FILE, help="Write to this file.")
 @click.option("--schedule", is_flag=True, help="Draw the learning rate over the run instead; --output has every step.")
 @click.option("--steps-per-epoch", type=click.IntRange(1), help="For --schedule; else counted in the data.")
-@click.pass_obj
-def explain(
-    context: Context,
-    task: str,
-    overrides: tuple[str, ...],
-    output: Path | None,
-    schedule: bool,
-    steps_per_epoch: int | None,
-) -> None:
+def explain(task: Task, output: Path | None, schedule: bool, steps_per_epoch: int | None) -> None:
     """Print TASK with everything it extends and overrides resolved: TOML that runs to the same result."""
-    from vidcore.config.task import Task
-    from vidcore.config.toml import dumps
-
-    loaded = Task.load(task, context.catalog, overrides)
     if schedule:
         from vidcore.engine.draw import Course
 
-        course = Course.of(loaded, steps_per_epoch)
+        course = Course.of(task, steps_per_epoch)
         click.echo(course.picture())
         text = course.csv()
         if output is None:
             return
     else:
-        text = dumps(loaded.table)
+        from vidcore.config.toml import dumps
+
+        text = dumps(task.table)
     if output:
         output.write_text(text, encoding="utf-8")
     else:

@@ -9,46 +9,38 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidcore.cli import Context
-from vidcore.cli.inspect import set_option
+from vidcore.cli.common import FILE, FOLDER, checkpoint_option, with_task
 from vidcore.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from vidcore.config.task import Task
     from vidcore.sample import Sample
-
-file_option = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("task")
+@with_task
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER...")
-@set_option
-@click.option("--checkpoint", "-c", type=file_option, required=True, help="Weights: of a run, or published.")
+@checkpoint_option
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes or segments to show.")
 @click.option("--batch-size", type=click.IntRange(1), help="Videos at once; default as for testing.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per video and line.")
-@click.option("-o", "--output", type=file_option, help="Write to this file instead.")
+@click.option("-o", "--output", type=FILE, help="Write to this file instead.")
 @click.option(
     *("--write", "writes"), multiple=True, metavar="KIND=PATH", help="Also write in another way: vidcore list writers."
 )
 @click.option(
-    "--features",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="For a model of features: make those of the videos like those in this folder.",
+    "--features", type=FOLDER, help="For a model of features: make those of the videos like those in this folder."
 )
 @click.option(
     "--classifier", nargs=2, metavar="TASK CHECKPOINT", help="Names the classes of whole videos, for proposals."
 )
 @click.option("--classes", default=2, show_default=True, type=click.IntRange(1), help="How many of those count.")
-@click.pass_obj
 def predict(
-    context: Context,
-    task: str,
+    task: Task,
     videos: tuple[str, ...],
-    overrides: tuple[str, ...],
     checkpoint: Path,
     top: int,
     batch_size: int | None,
@@ -67,13 +59,12 @@ def predict(
     """
     from vidcore.config.task import Task
 
-    checked = Task.load(task, context.catalog, overrides)
-    names = Task.load(classifier[0], context.catalog) if classifier else None
-    writers = [(context.catalog.get(kind, "writers"), path) for kind, path in map(_kind_and_path, writes)]
+    names = Task.load(classifier[0], task.catalog) if classifier else None
+    writers = [(task.catalog.get(kind, "writers"), path) for kind, path in map(_kind_and_path, writes)]
     from vidcore.predict import Predictor, find_videos
 
     predictor = Predictor(
-        checked,
+        task,
         checkpoint,
         batch_size=batch_size,
         workers=workers,
