@@ -35,5 +35,10 @@ def test_explain_draws_the_run(tmp_path: Path) -> None:
     wanted = [0.1, 0.2, 0.3, 0.4] + [0.4] * 4 + [0.04] * 4
     assert [float(row[2]) for row in rows[1:]] == pytest.approx(wanted)
     assert [row[1] for row in rows[1:]] == ["1"] * 4 + ["2"] * 4 + ["3"] * 4
+    more = ["data.train={dataset={type='VideoDataset',ann_file='x.csv'},batch_size=8}", "train.base_batch_size=32"]
+    scaled = [*command, "--set", more[0], "--set", more[1], "--set", "optimizer={type='Adam',_replace_=true}"]
+    result = CliRunner().invoke(explain, scaled, obj=Context(), catch_exceptions=False)
+    assert "first 6.25e-05, highest 0.00025, last 2.5e-05" in result.output, "of the rate that Adam takes by itself"
+    assert "with optimizer.lr times 0.25 for the samples in a step (train.base_batch_size)" in result.output
     with pytest.raises(ConfigError, match=r"data.train: is missing; say how long an epoch is with --steps-per-epoch"):
         CliRunner().invoke(explain, command[:2], obj=Context(), catch_exceptions=False)

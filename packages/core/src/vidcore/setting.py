@@ -112,8 +112,7 @@ class Setting:
 
     def lr_scale(self, options: TrainOptions, loader: Loader) -> float:
         """Factor on the learning rate: samples in a step over those that it was chosen for."""
-        samples = loader.options.batch_size * loader.options.num_repeats * options.accumulate * self.world
-        return samples / options.base_batch_size if options.base_batch_size else 1.0
+        return options.lr_scale(loader.options.batch_size * loader.options.num_repeats, self.world)
 
     def optimizer(self, model: torch.nn.Module, scale: float) -> torch.optim.Optimizer:
         """Build the optimizer of a model, its learning rate times ``scale``."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
 
 from attrs import frozen
 
-from vidcore.config.bind import build
+from vidcore.config.bind import Call, build
 from vidcore.config.task import DataPart, Task
+from vidcore.engine.optim import own_setting
 from vidcore.engine.options import TrainOptions
 from vidcore.engine.schedules import Plan
 from vidcore.errors import ConfigError
@@ -27,6 +27,8 @@ class Course:
     rates: tuple[float, ...]
     momenta: tuple[float, ...]
     """The optimizer's momentum times this."""
+    scale: float = 1.0
+    """What ``train.base_batch_size`` multiplies the optimizer's rate by, in one process."""
 
     @classmethod
     def of(cls, task: Task, steps_per_epoch: int | None = None) -> Course:
@@ -39,15 +41,18 @@ class Course:
             ConfigError: the Task has no optimizer with a learning rate, or no data to count.
         """
         task.require("optimizer")
-        arguments: dict[str, Any] = build(task.get("optimizer").arguments)
-        if "lr" not in arguments:
+        call: Call = task.get("optimizer")
+        rate = own_setting(call.component.load(), build(call.arguments), "lr")
+        if rate is None:
             raise ConfigError(f"{task.name}: optimizer.lr: is missing, and needed to draw it")
         options: TrainOptions = task.build("train")
         per_epoch = steps_per_epoch or _steps_per_epoch(task, options)
         total = options.total_steps(per_epoch)
         plan = Plan((task.build("schedule") or {}).values(), per_epoch, total)
-        rates = tuple(plan.rates(step, [float(arguments["lr"])])[0] for step in range(total))
-        return cls(per_epoch, rates, tuple(plan.coefficients(step, "momentum")[0] for step in range(total)))
+        batch = math.prod(task.get(f"data.train.{name}") or 1 for name in ("batch_size", "num_repeats"))
+        scale = options.lr_scale(batch, processes=1)
+        rates = tuple(plan.rates(step, [float(rate) * scale])[0] for step in range(total))
+        return cls(per_epoch, rates, tuple(plan.coefficients(step, "momentum")[0] for step in range(total)), scale)
 
     def picture(self, width: int = 72, height: int = 8) -> str:
         """Draw the rate for a terminal: a column for every part of the run, its highest value above."""
@@ -63,7 +68,10 @@ class Course:
         epochs = math.ceil(len(self.rates) / self.steps_per_epoch)
         length = f"{len(self.rates)} steps, {epochs} epochs of {self.steps_per_epoch}"
         values_at = f"first {self.rates[0]:.4g}, highest {top:.4g}, last {self.rates[-1]:.4g}"
-        return "\n".join([*rows, "-" * columns, f"learning rate: {values_at} ({length})"])
+        lines = [*rows, "-" * columns, f"learning rate: {values_at} ({length})"]
+        if self.scale != 1:
+            lines.append(f"with optimizer.lr times {self.scale:g} for the samples in a step (train.base_batch_size)")
+        return "\n".join(lines)
 
     def csv(self) -> str:
         """Return every step as a line: step, epoch, lr, momentum_factor."""

@@ -19,7 +19,7 @@ from vidcore.engine.shard import is_share
 from vidcore.errors import ConfigError
 from vidcore.interfaces import Grouping
 
-__all__ = ["DefaultGroups", "LayerDecayGroups", "Rule", "SwinGroups", "TSMGroups", "build_optimizer"]
+__all__ = ["DefaultGroups", "LayerDecayGroups", "Rule", "SwinGroups", "TSMGroups", "build_optimizer", "own_setting"]
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm)
 NOT_SHARDED = ("Adafactor", "LBFGS", "Muon", "Rprop")
@@ -56,8 +56,7 @@ def build_optimizer(
     Raises:
         ConfigError: the model has no parameters, or the optimizer refuses its arguments.
     """
-    defaults = {n: p.default for n, p in inspect.signature(factory).parameters.items() if p.default is not p.empty}
-    lr, decay = ({**defaults, **arguments}.get(name) for name in ("lr", "weight_decay"))
+    lr, decay = (own_setting(factory, arguments, name) for name in ("lr", "weight_decay"))
     if grouping is None:
         grouping = DefaultGroups()
     groups = grouping(model, 0.0 if lr is None else float(lr), float(decay or 0.0))
@@ -74,6 +73,13 @@ def build_optimizer(
         return factory(groups, **arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer: {name}: {error}{HINTS.get(name, '')}") from error
+
+
+def own_setting(factory: Callable[..., Optimizer], arguments: Mapping[str, Any], name: str) -> Any:
+    """Return what an optimizer is given under a name, or else takes by itself; None where it does not know it."""
+    parameter = inspect.signature(factory).parameters.get(name)
+    default = None if parameter is None or parameter.default is parameter.empty else parameter.default
+    return arguments.get(name, default)
 
 
 def _groups(rules: Mapping[nn.Parameter, Rule], lr: float, decay: float) -> list[dict[str, Any]]:

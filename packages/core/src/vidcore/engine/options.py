@@ -124,6 +124,11 @@ class TrainOptions:
         """Return the length of the run in steps."""
         return self.in_steps(self.epochs if self.steps is None else self.steps, steps_per_epoch)
 
+    def lr_scale(self, batch: int, processes: int) -> float:
+        """Return the factor on the learning rate: samples in a step over those that it was chosen for."""
+        samples = batch * self.accumulate * processes
+        return samples / self.base_batch_size if self.base_batch_size else 1.0
+
 
 @frozen(kw_only=True)
 class RuntimeOptions:
