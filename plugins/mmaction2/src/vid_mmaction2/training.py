@@ -70,8 +70,9 @@ def _loop(converter: Converter, loop: Mapping[str, Any], train: Table) -> None:
     old, new = lengths.get(kind, lengths["EpochBasedTrainLoop"])
     if old in loop:
         train[new] = loop[old]
-    if "val_interval" in loop or new == "steps":
-        train["val_interval"] = loop.get("val_interval", 1000)
+    interval = loop.get("val_interval", 1000 if new == "steps" else 1)
+    if new == "steps" or interval != 1:  # one epoch is what it is here where not given
+        train["val_interval"] = interval
     if loop.get("val_begin", 1) > 1:
         converter.problem(f"{at}.val_begin", "evaluation starts with the first interval")
     converted = {"type", "by_epoch", "max_epochs", "max_iters", "val_interval", "val_begin", "other_loaders"}
@@ -86,10 +87,10 @@ def _checkpoints(converter: Converter, hook: Mapping[str, Any] | None, train: Ta
     interval, by_epoch = hook.get("interval", 1), hook.get("by_epoch", True)
     if interval < 1 or ("steps" in train and by_epoch):  # only at the end; a run in iterations is one epoch there
         train["checkpoint_interval"] = train.get("steps") or train.get("epochs", 1)
-    elif "steps" in train or by_epoch:
-        train["checkpoint_interval"] = interval
-    else:
+    elif not by_epoch and "steps" not in train:
         train["checkpoint_steps"] = interval
+    elif "steps" in train or interval != 1:
+        train["checkpoint_interval"] = interval
     train["keep"] = max(0, hook.get("max_keep_ckpts", 0))  # published: -1 keeps all
     best = hook.get("save_best")
     if isinstance(best, str) and best != "auto":
