@@ -60,6 +60,21 @@ none: bool = None
     assert got["none"] is None and "osp" not in got
 
 
+@pytest.mark.parametrize(
+    "imports",
+    ["import os", "import os.path", "from os import path\njoin = None", "import os.path as p", "import sys, os"],
+)
+def test_paths_are_joined(tmp_path: Path, imports: str) -> None:
+    join = {"import os.path as p": "p.join", "from os import path\njoin = None": "path.join"}.get(
+        imports, "os.path.join"
+    )
+    assert read(tmp_path, f"{imports}\nx = {join}('data', 'k400', f'{{1:02d}}.txt')")["x"] == "data/k400/01.txt"
+
+
+def test_tables_are_joined(tmp_path: Path) -> None:
+    assert read(tmp_path, "x = dict(a=1, b=2)\ny = x | {'b': 3}")["y"] == {"a": 1, "b": 3}
+
+
 def test_inheritance_merges_tables_and_replaces_the_rest(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "model.py").write_text(
@@ -90,7 +105,12 @@ def test_the_newer_style_with_imports_is_read(tmp_path: Path) -> None:
     (tmp_path / "sub" / "c.py").write_text(
         """
 from mmengine.config import read_base
+import torch
+from mmengine.dataset import pseudo_collate
 from mmaction.models import TSNHead
+head = TSNHead
+optimizer = dict(type=torch.optim.SGD)
+collate_fn = dict(type=pseudo_collate)
 with read_base():
     from .._base_.tsn import *
 model.merge(dict(backbone=dict(depth=101), cls_head=dict(type=TSNHead)))
@@ -99,6 +119,11 @@ model.update(type='S')
     )
     got = read_config(tmp_path / "sub" / "c.py")
     assert got["model"] == {"type": "S", "backbone": {"depth": 101, "style": "x"}, "cls_head": {"type": "TSNHead"}}
+    assert (got["head"], got["optimizer"], got["collate_fn"]) == (
+        "TSNHead",
+        {"type": "SGD"},
+        {"type": "pseudo_collate"},
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,6 +134,11 @@ model.update(type='S')
         ("\nfor i in [1]:\n    x = i", r"c\.py:2: this is code"),
         ("import os\nx = os.environ", r"c\.py:2: 'os' has no value known here"),
         ("x = open('/etc/passwd')", r"c\.py:1: this is code"),
+        ("import os\nx = os.path.exists('a')", r"c\.py:2: 'os' has no value known here"),
+        ("import os\nx = os.path.join('a', 1)", r"c\.py:2: os\.path\.join\('a', 1\): join\(\) argument must be str"),
+        ("from math import pi\nx = 2 * pi", r"c\.py:2: 'pi' has no value known here"),
+        ("x = [a for a in [1]]", r"c\.py:1: this is code"),
+        ("x = " + "-" * 3000 + "1", r"c\.py: is nested too deeply|c\.py:1: not Python"),
         ("x = ().__class__", r"c\.py:1: this is code"),
         ("x = 10 ** 10", r"c\.py:1: this is code"),
         ("x = [0] * 10_000_000", r"c\.py:1: a repetition of more than"),

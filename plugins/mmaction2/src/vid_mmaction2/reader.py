@@ -1,7 +1,7 @@
 """Reading MMAction2 configuration files as data. Nothing in them is ever executed.
 
 A ``.py`` file is parsed and its assignments are evaluated by the rules below, which know plain
-data only: literals, ``dict(...)``, names assigned before, arithmetic, string formatting, the
+data only: literals, ``dict(...)``, names assigned before, arithmetic, string formatting, ``os.path.join``, the
 handful of methods that configurations use on lists and tables, and both kinds of inheritance
 (``_base_ = [...]`` and ``with read_base(): from .x import *``). Everything else is an error
 that names file and line.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import json
 import operator
+import posixpath
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
+    ast.BitOr: operator.or_,
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
     ast.Not: operator.not_,
@@ -82,7 +84,10 @@ def _load(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
         return merge(base, own, str(path))
     if path.suffix != ".py":
         raise ConfigError(f"{path}: configurations are .py or .json files, found {path.suffix or 'no suffix'!r}")
-    return _Module(path, text, below).run()
+    try:
+        return _Module(path, text, below).run()
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply") from None
 
 
 def _bases(path: Path, names: Any, below: tuple[Path, ...]) -> dict[str, Any]:
@@ -130,7 +135,7 @@ class _Module:
     def __init__(self, path: Path, text: str, below: tuple[Path, ...]) -> None:
         self.path, self.below = path, below
         self.names: dict[str, Any] = {}
-        self.classes: dict[str, str] = {}
+        self.imported: dict[str, str] = {}
         self.base: dict[str, Any] = {}
         try:
             self.tree = ast.parse(text, filename=str(path))
@@ -175,11 +180,12 @@ class _Module:
             case ast.With(items=[ast.withitem(context_expr=ast.Call(func=ast.Name(id="read_base")))], body=body):
                 for inner in body:
                     self.inherit(inner)
-            case ast.Import():
-                pass  # a name taken from there is refused where it is used
-            case ast.ImportFrom(names=names):
-                # `type=Recognizer2D` instead of `type="Recognizer2D"`: the name is all that counts
-                self.classes.update({a.asname or a.name: a.name for a in names if a.name[:1].isupper()})
+            case ast.Import(names=names):
+                for alias in names:  # `import a.b` gives the name a, `import a.b as c` the name c
+                    top = alias.name.split(".")[0]
+                    self.imported[alias.asname or top] = alias.name if alias.asname else top
+            case ast.ImportFrom(module=module, names=names):
+                self.imported.update({a.asname or a.name: f"{module}.{a.name}" for a in names})
             case _:
                 raise self.not_data(node)
 
@@ -221,8 +227,10 @@ class _Module:
                 return value
             case ast.Name(id="_base_"):
                 return self.base
-            case ast.Name(id=name) if name in self.names or name in self.classes:
-                return self.names[name] if name in self.names else self.classes[name]
+            case ast.Name(id=name) if name in self.names:
+                return self.names[name]
+            case ast.Name(id=name) if (whole := self.imported.get(name, "").split("."))[-1][:1].isupper():
+                return whole[-1]  # `type=Recognizer2D` instead of `type="Recognizer2D"`: the name is all that counts
             case ast.List(elts=items):
                 return self.items(items)
             case ast.Tuple(elts=items):
@@ -271,9 +279,12 @@ class _Module:
     def call(self, node: ast.Call, function: ast.expr, arguments: list[Any], keywords: list[ast.keyword]) -> Any:
         named: dict[str, Any] = {}
         for keyword in keywords:
-            value = self.value(keyword.value)
+            code = self.imported_name(keyword.value) if keyword.arg == "type" else ""
+            value: Any = code.split(".")[-1] if code else self.value(keyword.value)
             named.update(value if keyword.arg is None else {keyword.arg: value})
         try:
+            if self.imported_name(function) == "os.path.join":
+                return posixpath.join(*arguments)
             if isinstance(function, ast.Name) and function.id in _FUNCTIONS:
                 return _FUNCTIONS[function.id](*arguments, **named)
             if isinstance(function, ast.Attribute):
@@ -290,6 +301,15 @@ class _Module:
                 raise
             raise self.fail(node, f"{ast.unparse(node)[:80]}: {error}") from error
         raise self.not_data(node)
+
+    def imported_name(self, node: ast.expr) -> str:
+        """The whole name of what comes from an import, ``os.path.join``; empty for anything else."""
+        match node:
+            case ast.Name(id=name) if name not in self.names:
+                return self.imported.get(name, "")
+            case ast.Attribute(value=owner, attr=attribute) if whole := self.imported_name(owner):
+                return f"{whole}.{attribute}"
+        return ""
 
     def operate(self, node: ast.AST, op: ast.AST, *values: Any) -> Any:
         if type(op) not in _OPERATORS:
