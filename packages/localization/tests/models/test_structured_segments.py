@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from vid_localization.datasets.structured import SSNDataset
 from vid_localization.models.ssn import SSN
 from vid_localization.models.ssn_head import SSNHead, pyramid_bounds
 from vid_localization.models.ssn_loss import SSNLoss
 from vid_localization.transforms.structured import BACKGROUND, FOREGROUND, INCOMPLETE, SampleProposalFrames
-from vidcore.batch import collate
+from vidcore.batch import Batch, collate
+from vidcore.errors import UserError
 from vidcore.sample import Sample
+from vidcore.transforms.crops import CenterCrop, TenCrop
+from vidcore.transforms.formatting import FormatShape
+from vidcore.transforms.loading import Decode, OpenVideo
 
 
 def test_the_pyramid_has_no_empty_part() -> None:
@@ -109,3 +117,65 @@ def test_a_video_without_proposals_has_no_detections() -> None:
     (found,) = detections(model(), [sample.replace(proposal_segments=np.zeros((0, 2)), meta=meta)])
     assert found.segments.shape == (0, 2)
     assert found.segment_labels.shape == (0,)
+
+
+class Halved(nn.Module):
+    """Half of every number, and how many pictures it was given at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[int] = []
+
+    def forward(self, batch: Batch) -> Batch:
+        assert batch.inputs.dtype == torch.uint8
+        self.given.append(batch.inputs.shape[1])
+        return batch.replace(inputs=batch.inputs.float() / 2)
+
+
+def test_frames_of_a_whole_video_become_floats_a_few_at_a_time() -> None:
+    torch.manual_seed(0)
+    network, video = model(max_testing_views=16), whole_video(50, [[0.5, 1.5], [2.0, 2.9]])
+    (plain,) = detections(network, [video])
+    network.data_preprocessor = Halved()
+    for layer in (network.cls_head.activity_fc, network.cls_head.completeness_fc, network.cls_head.regressor_fc):
+        layer.weight.data *= 2
+    (halved,) = detections(network, [video])
+    assert network.data_preprocessor.given == [16, 16, 16, 2]
+    np.testing.assert_allclose(halved.segment_scores, plain.segment_scores, rtol=1e-5)
+
+
+@pytest.fixture
+def flow(tmp_path: Path) -> SSNDataset:
+    """A folder of 20 pictures of flow: x of picture i is 5 i everywhere, y is 5 i + 2."""
+    (tmp_path / "a").mkdir()
+    for i in range(20):
+        for name, value in (("x", 5 * i), ("y", 5 * i + 2)):
+            cv2.imwrite(str(tmp_path / "a" / f"flow_{name}_{i + 1:05}.jpg"), np.full((16, 16), value, np.uint8))
+    (tmp_path / "list.txt").write_text("# 0\na\n20\n1\n1\n1 4 10\n2\n1 0 0 4 9\n1 0 0 12 18\n")
+    return SSNDataset(tmp_path / "list.txt", tmp_path, modality="Flow", filename_tmpl="flow_{}_{:05}.jpg")
+
+
+@pytest.mark.parametrize("crop", [CenterCrop(16), TenCrop(16)])
+def test_flow_and_ten_crops_of_it(flow: SSNDataset, crop: CenterCrop | TenCrop) -> None:
+    torch.manual_seed(0)
+    network = SSN(Mean(), SSNHead(in_channels=4, num_classes=2, init_std=0.01)).eval()
+    rng = np.random.default_rng(0)
+    sample = SampleProposalFrames(test_mode=True, test_interval=6, clip_len=2)(OpenVideo()(flow[0], rng), rng)
+    sample = FormatShape("NCHW")(crop(Decode()(sample, rng), rng), rng)
+    batch = network.preprocess(collate([sample]))
+    frames = network.features(batch.inputs).unflatten(1, (-1, 4))[0]  # of every crop
+    first = torch.arange(0, 20, 6)[:, None] * 5 + torch.tensor([0, 2, 5, 7])
+    mirrored = first + (255 - 2 * first) * torch.tensor([1, 0, 1, 0])  # x points to the other side
+    expected = torch.stack([first, mirrored] * 5)[: len(frames)]
+    assert len(frames) == sample.num_crops
+    assert (frames - expected).abs().max() < 3
+    (found,) = network.predict(network(batch.inputs), batch)
+    assert len(found.segments)
+
+
+def test_numbers_of_pictures_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UserError, match=r"a proposal has 13 segments, but num_segments of SSNHead are \(2, 5, 2\)"):
+        SSNHead(in_channels=3)(torch.zeros(1, 13, 3), torch.ones(1, 2))
+    video = whole_video(20, [[0.5, 1.5]])
+    with pytest.raises(UserError, match="SSN got 40 pictures of a video, not 20: only flow has a clip_len above 1"):
+        detections(model(), [video.replace(inputs=video.inputs.repeat(2, 0))])

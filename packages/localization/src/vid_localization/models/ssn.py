@@ -69,11 +69,7 @@ class SSN(nn.Module):
         self.top_k = top_k
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Normalise frames; while training put beside them how much of each stage lies within the video."""
-        if self.data_preprocessor is None:
-            batch = batch.replace(inputs=batch.inputs.float())
-        else:
-            batch = self.data_preprocessor(batch)
+        """While training put beside the frames how much of each stage lies within the video."""
         if not self.training:
             return batch
         scales = torch.from_numpy(np.stack([_meta(s, "proposal_scales") for s in batch.samples])).float()
@@ -87,14 +83,23 @@ class SSN(nn.Module):
         return {f"backbone.{key}": value for key, value in convert(state_dict).items()}
 
     def features(self, frames: Tensor) -> Tensor:
-        """Features of frames (B, n, C, H, W), averaged over space: (B, n, C')."""
+        """Features of frames (B, n, C, H, W), averaged over space: (B, n, C').
+
+        The frames of a whole video stay as small as they are, and are normalised a few at a time.
+        """
         if frames.ndim != 5:
             raise UserError(f"SSN needs frames (B, n, C, H, W), got {tuple(frames.shape)}: see FormatShape, NCHW")
         views = frames.flatten(0, 1)
         chunks = [views] if self.training else views.split(self.max_testing_views)
-        found = torch.cat([_pooled(self.backbone(chunk)) for chunk in chunks])
+        found = torch.cat([_pooled(self.backbone(self._normalised(chunk))) for chunk in chunks])
         out: Tensor = self.dropout(found).unflatten(0, frames.shape[:2])
         return out
+
+    def _normalised(self, views: Tensor) -> Tensor:
+        if self.data_preprocessor is None:
+            return views.float()
+        batch: Batch = self.data_preprocessor(Batch(inputs=views[None]))
+        return cast(Tensor, batch.inputs)[0]
 
     def forward(self, inputs: Any) -> dict[str, Tensor]:
         """Scores of sampled proposals, or of the frames of whole videos.
@@ -132,6 +137,9 @@ class SSN(nn.Module):
 
     def predict(self, outputs: dict[str, Tensor], batch: Batch) -> list[Sample]:
         """The samples with ``segments`` in seconds, ``segment_scores`` and ``segment_labels``, best first."""
+        longest = max(sample.num_crops * _meta(sample, "frame_count") for sample in batch.samples)
+        if (found := outputs["activity"].shape[1]) != longest:
+            raise UserError(f"SSN got {found} pictures of a video, not {longest}: only flow has a clip_len above 1")
         return [
             self._detect(sample, {name: scores[i] for name, scores in outputs.items()})
             for i, sample in enumerate(batch.samples)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vid_localization.models.spans import require
+from vidcore.errors import UserError
 
 __all__ = ["SSNHead", "pyramid_bounds", "pyramid_means"]
 
@@ -96,7 +97,15 @@ class SSNHead(nn.Module):
 
         Returns:
             ``activity`` (P, K + 1), ``completeness`` (P, K) and ``regression`` (P, K, 2).
+
+        Raises:
+            UserError: a proposal has another number of segments.
         """
+        if features.shape[1] != sum(self.num_segments):
+            raise UserError(
+                f"a proposal has {features.shape[1]} segments, but num_segments of SSNHead are {self.num_segments}: see "
+                "aug_segments and body_segments of SampleProposalFrames; and only flow has a clip_len above 1"
+            )
         ticks = torch.tensor([[0, *self.num_segments]], device=features.device).cumsum(1)
         bounds = pyramid_bounds(ticks, self.stages)[0].tolist()
         features = self.dropout(features)
