@@ -66,6 +66,8 @@ def problems(catalog: Catalog, value: Any, wanted: Any) -> list[str]:
         (2.7, Scalar("int")),
         (True, Scalar("int")),
         (True, Scalar("float")),
+        (float("nan"), Scalar("float")),
+        (10**400, Scalar("float")),
         (1, Scalar("bool")),
         (1, Scalar("str")),
         ([1, "2"], ListOf(Scalar("int"))),
@@ -129,3 +131,26 @@ def test_what_a_component_refuses_names_the_key(catalog: Catalog) -> None:
     assert not binder.problems
     with pytest.raises(UserError, match=r"model\.backbone: Back: depth must not be negative, got -1"):
         build(bound)
+
+
+@pytest.mark.parametrize("error", ["TypeError", "OverflowError", "ZeroDivisionError", "KeyError", "RuntimeError"])
+def test_whatever_stops_a_component_from_being_made_is_one_line_with_the_key(
+    catalog: Catalog, tmp_path: Path, error: str
+) -> None:
+    lines = f"def Broken(size: int) -> None:\n    raise {error}('size is odd\\nraised in some.cpp, line 3')\n"
+    (tmp_path / "bind_parts.py").write_text(lines)
+    catalog.components["Broken"] = Component("Broken", "models", "bind_parts:Broken", "test")
+    bound = Binder(catalog, Loaded({})).bind({"type": "Broken", "size": 3}, Object("Module"), ("model", "neck"))
+    with pytest.raises(UserError, match=r"^task: model\.neck: Broken: .*size is odd[^\n]*$"):
+        build(bound)
+
+
+def test_a_table_of_options_is_no_place_for_a_component(catalog: Catalog) -> None:
+    table = {"type": "Net", "backbone": {"type": "Back", "depth": 1}, "slow": {"type": "Acc"}}
+    with pytest.raises(ConfigError, match=r"slow\.type: unknown key: Pathway takes no 'type'; it takes depth, ratio"):
+        build_component(table, catalog=catalog)
+
+
+def test_a_number_where_torch_takes_a_tensor_as_well() -> None:
+    with pytest.raises(ConfigError, match=r"^task: lr: must be a number, got a table$"):
+        build_component({"type": "SGD", "lr": {"type": "StepLR", "step_size": 3}})

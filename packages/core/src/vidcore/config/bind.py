@@ -22,6 +22,10 @@ from vidcore.plugins import Catalog, Component, load_plugins
 __all__ = ["Binder", "Call", "build", "build_component"]
 
 
+REFUSALS = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError)
+"""What a component raises, itself or by the layers it makes, where nothing can be made of its arguments."""
+
+
 @frozen
 class Call:
     """A component and its checked arguments: built by ``build``, not before."""
@@ -41,14 +45,20 @@ def build(bound: Any) -> Any:
             return factory(**arguments)
         except UserError:
             raise
-        except (TypeError, ValueError) as error:
+        except REFUSALS as error:
             where = f"{bound.source}: {format_key(bound.key)}: " if bound.source else ""
-            raise UserError(f"{where}{bound.component.name}: {error}") from error
+            raise UserError(f"{where}{bound.component.name}: {_reason(error)}") from error
     if isinstance(bound, dict):
         return {name: build(value) for name, value in bound.items()}
     if isinstance(bound, list | tuple):
         return type(bound)(build(value) for value in bound)
     return bound
+
+
+def _reason(error: Exception) -> str:
+    """What a component says; without the place in its sources that torch adds below."""
+    first = (str(error).splitlines() or [""])[0]
+    return first if isinstance(error, TypeError | ValueError) else f"{type(error).__name__}: {first}"
 
 
 def build_component(table: Mapping[str, Any], kind: str | None = None, catalog: Catalog | None = None) -> Any:
@@ -99,8 +109,6 @@ class Binder:
                     return self._wrong(value, wanted, key)
                 return {n: self.bind(v, item, (*key, n)) for n, v in value.items()}
             case Record(target):
-                if isinstance(value, dict) and "type" in value:
-                    return self._component(value, None, key)
                 if not isinstance(value, dict):
                     return self._wrong(value, wanted, key)
                 name = target.partition(":")[2]
@@ -113,8 +121,10 @@ class Binder:
                 return self._any(value, key)
 
     def _scalar(self, value: Any, name: str, wanted: Type, key: Key) -> Any:
-        if name == "float" and type(value) is int:
+        if name == "float" and type(value) is int and abs(value) < 2**1023:
             return float(value)
+        if value != value:  # a nan would only show as a loss that is none
+            return self._wrong(value, wanted, key)
         if name == "Path" and isinstance(value, str):
             return self._path(value, key)
         allowed = {"int": int, "float": float, "bool": bool, "str": str}.get(name)

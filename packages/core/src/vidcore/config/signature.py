@@ -295,6 +295,8 @@ def _union(*options: Type) -> Type:
     flat: list[Type] = []
     for option in options:
         flat += option.options if isinstance(option, Union) else (option,)
+    if len(flat) > 1:  # a number or a tensor, as of torch's optimizers: no table makes a tensor
+        flat = [option for option in flat if option != Object("Tensor")]
     return Union(tuple(dict.fromkeys(flat)))
 
 

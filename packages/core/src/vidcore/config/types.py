@@ -87,7 +87,7 @@ class Union(Type):
 
 @frozen
 class Record(Type):
-    """A table without ``type`` whose keys are the fields of that attrs class (or a component with ``type``)."""
+    """A table without ``type`` whose keys are the fields of that attrs class."""
 
     target: str
 
