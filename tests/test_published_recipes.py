@@ -56,6 +56,14 @@ def settings(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES.keys() - WHOLE - ELSEWHERE))
+def test_recipe_names_the_batch_that_its_rate_is_for(name: str, catalog: Catalog) -> None:
+    scaling = read_config(PARITY / f"configs/{name}.json").get("auto_scale_lr") or {}
+    recipe = Task.load(Path(name).name, catalog).table
+    named = {recipe[part].get("base_batch_size") for part in ("info", "train") if part in recipe} - {None}
+    assert named == {scaling.get("base_batch_size")} - {None}
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES.keys() - WHOLE - ELSEWHERE))
 def test_recipe_says_what_was_published(name: str, catalog: Catalog) -> None:
     imported = convert_config(read_config(PARITY / f"configs/{name}.json"), catalog)
     assert not imported.problems
