@@ -140,15 +140,18 @@ def test_options_without_effect_are_said(
 ) -> None:
     monkeypatch.setattr("vid_recognition.datasets.video.VideoDataset.notices", ["a label is odd"], raising=False)
     del table["data"]["val"]
+    table["schedule"] = {"warmup": {"type": "LinearLR", "end": 34}}
     report, _ = run(table, tmp_path / "a", early_stop=2, best="acc/top1")
     says = "does nothing without evaluations while training: give data.val and metrics"
     wanted = [f"train.early_stop: {says}", f"train.best: {says}"]
+    wanted.append("schedule.warmup: is made for 34 epochs, the run has 1")
     assert report["notices"] == [*wanted, "data.train: a label is odd"]
     seen = capsys.readouterr()
     for notice in report["notices"]:
         assert f"note: {notice}" in seen.err, "at the start"
         assert f"note: {notice}" in seen.out.replace("\n", " "), "and at the end"
     monkeypatch.undo()
+    del table["schedule"]
     assert run(table, tmp_path / "b")[0]["notices"] == []
 
 

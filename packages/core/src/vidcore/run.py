@@ -19,6 +19,7 @@ from vidcore.engine.observers import Console, JsonLines, Observers
 from vidcore.engine.options import TrainOptions
 from vidcore.engine.prepare import prepare
 from vidcore.engine.rundir import RunFolder
+from vidcore.engine.schedules import shortfalls
 from vidcore.engine.weights import load_weights
 from vidcore.errors import DataError
 from vidcore.predictions import DumpPredictions
@@ -60,7 +61,10 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
     optimizer = setting.optimizer(model, scale)
     metrics = task.build("metrics")
     validates = "val" in loaders and bool(metrics or options.val_loss)
+    schedules = task.build("schedule") or {}
+    per_epoch = options.steps_per_epoch(len(loaders["train"]))
     idle = [] if validates else _idle(options)
+    idle += shortfalls(schedules, per_epoch, options.total_steps(per_epoch))
     console = Console()
     loading = LoadingAdvice(loaders["train"], console.say)
     observers = [console, JsonLines(), loading, *task.build("observers").values()]
@@ -73,13 +77,12 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
         precision = setting.runtime.precision
         return evaluate(model, loaders["val"], metrics, precision, tell.on_progress, losses=options.val_loss).scores
 
-    schedules = (task.build("schedule") or {}).values()
     class_names = loaders["train"].dataset.class_names
     fitted = fit(
         model,
         loaders["train"],
         optimizer,
-        schedules,
+        schedules.values(),
         options,
         setting.runtime,
         run=folder,

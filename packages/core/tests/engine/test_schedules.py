@@ -23,8 +23,9 @@ from vidcore.engine.schedules import (
     PolyLR,
     Schedule,
     StepLR,
+    shortfalls,
 )
-from vidcore.errors import ConfigError
+from vidcore.errors import ConfigError, UserError
 
 
 def rates(*schedules: Schedule, steps: int = 12, per_epoch: int = 4, own: float = 1.0) -> list[float]:
@@ -133,6 +134,25 @@ def test_restarts_from_lower_rates() -> None:
     np.testing.assert_allclose(found[6:], 0.0, atol=1e-15)
 
 
+def test_what_a_shorter_run_does_not_reach_is_said() -> None:
+    schedules = {
+        "warmup": LinearLR(end=34),
+        "cosine": CosineAnnealingLR(begin=34, T_max=222),
+        "step": MultiStepLR(milestones=[10, 15]),
+        "restart": CosineRestartLR(periods=[5, 20]),
+        "cycle": OneCycleLR(eta_max=0.1, begin=10, total_steps=90, by_epoch=False),
+    }
+    assert shortfalls(schedules, 4, 14 * 4) == [
+        "schedule.warmup: is made for 34 epochs, the run has 14",
+        "schedule.cosine: begins after 34 epochs, the run has 14: it does nothing",
+        "schedule.step: is made for 15 epochs, the run has 14",
+        "schedule.restart: is made for 25 epochs, the run has 14",
+        "schedule.cycle: is made for 100 steps, the run has 56",
+    ]
+    assert shortfalls(schedules, 4, 256 * 4) == []
+    assert shortfalls({"cosine": CosineAnnealingLR()}, 4, 1) == []
+
+
 def test_rates_reach_the_optimizer() -> None:
     weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     optimizer = torch.optim.SGD([{"params": [w], "lr": lr} for w, lr in zip(weights, (1.0, 0.1), strict=True)])
@@ -146,5 +166,12 @@ def test_schedules_as_tables_and_their_mistakes() -> None:
     assert build_component({"type": "MultiStepLR", "milestones": [1]}, "schedules") == MultiStepLR(milestones=[1])
     with pytest.raises(ConfigError, match=r"LinearLR: end must be above begin >= 0, got 5 to 3"):
         LinearLR(begin=5, end=3)
+    with pytest.raises(UserError, match=r"CosineAnnealingLR: T_max must be at least 1, got 0"):
+        build_component({"type": "CosineAnnealingLR", "T_max": 0}, "schedules")
+    with pytest.raises(ConfigError, match=r"periods must be one or more lengths above 0, got \[\]"):
+        CosineRestartLR(periods=[])
+    for wrong in ({"div_factor": 0.0}, {"final_div_factor": 0.0}, {"pct_start": 1.5}, {"total_steps": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            OneCycleLR(eta_max=0.1, **wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="periods and restart_weights must be equally many, got 2 and 1"):
         CosineRestartLR(periods=[1, 2], restart_weights=[0.5])

@@ -11,7 +11,7 @@ from vidcore.config.bind import Call, build
 from vidcore.config.task import DataPart, Task
 from vidcore.engine.optim import own_setting
 from vidcore.engine.options import TrainOptions
-from vidcore.engine.schedules import Plan
+from vidcore.engine.schedules import Plan, shortfalls
 from vidcore.errors import ConfigError
 
 __all__ = ["Course"]
@@ -27,8 +27,8 @@ class Course:
     rates: tuple[float, ...]
     momenta: tuple[float, ...]
     """The optimizer's momentum times this."""
-    scale: float = 1.0
-    """What ``train.base_batch_size`` multiplies the optimizer's rate by, in one process."""
+    notes: tuple[str, ...] = ()
+    """What may surprise."""
 
     @classmethod
     def of(cls, task: Task, steps_per_epoch: int | None = None) -> Course:
@@ -48,11 +48,16 @@ class Course:
         options: TrainOptions = task.build("train")
         per_epoch = steps_per_epoch or _steps_per_epoch(task, options)
         total = options.total_steps(per_epoch)
-        plan = Plan((task.build("schedule") or {}).values(), per_epoch, total)
+        schedules = task.build("schedule") or {}
+        plan = Plan(schedules.values(), per_epoch, total)
         batch = math.prod(task.get(f"data.train.{name}") or 1 for name in ("batch_size", "num_repeats"))
         scale = options.lr_scale(batch, processes=1)
         rates = tuple(plan.rates(step, [float(rate) * scale])[0] for step in range(total))
-        return cls(per_epoch, rates, tuple(plan.coefficients(step, "momentum")[0] for step in range(total)), scale)
+        momenta = tuple(plan.coefficients(step, "momentum")[0] for step in range(total))
+        notes = shortfalls(schedules, per_epoch, total)
+        if scale != 1:
+            notes.append(f"optimizer.lr is times {scale:g} for the samples in a step (train.base_batch_size)")
+        return cls(per_epoch, rates, momenta, tuple(notes))
 
     def picture(self, width: int = 72, height: int = 8) -> str:
         """Draw the rate for a terminal: a column for every part of the run, its highest value above."""
@@ -68,10 +73,8 @@ class Course:
         epochs = math.ceil(len(self.rates) / self.steps_per_epoch)
         length = f"{len(self.rates)} steps, {epochs} epochs of {self.steps_per_epoch}"
         values_at = f"first {self.rates[0]:.4g}, highest {top:.4g}, last {self.rates[-1]:.4g}"
-        lines = [*rows, "-" * columns, f"learning rate: {values_at} ({length})"]
-        if self.scale != 1:
-            lines.append(f"with optimizer.lr times {self.scale:g} for the samples in a step (train.base_batch_size)")
-        return "\n".join(lines)
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([*rows, "-" * columns, f"learning rate: {values_at} ({length})", *notes])
 
     def csv(self) -> str:
         """Return every step as a line: step, epoch, lr, momentum_factor."""
@@ -86,4 +89,4 @@ def _steps_per_epoch(task: Task, options: TrainOptions) -> int:
         raise ConfigError(f"{task.name}: data.train: is missing; say how long an epoch is with --steps-per-epoch")
     part: DataPart = task.build("data.train")
     whole = math.floor if part.drop_last else math.ceil
-    return math.ceil(whole(len(part.dataset) / part.batch_size) / options.accumulate)
+    return options.steps_per_epoch(whole(len(part.dataset) / part.batch_size))

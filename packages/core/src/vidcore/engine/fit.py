@@ -96,7 +96,7 @@ def fit(
     found = newest(checkpoints)
     loaders = {"data.train": loader} | {f"data.train_also.{name}": other for name, other in also.items()}
     position, options, changes = take_up(found, loaders, options, runtime)
-    per_epoch = math.ceil(len(loader) / options.accumulate)
+    per_epoch = options.steps_per_epoch(len(loader))
     total = options.total_steps(per_epoch)
     val_every, save_every = (
         options.in_steps(n, per_epoch) for n in (options.val_interval, options.checkpoint_interval)

@@ -9,34 +9,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from vidcore.engine.observers import Recorder
 from vidcore.errors import UserError
 from vidcore.files import write_text
-from vidcore.interfaces import Observer
 
 __all__ = ["CSVLog", "TensorBoard", "WandB"]
 
 
-class CSVLog(Observer):
+class CSVLog(Recorder):
     """Writes ``steps.csv``, ``epochs.csv`` and ``evaluations.csv`` into the run folder, with a column for each name.
 
     When a run resumes, the lines of steps that are done again are dropped.
     """
 
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
-        self._step = done = int(info.get("resumed_step", 0))
-        self._steps = _Table(run_dir / "steps.csv", done)
-        self._epochs = _Table(run_dir / "epochs.csv", done)
-        self._evaluations = _Table(run_dir / "evaluations.csv", int(info.get("evaluated_step", 0)))
+        super().on_start(run_dir, info)
+        last = {"step": self._step, "epoch": self._step, "evaluation": int(info.get("evaluated_step", 0))}
+        self._tables = {kind: _Table(run_dir / f"{kind}s.csv", done) for kind, done in last.items()}
 
-    def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        self._step = step
-        self._steps.add({"epoch": epoch, "step": step, **values})
-
-    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
-        self._epochs.add({"epoch": epoch, "step": self._step, **values})
-
-    def on_evaluation(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
-        self._evaluations.add({"epoch": epoch, "step": step, **scores})
+    def record(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        self._tables[kind].add({"epoch": epoch, "step": step, **values})
 
 
 class _Table:
@@ -73,7 +65,7 @@ def _lines(rows: list[list[Any]]) -> str:
     return text.getvalue()
 
 
-class TensorBoard(Observer):
+class TensorBoard(Recorder):
     """Writes curves for TensorBoard: ``tensorboard --logdir runs`` shows them. Needs ``vidcore[tensorboard]``.
 
     Args:
@@ -92,27 +84,17 @@ class TensorBoard(Observer):
         self._open = SummaryWriter
         self._writer: Any = None
         self.folder = folder
-        self._step = 0
 
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
-        self._step = int(info.get("resumed_step", 0))
+        super().on_start(run_dir, info)
         purge = self._step + 1 if self._step else None  # hides what was written of steps that are done again
         self._writer = self._open(str(run_dir / self.folder), purge_step=purge)
 
-    def _add(self, group: str, values: Mapping[str, float], step: int) -> None:
+    def record(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            self._writer.add_scalar(f"{group}/{name}", value, step)
-
-    def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        self._step = step
-        self._add("step", values, step)
-
-    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
-        self._add("epoch", values, self._step)
-
-    def on_evaluation(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
-        self._add("evaluation", scores, step)
-        self._writer.flush()
+            self._writer.add_scalar(f"{kind}/{name}", value, step)
+        if kind == "evaluation":
+            self._writer.flush()
 
     def on_failure(self, error: BaseException) -> None:
         self._close()
@@ -125,7 +107,7 @@ class TensorBoard(Observer):
             self._writer.close()
 
 
-class WandB(Observer):
+class WandB(Recorder):
     """Sends a run to Weights & Biases, or keeps it for ``wandb sync``. Needs ``vidcore[wandb]``.
 
     A run that resumes goes on under the same name there: its identity is in ``wandb_id.txt`` of the run folder.
@@ -156,6 +138,7 @@ class WandB(Observer):
         self.project, self.name, self.mode, self.tags = project, name, mode, tags
 
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
+        super().on_start(run_dir, info)
         identity = run_dir / "wandb_id.txt"
         if not identity.exists():
             write_text(identity, uuid.uuid4().hex[:8])
@@ -171,20 +154,9 @@ class WandB(Observer):
             settings=self._wandb.Settings(silent=True),
         )
         self._run.define_metric("*", step_metric="at")  # its own count of steps cannot go back when a run resumes
-        self._step = int(info.get("resumed_step", 0))
 
-    def _log(self, group: str, values: Mapping[str, float], step: int) -> None:
-        self._run.log({f"{group}/{name}": value for name, value in values.items()} | {"at": step})
-
-    def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        self._step = step
-        self._log("step", values, step)
-
-    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
-        self._log("epoch", values, self._step)
-
-    def on_evaluation(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
-        self._log("evaluation", scores, step)
+    def record(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        self._run.log({f"{kind}/{name}": value for name, value in values.items()} | {"at": step})
 
     def on_failure(self, error: BaseException) -> None:
         if self._run is not None:

@@ -1,4 +1,4 @@
-"""Those who are told what happens in a run: a group of them, the console, and a file of JSON lines."""
+"""Those who are told what happens in a run: a group of them, who write it down, and the console."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vidcore.interfaces import Observer
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["Console", "JsonLines", "Observers"]
+__all__ = ["Console", "JsonLines", "Observers", "Recorder"]
 
 
 class Observers(Observer):
@@ -72,42 +72,53 @@ class Observers(Observer):
             raise
 
 
-class JsonLines(Observer):
+class Recorder(Observer):
+    """Writes down what it is told of steps, epochs and evaluations: all of it comes to ``record``."""
+
+    def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
+        self._step = int(info.get("resumed_step", 0))
+
+    def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        self._step = step
+        self.record("step", epoch, step, values)
+
+    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
+        self.record("epoch", epoch, self._step, values)
+
+    def on_evaluation(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
+        self.record("evaluation", epoch, step, scores)
+
+    def record(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """Write values of a ``step``, ``epoch`` or ``evaluation`` down."""
+        raise NotImplementedError
+
+
+class JsonLines(Recorder):
     """Appends to ``metrics.jsonl``: one object a line with ``kind`` (step, epoch, evaluation), ``epoch``, ``step``.
 
     When a run resumes, the lines of steps that are done again are dropped: every step is there once.
     """
 
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
-        self._path = run_dir / "metrics.jsonl"
-        self._step = int(info.get("resumed_step", 0))
-        if self._path.exists():
+        super().on_start(run_dir, info)
+        path = run_dir / "metrics.jsonl"
+        if path.exists():
             last = {"evaluation": int(info.get("evaluated_step", 0))}
             kept = []
-            for line in self._path.read_text(encoding="utf-8").splitlines():
+            for line in path.read_text(encoding="utf-8").splitlines():
                 try:
                     record = json.loads(line)
                 except ValueError:  # the line that a kill cut off
                     continue
                 if record["step"] <= last.get(record["kind"], self._step):
                     kept.append(line + "\n")
-            write_text(self._path, "".join(kept))
-        self._file = self._path.open("a", encoding="utf-8", buffering=1)  # line by line
+            write_text(path, "".join(kept))
+        self._file = path.open("a", encoding="utf-8", buffering=1)  # line by line
         weakref.finalize(self, self._file.close)
 
-    def _append(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
+    def record(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
         plain = {k: v if math.isfinite(v) else str(v) for k, v in values.items()}  # JSON knows no infinity
         self._file.write(json.dumps({"kind": kind, "epoch": epoch, "step": step, **plain}) + "\n")
-
-    def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        self._step = step
-        self._append("step", epoch, step, values)
-
-    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
-        self._append("epoch", epoch, self._step, values)
-
-    def on_evaluation(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
-        self._append("evaluation", epoch, step, scores)
 
 
 class Console(Observer):
@@ -183,7 +194,8 @@ class Console(Observer):
             self._evaluating = None
         if self._bar is not None:
             self._bar.update(self._validation, visible=False)
-        self.say(f"epoch {epoch}  step {step}  evaluation: {_short(scores)}")
+        if scores:  # a model may leave files for another one, and nothing to score
+            self.say(f"epoch {epoch}  step {step}  evaluation: {_short(scores)}")
 
     def on_failure(self, error: BaseException) -> None:
         self._close_bar()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
 from attrs import Attribute, field, frozen
 
-__all__ = ["LoaderOptions", "RuntimeOptions", "TrainOptions"]
+__all__ = ["LoaderOptions", "RuntimeOptions", "TrainOptions", "at_least"]
 
 
-def _at_least(lowest: float, above: bool = False) -> Any:
+def at_least(lowest: float, above: bool = False) -> Any:
     """Validator: None, or a number from ``lowest`` on (or above it)."""
 
     def check(instance: object, attribute: Attribute[Any], value: float | None) -> None:
@@ -29,11 +30,11 @@ def _share(instance: object, attribute: Attribute[Any], value: float | None) -> 
 class LoaderOptions:
     """How samples become batches."""
 
-    batch_size: int = field(default=1, validator=_at_least(1))
+    batch_size: int = field(default=1, validator=at_least(1))
     """Samples in a batch, per process."""
-    workers: int = field(default=0, validator=_at_least(0))
+    workers: int = field(default=0, validator=at_least(0))
     """Processes that load samples; 0 loads in the training process. Results do not depend on it."""
-    prefetch: int = field(default=2, validator=_at_least(1))
+    prefetch: int = field(default=2, validator=at_least(1))
     """Batches that each worker prepares ahead."""
     shuffle: bool | None = None
     """New order in every epoch; where not given: training data only."""
@@ -41,7 +42,7 @@ class LoaderOptions:
     """Every class comes equally often in an epoch, which stays as long as it is; needs one label for each sample."""
     drop_last: bool = False
     """Leave out the last batch of an epoch where it is not full (training data only)."""
-    num_repeats: int = field(default=1, validator=_at_least(1))
+    num_repeats: int = field(default=1, validator=at_least(1))
     """Samples made of every video, each augmented anew (repeated augmentation, Hoffer et al., 2020; training only).
 
     A batch then holds ``batch_size`` videos and ``num_repeats`` times as many samples, those of a
@@ -55,9 +56,9 @@ class LoaderOptions:
     Where not given: ``resample`` while training, ``skip`` while evaluating (the report then says
     how much of the data the scores cover).
     """
-    bad_budget: float = field(default=0.01, validator=_at_least(0.0))
+    bad_budget: float = field(default=0.01, validator=at_least(0.0))
     """Bad samples beyond this share of the data set, and beyond ten, end the run."""
-    time_limit: float = field(default=300.0, validator=_at_least(0.0, above=True))
+    time_limit: float = field(default=300.0, validator=at_least(0.0, above=True))
     """Seconds that a sample may take; one that takes longer is bad, and its worker is replaced. Needs ``workers``."""
 
 
@@ -69,8 +70,8 @@ class TrainOptions:
     given. A step is an update of the weights, whatever the accumulation. Where neither is given, one epoch.
     """
 
-    epochs: int | None = field(default=None, validator=_at_least(0))
-    steps: int | None = field(default=None, validator=_at_least(0))
+    epochs: int | None = field(default=None, validator=at_least(0))
+    steps: int | None = field(default=None, validator=at_least(0))
     weights: Path | Literal[False] | None = None
     """Checkpoint to start from (fine-tuning). Classifiers for other classes are left out, and named.
 
@@ -78,41 +79,45 @@ class TrainOptions:
     """
     weights_ignore: list[str] = field(factory=list)
     """Beginnings of state-dict keys that ``weights`` may lack, hold in other shapes, or have in excess."""
-    accumulate: int = field(default=1, validator=_at_least(1))
+    accumulate: int = field(default=1, validator=at_least(1))
     """Batches whose gradients are averaged for one step."""
-    clip_norm: float | None = field(default=None, validator=_at_least(0.0, above=True))
+    clip_norm: float | None = field(default=None, validator=at_least(0.0, above=True))
     """Largest 2-norm of all gradients together."""
-    clip_value: float | None = field(default=None, validator=_at_least(0.0, above=True))
+    clip_value: float | None = field(default=None, validator=at_least(0.0, above=True))
     """Largest absolute value of a gradient."""
-    base_batch_size: int | None = field(default=None, validator=_at_least(1))
+    base_batch_size: int | None = field(default=None, validator=at_least(1))
     """Samples in a step for which ``optimizer.lr`` is right; with more or fewer the rate is scaled, and says so."""
     ema_decay: float | None = field(default=None, validator=_share)
     """Evaluate, and keep as the best, an average of the weights: each step, this share of it stays."""
-    precise_bn: int = field(default=0, validator=_at_least(0))
+    precise_bn: int = field(default=0, validator=at_least(0))
     """Batches of training data (per process) from which batch norms get exact statistics before an evaluation."""
-    val_interval: int | None = field(default=None, validator=_at_least(1))
+    val_interval: int | None = field(default=None, validator=at_least(1))
     """Evaluate every so many epochs (steps), and at the end."""
     val_loss: bool = False
     """Scores have the losses of the validation data as well: ``val/loss`` and its parts."""
-    early_stop: int | None = field(default=None, validator=_at_least(1))
+    early_stop: int | None = field(default=None, validator=at_least(1))
     """End the run after so many evaluations in a row that are no better than the best."""
-    checkpoint_interval: int | None = field(default=None, validator=_at_least(1))
+    checkpoint_interval: int | None = field(default=None, validator=at_least(1))
     """Save every so many epochs (steps), before every evaluation, and at the end."""
-    checkpoint_steps: int | None = field(default=None, validator=_at_least(1))
+    checkpoint_steps: int | None = field(default=None, validator=at_least(1))
     """Also save every so many steps within an epoch."""
-    keep: int = field(default=2, validator=_at_least(0))
+    keep: int = field(default=2, validator=at_least(0))
     """Checkpoints to keep beside the best, newest first; 0 keeps all."""
     best: str | None = None
     """Score that decides which weights are the best (``acc/top1``); where not given, the first score."""
     best_rule: Literal["greater", "less"] | None = None
     """Where not given, less is better for scores with ``loss`` in the name, else greater."""
-    log_interval: int = field(default=10, validator=_at_least(1))
+    log_interval: int = field(default=10, validator=at_least(1))
     """Tell observers every so many steps; values are means over them."""
 
     def __attrs_post_init__(self) -> None:
         if self.epochs is not None and self.steps is not None:
             both = f"epochs = {self.epochs} and steps = {self.steps} both say how long to train"
             raise ValueError(f"{both}: give one (a table with `_replace_ = true` inherits nothing)")
+
+    def steps_per_epoch(self, batches: int) -> int:
+        """Return the steps of an epoch of so many batches (per process); the last may take fewer of them."""
+        return math.ceil(batches / self.accumulate)
 
     def in_steps(self, length: int | None, steps_per_epoch: int) -> int:
         """Return a length or an interval of this run in steps; an epoch where it is None."""
@@ -134,7 +139,7 @@ class TrainOptions:
 class RuntimeOptions:
     """``[runtime]``: the machine, and what may differ between runs of the same experiment."""
 
-    seed: int = field(default=0, validator=_at_least(0))
+    seed: int = field(default=0, validator=at_least(0))
     device: str = "auto"
     """``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ def take_up(
     """
     now = _planned(loaders, options, runtime)
     if found is None:
-        return now | {"steps per epoch": _steps_per_epoch(loaders, options)}, options, ()
+        return now | {"steps per epoch": options.steps_per_epoch(len(loaders["data.train"]))}, options, ()
     path, then = found[0], found[1].get("position", {})
     _refuse_changes(path, then, now, runtime)
     changes: list[str] = []
@@ -52,7 +51,7 @@ def take_up(
         sizes.append(f"train.accumulate = {options.accumulate}")
         total = sum(now["samples in a step"].values())
         changes.append(f"a step takes {total} samples as before, with {' and '.join(sizes)} in each process")
-    now |= {"steps per epoch": _steps_per_epoch(loaders, options)}
+    now |= {"steps per epoch": options.steps_per_epoch(len(loaders["data.train"]))}
     if then["steps per epoch"] != now["steps per epoch"]:  # drop_last drops other samples
         raise CheckpointError(
             f"{path}: cannot go on with {now['processes']} processes: an epoch had {then['steps per epoch']} steps "
@@ -81,10 +80,6 @@ def _planned(loaders: Mapping[str, Loader], options: TrainOptions, runtime: Runt
         "processes": processes,
         "samples in a step": {name: size * options.accumulate * processes for name, size in sizes.items()},
     }
-
-
-def _steps_per_epoch(loaders: Mapping[str, Loader], options: TrainOptions) -> int:
-    return math.ceil(len(loaders["data.train"]) / options.accumulate)
 
 
 def _refuse_changes(path: Path, then: Mapping[str, Any], now: Mapping[str, Any], runtime: RuntimeOptions) -> None:

@@ -13,12 +13,13 @@ a and b; every parameter group follows, and resuming needs no state of a schedul
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise, repeat
 from typing import Any, Literal
 
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
+from vidcore.engine.options import at_least
 from vidcore.errors import ConfigError
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "PolyLR",
     "Schedule",
     "StepLR",
+    "shortfalls",
 ]
 
 
@@ -72,6 +74,10 @@ class Schedule:
         """Return (share of the own rate, absolute rate) that the shape leaves alone."""
         return 0.0, 0.0
 
+    def reach(self) -> float:
+        """Return the epoch (or step) up to which it says what happens; 0 where it fits runs of any length."""
+        return self.end or 0
+
 
 @frozen(kw_only=True)
 class _WithFloor(Schedule):
@@ -110,7 +116,7 @@ class LinearLR(Schedule):
 class StepLR(Schedule):
     """Times ``gamma`` after every ``step_size``."""
 
-    step_size: int
+    step_size: int = field(validator=at_least(1))
     gamma: float = 0.1
 
     def shape(self, t: int, length: int, per_epoch: int) -> float:
@@ -127,6 +133,9 @@ class MultiStepLR(Schedule):
     def shape(self, t: int, length: int, per_epoch: int) -> float:
         return self.gamma ** sum(self.ticks_of(m, per_epoch) <= t for m in self.milestones)
 
+    def reach(self) -> float:
+        return max([super().reach(), *(self.begin + m for m in self.milestones)])
+
 
 @frozen(kw_only=True)
 class ExponentialLR(Schedule):
@@ -142,7 +151,7 @@ class ExponentialLR(Schedule):
 class PolyLR(_WithFloor):
     """(1 - t/T) to the ``power``, down to the floor at the last tick."""
 
-    power: float = 1.0
+    power: float = field(default=1.0, validator=at_least(0.0))
 
     def shape(self, t: int, length: int, per_epoch: int) -> float:
         return (1 - t / (length - 1)) ** self.power if length > 1 else 1.0
@@ -152,12 +161,15 @@ class PolyLR(_WithFloor):
 class CosineAnnealingLR(_WithFloor):
     """Half a cosine down to the floor after ``T_max`` (SGDR, https://arxiv.org/abs/1608.03983, without restarts)."""
 
-    T_max: int | None = None
+    T_max: int | None = field(default=None, validator=at_least(1))
     """Length of the way down, counted from ``begin``; up to ``end`` where not given."""
 
     def shape(self, t: int, length: int, per_epoch: int) -> float:
         half = length if self.T_max is None else self.ticks_of(self.T_max, per_epoch)
         return (1 + math.cos(math.pi * t / half)) / 2
+
+    def reach(self) -> float:
+        return max(super().reach(), self.begin + (self.T_max or 0))
 
 
 @frozen(kw_only=True)
@@ -170,6 +182,8 @@ class CosineRestartLR(_WithFloor):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
+        if not self.periods or min(self.periods) < 1:
+            raise ConfigError(f"CosineRestartLR: periods must be one or more lengths above 0, got {self.periods}")
         if self.restart_weights and len(self.periods) != len(self.restart_weights):
             raise ConfigError(
                 f"CosineRestartLR: periods and restart_weights must be equally many, "
@@ -185,6 +199,9 @@ class CosineRestartLR(_WithFloor):
             start += ticks
         return 0.0
 
+    def reach(self) -> float:
+        return max(super().reach(), self.begin + sum(self.periods))
+
 
 @frozen(kw_only=True)
 class OneCycleLR(Schedule):
@@ -194,14 +211,14 @@ class OneCycleLR(Schedule):
     """
 
     eta_max: float
-    total_steps: int | None = None
+    total_steps: int | None = field(default=None, validator=at_least(1))
     """Length in epochs (steps); up to ``end`` where not given."""
-    pct_start: float = 0.3
+    pct_start: float = field(default=0.3, validator=[at_least(0.0), validators.le(1.0)])
     """Share of the length that goes up."""
     anneal_strategy: Literal["cos", "linear"] = "cos"
-    div_factor: float = 25.0
+    div_factor: float = field(default=25.0, validator=at_least(0.0, above=True))
     """The first rate is ``eta_max / div_factor``."""
-    final_div_factor: float = 1e4
+    final_div_factor: float = field(default=1e4, validator=at_least(0.0, above=True))
     """The last rate is the first over this."""
     three_phase: bool = False
     """Down to the first rate as fast as up, then on to the last rate."""
@@ -222,6 +239,9 @@ class OneCycleLR(Schedule):
                     done = (1 - math.cos(math.pi * done)) / 2
                 return lr0 + (lr1 - lr0) * done
         return points[-1][1]
+
+    def reach(self) -> float:
+        return max(super().reach(), self.begin + (self.total_steps or 0))
 
 
 START = (-1, (1.0, 0.0))
@@ -292,6 +312,20 @@ class Plan:
             return rate[0] + (1 - ratio) * now, rate[1] - absolute * now
         change = now / before
         return ratio + (rate[0] - ratio) * change, absolute + (rate[1] - absolute) * change
+
+
+def shortfalls(schedules: Mapping[str, Schedule], steps_per_epoch: int, total_steps: int) -> list[str]:
+    """Return what schedules say of epochs that a run does not have: a recipe's, say, in a shorter run."""
+    notes = []
+    for name, schedule in schedules.items():
+        unit, length = ("epochs", total_steps / steps_per_epoch) if schedule.by_epoch else ("steps", total_steps)
+        if schedule.begin >= length > 0:
+            notes.append(
+                f"schedule.{name}: begins after {schedule.begin:g} {unit}, the run has {length:g}: it does nothing"
+            )
+        elif schedule.reach() > length > 0:
+            notes.append(f"schedule.{name}: is made for {schedule.reach():g} {unit}, the run has {length:g}")
+    return notes
 
 
 def _set_momentum(group: dict[str, Any], a: float, b: float) -> None:
