@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from vidcore.config.signature import read_signature
+from vidcore.plugins import load_plugins
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("p*/*/README.md")])
@@ -94,6 +95,12 @@ def test_the_readme_trains_a_model_that_has_learned(tmp_path: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_recipes_that_are_named_exist(page: Path) -> None:
+    named = set(re.findall(r"\b[a-z0-9]+_[\w-]+-(?:rgb|flow|feature)\b(?!_|\.)", page.read_text()))
+    assert named <= load_plugins().recipes.keys()
 
 
 def test_ci_and_contributors_run_the_commands_of_the_readme() -> None:
