@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.bitstream import BitStreamFilterContext
 
 BITS = 10
 
@@ -54,6 +55,8 @@ def encode(
     streams: int = 1,
     audio: float = 0,
     rate: int = 25,
+    as_decoded: bool = False,
+    split: str = "",
     **container: str,
 ) -> Path:
     """Encode frames that carry ``numbers``.
@@ -62,6 +65,8 @@ def encode(
     :param drop: packets at the beginning to leave out; ``shift``: added to every packet's times.
     :param streams: the further ones carry the numbers 500, 501, ... in smaller frames.
     :param audio: seconds of silence beside it.
+    :param as_decoded: say that every frame is shown when it is decoded, as old containers do.
+    :param split: name of a bitstream filter that gives frames that are not shown a packet of their own.
     :param container: options of the muxer (``format`` is its name).
     """
     options = {"x265-params": "log-level=none", **(options or {})} if codec == "libx265" else options
@@ -69,7 +74,8 @@ def encode(
         tracks = [_track(out, codec, pix_fmt, size, options or {}, rate, rotation, mirrored)]
         tracks += [_track(out, codec, pix_fmt, (32, 64), options or {}, rate, 0, False) for _ in range(streams - 1)]
         sound = out.add_stream("aac", rate=16000) if audio else None
-        count = 0
+        parts = BitStreamFilterContext(split, tracks[0]) if split else None
+        count = written = 0
         for i, number in enumerate([*numbers, None]):
             for k, track in enumerate(tracks):
                 frame = None
@@ -86,7 +92,13 @@ def encode(
                         unit = Fraction(1, rate) / packet.time_base
                         packet.pts += int(shift * unit)
                         packet.dts += int(shift * unit)
-                    out.mux(packet)
+                    if as_decoded:
+                        packet.pts = packet.dts
+                    for part in parts.filter(packet) if parts is not None else [packet]:
+                        if parts is not None:
+                            part.pts = part.dts = written  # one after the other
+                            written += 1
+                        out.mux(part)
         if sound is not None:
             silence = av.AudioFrame.from_ndarray(np.zeros((1, int(16000 * audio)), np.float32), "fltp", "mono")
             silence.rate = 16000
@@ -150,6 +162,7 @@ def _from(source: str, change: Callable[..., Path], *args: Any, **settings: Any)
     return make
 
 
+P = {"bf": "0", "g": "12"}
 B = {"bf": "3", "g": "12"}
 OPEN = {"x264-params": "open-gop=1:keyint=12:scenecut=0:bframes=3:b-adapt=0"}
 HEVC = {"x265-params": "keyint=12:bframes=3:b-adapt=0:scenecut=0:open-gop=1:log-level=none"}
@@ -185,12 +198,16 @@ RECIPES: dict[str, Callable[[Path], Path]] = {
     "edited.mp4": _way(options=B, shift=-15, avoid_negative_ts="disabled", use_editlist="1"),
     "edited2.mp4": _way(options=B, shift=-10, avoid_negative_ts="disabled", movflags="+negative_cts_offsets"),
     "fast.mkv": _way(options=B, rate=1200),
+    "asdecoded.mp4": _way(options=B, as_decoded=True, shift=2),
+    "asdecoded.mkv": _way(codec="mpeg4", options=TWO, as_decoded=True),
+    "uneven.avi": _way(codec="mpeg4", options=TWO, times=UNEVEN),
     # Other codecs.
     "hevc.mp4": _way(codec="libx265", options=HEVC),
     "hevc.ts": _way(codec="libx265", options=HEVC),
     "vp8.webm": _way(codec="libvpx", options=VPX),
     "vp9.mp4": _way(codec="libvpx-vp9", options=VPX),
     "av1.mkv": _way(codec="libsvtav1", options={"g": "16", "preset": "12"}),
+    "split.mkv": _way(codec="libsvtav1", options={"g": "16", "preset": "12"}, split="av1_frame_split"),
     "mpeg4.avi": _way(codec="mpeg4", options=TWO),
     "mpeg4.mp4": _way(codec="mpeg4", options=TWO),
     "mpeg2.mpg": _way(codec="mpeg2video", options=TWO, format="mpeg"),
@@ -201,6 +218,7 @@ RECIPES: dict[str, Callable[[Path], Path]] = {
     "h263.3gp": _way(codec="h263", size=(96, 128), options={"g": "12"}),
     "mjpeg.avi": _way(codec="mjpeg", pix_fmt="yuvj420p"),
     "ffv1.mkv": _way(codec="ffv1", pix_fmt="yuv444p"),
+    "tiff.mov": _way(codec="tiff", pix_fmt="rgb24"),
     "gif.gif": _way(codec="gif", pix_fmt="rgb8"),
     # Pictures.
     "interlaced.mp4": _way(options={"x264-params": "tff=1:keyint=12:bframes=3"}),
@@ -229,6 +247,13 @@ RECIPES: dict[str, Callable[[Path], Path]] = {
     "damaged.mp4": _from("h264.mp4", damage, 0.5),
     "damaged.ts": _from("h264.ts", damage, 0.5),
     "twice.ts": _from("h264.ts", lambda one, path: join(path, one, one)),
+    "back.ts": _from(
+        "ponly.ts",
+        lambda one, path: join(
+            path, one, encode(path.with_name("b.ts"), range(40, 60), options=P, rate=50, times=range(69, 109, 2))
+        ),
+    ),
+    "ponly.ts": _way(options=P),
     "grown.ts": _from(
         "h264.ts", lambda one, path: join(path, one, encode(path.with_name("b.ts"), range(40, 60), size=(96, 160)))
     ),

@@ -61,6 +61,43 @@ def test_what_is_no_video_is_refused_by_name(tmp_path: Path, videos: dict[str, P
             open_video(tmp_path / name, decoder)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names that other systems do not allow")
+@pytest.mark.parametrize("decoder", ["auto", "opencv", "decord"])
+def test_any_name_a_file_can_have(
+    tmp_path: Path, videos: dict[str, Path], decoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # FFmpeg takes what stands before a colon for a protocol
+    for name in ("12:30.mp4", "pipe:0", "-.mp4", "%03d.mp4", "100% ünï.mp4", "two\nlines.mp4", "noend"):
+        shutil.copy(videos["h264.mp4"], name)
+        with open_video(name, decoder) as reader:
+            assert (reader.path, len(reader)) == (name, 40)
+    no_text = os.fsdecode(b"\xff.mp4")
+    shutil.copy(videos["h264.mp4"], no_text)
+    if decoder == "auto":
+        assert len(open_video(no_text)) == 40
+    else:  # OpenCV would crash
+        with pytest.raises(VideoError, match=r"cannot be opened as a video by decord|name that OpenCV cannot read"):
+            open_video(no_text, decoder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links and pipes")
+@pytest.mark.parametrize("decoder", ["auto", "opencv", "decord"])
+def test_what_is_no_file_is_refused(tmp_path: Path, decoder: str) -> None:
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for name, reason in {
+        "loop.mp4": "cannot be opened",
+        "dangling.mp4": "does not exist",
+        "pipe.mp4": "is a device or pipe",
+        "x" * 300: r"cannot be opened \(File name too long",
+        "pipe.mp4/x.mp4": r"cannot be opened \(Not a directory",
+        "a\0b.mp4": "does not exist",
+    }.items():
+        with pytest.raises(VideoError, match=f"{name}: {reason}"):
+            open_video(tmp_path / name, decoder)
+
+
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     with av.open(str(tmp_path / "sound.mp4"), "w") as out:
@@ -92,6 +129,14 @@ def test_frames_are_turned(make: ModuleType, tmp_path: Path, turn: dict, expecte
         frame = reader.read([3])[0]
         assert frame.flags.c_contiguous
         assert np.abs(frame - picture).mean() < 4
+
+
+def test_frames_with_exif_are_turned(make: ModuleType, tmp_path: Path) -> None:
+    """PyAV 18 fails to list what hangs on such frames, the display matrix included."""
+    for rotation, turns in ((0, 0), (90, 1), (180, 2), (-90, 3)):
+        path = make.encode(tmp_path / f"{rotation}.mov", range(3), "tiff", "rgb24", rotation=rotation)
+        with open_video(path) as reader:
+            assert np.array_equal(reader.read([2])[0], np.rot90(make.draw(2), turns))
 
 
 def test_threads_reach_the_decoder(videos: dict[str, Path]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 import numpy as np
@@ -15,13 +17,23 @@ __all__ = ["existing_file", "frame_numbers"]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def existing_file(path: str | Path) -> None:
-    """Raise ``VideoError`` where there is no file, or nothing in it."""
-    file = Path(path)
-    if not file.is_file():
-        raise VideoError(path, "is a folder, not a video file" if file.is_dir() else "does not exist")
-    if not file.stat().st_size:
+def existing_file(path: str | Path) -> str:
+    """Return the absolute name of a file; raise ``VideoError`` where there is none, or nothing in it.
+
+    Absolute, because FFmpeg takes ``12:30.mp4`` for an address, and the working directory may change.
+    """
+    try:
+        status = Path(path).stat()
+    except (FileNotFoundError, ValueError) as error:  # the latter: a name with a zero in it
+        raise VideoError(path, "does not exist") from error
+    except OSError as error:
+        raise VideoError(path, f"cannot be opened ({error.strerror})") from error
+    if not S_ISREG(status.st_mode):
+        kind = "a folder" if S_ISDIR(status.st_mode) else "a device or pipe"
+        raise VideoError(path, f"is {kind}, not a video file")
+    if not status.st_size:
         raise VideoError(path, "is empty (0 bytes)")
+    return os.path.abspath(path)
 
 
 def frame_numbers(

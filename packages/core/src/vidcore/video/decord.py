@@ -35,12 +35,12 @@ class DecordReader:
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
         self.path = str(path)
-        existing_file(path)
+        file = existing_file(path)
         try:
-            self._reader = decord.VideoReader(self.path, num_threads=threads)
+            self._reader = decord.VideoReader(file, num_threads=threads)
             self.fps: float | None = float(self._reader.get_avg_fps()) or None
             height, width, _ = self._reader[0].shape
-        except (decord.DECORDError, RuntimeError, IndexError) as error:
+        except (decord.DECORDError, RuntimeError, IndexError, UnicodeError) as error:
             raise VideoError(path, "cannot be opened as a video by decord") from error
         self.size: tuple[int, int] = (height, width)
 

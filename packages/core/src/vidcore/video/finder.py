@@ -58,6 +58,7 @@ class FrameFinder:
         self._next = 0  # packet to be given to the decoder
         self._began = 0  # packet where decoding began
         self._entry: int | None = None  # the same, until its frame has come out
+        self._last = -1  # frame that came out last since then
         self._inside: set[int] = set()  # packets in the decoder whose frames are still to come
         self._ahead: dict[int, VideoFrame] = {}  # frames that came out after the last one asked for
         self._place: dict[int, int] = {}  # frame that a packet shows
@@ -113,8 +114,6 @@ class FrameFinder:
             return
         self._place = {k: i for i, k in enumerate(self._packets.order.tolist())}
         self._length = len(self._place)
-        if not self._length:
-            raise VideoError(self.path, "has no frame that is shown")
 
     # Through the order of the packets.
 
@@ -168,6 +167,7 @@ class FrameFinder:
         self._context.flush_buffers()
         self._next = self._began = entry
         self._entry = entry or None
+        self._last = -1
         self._inside.clear()
         self._ahead = {}
 
@@ -193,7 +193,17 @@ class FrameFinder:
             if frame.pts is None or frame.is_corrupt:
                 raise _NotProven
             self._inside.discard(frame.pts)
+            self._check_order(self._place.get(frame.pts, -1))
         return frames
+
+    def _check_order(self, place: int) -> None:
+        """Frames must come out as the packets said: in ascending order, none that was asked for left behind."""
+        if place < 0:  # not shown
+            return
+        first = self._place.get(self._began, 0)
+        if place <= self._last or any(first <= self._place.get(k, -1) < place for k in self._inside):
+            raise _NotProven
+        self._last = place
 
     def _check_entry(self, frame: VideoFrame, entry: int) -> None:
         """An entry must show a whole picture of its own before anything that is shown later."""

@@ -38,7 +38,11 @@ class OpenCVReader:
     def __init__(self, path: str | Path, threads: int = 1) -> None:
         self.path = str(path)
         self._threads = threads
-        existing_file(path)
+        self._file = existing_file(path)
+        try:
+            self._file.encode()
+        except UnicodeError as error:  # OpenCV would crash
+            raise VideoError(path, f"has a name that OpenCV cannot read; {HINT}") from error
         self._open()
         self.fps: float | None = self._capture.get(cv2.CAP_PROP_FPS) or None
         self._advertised = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -76,7 +80,7 @@ class OpenCVReader:
         self.close()
 
     def _open(self) -> None:
-        self._capture = cv2.VideoCapture(self.path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self._threads])
+        self._capture = cv2.VideoCapture(self._file, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self._threads])
         self._next = 0
         if not self._capture.isOpened():
             raise VideoError(self.path, f"cannot be opened as a video by OpenCV; {HINT}")
@@ -85,7 +89,7 @@ class OpenCVReader:
         count = 0
         while self._capture.grab():
             count += 1
-        with Path(self.path).open("rb") as file:
+        with Path(self._file).open("rb") as file:
             head = file.read(8)
         if count < self._advertised and (head[4:] == b"ftyp" or head[:4] == b"RIFF"):  # others only estimate
             return max(min(count, 1), count - 3)  # a decoder makes up the last frames of a file that was cut
@@ -103,7 +107,7 @@ class OpenCVReader:
 
     def _confirm(self, wanted: list[int], frames: Image) -> None:
         try:
-            with DecordReader(self.path) as other_reader:
+            with DecordReader(self._file) as other_reader:
                 others = other_reader.read(wanted)
         except VideoError as error:
             raise VideoError(self.path, f"cannot be trusted: OpenCV opens it, decord does not; {HINT}") from error

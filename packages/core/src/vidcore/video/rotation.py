@@ -26,7 +26,11 @@ class Orientation:
     @classmethod
     def of(cls, frame: VideoFrame) -> Orientation:
         """Read the frame's display matrix: x' = a x + c y, y' = b x + d y (ISO/IEC 14496-12, 6.2.2)."""
-        side_data: Iterable[Any] = frame.side_data  # declared as a mapping, iterates over the entries
+        try:
+            side_data: Iterable[Any] = frame.side_data  # declared as a mapping, iterates over the entries
+        except ValueError:  # something (Exif, ...) that PyAV has no name for hides the rest, but for this
+            turns = round(frame.rotation / 90) % 4
+            return (cls(), cls(True, True, False), cls(False, True, True), cls(True, False, True))[turns]
         for entry in side_data:
             if entry.type.name == "DISPLAYMATRIX":
                 a, b, _, c, d = np.frombuffer(entry, np.int32)[:5].tolist()

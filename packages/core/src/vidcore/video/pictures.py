@@ -1,0 +1,98 @@
+"""What the first bits of a packet say about the pictures in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from av import Packet
+from av.video.stream import VideoStream
+
+__all__ = ["Pictures", "pictures"]
+
+
+class Pictures(NamedTuple):
+    """The pictures in a packet, as far as their order is concerned."""
+
+    shown: int = 1
+    """How many are shown. Others are decoded, because shown ones refer to them."""
+    kind: int | None = None
+    """MPEG-4: 0 I, 1 P, 2 B, 3 S; None where unclear."""
+
+
+def pictures(codec: str, packet: Packet[VideoStream]) -> Pictures:
+    """Look into a packet of that codec (canonical name); where nothing can be told, it is one picture and shown."""
+    if codec == "mpeg4":
+        return Pictures(kind=_mpeg4_kind(bytes(packet)))
+    count = {"vp8": _vp8_shown, "vp9": _vp9_shown, "av1": _av1_shown}.get(codec)
+    try:
+        return Pictures(count(bytes(packet))) if count else Pictures()
+    except IndexError:  # damaged: the decoder decides
+        return Pictures()
+
+
+def _mpeg4_kind(data: bytes) -> int | None:
+    """ISO/IEC 14496-2, 6.2.5: the two bits behind the start code."""
+    start = data.find(b"\0\0\1\xb6")
+    if start < 0 or len(data) < max(16, start + 5):  # shorter ones may only say "as before"
+        return None
+    return data[start + 4] >> 6
+
+
+def _vp8_shown(data: bytes) -> int:
+    """RFC 6386, 9.1: show_frame is the fifth bit from the right."""
+    return data[0] >> 4 & 1
+
+
+def _vp9_shown(data: bytes) -> int:
+    """VP9 bitstream specification, 6.2: marker and profile, then show_existing_frame, frame_type, show_frame."""
+    shown = 0
+    for frame in _vp9_frames(data):
+        bits = _bits(frame)
+        at = 5 if bits[2:4] == "11" else 4  # profile 3 has one more
+        shown += "1" in (bits[at], bits[at + 2])
+    return shown
+
+
+def _vp9_frames(data: bytes) -> Iterator[bytes]:
+    """Annex B: several frames may be packed together, with their sizes at the end."""
+    marker = data[-1]
+    count, width = (marker & 7) + 1, (marker >> 3 & 3) + 1
+    index = len(data) - 2 - count * width
+    if marker >> 5 != 0b110 or index < 0 or data[index] != marker:
+        yield data
+        return
+    at = 0
+    for k in range(count):
+        size = int.from_bytes(data[index + 1 + k * width : index + 1 + (k + 1) * width], "little")
+        if size:
+            yield data[at : at + size]
+        at += size
+
+
+def _av1_shown(data: bytes) -> int:
+    """AV1 bitstream specification, 5.3 to 5.9: show_existing_frame, frame_type (two bits), show_frame."""
+    shown = at = 0
+    while at < len(data):
+        kind, extended, sized = data[at] >> 3 & 15, data[at] & 4, data[at] & 2
+        at += 2 if extended else 1
+        size = len(data) - at
+        if sized:  # little-endian groups of seven bits
+            size = shift = 0
+            while True:
+                size |= (data[at] & 127) << shift
+                at, shift = at + 1, shift + 7
+                if data[at - 1] < 128:
+                    break
+        bits = _bits(data[at : at + 2])
+        if kind == 1 and bits[4] == "1":  # sequence header of a still picture
+            return 1
+        if kind in (3, 6):  # frame header, frame
+            shown += "1" in (bits[0], bits[3])
+        at += size
+    return shown
+
+
+def _bits(data: bytes) -> str:
+    """Return the first 16 bits."""
+    return f"{int.from_bytes(data[:2].ljust(2, bytes(1)), 'big'):016b}"
