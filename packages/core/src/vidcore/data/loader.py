@@ -75,9 +75,9 @@ class Loader:
         options = options or LoaderOptions()
         if len(dataset) == 0:
             raise DataError(f"{type(dataset).__name__} is empty: there is nothing to load")
-        for name, given in (("balanced", options.balanced), ("num_repeats", options.num_repeats > 1)):
+        for option, given in (("balanced", options.balanced), ("num_repeats", options.num_repeats > 1)):
             if given and not training:
-                raise DataError(f"{name}: is for training; in an evaluation every sample counts once")
+                raise DataError(f"{option}: is for training; in an evaluation every sample counts once")
         self.dataset = dataset
         self.options = options
         self.batches = Batches(
