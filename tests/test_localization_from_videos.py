@@ -188,8 +188,14 @@ def test_mistakes(here: Path, vidcore: Command) -> None:
     made = Path("run/features/features.toml")
     shutil.copy(BMN[2], "other.pt")
     for checkpoint, said in (("other.pt", "are made with other weights"), ("gone.pt", "gone.pt is not there any more")):
-        made.write_text(re.sub("checkpoint = .*", f'checkpoint = "{checkpoint}"', made.read_text()))
+        made.write_text(re.sub("(checkpoint|from_here) = .*", f'\\1 = "{checkpoint}"', made.read_text()))
         vidcore("predict", *BMN, VIDEO, *features).refuses(said)
+
+
+def test_features_know_their_weights_where_both_have_moved(here: Path, vidcore: Command) -> None:
+    made = Path("run/features/features.toml")  # copied with everything else, and what it was copied from is away
+    made.write_text(re.sub("checkpoint = .*", 'checkpoint = "/nowhere/best.pt"', made.read_text()))
+    assert vidcore("predict", *BMN, VIDEO, "--features", "run/features").code == 0
 
 
 TABLES = {

@@ -40,13 +40,14 @@ def test_plain_lines(tmp_path: Path) -> None:
     watching.on_step(1, 6, {"loss": 0.5})
     watching.on_progress(1, 2)
     watching.on_evaluation(1, 10, {"acc/top1": 0.5})
+    watching.on_evaluation(2, 20, {})  # of a model that only leaves files for another one
     watching.on_end({})
     lines = screen.getvalue().splitlines()
     assert lines[0] == f"20 steps (2 epochs of 10); 1.50 million parameters; writes to {tmp_path}"
     assert lines[1].startswith("epoch 1/2  step 5/20  loss 0.1235  lr 0.01  (90% of the time waiting for data)")
     assert "left 0:00:00" in lines[1]
     assert lines[2].startswith("epoch 1/2  step 6/20  loss 0.5")
-    assert lines[3] == "epoch 1  step 10  evaluation: acc/top1 0.5"
+    assert lines[3:] == ["epoch 1  step 10  evaluation: acc/top1 0.5"]
 
 
 def test_plain_lines_come_now_and_then(tmp_path: Path) -> None:
@@ -80,6 +81,19 @@ def test_the_bar_ends_with_a_failure(tmp_path: Path) -> None:
     watching.on_start(tmp_path, INFO)
     watching.on_failure(RuntimeError())
     assert screen.getvalue().rstrip().endswith("\x1b[?25h")
+
+
+def test_who_stops_a_run_hears_where_it_goes_on(tmp_path: Path) -> None:
+    watching, screen = console(False)
+    watching.on_start(tmp_path, INFO)
+    watching.on_failure(KeyboardInterrupt())
+    watching.on_checkpoint(tmp_path, 1, 7)
+    watching.on_failure(KeyboardInterrupt())
+    watching.on_failure(RuntimeError())
+    assert screen.getvalue().splitlines()[1:] == [
+        "stopped; --resume begins anew: there is no checkpoint yet",
+        "stopped; --resume goes on from step 7",
+    ]
 
 
 def test_evaluation_alone(tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ class Console(Observer):
         self._steps, self._per_epoch = int(info["steps"]), int(info["steps_per_epoch"])
         self._epochs = math.ceil(self._steps / self._per_epoch)
         self._start, self._begun, self._said = int(info["resumed_step"]), time.monotonic(), -math.inf
+        self._saved = self._start
         self._paused = 0.0  # seconds spent evaluating, which say nothing about the speed of steps
         self._evaluating: float | None = None
         if self.out.isatty():
@@ -197,8 +198,14 @@ class Console(Observer):
         if scores:  # a model may leave files for another one, and nothing to score
             self.say(f"epoch {epoch}  step {step}  evaluation: {_short(scores)}")
 
+    def on_checkpoint(self, path: Path, epoch: int, step: int) -> None:
+        self._saved = step
+
     def on_failure(self, error: BaseException) -> None:
         self._close_bar()
+        if self._steps and isinstance(error, KeyboardInterrupt):
+            where = f"goes on from step {self._saved}" if self._saved else "begins anew: there is no checkpoint yet"
+            self.say(f"stopped; --resume {where}")
 
     def on_end(self, report: Mapping[str, Any]) -> None:
         self._close_bar()

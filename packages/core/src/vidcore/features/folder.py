@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,8 @@ class FeatureFolder:
 
     path: Path
     settings: Table
-    """``checkpoint``, its ``sha256``, ``stride``, ``format``, perhaps ``length``, and ``task`` (model, pipeline)."""
+    """``checkpoint``, the way to it ``from_here``, its ``sha256``, ``stride``, ``format``, perhaps ``length``, and
+    ``task`` (model, pipeline)."""
 
     @classmethod
     def of(
@@ -54,8 +56,9 @@ class FeatureFolder:
         kept = {"model": task.table["model"], "data": {"test": _get(task.table, part)}}
         if "runtime" in task.table:
             kept["runtime"] = {k: v for k, v in task.table["runtime"].items() if k == "precision"}
-        settings: Table = {"checkpoint": str(checkpoint.absolute()), "sha256": _hash(checkpoint), "stride": str(stride)}
-        settings |= {"format": kind} | ({} if length is None else {"length": length})
+        settings: Table = {"checkpoint": str(checkpoint.absolute()), "from_here": os.path.relpath(checkpoint, path)}
+        settings |= {"sha256": _hash(checkpoint), "stride": str(stride), "format": kind}
+        settings |= {} if length is None else {"length": length}
         return cls(path, settings | {"task": kept})
 
     @classmethod
@@ -83,8 +86,14 @@ class FeatureFolder:
         Raises ``UserError`` where the checkpoint is not there any more, or is another one now.
         """
         checkpoint = Path(self.settings["checkpoint"])
+        moved = self.path / self.settings.get("from_here", "")  # together with this folder
+        if not checkpoint.is_file() and moved.is_file():
+            checkpoint = moved
         if not checkpoint.is_file():
-            raise UserError(f"{self.path / 'features.toml'}: checkpoint {checkpoint} is not there any more")
+            raise UserError(
+                f"{self.path / 'features.toml'}: checkpoint {checkpoint} is not there any more; if it has moved, "
+                "write where to in that file"
+            )
         if _hash(checkpoint) != self.settings["sha256"]:
             raise UserError(f"{self.path}: its features are made with other weights than {checkpoint} now holds")
         task = Task.from_table(self.settings["task"], catalog, "features.toml")
@@ -161,7 +170,7 @@ def _identity(settings: Table) -> Table:
     """What must not change: not where the weights are, nor of which data set the pipeline was."""
     task = settings.get("task", {})
     pipeline = task.get("data", {}).get("test", {}).get("pipeline")
-    kept = {k: v for k, v in settings.items() if k not in ("checkpoint", "task")}
+    kept = {k: v for k, v in settings.items() if k not in ("checkpoint", "from_here", "task")}
     return kept | {"model": task.get("model"), "pipeline": pipeline, "runtime": task.get("runtime")}
 
 

@@ -103,7 +103,7 @@ class SSNHead(nn.Module):
         """
         if features.shape[1] != sum(self.num_segments):
             raise UserError(
-                f"a proposal has {features.shape[1]} segments, but num_segments of SSNHead are {self.num_segments}: see "
+                f"a proposal has {features.shape[1]} segments, but num_segments of SSNHead is {self.num_segments}; see "
                 "aug_segments and body_segments of SampleProposalFrames; and only flow has a clip_len above 1"
             )
         ticks = torch.tensor([[0, *self.num_segments]], device=features.device).cumsum(1)
