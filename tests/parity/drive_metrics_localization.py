@@ -13,8 +13,9 @@ import numpy as np
 from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.metrics import functional as F
 from vid_localization.metrics.segments import ANetMetric, RecallatTopK
+from vid_localization.names import result_name
 from vid_localization.overlaps import hull_overlap, temporal_iou
-from vid_localization.results import read_results, result_name
+from vid_localization.results import read_results
 from vidcore.sample import Sample
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vid_localization.metrics.collect import video_name
+from vid_localization.names import video_name
 from vid_localization.overlaps import Array
 from vidcore.files import write_png
 from vidcore.sample import Sample

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from vid_localization.metrics.collect import video_name
+from vid_localization.names import result_name, video_name
 from vid_localization.overlaps import Array
 from vidcore.data.classes import check_file
 from vidcore.errors import AnnotationError, DataError, nearest
 from vidcore.files import write_json, write_text
 from vidcore.sample import Sample
 
-__all__ = ["Detection", "read_results", "result_name", "write_boundaries", "write_results"]
+__all__ = ["Detection", "read_results", "write_boundaries", "write_results"]
 
 VERSION = "VERSION 1.3"
 COLUMNS = "action,start,end,tmin,tmax"
@@ -33,11 +33,6 @@ class Detection:
     """Start and end in seconds."""
     score: float
     label: str | None = None
-
-
-def result_name(name: str) -> str:
-    """The name of a video in result files: annotation files put ``v_`` before it."""
-    return name.removeprefix("v_")
 
 
 def write_results(path: Path, predictions: Iterable[Sample], class_names: Sequence[str] | None = None) -> None:

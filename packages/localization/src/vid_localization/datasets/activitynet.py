@@ -13,7 +13,7 @@ import numpy as np
 
 from vid_localization.datasets.annotations import Annotations, read_annotations
 from vid_localization.datasets.checks import Policy, notices
-from vid_localization.results import result_name
+from vid_localization.names import result_name
 from vidcore.data.classes import read_classes
 from vidcore.errors import AnnotationError, DataError
 from vidcore.features.files import SUFFIXES, FeatureNote

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 from attrs import frozen
 
+from vid_localization.names import video_name
 from vid_localization.overlaps import Array
 from vidcore.errors import DataError
 from vidcore.sample import Sample
 
-__all__ = ["CollectedSegments", "Flat", "video_name"]
+__all__ = ["CollectedSegments", "Flat"]
 
 
 @frozen(eq=False)
@@ -28,11 +28,6 @@ class Flat:
     """(n,) int64, -1 where there is none."""
     scores: Array
     """(n,) float64; nothing but 1 for true ones."""
-
-
-def video_name(sample: Sample) -> str:
-    """The name of a video in annotation and result files: ``meta["video_name"]``, or its file without suffix."""
-    return str(sample.meta.get("video_name") or Path(sample.path or f"video_{sample.index}").stem)
 
 
 class CollectedSegments:

@@ -8,13 +8,14 @@ from typing import Literal
 
 import numpy as np
 
-from vid_localization.metrics.collect import CollectedSegments, Flat, video_name
+from vid_localization.metrics.collect import CollectedSegments, Flat
 from vid_localization.metrics.functional import (
     average_recall,
     detection_average_precision,
     grounding_recall,
     touching,
 )
+from vid_localization.names import video_name
 from vid_localization.overlaps import Array
 from vid_localization.results import write_boundaries, write_results
 from vidcore.errors import DataError, UserError

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from vid_localization.models.actionformer_layers import Block, ChannelNorm, ConvStack, masked, sinusoids
 from vid_localization.models.spans import Array, check_features, covered_seconds, ranked, require
+from vid_localization.names import shown
 from vid_localization.post import suppress_by_class
 from vidcore.batch import Batch
 from vidcore.engine.dist import average
@@ -224,9 +225,8 @@ class ActionFormer(nn.Module):
 
     def _truth(self, sample: Sample, device: torch.device) -> tuple[Tensor, Tensor]:
         """True segments (n, 2) in positions, and their classes (n, K), 1.0 or 0.0."""
-        where = sample.path or f"sample {sample.index}"
         if sample.segments is None or (self.num_classes is not None and sample.segment_labels is None):
-            raise UserError(f"{where}: training needs the true segments of every sample, with their classes")
+            raise UserError(f"{shown(sample)}: training needs the true segments of every sample, with their classes")
         first, step = _grid(sample)
         segments = (np.asarray(sample.segments, np.float64).reshape(-1, 2) - first) / step
         labels = np.zeros(len(segments), np.int64) if self.num_classes is None else np.asarray(sample.segment_labels)
@@ -289,8 +289,7 @@ def boundary_loss(found: Tensor, true: Tensor) -> Tensor:
 
 def _times(sample: Sample) -> Array:
     if sample.feature_times is None or not len(sample.feature_times):
-        where = sample.path or f"sample {sample.index}"
-        raise DataError(f"{where}: has no feature_times: it is not known how long the video is")
+        raise DataError(f"{shown(sample)}: has no feature_times: it is not known how long the video is")
     return np.asarray(sample.feature_times, np.float64)
 
 

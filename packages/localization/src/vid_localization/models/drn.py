@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from vid_localization.models.refinement import paired_overlaps
 from vid_localization.models.spans import Array, covered_seconds, ranked, require, truth
+from vid_localization.names import shown
 from vid_localization.post import soft_nms
 from vidcore.batch import Batch
 from vidcore.errors import DataError
@@ -317,7 +318,5 @@ def _focal(logits: Tensor, matches: Tensor, alpha: float, gamma: float) -> Tenso
 def _segment(sample: Sample) -> Tensor:
     rows = truth(sample)
     if len(rows) != 1:
-        raise DataError(
-            f"{sample.path or f'sample {sample.index}'}: a sentence is about one segment, found {len(rows)}"
-        )
+        raise DataError(f"{shown(sample)}: a sentence is about one segment, found {len(rows)}")
     return torch.from_numpy(rows[0]).float()

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vid_localization.names import shown
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
 
@@ -59,7 +60,7 @@ def covered_seconds(sample: Sample, interval: int = 1) -> float:
     if sample.feature_duration is not None:
         return sample.feature_duration
     if sample.duration is None:
-        raise DataError(f"{sample.path or f'sample {sample.index}'}: has no duration, which localization needs")
+        raise DataError(f"{shown(sample)}: has no duration, which localization needs")
     frames = sample.total_frames
     if interval == 1 or not frames:
         return sample.duration
@@ -73,7 +74,7 @@ def candidates(sample: Sample) -> Array:
         DataError: the sample has none.
     """
     if sample.proposal_segments is None:
-        raise DataError(f"{sample.path or f'sample {sample.index}'}: has no proposal_segments")
+        raise DataError(f"{shown(sample)}: has no proposal_segments")
     return np.asarray(sample.proposal_segments, np.float64)
 
 
@@ -87,7 +88,7 @@ def truth(sample: Sample, interval: int = 1) -> Array:
         UserError: the sample has no annotation at all (an empty list of segments is one).
     """
     if sample.segments is None:
-        raise UserError(f"{sample.path or f'sample {sample.index}'}: training needs the true segments of every sample")
+        raise UserError(f"{shown(sample)}: training needs the true segments of every sample")
     out: Array = np.clip(np.asarray(sample.segments, np.float64) / covered_seconds(sample, interval), 0, 1)
     return out
 

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from attrs import define
 
-from vid_localization.metrics.collect import video_name
-from vid_localization.results import result_name
+from vid_localization.names import result_name, video_name
 from vidcore.data.classes import check_file
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from attrs import define
 
-from vid_localization.metrics.collect import video_name
+from vid_localization.names import result_name, video_name
 from vid_localization.overlaps import Array
-from vid_localization.results import read_results, result_name
+from vid_localization.results import read_results
 from vidcore.errors import DataError
 from vidcore.sample import Sample
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from attrs import field, frozen
 
+from vid_localization.names import shown
 from vid_localization.overlaps import Array, temporal_overlaps
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
@@ -66,7 +67,7 @@ class SampleProposals:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Raises ``UserError`` without classes of segments, ``DataError`` where a video shows no background."""
         if sample.segments is None or sample.segment_labels is None or not len(sample.segments):
-            raise UserError(f"{_name(sample)}: training needs true segments with classes; see SSNDataset.filter_gt")
+            raise UserError(f"{shown(sample)}: training needs true segments with classes; see SSNDataset.filter_gt")
         seconds, truth = _seconds(sample), sample.segments
         listed = np.zeros((0, 2)) if sample.proposal_segments is None else sample.proposal_segments
         proposals = np.concatenate((truth, listed[listed[:, 1] > listed[:, 0]]))
@@ -105,7 +106,7 @@ class SampleProposals:
         tried = np.stack((starts, starts + lengths), 1)
         free: Array = tried[temporal_overlaps(tried[:, None], truth)[0].max(1) == 0]
         if not len(free):
-            raise DataError(f"{_name(sample)}: there is no background, the true segments leave nothing of the video")
+            raise DataError(f"{shown(sample)}: there is no background, the true segments leave nothing of the video")
         return free
 
 
@@ -140,9 +141,9 @@ class SampleProposalFrames:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Raises ``UserError`` for a sample without proposals, frames or duration."""
         if sample.proposal_segments is None:
-            raise UserError(f"{_name(sample)}: has no proposals; see ann_file and proposal_file of SSNDataset")
+            raise UserError(f"{shown(sample)}: has no proposals; see ann_file and proposal_file of SSNDataset")
         if not sample.total_frames:
-            raise UserError(f"{_name(sample)}: the number of frames is not known: put OpenVideo before this step")
+            raise UserError(f"{shown(sample)}: the number of frames is not known: put OpenVideo before this step")
         total = sample.total_frames
         edges, scales = self._stages(sample.proposal_segments / _seconds(sample))
         meta = {**sample.meta, "proposal_scales": scales}
@@ -190,9 +191,5 @@ def _draw(pool: Array, count: int, rng: np.random.Generator) -> Array:
 
 def _seconds(sample: Sample) -> float:
     if sample.duration is None or not math.isfinite(sample.duration):
-        raise UserError(f"{_name(sample)}: its duration is not known, which proposals in seconds need")
+        raise UserError(f"{shown(sample)}: its duration is not known, which proposals in seconds need")
     return sample.duration
-
-
-def _name(sample: Sample) -> str:
-    return str(sample.meta.get("video_name") or sample.path or f"sample {sample.index}")

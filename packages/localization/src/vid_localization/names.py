@@ -1,0 +1,28 @@
+"""What a video is called: in annotation files, in result files, in messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vidcore.sample import Sample
+
+__all__ = ["result_name", "shown", "video_name"]
+
+
+def video_name(sample: Sample) -> str:
+    """The name of a video in annotation files: ``meta["video_name"]``, or its file without suffix."""
+    return str(sample.meta.get("video_name") or Path(sample.path or f"video_{sample.index}").stem)
+
+
+def result_name(name: str) -> str:
+    """The name of a video in result files: annotation files put ``v_`` before it.
+
+    >>> result_name("v_QOlSCBRmfWY")
+    'QOlSCBRmfWY'
+    """
+    return name.removeprefix("v_")
+
+
+def shown(sample: Sample) -> str:
+    """What a message calls a sample."""
+    return str(sample.path or sample.meta.get("video_name") or f"sample {sample.index}")
