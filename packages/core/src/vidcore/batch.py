@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from attrs import evolve, field, frozen
 
+from vidcore.errors import DataError
 from vidcore.sample import Sample
 
 __all__ = ["Batch", "collate"]
@@ -31,31 +32,32 @@ class Batch:
         return len(self.samples)
 
     def replace(self, **changes: Any) -> Batch:
+        """Return a copy with some fields changed."""
         return evolve(self, **changes)
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
         """Return the batch with its tensors on that device."""
 
-        def move(value: Any) -> Any:
-            if isinstance(value, Mapping):
-                return {k: move(v) for k, v in value.items()}
-            return value.to(device, non_blocking=non_blocking) if isinstance(value, torch.Tensor) else value
+        def move(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
 
         also = {name: batch.to(device, non_blocking) for name, batch in self.also.items()}
-        inputs, labels = move(self.inputs), move(self.labels)
+        inputs, labels = _each(self.inputs, move), _each(self.labels, move)
         if inputs is self.inputs and labels is self.labels and not also:
             return self  # is there already
         return evolve(self, inputs=inputs, labels=labels, also=also)
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory (called by the data loader)."""
+        pin = torch.Tensor.pin_memory
+        return evolve(self, inputs=_each(self.inputs, pin), labels=_each(self.labels, pin))
 
-        def pin(value: Any) -> Any:
-            if isinstance(value, Mapping):
-                return {k: pin(v) for k, v in value.items()}
-            return value.pin_memory() if isinstance(value, torch.Tensor) else value
 
-        return evolve(self, inputs=pin(self.inputs), labels=pin(self.labels))
+def _each(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """A tensor changed, or every tensor in a mapping."""
+    if isinstance(value, Mapping):
+        return {k: _each(v, change) for k, v in value.items()}
+    return change(value) if isinstance(value, torch.Tensor) else value
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -66,6 +68,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """
     assert samples, "an empty batch"
     first = samples[0].inputs
+    if first is None:
+        raise DataError("the sample has no inputs yet: end the pipeline with FormatShape, or what makes them")
     inputs: Any
     if isinstance(first, Mapping):
         inputs = {k: _stack([s.inputs[k] for s in samples]) for k in first}
