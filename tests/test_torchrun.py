@@ -95,7 +95,7 @@ def test_two_processes_train_and_score_as_one(folder: Path, strategy: str) -> No
     assert trained.stdout.count("wrote") == 5
     best = f"runs/{strategy}/checkpoints/best.pt"
     test = ("-m", "vidcore", "test", "task.toml", "-c", best)
-    both = torchrun(folder, *test, "--dir", f"{strategy}2", "--dump", f"{strategy}2.npz", *strategy_)
+    both = torchrun(folder, *test, "--dir", f"{strategy}2", "--dump", f"kept/{strategy}2.npz", *strategy_)
     assert both.returncode == 0, both.stderr
     alone = [sys.executable, *test, "--dir", f"{strategy}1", "--dump", f"{strategy}1.npz"]
     subprocess.run(alone, cwd=folder, check=True, capture_output=True)
@@ -104,7 +104,7 @@ def test_two_processes_train_and_score_as_one(folder: Path, strategy: str) -> No
     assert [r["protocol"]["coverage"] for r in reports] == [f"{SAMPLES} of {SAMPLES} samples"] * 2
     released = publish(RunFolder(folder / f"runs/{strategy}"), folder / f"released {strategy}")
     assert read_weights(released)[0].keys() == read_weights(folder / best)[0].keys()
-    one, two = (PredictionFile.load(folder / f"{strategy}{n}.npz") for n in (1, 2))
+    one, two = (PredictionFile.load(folder / f"{name}.npz") for name in (f"{strategy}1", f"kept/{strategy}2"))
     assert [t.index for t in two.targets] == [t.index for t in one.targets] == list(range(SAMPLES))
     for a, b in zip(one.predictions, two.predictions, strict=True):
         np.testing.assert_allclose(b.scores, a.scores, rtol=1e-5, atol=1e-7)

@@ -43,10 +43,12 @@ def notices(loaders: Mapping[str, Loader]) -> list[str]:
 
 
 def coverage(loader: Loader) -> dict[str, Any]:
-    """What of the data was used, and its fingerprint."""
+    """What of the data was used by all processes, each of which must ask, and its fingerprint."""
+    from vidcore.engine import dist
+
     fingerprint = getattr(loader.dataset, "fingerprint", None)
-    size = len(loader.dataset)
-    return {"samples": size, "used": size - loader.skipped, "fingerprint": fingerprint() if fingerprint else None}
+    size, bad = len(loader.dataset), set().union(*dist.gather(set(loader.bad.failures)))
+    return {"samples": size, "used": size - len(bad), "fingerprint": fingerprint() if fingerprint else None}
 
 
 def evaluated(task: Task, part: str, loader: Loader, found: Evaluation) -> dict[str, Any]:

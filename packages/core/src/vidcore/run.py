@@ -135,7 +135,8 @@ def evaluate_checkpoint(
     task.require(f"data.{part}", "metrics")
     setting = Setting.of(task)
     path = run_dir or Path("runs") / f"{task.name}-test"
-    path.mkdir(parents=True, exist_ok=True)
+    for folder in (path, *([dump.parent] if dump else [])):  # an evaluation may take hours
+        folder.mkdir(parents=True, exist_ok=True)
     loader = setting.loader(part, RunFolder(path))
     model = task.build("model")
     load_weights(model, checkpoint)

@@ -147,6 +147,12 @@ def test_a_constant_is_drawn(value: float, tmp_path: Path) -> None:
     assert BLUE in colours(cv2.imread(str(path))[:, 90:770])
 
 
+def test_a_line_that_a_full_disk_cut_off_is_not_drawn(tmp_path: Path) -> None:
+    lines = [json.dumps({"kind": "step", "epoch": 1, "step": step, "loss": 1.0}) for step in (1, 2)]
+    (tmp_path / "metrics.jsonl").write_text(f"{lines[0]}\n{lines[1][:20]}\n{lines[1]}\n")
+    assert draw_curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png") == tmp_path / "curves.png"
+
+
 def test_nothing_to_draw(tmp_path: Path) -> None:
     picture = tmp_path / "c.png"
     assert draw_curves(tmp_path / "missing.jsonl", picture) is None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
@@ -90,13 +92,15 @@ def cli(debug: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 fine, 2 a mistake of the user, 1 a bug, 130 interrupted."""
+    """Run the command line and exit: 0 fine, 2 a mistake of the user, 1 a bug, 130 interrupted, 143 terminated."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # threads of torch that wait by spinning slow each other down a hundredfold where cores are shared
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     debug = "--debug" in arguments
     if debug:  # anywhere on the line
         arguments.remove("--debug")
+    if "RANK" not in os.environ and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)  # torchrun must not wait for processes that wait for each other
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     try:
         code = cli.main(arguments, prog_name="vidcore", standalone_mode=False, obj=Context())
@@ -106,9 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         click.echo(f"error: {error.format_message()}", err=True)
         code = 2
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        code = 130
+    except (click.Abort, KeyboardInterrupt) as error:
+        terminated = isinstance(error.__cause__ or error, Terminated)
+        click.echo("terminated" if terminated else "interrupted", err=True)
+        code = 143 if terminated else 130
     except (UserError, OSError) as error:
         if debug:
             raise
@@ -119,10 +124,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         if _other_process_ended(error):
             click.echo(f"{_error()}: another process ended; what it said stands beside this", err=True)
+        elif _out_of_memory(error):
+            what = ". ".join(str(error).split(". ")[:2]) or "out of memory"
+            click.echo(f"{_error()}: {what}: {LESS}", err=True)
         else:
             click.echo(f"{_error()}: {type(error).__name__}: {error}\nThis is a bug; --debug shows where.", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+class Terminated(KeyboardInterrupt):
+    """The system asks the process to end, as before a machine goes down: what Ctrl-C does is done for it."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
 
 
 def _error() -> str:
@@ -133,6 +149,17 @@ def _error() -> str:
 def _other_process_ended(error: Exception) -> bool:
     """Whether Gloo or NCCL lost a connection: then the cause is not here."""
     return type(error).__name__ in ("DistBackendError", "DistNetworkError") or "gloo/transport" in str(error)
+
+
+LESS = (
+    "use a smaller data.*.batch_size (train.accumulate makes up for it in training) or input, or "
+    'runtime.precision = "bf16"'
+)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether a tensor did not fit, on a GPU or elsewhere."""
+    return type(error).__name__ in ("OutOfMemoryError", "MemoryError") or "can't allocate memory" in str(error)
 
 
 def _lines(error: UserError | OSError) -> list[str]:

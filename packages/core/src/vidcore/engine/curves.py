@@ -60,7 +60,10 @@ def _panels(metrics: Path) -> dict[str, dict[str, Curve]]:
     """Return curves by title of their panel and by name."""
     found: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for line in metrics.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
+        try:
+            record = json.loads(line)
+        except ValueError:  # the disk was full
+            continue
         kind, step = record.pop("kind"), record.pop("step")
         for name, value in record.items():
             panel = _title(kind, name)
