@@ -176,7 +176,8 @@ CONFIGURATION = {
     "an unknown component": ('model.backbone.type="ResNet3D"', r"model\.backbone\.type: .*'ResNet3D'.*'ResNet3d'"),
     "a misspelt argument": ("model.backbone.dept=18", r"model\.backbone\.dept: .*did you mean 'depth'"),
     "a misspelt table": ("optimiser={type='SGD',lr=1}", r"optimiser: .*did you mean 'optimizer'"),
-    "an impossible value": ("data.train.batch_size=0", r"batch_size must be at least 1, got 0"),
+    "an impossible value": ("data.train.pipeline.sample.clip_len=0", r"train\.pipeline\.sample: .*clip_len .*got 0"),
+    "no inputs": ("data.train.pipeline.format=false", r"sample \d+ .*has no inputs.*FormatShape"),
     "a misspelt key": ("train.epoch=18", r"train\.epoch: .*did you mean 'epochs'"),
     "a wrong type": ("optimizer.lr=fast", r"optimizer\.lr: must be a number.*, got 'fast'"),
     "a text for a truth value": ('model.backbone.with_cp="false"', r"with_cp: must be .*'false'"),
@@ -197,6 +198,11 @@ def test_configuration(folder: Path, vidcore: Command, what: str) -> None:
     else:
         answer.refuses(pattern)
     assert not (folder / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_impossible_options_are_found_by_the_check(folder: Path, vidcore: Command, part: str) -> None:
+    vidcore("check", sets=(f"data.{part}.batch_size=0",)).refuses(rf"data\.{part}: .*batch_size must be .*, got 0")
 
 
 def test_all_mistakes_of_a_file_are_reported_at_once(folder: Path, vidcore: Command) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from vidcore import errors
 from vidcore.config.bind import Binder, build, build_component
 from vidcore.config.load import Loaded
 from vidcore.config.types import Choice, DictOf, ListOf, Object, Scalar, TupleOf, Union
@@ -154,3 +155,13 @@ def test_a_table_of_options_is_no_place_for_a_component(catalog: Catalog) -> Non
 def test_a_number_where_torch_takes_a_tensor_as_well() -> None:
     with pytest.raises(ConfigError, match=r"^task: lr: must be a number, got a table$"):
         build_component({"type": "SGD", "lr": {"type": "StepLR", "step_size": 3}})
+
+
+@pytest.mark.parametrize("kind", ["UserError", "DataError"])
+def test_a_sentence_of_a_component_gets_its_place(catalog: Catalog, tmp_path: Path, kind: str) -> None:
+    lines = f"from vidcore import errors\ndef Odd(size: int) -> None:\n    raise errors.{kind}('Odd: size is odd')\n"
+    (tmp_path / "bind_parts.py").write_text(lines)
+    catalog.components["Odd"] = Component("Odd", "transforms", "bind_parts:Odd", "test")
+    bound = Binder(catalog, Loaded({})).bind({"type": "Odd", "size": 3}, Object("Transform"), ("data", "odd"))
+    with pytest.raises(getattr(errors, kind), match=r"^task: data\.odd: Odd: size is odd$"):
+        build(bound)

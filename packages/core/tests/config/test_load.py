@@ -104,3 +104,15 @@ def test_paths_in_recipes_belong_to_the_file_that_extends_them(tmp_path: Path) -
     recipe = write(tmp_path / "site", "recipe.toml", 'a = "data/list.txt"')
     task = write(tmp_path, "task.toml", 'extends = ["recipe"]')
     assert load(task, {"recipe": recipe}).source(("a",)).folder == tmp_path.resolve()
+
+
+@pytest.mark.parametrize("text", [b"a = " + b"9" * 5000, b"a = " + b"[" * 5000, b"a = '\xe9'", b"\x00\x01", b"a ="])
+def test_what_is_no_toml_is_said_with_the_file(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "task.toml").write_bytes(text)
+    with pytest.raises(ConfigError, match=r"task\.toml: no valid TOML: .+"):
+        load(tmp_path / "task.toml", {})
+
+
+def test_files_of_other_systems_are_read(tmp_path: Path) -> None:
+    (tmp_path / "task.toml").write_bytes(b"\xef\xbb\xbfa = 1\r\n[b]\r\nc = 2\r\n")
+    assert load(tmp_path / "task.toml", {}).data == {"a": 1, "b": {"c": 2}}

@@ -64,6 +64,12 @@ def test_another_task_is_refused_and_nothing_changed(tmp_path: Path, old: str, n
     assert run.task.read_text() == TASK
 
 
+def test_where_a_task_failed_before_it_learned_anything_it_is_tried_again(tmp_path: Path) -> None:
+    RunFolder.prepare(tmp_path, TASK)
+    mended = TASK.replace("batch_size = 4", "batch_size = 8")
+    assert RunFolder.prepare(tmp_path, mended).task.read_text() == mended
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [("workers = 2", "workers = 0"), ("epochs = 3", "epochs = 9"), ("[train]", "[runtime]\na = 1\n[train]")],

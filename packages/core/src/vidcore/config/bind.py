@@ -16,7 +16,7 @@ from vidcore.config.load import Key, Loaded, format_key
 from vidcore.config.signature import Signature, read_signature
 from vidcore.config.stages import referred
 from vidcore.config.types import Choice, DictOf, ListOf, Object, Record, Scalar, TupleOf, Type, Union
-from vidcore.errors import ConfigError, PluginError, UserError, nearest
+from vidcore.errors import ConfigError, DataError, PluginError, UserError, nearest
 from vidcore.plugins import Catalog, Component, load_plugins
 
 __all__ = ["Binder", "Call", "build", "build_component"]
@@ -43,11 +43,13 @@ def build(bound: Any) -> Any:
         factory = bound.component.load()
         try:
             return factory(**arguments)
-        except UserError:
-            raise
-        except REFUSALS as error:
+        except (*REFUSALS, UserError) as error:
+            kind = type(error) if isinstance(error, UserError) else UserError
+            if kind not in (UserError, ConfigError, DataError):  # names a place of its own: a line of a file
+                raise
             where = f"{bound.source}: {format_key(bound.key)}: " if bound.source else ""
-            raise UserError(f"{where}{bound.component.name}: {_reason(error)}") from error
+            name = f"{bound.component.name}: "
+            raise kind(f"{where}{name}{_reason(error).removeprefix(name)}") from error
     if isinstance(bound, dict):
         return {name: build(value) for name, value in bound.items()}
     if isinstance(bound, list | tuple):
@@ -57,6 +59,8 @@ def build(bound: Any) -> Any:
 
 def _reason(error: Exception) -> str:
     """What a component says; without the place in its sources that torch adds below."""
+    if isinstance(error, UserError):
+        return str(error)
     first = (str(error).splitlines() or [""])[0]
     return first if isinstance(error, TypeError | ValueError) else f"{type(error).__name__}: {first}"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from vidcore.config.bind import Binder, Call, build
 from vidcore.config.load import Key, Loaded, Table, load, spread
@@ -18,7 +18,7 @@ from vidcore.data.classes import read_classes
 from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
 from vidcore.errors import ConfigError, UserError
 from vidcore.interfaces import Dataset, Grouping, Metric, Model, Observer, Optimizer, Schedule, Step, Transform
-from vidcore.plugins import Catalog
+from vidcore.plugins import Catalog, Component
 
 __all__ = ["Data", "DataPart", "Task", "TaskTable", "num_classes"]
 
@@ -168,14 +168,27 @@ class Task:
             raise ConfigError([f"{self.name}: {k}: is missing, and needed for this" for k in missing])
 
 
+OPTIONS = Component("DataPart", "record", "vidcore.engine.options:LoaderOptions", "")
+
+
 def _option_problems(task: Call) -> Iterator[str]:
     """What is wrong with options that have the right types: values out of range, or that exclude each other."""
     for part in (task, *(task.arguments.get("stages") or {}).values()):
-        for name in ("train", "runtime"):
+        data = part.arguments.get("data")
+        loaded = _loader_options(data.arguments) if data else ()
+        for options in (part.arguments.get("train"), part.arguments.get("runtime"), *loaded):
             try:
-                build(part.arguments.get(name))
+                build(options)
             except UserError as error:
                 yield str(error)
+
+
+def _loader_options(data: dict[str, Any]) -> Iterator[Call]:
+    """What ``[data]`` says of loading, without the data sets."""
+    names = read_signature(OPTIONS.target).parameters
+    for part in (*data.values(), *(data.get("train_also") or {}).values()):
+        if isinstance(part, Call):
+            yield evolve(part, component=OPTIONS, arguments={n: v for n, v in part.arguments.items() if n in names})
 
 
 def _check_classes(binder: Binder, task: Table, at: Key) -> None:

@@ -82,7 +82,7 @@ class RunFolder:
         if run.task.exists():
             old, new = run.table(), tomllib.loads(task)
             difference = next(differences(identity(old), identity(new)), None)
-            if difference:
+            if difference and (run.started or run.report.exists()):  # of one that failed at once nothing is to be kept
                 raise UserError(
                     f"{run.path}: holds the run of another task: {difference}; choose another folder, and "
                     "train.weights to begin with what was learned here"
