@@ -74,11 +74,16 @@ def predict(
     )
     found = find_videos(videos, predictor.suffixes)
     kept: list[Sample] = []
-    results = _with_progress(predictor.stream(found, on_error="keep"), len(found))
-    if writers:
-        results = _keeping(results, kept)
+    bad = 0
     with click.open_file(str(output) if output else "-", "w", encoding="utf-8") as out:
-        bad = _write_json(results, top, out) if as_json else _write_table(results, top, out)
+        for sample in _with_progress(predictor.stream(found, on_error="keep"), len(found)):
+            record = _record(sample, top)
+            out.write((json.dumps(record, ensure_ascii=False) if as_json else "\n".join(_lines(record))) + "\n")
+            out.flush()
+            if "error" in record:
+                bad += 1
+            elif writers:
+                kept.append(sample.replace(inputs=None))
     for writer, path in writers:
         writer.load()(path, kept)
         click.echo(f"wrote {path}", err=True)
@@ -92,14 +97,6 @@ def _kind_and_path(text: str) -> tuple[str, Path]:
     if not path:
         raise UserError(f"--write {text}: needs a kind and where to write to, like activitynet=results.json")
     return kind, Path(path)
-
-
-def _keeping(results: Iterable[Sample], kept: list[Sample]) -> Iterator[Sample]:
-    """Pass results on, and keep those there are."""
-    for sample in results:
-        if "error" not in sample.meta:
-            kept.append(sample.replace(inputs=None))
-        yield sample
 
 
 def _with_progress(results: Iterable[Sample], total: int) -> Iterable[Sample]:
@@ -127,26 +124,13 @@ def _record(sample: Sample, top: int) -> Mapping[str, Any]:
     return {"video": sample.path, "segments": found} | ({"classes": best} if best else {})
 
 
-def _write_json(results: Iterable[Sample], top: int, out: Any) -> int:
-    bad = 0
-    for record in (_record(sample, top) for sample in results):
-        out.write(json.dumps(record, ensure_ascii=False) + "\n")
-        out.flush()
-        bad += "error" in record
-    return bad
-
-
-def _write_table(results: Iterable[Sample], top: int, out: Any) -> int:
-    bad = 0
-    for record in (_record(sample, top) for sample in results):
-        out.write(f"{record['video']}\n")
-        if "error" in record:
-            bad += 1
-            out.write(f"  cannot be read: {record['error'].removeprefix(record['video'] + ': ')}\n")
-        for line in record.get("classes", ()):
-            out.write(f"  {line['score']:8.4f}  {line['class']}\n")
-        for line in record.get("segments", ()):
-            start, end = line["segment"]
-            out.write(f"  {line['score']:8.4f}  {start:9.2f} to {end:9.2f} s  {line['class'] or ''}".rstrip() + "\n")
-        out.flush()
-    return bad
+def _lines(record: Mapping[str, Any]) -> Iterator[str]:
+    """What a person reads of a video."""
+    yield record["video"]
+    if "error" in record:
+        yield f"  cannot be read: {record['error'].removeprefix(record['video'] + ': ')}"
+    for row in record.get("classes", ()):
+        yield f"  {row['score']:8.4f}  {row['class']}"
+    for row in record.get("segments", ()):
+        start, end = row["segment"]
+        yield f"  {row['score']:8.4f}  {start:9.2f} to {end:9.2f} s  {row['class'] or ''}".rstrip()
