@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -149,21 +147,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def vidcore(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "vidcore", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"NO_COLOR": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
-def whole(folder: Path) -> Path:
+def whole(folder: Path, vidcore: Callable[..., str]) -> Path:
     vidcore(folder, "run", "task.toml", "--dir", "whole")
     return folder / "whole"
 
@@ -177,7 +162,7 @@ def test_it_finds_what_happens_and_when(whole: Path) -> None:
     assert all(0 < len(found) <= 200 for found in results.values())
 
 
-def test_interrupted_it_ends_in_the_same(folder: Path, whole: Path) -> None:
+def test_interrupted_it_ends_in_the_same(folder: Path, whole: Path, vidcore: Callable[..., str]) -> None:
     (kept,) = sorted((whole / "checkpoints").glob("epoch0005*.pt"))
     (folder / "again" / "checkpoints").mkdir(parents=True)
     shutil.copy(kept, folder / "again" / "checkpoints")
@@ -190,7 +175,7 @@ def test_interrupted_it_ends_in_the_same(folder: Path, whole: Path) -> None:
     assert (whole / "results.json").read_text() == (folder / "again" / "results.json").read_text()
 
 
-def test_the_recipe_without_classes_takes_them_from_the_whole_video(folder: Path) -> None:
+def test_the_recipe_without_classes_takes_them_from_the_whole_video(folder: Path, vidcore: Callable[..., str]) -> None:
     (folder / "published.toml").write_text(PUBLISHED)
     scores = {f"val{i}": [0.5, 0.25, 0.125] for i in range(6)}
     (folder / "classes.json").write_text(json.dumps({"class": CLASSES, "results": scores}))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -167,11 +168,7 @@ def test_two_processes_run_the_stages_together(folder: Path) -> None:
     assert outcome(folder / "runs" / "two")[2]["AR@100"] > 0.5
 
 
-def test_a_video_that_the_first_stage_has_not_seen_is_named(folder: Path) -> None:
+def test_a_video_that_the_first_stage_has_not_seen_is_named(folder: Path, vidcore: Callable[..., str]) -> None:
     (folder / "tables").mkdir()
-    command = ["data", "proposals", "val.json", "tables", "-o", "out"]
-    done = subprocess.run(
-        [sys.executable, "-m", "vidcore", *command], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "v_val0.csv does not exist: there are no boundary probabilities of v_val0" in done.stderr
+    said = vidcore(folder, "data", "proposals", "val.json", "tables", "-o", "out", code=2)
+    assert "v_val0.csv does not exist: there are no boundary probabilities of v_val0" in said

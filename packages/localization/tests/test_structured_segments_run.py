@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -148,7 +146,7 @@ def write_video(folder: Path, rng: np.random.Generator) -> str:
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+def report(tmp_path_factory: pytest.TempPathFactory, vidcore: Callable[..., str]) -> dict[str, float]:
     folder = tmp_path_factory.mktemp("ssn")
     rng = np.random.default_rng(0)
     for part, number in (("train", 16), ("val", 6)):
@@ -164,15 +162,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     (site / "tiny_backbone-1.0.dist-info" / "entry_points.txt").write_text("[vidcore]\ntiny = tiny_plugin\n")
     (site / "tiny_backbone.py").write_text(BACKBONE)
     (site / "tiny_plugin.py").write_text(PLUGIN)
-    done = subprocess.run(
-        [sys.executable, "-m", "vidcore", "run", "task.toml", "--dir", "out"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(site)},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    vidcore(folder, "run", "task.toml", "--dir", "out", PYTHONPATH=str(site))
     scores: dict[str, float] = json.loads((folder / "out" / "report.json").read_text())["scores"]
     return scores
 

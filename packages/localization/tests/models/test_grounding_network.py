@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,74 +148,3 @@ def test_a_sentence_is_about_one_segment() -> None:
     batch = prepared(net, sample([1]).replace(segments=np.array([[0, 1], [2, 3.0]])))
     with pytest.raises(DataError, match=r"v\.pt: a sentence is about one segment, found 2"):
         net.loss(net(batch.inputs), batch)
-
-
-STAGE = """
-[stages.{name}.model]
-type = "DRN"
-vocab_size = 2
-hidden_dim = 8
-embed_dim = 8
-first_output_dim = 8
-fpn_feature_dim = 16
-feature_dim = 6
-stage = "{name}"
-
-[stages.{name}.train]
-epochs = 2
-{weights}
-"""
-SHARED = """
-[data.{part}]
-{batch}
-workers = 0
-pipeline.features = {{ type = "LoadProposalFeatures" }}
-pipeline.query = {{ type = "FormatQuery" }}
-
-[data.{part}.dataset]
-type = "CharadesSTADataset"
-ann_file = "sentences.txt"
-word2id_file = "words.json"
-fps_file = "fps.json"
-duration_file = "seconds.json"
-num_frames_file = "frames.json"
-window_size = 16
-ft_overlap = 0.5
-data_root = "features"
-"""
-REST = """
-[optimizer]
-type = "Adam"
-lr = 0.001
-
-[metrics.recall]
-type = "RecallatTopK"
-topK_list = [1, 5]
-threshold = 0.5
-
-[runtime]
-device = "cpu"
-"""
-
-
-def test_a_task_trains_its_stages_on_files(tmp_path: Path) -> None:
-    (tmp_path / "features").mkdir()
-    for name in "abc":
-        torch.save(torch.randn(60, 6), tmp_path / "features" / f"{name}.pt")
-    (tmp_path / "sentences.txt").write_text("a 1.0 8.0##up.\nb 2.0 12.0##down up.\nc 9.0 19.5##down.\n")
-    (tmp_path / "words.json").write_text('{"up": 1, "down": 2}')
-    for table, value in (("fps", 25), ("seconds", 20), ("frames", 500)):
-        (tmp_path / f"{table}.json").write_text(json.dumps(dict.fromkeys("abc", value)))
-    before = {"second": "first", "third": "second"}
-    stages = [
-        STAGE.format(name=n, weights=f'weights = "{{{before[n]}}}/checkpoints/best.pt"' if n in before else "")
-        for n in ("first", "second", "third")
-    ]
-    parts = [SHARED.format(part=p, batch="batch_size = 2" if p == "train" else "") for p in ("train", "val")]
-    (tmp_path / "task.toml").write_text("\n".join([*stages, *parts, REST]))
-    command = [sys.executable, "-m", "vidcore", "run", "task.toml", "--dir", "run"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert list(report["stages"]) == ["first", "second", "third"]
-    assert set(report["scores"]) == {"Recall@Top1_IoU=0.5", "Recall@Top5_IoU=0.5"}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -182,7 +181,7 @@ device = "cpu"
 """
 
 
-def test_a_task_trains_it_on_files(tmp_path: Path) -> None:
+def test_a_task_trains_it_on_files(tmp_path: Path, vidcore: Callable[..., str]) -> None:
     (tmp_path / "features").mkdir()
     videos = {}
     for i in range(4):
@@ -195,7 +194,5 @@ def test_a_task_trains_it_on_files(tmp_path: Path) -> None:
         }
     (tmp_path / "a.json").write_text(json.dumps(videos))
     (tmp_path / "task.toml").write_text(TASK)
-    command = [sys.executable, "-m", "vidcore", "run", "task.toml", "--dir", "run"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    vidcore(tmp_path, "run", "task.toml", "--dir", "run")
     assert json.loads((tmp_path / "run" / "report.json").read_text())["scores"]["AR@100"] > 0.5
