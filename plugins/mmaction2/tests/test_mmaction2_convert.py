@@ -18,6 +18,7 @@ from vid_mmaction2.config import Imported, convert_config
 from vid_mmaction2.models import convert_model
 from vid_mmaction2.reader import read_config
 from vidcore.cli import Context
+from vidcore.config.bind import build_component
 from vidcore.config.task import Task
 from vidcore.config.toml import dumps
 from vidcore.errors import ConfigError
@@ -191,6 +192,39 @@ def test_a_repeated_data_set(catalog: Catalog) -> None:
     train = imported.task["data"]["train"]
     assert train["dataset"] == {"type": "RepeatDataset", "times": 3, "dataset": once["dataset"]}
     assert train["pipeline"] == once["pipeline"]
+
+
+def test_a_data_set_reads_the_files_of_its_kind_and_keeps_its_class_names(catalog: Catalog) -> None:
+    train = loader("train")
+    train["dataset"]["data_prefix"] = {"video": "clips", "img": "frames"}  # what one base says and another adds
+    train["dataset"]["metainfo"] = {"classes": ("run", "jump")}
+    videos = converted(catalog, train_dataloader=train)
+    train["dataset"]["type"] = "RawframeDataset"
+    frames = converted(catalog, train_dataloader=train)
+    assert (videos.problems, frames.problems) == ((), ())
+    assert videos.task["data"]["train"]["dataset"]["data_root"] == "data/k400/clips"
+    assert frames.task["data"]["train"]["dataset"]["data_root"] == "data/k400/frames"
+    assert frames.task["data"]["train"]["dataset"]["classes"] == ["run", "jump"]
+    Task.from_table(frames.task, catalog)
+    train["dataset"]["data_prefix"] = {"audio": "a", "video": "b"}
+    assert "more than one prefix" in converted(catalog, train_dataloader=train).problems[0]
+
+
+def test_one_blending_and_sequences_of_python(catalog: Catalog) -> None:
+    mixup = {"type": "MixupBlending", "num_classes": 5}
+    table = {
+        "type": "Recognizer3D",
+        "backbone": {"type": "ResNet3d", "depth": 18, "out_indices": (3,)},
+        "cls_head": {"type": "I3DHead", "in_channels": 512, "num_classes": 5, "topk": (1, 3)},
+        "data_preprocessor": {
+            "type": "ActionDataPreprocessor",
+            "blending": {"type": "RandomBatchAugment", "augments": mixup, "probs": 0.5},
+        },
+    }
+    model = convert_model(table, catalog)
+    assert model["data_preprocessor"]["blending"]["augments"] == [mixup]
+    assert model["data_preprocessor"]["blending"]["probs"] == [0.5]
+    build_component(model, "models")
 
 
 def test_schedules_of_the_momentum(catalog: Catalog) -> None:

@@ -97,7 +97,7 @@ class Converter:
             if parameter is not None and isinstance(record := _record(parameter), Record):
                 return self.arguments(parameter.name, value, read_signature(record.target).parameters, at)
             return {k: v for k in value if k != "_delete_" and (v := self.value(value[k], f"{at}.{k}")) is not None}
-        if isinstance(value, list):
+        if isinstance(value, (list, tuple)):
             return [self.value(v, f"{at}[{i}]") for i, v in enumerate(value)]
         return value
 

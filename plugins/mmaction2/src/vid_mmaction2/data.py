@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from vid_mmaction2.components import Converter, Rule, Table, unscoped, without
@@ -90,14 +91,16 @@ def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[T
     return joined, pipelines[0]
 
 
-def files(converter: Converter, table: Table, at: str) -> Table:
-    """One folder (``data_root``) instead of a root and a prefix for every kind of file."""
+def files(converter: Converter, table: Table, at: str, kind: str = "video") -> Table:
+    """One folder (``data_root``) instead of a root and a prefix for every kind of file; ``kind`` is the one read."""
     out = without(table, *MEANINGLESS_IN_DATA, "data_root", "data_prefix", "ann_file")
     root, prefix = table.get("data_root") or "", table.get("data_prefix") or {}
     if isinstance(prefix, Mapping):
-        if len(prefix) > 1:
+        if len(prefix) > 1 and kind not in prefix:
             converter.problem(f"{at}.data_prefix", f"more than one prefix: {', '.join(prefix)}")
-        prefix = next(iter(prefix.values()), "") or ""
+        prefix = prefix.get(kind, next(iter(prefix.values()), "")) or ""
+    if names := (table.get("metainfo") or {}).get("classes"):
+        out["classes"] = names
     if "ann_file" in table:
         out = {"ann_file": posixpath.join(root, table["ann_file"]), **out}
     if folder := posixpath.join(root, prefix):
@@ -105,4 +108,4 @@ def files(converter: Converter, table: Table, at: str) -> Table:
     return out
 
 
-RULES: dict[str, Rule] = {"VideoDataset": files, "RawframeDataset": files}
+RULES: dict[str, Rule] = {"VideoDataset": files, "RawframeDataset": partial(files, kind="img")}

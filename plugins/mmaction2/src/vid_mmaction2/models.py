@@ -112,6 +112,12 @@ def _pathway(converter: Converter, published: Any, at: str) -> Table | None:
     return table
 
 
+def _blendings(converter: Converter, table: Table, at: str) -> Table:
+    """One blending, or one probability, may stand without brackets."""
+    listed = {k: table[k] for k in ("augments", "probs") if table.get(k) is not None}
+    return table | {k: v if isinstance(v, (list, tuple)) else [v] for k, v in listed.items()}
+
+
 def _resnext(converter: Converter, table: Table, at: str) -> Table:
     table = dict(table)
     if table.pop("style", "pytorch") != "pytorch":
@@ -169,6 +175,7 @@ RULES: dict[str, Rule] = {
     "DRN": _drn,
     "PEM": _pem,
     "TEM": _tem,
+    "RandomBatchAugment": _blendings,
     "ResNeXt": _resnext,
     **{f"Recognizer{dimensions}": _recognizer for dimensions in ("2D", "3D")},
     **{f"{name}Head": _head for name in ("TSN", "TSM", "I3D", "SlowFast")},
