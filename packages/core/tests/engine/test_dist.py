@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -103,6 +104,16 @@ def test_one_process_needs_no_group() -> None:
     assert dist.broadcast("a") == "a"
     assert dist.mean({"a": 1.0}, torch.device("cpu")) == {"a": 1.0}
     dist.leave()
+
+
+def test_processes_are_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = []
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(dist, "_meeting_place", lambda: (torch.distributed.HashStore(), 0, 2, iter([0])))
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, timeout, **__: waits.append(timeout))
+    dist.join(torch.device("cpu"))
+    assert waits == [timedelta(hours=2)], "one may score for longer than the ten minutes of NCCL"
 
 
 def test_a_device_that_is_not_there() -> None:

@@ -57,6 +57,18 @@ def test_tables_of_a_run_that_was_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_of_a_run_that_began_anew(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for steps in (1, 4):
+        observer = TensorBoard(folder="board")
+        tell(observer, tmp_path, steps=steps)
+        observer.on_end({})
+    found = accumulator.EventAccumulator(str(tmp_path / "board"))
+    found.Reload()
+    assert [e.step for e in found.Scalars("step/loss")] == [1, 2, 3, 4]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tensorboard(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

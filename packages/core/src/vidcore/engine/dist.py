@@ -32,6 +32,9 @@ __all__ = [
     "world",
 ]
 
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for one that scores, writes, or has videos that hang; torchrun ends all when one fails."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -49,10 +52,10 @@ def world() -> World:
     return World(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else World()
 
 
-def join(device: torch.device, patience: timedelta | None = None) -> World:
+def join(device: torch.device, patience: timedelta = PATIENCE) -> World:
     """Join the other processes where torchrun started this one; NCCL for GPUs, Gloo for CPUs.
 
-    ``patience`` is how long a process waits for the others, where that is not torch's usual.
+    ``patience`` is how long a process waits for the others.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ and not dist.is_initialized():
         # Imported later (by DDP, FSDP), default arguments of theirs hold the group, whose threads then never end.

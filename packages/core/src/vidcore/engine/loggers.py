@@ -87,8 +87,8 @@ class TensorBoard(Recorder):
 
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
         super().on_start(run_dir, info)
-        purge = self._step + 1 if self._step else None  # hides what was written of steps that are done again
-        self._writer = self._open(str(run_dir / self.folder), purge_step=purge)
+        # hides what was written of steps that are done again
+        self._writer = self._open(str(run_dir / self.folder), purge_step=self._step + 1)
 
     def record(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
