@@ -22,18 +22,12 @@ Style = Literal["pytorch", "caffe"]
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
+    """Two 3x3 convolutions and a shortcut. The stride is that of the first, whatever the ``style``."""
 
     expansion = 1
 
     def __init__(
-        self,
-        inplanes: int,
-        planes: int,
-        stride: int = 1,
-        dilation: int = 1,
-        style: Style = "pytorch",
-        downsample: nn.Module | None = None,
+        self, inplanes: int, planes: int, stride: int, dilation: int, style: Style, downsample: nn.Module | None
     ) -> None:
         super().__init__()
         conv1 = nn.Conv2d(inplanes, planes, 3, stride, padding=dilation, dilation=dilation, bias=False)
@@ -52,13 +46,7 @@ class Bottleneck(nn.Module):
     expansion = 4
 
     def __init__(
-        self,
-        inplanes: int,
-        planes: int,
-        stride: int = 1,
-        dilation: int = 1,
-        style: Style = "pytorch",
-        downsample: nn.Module | None = None,
+        self, inplanes: int, planes: int, stride: int, dilation: int, style: Style, downsample: nn.Module | None
     ) -> None:
         super().__init__()
         first, second = (1, stride) if style == "pytorch" else (stride, 1)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+from attrs import frozen
 from torch import Tensor, nn
 
 from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net, per_block, require
@@ -33,6 +34,17 @@ def _conv(
     padding = (time, dilation * space[0], dilation * space[1])
     conv = nn.Conv3d(inplanes, planes, kernel, stride, padding, (1, dilation, dilation), bias=False)
     return ConvUnit(conv, act=nn.ReLU(inplace=True) if relu else None)
+
+
+@frozen
+class _Kind:
+    """What a block is like, beside its channels; a basic block has one place for its stride and for inflation."""
+
+    stride: Triple
+    dilation: int
+    style: Style
+    inflate: int
+    inflate_style: InflateStyle
 
 
 class _Block(nn.Module):
@@ -64,20 +76,11 @@ class BasicBlock3d(_Block):
     last = "conv2"
 
     def __init__(
-        self,
-        inplanes: int,
-        planes: int,
-        stride: Triple,
-        dilation: int,
-        style: Style,
-        inflate: int,
-        inflate_style: InflateStyle,
-        downsample: nn.Module | None,
-        non_local: nn.Module | None,
+        self, inplanes: int, planes: int, kind: _Kind, downsample: nn.Module | None, non_local: nn.Module | None
     ) -> None:
         super().__init__(downsample, non_local)
-        kernel = (3, 3, 3) if inflate else (1, 3, 3)
-        self.conv1 = _conv(inplanes, planes, kernel, stride, dilation)
+        kernel = (3, 3, 3) if kind.inflate else (1, 3, 3)
+        self.conv1 = _conv(inplanes, planes, kernel, kind.stride, kind.dilation)
         self.conv2 = _conv(planes, planes, kernel, relu=False)
 
     def branch(self, x: Tensor) -> Tensor:
@@ -91,23 +94,14 @@ class Bottleneck3d(_Block):
     last = "conv3"
 
     def __init__(
-        self,
-        inplanes: int,
-        planes: int,
-        stride: Triple,
-        dilation: int,
-        style: Style,
-        inflate: int,
-        inflate_style: InflateStyle,
-        downsample: nn.Module | None,
-        non_local: nn.Module | None,
+        self, inplanes: int, planes: int, kind: _Kind, downsample: nn.Module | None, non_local: nn.Module | None
     ) -> None:
         super().__init__(downsample, non_local)
         one: Triple = (1, 1, 1)
-        first, second = (one, stride) if style == "pytorch" else (stride, one)
-        self.conv1 = _conv(inplanes, planes, (3, 1, 1) if inflate and inflate_style == "3x1x1" else one, first)
-        wide = inflate and inflate_style == "3x3x3"
-        self.conv2 = _conv(planes, planes, (3, 3, 3) if wide else (1, 3, 3), second, dilation)
+        first, second = (one, kind.stride) if kind.style == "pytorch" else (kind.stride, one)
+        long, wide = (kind.inflate and kind.inflate_style == style for style in ("3x1x1", "3x3x3"))
+        self.conv1 = _conv(inplanes, planes, (3, 1, 1) if long else one, first)
+        self.conv2 = _conv(planes, planes, (3, 3, 3) if wide else (1, 3, 3), second, kind.dilation)
         self.conv3 = _conv(planes, planes * self.expansion, one, relu=False)
 
     def branch(self, x: Tensor) -> Tensor:
@@ -220,19 +214,8 @@ class ResNet3d(Backbone):
                 if max(stride) > 1 or inplanes != channels:
                     shortcut = _conv(inplanes, channels, (1, 1, 1), stride, relu=False)
                 attention = non_local_cfg.block(channels) if attentions[i][j] else None
-                layers.append(
-                    block(
-                        inplanes,
-                        planes,
-                        stride,
-                        dilations[i],
-                        style,
-                        inflations[i][j],
-                        inflate_style,
-                        shortcut,
-                        attention,
-                    )
-                )
+                kind = _Kind(stride, dilations[i], style, inflations[i][j], inflate_style)
+                layers.append(block(inplanes, planes, kind, shortcut, attention))
                 inplanes = channels
             self.add_module(f"layer{i + 1}", nn.Sequential(*layers))
         self.init_weights(zero_init_residual)
