@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
+from vidcore_toy import newest
 
-from vidcore.engine.checkpoint import Checkpoints, load
+from vidcore.engine.checkpoint import load
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.options import LoaderOptions
-
-
-def newest(folder: Path) -> dict[str, Any]:
-    return load(Checkpoints(folder / "checkpoints").paths()[-1])
 
 
 @pytest.fixture(scope="module")

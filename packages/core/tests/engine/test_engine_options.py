@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -12,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from vidcore_toy import newest, records
 
 from vidcore.engine.average import precise_statistics
-from vidcore.engine.checkpoint import Checkpoints, load
+from vidcore.engine.checkpoint import load
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.optim import build_optimizer
 from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
@@ -23,15 +23,6 @@ from vidcore.engine.step import Step
 from vidcore.errors import CheckpointError, ConfigError
 
 CPU = torch.device("cpu")
-
-
-def records(folder: Path, kind: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in lines if line["kind"] == kind]
-
-
-def newest(folder: Path) -> dict[str, Any]:
-    return load(Checkpoints(folder / "checkpoints").paths()[-1])
 
 
 def test_average_of_the_weights(toy: ModuleType) -> None:

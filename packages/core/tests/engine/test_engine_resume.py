@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from vidcore_toy import newest, records
 
 from vidcore.engine.checkpoint import Checkpoints, load
 
@@ -43,10 +44,6 @@ def run() -> Iterator[Run]:
     server.stdout.close()
 
 
-def final(folder: Path) -> dict[str, Any]:
-    return load(Checkpoints(folder / "checkpoints").paths()[-1])
-
-
 def assert_same(a: Any, b: Any, where: str = "") -> None:
     """Bit for bit, whatever the nesting."""
     if isinstance(a, torch.Tensor):
@@ -68,16 +65,11 @@ def without_seconds(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "epoch_sums": sums}
 
 
-def records(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if not k.startswith("seconds/")} for line in lines]
-
-
 @pytest.fixture(scope="module")
 def straight(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("straight")
     assert run({"folder": str(folder)}) == [0]
-    assert final(folder)["step"] == STEPS
+    assert newest(folder)["step"] == STEPS
     return folder
 
 
@@ -90,7 +82,7 @@ def interrupted(run: Run, folder: Path, *kills: dict[str, Any], **arguments: Any
 
 
 def assert_equal_runs(a: Path, b: Path) -> None:
-    assert_same(without_seconds(final(a)), without_seconds(final(b)))
+    assert_same(without_seconds(newest(a)), without_seconds(newest(b)))
     assert_same(load(a / "checkpoints/best.pt"), load(b / "checkpoints/best.pt"))
     assert (a / "progress.json").read_text() == (b / "progress.json").read_text()
     assert records(a) == records(b)
@@ -108,12 +100,12 @@ def test_killed_within_an_epoch_that_was_saved(run: Run, straight: Path, tmp_pat
     kill = {"kill": {"step": 11}}
     folder = interrupted(run, tmp_path, kill, checkpoint_steps=4)
     assert records(folder) == records(straight), "the means of the epoch lost what was before the kill"
-    assert_same(without_seconds(final(straight)), without_seconds(final(folder)))
+    assert_same(without_seconds(newest(straight)), without_seconds(newest(folder)))
 
 
 def test_killed_while_evaluating(run: Run, straight: Path, tmp_path: Path) -> None:
     assert run({"folder": str(tmp_path), "kill": {"evaluation": 2}}) == [KILLED]
-    assert final(tmp_path)["step"] == 12, "the epoch was lost with the evaluation"
+    assert newest(tmp_path)["step"] == 12, "the epoch was lost with the evaluation"
     assert run({"folder": str(tmp_path)}) == [0]
     assert_equal_runs(straight, tmp_path)
 
@@ -152,7 +144,7 @@ def test_no_kill_while_saving_loses_the_last_good_checkpoint(run: Run, tmp_path:
         print("killed", after, "seconds into a save")
         scenario = {"folder": str(tmp_path), "kill_in_write": after, "epochs": 500, "validation": False}
         assert run(scenario) == [-signal.SIGALRM], "which ends a process as suddenly as SIGKILL"
-        content = final(tmp_path) if Checkpoints(tmp_path / "checkpoints").paths() else {"step": 0}
+        content = newest(tmp_path) if Checkpoints(tmp_path / "checkpoints").paths() else {"step": 0}
         assert content["step"] >= reached, "a checkpoint that was good is gone"
         reached = content["step"]
     assert reached > 0

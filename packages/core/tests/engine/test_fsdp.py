@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from vidcore_toy import newest, records
 
 from vidcore.engine import shard
-from vidcore.engine.checkpoint import Checkpoints, load
+from vidcore.engine.checkpoint import load
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.optim import build_optimizer
 from vidcore.engine.options import LoaderOptions, RuntimeOptions
@@ -52,17 +53,8 @@ def pair(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def records(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "metrics.jsonl").read_text().replace('"nan"', "NaN").splitlines()  # fp16 finds its scale
-    return [{k: v for k, v in json.loads(line).items() if not k.startswith("seconds/")} for line in lines]
-
-
 def held(folder: Path) -> list[dict[str, Any]]:
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
-
-
-def newest(folder: Path) -> dict[str, Any]:
-    return load(Checkpoints(folder / "checkpoints").paths()[-1])
 
 
 def test_each_process_holds_a_share(pair: Path) -> None:

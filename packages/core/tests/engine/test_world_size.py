@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from vidcore_toy import newest, records
 
 from vidcore.data.loader import Loader
-from vidcore.engine.checkpoint import Checkpoints, load
+from vidcore.engine.checkpoint import Checkpoints
 from vidcore.engine.dist import World
 from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
 from vidcore.engine.position import take_up
@@ -51,28 +52,19 @@ def two(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def records(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if not k.startswith("seconds/")} for line in lines]
-
-
-def last(folder: Path) -> dict[str, Any]:
-    return load(Checkpoints(folder / "checkpoints").paths()[-1])
-
-
 def assert_same_course(ours: Path, theirs: Path) -> None:
     a, b = records(ours), records(theirs)
     assert len(a) == len(b) == 15
     for one, other in zip(a, b, strict=True):
         assert one.pop("kind") == other.pop("kind")
         assert one == pytest.approx(other, rel=1e-5, abs=1e-6)
-    for name, value in last(theirs)["state_dict"].items():
-        torch.testing.assert_close(last(ours)["state_dict"][name], value, rtol=1e-4, atol=1e-5)
+    for name, value in newest(theirs)["state_dict"].items():
+        torch.testing.assert_close(newest(ours)["state_dict"][name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_from_two_to_one_and_on(toy: ModuleType, two: Path) -> None:
     run = two / "killed"
-    assert last(run)["step"] == 4
+    assert newest(run)["step"] == 4
     with pytest.raises(CheckpointError) as refused:
         toy.train(run, **TWO)
     assert "processes was 2 and is 1" in str(refused.value)

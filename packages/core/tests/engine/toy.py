@@ -18,6 +18,7 @@ from torch import nn
 
 from vidcore.data.loader import Loader
 from vidcore.engine import dist, shard
+from vidcore.engine.checkpoint import Checkpoints, load
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.fit import fit
 from vidcore.engine.observers import JsonLines
@@ -261,6 +262,18 @@ def train(
     )
     loader.close()
     return result, model
+
+
+def records(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
+    """What a run logged, of one kind or all, without the seconds it took."""
+    lines = (folder / "metrics.jsonl").read_text().replace('"nan"', "NaN").splitlines()  # fp16 finds its scale
+    found = [{k: v for k, v in json.loads(line).items() if not k.startswith("seconds/")} for line in lines]
+    return [record for record in found if kind in (None, record["kind"])]
+
+
+def newest(folder: Path) -> dict[str, Any]:
+    """The last checkpoint of a run."""
+    return load(Checkpoints(folder / "checkpoints").paths()[-1])
 
 
 def _scenario(
