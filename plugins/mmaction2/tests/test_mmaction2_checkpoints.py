@@ -107,6 +107,14 @@ def test_what_is_written_is_what_vidcore_loads(tmp_path: Path, suffix: str) -> N
     assert about == {"class_names": ["run", "jump"]}
 
 
+@pytest.mark.parametrize("table", ["state_dict", "model_state", "model", "module"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_wrappers_of_files_and_models_are_taken_off(tmp_path: Path, table: str, prefix: str) -> None:
+    torch.save({table: {f"{prefix}backbone.module.weight": torch.ones(2)}}, tmp_path / "x.pth")
+    got = read_checkpoint(tmp_path / "x.pth")
+    assert (list(got.weights), got.dropped) == (["backbone.module.weight"], ())
+
+
 def test_plain_state_dictionaries_and_older_class_names(tmp_path: Path) -> None:
     torch.save(dict(STATE), tmp_path / "plain.pth")
     assert read_checkpoint(tmp_path / "plain.pth").classes is None

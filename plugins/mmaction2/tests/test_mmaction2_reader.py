@@ -167,6 +167,9 @@ def test_json_is_read_and_other_files_are_not(tmp_path: Path) -> None:
         read(tmp_path, "{", "c.json")
     with pytest.raises(ConfigError, match=r"found '\.yaml'"):
         read(tmp_path, "a: 1", "c.yaml")
+    (tmp_path / "w.safetensors").write_bytes(b"\xf0\x00")
+    with pytest.raises(ConfigError, match=r"found '\.safetensors'"):
+        read_config(tmp_path / "w.safetensors")
 
 
 @pytest.mark.skipif(not CONFIGS.is_dir(), reason="needs the published configurations")

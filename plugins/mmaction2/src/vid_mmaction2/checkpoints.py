@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -52,7 +53,7 @@ def read_checkpoint(path: str | Path) -> Published:
     content = _load(path)
     check_hash(path)
     state = content
-    for key in ("state_dict", "model_state", "model"):
+    for key in ("state_dict", "model_state", "model", "module"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             state = content[key]
             break
@@ -60,7 +61,7 @@ def read_checkpoint(path: str | Path) -> Published:
         raise CheckpointError(f"{path}: holds no weights (a table of tensors, or one under 'state_dict')")
     weights = convert_weights(state)
     meta = content.get("meta") if state is not content else None
-    return Published(weights, _classes(meta), tuple(k for k in state if k.removeprefix("module.") not in weights))
+    return Published(weights, _classes(meta), tuple(k for k in state if bare(k) not in weights))
 
 
 def write_checkpoint(path: Path, published: Published) -> None:
@@ -82,15 +83,20 @@ def write_checkpoint(path: Path, published: Published) -> None:
 def convert_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Rename the entries of a published state dictionary to those of vidcore's models.
 
-    The names are the same, except that vidcore's data preprocessor has no buffers, and that
-    a ``module.`` in front is left over from distributed training.
+    The names are the same, except that vidcore's data preprocessor has no buffers, and that what
+    distributed training and compilation put in front (``module.``, ``_orig_mod.``) is dropped.
     """
-    named = {key.removeprefix("module."): value for key, value in state.items()}
+    named = {bare(key): value for key, value in state.items()}
     return {
         key: value.detach()
         for key, value in named.items()
         if isinstance(value, torch.Tensor) and not key.startswith("data_preprocessor.")
     }
+
+
+def bare(key: str) -> str:
+    """The name of a weight without the names of what its model was wrapped in."""
+    return re.sub(r"^(module\.|_orig_mod\.)+", "", key)
 
 
 def _classes(meta: Any) -> tuple[str, ...] | None:

@@ -69,6 +69,8 @@ def _load(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     path = path.resolve()
     if path in below:
         raise ConfigError("configurations inherit in a circle: " + " -> ".join(str(p) for p in (*below, path)))
+    if path.suffix not in (".py", ".json") and not path.is_dir():
+        raise ConfigError(f"{path}: configurations are .py or .json files, found {path.suffix or 'no suffix'!r}")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -82,8 +84,6 @@ def _load(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
             raise ConfigError(f"{path}: a configuration is a table, found {type(own).__name__}")
         base = _bases(path, own.pop("_base_", []), below)
         return merge(base, own, str(path))
-    if path.suffix != ".py":
-        raise ConfigError(f"{path}: configurations are .py or .json files, found {path.suffix or 'no suffix'!r}")
     try:
         return _Module(path, text, below).run()
     except RecursionError:
