@@ -87,10 +87,8 @@ def average_recall(
 
     never = len(proposals) + 1
     ranks = np.full((len(thresholds), len(truth)), never)
-    for target, first, widths in _blocks(truth_videos, counts, kept):
-        rank = np.arange(widths.sum()) - (np.cumsum(widths) - widths).repeat(widths)
-        pairs = proposals[first.repeat(widths) + rank]
-        iou = temporal_overlaps(truth[target].repeat(widths, 0), pairs)[0]
+    for target, widths, rank, place in _blocks(truth_videos, counts, kept):
+        iou = temporal_overlaps(truth[target].repeat(widths, 0), proposals[place])[0]
         starts = np.cumsum(widths) - widths
         for row, threshold in zip(ranks, thresholds, strict=True):
             hit = np.where(iou >= np.float64(threshold), rank + 1, never)
@@ -100,10 +98,17 @@ def average_recall(
     return AverageRecall(recall, recall.mean(0), shares * (total / max(num_videos, 1)))
 
 
-def _blocks(groups: Array, counts: Array, kept: Array) -> Iterator[tuple[Array, Array, Array]]:
-    """Numbers of true segments, the first of their proposals, and how many of them, not too many at a time.
+def _blocks(groups: Array, counts: Array, kept: Array) -> Iterator[tuple[Array, Array, Array, Array]]:
+    """Pairs of a true segment and a proposal of its group, not too many at a time.
 
-    True segments whose group keeps no proposals are left out.
+    Args:
+        groups: (m,) of the true segments.
+        counts: proposals of every group; they lie end to end.
+        kept: how many of them count, the first.
+
+    Yields:
+        True segments whose group keeps proposals, (n,), and how many, (n,); of every pair the rank of its
+        proposal in the group, and the place of it among all, (pairs,).
     """
     starts = np.cumsum(counts) - counts
     target = np.flatnonzero(kept[groups])
@@ -111,7 +116,9 @@ def _blocks(groups: Array, counts: Array, kept: Array) -> Iterator[tuple[Array, 
     block = (np.cumsum(widths) - widths) // BLOCK
     for part in np.split(np.arange(len(target)), np.flatnonzero(np.diff(block)) + 1):
         if len(part):
-            yield target[part], first[part], widths[part]
+            wide = widths[part]
+            rank = np.arange(wide.sum()) - (np.cumsum(wide) - wide).repeat(wide)
+            yield target[part], wide, rank, first[part].repeat(wide) + rank
 
 
 def match(segments: Array, groups: Array, truth: Array, truth_groups: Array, thresholds: Sequence[float]) -> Array:
@@ -137,10 +144,8 @@ def match(segments: Array, groups: Array, truth: Array, truth_groups: Array, thr
     counts = np.bincount(groups, minlength=truth_groups.max() + 1)
     lowest = min(thresholds)
     parts = []
-    for target, first, widths in _blocks(truth_groups, counts, counts):
-        rank = np.arange(widths.sum()) - (np.cumsum(widths) - widths).repeat(widths)
-        prediction = order[first.repeat(widths) + rank]
-        target = target.repeat(widths)
+    for target, widths, _, place in _blocks(truth_groups, counts, counts):
+        prediction, target = order[place], target.repeat(widths)
         iou = temporal_overlaps(truth[target], segments[prediction])[0].astype(np.float32)
         near = iou >= np.float64(lowest)
         parts.append((prediction[near], target[near], iou[near]))
@@ -182,10 +187,8 @@ def touching(segments: Array, groups: Array, others: Array, other_groups: Array)
         return found
     order = np.argsort(groups, kind="stable")
     counts = np.bincount(groups, minlength=other_groups.max() + 1)
-    for other, first, widths in _blocks(other_groups, counts, counts):
-        rank = np.arange(widths.sum()) - (np.cumsum(widths) - widths).repeat(widths)
-        near = order[first.repeat(widths) + rank]
-        theirs = others[other.repeat(widths)]
+    for other, widths, _, place in _blocks(other_groups, counts, counts):
+        near, theirs = order[place], others[other.repeat(widths)]
         shared = np.minimum(segments[near, 1], theirs[:, 1]) - np.maximum(segments[near, 0], theirs[:, 0])
         found[near[shared > 0]] = True
     return found
