@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidcore.config.task import Task
+from vidcore.errors import ConfigError
 from vidcore.files import write_json
 from vidcore.predictions import PredictionFile
 
@@ -92,9 +93,12 @@ def score_predictions(task: Task, file: PredictionFile, folder: Path, source: st
     task.require("metrics")
     metrics = task.build("metrics")
     scores: dict[str, float] = {}
-    for metric in metrics.values():
+    for name, metric in metrics.items():
         metric.update(file.predictions, file.targets)
-        scores |= metric.compute()
+        found = metric.compute()
+        if twice := scores.keys() & found.keys():
+            raise ConfigError(f"metrics.{name}: another metric already gives a score {min(twice)!r}")
+        scores |= found
     report = header(task) | {
         "scores": scores,
         "protocol": {"data": source, "pipeline": [], "coverage": f"{len(file.predictions)} samples"},

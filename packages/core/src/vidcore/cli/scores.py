@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,9 @@ def _weights(text: str | None, count: int) -> list[float]:
     try:
         factors = [float(part) for part in text.replace(",", " ").split()]
     except ValueError:
-        raise UserError(f"--weights {text!r}: must be numbers separated by spaces") from None
+        factors = [math.nan]
+    if not all(map(math.isfinite, factors)):
+        raise UserError(f"--weights {text!r}: must be numbers separated by spaces")
     if len(factors) != count:
         raise UserError(f"--weights {text!r}: are {len(factors)} numbers for {count} files")
     return factors
@@ -99,11 +102,13 @@ def publish(run: Path, folder: Path, checkpoint: Path | None) -> None:
 def _read(run: Path) -> dict[str, Any]:
     path = run / "report.json"
     try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{run}: holds no finished run (there is no report.json)") from None
     except ValueError as error:
         raise UserError(f"{path}: is no report: {error}") from None
+    if not isinstance(report, dict):
+        raise UserError(f"{path}: is no report")
     return report
 
 
