@@ -10,14 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from vidcore_toy import records
 
 from vidcore.engine import dist
 from vidcore.errors import CheckpointError, UserError
-
-
-def records(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if not k.startswith("seconds/")} for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +51,19 @@ def test_two_processes_are_one_with_the_doubled_batch(
 
 
 def test_processes_that_look_for_better_weights_look_in_the_same_places(pair: Path) -> None:
-    steps = [r for r in records(pair / "searched") if r["kind"] == "step"]
+    steps = records(pair / "searched", "step")
     assert len(steps) == 18, "where they do not, they wait for each other in vain"
 
 
 def test_every_sample_is_scored_once_by_two(pair: Path) -> None:
-    scores = [r for r in records(pair / "plain") if r["kind"] == "evaluation"]
+    scores = records(pair / "plain", "evaluation")
     assert [r["acc/count"] for r in scores] == [13.0] * 3
-    odd = [r for r in records(pair / "all") if r["kind"] == "evaluation"]
+    odd = records(pair / "all", "evaluation")
     assert [r["acc/count"] for r in odd] == [12.0] * 2, "the bad one is left out"
 
 
 def test_a_process_without_a_single_sample_takes_part(pair: Path) -> None:
-    (scores,) = [r for r in records(pair / "one-sided") if r["kind"] == "evaluation"]
+    (scores,) = records(pair / "one-sided", "evaluation")
     assert scores["acc/count"] == 6
     assert scores["val/loss"] == pytest.approx(scores["val/loss_cls"] + scores["val/loss_size"])
     assert scores["val/loss"] > 0.1
@@ -80,7 +76,7 @@ def test_batch_statistics_are_the_same_at_the_end(pair: Path) -> None:
 
 
 def test_only_the_first_process_writes(pair: Path) -> None:
-    steps = [r["step"] for r in records(pair / "all") if r["kind"] == "step"]
+    steps = [r["step"] for r in records(pair / "all", "step")]
     assert steps == list(range(1, 7))
     assert {p.name for p in (pair / "all").iterdir()} == {
         "bad_samples.jsonl",
