@@ -126,6 +126,22 @@ def test_results_and_pictures(here: Path, vidcore: Command) -> None:
     vidcore("predict", *BMN, *videos, "--features", "run/features", "--write", "x.json").refuses(
         "--write x.json: needs"
     )
+    vidcore("predict", RECOGNIZER[0], VIDEO, "-c", RECOGNIZER[1], "--write", "activitynet=x.json").refuses(
+        f"x.json: {VIDEO}: the model predicts no segments"
+    )
+
+
+def test_what_cannot_be_written_does_not_cost_what_can(here: Path, vidcore: Command) -> None:
+    Path("twins/other").mkdir(parents=True)
+    Path("twins/._a.mp4").touch()  # some systems put such files beside others; they are no videos
+    shutil.copy(VIDEO, "twins/a.mp4")
+    shutil.copy(VIDEO, "twins/other/a.mp4")
+    writes = ["--write", "activitynet=new/folder/out.json", "--write", "timelines=pictures"]
+    answer = vidcore("predict", *BMN, "twins", "--features", "run/features", *writes)
+    answer.refuses(r"out\.json: two videos are named 'a'")
+    assert {path.name for path in Path("pictures").iterdir()} == {"a.png", "a_2.png"}
+    assert vidcore("predict", *BMN, VIDEO, "--features", "run/features", *writes).code == 0
+    assert Path("new/folder/out.json").is_file()
 
 
 def test_classes_of_whole_videos_give_proposals_their_classes(here: Path, vidcore: Command) -> None:

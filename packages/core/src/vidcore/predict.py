@@ -243,8 +243,8 @@ def find_videos(paths: Iterable[str | Path], suffixes: Sequence[str] = VIDEO_SUF
             found.append(path)
         elif not path.is_dir():
             raise UserError(f"{path}: there is no such file or folder")
-        elif inside := sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file()):
-            found += inside
+        elif inside := sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in suffixes and p.is_file()):
+            found += inside  # without hidden files, which some systems put beside videos
         elif _frame_numbers(path):
             found.append(path)
         else:

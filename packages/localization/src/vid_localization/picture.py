@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from vid_localization.names import video_name
 from vid_localization.overlaps import Array
+from vidcore.errors import DataError
 from vidcore.files import write_png
 from vidcore.sample import Sample
 
@@ -63,10 +65,18 @@ def draw_timeline(predicted: Sample, truth: Sample | None = None, top_k: int = 1
 
 
 def write_timelines(folder: Path, predictions: Iterable[Sample]) -> None:
-    """Draw the predicted segments of videos into ``folder``, a ``.png`` for each."""
+    """Draw the predicted segments of videos into ``folder``, a ``.png`` for each; ``NAME_2`` is the next of a name.
+
+    Raises ``DataError`` where a model predicts no segments.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    seen: Counter[str] = Counter()
     for sample in predictions:
-        write_png(folder / f"{video_name(sample)}.png", draw_timeline(sample))
+        if sample.segments is None:
+            raise DataError(f"{folder}: {sample.path}: the model predicts no segments, which would be drawn")
+        name = video_name(sample)
+        seen[name] += 1
+        write_png(folder / f"{name if seen[name] == 1 else f'{name}_{seen[name]}'}.png", draw_timeline(sample))
 
 
 def _rows(sample: Sample, top_k: int | None) -> list[tuple[float, float, str, tuple[int, ...]]]:

@@ -44,13 +44,15 @@ def write_results(path: Path, predictions: Iterable[Sample], class_names: Sequen
         class_names: by class number; else those of each sample.
 
     Raises:
-        DataError: two videos have the same name.
+        DataError: two videos have the same name, or a model predicts no segments.
     """
     results: dict[str, list[dict[str, Any]]] = {}
     for sample in predictions:
         name = result_name(video_name(sample))
         if name in results:
             raise DataError(f"{path}: two videos are named {name!r}; a result file tells them apart by name")
+        if sample.segments is None:
+            raise DataError(f"{path}: {sample.path}: the model predicts no segments, which would be written")
         names = class_names or sample.class_names or ()
         results[name] = [
             {"score": score, "segment": segment} | ({} if label is None else {"label": _class(names, label)})
@@ -105,7 +107,7 @@ def write_boundaries(path: Path, rows: Array) -> None:
 
 
 def _rows(sample: Sample) -> list[tuple[float, list[float], int | None]]:
-    segments = np.zeros((0, 2)) if sample.segments is None else np.asarray(sample.segments, np.float64)
+    segments = np.asarray(sample.segments, np.float64)
     scores = np.ones(len(segments)) if sample.segment_scores is None else np.asarray(sample.segment_scores, np.float64)
     labels = [None] * len(segments) if sample.segment_labels is None else sample.segment_labels.tolist()
     return list(zip(scores.tolist(), segments.tolist(), labels, strict=True))

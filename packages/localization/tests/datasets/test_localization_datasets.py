@@ -212,6 +212,15 @@ def test_features_are_found_wherever_the_video_is(tmp_path: Path) -> None:
     assert ActivityNetDataset(path, Path("videos"), suffix=".mp4")[0].path == "videos/parties/first party.mp4"
 
 
+def test_videos_without_a_file_are_named_before_they_are_missed(tmp_path: Path) -> None:
+    path = written(tmp_path, dict.fromkeys(("v_a", "v_b", "v_c"), VIDEO))
+    assert ActivityNetDataset(path, tmp_path).notices == []  # these are not needed, or it will be an error
+    (tmp_path / "v_b.csv").touch()
+    assert ActivityNetDataset(path, tmp_path).notices == [
+        f"2 of 3 videos have no file, for example {tmp_path / 'v_a.csv'}"
+    ]
+
+
 def test_missing_and_empty_files(tmp_path: Path) -> None:
     written(tmp_path, {})
     with pytest.raises(DataError, match=r"does not exist; did you mean 'anno\.json'"):

@@ -73,6 +73,8 @@ def predict(
         classifier_top=classes,
     )
     found = find_videos(videos, predictor.suffixes)
+    for _, path in writers:
+        path.parent.mkdir(parents=True, exist_ok=True)
     kept: list[Sample] = []
     bad = 0
     with click.open_file(str(output) if output else "-", "w", encoding="utf-8") as out:
@@ -84,9 +86,15 @@ def predict(
                 bad += 1
             elif writers:
                 kept.append(sample.replace(inputs=None))
-    for writer, path in writers:
-        writer.load()(path, kept)
-        click.echo(f"wrote {path}", err=True)
+    failed: UserError | OSError | None = None
+    for writer, path in writers:  # whatever becomes of one file, the others are not lost
+        try:
+            writer.load()(path, kept)
+            click.echo(f"wrote {path}", err=True)
+        except (UserError, OSError) as error:
+            failed = failed or error
+    if failed:
+        raise failed
     if bad:
         click.echo(f"error: {bad} of {len(found)} videos cannot be read", err=True)
         sys.exit(2)

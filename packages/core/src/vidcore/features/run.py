@@ -33,7 +33,9 @@ class Counts:
         return Counts(self.new + other.new, self.there + other.there, self.bad + other.bad)
 
     def __str__(self) -> str:
-        parts = [f"{self.new} new", *([f"{self.there} already there"] if self.there else [])]
+        parts = [f"{self.new} new"]
+        parts += [f"{self.there} already there"] if self.there else []
+        parts += [f"{self.bad} cannot be read"] if self.bad else []
         return f"features of {self.new + self.there} videos: {', '.join(parts)}"
 
 

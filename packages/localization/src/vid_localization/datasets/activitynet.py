@@ -93,8 +93,13 @@ class ActivityNetDataset:
 
     @property
     def notices(self) -> list[str]:
-        """One line about ``problems``, where there are any."""
-        return notices(self.problems)
+        """One line about ``problems``, where there are any, and one about files of videos that are not there."""
+        paths = [self._path(name) for name in self.annotations.names]
+        missing = [path for path in paths if not os.path.exists(path)]
+        found = notices(self.problems)
+        if 0 < len(missing) < len(paths):  # none at all: an error soon, or they are not needed
+            found.append(f"{len(missing)} of {len(paths)} videos have no file, for example {missing[0]}")
+        return found
 
     def __len__(self) -> int:
         return len(self.annotations.names)
