@@ -352,6 +352,7 @@ def test_a_rate_that_is_scaled(catalog: Catalog) -> None:
         ("custom_hooks", [{"type": "EmptyCacheHook"}], "custom_hooks[0]: EmptyCacheHook has no equivalent"),
         ("custom_hooks", [{"type": "EMAHook"}], "custom_hooks[0]: EMAHook is not converted: set train.ema_decay"),
         ("default_hooks.extra", {"type": "X"}, "default_hooks.extra: X has no equivalent"),
+        ("default_hooks.stop", {"type": "EarlyStoppingHook"}, "default_hooks.stop: EarlyStoppingHook is not converted"),
         ("test_evaluator", {"type": "ConfusionMatrix"}, "test_evaluator: validation and test share"),
         ("custom_imports", {"imports": ["mine"]}, "custom_imports: cannot be converted: code of your own"),
         ("val_cfg.type", "MyValLoop", "val_cfg.type: MyValLoop has no equivalent"),

@@ -52,12 +52,13 @@ def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
     _checkpoints(converter, hooks.get("checkpoint"), train)
     if "interval" in (hooks.get("logger") or {}):
         train["log_interval"] = hooks["logger"]["interval"]
-    for name, hook in hooks.items():
-        if name not in SILENT_HOOKS | {"checkpoint", "logger"} and hook is not None:
-            converter.problem(f"default_hooks.{name}", f"{hook.get('type', 'this hook')} has no equivalent here")
-    for i, hook in enumerate(config.get("custom_hooks") or []):
+    others = {
+        f"default_hooks.{k}": v for k, v in hooks.items() if k not in SILENT_HOOKS | {"checkpoint", "logger"} and v
+    }
+    others |= {f"custom_hooks[{i}]": hook for i, hook in enumerate(config.get("custom_hooks") or [])}
+    for at, hook in others.items():
         kind = unscoped(hook.get("type", "this hook"))
-        converter.problem(f"custom_hooks[{i}]", f"{kind} {ADVICE.get(kind, 'has no equivalent here')}")
+        converter.problem(at, f"{kind} {ADVICE.get(kind, 'has no equivalent here')}")
     return train
 
 
