@@ -79,6 +79,7 @@ def test_only_the_first_process_writes(pair: Path) -> None:
     steps = [r["step"] for r in records(pair / "all", "step")]
     assert steps == list(range(1, 7))
     assert {p.name for p in (pair / "all").iterdir()} == {
+        ".lock",
         "bad_samples.jsonl",
         "checkpoints",
         "metrics.jsonl",
