@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,23 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Not a directory") as caught, atomic_write(tmp_path / "file" / "a"):
         pass
     assert caught.value.filename == str(tmp_path / "file" / "a")
+
+
+def test_what_a_link_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("file")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "new"
+
+
+def test_a_pipe_stays_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    listening = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_text(pipe, "new")
+    assert os.read(listening, 9) == b"new"
+    os.close(listening)
+    assert pipe.is_fifo()
 
 
 def test_json_takes_paths_and_numpy(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a binary file that appears under its name only when the block ends well.
 
     The bytes go to a temporary name in the same folder, are flushed to the disk, and the file is renamed;
-    whatever was there before stays until then, and for good if the block raises. A full disk and the
-    like raise ``OSError`` with the name of the file.
+    whatever was there before stays until then, and for good if the block raises. A link stays one; a device or
+    a pipe is written to, for a file in its place would break it for everyone. A full disk and the like raise
+    ``OSError`` with the name of the file.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -30,7 +31,18 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     ...     Path(folder, "a.bin").read_bytes()
     b'whole'
     """
-    path = Path(path)
+    target = Path(os.path.realpath(path))
+    try:
+        with target.open("wb") if target.exists() and not target.is_file() else _replaced(target) as file:
+            yield file
+    except OSError as error:
+        if not error.errno:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error  # names the file that was wanted
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[bytes]]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -38,11 +50,9 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException as error:
+    except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno:  # names the file that was wanted
-            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
     _sync_folder(path.parent)
 
