@@ -1,4 +1,4 @@
-"""Checks that all readers share."""
+"""What readers share: checks, and that ``with`` closes them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,29 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from vidcore.errors import VideoError
 
-__all__ = ["existing_file", "frame_numbers"]
+__all__ = ["Closing", "existing_file", "frame_numbers"]
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Closing:
+    """Base of readers that may be used as context managers."""
+
+    def close(self) -> None:
+        """Give back what is held open."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def existing_file(path: str | Path) -> str:

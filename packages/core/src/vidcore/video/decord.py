@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +14,12 @@ with suppress(ImportError):
 import decord
 
 from vidcore.errors import VideoError
-from vidcore.video.checks import existing_file, frame_numbers
+from vidcore.video.checks import Closing, existing_file, frame_numbers
 
 __all__ = ["DecordReader"]
 
 
-class DecordReader:
+class DecordReader(Closing):
     """Frames by number, as decord finds them.
 
     ``auto`` never takes it: it returns wrong frames, without a word, for MPEG transport and program streams,
@@ -61,9 +61,3 @@ class DecordReader:
     def close(self) -> None:
         """Close the file."""
         self._reader = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 
 from vidcore.errors import VideoError
-from vidcore.video.checks import existing_file, frame_numbers
+from vidcore.video.checks import Closing, existing_file, frame_numbers
 
 __all__ = ["ArrayReader", "FrameFolderReader", "ImageReader"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class ArrayReader:
+class ArrayReader(Closing):
     """Frames in memory.
 
     :param frames: (n, height, width, channels) uint8.
@@ -51,12 +51,6 @@ class ArrayReader:
         """Let go of the array."""
         self._frames = self._frames[:0]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 class ImageReader(ArrayReader):
     """A picture as a video of one frame.
@@ -73,7 +67,7 @@ class ImageReader(ArrayReader):
         super().__init__(_read_image(Path(path), grey=False)[None], path=str(path))
 
 
-class FrameFolderReader:
+class FrameFolderReader(Closing):
     """A folder of pictures, one or (flow) two per frame.
 
     :param path: folder.
@@ -147,12 +141,6 @@ class FrameFolderReader:
 
     def close(self) -> None:
         """Nothing is held open."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _files(self, index: int) -> list[Path]:
         number = self._first + index

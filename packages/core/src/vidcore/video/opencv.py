@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import cv2
 import numpy as np
 
 from vidcore.errors import VideoError
-from vidcore.video.checks import existing_file, frame_numbers
+from vidcore.video.checks import Closing, existing_file, frame_numbers
 from vidcore.video.decord import DecordReader
 
 __all__ = ["OpenCVReader"]
@@ -20,7 +20,7 @@ Image = np.ndarray[Any, Any]
 HINT = "PyAV may do better: pip install 'vidcore[av]'"
 
 
-class OpenCVReader:
+class OpenCVReader(Closing):
     """Frames by number, counted while decoding from the beginning; going back opens the file again.
 
     For where PyAV is not installed. A frame is returned only where decord agrees on it: OpenCV 5.0 gives
@@ -72,12 +72,6 @@ class OpenCVReader:
     def close(self) -> None:
         """Close the file."""
         self._capture.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _open(self) -> None:
         self._capture = cv2.VideoCapture(self._file, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self._threads])

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from vidcore.video.checks import Closing
 from vidcore.video.finder import FrameFinder
 from vidcore.video.rotation import Orientation
 
 __all__ = ["PyAVReader"]
 
 
-class PyAVReader:
+class PyAVReader(Closing):
     """Frames by number, as a decoding of the whole file in order would show them; see ``FrameFinder``.
 
     :param path: video file.
@@ -64,9 +65,3 @@ class PyAVReader:
     def close(self) -> None:
         """Close the file."""
         self._finder.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
