@@ -6,6 +6,8 @@ there, and a regressor how far start and end are away. Soft suppression and voti
 
 Shapes: B samples, C channels, T positions, P positions of all levels together, K classes. Places and distances are
 measured in positions of the features, 0 being the middle of the first.
+
+Differs from the authors' code in the names of parameters: weights published with it cannot be loaded.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@
 their features are generated. ``PEM`` tells how well each proposal overlaps an action.
 
 Shapes: B samples, C channels, T positions, P proposals.
+
+Differs from published training in what was a slip there, unless asked for it: see ``subsampling`` of ``PEM``.
 """
 
 from __future__ import annotations

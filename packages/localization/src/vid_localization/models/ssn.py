@@ -5,6 +5,8 @@ activity, completeness and exact location. While training every sample is a few 
 it is frames at equal distances of a whole video, each seen once however many proposals there are.
 
 Shapes: B videos, P proposals of each, S segments of a proposal, T frames, K classes.
+
+Differs from published training where a video has no proposal of a kind: see ``SampleProposals``.
 """
 
 from __future__ import annotations
