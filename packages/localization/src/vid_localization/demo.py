@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +31,7 @@ SECONDS = (20, 28)
 """Shortest and longest video."""
 MOVING, RESTING = (2.0, 6.0), (1.5, 5.0)
 """Shortest and longest segment, and pause before a segment, in seconds."""
+TASK = Path(__file__).with_name("demo.toml")
 
 
 @click.command()
@@ -56,7 +58,7 @@ def localization(
     clips = [str(folder / "clips"), "--videos-per-class", str(clips_per_class), "--seed", str(seed), "--force"]
     recognition.load().main(clips, standalone_mode=False)
     write_videos(folder, videos, seed)
-    (folder / "task.toml").write_text(TASK, encoding="utf-8")
+    shutil.copyfile(TASK, folder / "task.toml")
     report = train(folder, context.catalog, epochs)
     compare(folder, report, seed)
     draw(folder, "actionformer")
@@ -201,142 +203,3 @@ def draw(folder: Path, stage: str) -> None:
     words = ["vidcore", "predict", str(trained / "task.toml"), str(folder / "videos"), "--features"]
     words += [str(folder / "run" / "features"), "--checkpoint", str(trained / "checkpoints" / "best.pt")]
     click.echo(f"Next: {shlex.join(words)}")
-
-
-TASK = """\
-# From videos to segments, stage after stage: `vidcore run task.toml --dir run --resume`.
-# A text that begins with {NAME} means the folder of that stage. Other paths are relative to this file.
-
-[stages.recognizer] # learns from short clips what motions look like
-extends = ["clips/task.toml"]
-
-[stages.recognizer.train]
-epochs = 12
-val_interval = 12
-
-[stages.features.step] # describes the untrimmed videos with it, twice a second
-type = "ExtractFeatures"
-task = "{recognizer}/task.toml"
-checkpoint = "{recognizer}/checkpoints/best.pt"
-videos = ["videos"]
-stride = "0.5s"
-
-[stages.bmn.model] # learns from the features where segments may begin and end
-type = "BMN"
-temporal_dim = 48
-feat_dim = 64
-boundary_ratio = 0.5
-num_samples = 16
-num_samples_per_bin = 3
-hidden_dim_1d = 64
-hidden_dim_2d = 32
-hidden_dim_3d = 128
-soft_nms_alpha = 0.4
-soft_nms_low_threshold = 0.5
-soft_nms_high_threshold = 0.9
-post_process_top_k = 100
-
-[stages.bmn.data]
-classes = "clips/classes.txt"
-
-[stages.bmn.data.train]
-batch_size = 8
-
-[stages.bmn.data.train.dataset]
-type = "ActivityNetDataset"
-ann_file = "train.csv"
-data_root = "{features}"
-suffix = ".npy"
-
-[stages.bmn.data.train.pipeline]
-load = { type = "LoadLocalizationFeature", length = 48 }
-
-[stages.bmn.data.val]
-batch_size = 8
-
-[stages.bmn.data.val.dataset]
-type = "ActivityNetDataset"
-ann_file = "val.csv"
-data_root = "{features}"
-suffix = ".npy"
-
-[stages.bmn.data.val.pipeline]
-load = { type = "LoadLocalizationFeature", length = 48 }
-
-[stages.bmn.train]
-epochs = 20
-val_interval = 5
-
-[stages.bmn.optimizer]
-type = "AdamW"
-lr = 0.002
-weight_decay = 1e-4
-
-[stages.bmn.schedule.cosine]
-type = "CosineAnnealingLR"
-convert_to_iter_based = true
-
-[stages.bmn.metrics.proposals]
-type = "ANetMetric"
-
-[stages.actionformer.model] # learns from the same features which motion begins and ends where
-type = "ActionFormer"
-feat_dim = 64
-num_classes = 8
-hidden_dim = 64
-levels = 4
-stem_blocks = 1
-window_size = 9
-
-[stages.actionformer.data]
-classes = "clips/classes.txt"
-
-[stages.actionformer.data.train]
-batch_size = 4
-
-[stages.actionformer.data.train.dataset]
-type = "ActivityNetDataset"
-ann_file = "train.csv"
-data_root = "{features}"
-suffix = ".npy"
-
-[stages.actionformer.data.train.pipeline]
-load = { type = "LoadLocalizationFeature" }
-
-[stages.actionformer.data.val]
-batch_size = 4
-
-[stages.actionformer.data.val.dataset]
-type = "ActivityNetDataset"
-ann_file = "val.csv"
-data_root = "{features}"
-suffix = ".npy"
-
-[stages.actionformer.data.val.pipeline]
-load = { type = "LoadLocalizationFeature" }
-
-[stages.actionformer.train]
-epochs = 15
-val_interval = 5
-clip_norm = 1.0
-
-[stages.actionformer.optimizer]
-type = "AdamW"
-lr = 0.001
-weight_decay = 0.05
-
-[stages.actionformer.schedule.warmup]
-type = "LinearLR"
-start_factor = 0.05
-end = 2
-convert_to_iter_based = true
-
-[stages.actionformer.schedule.cosine]
-type = "CosineAnnealingLR"
-begin = 2
-convert_to_iter_based = true
-
-[stages.actionformer.metrics.detections]
-type = "ANetMetric"
-metric_type = "mAP"
-"""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 LENGTH = 32
 """Frames of a video."""
+TASK = Path(__file__).with_name("demo.toml")
 
 
 @click.command()
@@ -55,7 +57,7 @@ def recognition(folder: Path, videos_per_class: int, seed: int, force: bool) -> 
         with (folder / f"{part}.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([("path", "label"), *listed])
     (folder / "classes.txt").write_text("".join(f"{label}\n" for label in MOTIONS), encoding="utf-8")
-    (folder / "task.toml").write_text(TASK, encoding="utf-8")
+    shutil.copyfile(TASK, folder / "task.toml")
     click.echo(f"{len(rows['train'])} videos to train on and {len(rows['val'])} to test with in {folder}")
     click.echo(f"Next: vidcore run {shlex.quote(str(folder / 'task.toml'))}")
 
@@ -70,98 +72,3 @@ def clip(label: str, seed: int, number: int) -> Iterator[Array]:
 
     times = np.arange(LENGTH) - LENGTH // 2
     return render(np.random.default_rng([seed, number]), np.outer(times, MOTIONS[label]))
-
-
-TASK = """\
-# A Task: what to train, on which data, how, and how to judge it. Paths are relative to this file.
-# Train it with `vidcore run task.toml`; change single values with `--set optimizer.lr=0.002`.
-
-[model] # every table with a `type` is a component; `vidcore list` shows them all
-type = "Recognizer3D"
-
-[model.data_preprocessor] # from bytes to numbers around 0
-type = "ActionDataPreprocessor"
-mean = [60.0, 60.0, 60.0]
-std = [50.0, 50.0, 50.0]
-format_shape = "NCTHW"
-
-[model.backbone] # a small 3D ResNet: three stages of one block
-type = "ResNet3d"
-depth = 18
-num_stages = 3
-stage_blocks = [1, 1, 1]
-out_indices = [2]
-base_channels = 16
-conv1_kernel = [3, 3, 3] # time, height, width; the usual 7 x 7 are for larger frames
-zero_init_residual = false
-
-[model.cls_head]
-type = "I3DHead"
-in_channels = 64
-num_classes = 8
-dropout_ratio = 0.0
-
-[data]
-classes = "classes.txt"
-
-[data.train]
-batch_size = 8
-workers = 0 # processes that load; worth it where videos are larger
-
-[data.train.dataset]
-type = "VideoDataset"
-ann_file = "train.csv"
-data_root = "videos"
-
-[data.train.pipeline] # steps by name, in order. No flip: it would turn left into right
-open = { type = "OpenVideo" }
-sample = { type = "SampleFrames", clip_len = 8, frame_interval = 2 }
-decode = { type = "Decode" }
-resize = { type = "Resize", scale = [48, 48], keep_ratio = false }
-format = { type = "FormatShape", input_format = "NCTHW" }
-
-[data.val]
-batch_size = 8
-
-[data.val.dataset]
-type = "VideoDataset"
-ann_file = "val.csv"
-data_root = "videos"
-
-[data.val.pipeline] # three clips of every video; their scores are averaged
-open = { type = "OpenVideo" }
-sample = { type = "SampleFrames", clip_len = 8, frame_interval = 2, num_clips = 3, test_mode = true }
-decode = { type = "Decode" }
-resize = { type = "Resize", scale = [48, 48], keep_ratio = false }
-format = { type = "FormatShape", input_format = "NCTHW" }
-
-[train]
-epochs = 16
-val_interval = 4
-
-[optimizer]
-type = "AdamW"
-lr = 0.005
-weight_decay = 0.05
-
-[schedule.warmup] # up to the full rate in the first epoch, ...
-type = "LinearLR"
-start_factor = 0.05
-end = 1
-convert_to_iter_based = true
-
-[schedule.cosine] # ... then slowly down to zero
-type = "CosineAnnealingLR"
-begin = 1
-convert_to_iter_based = true
-
-[metrics.acc]
-type = "AccMetric"
-topk = [1, 2]
-
-[metrics.confusion] # which class is taken for which, as a picture
-type = "ConfusionMatrix"
-
-[runtime]
-run_dir = "run"
-"""
