@@ -291,6 +291,31 @@ def test_wrong_sentences(charades: dict[str, Any], line: str, message: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("table", "content", "message"),
+    [
+        ("frames", '{"AB": 200}', r"queries\.txt:2: no number of frames is known of 'CD'"),
+        ("duration", '{"AB": 8, "CD": null}', r"duration\.json: CD: None is no number"),
+        ("frames", '{"AB": 0, "CD": 300}', r"frames\.json: AB must be above 0, got 0"),
+        ("fps", "{", r"fps\.json: is no JSON"),
+        ("words", '{"a": "one"}', r"words\.json: a: 'one' is no number"),
+    ],
+)
+def test_wrong_tables_of_sentences(charades: dict[str, Any], table: str, content: str, message: str) -> None:
+    charades["fps_file"].with_name(f"{table}.json").write_text(content)
+    with pytest.raises(AnnotationError, match=message):
+        CharadesSTADataset(**charades)
+
+
+def test_sentences_are_text(charades: dict[str, Any]) -> None:
+    charades["ann_file"].write_bytes(b"\xff\xfe")
+    with pytest.raises(AnnotationError, match=r"queries\.txt: is no text"):
+        CharadesSTADataset(**charades)
+    charades["fps_file"].write_text("{}")
+    charades["ann_file"].write_text("AB 1.0 3.0##a man sits.", "utf-8-sig")
+    assert CharadesSTADataset(**charades)[0].fps is None
+
+
+@pytest.mark.parametrize(
     ("sentence", "words"),
     [
         ("person's cup, they've said.", ["person", "'s", "cup", ",", "they", "'ve", "said"]),

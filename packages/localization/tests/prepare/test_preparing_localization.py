@@ -16,6 +16,7 @@ from vid_localization.picture import draw_timeline
 from vid_localization.results import write_boundaries
 from vid_localization.transforms.loading import LoadProposals
 from vidcore.cli import cli
+from vidcore.errors import UserError
 from vidcore.files import write_png
 from vidcore.sample import Sample
 
@@ -82,15 +83,17 @@ def test_thumos_tables_and_facts_of_videos(tmp_path: Path) -> None:
     tables.mkdir(parents=True)
     videos.mkdir()
     (tables / "Diving_val.txt").write_text("video_validation_1  0.2 0.5\nvideo_validation_2 0.1 0.3\n")
-    (tables / "Ambiguous_val.txt").write_text("video_validation_1 0.6 0.7\n")
+    (tables / "Ambiguous_val.txt").write_text("video_validation_1 0.6 0.7\nvideo_validation_3 0.6 0.7\n")
+    (videos / "video_validation_3.mp4").write_bytes(b"no video")
     writer = cv2.VideoWriter(str(videos / "video_validation_1.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
     for level in range(8):
         writer.write(np.full((48, 64, 3), level * 20, np.uint8))
     writer.release()
     vidcore("data", "prepare", "thumos14", tmp_path, "-o", tmp_path / "plain")
-    assert len(ActivityNetDataset(tmp_path / "plain" / "thumos14_val.json")) == 2
+    assert len(ActivityNetDataset(tmp_path / "plain" / "thumos14_val.json")) == 3
     said = vidcore("data", "prepare", "thumos14", tmp_path, "-o", tmp_path / "out", "--videos", videos)
-    assert "1 of 2 videos have no file" in said
+    assert "1 of 3 videos have no file" in said
+    assert f"left out: {videos / 'video_validation_3.mp4'}: cannot be opened" in said
     data = ActivityNetDataset(tmp_path / "out" / "thumos14_val.json")
     assert data.class_names == ("Diving",)
     assert (tmp_path / "out" / "classes.txt").read_text() == "Diving\n"
@@ -129,6 +132,38 @@ def test_charades_tables_are_completed(tmp_path: Path) -> None:
 def test_folders_without_the_download(tmp_path: Path, command: str, message: str) -> None:
     result = CliRunner().invoke(cli, ["data", "prepare", command, str(tmp_path), "-o", str(tmp_path / "out")])
     assert result.exit_code != 0
+    assert message in str(result.exception)
+
+
+INFO = "video,numFrame,seconds,subset\n"
+CHARADES = {f"charades_sta_{part}.txt": "AB 1.0 3.0##a person runs." for part in ("train", "test")}
+CHARADES |= {f"Charades_{name}.json": '{"AB": 25}' for name in ("duration", "fps_dict", "frames_info")}
+
+
+@pytest.mark.parametrize(
+    ("command", "files", "message"),
+    [
+        ("activitynet", {"activity_net.v1-3.min.json": '{"database": {}}'}, "the annotations name no video"),
+        ("activitynet", {"video_info_new.csv": f"{INFO}v_a,250\n"}, "video_info_new.csv: v_a: seconds: None is no"),
+        ("activitynet", {"video_info_new.csv": f"{INFO}v_a,0,10,training\n"}, "v_a: numFrame must be above 0, got 0"),
+        ("activitynet", {"video_info_new.csv": "\udcff"}, "video_info_new.csv: is no text"),
+        ("thumos14", {"Diving_val.txt": "\udcff"}, "Diving_val.txt: is no text"),
+        ("thumos14", {"Diving_val.txt": "v 1 inf\n"}, "Diving_val.txt:1: 'inf' is no number"),
+        ("thumos14", {"Diving_val.txt": "v 1\n"}, "Diving_val.txt:1: must be 'video start end', got 'v 1'"),
+        (
+            "charades-sta",
+            {**CHARADES, "charades_sta_test.txt": "AB 1.0##x"},
+            "test.txt:1: must be 'video start end##",
+        ),
+        ("charades-sta", {**CHARADES, "Charades_duration.json": "{}"}, "train.txt:1: no duration is known of 'AB'"),
+        ("charades-sta", {**CHARADES, "charades_sta_train.txt": "\udcff"}, "charades_sta_train.txt: is no text"),
+    ],
+)
+def test_downloads_that_are_damaged(tmp_path: Path, command: str, files: dict[str, str], message: str) -> None:
+    for name, text in ({"anet_anno_action.json": "{}"} | files).items():
+        (tmp_path / name).write_text(text, "utf-8", "surrogateescape")
+    result = CliRunner().invoke(cli, ["data", "prepare", command, str(tmp_path), "-o", str(tmp_path / "out")])
+    assert isinstance(result.exception, UserError)
     assert message in str(result.exception)
 
 

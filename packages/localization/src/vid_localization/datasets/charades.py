@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
+from vid_localization.datasets.annotations import positive
 from vid_localization.datasets.checks import Policy, checked, notices
 from vid_localization.datasets.words import split_words
 from vid_localization.overlaps import Array
@@ -77,11 +78,12 @@ class CharadesSTADataset:
             raise DataError(f"window_size must be at least 1, ft_overlap in [0, 1); got {window_size}, {ft_overlap}")
         self.window_size, self.ft_overlap = window_size, ft_overlap
         self.data_root, self.suffix = data_root, suffix
-        tables = [_table(file) for file in (fps_file, duration_file, num_frames_file)]
-        queries = list(_queries(ann_file, _table(word2id_file), tables[1]))
+        tables = [(file, _table(file)) for file in (fps_file, duration_file, num_frames_file)]
+        needed = {"duration": tables[1][1], "number of frames": tables[2][1]}
+        queries = list(_queries(ann_file, _words(word2id_file), needed))
         if not queries:
             raise DataError(f"annotation file {ann_file} has no sentences")
-        facts = np.array([[float(table.get(q.video, math.nan)) for table in tables] for q in queries])
+        facts = np.array([[_fact(file, q.video, table) for file, table in tables] for q in queries])
         names = [f"{q.video}: {q.sentence!r}" for q in queries]
         segments = np.array([(q.start, q.end) for q in queries])
         kept, segments, self.problems = checked(
@@ -154,9 +156,22 @@ def _table(file: Path) -> dict[str, Any]:
     return content
 
 
-def _queries(file: Path, words: Mapping[str, int], durations: Mapping[str, float]) -> Iterator[_Query]:
+def _words(file: Path) -> dict[str, int]:
+    return {word: int(positive(f"{file}: {word}", number)) for word, number in _table(file).items()}
+
+
+def _fact(file: Path, video: str, table: Mapping[str, Any]) -> float:
+    """What a table says of a video; nan where nothing, which rates of frames may be."""
+    return positive(f"{file}: {video}", table[video]) if video in table else math.nan
+
+
+def _queries(file: Path, words: Mapping[str, int], needed: Mapping[str, Mapping[str, Any]]) -> Iterator[_Query]:
     check_file(file, "annotation file")
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{file}: is no text: {error}") from None
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         head, mark, sentence = line.partition("##")
@@ -167,8 +182,9 @@ def _queries(file: Path, words: Mapping[str, int], durations: Mapping[str, float
             mark = ""
         if not mark or not all(map(math.isfinite, times)):
             raise AnnotationError(f"{file}:{number}: must be 'video start end##sentence', got {line.strip()!r}")
-        if video not in durations:
-            raise AnnotationError(f"{file}:{number}: no duration is known of {video!r}{nearest(video, durations)}")
+        for what, table in needed.items():
+            if video not in table:
+                raise AnnotationError(f"{file}:{number}: no {what} is known of {video!r}{nearest(video, table)}")
         sentence = sentence.strip()
         tokens = split_words(sentence)
         if not tokens:
@@ -176,4 +192,4 @@ def _queries(file: Path, words: Mapping[str, int], durations: Mapping[str, float
         unknown = next((w for w in tokens if w not in words), None)
         if unknown is not None:
             raise AnnotationError(f"{file}:{number}: the table of words has no {unknown!r}{nearest(unknown, words)}")
-        yield _Query(video, sentence, [int(words[w]) for w in tokens], *times)
+        yield _Query(video, sentence, [words[w] for w in tokens], *times)

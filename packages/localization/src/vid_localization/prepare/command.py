@@ -52,15 +52,25 @@ def _prepare(
     facts: Path | None,
 ) -> None:
     from vid_localization.prepare.official import facts_of_file, find_files, write_parts
+    from vidcore.errors import DataError, VideoError
 
     found = videos(folder)
     present = find_files(files) if files else None
     if facts is not None:
         paths = find_files(facts)
         known = [(v, paths.get(v.name) or paths.get(v.name.removeprefix("v_"))) for v in found]
-        measured = [facts_of_file(v, path) for v, path in shown(known, "reading videos") if path is not None]
-        if len(measured) < len(found):
-            click.echo(f"note: {len(found) - len(measured)} of {len(found)} videos have no file, left out", err=True)
+        measured, bad = [], []
+        for video, path in shown([pair for pair in known if pair[1]], "reading videos"):
+            try:
+                measured.append(facts_of_file(video, path))
+            except VideoError as error:
+                bad.append(error)
+        if without := len(found) - len(measured) - len(bad):
+            click.echo(f"note: {without} of {len(found)} videos have no file, left out", err=True)
+        for why in bad:
+            click.echo(f"note: left out: {why}", err=True)
+        if not measured:
+            raise DataError(f"{facts}: no video below it is one of the {len(found)} annotated ones, and can be read")
         found = measured
     _say(write_parts(prefix, found, output, present))
 

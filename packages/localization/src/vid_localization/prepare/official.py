@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from attrs import evolve, frozen
 
-from vid_localization.datasets.annotations import AMBIGUOUS, Video, read_videos
+from vid_localization.datasets.annotations import AMBIGUOUS, Video, number_of, positive, read_videos
+from vid_localization.datasets.charades import CharadesSTADataset
 from vid_localization.datasets.words import split_words
 from vidcore.errors import AnnotationError, DataError, VideoError
 from vidcore.files import write_json, write_text
@@ -77,17 +77,16 @@ def thumos_videos(folder: Path) -> list[Video]:
     tables = [p for p in sorted(folder.rglob("*_*.txt")) if p.stem.endswith(("_val", "_test"))]
     for file in tables:
         label, _, part = file.stem.rpartition("_")
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(_text(file).splitlines(), 1):
             if not line.strip():
                 continue
-            try:
-                name, start, end = line.split()
-                segment = float(start), float(end)
-            except ValueError:
-                raise AnnotationError(f"{file}:{number}: must be 'video start end', got {line!r}") from None
+            if len(words := line.split()) != 3:
+                raise AnnotationError(f"{file}:{number}: must be 'video start end', got {line!r}")
+            name, *times = words
+            start, end = (number_of(f"{file}:{number}", time) for time in times)
             subset = {"val": "validation", "test": "testing"}[part]
             video = videos.setdefault(name, Video(name, subset=subset))
-            video.segments.append(segment)
+            video.segments.append((start, end))
             video.labels.append(label)
     if not videos:
         raise DataError(f"{folder}: has no tables like BaseballPitch_val.txt and BaseballPitch_test.txt")
@@ -115,7 +114,8 @@ def write_parts(
         else:
             kept.append(video)
     if not kept:
-        raise DataError(f"none of the {missing} annotated videos has a file; files are named after their video")
+        none = f"none of the {missing} annotated videos has a file; files are named after their video"
+        raise DataError(none if missing else "the annotations name no video")
     output.mkdir(parents=True, exist_ok=True)
     written = []
     for part, subsets in (*PARTS.items(), ("full", None)):
@@ -160,7 +160,7 @@ def prepare_charades(folder: Path, output: Path, videos: Path | None, progress: 
         progress: shows how far a loop over a list has come.
     """
     lists = {part: _first(folder, f"*harades_sta_{part}.txt") for part in ("train", "test")}
-    lines = {part: [x for x in path.read_text("utf-8").splitlines() if x.strip()] for part, path in lists.items()}
+    lines = {part: [x for x in _text(path).splitlines() if x.strip()] for part, path in lists.items()}
     tables = {name: folder / name for name in CHARADES_TABLES}
     output.mkdir(parents=True, exist_ok=True)
     written = []
@@ -173,7 +173,7 @@ def prepare_charades(folder: Path, output: Path, videos: Path | None, progress: 
         write(f"Charades_sta_{part}.txt", "\n".join(listed) + "\n")
     if all(path.is_file() for path in tables.values()):
         for name, path in tables.items():
-            write(name, path.read_text("utf-8"))
+            write(name, _text(path))
     elif videos is None:
         missing = [name for name, path in tables.items() if not path.is_file()]
         raise DataError(f"{folder}: {', '.join(missing)} missing; give the folder of the videos to make them")
@@ -182,10 +182,13 @@ def prepare_charades(folder: Path, output: Path, videos: Path | None, progress: 
             write(name, json.dumps(table))
     words = folder / "Charades_word2id.json"
     if words.is_file():
-        write(words.name, words.read_text("utf-8"))
+        write(words.name, _text(words))
     else:
         occurring = {word for part in lines.values() for line in part for word in split_words(line.partition("##")[2])}
         write(words.name, json.dumps({word: i for i, word in enumerate(sorted(occurring), 1)}, ensure_ascii=False))
+    duration, fps, frames = (output / name for name in CHARADES_TABLES)
+    for part in lines:  # what is wrong with a line is said now, not when training begins
+        CharadesSTADataset(output / f"Charades_sta_{part}.txt", output / words.name, fps, duration, frames, 16, 0.5)
     return Prepared(tuple(written))
 
 
@@ -206,27 +209,26 @@ def _first(folder: Path, pattern: str) -> Path:
 
 
 def _rows(file: Path, needed: tuple[str, ...]) -> Iterable[dict[str, str]]:
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        table = csv.DictReader(lines)
-        missing = [name for name in needed if name not in (table.fieldnames or ())]
-        if missing:
-            raise AnnotationError(f"{file}:1: the column {missing[0]} is missing")
-        yield from table
+    table = csv.DictReader(_text(file).splitlines())
+    missing = [name for name in needed if name not in (table.fieldnames or ())]
+    if missing:
+        raise AnnotationError(f"{file}:1: the column {missing[0]} is missing")
+    yield from table
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{file}: is no text: {error}") from None
 
 
 def _with_facts(known: Mapping[str, Video], row: Mapping[str, str], file: Path) -> Video:
-    video = known.get(row["video"], Video(row["video"]))
-    try:
-        return evolve(
-            video,
-            subset=row["subset"],
-            duration_second=float(row["seconds"]),
-            duration_frame=float(row["numFrame"]),
-            feature_frame=float(row.get("featureFrame") or math.nan),
-            fps=float(row.get("fps") or math.nan),
-        )
-    except ValueError as error:
-        raise AnnotationError(f"{file}: {row['video']}: {error}") from None
+    name = row["video"]
+    columns = {"duration_second": "seconds", "duration_frame": "numFrame"}
+    columns |= {fact: column for fact, column in (("feature_frame", "featureFrame"), ("fps", "fps")) if row.get(column)}
+    facts: dict[str, Any] = {fact: positive(f"{file}: {name}: {c}", row[c]) for fact, c in columns.items()}
+    return evolve(known.get(name, Video(name)), subset=row["subset"], **facts)
 
 
 def _entry(video: Video) -> dict[str, Any]:
