@@ -184,5 +184,9 @@ FRAMEWORK: dict[str, Callable[[Converter, Any, str, Mapping[str, Parameter], Tab
 
 
 def snake(name: str) -> str:
-    """``SampleFrames`` -> ``sample_frames``."""
+    """Words in small letters.
+
+    >>> snake("SampleFrames"), snake("SampleAVAFrames")
+    ('sample_frames', 'sample_ava_frames')
+    """
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

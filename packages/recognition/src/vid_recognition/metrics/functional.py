@@ -41,6 +41,9 @@ def label_ranks(scores: ArrayLike, labels: ArrayLike) -> Array:
 
     Returns:
         (N,) int64.
+
+    >>> label_ranks([[0.1, 0.6, 0.3], [0.5, 0.2, 0.3]], [1, 1]).tolist()
+    [0, 2]
     """
     scores, labels = np.asarray(scores), np.asarray(labels)
     classes = scores.shape[1]
@@ -60,6 +63,9 @@ def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, topk: Sequence[int] = (
         scores: (N, C).
         labels: (N,) class numbers.
         topk: the k, each at least 1; those above C are C.
+
+    >>> top_k_accuracy([[0.1, 0.6, 0.3], [0.5, 0.2, 0.3]], [1, 2], (1, 2))
+    [0.5, 1.0]
     """
     ranks, classes = label_ranks(scores, labels), np.asarray(scores).shape[1]
     return [float(np.mean(ranks < min(k, classes))) for k in topk]
@@ -79,6 +85,9 @@ def confusion_matrix(
             occur in labels or predictions.
 
     Raises ``TypeError`` where labels are no integers, ``ValueError`` for an unknown ``normalize``.
+
+    >>> confusion_matrix(predictions=[0, 1, 1], labels=[0, 0, 1]).tolist()
+    [[1, 1], [0, 1]]
     """
     predictions, labels = np.asarray(predictions), np.asarray(labels)
     for name, values in (("predictions", predictions), ("labels", labels)):
@@ -110,6 +119,9 @@ def mean_class_accuracy(scores: ArrayLike, labels: ArrayLike) -> float:
     Args:
         scores: (N, C), or (N,) the classes with the highest scores.
         labels: (N,) class numbers.
+
+    >>> mean_class_accuracy([0, 0, 0, 1], [0, 0, 0, 1]), mean_class_accuracy([0, 0, 0, 0], [0, 0, 0, 1])
+    (1.0, 0.5)
     """
     scores = np.asarray(scores)
     predictions = scores if scores.ndim == 1 else np.argmax(scores, axis=1)
@@ -162,6 +174,9 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     Args:
         scores: (N,).
         labels: (N,); 1 is positive.
+
+    >>> average_precision([0.9, 0.8, 0.7, 0.6], [1, 0, 0, 1])
+    0.75
     """
     scores, labels = np.asarray(scores), np.asarray(labels)
     return _average_precision(np.sort(scores), np.sort(scores[labels == 1]))

@@ -24,6 +24,9 @@ def average_clips(
 
     Returns:
         (samples, classes), or (samples, num_views, classes) for ``none``.
+
+    >>> average_clips(Tensor([[1.0, 0.0], [3.0, 2.0]]), num_views=2, mode="score").tolist()
+    [[2.0, 1.0]]
     """
     views: Tensor = scores.unflatten(0, (-1, num_views))
     if mode == "none":

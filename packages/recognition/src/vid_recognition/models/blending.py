@@ -17,7 +17,11 @@ __all__ = ["BatchBlending", "CutmixBlending", "MixupBlending", "RandomBatchAugme
 
 
 def soft_labels(labels: Tensor, num_classes: int) -> Tensor:
-    """Class numbers (B,) become one-hot (B, K); labels of all classes stay. Result: float32."""
+    """Class numbers (B,) become one-hot (B, K); labels of all classes stay. Result: float32.
+
+    >>> soft_labels(torch.tensor([2, 0]), 3).tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
     return (F.one_hot(labels, num_classes) if labels.ndim == 1 else labels).float()
 
 

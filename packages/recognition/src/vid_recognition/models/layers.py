@@ -30,7 +30,11 @@ def require(condition: bool, message: str) -> None:
 
 
 def divisible(width: float, by: int = 8) -> int:
-    """Round to a multiple, never down by more than a tenth (arXiv:1704.04861 and its successors)."""
+    """Round to a multiple, never down by more than a tenth (arXiv:1704.04861 and its successors).
+
+    >>> divisible(33), divisible(11)
+    (32, 16)
+    """
     rounded = max(by, int(width + by / 2) // by * by)
     return rounded + by if rounded < 0.9 * width else rounded
 

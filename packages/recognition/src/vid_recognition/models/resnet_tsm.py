@@ -33,6 +33,10 @@ def temporal_shift(x: Tensor, num_segments: int, shift_div: int = 8) -> Tensor:
 
     Raises:
         UserError: where the frames do not make whole clips.
+
+    >>> frames = torch.tensor([[1, 10, 100], [2, 20, 200]])[:, :, None, None]  # two frames, three channels
+    >>> temporal_shift(frames, num_segments=2, shift_div=3).squeeze().tolist()
+    [[2, 0, 100], [0, 10, 200]]
     """
     if x.shape[0] % num_segments:
         raise UserError(f"{x.shape[0]} frames do not make clips of {num_segments} segments: see num_segments")
