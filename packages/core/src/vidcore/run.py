@@ -9,6 +9,7 @@ from typing import Any
 from attrs import asdict
 
 from vidcore.config.task import Task
+from vidcore.data.loader import Loader
 from vidcore.engine import dist
 from vidcore.engine.advice import LoadingAdvice
 from vidcore.engine.checkpoint import Checkpoints
@@ -18,10 +19,12 @@ from vidcore.engine.fit import fit
 from vidcore.engine.observers import Console, JsonLines, Observers
 from vidcore.engine.options import TrainOptions
 from vidcore.engine.prepare import prepare
+from vidcore.engine.progress import deciding
 from vidcore.engine.rundir import RunFolder
 from vidcore.engine.schedules import shortfalls
 from vidcore.engine.weights import load_weights
 from vidcore.errors import DataError
+from vidcore.interfaces import Metric
 from vidcore.predictions import DumpPredictions
 from vidcore.report import coverage, evaluated, finish, header, notices
 from vidcore.setting import Setting
@@ -63,20 +66,21 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
     validates = "val" in loaders and bool(metrics or options.val_loss)
     schedules = task.build("schedule") or {}
     per_epoch = options.steps_per_epoch(len(loaders["train"]))
-    idle = [] if validates else _idle(options)
-    idle += shortfalls(schedules, per_epoch, options.total_steps(per_epoch))
+    remarks = [] if validates else _idle(options)
+    remarks += shortfalls(schedules, per_epoch, options.total_steps(per_epoch))
+    for remark in remarks:
+        setting.say(f"note: {remark}")
     console = Console()
     loading = LoadingAdvice(loaders["train"], console.say)
     observers = [console, JsonLines(), loading, *task.build("observers").values()]
     tell = Observers(observers if setting.rank == 0 else [])
 
-    for notice in idle:
-        setting.say(f"note: {notice}")
-
     def validate() -> Mapping[str, float]:
         precision = setting.runtime.precision
         return evaluate(model, loaders["val"], metrics, precision, tell.on_progress, losses=options.val_loss).scores
 
+    if not started:
+        _try_out(model, loaders, metrics, options, setting.runtime.precision)
     class_names = loaders["train"].dataset.class_names
     fitted = fit(
         model,
@@ -98,7 +102,7 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
         best_so_far = f"{fitted.best['score']} {fitted.best['value']:.4g} of epoch {fitted.best['epoch']}"
         setting.say(f"stopped early: {best_so_far} was not reached again")
     training = asdict(fitted) | {"data": coverage(loaders["train"]), "loading": loading.report()}
-    report = header(task, model) | {"training": training, "notices": idle + notices(loaders)}
+    report = header(task, model) | {"training": training, "notices": remarks + notices(loaders)}
     part = next((p for p in ("test", "val") if p in loaders), None)
     best = Checkpoints(folder.checkpoints).best
     with tell.watching():
@@ -165,6 +169,19 @@ def _check_names(names: Mapping[str, tuple[str, ...] | None]) -> None:
                 f"data.{part}.dataset: its classes differ from those of data.train in {', '.join(differ[:5])}; "
                 "list the classes of both in a file and name it in data.classes"
             )
+
+
+def _try_out(
+    model: Any, loaders: Mapping[str, Loader], metrics: Mapping[str, Metric], options: TrainOptions, precision: str
+) -> None:
+    """Evaluate on one batch: what is wrong with the other data, or the metrics, must not wait for a whole epoch."""
+    for part in ("val", "test"):
+        losses = part == "val" and options.val_loss
+        if part in loaders and (metrics or losses):
+            tried = evaluate(model, loaders[part], metrics, precision, losses=losses, batches=1)
+            loaders[part].close()
+            if part == "val" and tried.scores:
+                deciding(options, tried.scores)
 
 
 def _idle(options: TrainOptions) -> list[str]:
