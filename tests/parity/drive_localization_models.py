@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -226,9 +227,12 @@ def refinement(case: Any, row: Any) -> dict[str, Any]:
         "overlap": paired_overlaps(segments, wanted),
         "encode_centre_width": centre_width_offsets(segments, wanted),
         "encode_start_end": start_end_offsets(segments, wanted),
-        "decode_centre_width_0.1_0.2": move_centre_width(segments, offsets, 0.1, 0.2),
-        "decode_start_end_0.5": move_boundaries(segments, offsets, 0.5),
     }
+    moves = {"decode_centre_width": move_centre_width, "decode_start_end": move_boundaries}
+    for name in row.outputs:  # the names end with the weights
+        kind, *weights = re.split(r"_(?=[\d.])", name)
+        if kind in moves:
+            found[name] = moves[kind](segments, offsets, *map(float, weights))
     return {name: y.numpy() for name, y in found.items()}
 
 

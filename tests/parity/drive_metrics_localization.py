@@ -105,7 +105,7 @@ def activitynet_detection(case: Any, row: Any) -> dict[str, Any]:
     written = [a["label"] for v in json.loads(file.read_text()).values() for a in v["annotations"]]
     order = list(dict.fromkeys(written))  # classes as they first appear
     return {
-        "mAP": [scores[f"mAP@{t:.2f}"] for t in thresholds],
+        "mAP": [value for name, value in scores.items() if name.startswith("mAP@")],
         "average_mAP": scores["average_mAP"],
         "classes": order,
         "ap": ap[:, [dataset.class_names.index(name) for name in order]],
@@ -132,7 +132,7 @@ def activitynet_proposals(case: Any, row: Any) -> dict[str, Any]:
         listed[without] = []
     for i, (video, true) in enumerate(row.inputs["truth"].items()):
         truth = Sample(index=i, segments=np.array([a["segment"] for a in true]), meta={"video_name": video})
-        proposals = listed[video]
+        proposals = listed.get(video, [])
         predicted = truth.replace(
             segments=np.array([p["segment"] for p in proposals]).reshape(-1, 2),
             segment_scores=np.array([p["score"] for p in proposals]),

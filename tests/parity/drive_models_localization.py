@@ -10,7 +10,7 @@ import torch
 from vid_localization.datasets.charades import proposal_bounds
 from vid_localization.models.boundary_matching import labels as matching_labels
 from vid_localization.models.bsn import temporal_labels
-from vid_localization.models.spans import truth
+from vid_localization.models.spans import covered_seconds, truth
 from vid_localization.models.tcanet import BOUNDARY_WEIGHT
 from vid_localization.transforms.queries import FormatQuery
 from vidcore.batch import Batch, collate
@@ -133,8 +133,19 @@ def drn(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
 
 
 def proposals(model: Any, outputs: Any, batch: Batch) -> dict[str, Any]:
-    found = enumerate(model.predict(outputs, batch))
+    samples = tuple(as_published(s, model.feature_extraction_interval) for s in batch.samples)
+    found = enumerate(model.predict(outputs, batch.replace(samples=samples)))
     return {f"predict[{i}].proposals": np.column_stack((s.segment_scores, s.segments)) for i, s in found}
+
+
+def as_published(sample: Sample, interval: int) -> Sample:
+    """The sample with its seconds as published prediction counts them: of whole features of so many frames."""
+    covered, seconds = sample.feature_duration, covered_seconds(sample.replace(feature_duration=None), interval)
+    if covered == seconds:
+        return sample
+    if sample.proposal_segments is not None:
+        sample = sample.replace(proposal_segments=sample.proposal_segments / covered * seconds)
+    return sample.replace(feature_duration=seconds)
 
 
 def losses(model: Any, outputs: Any, batch: Batch) -> dict[str, Any]:

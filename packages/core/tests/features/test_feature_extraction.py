@@ -196,6 +196,12 @@ def test_feature_files_with_times(tmp_path: Path) -> None:
             (tmp_path / name).write_text(text)
         with pytest.raises(VideoError, match=name):
             read_features(tmp_path / name)
+    np.save(tmp_path / "f.npy", np.array([[0.0, 1.0], [2.0, np.nan]]))
+    with pytest.raises(VideoError, match=r"f\.npy: channel 1 of position 1 is nan"):
+        read_features(tmp_path / "f.npy")
+    (tmp_path / "g.csv").write_text("f0,f1\n0,1e300\n")
+    with pytest.raises(VideoError, match=r"g\.csv: channel 1 of position 0 is inf"):
+        read_features(tmp_path / "g.csv")
 
 
 def test_two_videos_of_one_name_are_refused() -> None:

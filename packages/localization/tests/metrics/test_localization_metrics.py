@@ -109,6 +109,15 @@ def test_predictions_in_ambiguous_segments_count_neither_for_nor_against() -> No
         assert metric.compute()["mAP@0.50"] == wanted
 
 
+def test_thresholds_that_are_near_have_scores_of_their_own() -> None:
+    truth = Sample(index=0, segments=np.array([[0.0, 1000.0]]), segment_labels=np.array([0]), duration=1000.0)
+    found = truth.replace(segments=np.array([[0.0, 652.0]]), segment_scores=np.array([0.9]))
+    metric = THUMOSMetric([0.651, 0.654, 0.7])
+    metric.update([found], [truth])
+    wanted = {"mAP@0.651": 1.0, "mAP@0.654": 0.0, "mAP@0.70": 0.0}
+    assert metric.compute() == pytest.approx({"average_mAP": 1 / 3, **wanted})
+
+
 def test_each_truth_is_found_once_by_the_best_scored_of_its_predictions() -> None:
     truth, zeros = np.array([[0.0, 10.0]]), np.zeros(2, np.int64)
     args = (np.array([0.9, 0.8]), zeros, zeros, truth, zeros[:1], zeros[:1], [0.5])

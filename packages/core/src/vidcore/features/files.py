@@ -87,7 +87,12 @@ def read_features(path: Path) -> Array:
         features = _read_tensor(path)
     if features.ndim != 2 or not features.size or features.dtype.kind not in "fiu":
         raise VideoError(path, f"must hold numbers of shape (positions, channels), got {features.shape}")
-    return features.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # too large is infinite
+        features = features.astype(np.float32, copy=False)
+    if not np.isfinite(features).all():
+        row, column = np.argwhere(~np.isfinite(features))[0].tolist()
+        raise VideoError(path, f"channel {column} of position {row} is {features[row, column]}")
+    return features
 
 
 def write_features(path: Path, features: Array, kind: Literal["npy", "csv"], seconds: float | None = None) -> None:

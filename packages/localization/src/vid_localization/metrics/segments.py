@@ -33,6 +33,11 @@ def _check_thresholds(metric: str, thresholds: Sequence[float]) -> None:
         raise UserError(f"{metric}: thresholds must lie between 0 and 1, got {list(thresholds)}")
 
 
+def _shown(threshold: float) -> str:
+    """Two digits, or all where there are more: scores of different thresholds have different names."""
+    return f"{threshold:.2f}" if abs(threshold - round(threshold, 2)) < 1e-9 else f"{threshold:g}"
+
+
 class DetectionMetric(CollectedSegments):
     """Base of metrics with mean average precision over classes.
 
@@ -80,7 +85,7 @@ class DetectionMetric(CollectedSegments):
         """``average_mAP``, and ``mAP@`` every threshold."""
         self.notices = []
         means = np.nanmean(self.average_precision(), 1)
-        scores = {f"mAP@{t:.2f}": float(m) for t, m in zip(self.temporal_iou_thresholds, means, strict=True)}
+        scores = {f"mAP@{_shown(t)}": float(m) for t, m in zip(self.temporal_iou_thresholds, means, strict=True)}
         return {"average_mAP": float(means.mean()), **scores}
 
 
