@@ -11,7 +11,6 @@ decoding alone takes (the same frames through the same reader).
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ import cv2
 import decord
 import numpy as np
 import torch
+from decode import videos
 
 from vidcore.batch import collate
 from vidcore.interfaces import Transform
@@ -36,8 +36,6 @@ from vidcore.transforms.loading import Decode, OpenVideo
 from vidcore.transforms.resizing import Resize
 from vidcore.transforms.sampling import SampleFrames
 
-SHARED = Path(os.environ.get("VIDCORE_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
-VIDEOS = ("demo.mp4", "test_video_structuralize.mp4")
 SQUARE = Resize((224, 224), keep_ratio=False)
 
 SCENARIOS: dict[str, tuple[SampleFrames, list[Transform], FormatShape, float]] = {
@@ -138,25 +136,13 @@ def measure(name: str, videos: Sequence[str], repeats: int) -> tuple[float, floa
     return plain, ours, floor
 
 
-def generated(folder: Path) -> list[str]:
-    """A video to measure with where there is none: moving blocks, 300 frames of 340 x 256."""
-    path = folder / "made.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, (340, 256))
-    rng = np.random.default_rng(0)
-    texture = cv2.resize(rng.integers(0, 256, (40, 60, 3), np.uint8), (800, 600), interpolation=cv2.INTER_CUBIC)
-    for k in range(300):
-        writer.write(np.ascontiguousarray(texture[k : k + 256, k : k + 340]))
-    writer.release()
-    return [str(path)]
-
-
-def run(repeats: int = 7, videos: Sequence[str] = ()) -> dict[str, tuple[float, float, float]]:
+def run(repeats: int = 7, given: Sequence[str] = ()) -> dict[str, tuple[float, float, float]]:
     """Measure every scenario."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        videos = videos or [str(SHARED / v) for v in VIDEOS if (SHARED / v).exists()] or generated(Path(folder))
-        return {name: measure(name, videos, repeats) for name in SCENARIOS}
+        paths = given or videos(Path(folder))
+        return {name: measure(name, paths, repeats) for name in SCENARIOS}
 
 
 def main() -> None:
