@@ -82,20 +82,20 @@ def read_results(path: Path, class_names: Sequence[str] | None = None) -> dict[s
     for name, rows in items:
         found[name] = []
         for number, row in enumerate(rows):
+            where = f"{path}: {name}: segment {number}"
             try:
                 start, end = map(float, row["segment"])
-                found[name].append(Detection((start, end), float(row["score"]), row.get("label")))
+                detection = Detection((start, end), float(row["score"]), row.get("label"))
             except (KeyError, TypeError, ValueError, AttributeError):
-                where = f"{path}: {name}: segment {number}"
                 raise AnnotationError(
                     f"{where}: needs 'segment' with start and end, and 'score'; got {row!r}"
                 ) from None
-            label = found[name][-1].label
-            if class_names is not None and label not in class_names:
-                hint = nearest(str(label), class_names)
+            if class_names is not None and detection.label not in class_names:
+                hint = nearest(str(detection.label), class_names)
                 raise AnnotationError(
-                    f"{path}: {name}: segment {number}: label {label!r} is none of the {len(class_names)} classes{hint}"
+                    f"{where}: label {detection.label!r} is none of the {len(class_names)} classes{hint}"
                 )
+            found[name].append(detection)
     return found
 
 
