@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from vid_recognition.models.averaging import average_clips
+from vid_recognition.models.blending import CutmixBlending, MixupBlending
 from vid_recognition.models.heads import ClassificationHead, I3DHead, SlowFastHead, TSMHead, TSNHead
+from vid_recognition.models.losses import CBFocalLoss, CrossEntropyLoss
 from vid_recognition.models.preprocessor import ActionDataPreprocessor
 from vid_recognition.models.recognizers import Recognizer2D, Recognizer3D
 from vid_recognition.models.resnet import ResNet
@@ -221,3 +224,43 @@ def test_export_takes_any_number_of_samples() -> None:
     more = torch.rand(3, 2, 3, 4, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(exported.module()(more), model(more))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (
+            lambda: I3DHead(3, 4, loss_cls=CrossEntropyLoss(class_weight=[1.0, 2.0])),
+            "numbers for 2 classes, num_.* is 3",
+        ),
+        (lambda: I3DHead(3, 4, loss_cls=CBFocalLoss([5, 6])), "numbers for 2 classes, num_classes is 3"),
+        (lambda: CBFocalLoss([5, 0]), r"samples_per_cls must be positive, got \(5, 0\)"),
+        (lambda: I3DHead(3, 4, label_smooth_eps=1.5), "label_smooth_eps must be at least 0 and below 1"),
+        (lambda: ActionDataPreprocessor([0.0], [0.0]), "std must not be 0"),
+        (lambda: MixupBlending(3, 0.0), "'alpha' must be > 0"),
+        (
+            lambda: Recognizer3D(
+                ResNet3d(18, base_channels=4, num_stages=1, out_indices=(0,)),
+                I3DHead(3, 4),
+                ActionDataPreprocessor(blending=CutmixBlending(400)),
+            ),
+            "blending.num_classes is 400, but cls_head.num_classes is 3",
+        ),
+    ],
+)
+def test_numbers_of_classes_and_of_mixing_that_do_not_fit_are_named(build: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("head", "labels", "message"),
+    [
+        (I3DHead(3, 4, multi_class=True), torch.tensor([0, 1]), "BCELossWithLogits needs labels of every class"),
+        (I3DHead(3, 4, loss_cls=CBFocalLoss([5, 6, 7])), torch.eye(3)[:2], "CBFocalLoss needs one class number"),
+        (I3DHead(3, 4), torch.eye(5)[:2], "labels are of 5 classes, scores of 3: see cls_head.num_classes"),
+    ],
+)
+def test_labels_that_a_loss_cannot_take_are_named(head: I3DHead, labels: Tensor, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        head.loss(torch.zeros(2, 3), labels)

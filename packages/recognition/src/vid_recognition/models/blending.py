@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from attrs import frozen
+from attrs import field, frozen, validators
 from torch import Tensor
 
 __all__ = ["BatchBlending", "CutmixBlending", "MixupBlending", "RandomBatchAugment", "cutmix", "mixup", "soft_labels"]
@@ -83,7 +83,7 @@ class MixupBlending(BatchBlending):
     """Mixup with a share drawn from Beta(alpha, alpha)."""
 
     num_classes: int
-    alpha: float = 0.2
+    alpha: float = field(default=0.2, validator=validators.gt(0))
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return mixup(inputs, soft_labels(labels, self.num_classes), _share(self.alpha), _partners(inputs))
@@ -94,7 +94,7 @@ class CutmixBlending(BatchBlending):
     """CutMix with a share drawn from Beta(alpha, alpha) and a centre anywhere."""
 
     num_classes: int
-    alpha: float = 0.2
+    alpha: float = field(default=0.2, validator=validators.gt(0))
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         height, width = inputs.shape[-2:]

@@ -42,6 +42,7 @@ class Head(nn.Module):
     ) -> None:
         super().__init__()
         require(all(k > 0 for k in topk), f"topk must be positive numbers, got {tuple(topk)}")
+        require(0 <= label_smooth_eps < 1, f"label_smooth_eps must be at least 0 and below 1, got {label_smooth_eps}")
         self.loss_cls = loss_cls or (BCELossWithLogits() if multi_class else CrossEntropyLoss())
         self.average_clips = average_clips
         self.multi_class = multi_class
@@ -64,6 +65,8 @@ class Head(nn.Module):
         """
         losses = {}
         classes = scores.shape[1]
+        if labels.ndim > 1 and labels.shape[1] != classes:
+            raise UserError(f"labels are of {labels.shape[1]} classes, scores of {classes}: see cls_head.num_classes")
         if labels.ndim == 1:
             ranked = scores.detach().topk(min(max(self.topk), classes), dim=1).indices
             hits = ranked == labels[:, None]
@@ -105,6 +108,11 @@ class ClassificationHead(Head):
     ) -> None:
         super().__init__(**kwargs)
         require(num_classes > 0, f"num_classes must be positive, got {num_classes}")
+        weights = getattr(self.loss_cls, "class_weight", None)
+        require(
+            weights is None or len(weights) == num_classes,
+            f"loss_cls has numbers for {0 if weights is None else len(weights)} classes, num_classes is {num_classes}",
+        )
         self.num_classes = num_classes
         self.spatial_type = spatial_type
         self.dropout = nn.Dropout(dropout_ratio)

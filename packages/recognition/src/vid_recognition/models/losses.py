@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vid_recognition.models.layers import require
+from vidcore.errors import UserError
 
 __all__ = ["BCELossWithLogits", "CBFocalLoss", "CrossEntropyLoss", "NLLLoss"]
 
@@ -79,6 +80,8 @@ class BCELossWithLogits(_ClassWeighted):
         super().__init__(loss_weight, class_weight)
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
+        if labels.ndim == 1:
+            raise UserError("BCELossWithLogits needs labels of every class: see multi_class of the data set")
         loss = F.binary_cross_entropy_with_logits(scores.float(), labels.float(), self.class_weight)
         return self.loss_weight * loss
 
@@ -99,6 +102,7 @@ class CBFocalLoss(_ClassWeighted):
         self, samples_per_cls: Sequence[int], loss_weight: float = 1.0, beta: float = 0.9999, gamma: float = 2.0
     ) -> None:
         require(len(samples_per_cls) > 0, "samples_per_cls must have one number per class")
+        require(min(samples_per_cls) > 0, f"samples_per_cls must be positive, got {tuple(samples_per_cls)}")
         effective = torch.tensor([1 - beta**n for n in samples_per_cls], dtype=torch.float64)
         weight = (1 - beta) / effective
         super().__init__(loss_weight, (weight / weight.sum() * len(weight)).tolist())
@@ -106,6 +110,8 @@ class CBFocalLoss(_ClassWeighted):
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         assert self.class_weight is not None
+        if labels.ndim > 1:
+            raise UserError("CBFocalLoss needs one class number per sample, not labels of every class")
         scores = scores.float()
         truth = F.one_hot(labels, scores.shape[1]).to(scores.dtype)
         entropy = F.binary_cross_entropy_with_logits(scores, truth, reduction="none")

@@ -47,6 +47,7 @@ class ActionDataPreprocessor(nn.Module):
         require((mean is None) == (std is None), "mean and std are given both or not at all")
         require(format_shape in ("NCHW", "NCTHW", "MIX2d3d"), f"unknown format_shape {format_shape!r}")
         require(mean is None or std is None or len(mean) == len(std), "mean and std must have the same length")
+        require(std is None or all(std), f"std must not be 0, got {std}")
         self.register_buffer("mean", None if mean is None else torch.tensor(mean, dtype=torch.float32), False)
         self.register_buffer("std", None if std is None else torch.tensor(std, dtype=torch.float32), False)
         self.to_rgb = to_rgb

@@ -49,6 +49,12 @@ class Recognizer(nn.Module):
         self.cls_head = cast(Head, cls_head)
         self.data_preprocessor = data_preprocessor or ActionDataPreprocessor()
         self.max_testing_views = max_testing_views
+        mixed = getattr(getattr(self.data_preprocessor, "blending", None), "num_classes", None)
+        scored = getattr(cls_head, "num_classes", mixed)
+        require(
+            mixed in (None, scored),
+            f"data_preprocessor.blending.num_classes is {mixed}, but cls_head.num_classes is {scored}",
+        )
 
     def preprocess(self, batch: Batch) -> Batch:
         """Convert inputs on the device; while training mix samples as well."""
