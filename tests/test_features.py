@@ -96,6 +96,13 @@ def test_other_settings_are_refused(here: Path, vidcore: Command, more: list[str
     assert all(new != before[name] for name, new in contents("whole").items() if name.endswith(".json"))
 
 
+def test_what_nothing_is_known_of_is_not_added_to(here: Path, vidcore: Command) -> None:
+    assert vidcore("data", "features", "whole", "--output", "scaled", "--length", "5").code == 0
+    before = contents("scaled")
+    vidcore(*command("scaled")).refuses("scaled: holds features .*: nothing says what .*npy is made with")
+    assert contents("scaled") == before
+
+
 def test_other_weights_are_other_settings(here: Path, vidcore: Command) -> None:
     assert vidcore("run", "demo/task.toml", "--dir", "other", *TRAIN, "--set", "runtime.seed=1").code == 0
     shutil.copy("other/checkpoints/best.pt", "best.pt")

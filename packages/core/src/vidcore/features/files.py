@@ -81,8 +81,8 @@ def read_features(path: Path) -> Array:
     elif path.suffix == ".npy":
         try:
             features = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise VideoError(path, f"is no array: {error}") from None
+        except (OSError, ValueError, EOFError):  # NumPy's own words are about loading it nevertheless
+            raise VideoError(path, "is no array of numbers, or damaged") from None
     else:
         features = _read_tensor(path)
     if features.ndim != 2 or not features.size or features.dtype.kind not in "fiu":

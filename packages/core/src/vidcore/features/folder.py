@@ -105,16 +105,22 @@ class FeatureFolder:
 
         Raises ``UserError`` where it holds features that are made otherwise, unless they may be overwritten.
         """
-        if (self.path / "features.toml").exists() and not overwrite:
-            theirs = FeatureFolder.load(self.path).settings
-            different = next(differences(_identity(theirs), _identity(self.settings)), None)
-            if different:
-                raise UserError(
-                    f"{self.path}: holds features that are made otherwise: {different}; choose another folder, or "
-                    "make them anew with --overwrite"
-                )
+        if not overwrite and (different := self._difference()):
+            raise UserError(
+                f"{self.path}: holds features that are made otherwise: {different}; choose another folder, or "
+                "make them anew with --overwrite"
+            )
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.path / "features.toml", dumps(self.settings))
+
+    def _difference(self) -> str | None:
+        """What is other about the features that are in the folder, if there are any."""
+        if (self.path / "features.toml").exists():
+            theirs = FeatureFolder.load(self.path).settings
+            return next(differences(_identity(theirs), _identity(self.settings)), None)
+        files = sorted(p for p in self.path.glob("*") if p.suffix in SUFFIXES)
+        other = next((p for p in files if FeatureNote.read(p)), None)  # of vidcore data features, or a lost table
+        return None if other is None else f"nothing says what {other.name} is made with"
 
     def file(self, name: str) -> Path:
         """The features of a video."""

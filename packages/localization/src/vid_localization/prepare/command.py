@@ -130,16 +130,20 @@ def charades_sta(folder: Path, output: Path, videos: Path | None) -> None:
 def features(folders: tuple[Path, ...], output: Path, length: int | None, kind: Any) -> None:
     """Convert the feature files in FOLDERS; those of a video in several (RGB and flow) are put side by side."""
     from vid_localization.prepare.merging import feature_files, merge_features, merged_note
+    from vidcore.errors import DataError
     from vidcore.features.files import write_features
 
     found = feature_files(folders)
+    if output.resolve() in [folder.resolve() for folder in folders]:
+        raise DataError(f"{output}: is where the features are read from; choose another folder to write to")
     output.mkdir(parents=True, exist_ok=True)
     channels = set()
     for name, paths in shown(list(found.items()), "features"):
         merged = merge_features(paths, length)
         channels.add(merged.shape[1])
-        write_features(output / f"{name}.{kind}", merged, kind)
-        if note := merged_note(paths, merged):
+        note = merged_note(paths, merged)
+        write_features(output / f"{name}.{kind}", merged, kind, None if note is None else note.feature_duration)
+        if note is not None:
             note.write(output / f"{name}.{kind}")
     click.echo(f"wrote {len(found)} files with {', '.join(map(str, sorted(channels)))} channels to {output}")
     if len(channels) > 1:

@@ -19,11 +19,14 @@ def feature_files(folders: Sequence[Path]) -> dict[str, list[Path]]:
     """The files of every video, one of each folder in their order.
 
     Raises:
-        DataError: a folder has no feature files, or a video is not in all of them.
+        DataError: a folder has no feature files, two of one video, or a video is not in all of them.
     """
     tables = []
     for folder in folders:
-        found = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix in SUFFIXES} if folder.is_dir() else {}
+        found: dict[str, Path] = {}
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if path.suffix in SUFFIXES and (other := found.setdefault(path.stem, path)) != path:
+                raise DataError(f"{path} and {other} are features of one video; which are meant?")
         if not found:
             raise DataError(f"{folder}: there are no feature files ({', '.join(SUFFIXES)})")
         tables.append(found)
