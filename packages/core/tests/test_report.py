@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from vidcore.data.loader import Loader
 from vidcore.data.policy import Failure
 from vidcore.errors import ConfigError, UserError
 from vidcore.predictions import DumpPredictions, PredictionFile
-from vidcore.report import coverage, score_predictions
+from vidcore.report import coverage, finish, score_predictions
 from vidcore.sample import Sample
 
 
@@ -59,6 +60,13 @@ def test_two_metrics_must_not_give_one_score(tmp_path: Path) -> None:
     samples = (Sample(index=0, scores=np.ones(2, np.float32)),)
     with pytest.raises(ConfigError, match=r"metrics.two: another metric already gives a score 'acc/top1'"):
         score_predictions(Scored(), PredictionFile(samples, samples), tmp_path, "x")  # type: ignore[arg-type]
+
+
+def test_a_report_is_json_for_every_reader(tmp_path: Path) -> None:
+    finish(tmp_path, {"task": "t", "training": {"best": {"value": float("nan")}, "scores": [float("inf")]}}, {}, [])
+    text = (tmp_path / "report.json").read_text()
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"JSON has no {name}"))
+    assert found["training"] == {"best": {"value": "nan"}, "scores": ["inf"]}
 
 
 @pytest.mark.parametrize(

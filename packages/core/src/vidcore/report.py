@@ -5,6 +5,7 @@ Nothing here imports torch: predictions that are in a file can be scored without
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -74,7 +75,7 @@ def finish(folder: Path, report: dict[str, Any], metrics: Mapping[str, Any], wri
             written += metric.write(folder)
     report.setdefault("notices", []).extend(n for m in metrics.values() for n in getattr(m, "notices", ()))
     report["files"] = [str(p) for p in written if p.exists()]
-    write_json(folder / "report.json", report)
+    write_json(folder / "report.json", _valid(report))
     _print(report, folder / "report.json", [m.table() for m in metrics.values() if hasattr(m, "table")])
 
 
@@ -106,6 +107,15 @@ def score_predictions(task: Task, file: PredictionFile, folder: Path, source: st
     folder.mkdir(parents=True, exist_ok=True)
     finish(folder, report, metrics, [])
     return report
+
+
+def _valid(value: Any) -> Any:
+    """Plain data without numbers that JSON does not have: a score may be nan."""
+    if isinstance(value, Mapping):
+        return {key: _valid(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_valid(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _call_text(step: Mapping[str, Any]) -> str:

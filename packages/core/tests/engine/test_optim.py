@@ -38,6 +38,7 @@ def test_every_optimizer_can_be_named_and_trains(name: str) -> None:
     assert "lr" in signature.parameters
     assert all(p.typed for p in signature.parameters.values())
     model = nn.Linear(3, 1, bias=name != "Muon")
+    model.sparse = name == "SparseAdam"  # type: ignore[assignment]
     before = model.weight.clone()
     optimizer = build_optimizer(factory, {"lr": 0.1}, model)
     loss = model(torch.ones(2, 3)).sum()
@@ -59,6 +60,8 @@ def test_what_an_optimizer_cannot_do_is_said() -> None:
         ConfigError, match=r"optimizer: Muon: .*2D parameters.*; use AdamW for networks that have other"
     ):
         build_optimizer(torch.optim.Muon, {"lr": 0.1}, net())
+    with pytest.raises(ConfigError, match=r"optimizer: SparseAdam is for layers with sparse gradients"):
+        build_optimizer(torch.optim.SparseAdam, {"lr": 0.1}, net())
     with pytest.raises(ConfigError, match=r"optimizer: LBFGS: .*; leave out param_groups"):
         build_optimizer(torch.optim.LBFGS, {"lr": 0.1}, net(), DefaultGroups(bias_lr_mult=2.0))
 

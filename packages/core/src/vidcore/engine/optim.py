@@ -69,6 +69,8 @@ def build_optimizer(
     name = getattr(factory, "__name__", str(factory))
     if name in NOT_SHARDED and any(is_share(p) for p in model.parameters()):
         raise ConfigError(f'optimizer.type = "{name}" and runtime.strategy = "fsdp" exclude each other: use "ddp"')
+    if name == "SparseAdam" and not any(getattr(m, "sparse", False) for m in model.modules()):
+        raise ConfigError("optimizer: SparseAdam is for layers with sparse gradients; the model has none, use Adam")
     try:
         return factory(groups, **arguments)
     except (TypeError, ValueError) as error:
