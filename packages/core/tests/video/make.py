@@ -61,13 +61,14 @@ def encode(
 ) -> Path:
     """Encode frames that carry ``numbers``.
 
-    :param times: when each is shown, in 1/rate seconds (default: one after the other).
-    :param drop: packets at the beginning to leave out; ``shift``: added to every packet's times.
-    :param streams: the further ones carry the numbers 500, 501, ... in smaller frames.
-    :param audio: seconds of silence beside it.
-    :param as_decoded: say that every frame is shown when it is decoded, as old containers do.
-    :param split: name of a bitstream filter that gives frames that are not shown a packet of their own.
-    :param container: options of the muxer (``format`` is its name).
+    Args:
+        times: when each is shown, in 1/rate seconds (default: one after the other).
+        drop: packets at the beginning to leave out; ``shift``: added to every packet's times.
+        streams: the further ones carry the numbers 500, 501, ... in smaller frames.
+        audio: seconds of silence beside it.
+        as_decoded: say that every frame is shown when it is decoded, as old containers do.
+        split: name of a bitstream filter that gives frames that are not shown a packet of their own.
+        container: options of the muxer (``format`` is its name).
     """
     options = {"x265-params": "log-level=none", **(options or {})} if codec == "libx265" else options
     with av.open(str(path), "w", format=container.pop("format", None), options=container) as out:

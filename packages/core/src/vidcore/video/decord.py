@@ -25,8 +25,9 @@ class DecordReader(Closing):
     ``auto`` never takes it: it returns wrong frames, without a word, for MPEG transport and program streams,
     open groups of pictures, edit lists, and MPEG-4 or MPEG-2 with B-frames.
 
-    :param path: video file.
-    :param threads: threads of the decoder; 0 lets it choose.
+    Args:
+        path: video file.
+        threads: threads of the decoder; 0 lets it choose.
 
     Raises ``VideoError`` where decord cannot read the file.
     """

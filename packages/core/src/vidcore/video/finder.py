@@ -39,9 +39,10 @@ class FrameFinder:
     where others need them. Whatever comes out is checked against the order of the packets; where that
     does not hold, the file is decoded from its beginning and frames are counted.
 
-    :param path: video file.
-    :param threads: threads of the decoder; 0 lets it choose.
-    :param motion: let the decoder attach its motion vectors.
+    Args:
+        path: video file.
+        threads: threads of the decoder; 0 lets it choose.
+        motion: let the decoder attach its motion vectors.
 
     Raises ``VideoError`` where the file is missing, is no video, or nothing in it decodes.
     """

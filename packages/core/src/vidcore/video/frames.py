@@ -20,8 +20,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class ArrayReader(Closing):
     """Frames in memory.
 
-    :param frames: (n, height, width, channels) uint8.
-    :param fps: frames per second, where known.
+    Args:
+        frames: (n, height, width, channels) uint8.
+        fps: frames per second, where known.
     """
 
     decoder = "array"
@@ -55,8 +56,9 @@ class ArrayReader(Closing):
 class ImageReader(ArrayReader):
     """A picture as a video of one frame.
 
-    :param path: image file.
-    :param threads: unused; every reader of files takes it.
+    Args:
+        path: image file.
+        threads: unused; every reader of files takes it.
 
     Raises ``VideoError`` where the file is missing or is no picture.
     """
@@ -70,15 +72,16 @@ class ImageReader(ArrayReader):
 class FrameFolderReader(Closing):
     """A folder of pictures, one or (flow) two per frame.
 
-    :param path: folder.
-    :param template: file name with a place for the number, ``img_{:05}.jpg``; for flow the first place is
-        ``x`` or ``y``: ``{}_{:05}.jpg``.
-    :param modality: ``RGB`` (three channels) or ``Flow`` (two: horizontal, vertical).
-    :param start_index: number in the name of the first frame.
-    :param offset: added to every number (several videos in one folder).
-    :param total_frames: number of frames, where known; otherwise the files are counted.
-    :param fps: frames per second, where known.
-    :param threads: unused; every reader of files takes it.
+    Args:
+        path: folder.
+        template: file name with a place for the number, ``img_{:05}.jpg``; for flow the first place is
+            ``x`` or ``y``: ``{}_{:05}.jpg``.
+        modality: ``RGB`` (three channels) or ``Flow`` (two: horizontal, vertical).
+        start_index: number in the name of the first frame.
+        offset: added to every number (several videos in one folder).
+        total_frames: number of frames, where known; otherwise the files are counted.
+        fps: frames per second, where known.
+        threads: unused; every reader of files takes it.
 
     Raises ``VideoError`` where the folder is missing.
     """

@@ -19,10 +19,13 @@ def read_motion_vectors(
 ) -> np.ndarray[Any, Any]:
     """Return for each frame how far its blocks have moved from where they are predicted.
 
-    :param path: video file whose codec predicts blocks (H.264, MPEG-4, ...).
-    :param indices: frames, counted from 0.
-    :param threads: threads of the decoder.
-    :returns: (n, height, width, 2) int8: x and y in pixels of the frames as coded (not rotated); 0 where a
+    Args:
+        path: video file whose codec predicts blocks (H.264, MPEG-4, ...).
+        indices: frames, counted from 0.
+        threads: threads of the decoder.
+
+    Returns:
+        (n, height, width, 2) int8: x and y in pixels of the frames as coded (not rotated); 0 where a
         block is not predicted. Of a block with two sources the last vector counts.
 
     Raises ``VideoError`` where the file or a frame cannot be had.

@@ -28,9 +28,10 @@ def open_video(path: str | Path, decoder: str = "auto", threads: int = 1) -> Vid
     ``auto`` takes PyAV where it is installed: exact for everything it opens, and the fastest. Without it,
     OpenCV reads strictly in order and decord has to agree. The reader's ``decoder`` says what was taken.
 
-    :param path: the file.
-    :param decoder: ``auto``, or a name that ``vidcore list decoders`` shows.
-    :param threads: threads of the decoder; with several loader processes 1 is best.
+    Args:
+        path: the file.
+        decoder: ``auto``, or a name that ``vidcore list decoders`` shows.
+        threads: threads of the decoder; with several loader processes 1 is best.
 
     Raises ``VideoError``, naming the file, where it cannot be read.
     """

@@ -27,8 +27,9 @@ class OpenCVReader(Closing):
     noise for interlaced frames, decord wrong frames for many files, neither says so. Opening decodes the
     file once, since the number of frames a container advertises cannot be trusted. All this is slow.
 
-    :param path: video file.
-    :param threads: threads of the decoder; 0 lets it choose.
+    Args:
+        path: video file.
+        threads: threads of the decoder; 0 lets it choose.
 
     Raises ``VideoError`` where the file is missing, is no video, or nothing in it decodes.
     """

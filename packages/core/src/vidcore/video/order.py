@@ -51,8 +51,9 @@ class Note(NamedTuple):
 def show_order(notes: Sequence[Note], context: VideoCodecContext, cut: bool | None) -> Numbers | None:
     """Return the packet of each frame in the order of showing, None where packets do not tell.
 
-    :param context: the decoder, before anything was decoded.
-    :param cut: whether packets are missing at the end; None where the container does not tell.
+    Args:
+        context: the decoder, before anything was decoded.
+        cut: whether packets are missing at the end; None where the container does not tell.
     """
     codec = context.codec.canonical_name
     order = _claimed_order(notes, context, cut) if codec in ONE_FRAME_EACH and notes[0].entry else None

@@ -19,8 +19,9 @@ __all__ = ["PyAVReader"]
 class PyAVReader(Closing):
     """Frames by number, as a decoding of the whole file in order would show them; see ``FrameFinder``.
 
-    :param path: video file.
-    :param threads: threads of the decoder; 0 lets it choose.
+    Args:
+        path: video file.
+        threads: threads of the decoder; 0 lets it choose.
 
     Raises ``VideoError`` where the file is missing, is no video, or nothing in it decodes.
     """
