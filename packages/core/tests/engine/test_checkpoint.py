@@ -158,6 +158,17 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     assert [load(p)["step"] for p in all_.paths()] == [9, 10, 100, 1000]
 
 
+def test_a_damaged_one_does_not_push_a_good_one_out(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(1, 2, {"step": 2})
+    (tmp_path / "epoch0001-step00000009.pt").write_bytes(b"rotten")
+    checkpoints.save(1, 4, {"step": 4})
+    newest = checkpoints.newest(lambda line: None)
+    assert newest is not None
+    assert newest[1] == {"step": 4}
+    assert len(checkpoints.paths()) == 2
+
+
 def test_the_newest_whole_one_is_found(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=0)
     said: list[str] = []

@@ -130,8 +130,9 @@ class Checkpoints:
         """Write the checkpoint of a step, then remove those too many. Raises ``CheckpointError``."""
         path = self.folder / f"epoch{epoch:04d}-step{step:08d}.pt"
         save(path, content)
-        if self.keep:
-            for old in self.paths()[: -self.keep]:
+        paths = self.paths()
+        if self.keep:  # a newer one is damaged, for the run went on from before: it must not push this one out
+            for old in paths[: paths.index(path) + 1][: -self.keep]:
                 old.unlink(missing_ok=True)
         return path
 
