@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vid_recognition.models.c2d import C2D
 from vid_recognition.models.densenet import DenseNet
+from vid_recognition.models.heads import TSMHead
 from vid_recognition.models.layers import Backbone, DropPath
 from vid_recognition.models.mobilenet_v2 import MobileNetV2, MobileNetV2TSM
 from vid_recognition.models.mobileone import MobileOne, MobileOneTSM
@@ -23,6 +24,7 @@ from vid_recognition.models.resnet_tsm import ResNetTSM
 from vid_recognition.models.resnext import ResNeXt
 from vid_recognition.models.slowfast import FastPathway, ResNet3dSlowFast, SlowPathway
 from vid_recognition.models.swin import SwinTransformer
+from vidcore.errors import UserError
 
 Build = Callable[..., Backbone]
 
@@ -155,6 +157,11 @@ def test_several_stages_are_a_tuple() -> None:
         (lambda: ResNet3d(18, temporal_strides=(1,)), "temporal_strides needs one entry"),
         (lambda: ResNetTSM(18, non_local=(0, 0)), "non_local needs one entry for each of the 4 stages"),
         (lambda: ResNet3dSlowFast(resample_rate=8, speed_ratio=3), "must be a multiple of speed_ratio"),
+        (lambda: ResNet3dSlowFast(resample_rate=8, speed_ratio=0), r"must be a multiple of speed_ratio \(0\)"),
+        (lambda: ResNetTSM(18, num_segments=0), "num_segments must be positive, got 0"),
+        (lambda: ResNetTSM(18, shift_div=1), "shift_div must be at least 2, got 1"),
+        (lambda: ResNetTSM(18, num_segments=7, temporal_pool=True), "temporal_pool halves num_segments, got 7"),
+        (lambda: TSMHead(2, 3, num_segments=1, temporal_pool=True), "num_segments must be positive, got 1"),
         (lambda: MobileOne("s9"), "arch must be one of"),  # type: ignore[arg-type]
     ],
 )
@@ -208,6 +215,8 @@ def test_slowfast_sees_two_frame_rates() -> None:
     assert len(laterals) == 4
     with pytest.raises(ValueError, match="needs at least 4 frames"):
         backbone(video[:, :, :3])
+    with pytest.raises(UserError, match="needs a multiple of 4 frames"):
+        backbone(torch.rand(1, 3, 10, 32, 32))
 
 
 def test_slowfast_connections_freeze_with_the_stage_before_them() -> None:

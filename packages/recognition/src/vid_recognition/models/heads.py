@@ -200,6 +200,7 @@ class TSMHead(ClassificationHead):
     ) -> None:
         super().__init__(num_classes, in_channels, dropout_ratio=dropout_ratio, init_std=init_std, **kwargs)
         self.num_segments = num_segments // 2 if temporal_pool else num_segments
+        require(self.num_segments > 0, f"num_segments must be positive, got {num_segments}")
 
     def forward(self, features: Any, batch_size: int) -> Tensor:
         scores = super().forward(features, batch_size)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import per_block
+from vid_recognition.models.layers import per_block, require
 from vid_recognition.models.non_local import NonLocal
 from vid_recognition.models.resnet import ResNet
 from vidcore.errors import UserError
@@ -53,6 +53,8 @@ class TemporalShift(nn.Module):
 
     def __init__(self, net: nn.Module, num_segments: int, shift_div: int = 8) -> None:
         super().__init__()
+        require(num_segments > 0, f"num_segments must be positive, got {num_segments}")
+        require(shift_div > 1, f"shift_div must be at least 2, got {shift_div}: two shares of the channels are shifted")
         self.net = net
         self.num_segments = num_segments
         self.shift_div = shift_div
@@ -119,6 +121,7 @@ class ResNetTSM(ResNet):
         **kwargs: Any,
     ) -> None:
         super().__init__(depth, **kwargs)
+        require(not temporal_pool or num_segments % 2 == 0, f"temporal_pool halves num_segments, got {num_segments}")
         where = per_block(non_local, self.stage_blocks, "non_local")
         sparse = 2 if shift_place == "blockres" and max(self.stage_blocks) >= 23 else 1
         for i, layer in enumerate(self.stages):

@@ -92,7 +92,7 @@ class ResNet3dSlowFast(nn.Module):
     ) -> None:
         super().__init__()
         require(
-            resample_rate % speed_ratio == 0,
+            min(resample_rate, speed_ratio) > 0 and resample_rate % speed_ratio == 0,
             f"resample_rate ({resample_rate}) must be a multiple of speed_ratio ({speed_ratio})",
         )
         self.resample_rate = resample_rate
@@ -124,6 +124,8 @@ class ResNet3dSlowFast(nn.Module):
         frames = x.shape[2]
         if frames < self.resample_rate:
             raise UserError(f"SlowFast needs at least {self.resample_rate} frames (resample_rate), got {frames}")
+        if self.lateral and frames % self.resample_rate >= self.fast_rate:  # the fast pathway would have more steps
+            raise UserError(f"SlowFast needs a multiple of {self.resample_rate} frames (resample_rate), got {frames}")
         slow = self.slow_path.stem(_every(x, self.resample_rate))
         fast = self.fast_path.stem(_every(x, self.fast_rate))
         laterals = self._laterals()
