@@ -37,7 +37,7 @@ T = TypeVar("T")
 class Loader:
     """Batches of one data set. Iterating gives those of the first epoch.
 
-    ``skipped`` counts the distinct bad samples so far. One iteration at a time: a new one ends the old.
+    One iteration at a time: a new one ends the old.
     """
 
     def __init__(
@@ -117,6 +117,7 @@ class Loader:
 
     @property
     def skipped(self) -> int:
+        """Distinct bad samples so far."""
         return len(self.bad)
 
     def __iter__(self) -> Iterator[Batch]:

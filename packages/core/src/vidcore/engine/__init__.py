@@ -1,0 +1,1 @@
+"""Training and evaluation of models that are built already."""

@@ -82,6 +82,7 @@ class Geometry:
         return evolve(record, scale_factor=self.scale_factor, crop_quadruple=self.crop_quadruple)
 
     def resized(self, size: tuple[int, int], interpolation: str) -> Geometry:
+        """This, then its one window scaled to (height, width)."""
         assert len(self.windows) == 1, "several windows are made into frames before a resize"
         (left, top, mirrored), (height, width) = self.windows[0], self.size
         across = (self.region[2] - self.region[0]) / self.scaled[1]
@@ -98,6 +99,7 @@ class Geometry:
         )
 
     def cropped(self, boxes: Sequence[Box], mirrored: Sequence[bool]) -> Geometry:
+        """This, then every box cut out of every window, and mirrored where that says so."""
         height, width = self.size
         windows = []
         for (left, top, right, bottom), mirror in zip(boxes, mirrored, strict=True):
