@@ -1,7 +1,8 @@
-"""Writing files so that a kill, a crash or a full disk never leaves half of one."""
+"""Writing files so that a kill, a crash or a full disk never leaves half of one; telling files apart."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["atomic_write", "write_json", "write_png", "write_text"]
+__all__ = ["atomic_write", "sha256", "write_json", "write_png", "write_text"]
 
 
 @contextmanager
@@ -85,6 +86,12 @@ def write_png(path: str | Path, image: np.ndarray[Any, Any]) -> None:
     _, data = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     with atomic_write(path) as file:
         file.write(data.tobytes())
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain(value: Any) -> Any:

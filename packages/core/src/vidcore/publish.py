@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from vidcore.engine.checkpoint import Checkpoints
 from vidcore.engine.rundir import RunFolder
 from vidcore.engine.weights import read_weights
 from vidcore.errors import UserError
+from vidcore.files import sha256
 
 __all__ = ["publish"]
 
@@ -57,9 +57,7 @@ def publish(run: RunFolder, folder: Path, checkpoint: Path | None = None) -> Pat
     try:
         tensors = {name: value.contiguous().clone() for name, value in weights.items()}  # none may share memory
         save_file(tensors, temporary, metadata={"vidcore": json.dumps(described, ensure_ascii=False)})
-        with temporary.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return temporary.replace(folder / f"{report['task']}-{digest[:8]}.safetensors")
+        return temporary.replace(folder / f"{report['task']}-{sha256(temporary)[:8]}.safetensors")
     finally:
         temporary.unlink(missing_ok=True)
 

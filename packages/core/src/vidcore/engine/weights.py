@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 from vidcore.engine.checkpoint import load
 from vidcore.engine.shard import shard_as
 from vidcore.errors import CheckpointError
+from vidcore.files import sha256
 
 __all__ = ["check_hash", "load_state", "load_weights", "read_weights"]
 
@@ -44,8 +44,7 @@ def check_hash(path: Path) -> None:
     stated = re.search(r"-([0-9a-f]{8})\.(?:pth|pt|safetensors)$", path.name)
     if not stated:
         return
-    with path.open("rb") as file:
-        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    actual = sha256(path)
     if not actual.startswith(stated[1]):
         raise CheckpointError(
             f"{path}: is damaged or was changed: its SHA-256 begins with {actual[:8]}, its name says {stated[1]}"

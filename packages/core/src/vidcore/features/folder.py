@@ -19,7 +19,7 @@ from vidcore.engine.rundir import differences
 from vidcore.errors import UserError
 from vidcore.features.extract import Extractor, Features, Stride
 from vidcore.features.files import SUFFIXES, FeatureNote, write_features
-from vidcore.files import write_text
+from vidcore.files import sha256, write_text
 from vidcore.plugins import Catalog
 from vidcore.predict import Predictor, evaluation_part
 
@@ -182,8 +182,7 @@ def _identity(settings: Table) -> Table:
 
 def _hash(path: Path) -> str:
     check_file(path, "checkpoint")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path)
 
 
 def _size(video: Path) -> int | None:
