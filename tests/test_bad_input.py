@@ -134,6 +134,25 @@ def test_one_bad_video_among_many_does_not_end_a_run(folder: Path, vidcore: Comm
     vidcore("run", "--dir", "strict", sets=(*sets, 'data.train.on_error="raise"')).refuses(r"gone\.mp4")
 
 
+@pytest.mark.parametrize(
+    ("override", "pattern"),
+    [
+        ("data.val.dataset.data_root=elsewhere", r"none of 8 samples could be loaded.*elsewhere"),
+        ("data.val.pipeline.sample.clip_len=1", r"Output size is too small"),
+        ("data.val.pipeline.format=false", r"has no inputs"),
+        ("train.best=acc/top7", r"train\.best: the evaluation gives no score 'acc/top7'; did you mean 'acc/top"),
+        ("metrics.more={type='AccMetric'}", r"metrics\.more: another metric already gives a score 'acc/top1'"),
+    ],
+)
+def test_what_is_wrong_with_an_evaluation_is_found_before_training(
+    folder: Path, vidcore: Command, override: str, pattern: str
+) -> None:
+    answer = vidcore("run", sets=(override,))
+    assert answer.code in (1, 2)
+    assert re.search(pattern, answer.err)
+    assert not (folder / "run" / "checkpoints").exists()
+
+
 def test_bad_videos_beyond_the_budget_end_a_run(folder: Path, vidcore: Command) -> None:
     write_list(folder, 60)
     for video in (folder / "videos").glob("*_001.mp4"):
@@ -152,7 +171,7 @@ ANNOTATIONS = {
     "a label that is no number": (
         "train.txt",
         "up_001.mp4 2\ndown_001.mp4 down\n",
-        r"train\.txt:2: no label for .*down",
+        r"train\.txt:2: no class number in .*down",
     ),
     "a class nobody knows": ("train.csv", "path,label\nup_001.mp4,upp\n", r"train\.csv:2: .*'upp'.*did you mean 'up'"),
     "too few columns": ("train.csv", "path,label\nup_001.mp4,up\ndown_001.mp4\n", r"train\.csv:3: .*column"),

@@ -129,10 +129,14 @@ def test_compat_reads_lists_to_the_letter(write):
 
 
 BAD_LISTS = [
-    ("l.txt", "a.mp4 1\nb.mp4 3x\n", {}, r"l\.txt:2: no label for 'b\.mp4 3x', but line 1 has one"),
+    ("l.txt", "a.mp4 1\nb.mp4 3x\n", {}, r"l\.txt:2: no class number in 'b\.mp4 3x'"),
     ("l.txt", "a.mp4 1\nb.mp4 -1\n", {}, r"l\.txt:2: no label for 'b\.mp4'"),
     ("l.txt", "a.mp4 1 2\n", {}, r"l\.txt:1: \[1, 2\] after 'a\.mp4', .*several labels need multi_class = true"),
     ("l.txt", "a.mp4,1\n", {}, r"l\.txt:1: no label in 'a\.mp4,1'; delimiter = ',' would find one"),
+    ("l.txt", "a b.mp4 run\n", {}, r"l\.txt:1: no class number in 'a b\.mp4 run'; .*the first line of a table"),
+    ("l.csv", "a.MP4,run\n", {}, r"l\.csv:1: no class number in 'a\.MP4,run'; .*path,label"),
+    ("l.csv", "\npath,label\na.mp4,run\n", {}, r"l\.csv:2: 'path,label' would be a file name; the first line"),
+    ("l.csv", "Path;Label\na.mp4;run\n", {}, r"l\.csv:1: 'Path;Label' would be a file name; .*delimiter"),
     ("l.csv", "a.mp4 1\n", {}, r"l\.csv:1: .*delimiter = ' '"),
     ("l.txt", "a.mp4 1\nb.mp4 5\n", {"num_classes": 5}, r"l\.txt:2: label 5 is out of range, allowed is 0 to 4"),
     ("l.txt", "a.mp4 1\nb.mp4 -3\n", {}, r"l\.txt:2: label -3 is out of range"),

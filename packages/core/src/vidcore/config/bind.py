@@ -47,7 +47,7 @@ def build(bound: Any) -> Any:
             kind = type(error) if isinstance(error, UserError) else UserError
             if kind not in (UserError, ConfigError, DataError):  # names a place of its own: a line of a file
                 raise
-            where = f"{bound.source}: {format_key(bound.key)}: " if bound.source else ""
+            where = "".join(f"{part}: " for part in (bound.source, format_key(bound.key)) if part)
             name = f"{bound.component.name}: "
             raise kind(f"{where}{name}{_reason(error).removeprefix(name)}") from error
     if isinstance(bound, dict):

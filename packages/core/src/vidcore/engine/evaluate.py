@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ def evaluate(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     *,
     losses: bool = False,
+    batches: int | None = None,
 ) -> Evaluation:
     """Run a model over a data set and score its predictions.
 
@@ -55,6 +57,7 @@ def evaluate(
         precision: ``fp32``, ``bf16`` or ``fp16``.
         on_progress: called with (batches done, batches in all) of this process.
         losses: scores have the means of the model's losses over the samples as well, ``val/loss`` their sum.
+        batches: take no more than so many.
 
     Raises:
         DataError: no sample could be loaded.
@@ -69,7 +72,7 @@ def evaluate(
     seen = 0
     sums: dict[str, float] = {}
     with torch.no_grad(), gathered(model):
-        for number, batch in enumerate(loader, 1):
+        for number, batch in enumerate(islice(loader, batches), 1):
             batch = model.preprocess(batch.to(device))
             with autocast(precision, device):
                 outputs = model(batch.inputs)

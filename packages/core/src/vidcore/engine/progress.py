@@ -50,6 +50,15 @@ class Meter:
         return means
 
 
+def deciding(options: TrainOptions, scores: Mapping[str, float]) -> str:
+    """Return the name of the score that says which weights are the best. Raises ``ConfigError`` where it is missing."""
+    name = options.best or next(iter(scores))
+    if name not in scores:
+        hint = nearest(name, scores) or f"; there are {', '.join(scores)}"
+        raise ConfigError(f"train.best: the evaluation gives no score {name!r}{hint}")
+    return name
+
+
 class Progress:
     """What evaluations said, in a file of its own: an evaluation need not wait for a checkpoint to be remembered."""
 
@@ -80,10 +89,7 @@ class Progress:
         """
         if not scores:
             return False
-        name = self.options.best or next(iter(scores))
-        if name not in scores:
-            hint = nearest(name, scores) or f"; there are {', '.join(scores)}"
-            raise ConfigError(f"train.best: the evaluation gives no score {name!r}{hint}")
+        name = deciding(self.options, scores)
         rule = self.options.best_rule or ("less" if "loss" in name else "greater")
         if self.best.get("score") != name or math.isnan(self.best["value"]):
             return True
@@ -95,7 +101,7 @@ class Progress:
         self.since_best = 0 if best else self.since_best + 1
         self.evaluated_step, self.scores = step, dict(scores)
         if best:
-            name = self.options.best or next(iter(scores))
+            name = deciding(self.options, scores)
             self.best = {"score": name, "value": scores[name], "epoch": epoch, "step": step}
         if dist.world().rank == 0:
             known = {"evaluated_step": step, "scores": self.scores, "best": self.best, "since_best": self.since_best}

@@ -16,10 +16,12 @@ from attrs import frozen
 
 from vid_recognition.datasets.classes import INTEGER
 from vidcore.errors import AnnotationError, nearest
+from vidcore.video.open import VIDEO_SUFFIXES
 
 __all__ = ["Layout", "Row", "read_rows"]
 
 WRONG_DELIMITER = re.compile(r"(?:([,;|\t])|\.\w{2,4}( ))[0-9]+$").search
+NAMED_LABEL = re.compile(rf"({'|'.join(map(re.escape, VIDEO_SUFFIXES))})\"?[\s,;|]+[^\s.][^.]*$", re.I).search
 
 
 class Row(NamedTuple):
@@ -86,10 +88,21 @@ def _list_rows(path: Path, file: TextIO, layout: Layout, delimiter: str | None) 
         while len(parts := name.rsplit(delimiter, 1)) == 2 and INTEGER(parts[1].strip()):
             numbers.insert(0, int(parts[1]))
             name = parts[0]
-        if not numbers and (other := WRONG_DELIMITER(name)):
-            found = other[1] or other[2]
-            raise AnnotationError(f"{path}:{line}: no label in {name!r}; delimiter = {found!r} would find one")
+        if not numbers:
+            _check_unlabelled(path, line, name)
         yield _list_row(path, line, name.rstrip(), numbers, layout)
+
+
+def _check_unlabelled(path: Path, line: int, name: str) -> None:
+    """A line without numbers may be a name and nothing else; not one that ends like a line of another format."""
+    if other := WRONG_DELIMITER(name):
+        found = other[1] or other[2]
+        raise AnnotationError(f"{path}:{line}: no label in {name!r}; delimiter = {found!r} would find one")
+    table = "the first line of a table is path,label (columns that no comma separates need a delimiter)"
+    if {"path", "label"} <= {cell.strip('" ').lower() for cell in re.split(r"[,;|\t]", name)}:
+        raise AnnotationError(f"{path}:{line}: {name!r} would be a file name; {table}")
+    if NAMED_LABEL(name):
+        raise AnnotationError(f"{path}:{line}: no class number in {name!r}; for class names, {table}")
 
 
 def _compat_rows(path: Path, file: TextIO, layout: Layout, delimiter: str | None) -> Iterator[Row]:
