@@ -71,6 +71,11 @@ def test_paths_are_joined(tmp_path: Path, imports: str) -> None:
     assert read(tmp_path, f"{imports}\nx = {join}('data', 'k400', f'{{1:02d}}.txt')")["x"] == "data/k400/01.txt"
 
 
+def test_a_byte_order_mark_is_no_code(tmp_path: Path) -> None:
+    assert read(tmp_path, "\ufeffx = 1\r\n")["x"] == 1
+    assert read(tmp_path, '\ufeff{"x": 1}', "c.json") == {"x": 1}
+
+
 def test_tables_are_joined(tmp_path: Path) -> None:
     assert read(tmp_path, "x = dict(a=1, b=2)\ny = x | {'b': 3}")["y"] == {"a": 1, "b": 3}
 

@@ -72,7 +72,7 @@ def _load(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     if path.suffix not in (".py", ".json") and not path.is_dir():
         raise ConfigError(f"{path}: configurations are .py or .json files, found {path.suffix or 'no suffix'!r}")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if path.suffix == ".json":
