@@ -10,7 +10,7 @@ from torch import nn
 
 from vidcore.config.bind import build_component
 from vidcore.engine.optim import build_optimizer
-from vidcore.engine.schedules import Plan
+from vidcore.engine.plan import Plan
 
 
 def learning_rates(case: Any, row: Any) -> dict[str, Any]:

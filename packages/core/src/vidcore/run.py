@@ -18,10 +18,10 @@ from vidcore.engine.evaluate import evaluate
 from vidcore.engine.fit import fit
 from vidcore.engine.observers import Console, JsonLines, Observers
 from vidcore.engine.options import TrainOptions
+from vidcore.engine.plan import shortfalls
 from vidcore.engine.prepare import prepare
 from vidcore.engine.progress import deciding
 from vidcore.engine.rundir import RunFolder
-from vidcore.engine.schedules import shortfalls
 from vidcore.engine.weights import load_weights
 from vidcore.errors import DataError
 from vidcore.interfaces import Metric

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from vidcore.engine.draw import Course
-from vidcore.engine.schedules import CosineAnnealingLR, LinearLR, Plan
+from vidcore.engine.plan import Plan
+from vidcore.engine.schedules import CosineAnnealingLR, LinearLR
 from vidcore.errors import ConfigError
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from vidcore.config.bind import build_component
+from vidcore.engine.plan import Plan, shortfalls
 from vidcore.engine.schedules import (
     ConstantLR,
     CosineAnnealingLR,
@@ -19,11 +20,9 @@ from vidcore.engine.schedules import (
     LinearLR,
     MultiStepLR,
     OneCycleLR,
-    Plan,
     PolyLR,
     Schedule,
     StepLR,
-    shortfalls,
 )
 from vidcore.errors import ConfigError, UserError
 

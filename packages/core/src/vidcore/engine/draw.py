@@ -11,7 +11,7 @@ from vidcore.config.bind import Call, build
 from vidcore.config.task import DataPart, Task
 from vidcore.engine.optim import own_setting
 from vidcore.engine.options import TrainOptions
-from vidcore.engine.schedules import Plan, shortfalls
+from vidcore.engine.plan import Plan, shortfalls
 from vidcore.errors import ConfigError
 
 __all__ = ["Course"]

@@ -18,10 +18,11 @@ from vidcore.engine.checkpoint import Checkpoints
 from vidcore.engine.clock import Clock
 from vidcore.engine.observers import Observers
 from vidcore.engine.options import RuntimeOptions, TrainOptions
+from vidcore.engine.plan import Plan
 from vidcore.engine.position import take_up
 from vidcore.engine.progress import Meter, Progress
 from vidcore.engine.rundir import RunFolder
-from vidcore.engine.schedules import Plan, Schedule
+from vidcore.engine.schedules import Schedule
 from vidcore.engine.seeds import reseed
 from vidcore.engine.state import RunState, newest
 from vidcore.engine.step import Step
