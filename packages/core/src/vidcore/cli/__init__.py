@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
@@ -57,9 +58,10 @@ class Commands(click.Group):
             return Commands(below, name=cmd_name, help=f"One of: {', '.join(names)}.", no_args_is_help=True)
         try:
             command = component.load()
+            if not isinstance(command, click.Command):
+                raise PluginError(f"{component.name} of {component.plugin}: {component.target!r} is no click command")
         except PluginError as error:  # one broken command must not take the help of the others away
             return _broken(cmd_name, error)
-        assert isinstance(command, click.Command), f"{component.target} is no click command"
         return command
 
     def resolve_command(
@@ -124,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         if _other_process_ended(error):
             click.echo(f"{_error()}: another process ended; what it said stands beside this", err=True)
+            time.sleep(5)  # torchrun ends this one at once, and names as the cause whoever was the first to end
         elif _out_of_memory(error):
             what = ". ".join(str(error).split(". ")[:2]) or "out of memory"
             click.echo(f"{_error()}: {what}: {LESS}", err=True)
