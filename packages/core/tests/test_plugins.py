@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from vidcore.errors import PluginError
+from vidcore.config.bind import build_component
+from vidcore.errors import ConfigError, PluginError
 from vidcore.hookspecs import hookimpl
 from vidcore.plugins import load_plugins
 
@@ -58,6 +59,47 @@ def test_broken_plugin_is_named_and_skipped(plugin: Any) -> None:
         catalog = load_plugins([fine, EntryPoint("broken_one", "does_not_exist", "vidcore")])
     assert list(catalog.components) == ["Net"]
     assert [(p.name, bool(p.error)) for p in catalog.plugins] == [("broken_one", True), ("fine", False)]
+
+
+def fail() -> None:
+    raise RuntimeError("no licence")
+
+
+@pytest.mark.parametrize(
+    ("hook", "answer", "why"),
+    [
+        ("vidcore_models", fail, "RuntimeError: no licence"),
+        ("vidcore_models", lambda: None, "TypeError"),
+        ("vidcore_models", lambda: ["Net"], "ValueError"),
+        ("vidcore_models", lambda: {"Net": dict}, r"TypeError: vidcore_models must give .*'Net': <class 'dict'>"),
+        ("vidcore_models", lambda: {"Net": "module.Net"}, "'module.Net'"),
+        ("vidcore_recipes", lambda: "no.such:recipes", "ModuleNotFoundError"),
+        ("vidcore_recipes", lambda: "json.scanner:recipes", "'json.scanner' is no package"),
+    ],
+)
+def test_a_plugin_whose_hooks_do_not_work_is_named_and_skipped(
+    monkeypatch: pytest.MonkeyPatch, plugin: Any, hook: str, answer: Any, why: str
+) -> None:
+    module = types.ModuleType("odd")
+    setattr(module, hook, hookimpl(types.FunctionType(answer.__code__, globals())))
+    monkeypatch.setitem(sys.modules, "odd", module)
+    with pytest.warns(UserWarning, match=f"plugin odd is broken and skipped: .*{why}"):
+        catalog = load_plugins([plugin("fine", vidcore_models={"Net": "a:Net"}), EntryPoint("odd", "odd", "vidcore")])
+    assert [component.plugin for component in catalog.components.values()] == ["fine"]
+    assert [p.name for p in catalog.plugins if p.error] == ["odd"]
+
+
+@pytest.mark.parametrize("source", ["def Net(:", "raise OSError('no GPU')", "import no_such_module"])
+def test_a_component_whose_module_is_broken(
+    plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    (tmp_path / "broken_net.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    catalog = load_plugins([plugin("one", vidcore_models={"Net": "broken_net:Net"})])
+    with pytest.raises(PluginError, match=r"Net of one cannot be loaded from 'broken_net:Net': "):
+        catalog.get("Net").load()
+    with pytest.raises(ConfigError, match=r"broken_net.*cannot be read: "):
+        build_component({"type": "Net"}, catalog=catalog)
 
 
 def test_unknown_names_suggest_the_nearest_or_the_package(plugin: Any) -> None:

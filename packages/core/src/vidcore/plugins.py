@@ -64,12 +64,13 @@ class Component:
     def load(self) -> Any:
         """Import the module and return the attribute.
 
-        Raises ``PluginError`` where either does not exist.
+        Raises ``PluginError`` where either does not exist, or the module cannot be imported.
         """
         try:
             return attrgetter(self.attribute)(importlib.import_module(self.module))
-        except (ImportError, AttributeError) as error:
-            raise PluginError(f"{self.name} of {self.plugin} cannot be loaded from {self.target!r}: {error}") from error
+        except Exception as error:  # a stranger's module raises what it likes
+            why = error if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+            raise PluginError(f"{self.name} of {self.plugin} cannot be loaded from {self.target!r}: {why}") from error
 
 
 @frozen
@@ -129,23 +130,29 @@ class Catalog:
 def load_plugins(entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> Catalog:
     """Import every installed plugin module and gather what they declare.
 
-    A plugin that cannot be imported is named in a warning and skipped. Two plugins offering one
-    name, or a hook no specification knows, raise ``PluginError``.
+    A plugin that cannot be imported, or whose hooks raise or return something else, is named in a warning and
+    skipped. Two plugins offering one name, or a hook no specification knows, raise ``PluginError``.
     """
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     plugins: list[Plugin] = []
+    offered: list[Component] = []
+    folders: list[tuple[str, Path]] = []
     found = list(importlib.metadata.entry_points(group=GROUP) if entry_points is None else entry_points)
     for entry in sorted(found, key=lambda e: (e.dist.name if e.dist else "", e.name)):
         name = entry.dist.name if entry.dist else entry.name
         version = entry.dist.version if entry.dist else "?"
         try:
-            manager.register(entry.load(), name=name if not manager.has_plugin(name) else f"{name}:{entry.name}")
-        except Exception as error:  # whatever a stranger's module raises must not stop the others
+            module = entry.load()
+            manager.register(module, name=name if not manager.has_plugin(name) else f"{name}:{entry.name}")
+            components, recipes = _declared(manager, module, name)
+        except (Exception, SystemExit) as error:  # whatever a stranger's module raises must not stop the others
             reason = f"{type(error).__name__}: {error}"
             warnings.warn(f"plugin {name} is broken and skipped: {reason}", stacklevel=2)
             plugins.append(Plugin(name, version, reason))
         else:
+            offered += components
+            folders += [(name, folder) for folder in recipes]
             if all(p.name != name for p in plugins):
                 plugins.append(Plugin(name, version))
     try:
@@ -153,37 +160,46 @@ def load_plugins(entry_points: Iterable[importlib.metadata.EntryPoint] | None = 
     except pluggy.PluginValidationError as error:
         raise PluginError(f"{error}; vidcore knows {', '.join(sorted(_hooks()))}") from error
 
-    components: dict[str, Component] = {}
-    commands: dict[str, Component] = {}
-    for kind in (*KINDS, "commands"):
-        _gather(manager, kind, commands if kind == "commands" else components)
-    folders = tuple(
-        (i.plugin_name, _folder(i.plugin_name, str(i.function()))) for i in manager.hook.vidcore_recipes.get_hookimpls()
-    )
-    return Catalog(tuple(plugins), components, commands, folders)
+    commands = _by_name(c for c in offered if c.kind == "commands")
+    return Catalog(tuple(plugins), _by_name(c for c in offered if c.kind != "commands"), commands, tuple(folders))
 
 
 def _hooks() -> list[str]:
     return [n for n in vars(hookspecs) if n.startswith("vidcore_")]
 
 
-def _gather(manager: pluggy.PluginManager, kind: str, into: dict[str, Component]) -> None:
-    impls = getattr(manager.hook, f"vidcore_{kind}").get_hookimpls()
-    for impl in impls:
-        declare: Callable[[], dict[str, str]] = impl.function
-        for name, target in declare().items():
-            new = Component(name, kind, target, impl.plugin_name.partition(":")[0])
-            old = into.setdefault(name, new)
-            if old is not new:
-                raise PluginError(
-                    f"{name!r} is offered twice: by {old.plugin} ({old.kind}, {old.target}) "
-                    f"and by {new.plugin} ({new.kind}, {new.target}); uninstall one of them"
-                )
+def _declared(manager: pluggy.PluginManager, module: Any, plugin: str) -> tuple[list[Component], list[Path]]:
+    """What the hooks of a plugin say: its components and commands, and folders of recipes."""
+    components: list[Component] = []
+    folders: list[Path] = []
+    for hook in manager.get_hookcallers(module) or ():
+        declare: Callable[[], Any] = next(impl.function for impl in hook.get_hookimpls() if impl.plugin is module)
+        kind = hook.name.removeprefix("vidcore_")
+        if kind == "recipes":
+            folders.append(_folder(str(declare())))
+        elif kind in (*KINDS, "commands"):
+            for name, target in dict(declare()).items():
+                if not isinstance(name, str) or not isinstance(target, str) or ":" not in target:
+                    raise TypeError(f'{hook.name} must give names and "module:attribute", got {name!r}: {target!r}')
+                components.append(Component(name, kind, target, plugin))
+    return components, folders
 
 
-def _folder(plugin: str, declared: str) -> Path:
+def _by_name(components: Iterable[Component]) -> dict[str, Component]:
+    found: dict[str, Component] = {}
+    for new in components:
+        old = found.setdefault(new.name, new)
+        if old is not new:
+            raise PluginError(
+                f"{new.name!r} is offered twice: by {old.plugin} ({old.kind}, {old.target}) "
+                f"and by {new.plugin} ({new.kind}, {new.target}); uninstall one of them"
+            )
+    return found
+
+
+def _folder(declared: str) -> Path:
     package, _, inside = declared.partition(":")
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise PluginError(f"{plugin} declares recipes in {declared!r}, but {package!r} is no package")
+        raise ImportError(f"recipes are declared in {declared!r}, but {package!r} is no package")
     return Path(next(iter(spec.submodule_search_locations))) / inside

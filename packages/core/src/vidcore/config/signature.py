@@ -118,7 +118,11 @@ def _module(name: str) -> _Module | None:
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-    return _Module(name, ast.parse(Path(spec.origin).read_bytes()), package)
+    try:
+        tree = ast.parse(Path(spec.origin).read_bytes(), spec.origin)
+    except (SyntaxError, ValueError) as error:
+        raise PluginError(f"{spec.origin}: cannot be read: {error}") from error
+    return _Module(name, tree, package)
 
 
 Definition = ast.ClassDef | ast.FunctionDef
@@ -305,7 +309,7 @@ def _by_import(module_name: str, attribute: str) -> Signature:
     try:
         value = attrgetter(attribute)(importlib.import_module(module_name))
         parameters = inspect.signature(value).parameters.values()
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # importing runs the code of a stranger
         raise PluginError(f"'{module_name}:{attribute}' cannot be read: {error}") from error
     named = {
         p.name: Parameter(
