@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,11 +12,15 @@ import pytest
 import torch
 
 from vid_localization.datasets.activitynet import ActivityNetDataset
+from vid_localization.models.bsn import PEM, TEM
+from vid_localization.models.drn import DRN
 from vid_localization.models.spans import check_features, ranked
+from vid_localization.models.tcanet import TCANet
 from vid_localization.picture import write_timelines
 from vid_localization.prepare.merging import merged_note
 from vid_localization.transforms.classes import LoadVideoClasses
 from vid_localization.transforms.loading import LoadLocalizationFeature
+from vidcore.batch import Batch
 from vidcore.errors import DataError, UserError
 from vidcore.features.files import FeatureNote
 from vidcore.sample import Sample
@@ -130,6 +135,31 @@ def test_features_of_another_shape_are_refused() -> None:
         check_features(torch.zeros(2, 3, 4), 400)
     with pytest.raises(UserError, match="made for 100 positions of a video, but got 4: see length"):
         check_features(torch.zeros(2, 3, 4), 3, 100)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "message"),
+    [
+        (TEM(10, 0.1, 8, 4, 0.5), torch.zeros(2, 9, 10), r"made for 8 channels of features \(feat_dim\), but got 9"),
+        (TEM(10, 0.1, 8, 4, 0.5), torch.zeros(2, 8, 7), "made for 10 positions of a video, but got 7"),
+        (PEM(8, 4, 1, 2, 0.6, 0.2, 0.4, 0.5, 0.9, 9), torch.zeros(2, 5, 9), "made for 8 channels of features .* got 9"),
+        (TCANet(8, temporal_dim=10, lgte_num=1), torch.zeros(2, 9, 10), "made for 8 channels of features .* got 9"),
+        (TCANet(8, temporal_dim=10, lgte_num=1), torch.zeros(2, 8, 7), "made for 10 positions of a video, but got 7"),
+        (DRN(feature_dim=8), {"features": torch.zeros(2, 32, 9)}, "made for 8 channels of features .* got 9"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else None,
+)
+def test_models_name_what_they_are_made_for(model: Any, inputs: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        model.preprocess(Batch(inputs=inputs, samples=(Sample(), Sample())))
+
+
+def test_words_without_a_number_are_named() -> None:
+    sample = Sample(meta={"query_tokens": np.array([3, 12])})
+    with pytest.raises(UserError, match=r"made for 11 words \(vocab_size\), but a sentence has word 12"):
+        DRN(vocab_size=11, feature_dim=8).preprocess(
+            Batch(inputs={"features": torch.zeros(1, 32, 8)}, samples=(sample,))
+        )
 
 
 def test_pictures_are_named_after_videos(tmp_path: Path) -> None:

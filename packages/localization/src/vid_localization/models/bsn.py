@@ -18,7 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vid_localization.models.losses import BinaryLogisticRegressionLoss
-from vid_localization.models.spans import Array, candidates, covered_seconds, overlaps, ranked, shares, truth
+from vid_localization.models.spans import (
+    Array,
+    candidates,
+    check_features,
+    covered_seconds,
+    overlaps,
+    ranked,
+    shares,
+    truth,
+)
 from vid_localization.post import post_processing
 from vidcore.batch import Batch
 from vidcore.sample import Sample
@@ -76,7 +85,7 @@ class TEM(nn.Module):
         conv3_ratio: float = 0.01,
     ) -> None:
         super().__init__()
-        self.temporal_dim = temporal_dim
+        self.temporal_dim, self.feat_dim = temporal_dim, tem_feat_dim
         self.boundary_ratio = boundary_ratio
         self.tem_match_threshold = tem_match_threshold
         self.loss_cls = loss_cls or BinaryLogisticRegressionLoss()
@@ -87,7 +96,8 @@ class TEM(nn.Module):
         self.conv3 = nn.Conv1d(tem_hidden_dim, 3, 1)
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Features as float32."""
+        """Features as float32. Raises ``UserError`` where they are of another shape."""
+        check_features(batch.inputs, self.feat_dim, self.temporal_dim)
         return batch.replace(inputs=batch.inputs.float())
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -171,7 +181,8 @@ class PEM(nn.Module):
         self.fc2 = nn.Linear(pem_hidden_dim, 1)
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Features as float32."""
+        """Features as float32. Raises ``UserError`` where proposals have another number of them."""
+        check_features(batch.inputs.mT, self.fc1.in_features)
         return batch.replace(inputs=batch.inputs.float())
 
     def forward(self, inputs: Tensor) -> Tensor:

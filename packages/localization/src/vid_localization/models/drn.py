@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vid_localization.models.refinement import paired_overlaps
-from vid_localization.models.spans import Array, covered_seconds, ranked, require, truth
+from vid_localization.models.spans import Array, check_features, covered_seconds, ranked, require, truth
 from vid_localization.names import shown
 from vid_localization.post import soft_nms
 from vidcore.batch import Batch
-from vidcore.errors import DataError
+from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
 
 __all__ = ["DRN", "Found"]
@@ -114,7 +114,12 @@ class DRN(nn.Module):
         return head
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Features and positions as float32."""
+        """Features and positions as float32. Raises ``UserError`` for other features, or words it has no number for."""
+        check_features(batch.inputs["features"].mT, self.prop_fc.in_features)
+        words = self.query_encoder.embedding.num_embeddings - 1
+        for sample in batch.samples:
+            if (last := max(sample.meta.get("query_tokens", ()), default=0)) > words:
+                raise UserError(f"the model is made for {words} words (vocab_size), but a sentence has word {last}")
         inputs = {k: v.float() if v.is_floating_point() else v for k, v in batch.inputs.items()}
         return batch.replace(inputs=inputs)
 

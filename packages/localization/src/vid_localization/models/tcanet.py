@@ -27,7 +27,7 @@ from vid_localization.models.refinement import (
     sample_regions,
     start_end_offsets,
 )
-from vid_localization.models.spans import Array, candidates, covered_seconds, overlaps, ranked, truth
+from vid_localization.models.spans import Array, candidates, check_features, covered_seconds, overlaps, ranked, truth
 from vid_localization.post import post_processing
 from vidcore.batch import Batch
 from vidcore.errors import CheckpointError
@@ -81,6 +81,7 @@ class TCANet(nn.Module):
         feature_extraction_interval: int = 16,
     ) -> None:
         super().__init__()
+        self.temporal_dim, self.feat_dim = temporal_dim, feat_dim
         self.samples = (se_sample_num, action_sample_num)
         self.suppression = (soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold)
         self.post_process_top_k = post_process_top_k
@@ -98,8 +99,10 @@ class TCANet(nn.Module):
         """Features as float32, and proposals as fractions (B, P, 2), padded with empty ones.
 
         Raises:
+            UserError: the features are of another shape.
             DataError: a sample has no proposals.
         """
+        check_features(batch.inputs, self.feat_dim, self.temporal_dim)
         device = batch.inputs.device
         rows = [torch.from_numpy(_proposals(s, self.feature_extraction_interval)).float() for s in batch.samples]
         proposals = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
