@@ -14,9 +14,9 @@ import torch
 from vidcore.bench import bench
 from vidcore.config.task import Task
 from vidcore.engine.checkpoint import Checkpoints, load
-from vidcore.errors import CheckpointError, ConfigError, UserError
+from vidcore.errors import CheckpointError, ConfigError, DataError, UserError
 from vidcore.plugins import load_plugins
-from vidcore.run import train
+from vidcore.run import evaluate_checkpoint, train
 
 
 @pytest.fixture
@@ -141,9 +141,12 @@ def test_options_without_effect_are_said(
     monkeypatch.setattr("vid_recognition.datasets.video.VideoDataset.notices", ["a label is odd"], raising=False)
     del table["data"]["val"]
     table["schedule"] = {"warmup": {"type": "LinearLR", "end": 34}}
-    report, _ = run(table, tmp_path / "a", early_stop=2, best="acc/top1")
+    table["data"]["train"] = {**table["data"]["train"], "time_limit": 5.0}
+    report, _ = run(table, tmp_path / "a", early_stop=2, best="acc/top1", accumulate=5)
     says = "does nothing without evaluations while training: give data.val and metrics"
     wanted = [f"train.early_stop: {says}", f"train.best: {says}"]
+    wanted.append("train.accumulate: a step takes no more than an epoch, which has 4 batches")
+    wanted.append("data.train.time_limit: needs workers, and data.train.workers is 0")
     wanted.append("schedule.warmup: is made for 34 epochs, the run has 1")
     assert report["notices"] == [*wanted, "data.train: a label is odd"]
     seen = capsys.readouterr()
@@ -151,8 +154,19 @@ def test_options_without_effect_are_said(
         assert f"note: {notice}" in seen.err, "at the start"
         assert f"note: {notice}" in seen.out.replace("\n", " "), "and at the end"
     monkeypatch.undo()
-    del table["schedule"]
+    del table["schedule"], table["data"]["train"]["time_limit"]
     assert run(table, tmp_path / "b")[0]["notices"] == []
+
+
+def test_a_run_is_not_tested_into_and_what_is_too_small_is_named(table: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/task.toml").touch()
+    task = Task.from_table(table, load_plugins())
+    with pytest.raises(UserError, match=r"run: holds a run, whose report would be lost; choose another folder"):
+        evaluate_checkpoint(task, tmp_path / "none.pt", tmp_path / "run")
+    table["data"]["train"] = {**table["data"]["train"], "batch_size": 9, "drop_last": True}
+    with pytest.raises(DataError, match=r"^data.train: 8 samples do not fill one batch of 9 for 1 processes"):
+        run(table, tmp_path / "small")
 
 
 def test_stopping_early_is_said(table: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,13 +17,13 @@ from vidcore.engine.curves import draw_curves
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.fit import fit
 from vidcore.engine.observers import Console, JsonLines, Observers
-from vidcore.engine.options import TrainOptions
+from vidcore.engine.options import LoaderOptions, TrainOptions
 from vidcore.engine.plan import shortfalls
 from vidcore.engine.prepare import prepare
 from vidcore.engine.progress import deciding
 from vidcore.engine.rundir import RunFolder
 from vidcore.engine.weights import load_weights
-from vidcore.errors import DataError
+from vidcore.errors import DataError, UserError
 from vidcore.interfaces import Metric
 from vidcore.predictions import DumpPredictions
 from vidcore.report import coverage, evaluated, finish, header, notices
@@ -66,7 +66,7 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
     validates = "val" in loaders and bool(metrics or options.val_loss)
     schedules = task.build("schedule") or {}
     per_epoch = options.steps_per_epoch(len(loaders["train"]))
-    remarks = [] if validates else _idle(options)
+    remarks = _idle(options, loaders, validates)
     remarks += shortfalls(schedules, per_epoch, options.total_steps(per_epoch))
     for remark in remarks:
         setting.say(f"note: {remark}")
@@ -139,6 +139,8 @@ def evaluate_checkpoint(
     task.require(f"data.{part}", "metrics")
     setting = Setting.of(task)
     path = run_dir or Path("runs") / f"{task.name}-test"
+    if RunFolder(path).task.exists():
+        raise UserError(f"{path}: holds a run, whose report would be lost; choose another folder")
     for folder in (path, *([dump.parent] if dump else [])):  # an evaluation may take hours
         folder.mkdir(parents=True, exist_ok=True)
     loader = setting.loader(part, RunFolder(path))
@@ -184,9 +186,13 @@ def _try_out(
                 deciding(options, tried.scores)
 
 
-def _idle(options: TrainOptions) -> list[str]:
-    """What a run without evaluations does not heed."""
-    asked = [n for n in EVALUATING if getattr(options, n) != getattr(TrainOptions(), n)]
-    return [
-        f"train.{name}: does nothing without evaluations while training: give data.val and metrics" for name in asked
-    ]
+def _idle(options: TrainOptions, loaders: Mapping[str, Loader], validates: bool) -> list[str]:
+    """What the Task asks for and this run cannot do."""
+    asked = [] if validates else [n for n in EVALUATING if getattr(options, n) != getattr(TrainOptions(), n)]
+    remarks = [f"train.{n}: does nothing without evaluations while training: give data.val and metrics" for n in asked]
+    if options.accumulate > (batches := len(loaders["train"])):
+        remarks.append(f"train.accumulate: a step takes no more than an epoch, which has {batches} batches")
+    for part, loader in loaders.items():
+        if loader.options.time_limit != LoaderOptions().time_limit and not loader.options.workers:
+            remarks.append(f"data.{part}.time_limit: needs workers, and data.{part}.workers is 0")
+    return remarks

@@ -66,18 +66,18 @@ class Loader:
             rank, world: which of how many processes this is.
             bad_list: file that names the bad samples.
             pin_memory: for transfers to a GPU.
-            name: ``data.train``, say: messages then give the key of the step that failed.
+            name: ``data.train``, say: messages then give the key of what failed.
             collate: makes a batch of samples.
 
         Raises:
             DataError: the data set is empty.
         """
-        options = options or LoaderOptions()
+        options, where = options or LoaderOptions(), f"{name}: " if name else ""
         if len(dataset) == 0:
-            raise DataError(f"{type(dataset).__name__} is empty: there is nothing to load")
+            raise DataError(f"{where}{type(dataset).__name__} is empty: there is nothing to load")
         for option, given in (("balanced", options.balanced), ("num_repeats", options.num_repeats > 1)):
             if given and not training:
-                raise DataError(f"{option}: is for training; in an evaluation every sample counts once")
+                raise DataError(f"{where}{option}: is for training; in an evaluation every sample counts once")
         self.dataset = dataset
         self.options = options
         self.batches = Batches(
@@ -93,7 +93,7 @@ class Loader:
         )
         if len(self.batches) == 0 and training:
             raise DataError(
-                f"{len(dataset)} samples do not fill one batch of {options.batch_size} for {world} processes"
+                f"{where}{len(dataset)} samples do not fill one batch of {options.batch_size} for {world} processes"
             )
         steps = tuple(pipeline.values()) if isinstance(pipeline, Mapping) else tuple(pipeline)
         self.policy: Policy = options.on_error or ("resample" if training else "skip")

@@ -254,9 +254,9 @@ def _work(fetch: Fetch, ledger: Ledger, slot: int, requests: Connection, results
 
 def _prepare() -> None:
     """One thread for each worker: the parallelism is in their number. Ctrl-C is for the main process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # first, for imports take a while
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not a handler of the main process
     import cv2
 
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not a handler of the main process
