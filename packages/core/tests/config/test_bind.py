@@ -68,6 +68,7 @@ def problems(catalog: Catalog, value: Any, wanted: Any) -> list[str]:
         (True, Scalar("int")),
         (True, Scalar("float")),
         (float("nan"), Scalar("float")),
+        (float("inf"), Union((Scalar("float"), Choice((None,))))),
         (10**400, Scalar("float")),
         (1, Scalar("bool")),
         (1, Scalar("str")),

@@ -113,6 +113,30 @@ def test_what_is_no_toml_is_said_with_the_file(tmp_path: Path, text: bytes) -> N
         load(tmp_path / "task.toml", {})
 
 
+def test_directives_may_be_set(tmp_path: Path) -> None:
+    task = write(tmp_path, "task.toml", "".join(f'[p.{n}]\ntype = "{n}"\n' for n in "abc"))
+    assert list(load(task, {}, ["p.c._before_=a"]).data["p"]) == ["c", "a", "b"]
+    assert load(task, {}, ["p.a._replace_=true"]).data["p"]["a"] == {}
+    with pytest.raises(ConfigError, match=r"p\.a\._replace_: must be a bool, got 3"):
+        load(task, {}, ["p.a._replace_=3"])
+
+
+@pytest.mark.parametrize(("text", "sets"), [("_replace_ = true", ()), ("", ("_after_=a",))])
+def test_a_directive_that_is_about_no_table(tmp_path: Path, text: str, sets: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"_(replace|after)_: says what to do with a table"):
+        load(write(tmp_path, "task.toml", text), {}, sets)
+
+
+def test_a_folder_is_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"^'run' is a folder, not a Task$"):
+        load("run", {})
+    write(tmp_path / "run", "task.toml", "")
+    with pytest.raises(ConfigError, match=r"'run' is a folder, not a Task; did you mean 'run/task\.toml'\?"):
+        load("run", {})
+
+
 def test_files_of_other_systems_are_read(tmp_path: Path) -> None:
     (tmp_path / "task.toml").write_bytes(b"\xef\xbb\xbfa = 1\r\n[b]\r\nc = 2\r\n")
     assert load(tmp_path / "task.toml", {}).data == {"a": 1, "b": {"c": 2}}

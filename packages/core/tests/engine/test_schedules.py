@@ -172,5 +172,15 @@ def test_schedules_as_tables_and_their_mistakes() -> None:
     for wrong in ({"div_factor": 0.0}, {"final_div_factor": 0.0}, {"pct_start": 1.5}, {"total_steps": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             OneCycleLR(eta_max=0.1, **wrong)  # type: ignore[arg-type]
+    for table in (
+        {"type": "LinearLR", "start_factor": -0.1},
+        {"type": "ConstantLR", "factor": -1},
+        {"type": "StepLR", "step_size": 1, "gamma": -0.1},
+        {"type": "PolyLR", "eta_min": -1e-4},
+        {"type": "OneCycleLR", "eta_max": -1},
+        {"type": "CosineRestartLR", "periods": [2], "restart_weights": [-1]},
+    ):
+        with pytest.raises(UserError, match="must be at least 0"):  # the loss would rise
+            build_component(table, "schedules")
     with pytest.raises(ConfigError, match="periods and restart_weights must be equally many, got 2 and 1"):
         CosineRestartLR(periods=[1, 2], restart_weights=[0.5])

@@ -6,6 +6,7 @@ the objects, innermost first, so that a component gets objects and never looks a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ class Binder:
     def _scalar(self, value: Any, name: str, wanted: Type, key: Key) -> Any:
         if name == "float" and type(value) is int and abs(value) < 2**1023:
             return float(value)
-        if value != value:  # a nan would only show as a loss that is none
+        if type(value) is float and not math.isfinite(value):  # would only show as a loss that is none
             return self._wrong(value, wanted, key)
         if name == "Path" and isinstance(value, str):
             return self._path(value, key)

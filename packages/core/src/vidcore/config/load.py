@@ -71,6 +71,9 @@ def _locate(name: str, folder: Path, recipes: Mapping[str, Path], who: str) -> P
         return path
     if name.removesuffix(".toml") in recipes:
         return recipes[name.removesuffix(".toml")]
+    if name and path.is_dir():
+        inside = f"; did you mean {str(Path(name) / 'task.toml')!r}?" if (path / "task.toml").is_file() else ""
+        raise ConfigError(f"{who}{name!r} is a folder, not a Task{inside}")
     near = [str(p.relative_to(folder)) for p in folder.glob("*.toml")] if folder.is_dir() else []
     raise ConfigError(f"{who}{name!r} is neither a file in {folder} nor a recipe{nearest(name, [*near, *recipes])}")
 
@@ -84,6 +87,8 @@ def _read(
         raise ConfigError(f"{path}: extends: goes in a circle: {names}")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: no valid TOML: not a text in UTF-8 (byte {error.start} is wrong)") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: no valid TOML: {error}") from error
     except OSError as error:
@@ -137,6 +142,8 @@ def spread(loaded: Loaded) -> None:
 def _merge(loaded: Loaded, base: Table, over: Table, at: Key, source: Source) -> None:
     for name, value in over.items():
         if name in DIRECTIVES:
+            if not at:
+                raise ConfigError(f"{source.name}: {name}: says what to do with a table, and must stand in one")
             continue
         key = (*at, name)
         old = base.get(name)
@@ -144,7 +151,7 @@ def _merge(loaded: Loaded, base: Table, over: Table, at: Key, source: Source) ->
             del base[name]
             continue
         if isinstance(value, dict):
-            if not isinstance(old, dict) or _directive(value, "_replace_", bool, key, source):
+            if _directive(value, "_replace_", bool, key, source) or not isinstance(old, dict):
                 old = base[name] = {}
             _merge(loaded, old, value, key, source)
             _move(base, name, value, key, source)
@@ -204,6 +211,8 @@ def _override(loaded: Loaded, text: str) -> None:
         key = _keys(path)
     except tomllib.TOMLDecodeError:
         raise ConfigError(f"--set {text}: {path!r} is no dotted key") from None
+    if key[-1] in DIRECTIVES and key[:-1]:  # is about the table that it stands in
+        key, value = key[:-1], {key[-1]: value}
     at: Any = loaded.data
     for depth, name in enumerate(key[:-1]):
         at = _step(at, name, key[: depth + 1], text)

@@ -9,17 +9,16 @@ the ones of Python: an attrs (or data) class takes its fields, another class tak
 from __future__ import annotations
 
 import ast
-import importlib.machinery
-import importlib.util
+import importlib
 import inspect
 import sys
 from functools import cache
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
 
+from vidcore.config.source import Module, find_module
 from vidcore.config.types import ANY, Choice, DictOf, ListOf, Object, Record, Scalar, TupleOf, Type, Union
 from vidcore.errors import PluginError
 
@@ -52,40 +51,6 @@ class Signature:
     """Takes keyword arguments that cannot be read: unknown keys are then no error."""
 
 
-@frozen
-class _Module:
-    name: str
-    tree: ast.Module
-    package: str
-
-    def find(self, name: str) -> ast.stmt | None:
-        """The statement that defines or imports a name, looked for in ``if`` and ``try`` blocks as well."""
-        return self._names().get(name)
-
-    @cache  # noqa: B019 - modules live as long as the cache of modules
-    def _names(self) -> dict[str, ast.stmt]:
-        names: dict[str, ast.stmt] = {}
-
-        def visit(body: list[ast.stmt]) -> None:
-            for node in body:
-                match node:
-                    case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
-                        names[name] = node
-                    case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
-                        for alias in aliases:
-                            names[alias.asname or alias.name.partition(".")[0]] = node
-                    case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
-                        names[name] = node
-                    case ast.If(body=inner, orelse=other):
-                        visit(other)
-                        visit(inner)
-                    case ast.Try(body=inner):
-                        visit(inner)
-
-        visit(self.tree.body)
-        return names
-
-
 @cache
 def read_signature(target: str) -> Signature:
     """Return the signature of ``"module:attribute"``; imports it only where the source does not tell.
@@ -93,60 +58,15 @@ def read_signature(target: str) -> Signature:
     Raises ``PluginError`` where the target does not exist.
     """
     module_name, _, attribute = target.partition(":")
-    module = _module(module_name)
-    found = _definition(module, attribute) if module else None
+    module = find_module(module_name)
+    found = module.definition(attribute) if module else None
     if found is None:
         return _by_import(module_name, attribute)
     home, node = found
     return _of_class(home, node) if isinstance(node, ast.ClassDef) else _of_function(home, node)
 
 
-@cache
-def _module(name: str) -> _Module | None:
-    """Parse a module found on the path; parent packages are located, never imported."""
-    top, *rest = name.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    full = top
-    for part in rest:
-        if spec is None or spec.submodule_search_locations is None:
-            return None
-        full = f"{full}.{part}"
-        spec = importlib.machinery.PathFinder.find_spec(full, list(spec.submodule_search_locations))
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-    try:
-        tree = ast.parse(Path(spec.origin).read_bytes(), spec.origin)
-    except (SyntaxError, ValueError) as error:
-        raise PluginError(f"{spec.origin}: cannot be read: {error}") from error
-    return _Module(name, tree, package)
-
-
-Definition = ast.ClassDef | ast.FunctionDef
-
-
-def _definition(module: _Module, name: str) -> tuple[_Module, Definition] | None:
-    """Where a class or function is defined, following ``from x import y``."""
-    node = module.find(name)
-    if isinstance(node, ast.ClassDef | ast.FunctionDef):
-        return module, node
-    if isinstance(node, ast.ImportFrom):
-        other, original = _imported(module, node, name)
-        return _definition(other, original) if other else None
-    return None
-
-
-def _imported(module: _Module, node: ast.ImportFrom, name: str) -> tuple[_Module | None, str]:
-    """Where ``from x import y as name`` leads: the module x and y."""
-    source = "." * node.level + (node.module or "")
-    original = next(a.name for a in node.names if (a.asname or a.name) == name)
-    return _module(importlib.util.resolve_name(source, module.package)), original
-
-
-def _of_class(module: _Module, node: ast.ClassDef) -> Signature:
+def _of_class(module: Module, node: ast.ClassDef) -> Signature:
     if _has_fields(node):
         return Signature(_fields(module, node))
     init = next((s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), None)
@@ -159,10 +79,10 @@ def _of_class(module: _Module, node: ast.ClassDef) -> Signature:
     return Signature(own | {n: p for n, p in base.parameters.items() if n not in own}, base.open)
 
 
-def _base(module: _Module, node: ast.ClassDef) -> Signature:
+def _base(module: Module, node: ast.ClassDef) -> Signature:
     for base in node.bases:
         if isinstance(base, ast.Name) and base.id not in ("object", "Protocol", "ABC", "Generic"):
-            found = _definition(module, base.id)
+            found = module.definition(base.id)
             if found is None:
                 return Signature(open=True)
             home, definition = found
@@ -180,10 +100,10 @@ def _last_name(node: ast.expr) -> str:
     return str(getattr(node, "id", getattr(node, "attr", "")))
 
 
-def _fields(module: _Module, node: ast.ClassDef) -> dict[str, Parameter]:
+def _fields(module: Module, node: ast.ClassDef) -> dict[str, Parameter]:
     out: dict[str, Parameter] = {}
     for base in node.bases:
-        found = _definition(module, base.id) if isinstance(base, ast.Name) else None
+        found = module.definition(base.id) if isinstance(base, ast.Name) else None
         if found and isinstance(found[1], ast.ClassDef) and _has_fields(found[1]):
             out |= _fields(*found)  # type: ignore[arg-type]
     for statement in node.body:
@@ -204,7 +124,7 @@ def _fields(module: _Module, node: ast.ClassDef) -> dict[str, Parameter]:
     return out
 
 
-def _of_function(module: _Module, node: ast.FunctionDef, skip_first: bool = False) -> Signature:
+def _of_function(module: Module, node: ast.FunctionDef, skip_first: bool = False) -> Signature:
     arguments = node.args
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
@@ -230,7 +150,7 @@ def _literal(node: ast.expr | None) -> Any:
         return None
 
 
-def _type(module: _Module, node: ast.expr) -> Type:
+def _type(module: Module, node: ast.expr) -> Type:
     """Turn an annotation into a Type; what is not plain data is a component."""
     match node:
         case ast.Constant(value=str(text)):
@@ -248,7 +168,7 @@ def _type(module: _Module, node: ast.expr) -> Type:
     return ANY
 
 
-def _generic(module: _Module, name: str, inside: ast.expr) -> Type:
+def _generic(module: Module, name: str, inside: ast.expr) -> Type:
     items = list(inside.elts) if isinstance(inside, ast.Tuple) else [inside]
     if name == "Literal":
         return Choice(tuple(ast.literal_eval(i) for i in items))
@@ -269,7 +189,7 @@ def _generic(module: _Module, name: str, inside: ast.expr) -> Type:
     return Object(name)
 
 
-def _named(module: _Module, name: str) -> Type:
+def _named(module: Module, name: str) -> Type:
     if name in SCALARS:
         return Scalar(name)
     if name in LISTS or name in ("tuple", "Tuple"):
@@ -286,10 +206,10 @@ def _named(module: _Module, name: str) -> Type:
     if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").partition(".")[0] in OPAQUE:
         return Object(name)
     if isinstance(node, ast.ImportFrom):  # an alias may live in another module, too
-        other, original = _imported(module, node, name)
+        other, original = module.imported(node, name)
         if other and isinstance(other.find(original), ast.Assign | ast.AnnAssign):
             return _named(other, original)
-    found = _definition(module, name)
+    found = module.definition(name)
     if found and isinstance(found[1], ast.ClassDef) and _has_fields(found[1]) and name not in Object.KINDS:
         return Record(f"{found[0].name}:{found[1].name}")
     return Object(name)

@@ -75,9 +75,9 @@ class Schedule:
 
 @frozen(kw_only=True)
 class _WithFloor(Schedule):
-    eta_min: float = 0.0
+    eta_min: float = field(default=0.0, validator=at_least(0.0))
     """Lowest rate."""
-    eta_min_ratio: float | None = None
+    eta_min_ratio: float | None = field(default=None, validator=at_least(0.0))
     """Lowest rate as a share of the optimizer's; instead of ``eta_min``."""
 
     def floor(self) -> tuple[float, float]:
@@ -88,7 +88,7 @@ class _WithFloor(Schedule):
 class ConstantLR(Schedule):
     """The rate times ``factor`` until the last tick, then back."""
 
-    factor: float = 1 / 3
+    factor: float = field(default=1 / 3, validator=at_least(0.0))
 
     def shape(self, t: int, length: int, per_epoch: int) -> float:
         return self.factor if t < length - 1 else 1.0
@@ -98,8 +98,8 @@ class ConstantLR(Schedule):
 class LinearLR(Schedule):
     """From ``start_factor`` to ``end_factor`` times the rate in a straight line: the usual warm-up."""
 
-    start_factor: float = 1 / 3
-    end_factor: float = 1.0
+    start_factor: float = field(default=1 / 3, validator=at_least(0.0))
+    end_factor: float = field(default=1.0, validator=at_least(0.0))
 
     def shape(self, t: int, length: int, per_epoch: int) -> float:
         done = t / (length - 1) if length > 1 else 1.0
@@ -111,7 +111,7 @@ class StepLR(Schedule):
     """Times ``gamma`` after every ``step_size``."""
 
     step_size: int = field(validator=at_least(1))
-    gamma: float = 0.1
+    gamma: float = field(default=0.1, validator=at_least(0.0))
 
     def shape(self, t: int, length: int, per_epoch: int) -> float:
         return self.gamma ** (t // max(1, self.ticks_of(self.step_size, per_epoch)))
@@ -122,7 +122,7 @@ class MultiStepLR(Schedule):
     """Times ``gamma`` at every milestone (counted from ``begin``; a milestone given twice counts twice)."""
 
     milestones: list[int]
-    gamma: float = 0.1
+    gamma: float = field(default=0.1, validator=at_least(0.0))
 
     def shape(self, t: int, length: int, per_epoch: int) -> float:
         return self.gamma ** sum(self.ticks_of(m, per_epoch) <= t for m in self.milestones)
@@ -135,7 +135,7 @@ class MultiStepLR(Schedule):
 class ExponentialLR(Schedule):
     """Times ``gamma`` at every tick."""
 
-    gamma: float
+    gamma: float = field(validator=at_least(0.0))
 
     def shape(self, t: int, length: int, per_epoch: int) -> float:
         return self.gamma**t
@@ -178,6 +178,8 @@ class CosineRestartLR(_WithFloor):
         super().__attrs_post_init__()
         if not self.periods or min(self.periods) < 1:
             raise ConfigError(f"CosineRestartLR: periods must be one or more lengths above 0, got {self.periods}")
+        if min(self.restart_weights, default=0) < 0:
+            raise ConfigError(f"CosineRestartLR: restart_weights must be at least 0, got {self.restart_weights}")
         if self.restart_weights and len(self.periods) != len(self.restart_weights):
             raise ConfigError(
                 f"CosineRestartLR: periods and restart_weights must be equally many, "
@@ -204,7 +206,7 @@ class OneCycleLR(Schedule):
     The rates are absolute: the same for every parameter group, as in PyTorch.
     """
 
-    eta_max: float
+    eta_max: float = field(validator=at_least(0.0))
     total_steps: int | None = field(default=None, validator=at_least(1))
     """Length in epochs (steps); up to ``end`` where not given."""
     pct_start: float = field(default=0.3, validator=[at_least(0.0), validators.le(1.0)])

@@ -1,0 +1,96 @@
+"""Modules as syntax trees, found on the path without importing anything."""
+
+from __future__ import annotations
+
+import ast
+import importlib.machinery
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+from attrs import frozen
+
+from vidcore.errors import PluginError
+
+__all__ = ["Definition", "Module", "find_module"]
+
+Definition = ast.ClassDef | ast.FunctionDef
+
+
+@frozen
+class Module:
+    """A source file, parsed."""
+
+    name: str
+    tree: ast.Module
+    package: str
+
+    def find(self, name: str) -> ast.stmt | None:
+        """The statement that defines or imports a name, looked for in ``if`` and ``try`` blocks as well."""
+        return self._names().get(name)
+
+    @cache  # noqa: B019 - modules live as long as the cache of modules
+    def _names(self) -> dict[str, ast.stmt]:
+        names: dict[str, ast.stmt] = {}
+
+        def visit(body: list[ast.stmt]) -> None:
+            for node in body:
+                match node:
+                    case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+                        names[name] = node
+                    case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                        for alias in aliases:
+                            names[alias.asname or alias.name.partition(".")[0]] = node
+                    case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                        names[name] = node
+                    case ast.If(body=inner, orelse=other):
+                        visit(other)
+                        visit(inner)
+                    case ast.Try(body=inner):
+                        visit(inner)
+
+        visit(self.tree.body)
+        return names
+
+    def definition(self, name: str) -> tuple[Module, Definition] | None:
+        """Where a class or function is defined, following ``from x import y``."""
+        node = self.find(name)
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            return self, node
+        if isinstance(node, ast.ImportFrom):
+            other, original = self.imported(node, name)
+            return other.definition(original) if other else None
+        return None
+
+    def imported(self, node: ast.ImportFrom, name: str) -> tuple[Module | None, str]:
+        """Where ``from x import y as name`` leads: the module x and y."""
+        source = "." * node.level + (node.module or "")
+        original = next(a.name for a in node.names if (a.asname or a.name) == name)
+        return find_module(importlib.util.resolve_name(source, self.package)), original
+
+
+@cache
+def find_module(name: str) -> Module | None:
+    """Parse a module found on the path; parent packages are located, never imported.
+
+    Raises ``PluginError`` where it is no Python.
+    """
+    top, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    full = top
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        full = f"{full}.{part}"
+        spec = importlib.machinery.PathFinder.find_spec(full, list(spec.submodule_search_locations))
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
+    try:
+        tree = ast.parse(Path(spec.origin).read_bytes(), spec.origin)
+    except (SyntaxError, ValueError) as error:
+        raise PluginError(f"{spec.origin}: cannot be read: {error}") from error
+    return Module(name, tree, package)
