@@ -143,6 +143,26 @@ def damage(source: Path, path: Path, where: float, length: int = 40) -> Path:
     return path
 
 
+def clip(source: Path, path: Path, entry: int) -> Path:
+    """Keep what comes from an entry on (0 is the first), as tools do that cut without encoding anew."""
+    with av.open(str(source)) as container, av.open(str(path), "w") as out:
+        stream = container.streams.video[0]
+        track = out.add_stream_from_template(stream)
+        for packet in container.demux(stream):
+            entry -= packet.is_keyframe
+            if entry < 0 and packet.size:
+                packet.stream = track
+                out.mux(packet)
+    return path
+
+
+def hole(source: Path, path: Path, start: float, end: float, unit: int = 188) -> Path:
+    """Leave out the bytes between two fractions of a file."""
+    data = source.read_bytes()
+    path.write_bytes(data[: int(len(data) * start) // unit * unit] + data[int(len(data) * end) // unit * unit :])
+    return path
+
+
 def join(path: Path, *sources: Path) -> Path:
     """Put files one behind the other."""
     path.write_bytes(b"".join(s.read_bytes() for s in sources))
@@ -201,6 +221,7 @@ RECIPES: dict[str, Callable[[Path], Path]] = {
     "fast.mkv": _way(options=B, rate=1200),
     "asdecoded.mp4": _way(options=B, as_decoded=True, shift=2),
     "asdecoded.mkv": _way(codec="mpeg4", options=TWO, as_decoded=True),
+    "ticks.avi": _way(codec="mpeg4", options=TWO, times=range(0, 1600, 40), rate=1000),
     "uneven.avi": _way(codec="mpeg4", options=TWO, times=UNEVEN),
     # Other codecs.
     "hevc.mp4": _way(codec="libx265", options=HEVC),
@@ -239,6 +260,9 @@ RECIPES: dict[str, Callable[[Path], Path]] = {
     "headless.avi": _way(codec="mpeg4", options=TWO, drop=12),
     "beginning.ts": _from("h264.ts", cut, 1.0, start=0.37),
     "cut.ts": _from("h264.ts", cut, 0.5),
+    "hole.ts": _from("h264.ts", hole, 0.32, 0.4),
+    "clip.mkv": _from("refresh.ts", clip, 1),
+    "cut264.avi": _from("h264.avi", cut, 0.82),
     "cut.mkv": _from("h264.mkv", cut, 0.77),
     "cut.avi": _from("mpeg4.avi", cut, 0.7),
     "cut.webm": _from("uneven.webm", cut, 0.6),

@@ -110,6 +110,19 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
         open_video(tmp_path / "sound.mp4")
 
 
+def test_a_cover_is_no_video(tmp_path: Path, make: ModuleType) -> None:
+    av = pytest.importorskip("av")
+    still = make.encode(tmp_path / "still.mp4", range(1), "mjpeg", "yuvj420p")
+    with av.open(str(still)) as container, av.open(str(tmp_path / "song.mp4"), "w") as out:
+        cover = out.add_stream_from_template(container.streams.video[0])
+        cover.disposition = av.stream.Disposition.attached_pic
+        packet = next(container.demux(video=0))
+        packet.stream = cover
+        out.mux(packet)
+    with pytest.raises(VideoError, match=r"song\.mp4: has no video, only sound with a cover"):
+        open_video(tmp_path / "song.mp4")
+
+
 @pytest.mark.parametrize(
     ("turn", "expected"),
     [

@@ -227,7 +227,9 @@ class FrameFinder:
         whole = [whole for _, _, whole in self._all()]
         if self._place and not self._damaged:
             self._place = {}
-        self._length = len(self._place) or len(whole)
+        # In a file that was cut, those that the decoder held back may have lost frames before them.
+        held_back = self._context.reorder_depth if self._packets.cut else 0
+        self._length = len(self._place) or max(len(whole) - held_back, 1)
         if not any(whole):
             raise VideoError(self.path, "has no frame that can be decoded")
         self._running, self._shown = self._all(), 0
@@ -238,6 +240,7 @@ class FrameFinder:
         self._context = self._decoder()
         self._damaged = lost = False
         count, whole = 0, self._packets.begins_whole
+        losses = [*self._packets.losses]
         for number in range(len(self._packets) + 1):
             try:
                 frames = self._context.decode(self._packets[number] if number < len(self._packets) else None)
@@ -248,6 +251,9 @@ class FrameFinder:
             for frame in frames:
                 self._damaged |= frame.is_corrupt
                 lost |= frame.is_corrupt and count > 0
+                while losses and (frame.pts or 0) >= losses[0]:
+                    losses.pop(0)
+                    whole = False
                 whole = not frame.is_corrupt and (whole or frame.key_frame)
                 place = self._place.get(number if frame.pts is None else frame.pts, -1) if self._place else count
                 # Where frames are counted, nothing after a loss has a sure number.

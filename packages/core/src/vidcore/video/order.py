@@ -57,9 +57,11 @@ def show_order(notes: Sequence[Note], context: VideoCodecContext, cut: bool | No
     """
     codec = context.codec.canonical_name
     order = _claimed_order(notes, context, cut) if codec in ONE_FRAME_EACH and notes[0].entry else None
-    if order is None or order[0] != 0:  # frames that refer to what was before the beginning
+    if order is None or not len(order) or order[0] != 0:  # frames that refer to what was before the beginning
         return None
-    if any(n.pictures.shown > 1 for n in notes) or (codec == "mpeg4" and any(n.pictures.kind is None for n in notes)):
+    if any(n.corrupt or n.pictures.shown > 1 for n in notes):
+        return None
+    if codec == "mpeg4" and not np.array_equal(order, _mpeg4_order(notes)[: len(order)]):
         return None
     if codec == "h264" and context.field_order > PROGRESSIVE:  # each field may have a packet of its own
         return None
@@ -76,8 +78,8 @@ def _claimed_order(notes: Sequence[Note], context: VideoCodecContext, cut: bool 
         order = np.argsort(stamps)
         believed = len(set(times)) == len(times) and _plausible(notes, order, context)
         return _before_hole(stamps[order], order, notes[-1].dts, cut) if believed else None
-    if context.codec.canonical_name == "mpeg4":
-        order = _mpeg4_order([n.pictures.kind == 2 for n in notes])
+    if context.codec.canonical_name == "mpeg4":  # AVI has no times
+        order = _mpeg4_order(notes)
         return order[:-1] if cut else order  # frames shown before the last one may be among what is lost
     return None
 
@@ -91,12 +93,14 @@ def _plausible(notes: Sequence[Note], order: Numbers, context: VideoCodecContext
     return farthest <= REORDER_LIMIT and (len(order) == 1 or bool(farthest) == bool(context.has_b_frames))
 
 
-def _mpeg4_order(bidirectional: list[bool]) -> Numbers:
-    """AVI has no times: I- and P-frames are shown after the B-frames behind them (ISO/IEC 14496-2, 6.1.3)."""
+def _mpeg4_order(notes: Sequence[Note]) -> Numbers:
+    """I- and P-frames are shown after the B-frames behind them (ISO/IEC 14496-2, 6.1.3); nothing, where unclear."""
     order: list[int] = []
     held: list[int] = []
-    for number, is_b in enumerate(bidirectional):
-        if is_b:
+    for number, note in enumerate(notes):
+        if note.pictures.kind is None:
+            return np.empty(0, np.int64)
+        if note.pictures.kind == 2:
             order.append(number)
         else:
             order += held

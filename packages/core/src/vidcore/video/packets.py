@@ -6,7 +6,7 @@ handed to the decoder from here, numbered, so no container's idea of seeking is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -18,12 +18,13 @@ from av import Packet
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from vidcore.errors import VideoError
 from vidcore.video.checks import existing_file
 from vidcore.video.order import Note, show_order
-from vidcore.video.pictures import pictures
+from vidcore.video.pictures import has_idr, pictures
 
 __all__ = ["Packets", "reason"]
 
@@ -46,8 +47,12 @@ class Packets:
     decoding from the beginning and counting tells which frame is which."""
     entries: list[int]
     """Ascending packet numbers where decoding may begin, 0 first. A container's claim, to be checked."""
+    losses: list[int]
+    """Packets from which on frames may refer to something missing, until the next picture that refers to none."""
     begins_whole: bool
     """Whether the first packet needs none before it."""
+    cut: bool | None
+    """Whether packets are missing at the end; None where the container does not tell."""
     advertised: int
     """Number of frames the container promises; 0 where it promises nothing."""
 
@@ -103,17 +108,23 @@ class Packets:
         if not isinstance(stream, VideoStream) or stream.codec_context is None:
             container.close()
             raise VideoError(self._path, "has no video stream that can be decoded")
+        if stream.disposition & Disposition.attached_pic:
+            container.close()
+            raise VideoError(self._path, "has no video, only sound with a cover")
         return container, stream
 
     def _index(self) -> None:
-        codec = self.stream.codec_context.codec.canonical_name
-        size = 0
+        context = self.stream.codec_context
+        codec = context.codec.canonical_name
+        size, resets = 0, True
         self._reading = self._read()
         for packet in self._reading:
             self._at += 1
             found, place = pictures(codec, packet), (packet.pos, packet.size)
             entry, corrupt = packet.is_keyframe, packet.is_corrupt
             self._notes.append(Note(packet.pts, packet.dts, place, entry, corrupt, packet.is_discard, found))
+            if codec == "h264" and not self._at:
+                resets = has_idr(packet, context.extradata)
             size += packet.size
             if self._kept is not None:
                 packet.pts = self._at
@@ -123,19 +134,24 @@ class Packets:
         # Of MP4 the demuxer knows which frames its edit lists leave over.
         mp4 = "mp4" in self._container.format.name
         promised = len(self.stream.index_entries) if mp4 else self.stream.frames
-        seen = len(self._notes)
-        if "avi" in self._container.format.name and self._notes and self._notes[-1].dts is not None:
-            seen = max(seen, self._notes[-1].dts + 1)  # AVI counts places without a frame as well
-        cut = seen < promised if promised else None
+        self.cut = self._reaches() < promised if promised else None
         while self._notes and self._notes[-1].corrupt:  # the file ends inside of this one
             self._notes.pop()
-            cut = True
+            self.cut = True
         if not self._notes:
             raise VideoError(self._path, "has a video stream without any frame")
         self.begins_whole = self._notes[0].entry
-        self.order = show_order(self._notes, self.stream.codec_context, cut)
+        self.order = show_order(self._notes, context, self.cut) if resets else None
+        self.losses = _losses(self._notes) if self._container.format.name == "mpegts" else []
         self.entries = [k for k, note in enumerate(self._notes) if k == 0 or note.entry]
         self.advertised = max(self.stream.frames, promised)
+
+    def _reaches(self) -> int:
+        """Return for how many frames there is a place up to the last packet: AVI has places without a frame as well."""
+        count = len(self._notes)
+        if count < 2 or "avi" not in self._container.format.name or self._notes[-1].dts is None:
+            return count
+        return max(count, -(-self._notes[-1].dts * count // (count - 1)))  # as far again behind the last as between
 
     def _read(self) -> Iterator[Packet[VideoStream]]:
         packets = (p for p in self._container.demux(self.stream) if p.size)
@@ -168,3 +184,12 @@ class Packets:
 def reason(error: Exception) -> str:
     """Return what FFmpeg has to say, without its decoration."""
     return getattr(error, "strerror", None) or str(error)
+
+
+def _losses(notes: Sequence[Note]) -> list[int]:
+    """Where a counter in the transport stream has a gap, unless files were put one behind the other.
+
+    There the new one begins with an entry, at the next packet or (parsers hold one back) the one after it.
+    """
+    found = [k for k, note in enumerate(notes) if note.corrupt]
+    return [k for k in found if not any(note.entry for note in notes[k + 1 : k + 3])]

@@ -8,7 +8,11 @@ from typing import NamedTuple
 from av import Packet
 from av.video.stream import VideoStream
 
-__all__ = ["Pictures", "pictures"]
+__all__ = ["Pictures", "has_idr", "pictures"]
+
+
+IDR = 5
+"""Type of an H.264 unit."""
 
 
 class Pictures(NamedTuple):
@@ -29,6 +33,22 @@ def pictures(codec: str, packet: Packet[VideoStream]) -> Pictures:
         return Pictures(count(bytes(packet))) if count else Pictures()
     except IndexError:  # damaged: the decoder decides
         return Pictures()
+
+
+def has_idr(packet: Packet[VideoStream], extradata: bytes | None) -> bool:
+    """Tell whether a packet of H.264 has a picture that resets the decoder, so that nothing behind it is held back.
+
+    Decoders drop pictures behind other entries until they are sure of them. (ITU-T H.264, 7.3.1 and annex B.)
+    """
+    data, at = bytes(packet), 0
+    if not extradata or extradata[0] != 1:  # start codes; otherwise each unit has its length before it
+        return any(unit and unit[0] & 31 == IDR for unit in data.split(b"\0\0\1")[1:])
+    width = (extradata[4] & 3) + 1
+    while at + width < len(data):
+        if data[at + width] & 31 == IDR:
+            return True
+        at += width + int.from_bytes(data[at : at + width], "big")
+    return False
 
 
 def _mpeg4_kind(data: bytes) -> int | None:
