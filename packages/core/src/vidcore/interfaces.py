@@ -78,7 +78,11 @@ class Transform(Protocol):
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Indexable; item i is a Sample with paths and annotations, and no pixels."""
+    """Indexable; item i is a Sample with paths and annotations, and no pixels.
+
+    It may also have ``labels`` (the class of every sample as an array, to balance by), ``fingerprint()`` (a text that
+    tells other data from these, for the report), and ``notices`` (sentences that a reader of the scores should know).
+    """
 
     class_names: tuple[str, ...] | None
     num_classes: int | None
@@ -89,7 +93,11 @@ class Dataset(Protocol):
 
 
 class Metric(Protocol):
-    """Collects predictions and turns them into numbers, over any number of processes."""
+    """Collects predictions and turns them into numbers, over any number of processes.
+
+    It may also have ``write(folder)``, which returns the files it wrote there, ``table()`` (rows as mappings from
+    column to value, for the terminal), and ``notices`` (sentences for the report).
+    """
 
     def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
         """Take a batch of predicted samples and, in the same order, the samples with the truth."""
@@ -109,7 +117,11 @@ class Metric(Protocol):
 
 
 class Model(Protocol):
-    """An ``nn.Module`` with these methods; ``forward`` alone is exported, compiled and wrapped."""
+    """An ``nn.Module`` with these methods; ``forward`` alone is exported, compiled and wrapped.
+
+    It may also have ``adapt_weights(weights)``, which returns weights of another kind of network (``train.weights``)
+    as this one takes them, or None where they fit as they are.
+    """
 
     def preprocess(self, batch: Batch) -> Batch:
         """On the device: uint8 to float, normalisation; while training also mixing of samples."""

@@ -18,7 +18,6 @@ class Numbered:
     size: int
     class_names: tuple[str, ...] | None = None
     num_classes: int | None = None
-    max_label: int | None = None
 
     def __len__(self) -> int:
         return self.size
@@ -43,9 +42,8 @@ def test_entries_follow_each_other_and_are_numbered_through() -> None:
 
 
 def test_classes_are_those_of_all() -> None:
-    joined = ConcatDataset([Numbered("a", 1, max_label=3), Numbered("b", 1, ("x", "y"), 2, 1)])
-    assert (joined.class_names, joined.num_classes, joined.max_label) == (("x", "y"), 2, 3)
-    assert ConcatDataset([Numbered("a", 1)]).max_label is None
+    joined = ConcatDataset([Numbered("a", 1), Numbered("b", 1, ("x", "y"), 2)])
+    assert (joined.class_names, joined.num_classes) == (("x", "y"), 2)
     with pytest.raises(DataError, match=r"must have the same classes, found \[2, 3\] classes"):
         ConcatDataset([Numbered("a", 1, num_classes=2), Numbered("b", 1, num_classes=3)])
     with pytest.raises(DataError, match="with different names"):

@@ -43,15 +43,6 @@ def test_a_part_of_entries_with_several_labels(tmp_path):
     assert [row.tolist() for row in dataset.labels] == [[2, 3], [0]]
 
 
-def test_highest_label(tmp_path):
-    path = tmp_path / "list.txt"
-    found = []
-    for content, several in (("a 3\nb 7\n", False), ("a\nb\n", False), ("a 1 5\nb\n", True), ("a\nb\n", True)):
-        path.write_text(content)
-        found.append(VideoDataset(path, multi_class=several, num_classes=9).max_label)
-    assert found == [7, None, 5, None]
-
-
 def test_index_out_of_range(listed):
     dataset = VideoDataset(listed)
     assert isinstance(dataset, Dataset)

@@ -59,12 +59,6 @@ class ConcatDataset:
         own = [labels for labels in found if isinstance(labels, np.ndarray)]
         return np.concatenate(own) if len(own) == len(self.datasets) else None
 
-    @property
-    def max_label(self) -> int | None:
-        """The highest class number of all, where the data sets know theirs."""
-        found = [m for d in self.datasets if (m := getattr(d, "max_label", None)) is not None]
-        return max(found, default=None)
-
     def fingerprint(self) -> str:
         """Return a hash of the fingerprints of all data sets, or of their lengths where they have none."""
         digest = hashlib.sha256()

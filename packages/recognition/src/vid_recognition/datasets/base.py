@@ -61,13 +61,6 @@ class ActionDataset:
         """Single-label: (n,) int32, -1 where unknown. Multi-label: the class numbers of each entry."""
         return self.annotations.labels
 
-    @property
-    def max_label(self) -> int | None:
-        """Highest class number that occurs; None without any label."""
-        values = self.labels.values if isinstance(self.labels, Ragged) else self.labels
-        highest = int(values.max(initial=-1))
-        return None if highest < 0 else highest
-
     def __len__(self) -> int:
         return len(self.annotations.names)
 
