@@ -17,7 +17,7 @@ from vidcore.errors import UserError, VideoError
 from vidcore.features import extract
 from vidcore.features.extract import Extractor, Features, Forward, Stride
 from vidcore.features.files import FeatureNote, read_features, write_features
-from vidcore.features.folder import feature_names
+from vidcore.features.folder import FeatureFolder, feature_names
 from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.crops import ThreeCrop
@@ -208,3 +208,19 @@ def test_two_videos_of_one_name_are_refused() -> None:
     assert feature_names([Path("x/a.b.mp4"), Path("c.avi")]) == ["a.b", "c"]
     with pytest.raises(UserError, match=r"y/a\.mkv and x/a\.mp4: .* one name"):
         feature_names([Path("x/a.mp4"), Path("y/a.mkv")])
+
+
+def test_files_of_others_beside_features_are_left_alone(tmp_path: Path) -> None:
+    video, made = tmp_path / "a.mp4", Features(np.ones((2, 3), np.float32), 8, 4.0, 2.0, 2.0)
+    video.touch()
+    folder = FeatureFolder(tmp_path, {"format": "npy"})
+    (tmp_path / "a.csv").write_text("not,ours")
+    folder.save("a", video, made)
+    assert (tmp_path / "a.csv").read_text() == "not,ours"
+    FeatureFolder(tmp_path, {"format": "csv"}).save("a", video, made)
+    assert not (tmp_path / "a.npy").exists(), "one note stands for one file"
+    (tmp_path / "b.json").write_text('{"fps": 4}')
+    with pytest.raises(UserError, match=r"b\.json: is in the way of a note on features"):
+        folder.save("b", video, made)
+    assert (tmp_path / "b.json").read_text() == '{"fps": 4}'
+    assert not (tmp_path / "b.npy").exists()

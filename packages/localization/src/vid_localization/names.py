@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vidcore.errors import DataError
 from vidcore.sample import Sample
 
-__all__ = ["result_name", "shown", "video_name"]
+__all__ = ["file_of", "result_name", "shown", "video_name"]
 
 
 def video_name(sample: Sample) -> str:
@@ -21,6 +22,17 @@ def result_name(name: str) -> str:
     'QOlSCBRmfWY'
     """
     return name.removeprefix("v_")
+
+
+def file_of(folder: Path, name: str, suffix: str) -> Path:
+    """The file that is written for a video.
+
+    Raises ``DataError`` for a name that would lead elsewhere: names come from files of strangers.
+    """
+    path = folder / f"{name}{suffix}"
+    if path.parent != folder:
+        raise DataError(f"{name!r} is the name of a video, and cannot be that of a file in {folder}")
+    return path
 
 
 def shown(sample: Sample) -> str:

@@ -135,7 +135,10 @@ class FeatureFolder:
     def save(self, name: str, video: Path, features: Features) -> Path:
         """Write the features of a video; the note comes last, and says that they are whole."""
         path = self.file(name)
-        for suffix in SUFFIXES:  # one note stands for one file
+        note = FeatureNote.read(path)
+        if note is None and FeatureNote.path(path).exists():
+            raise UserError(f"{FeatureNote.path(path)}: is in the way of a note on features; choose another folder")
+        for suffix in SUFFIXES if note else ():  # one note stands for one file
             if suffix != path.suffix:
                 (self.path / f"{name}{suffix}").unlink(missing_ok=True)
         write_features(path, features.values, self.settings["format"], features.feature_duration)

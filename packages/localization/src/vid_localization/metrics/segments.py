@@ -15,7 +15,7 @@ from vid_localization.metrics.functional import (
     grounding_recall,
     touching,
 )
-from vid_localization.names import video_name
+from vid_localization.names import file_of, video_name
 from vid_localization.overlaps import Array
 from vid_localization.results import write_boundaries, write_results
 from vidcore.errors import DataError, UserError
@@ -162,7 +162,7 @@ class ANetMetric(DetectionMetric):
         tables = folder / "tem_results"
         tables.mkdir(exist_ok=True)
         for sample, _ in self.pairs():
-            write_boundaries(tables / f"{video_name(sample)}.csv", sample.meta["boundary_rows"])
+            write_boundaries(file_of(tables, video_name(sample), ".csv"), sample.meta["boundary_rows"])
         return [tables]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from attrs import frozen
 
 from vid_localization.datasets.activitynet import ActivityNetDataset
+from vid_localization.names import file_of
 from vid_localization.overlaps import Array
 from vid_localization.post.features import proposal_features
 from vid_localization.post.proposals import generate_proposals
@@ -83,7 +84,8 @@ class GenerateProposals:
             source = self.boundaries / f"{name}.csv"
             if not source.is_file():
                 raise DataError(f"{source} does not exist: there are no boundary probabilities of {name}")
-            table, array = folder / "pgm_proposals" / f"{name}.csv", folder / "pgm_features" / f"{name}.npy"
+            table = file_of(folder / "pgm_proposals", name, ".csv")
+            array = file_of(folder / "pgm_features", name, ".npy")
             if all(f.is_file() and f.stat().st_mtime >= source.stat().st_mtime for f in (table, array)):
                 return name
             _, rows = read_table(source)

@@ -1,0 +1,38 @@
+"""A name in somebody's annotation file does not decide where on the disk something is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vid_localization.names import file_of
+from vid_localization.prepare.proposals import GenerateProposals
+from vidcore.errors import DataError
+
+TABLE = "action,start,end,tmin,tmax\n" + "".join(f"0.5,{i % 2},{i % 2},{i / 8},{(i + 1) / 8}\n" for i in range(8))
+
+
+@pytest.mark.parametrize("name", ["../up", "a/../../up", "/up", "sub/a", ".", ".."])
+def test_a_name_stays_in_its_folder(tmp_path: Path, name: str) -> None:
+    if name.strip("."):
+        with pytest.raises(DataError, match="is the name of a video, and cannot be that of a file"):
+            file_of(tmp_path, name, ".csv")
+    else:
+        assert file_of(tmp_path, name, ".csv").parent == tmp_path
+
+
+def test_names_with_dots_and_blanks_are_names(tmp_path: Path) -> None:
+    assert file_of(tmp_path, "..a b.c", ".npy") == tmp_path / "..a b.c.npy"
+
+
+def test_proposals_are_written_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "tem").mkdir()
+    (tmp_path / "up.csv").write_text(TABLE)
+    entry = {"duration_second": 8.0, "duration_frame": 8, "annotations": [{"segment": [1, 3], "label": "x"}]}
+    (tmp_path / "list.json").write_text(json.dumps({"../up": entry}))
+    step = GenerateProposals(boundaries=tmp_path / "tem", ann_file=tmp_path / "list.json")
+    with pytest.raises(DataError, match=r"'\.\./up' is the name of a video"):
+        step(tmp_path / "made")
+    assert not [p for p in tmp_path.rglob("up*") if p.name != "up.csv"]
