@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from vid_mmaction2 import data, localization, models, pipelines, training
-from vid_mmaction2.components import Converter, Table, unscoped
+from vid_mmaction2.components import Converter, Table, unscoped, without
 from vidcore.plugins import Catalog
 
 __all__ = ["Imported", "convert_config"]
@@ -23,6 +23,8 @@ UNSUPPORTED = {
     "tta_pipeline": "several views are made by the pipeline",
 }
 """Settings that change what is computed. Others that do not, and names that a file only uses itself, are ignored."""
+
+TABLES = ("train_cfg", "val_cfg", "test_cfg", "optim_wrapper", "default_hooks", "randomness", "model_wrapper_cfg")
 
 IMAGE_WEIGHTS = {
     "mmcls://mobilenet_v2": "mobilenet_v2_batch256_imagenet_20200708-3b2dc3af.pth",
@@ -53,6 +55,7 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
         catalog: what is installed.
     """
     converter = Converter(catalog, RULES, models.FOREIGN)
+    config = _of_known_form(converter, config)
     task: Table = {}
     if "pgm_proposals_cfg" in config:
         return Imported(localization.convert_generation(converter, config), tuple(converter.problems))
@@ -88,6 +91,17 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
         else:
             task["info"] = {"base_batch_size": base}  # nothing interprets it, but a reader wants to know
     return Imported({key: table for key, table in task.items() if table}, tuple(converter.problems))
+
+
+def _of_known_form(converter: Converter, config: Mapping[str, Any]) -> Table:
+    """The configuration without sections that are no tables, or no lists of tables, where these are needed."""
+    wrong = {key: "a table" for key in TABLES if not isinstance(config.get(key) or {}, Mapping)}
+    hooks = config.get("custom_hooks") or []
+    if not isinstance(hooks, list) or not all(isinstance(hook, Mapping) for hook in hooks):
+        wrong["custom_hooks"] = "a list of tables"
+    for key, form in wrong.items():
+        converter.problem(key, f"{form} is needed here")
+    return without(config, *wrong)
 
 
 def _runtime(converter: Converter, config: Mapping[str, Any], task: Table) -> None:
