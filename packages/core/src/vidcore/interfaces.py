@@ -34,7 +34,10 @@ __all__ = [
 
 @runtime_checkable
 class VideoReader(Protocol):
-    """An open video. Close it, or use it as a context manager."""
+    """An open video. Close it, or use it as a context manager.
+
+    One thread at a time, and the process that opened it, unless a reader says otherwise.
+    """
 
     path: str
     """The file or folder, for messages."""
