@@ -81,15 +81,16 @@ def write_timelines(folder: Path, predictions: Iterable[Sample]) -> None:
 
 def _rows(sample: Sample, top_k: int | None) -> list[tuple[float, float, str, tuple[int, ...]]]:
     """Start, end, text and colour of every segment; true ones in time, predicted ones by score."""
-    if sample.segments is None or not len(sample.segments):
+    if sample.segments is None:
         return []
+    drawn = np.isfinite(sample.segments).all(1)
     names = [_class(sample.class_names or (), sample.segment_labels, i) for i in range(len(sample.segments))]
     if top_k is None:
         order = np.argsort(sample.segments[:, 0], kind="stable")
-        return [(*sample.segments[i].tolist(), _plain(f"{names[i]} (true)".strip()), TRUE) for i in order]
-    scores = np.ones(len(names)) if sample.segment_scores is None else np.asarray(sample.segment_scores)
-    order = np.argsort(-scores, kind="stable")[:top_k]
-    best = max(float(scores.max()), 1e-9)
+        return [(*sample.segments[i].tolist(), _plain(f"{names[i]} (true)".strip()), TRUE) for i in order if drawn[i]]
+    scores = np.ones(len(names)) if sample.segment_scores is None else np.nan_to_num(sample.segment_scores)
+    order = [i for i in np.argsort(-scores, kind="stable") if drawn[i]][:top_k]
+    best = max(float(scores.max(initial=0)), 1e-9)
     found = []
     for i in order:
         strength = 0.25 + 0.75 * min(max(float(scores[i]) / best, 0.0), 1.0)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
+from vid_localization.datasets.annotations import number_of
 from vid_localization.names import result_name, video_name
 from vid_localization.overlaps import Array
 from vidcore.data.classes import check_file
@@ -80,16 +81,17 @@ def read_results(path: Path, class_names: Sequence[str] | None = None) -> dict[s
         raise AnnotationError(f"{path}: is no result file: JSON with a table 'results'") from None
     found: dict[str, list[Detection]] = {}
     for name, rows in items:
+        if not isinstance(rows, list):
+            raise AnnotationError(f"{path}: {name}: must be a list of segments, got {rows!r}")
         found[name] = []
         for number, row in enumerate(rows):
             where = f"{path}: {name}: segment {number}"
-            try:
-                start, end = map(float, row["segment"])
-                detection = Detection((start, end), float(row["score"]), row.get("label"))
-            except (KeyError, TypeError, ValueError, AttributeError):
-                raise AnnotationError(
-                    f"{where}: needs 'segment' with start and end, and 'score'; got {row!r}"
-                ) from None
+            match row:
+                case {"segment": [start, end], "score": score}:
+                    segment = number_of(where, start), number_of(where, end)
+                    detection = Detection(segment, number_of(where, score), row.get("label"))
+                case _:
+                    raise AnnotationError(f"{where}: needs 'segment' with start and end, and 'score'; got {row!r}")
             if class_names is not None and detection.label not in class_names:
                 hint = nearest(str(detection.label), class_names)
                 raise AnnotationError(

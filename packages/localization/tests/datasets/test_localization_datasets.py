@@ -221,6 +221,12 @@ def test_videos_without_a_file_are_named_before_they_are_missed(tmp_path: Path) 
     ]
 
 
+def test_a_file_without_any_segment_says_so(tmp_path: Path) -> None:
+    assert ActivityNetDataset(written(tmp_path, {"v_a": {"annotations": []}})).notices == [
+        "no video has a segment: there is nothing to learn or to score"
+    ]
+
+
 def test_missing_and_empty_files(tmp_path: Path) -> None:
     written(tmp_path, {})
     with pytest.raises(DataError, match=r"does not exist; did you mean 'anno\.json'"):

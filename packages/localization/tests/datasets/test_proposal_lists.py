@@ -53,6 +53,12 @@ def test_they_may_be_fractions(tmp_path: Path) -> None:
     np.testing.assert_allclose(first.proposal_segments, [[1, 4], [4, 8]])
 
 
+def test_names_may_have_blanks(tmp_path: Path) -> None:
+    text = LIST.format(rate=10, a=10, b=20, c=40, d=80).replace("video_b", "video b.mp4")
+    (tmp_path / "list.txt").write_text(text, "utf-8-sig")
+    assert SSNDataset(tmp_path / "list.txt")[1].path == "video b.mp4"
+
+
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path) -> None:
     text = LIST.format(rate=10, a=10, b=20, c=40, d=80)
     for wrong, message in (
@@ -60,8 +66,11 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path) -> None:
         (text.replace("# 1\n", ""), r"list.txt:11: a video must start with '# number', got 'video_b'"),
         (text.rsplit("\n", 2)[0], r"list.txt:17: must be 5 numbers, got 'the end'"),
         (text.replace("# 1\nvideo_b", "# 1"), r"list.txt:11: 50: frames and their rate must be above 0"),
+        (text.replace("video_b", "video_a"), r"list.txt: video_a: is listed twice"),
+        (text + "# 2\n", r"list.txt:\d+: must be 1 numbers, got 'the end'"),
+        ("\udcff", r"list.txt: is no text"),
     ):
-        (tmp_path / "list.txt").write_text(wrong)
+        (tmp_path / "list.txt").write_text(wrong, "utf-8", "surrogateescape")
         with pytest.raises(AnnotationError, match=message):
             SSNDataset(tmp_path / "list.txt")
 

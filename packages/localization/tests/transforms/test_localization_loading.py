@@ -9,10 +9,15 @@ import pytest
 import torch
 
 from vid_localization.results import write_results
-from vid_localization.transforms.loading import LoadLocalizationFeature, LoadProposalFeatures, LoadProposals
+from vid_localization.transforms.loading import (
+    LoadLocalizationFeature,
+    LoadProposalFeatures,
+    LoadProposals,
+    ProposalFile,
+)
 from vid_localization.transforms.proposals import LoadProposalSegments
 from vidcore.batch import collate
-from vidcore.errors import DataError, UserError, VideoError
+from vidcore.errors import AnnotationError, DataError, UserError, VideoError
 from vidcore.features.files import read_features, rescale
 from vidcore.sample import Sample
 
@@ -181,3 +186,23 @@ def test_segments_of_another_run_are_proposals(tmp_path: Path) -> None:
     for name in ("b", "c"):
         with pytest.raises(DataError, match=f"results.json: has no proposals of {name}"):
             load(Sample(path=f"v_{name}.npy"), RNG)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("null", "a: must be a list of segments, got None"),
+        ("[5]", "a: segment 0: needs 'segment' with start and end, and 'score'; got 5"),
+        ('[{"segment": "12", "score": 1}]', "a: segment 0: needs 'segment' with start and end"),
+        ('[{"segment": [1, 2], "score": NaN}]', "a: segment 0: nan is no number"),
+    ],
+)
+def test_results_that_are_wrong(tmp_path: Path, rows: str, message: str) -> None:
+    (tmp_path / "results.json").write_text('{"results": {"a": ' + rows + "}}")
+    with pytest.raises(AnnotationError, match=f"results.json: {message}"):
+        LoadProposalSegments(tmp_path / "results.json")(Sample(path="v_a.npy"), RNG)
+
+
+def test_a_table_may_have_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("tmin,tmax,tmin_score,tmax_score\n")
+    assert len(ProposalFile.read(tmp_path / "a.csv", 10).tmin) == 0

@@ -121,7 +121,9 @@ def read_table(path: Path) -> tuple[list[str], Array]:
         with path.open(encoding="utf-8") as file:
             names = file.readline().strip().split(",")
             lines = [line for line in file if line.strip()]
-        rows = np.array([line.split(",") for line in lines], np.float64).reshape(len(lines), -1)
+        rows = np.array([line.split(",") for line in lines], np.float64).reshape(
+            len(lines), -1 if lines else len(names)
+        )
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is no table of numbers: {error}") from None
     if len(lines) and rows.shape[1] != len(names):

@@ -97,6 +97,8 @@ class ActivityNetDataset:
         paths = [self._path(name) for name in self.annotations.names]
         missing = [path for path in paths if not os.path.exists(path)]
         found = notices(self.problems)
+        if not len(self.annotations.segments):
+            found.append("no video has a segment: there is nothing to learn or to score")
         if 0 < len(missing) < len(paths):  # none at all: an error soon, or they are not needed
             found.append(f"{len(missing)} of {len(paths)} videos have no file, for example {missing[0]}")
         return found

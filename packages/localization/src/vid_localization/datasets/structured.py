@@ -128,7 +128,10 @@ def read_proposal_list(
     Raises as ``SSNDataset``.
     """
     check_file(file, "proposal list")
-    lines = enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+    try:
+        lines = enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1)
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{file}: is no text: {error}") from None
     blocks = list(_blocks(file, [(n, line.split()) for n, line in lines if line.strip()]))
     if not blocks:
         raise DataError(f"proposal list {file} has no videos")
@@ -143,6 +146,9 @@ def read_proposal_list(
         labels.append(true[:, 0].astype(np.int32) - 1)
         spans = (found[:, 3:] * scale / seconds).clip(0, 1)
         proposals.append(np.column_stack((spans, np.ones(len(spans)))).ravel().tolist())
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise AnnotationError(f"{file}: {twice}: is listed twice")
     numbers = np.concatenate(labels)
     if class_names is None:
         class_names = tuple(str(n + 1) for n in range(int(numbers.max(initial=0)) + 1))
@@ -165,10 +171,11 @@ Block = tuple[str, float, float, Array, Array]
 
 
 def _blocks(file: Path, lines: Sequence[tuple[int, list[str]]]) -> Iterator[Block]:
-    rest = iter([*lines, (lines[-1][0] + 1 if lines else 1, ["the end"])])
+    end = (lines[-1][0] + 1 if lines else 1, ["the end"])
+    rest = iter([*lines, end])
 
     def numbers(count: int) -> Array:
-        line, words = next(rest)
+        line, words = next(rest, end)
         try:
             row = np.array([float(word) for word in words])
         except ValueError:
@@ -186,7 +193,7 @@ def _blocks(file: Path, lines: Sequence[tuple[int, list[str]]]) -> Iterator[Bloc
             return
         if words[0] != "#":
             raise AnnotationError(f"{file}:{line}: a video must start with '# number', got {' '.join(words)!r}")
-        name = next(rest)[1][0]
+        name = " ".join(next(rest)[1])
         frames, rate = float(numbers(1)[0]), float(numbers(1)[0])
         if frames <= 0 or rate <= 0:
             raise AnnotationError(f"{file}:{line}: {name}: frames and their rate must be above 0")
