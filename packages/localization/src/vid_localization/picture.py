@@ -83,13 +83,14 @@ def _rows(sample: Sample, top_k: int | None) -> list[tuple[float, float, str, tu
     """Start, end, text and colour of every segment; true ones in time, predicted ones by score."""
     if sample.segments is None:
         return []
-    drawn = np.isfinite(sample.segments).all(1)
+    drawn: Array = np.isfinite(sample.segments).all(axis=1)
     names = [_class(sample.class_names or (), sample.segment_labels, i) for i in range(len(sample.segments))]
     if top_k is None:
         order = np.argsort(sample.segments[:, 0], kind="stable")
         return [(*sample.segments[i].tolist(), _plain(f"{names[i]} (true)".strip()), TRUE) for i in order if drawn[i]]
     scores = np.ones(len(names)) if sample.segment_scores is None else np.nan_to_num(sample.segment_scores)
-    order = [i for i in np.argsort(-scores, kind="stable") if drawn[i]][:top_k]
+    order = np.argsort(-scores, kind="stable")
+    order = order[drawn[order]][:top_k]
     best = max(float(scores.max(initial=0)), 1e-9)
     found = []
     for i in order:
