@@ -83,7 +83,7 @@ def _rows(sample: Sample, top_k: int | None) -> list[tuple[float, float, str, tu
     """Start, end, text and colour of every segment; true ones in time, predicted ones by score."""
     if sample.segments is None:
         return []
-    drawn: Array = np.isfinite(sample.segments).all(axis=1)
+    drawn: Array = np.all(np.isfinite(sample.segments), axis=1)
     names = [_class(sample.class_names or (), sample.segment_labels, i) for i in range(len(sample.segments))]
     if top_k is None:
         order = np.argsort(sample.segments[:, 0], kind="stable")
