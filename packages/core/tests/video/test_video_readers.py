@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -168,6 +169,36 @@ with open_video(sys.argv[1], threads=int(sys.argv[2])) as reader:
         command = [sys.executable, "-c", script, str(videos["h264.mp4"]), str(threads)]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert int(output) == (0 if threads == 1 else threads)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_process_reads_on(videos: dict[str, Path]) -> None:
+    """It has neither the threads of the decoder nor a place in the file of its own."""
+    script = """
+import os, signal, sys
+import vidcore.video.packets
+vidcore.video.packets.KEPT_BYTES = 0
+from vidcore.video.open import open_video
+readers = [open_video(sys.argv[1], threads=n) for n in (1, 2)]
+expected = [r.read(range(40)) for r in readers]
+child = os.fork()
+for k in range(8):
+    for reader, frames in zip(readers, expected):
+        indices = [7 * k % 40, 11 * k % 40, 3]
+        assert (reader.read(indices) == frames[indices]).all()
+while readers:
+    readers.pop().close()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script, str(videos["h264.mp4"])], check=True, timeout=60)
+
+
+def test_threads_may_share_a_reader(make: ModuleType, videos: dict[str, Path]) -> None:
+    with open_video(videos["h264.mp4"]) as reader, ThreadPoolExecutor(4) as pool:
+        requests = [[7 * k % 40, 11 * k % 40, 3] for k in range(60)]
+        for indices, frames in zip(requests, pool.map(reader.read, requests), strict=True):
+            assert [make.number_of(f) for f in frames] == indices
 
 
 def test_reading_on_does_not_decode_again(videos: dict[str, Path]) -> None:
