@@ -230,6 +230,23 @@ def test_all_mistakes_of_a_file_are_reported_at_once(folder: Path, vidcore: Comm
     assert [line.startswith("error: ") for line in answer.err.splitlines()] == [True] * 3
 
 
+def test_what_components_refuse_is_found_all_at_once_where_the_check_builds_them(
+    folder: Path, vidcore: Command
+) -> None:
+    refused = {
+        "model.backbone": "model.backbone.depth=3",
+        "optimizer": "optimizer.lr=-1",
+        "schedule.warmup": "schedule.warmup.end=-1",
+        "metrics.acc": "metrics.acc.topk=[0]",
+        "data.val.pipeline.sample": "data.val.pipeline.sample.clip_len=0",
+    }
+    assert vidcore("check", sets=tuple(refused.values())).code == 0
+    answer = vidcore("check", "--build", sets=tuple(refused.values()))
+    assert answer.code == 2
+    assert re.findall(r"^error: .*task\.toml: ([a-z.]+): [A-Z]", answer.err, re.MULTILINE) == list(refused)
+    assert vidcore("check", "--build").code == 0
+
+
 def test_tasks_that_extend_each_other(folder: Path, vidcore: Command) -> None:
     (folder / "a.toml").write_text('extends = ["b.toml"]\n')
     (folder / "b.toml").write_text('extends = ["a.toml"]\n')

@@ -164,6 +164,20 @@ def test_what_was_made_from_something_else_is_not_taken_for_done(catalog: Catalo
     assert calls(Path("other")) == {"text": 1, "more": 1}
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("stages.second.optimizer.lr=-1", r"stages\.second\.optimizer: SGD: Invalid learning rate: -1"),
+        ("stages.second.model.width=-1", r"stages\.second\.model: Line: "),
+        ("stages.second.data.train=false", r"second: data\.train: is missing"),
+    ],
+)
+def test_a_mistake_in_the_last_stage_is_found_before_the_first(catalog: Catalog, override: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        run(Task.load("chain.toml", catalog, [override]), Path("runs"))
+    assert not Path("runs").exists()
+
+
 def test_what_stands_beside_the_stages_holds_for_all_that_train(catalog: Catalog) -> None:
     task = Task.load("chain.toml", catalog, ["train.epochs=3", "stages.second.optimizer.lr=0.5"])
     stages = task.stages

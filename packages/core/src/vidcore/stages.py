@@ -46,6 +46,9 @@ def run(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict[s
         UserError: anything of the Task, its data or the folder is wrong.
     """
     if task.stages:
+        task.try_parts()  # a mistake in the last must not wait for the others
+        for stage in task.stages.values():
+            stage.require(*(() if stage.get("step") else ("data.train", "optimizer")))
         return _run_stages(task, run_dir or Path("runs") / task.name, resume)
     if task.get("step"):
         return _run_step(task, run_dir or task.build("runtime").run_dir or Path("runs") / task.name)

@@ -50,8 +50,11 @@ def list_(context: Context, kind: str | None) -> None:
 
 @click.command()
 @with_task
-def check(task: Task) -> None:
+@click.option("--build", is_flag=True, help="Also build all but the data: finds values that components refuse.")
+def check(task: Task, build: bool) -> None:
     """Check everything in TASK (a file or recipe) that can be checked without building it."""
+    if build:
+        task.try_parts()
     click.echo(f"{task.name}: fine")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from attrs import evolve, field, frozen
 from vidcore.config.bind import Binder, Call, build
 from vidcore.config.load import Key, Loaded, Table, load, spread
 from vidcore.config.signature import read_signature
-from vidcore.config.stages import reference_problems
+from vidcore.config.stages import reference_problems, references
 from vidcore.config.types import Record
 from vidcore.data.classes import read_classes
 from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
@@ -159,6 +160,25 @@ class Task:
         bound = self.get("stages") or {}
         return {n: Task(f"{self.name}.{n}", self.table["stages"][n], bound[n], self.catalog) for n in bound}
 
+    def try_parts(self) -> None:
+        """Build all but data sets and steps, to find what components refuse; takes as long as importing torch does.
+
+        What needs the files of a stage before is left out. Raises ``ConfigError`` with every problem, one line each.
+        """
+        problems: list[str] = []
+        for task in self.stages.values() or [self]:
+            parts = [f"data.{name}.pipeline" for name in ("train", "val", "test")]
+            parts += [f"data.train_also.{name}.pipeline" for name in task.get("data.train_also") or ()]
+            for key in ("model", "param_groups", "optimizer", "schedule", "metrics", *parts):
+                if references(reduce(lambda table, name: table.get(name, {}), key.split("."), task.table)):
+                    continue
+                try:
+                    build(_of_one_weight(task.get(key)) if key == "optimizer" else task.get(key))
+                except UserError as error:
+                    problems += str(error).splitlines()
+        if problems:
+            raise ConfigError(problems)
+
     def require(self, *keys: str) -> None:
         """Raise ``ConfigError`` naming the keys that this command needs and the Task lacks."""
         if stages := self.get("stages"):
@@ -169,6 +189,12 @@ class Task:
 
 
 OPTIONS = Component("DataPart", "record", "vidcore.engine.options:LoaderOptions", "")
+
+
+def _of_one_weight(optimizer: Call | None) -> Call | None:
+    from torch import nn, zeros
+
+    return optimizer and evolve(optimizer, arguments={**optimizer.arguments, "params": [nn.Parameter(zeros(1, 1))]})
 
 
 def _option_problems(task: Call) -> Iterator[str]:
