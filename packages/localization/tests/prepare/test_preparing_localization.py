@@ -90,6 +90,7 @@ def test_thumos_tables_and_facts_of_videos(tmp_path: Path) -> None:
     for level in range(8):
         writer.write(np.full((48, 64, 3), level * 20, np.uint8))
     writer.release()
+    (videos / "video_validation_1.txt").write_text("what is said in it")
     vidcore("data", "prepare", "thumos14", tmp_path, "-o", tmp_path / "plain")
     assert len(ActivityNetDataset(tmp_path / "plain" / "thumos14_val.json")) == 3
     said = vidcore("data", "prepare", "thumos14", tmp_path, "-o", tmp_path / "out", "--videos", videos)

@@ -53,11 +53,12 @@ def _prepare(
 ) -> None:
     from vid_localization.prepare.official import facts_of_file, find_files, write_parts
     from vidcore.errors import DataError, VideoError
+    from vidcore.video.open import VIDEO_SUFFIXES
 
     found = videos(folder)
     present = find_files(files) if files else None
     if facts is not None:
-        paths = find_files(facts)
+        paths = find_files(facts, VIDEO_SUFFIXES)
         known = [(v, paths.get(v.name) or paths.get(v.name.removeprefix("v_"))) for v in found]
         measured, bad = [], []
         for video, path in shown([pair for pair in known if pair[1]], "reading videos"):

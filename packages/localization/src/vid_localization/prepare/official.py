@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from vid_localization.datasets.charades import CharadesSTADataset
 from vid_localization.datasets.words import split_words
 from vidcore.errors import AnnotationError, DataError, VideoError
 from vidcore.files import write_json, write_text
+from vidcore.video.open import VIDEO_SUFFIXES
 
 __all__ = [
     "Prepared",
@@ -130,11 +131,15 @@ def write_parts(
     return Prepared(tuple(written), tuple(notices))
 
 
-def find_files(folder: Path) -> dict[str, Path]:
-    """Files below a folder by name without suffix. Raises ``DataError`` where there is none."""
-    found = {p.stem: p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")}
+def find_files(folder: Path, suffixes: Sequence[str] = ()) -> dict[str, Path]:
+    """Files below a folder, of these suffixes where any are given, by name without suffix.
+
+    Raises ``DataError`` where there is none.
+    """
+    files = (p for p in sorted(folder.rglob("[!.]*")) if p.is_file())
+    found = {p.stem: p for p in files if not suffixes or p.suffix.lower() in suffixes}
     if not found:
-        raise DataError(f"{folder}: there are no files")
+        raise DataError(f"{folder}: there are no {'videos' if suffixes else 'files'}")
     return found
 
 
@@ -178,7 +183,9 @@ def prepare_charades(folder: Path, output: Path, videos: Path | None, progress: 
         missing = [name for name, path in tables.items() if not path.is_file()]
         raise DataError(f"{folder}: {', '.join(missing)} missing; give the folder of the videos to make them")
     else:
-        for name, table in zip(CHARADES_TABLES, _measured(lines, find_files(videos), progress), strict=True):
+        for name, table in zip(
+            CHARADES_TABLES, _measured(lines, find_files(videos, VIDEO_SUFFIXES), progress), strict=True
+        ):
             write(name, json.dumps(table))
     words = folder / "Charades_word2id.json"
     if words.is_file():
