@@ -131,6 +131,19 @@ def test_a_failing_process_ends_all(folder: Path, tmp_path: Path, fault: str, wo
     assert not (tmp_path / "run/report.json").exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends processes with their parent")
+def test_processes_end_with_torchrun(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    lines = ("import time, torch", "from vidcore.engine import dist", "dist.join(torch.device('cpu'))")
+    script.write_text("\n".join((*lines, "print('joined', flush=True)", "time.sleep(60)")))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert started.stdout is not None
+    assert [started.stdout.readline() for _ in range(2)] == ["joined\n"] * 2
+    started.kill()
+    started.communicate(timeout=20)  # which lasts as long as one of them lives
+
+
 def test_torchrun_starts_all_again_after_a_failure(folder: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(FAILING)

@@ -6,11 +6,9 @@ anywhere in the main process, nobody knows which sample it was, and a worker tha
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 import weakref
@@ -31,14 +29,13 @@ from vidcore.data.sampler import Key
 from vidcore.data.transport import receive, send, send_small
 from vidcore.errors import DataError
 from vidcore.interfaces import Dataset
+from vidcore.processes import die_with_parent
 
 __all__ = ["Loaded", "Workers"]
 
 OUT_OF_MEMORY = (
     "the system kills processes where memory runs out: use fewer data.*.workers, a smaller prefetch or batch_size"
 )
-PR_SET_PDEATHSIG = 1
-"""Of Linux: the signal that a process gets when its parent ends."""
 
 Loaded = tuple[Batch | None, tuple[Failure, ...]]
 """A batch (None where no sample of it could be loaded) and what failed on the way."""
@@ -225,8 +222,8 @@ def _end(team: list[_Worker], owner: int) -> None:
 def _work(fetch: Fetch, ledger: Ledger, slot: int, requests: Connection, results: Connection, dies: bool) -> None:
     """The life of a worker; it ends when it is killed, or finds that the main process is gone."""
     parent = os.getppid()
-    if dies and sys.platform == "linux":  # with the main process, whatever it hangs in
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if dies:
+        die_with_parent()
     _prepare()
     row = ledger.row(slot)
     while True:

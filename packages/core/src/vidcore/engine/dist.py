@@ -16,6 +16,7 @@ from attrs import frozen
 from torch.distributed.rendezvous import rendezvous
 
 from vidcore.errors import UserError
+from vidcore.processes import die_with_parent
 
 __all__ = [
     "World",
@@ -62,6 +63,8 @@ def join(device: torch.device, patience: timedelta = PATIENCE) -> World:
         import torch.distributed.fsdp
         import torch.distributed.nn  # noqa: F401
 
+        if "TORCHELASTIC_RUN_ID" in os.environ:  # where torchrun is killed, nobody else ends its processes
+            die_with_parent()
         backend = "nccl" if device.type == "cuda" else "gloo"
         store, rank, size, numbers = _meeting_place()
         # a group of its own name each time: another would find the addresses that the one before has left
