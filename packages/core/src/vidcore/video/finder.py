@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -220,12 +221,15 @@ class FrameFinder:
     def _count(self) -> None:
         """Decode everything once, to learn how many frames there are.
 
-        Where damage is why the packets' order did not hold, frames keep their numbers and some cannot be
-        had; otherwise a frame's number is its place among those that come out.
+        Where packets give nothing that can be used but their order holds, frames keep their numbers and some
+        cannot be had; otherwise a frame's number is its place among those that come out.
         """
         self._packets.order = None
-        whole = [whole for _, _, whole in self._all()]
-        if self._place and not self._damaged:
+        places, whole = [], []
+        for place, _, is_whole in self._all():
+            places.append(place)
+            whole.append(is_whole)
+        if not self._damaged and any(later <= sooner for sooner, later in pairwise(places)):
             self._place = {}
         # In a file that was cut, those that the decoder held back may have lost frames before them.
         held_back = self._context.reorder_depth if self._packets.cut else 0
