@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -18,10 +19,12 @@ from vid_localization.demo import schedule
 from vid_localization.results import read_results
 from vidcore import Predictor
 from vidcore.cli import Context
+from vidcore.errors import UserError
 from vidcore.features.files import read_features
 from vidcore.plugins import load_plugins
+from vidcore.sample import Sample
 from vidcore.video.moving import MOTIONS
-from vidcore.video.open import open_video
+from vidcore.video.open import VIDEO_SUFFIXES, open_video
 
 BMN = ["run/bmn/task.toml", "-c", "run/bmn/checkpoints/best.pt"]
 RECOGNIZER = ["run/recognizer/task.toml", "run/recognizer/checkpoints/best.pt"]
@@ -100,6 +103,29 @@ def test_a_video_gives_what_its_features_give(here: Path, vidcore: Command) -> N
     assert len(whole.out.splitlines()) == 8
     table = vidcore("predict", *BMN, VIDEO, "--features", "run/features", "--top", "1").out
     assert re.fullmatch(rf"{VIDEO}\n\s+0\.\d+ +\d+\.\d\d to +\d+\.\d\d s\n", table)
+
+
+def test_what_names_no_classes_is_no_classifier(here: Path, vidcore: Command) -> None:
+    shared = ["predict", *BMN, VIDEO, "--features", "run/features"]
+    vidcore(*shared, "--classifier", BMN[0], BMN[2]).refuses("is no classifier of videos, its pipeline reads other")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Sample(path=VIDEO, meta={"error": f"{VIDEO}: too short"}), f"^{VIDEO}: too short$"),
+        (Sample(path=VIDEO), "other: a classifier gives scores of classes, this model does not"),
+    ],
+)
+def test_what_a_classifier_cannot_say_is_not_left_out(here: Path, answer: Sample, said: str) -> None:
+    classifier = SimpleNamespace(
+        task=SimpleNamespace(name="other"), suffixes=VIDEO_SUFFIXES, stream=lambda videos, on_error: [answer]
+    )
+    with (
+        Predictor(BMN[0], BMN[2], features="run/features", classifier=classifier) as predict,  # type: ignore[arg-type]
+        pytest.raises(UserError, match=said),
+    ):
+        predict([VIDEO])
 
 
 def test_a_model_with_classes_of_its_own(here: Path, vidcore: Command) -> None:

@@ -96,6 +96,8 @@ class Predictor:
             self._extractor = FeatureFolder.load(Path(features)).extractor(task.catalog, device, self.workers)
         if classifier is not None and self.suffixes != VIDEO_SUFFIXES:
             raise UserError(f"{task.name}: a classifier needs videos, and this Task reads features; see --features")
+        if classifier is not None and classifier.suffixes != VIDEO_SUFFIXES:
+            raise UserError(f"{classifier.task.name}: is no classifier of videos, its pipeline reads other files")
 
     @property
     def suffixes(self) -> Sequence[str]:
@@ -133,9 +135,16 @@ class Predictor:
             yield from inputs
             return
         for seen, classified in zip(inputs, self.classifier.stream(again, "keep"), strict=True):
-            if isinstance(seen, VideoError) or classified.scores is None:
+            if isinstance(seen, VideoError):
                 yield seen
                 continue
+            if "error" in classified.meta:
+                yield VideoError(classified.path, classified.meta["error"].removeprefix(f"{classified.path}: "))
+                continue
+            if classified.scores is None:
+                raise UserError(
+                    f"{self.classifier.task.name}: a classifier gives scores of classes, this model does not"
+                )
             sample = seen if isinstance(seen, Sample) else as_sample(seen)
             best = np.argsort(-classified.scores, kind="stable")[: self._classifier_top]
             scores = np.zeros_like(classified.scores)
