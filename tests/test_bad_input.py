@@ -304,6 +304,19 @@ def test_a_checkpoint_that_is_none(folder: Path, vidcore: Command, trained: Path
     vidcore("predict", "videos", "-c", "weights.pth").refuses(r"weights\.pth: (is|cannot be read: No such)")
 
 
+def test_nothing_is_written_over_what_is_read(folder: Path, vidcore: Command, trained: Path) -> None:
+    video, text = folder / "videos" / "up_001.mp4", (folder / "task.toml").read_text()
+    before = trained.read_bytes(), video.read_bytes()
+    vidcore("explain", "-o", "task.toml").refuses(r"task\.toml: is read, and would be lost")
+    vidcore("test", "-c", str(trained), "--dump", str(trained)).refuses(r"best\.pt: is read")
+    answer = vidcore("predict", "-c", str(trained), "-o", "videos/up_001.mp4", "videos/down_001.mp4")
+    answer.refuses(r"videos/up_001\.mp4: is a video, and would be lost; name another file")
+    assert (folder / "task.toml").read_text() == text
+    assert (trained.read_bytes(), video.read_bytes()) == before
+    for _ in range(2):  # what it has written itself may be written anew
+        assert vidcore("explain", "-o", "resolved.toml").code == 0
+
+
 LIMITED = """
 import resource, sys
 from vidcore.cli import main

@@ -63,7 +63,7 @@ def test_files_of_other_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="b: has scores of 3 classes"):
         fuse([one, PredictionFile((sample(0, scores=np.zeros(3)),), ())], [1, 1], ["a", "b"])
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(DataError, match=r"text\.npz: is no file of predictions"):
+    with pytest.raises(DataError, match=r"text\.npz: is no file of predictions, or damaged$"):
         PredictionFile.load(tmp_path / "text.npz")
     with pytest.raises(DataError, match="there is no such file"):
         PredictionFile.load(tmp_path / "none.npz")

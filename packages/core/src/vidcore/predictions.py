@@ -7,7 +7,6 @@ One ``.npz`` file without pickled objects holds what was predicted and what is t
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -62,10 +61,10 @@ class PredictionFile:
             sides = [_samples(columns, side, names) for side in ("predicted.", "true.")]
         except FileNotFoundError:
             raise DataError(f"{path}: there is no such file") from None
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"{path}: is no file of predictions, or damaged: {error}") from error
+        except DataError:
+            raise
+        except Exception as error:  # of many types; NumPy's own words are about unpickling it nevertheless
+            raise DataError(f"{path}: is no file of predictions, or damaged") from error
         return cls(*sides)
 
 

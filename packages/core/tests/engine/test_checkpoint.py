@@ -186,3 +186,10 @@ def test_the_newest_whole_one_is_found(tmp_path: Path) -> None:
         path.write_bytes(b"rotten")
     with pytest.raises(CheckpointError, match="none of 3 checkpoints can be read"):
         checkpoints.newest(said.append)
+
+
+@pytest.mark.parametrize("text", ["left\nright\n", "path,label\n", "[model]\n", "\x80\x02"])
+def test_a_text_is_not_taken_for_something_dangerous(tmp_path: Path, text: str) -> None:
+    (tmp_path / "classes.txt").write_text(text, encoding="latin-1")
+    with pytest.raises(CheckpointError, match=r"classes\.txt: is truncated, damaged, or no checkpoint$"):
+        load(tmp_path / "classes.txt")

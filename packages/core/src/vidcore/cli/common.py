@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import click
 
 from vidcore.cli import Context
+from vidcore.errors import UserError
+from vidcore.video.open import VIDEO_SUFFIXES
 
-__all__ = ["FILE", "FOLDER", "checkpoint_option", "table", "with_task"]
+__all__ = ["FILE", "FOLDER", "checkpoint_option", "keep_inputs", "table", "with_task"]
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -36,6 +39,17 @@ def with_task(command: Callable[..., None]) -> Callable[..., None]:
         command(Task.load(task, context.catalog, overrides), **others)
 
     return checked
+
+
+def keep_inputs(output: Path | None) -> None:
+    """Refuse to write over what the command reads, or over a video: ``-o a.mp4 b.mp4`` lacks a name."""
+    if output is None or not output.is_file():
+        return
+    values = click.get_current_context().params.values()
+    given = [v for value in values for v in (value if isinstance(value, tuple) else (value,)) if v is not output]
+    read = any(os.path.isfile(v) and output.samefile(v) for v in given if isinstance(v, str | Path))
+    if read or output.suffix.lower() in VIDEO_SUFFIXES:
+        raise UserError(f"{output}: is {'read' if read else 'a video'}, and would be lost; name another file")
 
 
 def table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:

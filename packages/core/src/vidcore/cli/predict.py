@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidcore.cli.common import FILE, FOLDER, checkpoint_option, with_task
+from vidcore.cli.common import FILE, FOLDER, checkpoint_option, keep_inputs, with_task
 from vidcore.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def predict(
     A FOLDER means the videos below it (or the feature files, if those are what TASK reads); a .txt file is a list
     of them.
     """
+    keep_inputs(output)
     from vidcore.config.task import Task
 
     names = Task.load(classifier[0], task.catalog) if classifier else None

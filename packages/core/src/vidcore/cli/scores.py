@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vidcore.cli import Context
-from vidcore.cli.common import FILE, FOLDER, table, with_task
+from vidcore.cli.common import FILE, FOLDER, keep_inputs, table, with_task
 from vidcore.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def evaluate(task: Task, predictions: Path, folder: Path | None) -> None:
 @click.pass_obj
 def fuse(context: Context, predictions: tuple[Path, ...], weights: str | None, output: Path, task: str | None) -> None:
     """Add up the class scores in several files of PREDICTIONS, e.g. of RGB and flow."""
+    keep_inputs(output)
     factors = _weights(weights, len(predictions))
     from vidcore.config.task import Task
 

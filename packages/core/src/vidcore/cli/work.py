@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidcore.cli.common import FILE, FOLDER, checkpoint_option, with_task
+from vidcore.cli.common import FILE, FOLDER, checkpoint_option, keep_inputs, with_task
 
 if TYPE_CHECKING:
     from vidcore.config.task import Task
@@ -31,6 +31,7 @@ def run(task: Task, run_dir: Path | None, resume: bool) -> None:
 @click.option("--dump", type=FILE, help="Write the predictions to this .npz file.")
 def test(task: Task, checkpoint: Path, run_dir: Path | None, dump: Path | None) -> None:
     """Evaluate a checkpoint on the test data of TASK."""
+    keep_inputs(dump)
     from vidcore.run import evaluate_checkpoint
 
     evaluate_checkpoint(task, checkpoint, run_dir, dump)

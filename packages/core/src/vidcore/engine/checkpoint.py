@@ -95,10 +95,12 @@ def _read(path: Path, device: torch.device | str) -> Any:
 
 def _why(error: Exception) -> str:
     text = str(error)
-    found = re.search(r"[Uu]nsupported (?:global|class|operand)[: ]+(?:GLOBAL )?([\w.]+)", text)
+    found = re.search(r"[Uu]nsupported (?:global|class)[: ]+(?:GLOBAL )?([\w.]+)", text)
     if found:
         return f"is refused: it holds more than weights ({found[1]}), and reading that would run code of the file"
-    if "Weights only" in text:
+    operand = re.search(r"Unsupported operand (\d+)", text)
+    is_text = operand is not None and int(operand[1]) < 128  # a letter that pickles have no meaning for
+    if "Weights only" in text and not is_text:
         return "is refused: it is a pickle that holds more than weights, and reading it would run code of the file"
     return "is truncated, damaged, or no checkpoint"
 
