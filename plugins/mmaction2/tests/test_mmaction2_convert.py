@@ -395,6 +395,11 @@ def test_weights_of_a_whole_network_replace_those_of_its_backbone(catalog: Catal
         ({"type": "ImageDecode"}, "decode_2", {"type": "Decode"}),
         ({"type": "PyAVDecodeMotionVector"}, "decode_2", {"type": "DecodeMotionVectors"}),
         (
+            {"type": "PyAVDecodeMotionVector", "multi_thread": True},
+            "decode_2",
+            {"type": "DecodeMotionVectors", "threads": 0},
+        ),
+        (
             {"type": "PytorchVideoWrapper", "op": "RandAugment", "magnitude": 7, "num_layers": 4},
             "augment",
             {"type": "RandAugment", "magnitude": 7, "num_layers": 4},
@@ -436,6 +441,21 @@ def test_steps_of_other_names_do_the_same_job(
     assert imported.problems == ()
     assert imported.task["data"]["train"]["pipeline"][name] == wanted
     Task.from_table(imported.task, catalog)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"type": "DecordDecode", "mode": "efficient"},
+        {"type": "PIMSInit", "mode": "efficient"},
+        {"type": "LoadRGBFromFile", "color_type": "grayscale"},
+    ],
+)
+def test_decoding_that_leads_to_other_frames_is_named(catalog: Catalog, step: dict[str, Any]) -> None:
+    train = loader("train")
+    train["dataset"]["pipeline"].append(step)
+    (problem,) = converted(catalog, train_dataloader=train).problems
+    assert re.search(r"pipeline\[\d+\]\.(mode|color_type): '(efficient|grayscale)' has no equivalent", problem)
 
 
 def test_repeated_augmentation_is_the_loaders(catalog: Catalog) -> None:

@@ -11,6 +11,8 @@ __all__ = ["RULES", "convert_pipeline", "free_name"]
 OPENERS = {"DecordInit", "OpenCVInit", "PyAVInit", "PIMSInit"}
 DECODERS = {"DecordDecode", "OpenCVDecode", "PyAVDecode", "PIMSDecode"}
 DECODERS |= {"RawFrameDecode", "ImageDecode", "ArrayDecode", "LoadRGBFromFile"}
+INEXACT = (("mode", "efficient"), ("color_type", "grayscale"), ("color_type", "unchanged"))
+"""Arguments of openers and decoders that lead to other frames; all others are about speed and storage."""
 WRAPPERS = {"PytorchVideoWrapper", "TorchVisionWrapper"}
 
 PACKERS = {"InferencerPackInput", "PackLocalizationInputs"}
@@ -83,12 +85,16 @@ def _parts(step: Any) -> list[Any]:
 
 def _translated(converter: Converter, kind: str, step: Any, at: str) -> Any:
     """The step under the name it has here."""
+    if kind in OPENERS | DECODERS | {"PyAVDecodeMotionVector"}:
+        for key, value in INEXACT:
+            if step.get(key) == value:
+                converter.problem(f"{at}.{key}", f"{value!r} has no equivalent: frames are exact, and RGB")
     if kind in OPENERS:
         return {"type": "OpenVideo", **({"threads": step["num_threads"]} if step.get("num_threads", 1) != 1 else {})}
     if kind in DECODERS:
         return {"type": "Decode"}
     if kind == "PyAVDecodeMotionVector":
-        return {"type": "DecodeMotionVectors"}
+        return {"type": "DecodeMotionVectors", **({"threads": 0} if step.get("multi_thread") else {})}
     if kind == "PackActionInputs":
         return {"type": kind, "collect_keys": step["collect_keys"]}
     if kind in WRAPPERS:

@@ -33,7 +33,7 @@ def fitted(size: tuple[int, int], scale: float | tuple[int, int]) -> tuple[int, 
     else:
         short, long = sorted(np.inf if side == -1 else side for side in scale)
         factor = min(long / max(size), short / min(size))
-    return int(height * factor + 0.5), int(width * factor + 0.5)
+    return max(int(height * factor + 0.5), 1), max(int(width * factor + 0.5), 1)
 
 
 def _check_scale(instance: object, attribute: Attribute[Any], value: Any) -> None:
