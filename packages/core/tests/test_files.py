@@ -52,6 +52,12 @@ def test_a_pipe_stays_one(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
+def test_json_is_what_every_program_reads(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": float("nan"), "b": [np.float32("inf"), True, None, 0.5]})
+    text = (tmp_path / "a.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {"a": "nan", "b": ["inf", True, None, 0.5]}
+
+
 def test_json_takes_paths_and_numpy(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"path": tmp_path, "one": np.float32(0.5), "two": np.int64(2), "é": None})
     text = (tmp_path / "a.json").read_text(encoding="utf-8")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["atomic_write", "sha256", "write_json", "write_png", "write_text"]
+__all__ = ["atomic_write", "plain", "sha256", "write_json", "write_png", "write_text"]
 
 
 @contextmanager
@@ -75,8 +76,8 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a JSON file, atomically; paths and NumPy numbers become text and numbers."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+    """Write a JSON file, atomically; see ``plain`` for what becomes of paths and the like."""
+    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def write_png(path: str | Path, image: np.ndarray[Any, Any]) -> None:
@@ -94,5 +95,18 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else str(value)
+def plain(value: Any) -> Any:
+    """The value in what JSON knows: NumPy numbers as numbers; paths, nan and infinity as texts, which ``float`` reads.
+
+    >>> plain({"path": Path("a"), "scores": (0.5, float("nan"))})
+    {'path': 'a', 'scores': [0.5, 'nan']}
+    """
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return str(value)

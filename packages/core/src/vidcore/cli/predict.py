@@ -11,6 +11,7 @@ import click
 
 from vidcore.cli.common import FILE, FOLDER, checkpoint_option, keep_inputs, with_task
 from vidcore.errors import UserError
+from vidcore.files import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -81,7 +82,7 @@ def predict(
     with click.open_file(str(output) if output else "-", "w", encoding="utf-8") as out:
         for sample in _with_progress(predictor.stream(found, on_error="keep"), len(found)):
             record = _record(sample, top)
-            out.write((json.dumps(record, ensure_ascii=False) if as_json else "\n".join(_lines(record))) + "\n")
+            out.write((json.dumps(plain(record), ensure_ascii=False) if as_json else "\n".join(_lines(record))) + "\n")
             out.flush()
             if "error" in record:
                 bad += 1

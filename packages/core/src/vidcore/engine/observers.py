@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from vidcore.files import write_text
+from vidcore.files import plain, write_text
 from vidcore.interfaces import Observer
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ class JsonLines(Recorder):
         weakref.finalize(self, self._file.close)
 
     def record(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        plain = {k: v if math.isfinite(v) else str(v) for k, v in values.items()}  # JSON knows no infinity
-        self._file.write(json.dumps({"kind": kind, "epoch": epoch, "step": step, **plain}) + "\n")
+        self._file.write(json.dumps(plain({"kind": kind, "epoch": epoch, "step": step, **values})) + "\n")
 
 
 class Console(Observer):

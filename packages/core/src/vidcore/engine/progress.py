@@ -74,8 +74,9 @@ class Progress:
         first = dist.world().rank == 0
         known = dist.broadcast(json.loads(path.read_text(encoding="utf-8")) if first and path.exists() else None)
         if known:
-            self.evaluated_step, self.scores, self.best = known["evaluated_step"], known["scores"], known["best"]
-            self.since_best = known["since_best"]
+            self.evaluated_step, self.since_best = known["evaluated_step"], known["since_best"]
+            self.scores = {name: float(value) for name, value in known["scores"].items()}  # "nan" is no JSON number
+            self.best = known["best"] and known["best"] | {"value": float(known["best"]["value"])}
 
     @property
     def stops(self) -> bool:
