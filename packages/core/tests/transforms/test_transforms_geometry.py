@@ -226,16 +226,6 @@ def test_a_step_that_changes_frames_must_make_them_first() -> None:
         CenterCrop(8)(pending, rng())
 
 
-@pytest.mark.parametrize("direction", ["horizontal", "vertical"])
-def test_nearest_pixels_are_those_of_the_flipped_frames(direction: Any) -> None:
-    frames = rng(2).integers(0, 256, (2, 31, 47, 3), np.uint8)
-    flipped = frames[:, :, ::-1] if direction == "horizontal" else frames[:, ::-1]
-    sample = Flip(flip_ratio=1, direction=direction)(Sample(frames=frames), rng())
-    sample = Resize((60, 20), keep_ratio=False, interpolation="nearest")(sample, rng())
-    expected = [cv2.resize(np.ascontiguousarray(f), (60, 20), interpolation=cv2.INTER_NEAREST) for f in flipped]
-    assert np.array_equal(made(sample), expected)
-
-
 def test_frames_never_vanish() -> None:
     sample = Resize((-1, 4))(Sample(frames=pictures(1, 60, 600)), rng())
     sample = Resize((10, 10))(sample, rng())

@@ -120,3 +120,10 @@ def test_a_video_without_frames_or_of_unknown_length_is_refused() -> None:
         SampleFrames(8)(Sample(path="a.mp4", total_frames=0), rng())
     with pytest.raises(UserError, match="OpenVideo"):
         SampleFrames(8)(Sample(path="a.mp4"), rng())
+
+
+def test_a_clip_wholly_outside_of_the_video_is_its_first_frame() -> None:
+    step = SampleFrames(4, 2, 3, twice_sample=True, out_of_bound_opt="repeat_last", test_mode=True)
+    indices = step(Sample(total_frames=20), np.random.default_rng(0)).frame_indices
+    assert indices is not None
+    assert indices.reshape(6, 4)[[2, 4, 5]].tolist() == [[13, 15, 17, 19], [0, 0, 0, 0], [0, 0, 0, 0]]

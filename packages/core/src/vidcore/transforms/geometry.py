@@ -142,14 +142,11 @@ def current(sample: Sample) -> Geometry:
 
 def resize(sample: Sample, size: tuple[int, int], interpolation: str = "bilinear") -> Sample:
     """Scale frames, boxes and joints to that height and width."""
-    geometry = current(sample)
-    flipped = sample.frames is not None and (geometry.upside_down or geometry.windows[0][2])
-    # Nearest pixels of a mirror image are not the mirror image of nearest pixels.
-    if len(geometry.windows) > 1 or (flipped and interpolation == "nearest"):
-        from vidcore.transforms.pixels import realize  # the only cases of pixels made here; avoids a cycle
+    if len(current(sample).windows) > 1:
+        from vidcore.transforms.pixels import realize  # the one case of pixels made here; avoids a cycle
 
         sample = realize(sample)
-        geometry = current(sample)
+    geometry = current(sample)
     factors = np.array([size[1] / geometry.size[1], size[0] / geometry.size[0]], np.float32)
     joints = sample.joints
     if joints is not None:

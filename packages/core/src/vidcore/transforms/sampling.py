@@ -63,7 +63,8 @@ class SampleFrames:
     twice_sample: bool = False
     """In test mode: twice as many clips."""
     out_of_bound_opt: Literal["loop", "repeat_last"] = field(default="loop", validator=one_of("loop", "repeat_last"))
-    """What stands where the video has ended: its beginning again, or the last frame of the clip inside it."""
+    """What stands where the video has ended: its beginning again, or the last frame of the clip inside it
+    (the first of the video where none of the clip is)."""
     test_mode: bool = False
     keep_tail_frames: bool = False
     """While training: parts of equal length in fractions of frames, which leave no frame at the end out."""
@@ -133,7 +134,7 @@ class SampleFrames:
     def _bounded(self, frames: Array, total: int) -> Array:
         if self.out_of_bound_opt == "loop":
             return frames % total
-        last = np.where(frames < total, frames, -1).max(axis=1, keepdims=True)
+        last = np.where(frames < total, frames, 0).max(axis=1, keepdims=True)
         return np.where(frames < total, frames, last)
 
 
