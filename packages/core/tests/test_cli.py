@@ -33,7 +33,11 @@ cli.main([])
             "error: CUDA out of memory. Tried to allocate 2.00 GiB: use a smaller data.*.batch_size",
         ),
         ("import torch; torch.empty(2**60)", 1, "error: "),
-        ("raise KeyError(3)", 1, "error: KeyError: 3\nThis is a bug; --debug shows where."),
+        (
+            "raise KeyError(3)",
+            1,
+            "error: KeyError: 3\nThis is a bug, unless parts of a Task do not go together; --debug shows where.",
+        ),
     ],
 )
 def test_how_it_ends(work: str, code: int, said: str) -> None:

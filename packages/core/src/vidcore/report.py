@@ -5,7 +5,6 @@ Nothing here imports torch: predictions that are in a file can be scored without
 
 from __future__ import annotations
 
-import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from vidcore.data.loader import Loader
     from vidcore.engine.evaluate import Evaluation
 
-__all__ = ["coverage", "evaluated", "finish", "header", "notices", "score_predictions"]
+__all__ = ["coverage", "evaluated", "finish", "header", "notices", "overlaps", "score_predictions"]
 
 
 def header(task: Task, model: torch.nn.Module | None = None) -> dict[str, Any]:
@@ -42,6 +41,18 @@ def header(task: Task, model: torch.nn.Module | None = None) -> dict[str, Any]:
 def notices(loaders: Mapping[str, Loader]) -> list[str]:
     """What data sets want a reader of the scores to know."""
     return [f"data.{part}: {n}" for part, one in loaders.items() for n in getattr(one.dataset, "notices", ())]
+
+
+def overlaps(loaders: Mapping[str, Loader]) -> list[str]:
+    """Say how many videos are evaluated on that are trained on, too: scores then promise too much."""
+    found = {part: set(one.dataset.paths()) for part, one in loaders.items() if hasattr(one.dataset, "paths")}
+    trained = found.pop("train", set())
+    shared = {part: len(paths & trained) for part, paths in found.items()}
+    return [
+        f"data.{part}: {n} of its {len(found[part])} videos are in data.train as well"
+        for part, n in shared.items()
+        if n
+    ]
 
 
 def coverage(loader: Loader) -> dict[str, Any]:
@@ -75,7 +86,7 @@ def finish(folder: Path, report: dict[str, Any], metrics: Mapping[str, Any], wri
             written += metric.write(folder)
     report.setdefault("notices", []).extend(n for m in metrics.values() for n in getattr(m, "notices", ()))
     report["files"] = [str(p) for p in written if p.exists()]
-    write_json(folder / "report.json", _valid(report))
+    write_json(folder / "report.json", report)
     _print(report, folder / "report.json", [m.table() for m in metrics.values() if hasattr(m, "table")])
 
 
@@ -107,15 +118,6 @@ def score_predictions(task: Task, file: PredictionFile, folder: Path, source: st
     folder.mkdir(parents=True, exist_ok=True)
     finish(folder, report, metrics, [])
     return report
-
-
-def _valid(value: Any) -> Any:
-    """Plain data without numbers that JSON does not have: a score may be nan."""
-    if isinstance(value, Mapping):
-        return {key: _valid(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_valid(inner) for inner in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _call_text(step: Mapping[str, Any]) -> str:

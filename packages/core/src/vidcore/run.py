@@ -26,7 +26,7 @@ from vidcore.engine.weights import load_weights
 from vidcore.errors import DataError, UserError
 from vidcore.interfaces import Metric
 from vidcore.predictions import DumpPredictions
-from vidcore.report import coverage, evaluated, finish, header, notices
+from vidcore.report import coverage, evaluated, finish, header, notices, overlaps
 from vidcore.setting import Setting
 
 __all__ = ["evaluate_checkpoint", "train"]
@@ -67,6 +67,7 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
     schedules = task.build("schedule") or {}
     per_epoch = options.steps_per_epoch(len(loaders["train"]))
     remarks = _idle(options, loaders, validates)
+    remarks += overlaps(loaders)
     remarks += shortfalls(schedules, per_epoch, options.total_steps(per_epoch))
     for remark in remarks:
         setting.say(f"note: {remark}")

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from vid_recognition.datasets.rawframe import RawframeDataset
 from vid_recognition.datasets.video import VideoDataset
 from vidcore.errors import DataError
 from vidcore.interfaces import Dataset
+from vidcore.report import overlaps
 
 
 @pytest.fixture
@@ -154,3 +156,15 @@ def test_data_sets_import_no_heavy_library():
 
 def test_labels_are_32_bit(listed):
     assert VideoDataset(listed).labels.dtype == np.int32
+
+
+def test_videos_trained_on_and_evaluated_on_are_noticed(tmp_path):
+    def loader(name, lines):
+        (tmp_path / name).write_text(lines)
+        return SimpleNamespace(dataset=VideoDataset(tmp_path / name, data_root=tmp_path / "videos"))
+
+    train, val = loader("train.txt", "a.mp4 0\nb.mp4 1\nc.mp4 0\n"), loader("val.txt", "d.mp4 0\nb.mp4 1\n")
+    assert list(val.dataset.paths()) == [val.dataset[i].path for i in range(2)]
+    said = ["data.val: 1 of its 2 videos are in data.train as well"]
+    assert overlaps({"train": train, "val": val, "test": loader("test.txt", "e.mp4 1\n")}) == said
+    assert overlaps({"train": SimpleNamespace(dataset=[]), "val": val}) == overlaps({"val": val}) == []

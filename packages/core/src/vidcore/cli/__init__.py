@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             what = ". ".join(str(error).split(". ")[:2]) or "out of memory"
             click.echo(f"{_error()}: {what}: {LESS}", err=True)
         else:
-            click.echo(f"{_error()}: {type(error).__name__}: {error}\nThis is a bug; --debug shows where.", err=True)
+            click.echo(f"{_error()}: {type(error).__name__}: {error}\n{BUG}", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -142,6 +142,9 @@ class Terminated(KeyboardInterrupt):
 
 def _terminate(number: int, frame: object) -> None:
     raise Terminated
+
+
+BUG = "This is a bug, unless parts of a Task do not go together; --debug shows where."
 
 
 def _error() -> str:

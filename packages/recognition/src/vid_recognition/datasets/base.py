@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,13 +77,20 @@ class ActionDataset:
             label = int(found)
         return Sample(
             index=index,
-            path=name if self.data_root is None else os.path.join(self.data_root, name),
+            path=self._path(name),
             label=label,
             labels=labels,
             class_names=self.class_names,
             start_index=self.start_index,
             modality=self.modality,
         )
+
+    def _path(self, name: str) -> str:
+        return name if self.data_root is None else os.path.join(self.data_root, name)
+
+    def paths(self) -> Iterator[str]:
+        """The files of all entries."""
+        return map(self._path, self.annotations.names)
 
     def fingerprint(self) -> str:
         """Return a hash of names, labels and class names, for telling whether two runs saw the same data."""
