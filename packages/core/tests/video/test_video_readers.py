@@ -171,6 +171,15 @@ with open_video(sys.argv[1], threads=int(sys.argv[2])) as reader:
         assert int(output) == (0 if threads == 1 else threads)
 
 
+@pytest.mark.parametrize("name", ["hevc.mp4", "open.mp4", "refresh.mp4"])
+def test_frames_around_open_entries_are_found_without_counting(videos: dict[str, Path], name: str) -> None:
+    rng = np.random.default_rng(0)
+    with open_video(videos[name]) as reader:
+        for _ in range(40):
+            reader.read(rng.integers(0, 40, 3))
+        assert reader._finder._packets.order is not None  # type: ignore[attr-defined]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_forked_process_reads_on(videos: dict[str, Path]) -> None:
     """It has neither the threads of the decoder nor a place in the file of its own."""

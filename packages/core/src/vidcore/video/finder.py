@@ -133,19 +133,26 @@ class FrameFinder:
             entry = self._entry_before(target)
             if target < self._next or entry > self._next or entry < self._began:
                 if self._inside & missing:
-                    yield from self._take(self._decode(None), missing, last)
+                    yield from self._drain(missing, last)
                 self._begin(entry)
             while self._next <= target:
                 # What is shown after the last frame wanted may be asked for next.
                 needed = self._next in missing or self._place.get(self._next, -1) > last
                 yield from self._take(self._feed(needed), missing, last)
         while missing:  # held back by the decoder: the packets behind push it out
-            at_end = self._next >= len(self._packets)
-            yield from self._take(self._decode(None) if at_end else self._feed(True), missing, last)
-            if at_end:
-                self._next = len(self._packets) + 1  # drained: nothing can be added before a new beginning
-                if missing:
-                    raise _NotProven
+            if self._next < len(self._packets):
+                yield from self._take(self._feed(True), missing, last)
+            else:
+                yield from self._drain(missing, last)
+
+    def _drain(self, missing: set[int], last: int) -> Iterator[tuple[int, VideoFrame]]:
+        """Have everything out that is in the decoder; nothing can be added before a new beginning."""
+        self._next = len(self._packets) + 1
+        yield from self._take(self._decode(None), missing, last)
+        if self._inside & missing:
+            if self._entry is not None:
+                self._no_entry(self._entry)
+            raise _NotProven
 
     def _take(self, frames: list[VideoFrame], missing: set[int], last: int) -> Iterator[tuple[int, VideoFrame]]:
         """Yield the frames that are missing, keep those that may be asked for next."""
@@ -178,7 +185,9 @@ class FrameFinder:
         number = self._next
         if needed or not self._skips or number == self._entry:
             self._context.skip_frame = "DEFAULT"
-            self._inside.add(number)
+            # What is shown before the entry may need what came before it: decoders leave that out.
+            if self._place.get(number, -1) >= self._place.get(self._began, 0):
+                self._inside.add(number)
         else:
             self._context.skip_frame = "NONREF"
         self._next += 1
@@ -202,8 +211,7 @@ class FrameFinder:
         """Frames must come out as the packets said: in ascending order, none that was asked for left behind."""
         if place < 0:  # not shown
             return
-        first = self._place.get(self._began, 0)
-        if place <= self._last or any(first <= self._place.get(k, -1) < place for k in self._inside):
+        if place <= self._last or any(self._place[k] < place for k in self._inside):
             raise _NotProven
         self._last = place
 
@@ -213,8 +221,11 @@ class FrameFinder:
         if frame.pts == entry and picture:
             self._entry = None
         elif frame.pts is None or self._place.get(frame.pts, -1) >= self._place[entry]:
-            self._packets.entries.remove(entry)
-            raise _NoEntry
+            self._no_entry(entry)
+
+    def _no_entry(self, number: int) -> None:
+        self._packets.entries.remove(number)
+        raise _NoEntry
 
     # By decoding from the beginning.
 
