@@ -231,3 +231,11 @@ def test_frames_never_vanish() -> None:
     sample = Resize((10, 10))(sample, rng())
     assert made(sample).shape == (1, 1, 10, 3)
     assert made(Resize(0.001)(Sample(frames=pictures(1)), rng())).shape == (1, 1, 1, 3)
+
+
+def test_random_boxes_are_never_empty() -> None:
+    step = RandomResizedCrop((0.001, 0.05))
+    for seed in range(50):
+        height, width = current(step(Sample(frames=pictures(1, 12, 12)[:, :3, :5]), rng(seed))).size
+        assert height > 0
+        assert width > 0

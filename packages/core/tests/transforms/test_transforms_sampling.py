@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vidcore.errors import UserError
+from vidcore.errors import UserError, VideoError
 from vidcore.sample import Sample
 from vidcore.transforms.sampling import (
     DenseSampleFrames,
@@ -116,7 +116,7 @@ def test_wrong_arguments_are_named(arguments: dict[str, object], message: str) -
 
 
 def test_a_video_without_frames_or_of_unknown_length_is_refused() -> None:
-    with pytest.raises(UserError, match=r"a\.mp4 has no frames"):
+    with pytest.raises(VideoError, match=r"a\.mp4: has no frames"):
         SampleFrames(8)(Sample(path="a.mp4", total_frames=0), rng())
     with pytest.raises(UserError, match="OpenVideo"):
         SampleFrames(8)(Sample(path="a.mp4"), rng())

@@ -81,7 +81,7 @@ def random_area_box(
         area = rng.uniform(*area_range) * height * width
         aspect = np.exp(rng.uniform(*np.log(aspect_ratio_range)))
         w, h = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
-        if w <= width and h <= height:
+        if 0 < w <= width and 0 < h <= height:
             left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
             return left, top, left + w, top + h
     side = min(height, width)

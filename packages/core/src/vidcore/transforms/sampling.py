@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from attrs import field, frozen
 
-from vidcore.errors import UserError
+from vidcore.errors import UserError, VideoError
 from vidcore.sample import Sample
 from vidcore.transforms.checks import at_least, one_of
 
@@ -26,7 +26,7 @@ def _total(sample: Sample) -> int:
     if sample.total_frames is None:
         raise UserError("the number of frames is not known yet: put OpenVideo before the sampling step")
     if sample.total_frames < 1:
-        raise UserError(f"{sample.path or 'the sample'} has no frames")
+        raise VideoError(sample.path or "the sample", "has no frames")  # a bad sample: the others are read on
     return sample.total_frames
 
 
