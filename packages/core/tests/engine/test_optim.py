@@ -160,6 +160,9 @@ def test_mistakes_are_of_the_user() -> None:
         build_optimizer(torch.optim.SGD, {"lr": -1.0}, net())
     with pytest.raises(ConfigError, match="no parameters"):
         build_optimizer(torch.optim.SGD, {"lr": 1.0}, nn.ReLU())
+    empty = nn.Sequential(nn.ReLU(), nn.ParameterList([torch.zeros(0, 3)]))
+    with pytest.raises(ConfigError, match=r"model: 1\.0 would be of shape \(0, 3\): one of its sizes is 0"):
+        build_optimizer(torch.optim.SGD, {"lr": 1.0}, empty)
 
 
 def test_groupings_as_tables() -> None:

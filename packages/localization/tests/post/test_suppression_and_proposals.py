@@ -9,6 +9,7 @@ import pytest
 
 from vid_localization.overlaps import hull_overlap, temporal_iou
 from vid_localization.post import generate_proposals, post_processing, proposal_features, soft_nms
+from vid_localization.post.suppression import soft_picks
 from vidcore.errors import UserError
 
 
@@ -60,6 +61,14 @@ def test_candidates_lie_between_peaks() -> None:
     assert (np.diff(found[:, 4]) <= 0).all()
     assert generate_proposals(start, end).shape == (5, 5)
     assert (generate_proposals(start, end, np.zeros((0, 2)))[:, 5:] == 0).all()
+
+
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_no_proposals_at_all_cannot_be_meant(top_k: int) -> None:
+    with pytest.raises(UserError, match=rf"post_process_top_k\) must be at least 1, got {top_k}"):
+        post_processing(np.ones((2, 3)), 0.4, 0.5, 0.9, top_k)
+    with pytest.raises(UserError, match=rf"post_process_top_k\) must be at least 1, got {top_k}"):
+        soft_picks(np.ones((2, 2)), np.ones(2), 0.4, 0.5, 0.9, top_k)
 
 
 def test_one_position_has_no_proposals() -> None:

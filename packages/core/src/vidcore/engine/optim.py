@@ -54,7 +54,7 @@ def build_optimizer(
         grouping: how to split them; all in one group where None.
 
     Raises:
-        ConfigError: the model has no parameters, or the optimizer refuses its arguments.
+        ConfigError: the model has no parameters, or empty ones, or the optimizer refuses its arguments.
     """
     lr, decay = (own_setting(factory, arguments, name) for name in ("lr", "weight_decay"))
     if grouping is None:
@@ -66,6 +66,9 @@ def build_optimizer(
             group.pop("weight_decay", None)
     if not groups:
         raise ConfigError("optimizer: the model has no parameters to train")
+    for parameter, value in model.named_parameters():
+        if not value.numel():
+            raise ConfigError(f"model: {parameter} would be of shape {tuple(value.shape)}: one of its sizes is 0")
     name = getattr(factory, "__name__", str(factory))
     if name in NOT_SHARDED and any(is_share(p) for p in model.parameters()):
         raise ConfigError(f'optimizer.type = "{name}" and runtime.strategy = "fsdp" exclude each other: use "ddp"')

@@ -33,7 +33,12 @@ def soft_picks(
 
     Returns:
         (min(n, count),) int64 which are picked, in that order; (min(n, count),) float64 their lowered scores.
+
+    Raises:
+        UserError: ``count`` is less than 1.
     """
+    if count < 1:
+        raise UserError(f"segments of a video (post_process_top_k) must be at least 1, got {count}")
     order = np.argsort(-scores, kind="stable")
     starts, ends, scores = segments[order, 0], segments[order, 1], scores[order]
     lengths = ends - starts
@@ -84,8 +89,13 @@ def post_processing(proposals: Array, alpha: float, low_threshold: float, high_t
 
     Returns:
         (<= top_k, 3) float64 start, end and score, best first, starts and ends within [0, 1].
+
+    Raises:
+        UserError: ``top_k`` is less than 1, and as of ``soft_nms``.
     """
     rows = np.asarray(proposals, np.float64)
+    if top_k < 1:
+        raise UserError(f"proposals of a video (post_process_top_k) must be at least 1, got {top_k}")
     if len(rows) > 1:
         rows = soft_nms(rows, alpha, low_threshold, high_threshold, top_k)
     rows = rows[np.argsort(-rows[:, -1], kind="stable")][:top_k]
