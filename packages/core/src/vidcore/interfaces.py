@@ -84,8 +84,8 @@ class Dataset(Protocol):
     """Indexable; item i is a Sample with paths and annotations, and no pixels.
 
     It may also have ``labels`` (the class of every sample as an array, to balance by), ``fingerprint()`` (a text that
-    tells other data from these, for the report), ``paths()`` (the files of all samples, to notice those that are in
-    two sets), and ``notices`` (sentences that a reader of the scores should know).
+    tells other data from these, for the report), ``sample_paths()`` (the files of all samples, to notice those
+    that are in two sets), and ``notices`` (sentences that a reader of the scores should know).
     """
 
     class_names: tuple[str, ...] | None

@@ -45,7 +45,9 @@ def notices(loaders: Mapping[str, Loader]) -> list[str]:
 
 def overlaps(loaders: Mapping[str, Loader]) -> list[str]:
     """Say how many videos are evaluated on that are trained on, too: scores then promise too much."""
-    found = {part: set(one.dataset.paths()) for part, one in loaders.items() if hasattr(one.dataset, "paths")}
+    found = {
+        part: set(one.dataset.sample_paths()) for part, one in loaders.items() if hasattr(one.dataset, "sample_paths")
+    }
     trained = found.pop("train", set())
     shared = {part: len(paths & trained) for part, paths in found.items()}
     return [

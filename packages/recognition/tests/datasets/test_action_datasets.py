@@ -164,7 +164,7 @@ def test_videos_trained_on_and_evaluated_on_are_noticed(tmp_path):
         return SimpleNamespace(dataset=VideoDataset(tmp_path / name, data_root=tmp_path / "videos"))
 
     train, val = loader("train.txt", "a.mp4 0\nb.mp4 1\nc.mp4 0\n"), loader("val.txt", "d.mp4 0\nb.mp4 1\n")
-    assert list(val.dataset.paths()) == [val.dataset[i].path for i in range(2)]
+    assert list(val.dataset.sample_paths()) == [val.dataset[i].path for i in range(2)]
     said = ["data.val: 1 of its 2 videos are in data.train as well"]
     assert overlaps({"train": train, "val": val, "test": loader("test.txt", "e.mp4 1\n")}) == said
     assert overlaps({"train": SimpleNamespace(dataset=[]), "val": val}) == overlaps({"val": val}) == []

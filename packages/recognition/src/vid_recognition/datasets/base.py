@@ -88,7 +88,7 @@ class ActionDataset:
     def _path(self, name: str) -> str:
         return name if self.data_root is None else os.path.join(self.data_root, name)
 
-    def paths(self) -> Iterator[str]:
+    def sample_paths(self) -> Iterator[str]:
         """The files of all entries."""
         return map(self._path, self.annotations.names)
 
