@@ -65,3 +65,20 @@ def test_precision(toy: ModuleType) -> None:
     model.register_forward_hook(lambda module, args, output: seen.append(str(output.dtype)))
     evaluate(model, held_out(toy), {}, precision="bf16")
     assert set(seen) == {"torch.bfloat16"}
+
+
+def test_a_metric_that_needs_more_than_a_batch_is_not_refused_for_it(
+    toy: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compute(metric: Any) -> dict[str, float]:
+        if len(metric.right) < 13:
+            raise DataError("there is no true segment in any video")
+        return {"auc": 1.0}
+
+    monkeypatch.setattr(toy.Accuracy, "compute", compute)
+    metrics = {"auc": toy.Accuracy()}
+    with pytest.warns(UserWarning, match=r"metrics\.auc cannot be computed of the first samples alone: there is no"):
+        assert evaluate(toy.Net(), held_out(toy), metrics, losses=True, batches=1).scores == {}
+    assert evaluate(toy.Net(), held_out(toy), metrics).scores == {"auc": 1.0}
+    with pytest.raises(DataError, match="no true segment"):
+        evaluate(toy.Net(), held_out(toy, bad=(0,)), metrics)

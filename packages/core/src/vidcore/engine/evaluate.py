@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
@@ -57,7 +58,8 @@ def evaluate(
         precision: ``fp32``, ``bf16`` or ``fp16``.
         on_progress: called with (batches done, batches in all) of this process.
         losses: scores have the means of the model's losses over the samples as well, ``val/loss`` their sum.
-        batches: take no more than so many.
+        batches: take no more than so many. Where a metric cannot be computed of so little (no video of them has a true
+            segment), that is a warning, and there are no scores.
 
     Raises:
         DataError: no sample could be loaded.
@@ -90,23 +92,30 @@ def evaluate(
     samples, skipped = (sum(column) for column in zip(*counts, strict=True))
     if samples == 0:
         raise DataError(f"none of {len(loader.dataset)} samples could be loaded, for example {loader.bad.example}")
-    scores = _scores(metrics)
-    if losses:
+    scores = _scores(metrics, batches is not None)
+    if losses and scores is not None:
         parts = dist.gather(sums)
         names = dict.fromkeys(name for part in parts for name in part)  # a process may have had no samples
         means = {f"val/{name}": math.fsum(part.get(name, 0.0) for part in parts) / samples for name in names}
         scores |= {"val/loss": math.fsum(means.values())} | means
-    return Evaluation(scores, samples, len(loader.dataset), skipped, time.perf_counter() - start)
+    return Evaluation(scores or {}, samples, len(loader.dataset), skipped, time.perf_counter() - start)
 
 
-def _scores(metrics: Mapping[str, Metric]) -> dict[str, float]:
-    """Merge what all processes collected into the first, compute there, and tell everyone."""
+def _scores(metrics: Mapping[str, Metric], few: bool) -> dict[str, float] | None:
+    """Merge what all processes collected into the first, compute there, and tell everyone; None where too few."""
     collected = dist.gather_to_first(list(metrics.values()))
     scores: dict[str, float] = {}
     if collected is not None:
         for position, (name, metric) in enumerate(metrics.items()):
             metric.merge([theirs[position] for theirs in collected[1:]])
-            for key, value in metric.compute().items():
+            try:
+                found = metric.compute()
+            except Exception as error:
+                if not few:
+                    raise
+                warnings.warn(f"metrics.{name} cannot be computed of the first samples alone: {error}", stacklevel=3)
+                return dist.broadcast(None)
+            for key, value in found.items():
                 if key in scores:
                     raise ConfigError(f"metrics.{name}: another metric already gives a score {key!r}")
                 scores[key] = float(value)
