@@ -354,6 +354,23 @@ def test_a_run_directory_that_cannot_be_written(folder: Path, vidcore: Command, 
     assert (folder / "classes.txt").read_text() == before
 
 
+def test_a_mistake_in_the_evaluation_does_not_cost_the_training(folder: Path, vidcore: Command) -> None:
+    assert vidcore("run").code == 0
+    (before,) = Checkpoints(folder / "run" / "checkpoints").paths()
+    weights = load(before)["state_dict"]
+    other = vidcore("run", "--resume", sets=("metrics.acc.topk=[3]", "data.val.dataset.ann_file='train.csv'"))
+    assert other.code == 0, other.err
+    assert "goes on with other settings: data.val.dataset.ann_file is" in other.err
+    report = json.loads((folder / "run" / "report.json").read_text())
+    assert report["training"]["resumed_step"] == report["training"]["steps"], "nothing is trained again"
+    assert "acc/top3" in report["scores"]
+    (after,) = Checkpoints(folder / "run" / "checkpoints").paths()
+    assert all(torch.equal(value, load(after)["state_dict"][name]) for name, value in weights.items())
+    nonsense = vidcore("run", "--resume", sets=("metrics.acc.topk=[3]", "data.val.pipeline.format=false"))
+    nonsense.refuses("has no inputs")
+    assert json.loads((folder / "run" / "report.json").read_text()) == report
+
+
 def test_a_run_directory_that_is_taken(folder: Path, vidcore: Command) -> None:
     assert vidcore("run").code == 0
     before = {path: path.read_bytes() for path in (folder / "run").rglob("*.*")}

@@ -80,7 +80,7 @@ def train(task: Task, run_dir: Path | None = None, resume: bool = False) -> dict
         precision = setting.runtime.precision
         return evaluate(model, loaders["val"], metrics, precision, tell.on_progress, losses=options.val_loss).scores
 
-    if not started:
+    if not started or folder.changed:
         _try_out(model, loaders, metrics, options, setting.runtime.precision)
     class_names = loaders["train"].dataset.class_names
     fitted = fit(

@@ -54,8 +54,11 @@ class Setting:
     def run_folder(self, path: Path | None, resume: bool) -> RunFolder:
         """Return the folder of the run (``path``, ``runtime.run_dir`` or ``runs/<task name>``), made by one process."""
         path = path or self.runtime.run_dir or Path("runs") / self.task.name
-        run = RunFolder.prepare(path, dumps(self.task.table), resume) if self.rank == 0 else RunFolder(path)
-        dist.broadcast(None)  # the others go on when the folder is there
+        if self.rank == 0:
+            run = RunFolder.prepare(path, dumps(self.task.table), resume)
+            dist.broadcast(run.changed)
+        else:
+            run = RunFolder(path, changed=dist.broadcast(()))  # goes on when the folder is there
         if run.changed:
             self.say(f"note: the run in {path} goes on with other settings: {'; '.join(run.changed)}")
         return run

@@ -72,9 +72,14 @@ def test_where_a_task_failed_before_it_learned_anything_it_is_tried_again(tmp_pa
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("workers = 2", "workers = 0"), ("epochs = 3", "epochs = 9"), ("[train]", "[runtime]\na = 1\n[train]")],
+    [
+        ("workers = 2", "workers = 0"),
+        ("epochs = 3", "epochs = 9"),
+        ("[train]", "[runtime]\na = 1\n[train]"),
+        ("[train]", "[metrics.acc]\ntype = 'Acc'\n[data.val]\nbatch_size = 1\n[data.test]\nbatch_size = 1\n[train]"),
+    ],
 )
-def test_machine_and_length_may_change(tmp_path: Path, old: str, new: str) -> None:
+def test_machine_and_length_and_evaluation_may_change(tmp_path: Path, old: str, new: str) -> None:
     started(tmp_path)
     longer = TASK.replace(old, new)
     assert RunFolder.prepare(tmp_path, longer, resume=True).task.read_text() == longer

@@ -81,7 +81,7 @@ class RunFolder:
         run = cls(Path(path))
         if run.task.exists():
             old, new = run.table(), tomllib.loads(task)
-            difference = next(differences(identity(old), identity(new)), None)
+            difference = next(differences(_learning(old), _learning(new)), None)
             if difference and (run.started or run.report.exists()):  # of one that failed at once nothing is to be kept
                 raise UserError(
                     f"{run.path}: holds the run of another task: {difference}; choose another folder, and "
@@ -118,9 +118,16 @@ class RunFolder:
 
 
 def identity(task: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a Task must not change within a run: not the machine, not how long it trains."""
+    """What of a Task its results depend on: not the machine; of ``train``, which is left out, others must know."""
     kept = {k: v for k, v in task.items() if k not in ("runtime", "train", "observers", "info")}
     return kept | {"data": _without_machine(task.get("data", {}))}
+
+
+def _learning(task: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a Task must not change within a run: not how it is evaluated, whose mistakes may show after days."""
+    kept = identity(task)
+    data = {name: part for name, part in kept["data"].items() if name not in ("val", "test")}
+    return {name: part for name, part in kept.items() if name != "metrics"} | {"data": data}
 
 
 def _without_machine(data: Any) -> Any:
