@@ -376,3 +376,13 @@ def test_motion_vectors_follow_what_moves(tmp_path: Path) -> None:
     assert not maps[0, -1].any()
     with pytest.raises(VideoError, match=r"moving\.mp4: frame 10"):
         read_motion_vectors(path, [10])
+
+
+@pytest.mark.parametrize("name", ["recording.webm", "recording.mkv", "recording.mp4"])
+def test_the_rate_is_that_of_the_times_where_a_header_says_another(tmp_path: Path, make: ModuleType, name: str) -> None:
+    codec = "libvpx" if name.endswith("webm") else "libx264"
+    uneven = [40 * i + i % 7 for i in range(50)]  # as of a browser, whose header says 1000 frames per second
+    path = make.encode(tmp_path / name, range(50), codec, times=uneven, rate=1000)
+    with open_video(path) as reader:
+        assert reader.fps == pytest.approx(25, rel=0.02)
+        assert len(reader) == 50

@@ -52,8 +52,7 @@ class FrameFinder:
         self.path = str(path)
         self._packets = Packets(path)
         self._threads, self._motion = threads, motion
-        rate = self._packets.stream.average_rate
-        self.fps = float(rate) if rate else None
+        self.fps = self._packets.rate
         self._context = self._decoder()
         self.coded_size = (self._context.height, self._context.width)
         self._skips = self._context.codec.canonical_name in SKIP_SAFE

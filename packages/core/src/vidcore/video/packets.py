@@ -55,6 +55,9 @@ class Packets:
     """Whether packets are missing at the end; None where the container does not tell."""
     advertised: int
     """Number of frames the container promises; 0 where it promises nothing."""
+    rate: float | None
+    """Frames per second: what the container states, unless that is a frame or more off at the end of the file. (The
+    header of a browser's recording may say 1000.)"""
 
     def __init__(self, path: str | Path) -> None:
         self._path, self._file = str(path), existing_file(path)
@@ -145,6 +148,19 @@ class Packets:
         self.losses = _losses(self._notes) if self._container.format.name == "mpegts" else []
         self.entries = [k for k, note in enumerate(self._notes) if k == 0 or note.entry]
         self.advertised = max(self.stream.frames, promised)
+        self.rate = self._rate()
+
+    def _rate(self) -> float | None:
+        stated, unit = self.stream.average_rate, self.stream.time_base
+        count = 0 if self.order is None else len(self.order) - 1
+        # of a transport stream the times may jump
+        if self.order is not None and count > 0 and unit and "mpeg" not in self._container.format.name:
+            first, last = (self._notes[k].pts for k in self.order[[0, -1]])
+            if first is not None and last is not None and last > first:
+                seconds = float((last - first) * unit)
+                if not stated or abs(count / stated - seconds) > seconds / count:
+                    return count / seconds
+        return float(stated) if stated else None
 
     def _reaches(self) -> int:
         """Return for how many frames there is a place up to the last packet: AVI has places without a frame as well."""
