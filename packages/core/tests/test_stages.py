@@ -212,7 +212,7 @@ def test_stages_are_inherited_and_changed(catalog: Catalog, tmp_path: Path) -> N
             '[stages.a]\nextends = "net.toml"\nstep = { type = "CopyText" }',
             r"stages.a.model: a Task has a model or a step, not both",
         ),
-        ('[stages.a]\nextends = "chain.toml"', r"stages.a.stages: unknown key: Stage takes no 'stages'"),
+        ('[stages.a]\nextends = "chain.toml"', r"stages.a.stages: unknown key: \[stages.a\] takes no 'stages'"),
         (
             '[stages.a]\nextends = "nowhere"',
             r"bad.toml: stages.a.extends: 'nowhere' is neither a file in .* nor a recipe",

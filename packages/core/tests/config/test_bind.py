@@ -112,7 +112,7 @@ def test_all_problems_at_once_with_paths_and_suggestions(catalog: Catalog) -> No
     text = caught.value.problems
     assert len(text) == 4
     assert "backbone.type: no installed plugin offers a models component named 'Bak'; did you mean 'Back'?" in text[0]
-    assert "slow.dept: unknown key: Pathway takes no 'dept'; did you mean 'depth'?" in text[1]
+    assert "slow.dept: unknown key: [slow] takes no 'dept'; did you mean 'depth'?" in text[1]
     assert "slow.ratio: must be a number, got 'a'" in text[2]
     assert "size: unknown key: Net takes no 'size'; did you mean 'sizes'?" in text[3]
     assert "bind_parts" not in sys.modules, "checking must not import components"
@@ -149,7 +149,7 @@ def test_whatever_stops_a_component_from_being_made_is_one_line_with_the_key(
 
 def test_a_table_of_options_is_no_place_for_a_component(catalog: Catalog) -> None:
     table = {"type": "Net", "backbone": {"type": "Back", "depth": 1}, "slow": {"type": "Acc"}}
-    with pytest.raises(ConfigError, match=r"slow\.type: unknown key: Pathway takes no 'type'; it takes depth, ratio"):
+    with pytest.raises(ConfigError, match=r"slow\.type: unknown key: \[.*slow\] takes no 'type'; it takes depth, ratio"):
         build_component(table, catalog=catalog)
 
 

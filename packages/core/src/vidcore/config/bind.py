@@ -193,7 +193,8 @@ class Binder:
             elif signature.open:
                 arguments[name] = self._any(value, (*key, name))
             else:
-                self._unknown(component.name, name, parameters, key)
+                table_name = f"[{format_key(key)}]" if key else "a Task"
+                self._unknown(table_name if component.kind == "record" else component.name, name, parameters, key)
         for name, parameter in parameters.items():
             if parameter.required and name not in table:
                 self.problem((*key, name), f"is missing: {component.name} needs it ({parameter.type})")
@@ -214,7 +215,8 @@ class Binder:
 
     def problem(self, key: Key, text: str) -> None:
         """Note what is wrong with the value at a key."""
-        self.problems.append(f"{self.loaded.source(key).name}: {format_key(key)}: {text}")
+        written = next((k for k in self.loaded.sources if k[: len(key)] == key), key)  # a table: what is first in it
+        self.problems.append(f"{self.loaded.source(written).name}: {format_key(key)}: {text}")
 
 
 GIVEN = {"optimizers": ("params",)}

@@ -92,7 +92,7 @@ class Record(Type):
     target: str
 
     def __str__(self) -> str:
-        return f"a table with the keys of {self.target.partition(':')[2]}"
+        return "a table"
 
 
 @frozen
