@@ -21,7 +21,7 @@ from pathlib import Path
 import decord
 import numpy as np
 
-from vidcore.video.finder import FrameFinder
+from vidcore.video.exact.finder import FrameFinder
 from vidcore.video.open import open_video
 
 SHARED = Path(os.environ.get("VIDCORE_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"

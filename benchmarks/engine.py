@@ -31,13 +31,14 @@ from torch import nn
 
 from vid_recognition.metrics.accuracy import AccMetric
 from vidcore.batch import Batch, collate
+from vidcore.data.options import LoaderOptions
 from vidcore.engine.checkpoint import load, save
 from vidcore.engine.fit import fit
 from vidcore.engine.observers import JsonLines
-from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
-from vidcore.engine.rundir import RunFolder
-from vidcore.interfaces import Observer
+from vidcore.engine.options import RuntimeOptions, TrainOptions
+from vidcore.protocols import Observer
 from vidcore.sample import Sample
+from vidcore.task.run_folder import RunFolder
 
 CLASSES = 10
 
@@ -124,7 +125,7 @@ def steps(channels: int, steps: int, rounds: int) -> tuple[float, float]:
         with tempfile.TemporaryDirectory() as folder:
             run = RunFolder.prepare(folder, "")
             observers = [JsonLines(), watch]
-            fit(model, Same(batch, steps + 1), optimizer, [], options, runtime, run=run, observers=observers)  # type: ignore[arg-type]
+            fit(model, Same(batch, steps + 1), optimizer, [], options, runtime, folder=run.path, observers=observers)  # type: ignore[arg-type]
         return (watch.times[steps] - watch.times[warm_up]) / (steps - warm_up)
 
     found = [(bare(), ours()) for _ in range(rounds)]

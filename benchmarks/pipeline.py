@@ -25,13 +25,13 @@ import torch
 from decode import videos
 
 from vidcore.batch import collate
-from vidcore.interfaces import Transform
+from vidcore.geometry import Geometry
+from vidcore.protocols import Transform
 from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.crops import MultiScaleCrop, RandomResizedCrop, ThreeCrop
 from vidcore.transforms.flipping import Flip
 from vidcore.transforms.formatting import FormatShape
-from vidcore.transforms.geometry import Geometry
 from vidcore.transforms.loading import Decode, OpenVideo
 from vidcore.transforms.resizing import Resize
 from vidcore.transforms.sampling import SampleFrames

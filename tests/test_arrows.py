@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vidcore.plugins import load_plugins
+from vidcore.plugins.catalog import load_plugins
 
 CORE, RECOGNITION, LOCALIZATION = "vidcore", "vid_recognition", "vid_localization"
 ARROWS = {
@@ -30,11 +30,11 @@ LIGHT = (
     "vidcore.cli",
     "vidcore.config",
     "vidcore.errors",
-    "vidcore.hookspecs",
-    "vidcore.interfaces",
-    "vidcore.plugins",
+    "vidcore.plugins.hooks",
+    "vidcore.protocols",
+    "vidcore.plugins.catalog",
     "vidcore.predictions",
-    "vidcore.report",
+    "vidcore.task.report",
     "vidcore.sample",
 )
 """Modules that everything starts from; plugin modules and commands come on top."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from vidcore.config.signature import read_signature
-from vidcore.plugins import load_plugins
+from vidcore.plugins.catalog import load_plugins
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("p*/*/README.md")])

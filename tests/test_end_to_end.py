@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from vidcore.engine.checkpoint import Checkpoints, load
-from vidcore.predict import Predictor, top_classes
+from vidcore.predict.predictor import Predictor, top_classes
 
 SMALL = [
     *("model.backbone.base_channels=4", "model.cls_head.in_channels=16"),

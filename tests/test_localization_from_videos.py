@@ -21,10 +21,11 @@ from vidcore import Predictor
 from vidcore.cli import Context
 from vidcore.errors import UserError
 from vidcore.features.files import read_features
-from vidcore.plugins import load_plugins
+from vidcore.features.folder import FeatureFolder
+from vidcore.plugins.catalog import load_plugins
 from vidcore.sample import Sample
-from vidcore.video.moving import MOTIONS
 from vidcore.video.open import VIDEO_SUFFIXES, open_video
+from vidcore.video.synthetic import MOTIONS
 
 BMN = ["run/bmn/task.toml", "-c", "run/bmn/checkpoints/best.pt"]
 RECOGNIZER = ["run/recognizer/task.toml", "run/recognizer/checkpoints/best.pt"]
@@ -110,6 +111,11 @@ def test_what_names_no_classes_is_no_classifier(here: Path, vidcore: Command) ->
     vidcore(*shared, "--classifier", BMN[0], BMN[2]).refuses("is no classifier of videos, its pipeline reads other")
 
 
+def described() -> Callable[..., Any]:
+    """Make features of videos like those of the run."""
+    return FeatureFolder.load(Path("run/features")).extractor().samples
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -122,7 +128,7 @@ def test_what_a_classifier_cannot_say_is_not_left_out(here: Path, answer: Sample
         task=SimpleNamespace(name="other"), suffixes=VIDEO_SUFFIXES, stream=lambda videos, on_error: [answer]
     )
     with (
-        Predictor(BMN[0], BMN[2], features="run/features", classifier=classifier) as predict,  # type: ignore[arg-type]
+        Predictor(BMN[0], BMN[2], describe=described(), classifier=classifier) as predict,  # type: ignore[arg-type]
         pytest.raises(UserError, match=said),
     ):
         predict([VIDEO])
@@ -203,7 +209,7 @@ def test_in_python_videos_of_any_kind(here: Path) -> None:
     with open_video(VIDEO) as video:
         frames = video.read(range(len(video)))
     Path("broken.mp4").write_bytes(b"no video")
-    with Predictor(BMN[0], BMN[2], features="run/features", batch_size=2) as predict:
+    with Predictor(BMN[0], BMN[2], describe=described(), batch_size=2) as predict:
         first, broken, array = predict([VIDEO, "broken.mp4", frames], on_error="keep")
     assert first.segments is not None
     assert "broken.mp4" in broken.meta["error"]

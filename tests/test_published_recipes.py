@@ -15,8 +15,8 @@ from vid_mmaction2.config import convert_config
 from vid_mmaction2.reader import read_config
 from vidcore.config.bind import Call
 from vidcore.config.signature import read_signature
-from vidcore.config.task import Task
-from vidcore.plugins import Catalog, load_plugins
+from vidcore.plugins.catalog import Catalog, load_plugins
+from vidcore.task.task import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 PARITY = Path(os.environ.get("VIDCORE_SHARED", ROOT.parent / "shared")) / "parity"

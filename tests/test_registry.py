@@ -26,7 +26,7 @@ from vidcore.config.bind import build_component
 from vidcore.config.signature import read_signature
 from vidcore.engine import shard
 from vidcore.errors import UserError
-from vidcore.plugins import Catalog, Component, load_plugins
+from vidcore.plugins.catalog import Catalog, Component, load_plugins
 from vidcore.sample import Sample
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from vidcore.config.toml import dumps
-from vidcore.engine.rundir import RunFolder
 from vidcore.engine.weights import read_weights
 from vidcore.predictions import PredictionFile
-from vidcore.publish import publish
+from vidcore.task.publish import publish
+from vidcore.task.run_folder import RunFolder
 
 SAMPLES = 7
 """So that two processes have unequally many."""

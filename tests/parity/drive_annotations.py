@@ -7,8 +7,8 @@ from typing import Any
 
 from vid_recognition.datasets.rawframe import RawframeDataset
 from vid_recognition.datasets.video import VideoDataset
-from vidcore.data.loader import Loader
-from vidcore.engine.options import LoaderOptions
+from vidcore.data.options import LoaderOptions
+from vidcore.data.pool.loader import Loader
 from vidcore.sample import Sample
 from vidcore.transforms.formatting import FormatShape
 from vidcore.transforms.loading import Decode, OpenVideo

@@ -16,7 +16,8 @@ from vid_mmaction2.pipelines import convert_pipeline
 from vid_recognition.models.blending import BatchBlending, MixupBlending, RandomBatchAugment
 from vidcore.batch import collate
 from vidcore.config.bind import build_component
-from vidcore.plugins import load_plugins
+from vidcore.geometry import Geometry
+from vidcore.plugins.catalog import load_plugins
 from vidcore.sample import Sample
 from vidcore.transforms.colour import (
     ColorJitter,
@@ -31,7 +32,7 @@ from vidcore.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, Ran
 from vidcore.transforms.erasing import RandomErasing, erase
 from vidcore.transforms.flipping import Flip
 from vidcore.transforms.formatting import FormatShape, PackActionInputs, Transpose
-from vidcore.transforms.geometry import Geometry, crop, current
+from vidcore.transforms.geometry import crop, current
 from vidcore.transforms.loading import LoadHVULabel
 from vidcore.transforms.pixels import realize
 from vidcore.transforms.resizing import Fuse, RandomRescale, Resize

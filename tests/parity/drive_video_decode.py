@@ -13,8 +13,8 @@ import numpy as np
 from vidcore.sample import Sample
 from vidcore.transforms.loading import BuildPseudoClip, Decode
 from vidcore.transforms.pixels import realize
+from vidcore.video.exact.motion import read_motion_vectors
 from vidcore.video.frames import ArrayReader, FrameFolderReader
-from vidcore.video.motion import read_motion_vectors
 from vidcore.video.open import open_video
 
 DATA = Path(os.environ.get("VIDCORE_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "data"

@@ -12,8 +12,8 @@ import pytest
 
 from vidcore.config.bind import build_component
 from vidcore.errors import ConfigError, PluginError
-from vidcore.hookspecs import hookimpl
-from vidcore.plugins import load_plugins
+from vidcore.plugins.catalog import load_plugins
+from vidcore.plugins.hooks import hookimpl
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from vidcore.errors import DataError
-from vidcore.predictions import DumpPredictions, PredictionFile, fuse
+from vidcore.metrics import DumpPredictions
+from vidcore.predictions import PredictionFile, fuse
 from vidcore.sample import Sample
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from vidcore.config.task import Task
 from vidcore.engine.checkpoint import load
-from vidcore.plugins import load_plugins
-from vidcore.stages import run
+from vidcore.plugins.catalog import load_plugins
+from vidcore.task.stages import run
+from vidcore.task.task import Task
 
 CHANNELS = 8
 TABLES = {"duration": 20.0, "fps_dict": 25.0, "frames_info": 500}

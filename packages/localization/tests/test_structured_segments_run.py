@@ -23,7 +23,7 @@ class Colours(nn.Module):
         return self.conv((x - 128) / 64).relu()
 """
 PLUGIN = """
-from vidcore.hookspecs import hookimpl
+from vidcore.plugins.hooks import hookimpl
 
 
 @hookimpl

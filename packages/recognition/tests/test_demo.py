@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from vid_recognition.demo import LENGTH, clip, recognition
 from vidcore.cli import main
 from vidcore.errors import UserError
-from vidcore.video.moving import MOTIONS, SIZE
 from vidcore.video.open import open_video
+from vidcore.video.synthetic import MOTIONS, SIZE
 
 LABELS = tuple(MOTIONS)
 

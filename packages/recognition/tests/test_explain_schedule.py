@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from vidcore.cli import Context
-from vidcore.cli.inspect import explain
+from vidcore.cli.show import explain
 from vidcore.errors import ConfigError
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import vid_recognition
-from vidcore.config.task import Task
-from vidcore.plugins import Catalog, load_plugins
+from vidcore.plugins.catalog import Catalog, load_plugins
+from vidcore.task.task import Task
 
 FOLDER = Path(vid_recognition.__file__).parent / "recipes"
 RECIPES = sorted(p for p in FOLDER.rglob("*.toml") if p.parent.name != "base")

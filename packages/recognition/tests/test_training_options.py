@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from vidcore.bench import bench
-from vidcore.config.task import Task
 from vidcore.engine.checkpoint import Checkpoints, load
 from vidcore.errors import CheckpointError, ConfigError, DataError, UserError
-from vidcore.plugins import load_plugins
-from vidcore.run import evaluate_checkpoint, train
+from vidcore.plugins.catalog import load_plugins
+from vidcore.task.task import Task
+from vidcore.task.train import evaluate_checkpoint, train
+from vidcore.tools.bench import bench
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from vid_mmaction2.models import convert_model
 from vid_mmaction2.reader import read_config
 from vidcore.cli import Context
 from vidcore.config.bind import build_component
-from vidcore.config.task import Task
 from vidcore.config.toml import dumps
 from vidcore.errors import ConfigError
-from vidcore.plugins import Catalog, load_plugins
+from vidcore.plugins.catalog import Catalog, load_plugins
+from vidcore.task.task import Task
 
 SHARED = Path(os.environ.get("VIDCORE_SHARED", Path(__file__).resolve().parents[4] / "shared"))
 

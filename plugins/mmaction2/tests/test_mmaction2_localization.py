@@ -11,9 +11,9 @@ import torch
 from vid_mmaction2.checkpoints import read_checkpoint
 from vid_mmaction2.config import Imported, convert_config
 from vidcore.config.bind import build_component
-from vidcore.config.task import Task
 from vidcore.engine.weights import load_state
-from vidcore.plugins import Catalog, load_plugins
+from vidcore.plugins.catalog import Catalog, load_plugins
+from vidcore.task.task import Task
 
 TEM = {
     "type": "TEM",

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vidcore.predict import Predictor
+    from vidcore.predict.predictor import Predictor
 
 __all__ = ["Predictor", "__version__"]
 
@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "Predictor":  # imports torch, so only when asked for
-        from vidcore.predict import Predictor
+        from vidcore.predict.predictor import Predictor
 
         return Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,9 +7,9 @@ One ``.npz`` file without pickled objects holds what was predicted and what is t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from attrs import evolve, fields, frozen
@@ -18,7 +18,7 @@ from vidcore.errors import DataError
 from vidcore.files import atomic_write
 from vidcore.sample import Sample
 
-__all__ = ["DumpPredictions", "PredictionFile", "fuse"]
+__all__ = ["PredictionFile", "fuse"]
 
 LEFT_OUT = {"frames", "inputs", "video", "geometry", "heatmaps", "joints", "frame_indices", "class_names", "meta"}
 """Fields that are neither predicted nor needed to score predictions, or kept in another way."""
@@ -66,43 +66,6 @@ class PredictionFile:
         except Exception as error:  # of many types; NumPy's own words are about unpickling it nevertheless
             raise DataError(f"{path}: is no file of predictions, or damaged") from error
         return cls(*sides)
-
-
-class DumpPredictions:
-    """Keeps all predictions of an evaluation and writes them to ``predictions.npz``; gives no score."""
-
-    def __init__(self, file: str = "predictions.npz") -> None:
-        """
-        Args:
-            file: name in the run folder, or a path.
-        """
-        self.file = file
-        self._kept: dict[int, tuple[Sample, Sample]] = {}
-
-    def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
-        """Take a batch."""
-        for pair in zip(predictions, targets, strict=True):
-            self._kept.setdefault(pair[1].index, pair)
-
-    def compute(self) -> dict[str, float]:
-        """Return nothing: predictions are no score."""
-        return {}
-
-    def reset(self) -> None:
-        """Forget all predictions."""
-        self._kept = {}
-
-    def merge(self, others: Iterable[Self]) -> None:
-        """Take over what other processes kept."""
-        for other in others:
-            self._kept = other._kept | self._kept
-
-    def write(self, folder: Path) -> list[Path]:
-        """Write the file and return its path."""
-        path = folder / self.file
-        pairs = [self._kept[index] for index in sorted(self._kept)]
-        PredictionFile(tuple(p for p, _ in pairs), tuple(t for _, t in pairs)).save(path)
-        return [path]
 
 
 def fuse(files: Sequence[PredictionFile], weights: Sequence[float], names: Sequence[str]) -> PredictionFile:

@@ -9,8 +9,8 @@ import numpy as np
 from attrs import Attribute, evolve, field, fields, frozen
 
 if TYPE_CHECKING:
-    from vidcore.interfaces import VideoReader
-    from vidcore.transforms.geometry import Geometry
+    from vidcore.geometry import Geometry
+    from vidcore.video.reader import VideoReader
 
 __all__ = ["Sample"]
 

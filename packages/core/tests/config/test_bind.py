@@ -13,7 +13,7 @@ from vidcore.config.bind import Binder, build, build_component
 from vidcore.config.load import Loaded
 from vidcore.config.types import Choice, DictOf, ListOf, Object, Scalar, TupleOf, Union
 from vidcore.errors import ConfigError, UserError
-from vidcore.plugins import Catalog, Component
+from vidcore.plugins.catalog import Catalog, Component
 
 PARTS = """
 from __future__ import annotations

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from attrs import frozen
 
-from vidcore.data.concat import ConcatDataset
-from vidcore.data.loader import Loader
-from vidcore.data.repeat import RepeatDataset
+from vidcore.data.options import LoaderOptions
+from vidcore.data.pool.loader import Loader
 from vidcore.data.sampler import Batches
-from vidcore.engine.options import LoaderOptions
+from vidcore.data.wrappers import ConcatDataset, RepeatDataset
 from vidcore.errors import DataError
 from vidcore.sample import Sample
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import frozen
 
-from vidcore.data.concat import ConcatDataset
+from vidcore.data.wrappers import ConcatDataset
 from vidcore.errors import DataError
 from vidcore.sample import Sample
 

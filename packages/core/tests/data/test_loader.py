@@ -13,10 +13,10 @@ import pytest
 import torch
 from attrs import frozen
 
-from vidcore.data.loader import Loader
+from vidcore.data.options import LoaderOptions
 from vidcore.data.policy import BadSamples, Failure
+from vidcore.data.pool.loader import Loader
 from vidcore.data.sampler import Batches
-from vidcore.engine.options import LoaderOptions
 from vidcore.errors import ConfigError, DataError, VideoError
 from vidcore.sample import Sample
 

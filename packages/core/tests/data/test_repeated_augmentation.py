@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from attrs import frozen
 
-from vidcore.data.loader import Loader
-from vidcore.engine.options import LoaderOptions
+from vidcore.data.options import LoaderOptions
+from vidcore.data.pool.loader import Loader
 from vidcore.errors import DataError, VideoError
 from vidcore.sample import Sample
 

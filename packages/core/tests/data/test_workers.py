@@ -24,12 +24,12 @@ import torch
 
 from vidcore.batch import Batch
 from vidcore.batch import collate as real_collate
-from vidcore.data.ledger import Ledger
-from vidcore.data.loader import Loader
-from vidcore.data.transport import receive, send
-from vidcore.engine.options import LoaderOptions
+from vidcore.data.options import LoaderOptions
+from vidcore.data.pool.ledger import Ledger
+from vidcore.data.pool.loader import Loader
+from vidcore.data.pool.transport import receive, send
 from vidcore.errors import DataError
-from vidcore.interfaces import Transform
+from vidcore.protocols import Transform
 from vidcore.sample import Sample
 from vidcore.transforms.formatting import FormatShape
 from vidcore.transforms.loading import Decode, OpenVideo

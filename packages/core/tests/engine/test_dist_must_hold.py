@@ -9,9 +9,9 @@ import pytest
 import torch
 from vidcore_toy import newest
 
+from vidcore.data.options import LoaderOptions
 from vidcore.engine.checkpoint import load
 from vidcore.engine.evaluate import evaluate
-from vidcore.engine.options import LoaderOptions
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,12 @@ import torch
 from torch import nn
 from vidcore_toy import newest, records
 
+from vidcore.data.options import LoaderOptions
 from vidcore.engine.average import precise_statistics
 from vidcore.engine.checkpoint import load
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.optim import build_optimizer
-from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
+from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.prepare import prepare
 from vidcore.engine.step import Step
 from vidcore.errors import CheckpointError, ConfigError

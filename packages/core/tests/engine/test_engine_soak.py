@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from vidcore.engine.loggers import CSVLog, TensorBoard
-from vidcore.interfaces import Observer
+from vidcore.protocols import Observer
+from vidcore.tools.loggers import CSVLog, TensorBoard
 
 STEPS = int(os.environ.get("VIDCORE_SOAK", "5000"))
 EVALUATIONS = 20

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from vidcore.data.loader import Loader
+from vidcore.data.options import LoaderOptions
+from vidcore.data.pool.loader import Loader
 from vidcore.engine.evaluate import evaluate
-from vidcore.engine.options import LoaderOptions
 from vidcore.errors import ConfigError, DataError
 
 

@@ -15,7 +15,7 @@ import torch
 from vidcore.engine.checkpoint import Checkpoints, load
 from vidcore.engine.weights import load_weights
 from vidcore.errors import CheckpointError, ConfigError, DataError, TrainingError
-from vidcore.interfaces import Observer
+from vidcore.protocols import Observer
 
 
 class Diary(Observer):

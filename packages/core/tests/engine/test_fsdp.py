@@ -11,11 +11,12 @@ import pytest
 import torch
 from vidcore_toy import newest, records
 
+from vidcore.data.options import LoaderOptions
 from vidcore.engine import shard
 from vidcore.engine.checkpoint import load
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.optim import build_optimizer
-from vidcore.engine.options import LoaderOptions, RuntimeOptions
+from vidcore.engine.options import RuntimeOptions
 from vidcore.engine.weights import load_weights
 from vidcore.errors import ConfigError
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from vidcore.engine.observers import Console, JsonLines
+from vidcore.engine.observers import JsonLines
+from vidcore.tools.console import Console
 
 
 class Screen(io.StringIO):

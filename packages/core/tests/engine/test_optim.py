@@ -12,7 +12,7 @@ from vidcore.config.bind import build_component
 from vidcore.config.signature import read_signature
 from vidcore.engine.optim import DefaultGroups, LayerDecayGroups, Rule, SwinGroups, TSMGroups, build_optimizer
 from vidcore.errors import ConfigError
-from vidcore.plugins import load_plugins
+from vidcore.plugins.catalog import load_plugins
 
 OPTIMIZERS = load_plugins().of_kind("optimizers")
 

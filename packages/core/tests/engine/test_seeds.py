@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vidcore.engine.seeds import be_deterministic, reseed, sample_rng
+from vidcore.randomness import be_deterministic, reseed, sample_rng
 
 
 def draws(*place: int) -> tuple[float, float, float]:

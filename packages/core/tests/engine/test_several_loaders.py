@@ -12,15 +12,16 @@ import pytest
 import torch
 
 from vidcore.batch import Batch
-from vidcore.config.task import Task
-from vidcore.data.loader import Loader
-from vidcore.data.together import together
+from vidcore.data.options import LoaderOptions
+from vidcore.data.pool.loader import Loader
+from vidcore.data.pool.together import together
 from vidcore.engine.checkpoint import Checkpoints, load
 from vidcore.engine.observers import Observers
-from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
+from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.step import Step
 from vidcore.errors import CheckpointError
-from vidcore.plugins import load_plugins
+from vidcore.plugins.catalog import load_plugins
+from vidcore.task.task import Task
 
 
 def loader(toy: ModuleType, size: int, batch_size: int) -> Loader:

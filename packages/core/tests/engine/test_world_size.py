@@ -11,13 +11,14 @@ import pytest
 import torch
 from vidcore_toy import newest, records
 
-from vidcore.data.loader import Loader
+from vidcore.data.options import LoaderOptions
+from vidcore.data.pool.loader import Loader
 from vidcore.engine.checkpoint import Checkpoints
 from vidcore.engine.dist import World
-from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
+from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.position import take_up
 from vidcore.errors import CheckpointError
-from vidcore.interfaces import Observer
+from vidcore.protocols import Observer
 
 PLAIN = {"noisy": False, "norm": False, "checkpoint_steps": 2}
 TWO = {**PLAIN, "size": 22, "batch_size": 2, "accumulate": 2}

@@ -16,22 +16,23 @@ import torch
 from attrs import frozen
 from torch import nn
 
-from vidcore.data.loader import Loader
+from vidcore.data.options import LoaderOptions
+from vidcore.data.pool.loader import Loader
 from vidcore.engine import dist, shard
 from vidcore.engine.checkpoint import Checkpoints, load
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.fit import fit
 from vidcore.engine.observers import JsonLines
 from vidcore.engine.optim import build_optimizer
-from vidcore.engine.options import LoaderOptions, RuntimeOptions, TrainOptions
+from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.prepare import prepare
-from vidcore.engine.rundir import RunFolder
 from vidcore.engine.schedules import CosineAnnealingLR, LinearLR
-from vidcore.engine.seeds import reseed
 from vidcore.engine.shard import local
 from vidcore.errors import VideoError
-from vidcore.interfaces import Observer
+from vidcore.protocols import Observer
+from vidcore.randomness import reseed
 from vidcore.sample import Sample
+from vidcore.task.run_folder import RunFolder
 
 CLASSES = 3
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -253,7 +254,7 @@ def train(
         schedules,
         training,
         machine,
-        run=run,
+        folder=run.path,
         also=others,
         statistics=statistics,
         validate=validate if validation else None,

@@ -95,8 +95,8 @@ def test_crops_of_crops_and_a_resize_of_several_crops() -> None:
 
 
 def test_a_frame_that_stands_in_several_clips_is_resized_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vidcore.geometry import Geometry
     from vidcore.transforms import pixels
-    from vidcore.transforms.geometry import Geometry
 
     frames = pictures(2)
     order = np.array([0, 1, 1, 0, 0])

@@ -11,8 +11,8 @@ import torch
 
 from vidcore.batch import collate
 from vidcore.errors import UserError, VideoError
-from vidcore.plugin import vidcore_transforms
-from vidcore.plugins import load_plugins
+from vidcore.plugins.builtin import vidcore_transforms
+from vidcore.plugins.catalog import load_plugins
 from vidcore.sample import Sample
 from vidcore.transforms.augment import OPERATIONS, RandAugment
 from vidcore.transforms.colour import ColorJitter, jitter

@@ -94,7 +94,7 @@ def test_auto_returns_what_a_full_decode_shows(make: ModuleType, videos: dict[st
 def test_packets_of_large_files_are_read_again(
     videos: dict[str, Path], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidcore.video.packets.KEPT_BYTES", 0)
+    monkeypatch.setattr("vidcore.video.exact.packets.KEPT_BYTES", 0)
     expected = decode_all(videos[name])
     with open_video(videos[name]) as reader:
         for indices in requests(len(reader)):

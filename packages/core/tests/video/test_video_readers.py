@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from vidcore.errors import PluginError, VideoError
-from vidcore.interfaces import VideoReader
+from vidcore.video.exact.motion import read_motion_vectors
 from vidcore.video.frames import ArrayReader, FrameFolderReader, ImageReader
-from vidcore.video.motion import read_motion_vectors
 from vidcore.video.open import open_video
+from vidcore.video.reader import VideoReader
 
 
 @pytest.mark.parametrize("decoder", ["auto", "pyav", "opencv", "decord"])
@@ -185,8 +185,8 @@ def test_a_forked_process_reads_on(videos: dict[str, Path]) -> None:
     """It has neither the threads of the decoder nor a place in the file of its own."""
     script = """
 import os, signal, sys
-import vidcore.video.packets
-vidcore.video.packets.KEPT_BYTES = 0
+import vidcore.video.exact.packets
+vidcore.video.exact.packets.KEPT_BYTES = 0
 from vidcore.video.open import open_video
 readers = [open_video(sys.argv[1], threads=n) for n in (1, 2)]
 expected = [r.read(range(40)) for r in readers]

@@ -22,7 +22,7 @@ from vidcore.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from vidcore.plugins import Catalog
+    from vidcore.plugins.catalog import Catalog
     from vidcore.sample import Sample
 
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -69,7 +69,7 @@ def write_videos(folder: Path, count: int, seed: int) -> None:
     import numpy as np
     from rich.progress import track
 
-    from vidcore.video.moving import FPS, render, write_video
+    from vidcore.video.synthetic import FPS, render, write_video
 
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     held_out = max(1, count // 4)
@@ -94,7 +94,7 @@ def schedule(rng: np.random.Generator, frames: int) -> tuple[list[tuple[int, int
     """
     import numpy as np
 
-    from vidcore.video.moving import FPS, MOTIONS
+    from vidcore.video.synthetic import FPS, MOTIONS
 
     speeds = np.zeros((frames, 4))
     segments: list[tuple[int, int, str]] = []
@@ -112,8 +112,8 @@ def schedule(rng: np.random.Generator, frames: int) -> tuple[list[tuple[int, int
 
 def train(folder: Path, catalog: Catalog, epochs: int | None) -> Mapping[str, Any]:
     """Run all stages of the Task; returns the scores of each."""
-    from vidcore.config.task import Task
-    from vidcore.stages import run
+    from vidcore.task.stages import run
+    from vidcore.task.task import Task
 
     stages = ("recognizer", "bmn", "actionformer")
     overrides = [] if epochs is None else [f"stages.{name}.train.epochs={epochs}" for name in stages]
@@ -151,15 +151,16 @@ def truth(folder: Path) -> list[Sample]:
 
 def classified(folder: Path, held_out: Sequence[Sample]) -> dict[str, float]:
     """Scores of BMN's proposals in videos that the recognizer has named the classes of."""
-    from vidcore.predict import Predictor
+    from vidcore.features.folder import FeatureFolder
+    from vidcore.predict.predictor import Predictor
 
     def trained(stage: str) -> tuple[Path, Path]:
         return folder / "run" / stage / "task.toml", folder / "run" / stage / "checkpoints" / "best.pt"
 
     recognizer = Predictor(*trained("recognizer"), overrides=["data.val.pipeline.sample.num_clips=24"])
     videos = [folder / "videos" / f"{sample.meta['video_name']}.mp4" for sample in held_out]
-    features = folder / "run" / "features"
-    with Predictor(*trained("bmn"), features=features, classifier=recognizer, classifier_top=4) as predict:
+    features = FeatureFolder.load(folder / "run" / "features").extractor()
+    with Predictor(*trained("bmn"), describe=features.samples, classifier=recognizer, classifier_top=4) as predict:
         return scored(predict(videos), held_out, "mAP")
 
 
@@ -192,7 +193,7 @@ def draw(folder: Path, stage: str) -> None:
     """Draw what a model finds in the first held-out video below what is there, and say how to go on."""
     from vid_localization.picture import draw_timeline
     from vidcore.files import write_png
-    from vidcore.predict import Predictor
+    from vidcore.predict.predictor import Predictor
 
     sample = truth(folder)[0]
     trained = folder / "run" / stage

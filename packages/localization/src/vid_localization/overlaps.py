@@ -8,7 +8,7 @@ import numpy as np
 
 from vidcore.errors import UserError
 
-__all__ = ["Array", "hull_overlap", "temporal_iou", "temporal_overlaps"]
+__all__ = ["Array", "hull_overlap", "regression_targets", "temporal_iou", "temporal_overlaps"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -70,4 +70,12 @@ def hull_overlap(segments: Array, others: Array) -> Array:
     hull = np.maximum(segments[..., 1], others[..., 1]) - np.minimum(segments[..., 0], others[..., 0])
     with np.errstate(divide="ignore", invalid="ignore"):
         out: Array = inner / hull
+    return out
+
+
+def regression_targets(proposals: Array, truth: Array) -> Array:
+    """Shift of the centre in lengths of the proposal, and logarithm of the growth of the length: (n, 2) float64."""
+    lengths = proposals[:, 1] - proposals[:, 0]
+    shift = (truth.mean(1) - proposals.mean(1)) / lengths
+    out: Array = np.stack((shift, np.log((truth[:, 1] - truth[:, 0]) / lengths)), 1)
     return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vidcore.hookspecs import hookimpl
+from vidcore.plugins.hooks import hookimpl
 
 
 @hookimpl

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from vid_localization.datasets.annotations import number_of
 from vid_localization.names import result_name, video_name
 from vid_localization.overlaps import Array
 from vidcore.data.classes import check_file
+from vidcore.data.fields import finite_number
 from vidcore.errors import AnnotationError, DataError, nearest
 from vidcore.files import write_json, write_text
 from vidcore.sample import Sample
@@ -88,8 +88,8 @@ def read_results(path: Path, class_names: Sequence[str] | None = None) -> dict[s
             where = f"{path}: {name}: segment {number}"
             match row:
                 case {"segment": [start, end], "score": score}:
-                    segment = number_of(where, start), number_of(where, end)
-                    detection = Detection(segment, number_of(where, score), row.get("label"))
+                    segment = finite_number(where, start), finite_number(where, end)
+                    detection = Detection(segment, finite_number(where, score), row.get("label"))
                 case _:
                     raise AnnotationError(f"{where}: needs 'segment' with start and end, and 'score'; got {row!r}")
             if class_names is not None and detection.label not in class_names:

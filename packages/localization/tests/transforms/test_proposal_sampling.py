@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vid_localization.transforms.structured import SampleProposalFrames, SampleProposals, regression_targets
+from vid_localization.overlaps import regression_targets
+from vid_localization.transforms.structured import SampleProposalFrames, SampleProposals
 from vidcore.errors import DataError
 from vidcore.sample import Sample
 

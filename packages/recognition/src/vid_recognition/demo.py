@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vidcore.errors import UserError
-from vidcore.video.moving import MOTIONS, render, write_video
+from vidcore.video.synthetic import MOTIONS, render, write_video
 
 if TYPE_CHECKING:
     import numpy as np

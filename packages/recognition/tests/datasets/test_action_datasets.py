@@ -15,8 +15,8 @@ from vid_recognition.datasets.folder import FolderDataset
 from vid_recognition.datasets.rawframe import RawframeDataset
 from vid_recognition.datasets.video import VideoDataset
 from vidcore.errors import DataError
-from vidcore.interfaces import Dataset
-from vidcore.report import overlaps
+from vidcore.protocols import Dataset
+from vidcore.task.report import overlaps
 
 
 @pytest.fixture

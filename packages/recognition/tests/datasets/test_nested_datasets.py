@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vidcore.config.task import Task
-from vidcore.plugins import load_plugins
+from vidcore.plugins.catalog import load_plugins
+from vidcore.task.task import Task
 
 
 def test_classes_reach_repeated_and_joined_data_sets() -> None:

@@ -14,10 +14,10 @@ import torch
 from vid_recognition.models.omni import OmniHead, OmniResNet, RecognizerOmni
 from vid_recognition.models.preprocessor import ActionDataPreprocessor
 from vidcore.batch import collate
-from vidcore.config.task import Task
-from vidcore.plugins import load_plugins
-from vidcore.run import train
+from vidcore.plugins.catalog import load_plugins
 from vidcore.sample import Sample
+from vidcore.task.task import Task
+from vidcore.task.train import train
 
 
 def recognizer() -> RecognizerOmni:

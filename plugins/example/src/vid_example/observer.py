@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidcore.interfaces import Observer
+from vidcore.protocols import Observer
 
 
 class Diary(Observer):

@@ -32,8 +32,8 @@ def import_(context: Context, source: Path, output: Path | None, partial: bool) 
 def _config(context: Context, source: Path, output: Path | None, partial: bool) -> None:
     from vid_mmaction2.config import convert_config
     from vid_mmaction2.reader import read_config
-    from vidcore.config.task import Task
     from vidcore.config.toml import dumps
+    from vidcore.task.task import Task
 
     imported = convert_config(read_config(source), context.catalog)
     problems = [f"{source}: {problem}" for problem in imported.problems]

@@ -17,7 +17,7 @@ from attrs import define, field
 from vidcore.config.signature import Parameter, read_signature
 from vidcore.config.types import Choice, Record
 from vidcore.errors import PluginError, nearest
-from vidcore.plugins import Catalog
+from vidcore.plugins.catalog import Catalog
 
 __all__ = ["Converter", "Rule", "Table", "dropping", "snake", "unscoped", "without"]
 

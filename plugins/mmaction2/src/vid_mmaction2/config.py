@@ -9,7 +9,7 @@ from attrs import frozen
 
 from vid_mmaction2 import data, localization, models, pipelines, training
 from vid_mmaction2.components import Converter, Table, unscoped, without
-from vidcore.plugins import Catalog
+from vidcore.plugins.catalog import Catalog
 
 __all__ = ["Imported", "convert_config"]
 

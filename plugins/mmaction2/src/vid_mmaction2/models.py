@@ -7,7 +7,7 @@ from typing import Any
 
 from vid_mmaction2.components import Converter, Rule, Table, without
 from vidcore.errors import ConfigError
-from vidcore.plugins import Catalog, load_plugins
+from vidcore.plugins.catalog import Catalog, load_plugins
 
 __all__ = ["FOREIGN", "RULES", "convert_model"]
 

@@ -15,7 +15,7 @@ import click
 
 from vidcore import __version__
 from vidcore.errors import PluginError, UserError, nearest
-from vidcore.plugins import Catalog, Component, load_plugins
+from vidcore.plugins.catalog import Catalog, Component, load_plugins
 
 __all__ = ["Context", "main"]
 

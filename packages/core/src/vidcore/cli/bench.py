@@ -11,7 +11,7 @@ import click
 from vidcore.cli.common import table, with_task
 
 if TYPE_CHECKING:
-    from vidcore.config.task import Task
+    from vidcore.task.task import Task
 
 
 @click.command()
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(task: Task, seconds: float, as_json: bool) -> None:
     """Measure how fast loader and model of TASK are, apart and together, and say what to change."""
-    from vidcore.bench import bench as measure
+    from vidcore.tools.bench import bench as measure
 
     found = measure(task, seconds)
     if as_json:

@@ -34,7 +34,7 @@ def with_task(command: Callable[..., None]) -> Callable[..., None]:
     @click.pass_obj
     @wraps(command)
     def checked(context: Context, /, task: str, overrides: tuple[str, ...], **others: Any) -> None:
-        from vidcore.config.task import Task
+        from vidcore.task.task import Task
 
         command(Task.load(task, context.catalog, overrides), **others)
 

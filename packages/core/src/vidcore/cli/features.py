@@ -12,7 +12,7 @@ import click
 from vidcore.cli.common import FOLDER, checkpoint_option, with_task
 
 if TYPE_CHECKING:
-    from vidcore.config.task import Task
+    from vidcore.task.task import Task
 
 PATIENCE = timedelta(days=30)
 """How long a process that has done its share waits for the others."""
@@ -52,7 +52,7 @@ def features(
     from vidcore.features.extract import Stride
     from vidcore.features.folder import FeatureFolder
     from vidcore.features.run import Counts, write_all
-    from vidcore.predict import find_videos
+    from vidcore.predict.inputs import find_videos
 
     found = find_videos(videos)
     folder = FeatureFolder.of(output, task, checkpoint, Stride.parse(stride), length, kind)

@@ -16,8 +16,8 @@ from vidcore.files import plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from vidcore.config.task import Task
     from vidcore.sample import Sample
+    from vidcore.task.task import Task
 
 
 @click.command()
@@ -59,18 +59,20 @@ def predict(
     of them.
     """
     keep_inputs(output)
-    from vidcore.config.task import Task
+    from vidcore.task.task import Task
 
     names = Task.load(classifier[0], task.catalog) if classifier else None
     writers = [(task.catalog.get(kind, "writers"), path) for kind, path in map(_kind_and_path, writes)]
-    from vidcore.predict import Predictor, find_videos
+    from vidcore.features.folder import FeatureFolder
+    from vidcore.predict.inputs import find_videos
+    from vidcore.predict.predictor import Predictor
 
     predictor = Predictor(
         task,
         checkpoint,
         batch_size=batch_size,
         workers=workers,
-        features=features,
+        describe=FeatureFolder.load(features).extractor(task.catalog, workers=workers).samples if features else None,
         classifier=Predictor(names, classifier[1]) if names and classifier else None,
         classifier_top=classes,
     )
@@ -119,7 +121,7 @@ def _with_progress(results: Iterable[Sample], total: int) -> Iterable[Sample]:
 
 
 def _record(sample: Sample, top: int) -> Mapping[str, Any]:
-    from vidcore.predict import top_classes, top_segments
+    from vidcore.predict.predictor import top_classes, top_segments
 
     if "error" in sample.meta:
         return {"video": sample.path, "error": sample.meta["error"]}

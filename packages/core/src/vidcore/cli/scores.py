@@ -15,7 +15,7 @@ from vidcore.cli.common import FILE, FOLDER, keep_inputs, table, with_task
 from vidcore.errors import UserError
 
 if TYPE_CHECKING:
-    from vidcore.config.task import Task
+    from vidcore.task.task import Task
 
 
 @click.command()
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def evaluate(task: Task, predictions: Path, folder: Path | None) -> None:
     """Score a file of PREDICTIONS (of `test --dump` or `fuse`) with the metrics of TASK."""
     from vidcore.predictions import PredictionFile
-    from vidcore.report import score_predictions
+    from vidcore.task.report import score_predictions
 
     file = PredictionFile.load(predictions)
     score_predictions(task, file, folder or predictions.with_suffix(""), str(predictions))
@@ -41,7 +41,7 @@ def fuse(context: Context, predictions: tuple[Path, ...], weights: str | None, o
     """Add up the class scores in several files of PREDICTIONS, e.g. of RGB and flow."""
     keep_inputs(output)
     factors = _weights(weights, len(predictions))
-    from vidcore.config.task import Task
+    from vidcore.task.task import Task
 
     checked = Task.load(task, context.catalog) if task else None
     from vidcore.predictions import PredictionFile
@@ -51,7 +51,7 @@ def fuse(context: Context, predictions: tuple[Path, ...], weights: str | None, o
     fused.save(output)
     click.echo(f"wrote {output}")
     if checked is not None:
-        from vidcore.report import score_predictions
+        from vidcore.task.report import score_predictions
 
         score_predictions(checked, fused, output.with_suffix(""), str(output))
 
@@ -74,7 +74,7 @@ def _weights(text: str | None, count: int) -> list[float]:
 @click.argument("runs", nargs=-1, required=True, type=FOLDER)
 def compare(runs: tuple[Path, ...]) -> None:
     """Put the scores of RUNS (their folders) side by side, and what differs between their Tasks."""
-    from vidcore.engine.rundir import RunFolder
+    from vidcore.task.run_folder import RunFolder
 
     reports = [_read(run) for run in runs]
     tasks = [_flat(folder.table() if folder.task.exists() else {}) for folder in map(RunFolder, runs)]
@@ -94,8 +94,8 @@ def compare(runs: tuple[Path, ...]) -> None:
 @click.option("--checkpoint", "-c", type=FILE, help="Other weights of the run than the best.")
 def publish(run: Path, folder: Path, checkpoint: Path | None) -> None:
     """Make a release file of a finished RUN (its folder): weights, class names, scores, hash in the name."""
-    from vidcore.engine.rundir import RunFolder
-    from vidcore.publish import publish as publish_
+    from vidcore.task.publish import publish as publish_
+    from vidcore.task.run_folder import RunFolder
 
     click.echo(f"wrote {publish_(RunFolder(run), folder, checkpoint)}")
 

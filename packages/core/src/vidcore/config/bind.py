@@ -14,11 +14,11 @@ from typing import Any
 from attrs import field, frozen
 
 from vidcore.config.load import Key, Loaded, format_key
+from vidcore.config.references import referred
 from vidcore.config.signature import Signature, read_signature
-from vidcore.config.stages import referred
 from vidcore.config.types import Choice, DictOf, ListOf, Object, Record, Scalar, TupleOf, Type, Union
 from vidcore.errors import ConfigError, DataError, PluginError, UserError, nearest
-from vidcore.plugins import Catalog, Component, load_plugins
+from vidcore.plugins.catalog import Catalog, Component, load_plugins
 
 __all__ = ["Binder", "Call", "build", "build_component"]
 

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from attrs import frozen
 
-from vidcore.data.loader import Loader
+from vidcore.data.pool.loader import Loader
 from vidcore.engine import dist
 from vidcore.engine.precision import autocast
 from vidcore.engine.shard import gathered
 from vidcore.errors import ConfigError, DataError
-from vidcore.interfaces import Metric
+from vidcore.protocols import Metric
 
 __all__ = ["Evaluation", "evaluate"]
 

@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from attrs import frozen
 
-from vidcore.data.loader import Loader
-from vidcore.data.together import together
+from vidcore.data.pool.loader import Loader
+from vidcore.data.pool.together import together
 from vidcore.engine import dist
 from vidcore.engine.checkpoint import Checkpoints
 from vidcore.engine.clock import Clock
@@ -21,13 +22,12 @@ from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.plan import Plan
 from vidcore.engine.position import take_up
 from vidcore.engine.progress import Meter, Progress
-from vidcore.engine.rundir import RunFolder
 from vidcore.engine.schedules import Schedule
-from vidcore.engine.seeds import reseed
 from vidcore.engine.state import RunState, newest
 from vidcore.engine.step import Step
 from vidcore.errors import TrainingError
-from vidcore.interfaces import Observer
+from vidcore.protocols import Observer
+from vidcore.randomness import reseed
 
 __all__ = ["Fitted", "fit"]
 
@@ -60,7 +60,7 @@ def fit(
     options: TrainOptions,
     runtime: RuntimeOptions,
     *,
-    run: RunFolder,
+    folder: Path,
     also: Mapping[str, Loader] | None = None,
     statistics: Loader | None = None,
     validate: Callable[[], Mapping[str, float]] | None = None,
@@ -74,13 +74,13 @@ def fit(
     in every process, and with ``ema_decay`` it holds the average.
 
     Args:
-        model: on its device, weights loaded. See ``vidcore.interfaces.Model``.
+        model: on its device, weights loaded. See ``vidcore.protocols.Model``.
         loader: made with ``training=True``.
         optimizer: over the model's parameters, its groups at their own learning rates.
         schedules: change the rates over the run; they act in this order.
         options: how long, how gradients are used, when to evaluate and save.
         runtime: seed and precision.
-        run: where everything is written.
+        folder: of the run: ``checkpoints`` and ``progress.json`` are written there.
         also: data sets to train on in the same steps, by name; every batch comes with one of each.
         statistics: the training data once more, for ``precise_bn``.
         validate: returns scores; called in every process.
@@ -93,7 +93,7 @@ def fit(
         DataError: too many bad samples.
     """
     start, rank = time.perf_counter(), dist.world().rank
-    also, about, checkpoints = also or {}, dict(about or {}), Checkpoints(run.checkpoints, options.keep)
+    also, about, checkpoints = also or {}, dict(about or {}), Checkpoints(folder / "checkpoints", options.keep)
     found = newest(checkpoints)
     loaders = {"data.train": loader} | {f"data.train_also.{name}": other for name, other in also.items()}
     position, options, changes = take_up(found, loaders, options, runtime)
@@ -104,7 +104,7 @@ def fit(
     )
     plan, clock, meter = Plan(schedules, per_epoch, total), Clock(next(model.parameters()).device), Meter()
     step = Step(model, optimizer, options, runtime, clock)
-    progress = Progress(run.progress, options)
+    progress = Progress(folder / "progress.json", options)
     state = RunState(step, meter, progress, checkpoints, position, about, statistics, options.precise_bn)
     done = first = state.restore(*found) if found else 0
     del found  # its memory
@@ -122,8 +122,13 @@ def fit(
 
     with tell.watching():
         info = {"steps": total, "steps_per_epoch": per_epoch, "parameters": sum(p.numel() for p in model.parameters())}
-        info |= {"resumed_step": first, "evaluated_step": min(first, progress.evaluated_step), "changes": changes}
-        tell.on_start(run.path, about | info)
+        info |= {
+            "loader": loader,
+            "resumed_step": first,
+            "evaluated_step": min(first, progress.evaluated_step),
+            "changes": changes,
+        }
+        tell.on_start(folder, about | info)
         if validates(first) and progress.evaluated_step < first:  # killed before it was over
             evaluate(math.ceil(first / per_epoch), first)
         model.train()

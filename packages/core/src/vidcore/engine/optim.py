@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from vidcore.engine.shard import is_share
 from vidcore.errors import ConfigError
-from vidcore.interfaces import Grouping
+from vidcore.protocols import Grouping
 
 __all__ = ["DefaultGroups", "LayerDecayGroups", "Rule", "SwinGroups", "TSMGroups", "build_optimizer", "own_setting"]
 

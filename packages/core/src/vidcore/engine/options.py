@@ -1,65 +1,16 @@
-"""What a Task can say about loading, training and the machine. Plain records; nothing here imports torch."""
+"""What a Task can say about training and the machine. Plain records; nothing here imports torch."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from attrs import Attribute, field, frozen
+from attrs import field, frozen
 
-__all__ = ["LoaderOptions", "RuntimeOptions", "TrainOptions", "at_least"]
+from vidcore.validators import at_least, below_one
 
-
-def at_least(lowest: float, above: bool = False) -> Any:
-    """Validator: None, or a number from ``lowest`` on (or above it)."""
-
-    def check(instance: object, attribute: Attribute[Any], value: float | None) -> None:
-        if value is not None and (value < lowest or (above and value == lowest)):
-            raise ValueError(f"{attribute.name} must be {'more than' if above else 'at least'} {lowest}, got {value}")
-
-    return check
-
-
-def _share(instance: object, attribute: Attribute[Any], value: float | None) -> None:
-    if value is not None and not 0 <= value < 1:
-        raise ValueError(f"{attribute.name} must be at least 0 and less than 1, got {value}")
-
-
-@frozen(kw_only=True)
-class LoaderOptions:
-    """How samples become batches."""
-
-    batch_size: int = field(default=1, validator=at_least(1))
-    """Samples in a batch, per process."""
-    workers: int = field(default=0, validator=at_least(0))
-    """Processes that load samples; 0 loads in the training process. Results do not depend on it."""
-    prefetch: int = field(default=2, validator=at_least(1))
-    """Batches that each worker prepares ahead."""
-    shuffle: bool | None = None
-    """New order in every epoch; where not given: training data only."""
-    balanced: bool = False
-    """Every class comes equally often in an epoch, which stays as long as it is; needs one label for each sample."""
-    drop_last: bool = False
-    """Leave out the last batch of an epoch where it is not full (training data only)."""
-    num_repeats: int = field(default=1, validator=at_least(1))
-    """Samples made of every video, each augmented anew (repeated augmentation, Hoffer et al., 2020; training only).
-
-    A batch then holds ``batch_size`` videos and ``num_repeats`` times as many samples, those of a
-    video one after the other.
-    """
-    sample_once: bool = False
-    """The samples of a video share its frames, chosen and decoded once; else each has its own."""
-    on_error: Literal["raise", "skip", "resample"] | None = None
-    """What a bad video or annotation does: end the run, be left out, or be replaced by another sample.
-
-    Where not given: ``resample`` while training, ``skip`` while evaluating (the report then says
-    how much of the data the scores cover).
-    """
-    bad_budget: float = field(default=0.01, validator=at_least(0.0))
-    """Bad samples beyond this share of the data set, and beyond ten, end the run."""
-    time_limit: float = field(default=300.0, validator=at_least(0.0, above=True))
-    """Seconds that a sample may take; one that takes longer is bad, and its worker is replaced. Needs ``workers``."""
+__all__ = ["RuntimeOptions", "TrainOptions"]
 
 
 @frozen(kw_only=True)
@@ -87,7 +38,7 @@ class TrainOptions:
     """Largest absolute value of a gradient."""
     base_batch_size: int | None = field(default=None, validator=at_least(1))
     """Samples in a step for which ``optimizer.lr`` is right; with more or fewer the rate is scaled, and says so."""
-    ema_decay: float | None = field(default=None, validator=_share)
+    ema_decay: float | None = field(default=None, validator=below_one)
     """Evaluate, and keep as the best, an average of the weights: each step, this share of it stays."""
     precise_bn: int = field(default=0, validator=at_least(0))
     """Batches of training data (per process) from which batch norms get exact statistics before an evaluation."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import evolve
 
-from vidcore.data.loader import Loader
+from vidcore.data.pool.loader import Loader
 from vidcore.engine import dist
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.errors import CheckpointError

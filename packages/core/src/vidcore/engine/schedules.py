@@ -15,8 +15,8 @@ from typing import Literal
 
 from attrs import field, frozen, validators
 
-from vidcore.engine.options import at_least
 from vidcore.errors import ConfigError
+from vidcore.validators import at_least
 
 __all__ = [
     "ConstantLR",

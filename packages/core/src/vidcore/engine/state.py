@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
-from vidcore.data.loader import Loader
+from vidcore.data.pool.loader import Loader
 from vidcore.engine import dist
 from vidcore.engine.average import precise_statistics
 from vidcore.engine.checkpoint import Checkpoints, load, save

@@ -19,15 +19,17 @@ from attrs import define, field, frozen
 
 from vidcore.batch import collate
 from vidcore.engine.precision import autocast
-from vidcore.engine.seeds import sample_rng
 from vidcore.errors import UserError, VideoError
 from vidcore.features.files import rescale
-from vidcore.interfaces import FeatureModel, VideoReader
-from vidcore.predict import Predictor, Video, as_sample
+from vidcore.predict.inputs import Video, as_sample
+from vidcore.predict.predictor import Predictor
+from vidcore.protocols import FeatureModel
+from vidcore.randomness import sample_rng
 from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.loading import OpenVideo
 from vidcore.transforms.sampling import SampleFrames
+from vidcore.video.reader import VideoReader
 
 __all__ = ["Extractor", "Features", "Stride"]
 

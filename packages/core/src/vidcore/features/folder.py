@@ -12,16 +12,16 @@ from typing import Any, Literal, Self
 
 from attrs import frozen
 
-from vidcore.config.task import Task
 from vidcore.config.toml import dumps
 from vidcore.data.classes import check_file
-from vidcore.engine.rundir import differences
 from vidcore.errors import UserError
 from vidcore.features.extract import Extractor, Features, Stride
 from vidcore.features.files import SUFFIXES, FeatureNote, write_features
 from vidcore.files import sha256, write_text
-from vidcore.plugins import Catalog
-from vidcore.predict import Predictor, evaluation_part
+from vidcore.plugins.catalog import Catalog, load_plugins
+from vidcore.predict.predictor import Predictor, evaluation_part
+from vidcore.task.run_folder import differences
+from vidcore.task.task import Task
 
 __all__ = ["FeatureFolder", "feature_names"]
 
@@ -80,7 +80,7 @@ class FeatureFolder:
         """Distance of positions."""
         return Stride.parse(self.settings["stride"])
 
-    def extractor(self, catalog: Catalog, device: str | None = None, workers: int = 2) -> Extractor:
+    def extractor(self, catalog: Catalog | None = None, device: str | None = None, workers: int = 2) -> Extractor:
         """Return what makes features like those of this folder.
 
         Raises ``UserError`` where the checkpoint is not there any more, or is another one now.
@@ -96,7 +96,7 @@ class FeatureFolder:
             )
         if _hash(checkpoint) != self.settings["sha256"]:
             raise UserError(f"{self.path}: its features are made with other weights than {checkpoint} now holds")
-        task = Task.from_table(self.settings["task"], catalog, "features.toml")
+        task = Task.from_table(self.settings["task"], catalog or load_plugins(), "features.toml")
         predictor = Predictor(task, checkpoint, device=device)
         return Extractor(predictor, self.stride, self.settings.get("length"), workers=workers)
 

@@ -9,12 +9,13 @@ from typing import Literal
 
 from attrs import frozen
 
-from vidcore.config.task import Task
 from vidcore.errors import DataError, VideoError
 from vidcore.features.extract import Extractor, Stride
 from vidcore.features.folder import FeatureFolder, feature_names
-from vidcore.plugins import load_plugins
-from vidcore.predict import Predictor, find_videos
+from vidcore.plugins.catalog import load_plugins
+from vidcore.predict.inputs import find_videos
+from vidcore.predict.predictor import Predictor
+from vidcore.task.task import Task
 
 __all__ = ["Counts", "ExtractFeatures", "write_all"]
 

@@ -1,1 +1,1 @@
-"""Steps of a pipeline: ``(sample, rng) -> sample``. See ``vidcore.interfaces.Transform``."""
+"""Steps of a pipeline: ``(sample, rng) -> sample``. See ``vidcore.protocols.Transform``."""

@@ -14,8 +14,8 @@ from attrs import field, frozen
 
 from vidcore.errors import UserError
 from vidcore.sample import Sample
-from vidcore.transforms.checks import at_least, between
 from vidcore.transforms.pixels import realize
+from vidcore.validators import at_least, between
 
 __all__ = ["ColorJitter", "adjust_brightness", "adjust_contrast", "adjust_hue", "adjust_saturation", "grey", "jitter"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from attrs import field, frozen
 
 from vidcore.errors import UserError, VideoError
-from vidcore.interfaces import Transform
+from vidcore.protocols import Transform
 from vidcore.sample import Sample
 
 __all__ = ["Pipeline"]

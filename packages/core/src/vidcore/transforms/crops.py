@@ -8,9 +8,10 @@ import numpy as np
 from attrs import evolve, field, frozen
 
 from vidcore.errors import UserError
+from vidcore.geometry import Box
 from vidcore.sample import Sample
-from vidcore.transforms.checks import at_least, one_of, pair_of_sizes, rising
-from vidcore.transforms.geometry import Box, crop, current
+from vidcore.transforms.geometry import crop, current
+from vidcore.validators import at_least, one_of, pair_of_sizes, rising
 
 __all__ = [
     "CenterCrop",

@@ -9,9 +9,9 @@ from attrs import field, frozen
 
 from vidcore.errors import UserError
 from vidcore.sample import Sample
-from vidcore.transforms.checks import between, one_of, rising
 from vidcore.transforms.geometry import current
 from vidcore.transforms.pixels import realize
+from vidcore.validators import between, one_of, rising
 
 __all__ = ["RandomErasing", "erase", "erased_box"]
 

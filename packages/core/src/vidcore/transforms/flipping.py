@@ -9,8 +9,8 @@ import numpy as np
 from attrs import field, frozen
 
 from vidcore.sample import Sample
-from vidcore.transforms.checks import between, one_of
 from vidcore.transforms.geometry import flip
+from vidcore.validators import between, one_of
 
 __all__ = ["Flip"]
 

@@ -11,9 +11,9 @@ from attrs import field, frozen
 
 from vidcore.errors import UserError
 from vidcore.sample import Sample
-from vidcore.transforms.checks import one_of
 from vidcore.transforms.geometry import current
 from vidcore.transforms.pixels import frame_count, render
+from vidcore.validators import one_of
 
 __all__ = ["FormatShape", "PackActionInputs", "Transpose"]
 

@@ -10,13 +10,14 @@ import numpy as np
 from attrs import evolve, field, frozen
 
 from vidcore.errors import UserError
-from vidcore.interfaces import VideoReader
+from vidcore.geometry import Geometry
 from vidcore.sample import Sample
-from vidcore.transforms.checks import at_least
-from vidcore.transforms.geometry import Geometry, current
+from vidcore.transforms.geometry import current
 from vidcore.transforms.pixels import frame_count
+from vidcore.validators import at_least
 from vidcore.video.frames import FrameFolderReader
 from vidcore.video.open import open_video
+from vidcore.video.reader import VideoReader
 
 __all__ = ["BuildPseudoClip", "Decode", "DecodeMotionVectors", "LoadHVULabel", "OpenVideo"]
 
@@ -105,7 +106,7 @@ class DecodeMotionVectors:
     threads: int = field(default=1, validator=at_least(0))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        from vidcore.video.motion import read_motion_vectors  # PyAV is an extra
+        from vidcore.video.exact.motion import read_motion_vectors  # PyAV is an extra
 
         if sample.path is None or sample.frame_indices is None:
             raise UserError("DecodeMotionVectors needs the path of a video and a sampling step before it")

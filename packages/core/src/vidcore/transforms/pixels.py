@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 
 from vidcore.errors import UserError
+from vidcore.geometry import Geometry
 from vidcore.sample import Sample
-from vidcore.transforms.geometry import Geometry, current
+from vidcore.transforms.geometry import current
 
 __all__ = ["INTERPOLATIONS", "frame_count", "realize", "render"]
 

@@ -9,9 +9,9 @@ from attrs import Attribute, field, frozen
 
 from vidcore.errors import UserError
 from vidcore.sample import Sample
-from vidcore.transforms.checks import fail, one_of, rising
 from vidcore.transforms.geometry import current, resize
 from vidcore.transforms.pixels import INTERPOLATIONS, realize
+from vidcore.validators import fail, one_of, rising
 
 __all__ = ["Fuse", "RandomRescale", "Resize", "fitted"]
 
@@ -45,6 +45,11 @@ def _check_scale(instance: object, attribute: Attribute[Any], value: Any) -> Non
         fail(instance, attribute, value, "a positive factor or a pair of sides, one of which may be -1")
 
 
+def _one_window(sample: Sample) -> Sample:
+    """Several crops of a clip become frames before they are resized."""
+    return realize(sample) if len(current(sample).windows) > 1 else sample
+
+
 @frozen
 class Resize:
     """Scale frames, and boxes and joints with them.
@@ -68,7 +73,7 @@ class Resize:
         else:
             assert isinstance(self.scale, tuple)
             size = (self.scale[1], self.scale[0])
-        return resize(sample, size, self.interpolation)
+        return resize(_one_window(sample), size, self.interpolation)
 
 
 @frozen
@@ -80,7 +85,7 @@ class RandomRescale:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         short = int(rng.integers(self.scale_range[0], self.scale_range[1] + 1))
-        return resize(sample, fitted(current(sample).size, (-1, short)), self.interpolation)
+        return resize(_one_window(sample), fitted(current(sample).size, (-1, short)), self.interpolation)
 
 
 @frozen

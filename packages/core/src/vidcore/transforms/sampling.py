@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from vidcore.errors import UserError, VideoError
 from vidcore.sample import Sample
-from vidcore.transforms.checks import at_least, one_of
+from vidcore.validators import at_least, one_of
 
 __all__ = [
     "DenseSampleFrames",

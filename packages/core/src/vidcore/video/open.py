@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vidcore.interfaces import VideoReader
-from vidcore.plugins import load_plugins
+from vidcore.plugins.catalog import load_plugins
+from vidcore.video.reader import VideoReader
 
 __all__ = ["VIDEO_SUFFIXES", "open_video"]
 

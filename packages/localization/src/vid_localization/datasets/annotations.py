@@ -17,10 +17,11 @@ from attrs import evolve, field, frozen
 from vid_localization.datasets.checks import Policy, checked
 from vid_localization.overlaps import Array
 from vidcore.data.classes import check_file
+from vidcore.data.fields import finite_number, positive_number
 from vidcore.data.index import Ragged, StringTable, chosen
 from vidcore.errors import AnnotationError, DataError, nearest
 
-__all__ = ["AMBIGUOUS", "Annotations", "Video", "number_of", "positive", "read_annotations", "read_videos"]
+__all__ = ["AMBIGUOUS", "Annotations", "Video", "read_annotations", "read_videos"]
 
 NUMBERS = ("duration_second", "duration_frame", "feature_frame", "fps")
 """Facts of a video, in the order of ``Annotations.facts``."""
@@ -194,7 +195,7 @@ def _video(where: str, name: str, entry: Any) -> Video:
     if not isinstance(entry, Mapping):
         raise AnnotationError(f"{where}: must be a table with 'annotations', got {entry!r}")
     entry = {"duration_second": entry.get("duration"), **entry}  # the official files say duration
-    facts = {key: positive(f"{where}: {key}", entry[key]) for key in NUMBERS if entry.get(key) is not None}
+    facts = {key: positive_number(f"{where}: {key}", entry[key]) for key in NUMBERS if entry.get(key) is not None}
     segments, labels = [], []
     if "annotations" not in entry and entry.get("subset") != "testing":
         raise AnnotationError(f"{where}: has no 'annotations'; a video without segments has an empty list of them")
@@ -206,7 +207,7 @@ def _video(where: str, name: str, entry: Any) -> Video:
         segment = annotation.get("segment") if isinstance(annotation, Mapping) else None
         if not isinstance(segment, Sequence) or isinstance(segment, str) or len(segment) != 2:
             raise AnnotationError(f"{place}: needs 'segment' with start and end in seconds, got {annotation!r}")
-        segments.append((number_of(place, segment[0]), number_of(place, segment[1])))
+        segments.append((finite_number(place, segment[0]), finite_number(place, segment[1])))
         label = annotation.get("label")
         if not isinstance(label, str) or not label.strip():
             raise AnnotationError(f"{place}: needs 'label' with the name of a class, got {annotation!r}")
@@ -221,30 +222,11 @@ def _proposals(where: str, listed: Any) -> list[float]:
         place = f"{where}: proposal {number}"
         if not isinstance(row, Sequence) or len(row) != 3:
             raise AnnotationError(f"{place}: must be start, end and score, got {row!r}")
-        start, end, score = (number_of(place, value) for value in row)
+        start, end, score = (finite_number(place, value) for value in row)
         if not 0 <= start <= end <= 1:
             raise AnnotationError(f"{place}: start and end must be fractions of the video, got {start:g} and {end:g}")
         numbers += start, end, score
     return numbers
-
-
-def number_of(where: str, value: Any) -> float:
-    """The finite number that a value is. Raises ``AnnotationError`` where it is none."""
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise AnnotationError(f"{where}: {value!r} is no number")
-    return number
-
-
-def positive(where: str, value: Any) -> float:
-    """As ``number_of``, of numbers above 0."""
-    number = number_of(where, value)
-    if number <= 0:
-        raise AnnotationError(f"{where} must be above 0, got {number:g}")
-    return number
 
 
 def _from_table(file: Path) -> Iterator[Video]:
@@ -282,7 +264,7 @@ def _add_row(videos: dict[str, Video], row: dict[str, str], file: Path, line: in
     where = f"{file}: {name}: segment {len(video.segments)} (line {line})"
     for column, fact in (("duration", "duration_second"), ("fps", "fps")):
         if row.get(column):
-            number, known = positive(f"{where}: {column}", row[column]), getattr(video, fact)
+            number, known = positive_number(f"{where}: {column}", row[column]), getattr(video, fact)
             if not math.isnan(known) and number != known:
                 raise AnnotationError(f"{where}: {column} is {number:g}, and was {known:g} before")
             changed: dict[str, Any] = {fact: number}
@@ -293,5 +275,5 @@ def _add_row(videos: dict[str, Video], row: dict[str, str], file: Path, line: in
         return
     if not label:
         raise AnnotationError(f"{where}: has no label")
-    video.segments.append((number_of(where, start), number_of(where, end)))
+    video.segments.append((finite_number(where, start), finite_number(where, end)))
     video.labels.append(label)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from vid_localization.datasets.annotations import positive
 from vid_localization.datasets.checks import Policy, checked, notices
 from vid_localization.datasets.words import split_words
 from vid_localization.overlaps import Array
 from vidcore.data.classes import check_file
+from vidcore.data.fields import positive_number
 from vidcore.data.index import Ragged, StringTable, chosen
 from vidcore.errors import AnnotationError, DataError, nearest
 from vidcore.sample import Sample
@@ -157,12 +157,12 @@ def _table(file: Path) -> dict[str, Any]:
 
 
 def _words(file: Path) -> dict[str, int]:
-    return {word: int(positive(f"{file}: {word}", number)) for word, number in _table(file).items()}
+    return {word: int(positive_number(f"{file}: {word}", number)) for word, number in _table(file).items()}
 
 
 def _fact(file: Path, video: str, table: Mapping[str, Any]) -> float:
     """What a table says of a video; nan where nothing, which rates of frames may be."""
-    return positive(f"{file}: {video}", table[video]) if video in table else math.nan
+    return positive_number(f"{file}: {video}", table[video]) if video in table else math.nan
 
 
 def _queries(file: Path, words: Mapping[str, int], needed: Mapping[str, Mapping[str, Any]]) -> Iterator[_Query]:

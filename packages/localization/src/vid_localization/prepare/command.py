@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from vidcore.tools.progress import progress_bar
 
 if TYPE_CHECKING:
     from vid_localization.datasets.annotations import Video
@@ -24,16 +25,6 @@ videos_option = click.option(
     type=folder_type,
     help="Read durations, frames and rates of the videos below this folder; keep only these.",
 )
-
-
-def shown(items: Sequence[Any] | Iterable[Any], what: str, total: int | None = None) -> Iterable[Any]:
-    """The items, with a progress bar on a terminal."""
-    if not sys.stderr.isatty():
-        return items
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, what, total=total, console=Console(stderr=True), transient=True)
 
 
 def _say(prepared: Prepared) -> None:
@@ -61,7 +52,7 @@ def _prepare(
         paths = find_files(facts, VIDEO_SUFFIXES)
         known = [(v, paths.get(v.name) or paths.get(v.name.removeprefix("v_"))) for v in found]
         measured, bad = [], []
-        for video, path in shown([pair for pair in known if pair[1]], "reading videos"):
+        for video, path in progress_bar([pair for pair in known if pair[1]], "reading videos"):
             try:
                 measured.append(facts_of_file(video, path))
             except VideoError as error:
@@ -120,7 +111,7 @@ def charades_sta(folder: Path, output: Path, videos: Path | None) -> None:
     """Charades-STA: FOLDER has charades_sta_train.txt and charades_sta_test.txt, and the tables there are."""
     from vid_localization.prepare.official import prepare_charades
 
-    _say(prepare_charades(folder, output, videos, shown))
+    _say(prepare_charades(folder, output, videos, progress_bar))
 
 
 @click.command()
@@ -139,7 +130,7 @@ def features(folders: tuple[Path, ...], output: Path, length: int | None, kind: 
         raise DataError(f"{output}: is where the features are read from; choose another folder to write to")
     output.mkdir(parents=True, exist_ok=True)
     channels = set()
-    for name, paths in shown(list(found.items()), "features"):
+    for name, paths in progress_bar(list(found.items()), "features"):
         merged = merge_features(paths, length)
         channels.add(merged.shape[1])
         note = merged_note(paths, merged)
@@ -177,7 +168,7 @@ def proposals(
     step = GenerateProposals(boundaries, annotations, peak_threshold, top_k, boundary_ratio, workers=workers)
     videos = step.videos()
     output.mkdir(parents=True, exist_ok=True)
-    count = sum(1 for _ in shown(step.generate(output, videos), "proposals", len(videos)))
+    count = sum(1 for _ in progress_bar(step.generate(output, videos), "proposals", len(videos)))
     click.echo(
         f"proposals of {count} videos are in {output / 'pgm_proposals'}, their features in pgm_features beside it"
     )

@@ -14,11 +14,11 @@ from vid_localization.names import file_of
 from vid_localization.overlaps import Array
 from vid_localization.post.features import proposal_features
 from vid_localization.post.proposals import generate_proposals
-from vid_localization.prepare.command import shown
 from vidcore.errors import DataError
 from vidcore.features.files import read_table
 from vidcore.files import atomic_write
 from vidcore.sample import Sample
+from vidcore.tools.progress import progress_bar
 
 __all__ = ["PROPOSAL_COLUMNS", "GenerateProposals"]
 
@@ -61,7 +61,7 @@ class GenerateProposals:
             DataError: there are no boundary probabilities, or none of a video of ``ann_file``.
         """
         videos = self.videos()[rank::world]
-        for _ in shown(self.generate(folder, videos), "proposals", len(videos)):
+        for _ in progress_bar(self.generate(folder, videos), "proposals", len(videos)):
             pass
 
     def videos(self) -> list[Sample]:

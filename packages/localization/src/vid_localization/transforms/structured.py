@@ -8,10 +8,10 @@ import numpy as np
 from attrs import field, frozen
 
 from vid_localization.names import shown
-from vid_localization.overlaps import Array, temporal_overlaps
+from vid_localization.overlaps import Array, regression_targets, temporal_overlaps
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
-from vidcore.transforms.checks import at_least
+from vidcore.validators import at_least
 
 __all__ = [
     "BACKGROUND",
@@ -26,14 +26,6 @@ FOREGROUND, INCOMPLETE, BACKGROUND = range(3)
 """Kinds of proposals."""
 TRIES = 100
 """Random stretches looked at where no listed proposal shows background."""
-
-
-def regression_targets(proposals: Array, truth: Array) -> Array:
-    """Shift of the centre in lengths of the proposal, and logarithm of the growth of the length: (n, 2) float64."""
-    lengths = proposals[:, 1] - proposals[:, 0]
-    shift = (truth.mean(1) - proposals.mean(1)) / lengths
-    out: Array = np.stack((shift, np.log((truth[:, 1] - truth[:, 0]) / lengths)), 1)
-    return out
 
 
 @frozen

@@ -1,0 +1,84 @@
+"""Commands that look without building: plugins, list, check, explain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vidcore.cli import Context
+from vidcore.cli.common import FILE, keep_inputs, table, with_task
+from vidcore.errors import UserError, nearest
+from vidcore.plugins.hooks import KINDS
+
+if TYPE_CHECKING:
+    from vidcore.task.task import Task
+
+
+@click.command()
+@click.pass_obj
+def plugins(context: Context) -> None:
+    """Show the installed plugins and what each offers."""
+    catalog = context.catalog
+    everything = [*catalog.components.values(), *catalog.commands.values()]
+    rows = []
+    for plugin in catalog.plugins:
+        kinds = [c.kind for c in everything if c.plugin == plugin.name]
+        counts = [f"{kinds.count(k)} {k}" for k in (*KINDS, "commands") if k in kinds]
+        recipes = sum(len(list(f.rglob("*.toml"))) for n, f in catalog.recipe_folders if n == plugin.name)
+        counts += [f"{recipes} recipes"] if recipes else []
+        rows.append((plugin.name, plugin.version, plugin.error or ", ".join(counts)))
+    table(["plugin", "version", "offers"], rows)
+
+
+@click.command("list")
+@click.argument("kind", required=False)
+@click.pass_obj
+def list_(context: Context, kind: str | None) -> None:
+    """List components, by KIND if given: models, datasets, transforms, metrics, recipes, commands, ..."""
+    catalog = context.catalog
+    kinds = (*KINDS, "recipes", "commands")
+    if kind is not None and kind not in kinds:
+        raise UserError(f"there is no kind {kind!r}{nearest(kind, kinds) or ''}; kinds are {', '.join(kinds)}")
+    rows = [(c.kind, c.name, c.plugin, c.target) for k in KINDS for c in catalog.of_kind(k).values()]
+    leaves = {n: p.parent.name for n, p in sorted(catalog.recipes.items()) if p.parent.name != "base"}
+    rows += [("recipes", name, "", family) for name, family in leaves.items()]
+    rows += [("commands", c.name, c.plugin, c.target) for _, c in sorted(catalog.commands.items())]
+    table(["kind", "name", "plugin", "where"], [r for r in rows if kind in (None, r[0])])
+
+
+@click.command()
+@with_task
+@click.option("--build", is_flag=True, help="Also build all but the data: finds values that components refuse.")
+def check(task: Task, build: bool) -> None:
+    """Check everything in TASK (a file or recipe) that can be checked without building it."""
+    if build:
+        task.try_parts()
+    click.echo(f"{task.name}: fine")
+
+
+@click.command()
+@with_task
+@click.option("-o", "--output", type=FILE, help="Write to this file.")
+@click.option("--schedule", is_flag=True, help="Draw the learning rate over the run instead; --output has every step.")
+@click.option("--steps-per-epoch", type=click.IntRange(1), help="For --schedule; else counted in the data.")
+def explain(task: Task, output: Path | None, schedule: bool, steps_per_epoch: int | None) -> None:
+    """Print TASK with everything it extends and overrides resolved: TOML that runs to the same result."""
+    keep_inputs(output)
+    if schedule:
+        from vidcore.tools.lr_preview import Course
+
+        course = Course.of(task, steps_per_epoch)
+        click.echo(course.picture())
+        text = course.csv()
+        if output is None:
+            return
+    else:
+        from vidcore.config.toml import dumps
+
+        text = dumps(task.table)
+    if output:
+        output.write_text(text, encoding="utf-8")
+    else:
+        click.echo(text, nl=False)

@@ -1,0 +1,42 @@
+"""Commands that train and evaluate. torch is imported inside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vidcore.cli.common import FILE, FOLDER, checkpoint_option, keep_inputs, with_task
+
+if TYPE_CHECKING:
+    from vidcore.task.task import Task
+
+
+@click.command()
+@with_task
+@click.option("--dir", "run_dir", type=FOLDER, help="Write here; default runs/TASK.")
+@click.option("--resume", is_flag=True, help="Continue the run in that folder: from its last checkpoint or stage.")
+def run(task: Task, run_dir: Path | None, resume: bool) -> None:
+    """Train and evaluate what TASK (a file or recipe) describes, stage after stage where it has several."""
+    from vidcore.task.stages import run as run_task
+    from vidcore.tools.advice import LoadingAdvice
+    from vidcore.tools.console import Console
+    from vidcore.tools.curves import Curves
+
+    console = Console()
+    run_task(task, run_dir, resume, [console, LoadingAdvice(console.say), Curves()])
+
+
+@click.command()
+@with_task
+@checkpoint_option
+@click.option("--dir", "run_dir", type=FOLDER, help="Write the report here.")
+@click.option("--dump", type=FILE, help="Write the predictions to this .npz file.")
+def test(task: Task, checkpoint: Path, run_dir: Path | None, dump: Path | None) -> None:
+    """Evaluate a checkpoint on the test data of TASK."""
+    keep_inputs(dump)
+    from vidcore.task.evaluate import evaluate_checkpoint
+    from vidcore.tools.console import Console
+
+    evaluate_checkpoint(task, checkpoint, run_dir, dump, [Console()])

@@ -1,0 +1,1 @@
+"""From a data set to batches, in worker processes or without."""

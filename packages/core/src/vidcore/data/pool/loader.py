@@ -1,0 +1,273 @@
+"""From a data set to batches, in worker processes or without, with the same result.
+
+What a sample looks like depends on (seed, epoch, sample index) alone, and which samples make a batch on
+its number alone. So any batch can be asked for directly: a resumed run starts in the middle of an
+epoch without touching what came before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from attrs import frozen
+
+from vidcore.batch import Batch, collate
+from vidcore.data.options import LoaderOptions
+from vidcore.data.policy import BadSamples, Failure, Policy
+from vidcore.data.pool.ledger import Ledger, Row
+from vidcore.data.pool.workers import Loaded, Workers
+from vidcore.data.sampler import Batches, Key
+from vidcore.errors import DataError
+from vidcore.protocols import Dataset, Transform
+from vidcore.randomness import sample_rng
+from vidcore.sample import Sample
+
+__all__ = ["Loader"]
+
+ATTEMPTS = 10
+"""Replacements tried for one bad sample."""
+
+T = TypeVar("T")
+
+
+class Loader:
+    """Batches of one data set. Iterating gives those of the first epoch.
+
+    One iteration at a time: a new one ends the old.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        pipeline: Mapping[str, Transform] | Sequence[Transform] = (),
+        options: LoaderOptions | None = None,
+        *,
+        training: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        bad_list: Path | None = None,
+        pin_memory: bool = False,
+        name: str = "",
+        collate: Callable[[Sequence[Sample]], Batch] = collate,
+    ) -> None:
+        """
+        Args:
+            dataset: gives samples without pixels.
+            pipeline: steps that turn such a sample into one with ``inputs``, by name or as a list.
+            options: batch size, workers, what to do with bad samples.
+            training: shuffled, equally many batches for every process, bad samples replaced (where the
+                options do not say otherwise); otherwise in order, each sample once over all processes.
+            seed: of the run.
+            rank, world: which of how many processes this is.
+            bad_list: file that names the bad samples.
+            pin_memory: for transfers to a GPU.
+            name: ``data.train``, say: messages then give the key of what failed.
+            collate: makes a batch of samples.
+
+        Raises:
+            DataError: the data set is empty.
+        """
+        options, where = options or LoaderOptions(), f"{name}: " if name else ""
+        if len(dataset) == 0:
+            raise DataError(f"{where}{type(dataset).__name__} is empty: there is nothing to load")
+        for option, given in (("balanced", options.balanced), ("num_repeats", options.num_repeats > 1)):
+            if given and not training:
+                raise DataError(f"{where}{option}: is for training; in an evaluation every sample counts once")
+        self.dataset = dataset
+        self.options = options
+        self.batches = Batches(
+            size=len(dataset),
+            batch_size=options.batch_size,
+            seed=seed,
+            shuffle=training if options.shuffle is None else options.shuffle,
+            drop_last=training and options.drop_last,
+            even=training,
+            rank=rank,
+            world=world,
+            labels=_labels(dataset) if options.balanced else None,
+        )
+        if len(self.batches) == 0 and training:
+            raise DataError(
+                f"{where}{len(dataset)} samples do not fill one batch of {options.batch_size} for {world} processes"
+            )
+        steps = tuple(pipeline.values()) if isinstance(pipeline, Mapping) else tuple(pipeline)
+        self.policy: Policy = options.on_error or ("resample" if training else "skip")
+        self.bad = BadSamples(len(dataset), options.bad_budget, bad_list)
+        types = [type(step).__name__ for step in steps]
+        names = list(pipeline) if isinstance(pipeline, Mapping) else types
+        self.step_types = dict(zip(names, types, strict=True))
+        phases = ["annotation", *names, "collate"]
+        self.ledger = Ledger(max(1, options.workers), phases)
+        in_task = (f"{name}.dataset", *(f"{name}.pipeline.{step}" for step in names), "collate")
+        places = in_task if name else tuple(f"step {phase}" for phase in phases)
+        repeats = options.num_repeats, options.sample_once
+        self._fetch = _Fetch(dataset, steps, places, seed, self.policy, collate, *repeats)
+        self._avoid = {index: failure for index, failure in self.bad.failures.items() if failure.avoid}
+        self._pin_memory = pin_memory
+        self._workers: Workers | None = None
+
+    def __len__(self) -> int:
+        """Batches of an epoch in this process."""
+        return len(self.batches)
+
+    @property
+    def skipped(self) -> int:
+        """Distinct bad samples so far."""
+        return len(self.bad)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.between(0, len(self))
+
+    def between(self, first: int, last: int) -> Iterator[Batch]:
+        """Yield batches by number through all epochs; batch ``len(self)`` is the first of epoch 1.
+
+        Workers run ahead over the end of an epoch. In evaluation, no batch comes where all its samples are bad.
+
+        Raises:
+            DataError: a bad sample where the policy says so, or too many of them.
+        """
+        batches = self._load(first, last)
+        try:
+            for batch, failures in _one_ahead(map(_pinned, batches)) if self._pin_memory else batches:
+                for failure in failures:
+                    if failure.fatal or self.policy == "raise":
+                        raise failure.as_error()
+                    self.bad.record(failure)
+                if batch is not None:
+                    yield batch
+                elif self.batches.even:  # processes must take equally many steps
+                    raise DataError(f"no sample of a training batch could be loaded; the last is {failures[-1]}")
+        except Exception:
+            self.close()
+            raise
+
+    def _load(self, first: int, last: int) -> Iterator[Loaded]:
+        requests = self.batches.between(first, last)
+        if not self.options.workers:
+            row = self.ledger.row(0)
+            return (self._fetch(keys, row, self._avoid) for keys in requests)
+        if self._workers is None:
+            self._workers = Workers(
+                self._fetch,
+                self.ledger,
+                self._avoid,
+                self.dataset,
+                count=self.options.workers,
+                prefetch=self.options.prefetch,
+                time_limit=self.options.time_limit,
+            )
+        return self._workers.run(requests)
+
+    def close(self) -> None:
+        """End the workers; the next iteration starts new ones."""
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
+
+
+def _labels(dataset: Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The class of every sample; -1 where it has none."""
+    labels = getattr(dataset, "labels", None)
+    if not isinstance(labels, np.ndarray):
+        found = (dataset[i].label for i in range(len(dataset)))
+        labels = np.array([-1 if label is None else label for label in found])
+    if (labels < 0).all():
+        raise DataError(f"balanced: no sample of {type(dataset).__name__} has a single label to balance by")
+    return labels.astype(np.int64)
+
+
+def _pinned(loaded: Loaded) -> Loaded:
+    batch, failures = loaded
+    return batch and batch.pin_memory(), failures
+
+
+def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Get the next item in a thread while the last is in use."""
+    end = object()
+    with ThreadPoolExecutor(1, "loader") as thread:
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item  # type: ignore[misc]
+
+
+@frozen
+class _Fetch:
+    """Makes a batch of ``[(epoch, index), ...]``, in whatever process."""
+
+    dataset: Dataset
+    steps: tuple[Transform, ...]
+    places: tuple[str, ...]
+    """What messages call the phases: that of the data set, of every step, of the collation."""
+    seed: int
+    policy: Policy
+    collate: Callable[[Sequence[Sample]], Batch]
+    repeats: int = 1
+    share_frames: bool = False
+
+    def __call__(self, keys: Sequence[Key], row: Row, avoid: Mapping[int, Failure]) -> Loaded:
+        samples: list[Sample] = []
+        failures: list[Failure] = []
+        for key in keys:
+            loaded, tried = self._forgiving(key, row, avoid)
+            failures += tried
+            samples += loaded
+        if not samples or any(f.fatal for f in failures):
+            return None, tuple(failures)
+        epoch, index, _ = keys[0]
+        row.begin(epoch, index, len(self.steps) + 1)
+        try:
+            return self.collate(samples), tuple(failures)
+        except Exception as error:
+            failed = Failure.of(error, samples[0].index, epoch, samples[0], self.places[row.phase])
+            return None, (*failures, failed.as_fatal())
+        finally:
+            row.end()
+
+    def _forgiving(self, key: Key, row: Row, avoid: Mapping[int, Failure]) -> tuple[list[Sample], list[Failure]]:
+        """Load a sample (and its repeats) or, by policy, one in its place; with what failed on the way."""
+        epoch, index, copy = key
+        failures: list[Failure] = []
+        for attempt in range(ATTEMPTS + 1 if self.policy == "resample" else 1):
+            other = sample_rng(self.seed, epoch, index, attempt).integers(len(self.dataset)) if attempt else index
+            loaded = avoid.get(int(other)) or self._load((epoch, int(other), copy), attempt, row)
+            if not isinstance(loaded, Failure):
+                return loaded, failures
+            failures.append(loaded)
+            if loaded.fatal:
+                return [], failures
+        if self.policy == "resample":
+            reason = f"it and {ATTEMPTS} replacements are all bad; the last: {failures[-1].reason}"
+            failures.append(Failure(index, epoch, failures[0].path, reason, fatal=True))
+        return [], failures
+
+    def _load(self, key: Key, attempt: int, row: Row) -> list[Sample] | Failure:
+        epoch, index, copy = key
+        repeats = range(copy * self.repeats, (copy + 1) * self.repeats)
+        rngs = [sample_rng(self.seed, epoch, index, attempt, repeat) for repeat in repeats]
+        loaded, sample, steps = [], None, list(enumerate(self.steps, 1))
+        row.begin(epoch, index)
+        try:
+            start = sample = self.dataset[index].replace(index=index)
+            while self.share_frames and steps and sample.frames is None:
+                number, step = steps.pop(0)
+                row.enter(number)
+                start = sample = step(sample, rngs[0])
+            for rng in rngs:
+                sample = start
+                for number, step in steps:
+                    row.enter(number)
+                    sample = step(sample, rng)
+                loaded.append(sample)
+            return loaded
+        except Exception as error:  # the name of the sample must not get lost on the way out of the worker
+            if sample is not None and sample.video is not None:
+                sample.video.close()
+            return Failure.of(error, index, epoch, sample, self.places[row.phase])
+        finally:
+            row.end(len(loaded))

@@ -1,0 +1,259 @@
+"""Processes that load batches. One that hangs or dies is replaced, and the sample it was at is to blame.
+
+Why not the data loader of PyTorch: there, one dead worker ends all of them, with an exception that may come up
+anywhere in the main process, nobody knows which sample it was, and a worker that hangs is waited for for ever.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol
+
+import torch
+from attrs import define, field
+
+from vidcore.batch import Batch
+from vidcore.data.limits import advised
+from vidcore.data.policy import Failure
+from vidcore.data.pool.ledger import Ledger, Row
+from vidcore.data.pool.transport import receive, send, send_small
+from vidcore.data.sampler import Key
+from vidcore.errors import DataError
+from vidcore.processes import die_with_parent
+from vidcore.protocols import Dataset
+
+__all__ = ["Loaded", "Workers"]
+
+OUT_OF_MEMORY = (
+    "the system kills processes where memory runs out: use fewer data.*.workers, a smaller prefetch or batch_size"
+)
+
+Loaded = tuple[Batch | None, tuple[Failure, ...]]
+"""A batch (None where no sample of it could be loaded) and what failed on the way."""
+
+
+class Fetch(Protocol):
+    """What workers do: make a batch, except of the samples to avoid, and say in the row what they are at."""
+
+    @property
+    def places(self) -> Sequence[str]:
+        """What messages call the phases of the ledger; the last is that of whole batches."""
+        ...
+
+    def __call__(self, keys: list[Key], row: Row, avoid: dict[int, Failure]) -> Loaded: ...
+
+
+@define(eq=False)
+class _Worker:
+    process: BaseProcess
+    requests: Connection
+    results: Connection
+    pending: dict[int, list[Key]] = field(factory=dict)
+    """What it was asked for and has not delivered, by number."""
+    seen: float = 0.0
+    """Start of the sample it was at when last looked at."""
+    waited: float = 0.0
+    """Seconds for which it was seen at that sample."""
+
+
+class Workers:
+    """Worker processes, started at once and living until ``close``."""
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        ledger: Ledger,
+        avoid: dict[int, Failure],
+        dataset: Dataset,
+        *,
+        count: int,
+        prefetch: int,
+        time_limit: float,
+    ) -> None:
+        """
+        Args:
+            fetch: makes batches; called in the workers.
+            ledger: with a row for each worker.
+            avoid: samples not to be tried, by index; those that make a worker hang or die are added.
+            dataset: says where a sample comes from, for messages.
+            count: how many workers.
+            prefetch: batches that each may have under way or ready.
+            time_limit: seconds that one sample may take.
+        """
+        self._fetch, self._ledger, self._avoid, self._dataset = fetch, ledger, avoid, dataset
+        self._ahead = count * prefetch
+        self._limit = time_limit
+        self._number = 0
+        self._team = [self._start(slot) for slot in range(count)]
+        self.close = weakref.finalize(self, _end, self._team, os.getpid())
+
+    def run(self, requests: Iterator[list[Key]]) -> Iterator[Loaded]:
+        """Yield what was asked for, in that order.
+
+        Raises:
+            DataError: memory or file descriptors ran out, or a worker ended and no sample is to blame.
+        """
+        wanted: deque[int] = deque()
+        done: dict[int, Loaded] = {}
+        while True:
+            while len(wanted) < self._ahead and (keys := next(requests, None)) is not None:
+                self._number += 1
+                wanted.append(self._number)
+                worker = min(self._team, key=lambda w: len(w.pending))
+                self._ask(worker, self._number, keys)
+            if not wanted:
+                return
+            while wanted[0] not in done:
+                number, loaded = self._next()
+                if number in wanted:  # else it is of an iteration that was left early
+                    done[number] = loaded
+            yield done.pop(wanted.popleft())
+
+    def _ask(self, worker: _Worker, number: int, keys: list[Key]) -> None:
+        worker.pending[number] = keys
+        try:
+            worker.requests.send((number, keys, self._avoid))
+        except OSError:  # it died; that is seen, and the request repeated, when its result is waited for
+            return
+
+    def _next(self) -> tuple[int, Loaded]:
+        """Wait for the next batch of any worker."""
+        poll = min(1.0, self._limit / 4)
+        while True:
+            busy = {worker.results: worker for worker in self._team if worker.pending}
+            begin = time.monotonic()
+            ready = wait(list(busy), poll)
+            if not ready:
+                # time that this process was stopped for is not the workers' fault
+                self._watch(busy.values(), min(time.monotonic() - begin, 2 * poll))
+                continue
+            worker = busy[ready[0]]  # type: ignore[index]
+            try:
+                number, loaded = receive(worker.results)
+            except (EOFError, ConnectionResetError):
+                self._replace(worker)
+                continue
+            except OSError as error:
+                raise advised(error) from error
+            del worker.pending[number]
+            return number, loaded
+
+    def _watch(self, workers: Any, seconds: float) -> None:
+        """Take note of who is still at the same sample, and replace who has been for too long."""
+        for worker in workers:
+            doing = self._ledger.doing(self._team.index(worker))
+            started = doing.started if doing else 0.0
+            worker.waited = worker.waited + seconds if started and started == worker.seen else 0.0
+            worker.seen = started
+            if worker.waited > self._limit:
+                worker.process.kill()
+                self._replace(worker, hung=True)
+
+    def _replace(self, worker: _Worker, hung: bool = False) -> None:
+        """Start another worker in the place of one that ended or was killed, and ask it for the same."""
+        worker.process.join()
+        slot = self._team.index(worker)
+        doing = self._ledger.doing(slot)
+        how = _how(worker.process.exitcode)
+        if doing is None:
+            if not hung:  # else it went on in the very last moment
+                raise DataError(f"a worker of the loader ended ({how}) and was not loading a sample")
+        elif not hung or doing.started == worker.seen:
+            limit = f"did not end within {self._limit:g} seconds (time_limit)"
+            reason = limit if hung else f"ended the worker process ({how})"
+            place = self._fetch.places[doing.phase]
+            path = self._dataset[doing.index].path if doing.phase else None  # else it would hang or die here as well
+            blamed = Failure(doing.index, doing.epoch, path, reason, place, avoid=True)
+            if not hung and worker.process.exitcode == -signal.SIGKILL:
+                raise DataError(f"{blamed}; {OUT_OF_MEMORY}")
+            if doing.phase == len(self._fetch.places) - 1:
+                raise DataError(f"the batch from {blamed}")
+            self._avoid[doing.index] = blamed
+        worker.requests.close()
+        worker.results.close()
+        self._team[slot] = self._start(slot)
+        for number, keys in worker.pending.items():
+            self._ask(self._team[slot], number, keys)
+
+    def _start(self, slot: int) -> _Worker:
+        self._ledger.forget(slot)
+        try:
+            their_requests, our_requests = multiprocessing.Pipe(duplex=False)
+            our_results, their_results = multiprocessing.Pipe()
+            # a child may die with the thread that started it; only the main one lives as long as the process
+            dies = threading.current_thread() is threading.main_thread()
+            arguments = (self._fetch, self._ledger, slot, their_requests, their_results, dies)
+            process = multiprocessing.Process(target=_work, args=arguments, daemon=True)
+            process.start()
+        except OSError as error:
+            raise advised(error) from error
+        their_requests.close()
+        their_results.close()  # only if nobody else holds it, the death of the worker shows at our end
+        return _Worker(process, our_requests, our_results)
+
+
+def _how(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def _end(team: list[_Worker], owner: int) -> None:
+    if os.getpid() != owner:  # a forked process has a copy of this, and no right to it
+        return
+    for worker in team:
+        worker.process.kill()
+    for worker in team:
+        worker.process.join()
+        worker.requests.close()
+        worker.results.close()
+    team.clear()
+
+
+def _work(fetch: Fetch, ledger: Ledger, slot: int, requests: Connection, results: Connection, dies: bool) -> None:
+    """The life of a worker; it ends when it is killed, or finds that the main process is gone."""
+    parent = os.getppid()
+    if dies:
+        die_with_parent()
+    _prepare()
+    row = ledger.row(slot)
+    while True:
+        while not requests.poll(5.0):
+            if os.getppid() != parent:
+                return
+        try:
+            number, keys, avoid = requests.recv()
+        except EOFError:
+            return
+        if os.getppid() != parent:  # other workers may hold the other end of the pipe open
+            return
+        loaded = fetch(keys, row, avoid)
+        try:
+            row.start(len(ledger.phases) - 1)
+            send(results, (number, loaded))
+            row.end()
+        except BrokenPipeError:
+            return
+        except Exception as error:  # the batch cannot be sent; what can is why
+            epoch, index, _ = keys[0]
+            failure = Failure.of(error, index, epoch, None, "sending the batch")
+            send_small(results, (number, (None, (failure.as_fatal(),))))
+
+
+def _prepare() -> None:
+    """One thread for each worker: the parallelism is in their number. Ctrl-C is for the main process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # first, for imports take a while
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not a handler of the main process
+    import cv2
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

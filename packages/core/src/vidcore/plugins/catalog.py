@@ -1,0 +1,205 @@
+"""Finding plugins, and the catalog of what they offer.
+
+Nothing offered is imported until ``Component.load``; a fresh manager comes from every call of
+``load_plugins``, so tests and notebooks never share one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import pluggy
+from attrs import frozen
+
+from vidcore.errors import PluginError, nearest
+from vidcore.plugins import hooks
+from vidcore.plugins.hooks import KINDS
+
+__all__ = ["Catalog", "Component", "load_plugins"]
+
+GROUP = "vidcore"
+
+KNOWN_PACKAGES = {
+    "vid-localization": (
+        *("BMN", "TEM", "PEM", "TCANet", "DRN", "SSN", "ActionFormer", "BMNLoss", "SSNLoss"),
+        *("ActivityNetDataset", "CharadesSTADataset", "ANetMetric", "THUMOSMetric", "RecallatTopK"),
+        *("LoadLocalizationFeature", "LoadProposals", "LoadProposalFeatures", "LoadProposalSegments"),
+        *("LoadVideoClasses", "FormatQuery", "GenerateProposals"),
+    ),
+    "vid-mmaction2": ("import",),
+    "vid-recognition": ("Recognizer2D", "Recognizer3D", "ResNet", "ResNet3d", "ResNet3dSlowFast", "ResNet3dSlowOnly",
+                        "ResNetTSM", "C2D", "TSNHead", "TSMHead", "I3DHead", "SlowFastHead", "VideoDataset",
+                        "RawframeDataset", "AccMetric", "ConfusionMatrix", "ActionDataPreprocessor"),
+}  # fmt: skip
+"""Which of our packages brings a name that is not installed, for messages."""
+
+
+@frozen
+class Component:
+    """Something a plugin offers: its name, kind, where its code is, and who offers it."""
+
+    name: str
+    kind: str
+    target: str
+    """``module:attribute``"""
+    plugin: str
+    """Name of the distribution."""
+
+    @property
+    def module(self) -> str:
+        return self.target.partition(":")[0]
+
+    @property
+    def attribute(self) -> str:
+        return self.target.partition(":")[2]
+
+    def load(self) -> Any:
+        """Import the module and return the attribute.
+
+        Raises ``PluginError`` where either does not exist, or the module cannot be imported.
+        """
+        try:
+            return attrgetter(self.attribute)(importlib.import_module(self.module))
+        except Exception as error:  # a stranger's module raises what it likes
+            why = error if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+            raise PluginError(f"{self.name} of {self.plugin} cannot be loaded from {self.target!r}: {why}") from error
+
+
+@frozen
+class Plugin:
+    """An installed distribution that takes part, or the reason why it does not."""
+
+    name: str
+    version: str
+    error: str | None = None
+
+
+@frozen
+class Catalog:
+    """Everything the installed plugins offer, by name."""
+
+    plugins: tuple[Plugin, ...]
+    components: dict[str, Component]
+    commands: dict[str, Component]
+    recipe_folders: tuple[tuple[str, Path], ...] = ()
+    """(plugin, folder) of every plugin with recipes."""
+
+    def get(self, name: str, kind: str | None = None) -> Component:
+        """Return the component of that name; ``PluginError`` with a suggestion where there is none."""
+        found = self.components.get(name)
+        if found is None:
+            raise PluginError(self._unknown(name, kind))
+        if kind is not None and found.kind != kind:
+            raise PluginError(f"{name!r} ({found.plugin}) belongs to {found.kind}, but one of {kind} is needed here")
+        return found
+
+    def of_kind(self, kind: str) -> dict[str, Component]:
+        """The components of one kind, sorted by name."""
+        return {n: c for n, c in sorted(self.components.items()) if c.kind == kind}
+
+    def _unknown(self, name: str, kind: str | None) -> str:
+        names = self.of_kind(kind) if kind else self.components
+        hint = nearest(name, names)
+        installed = {p.name for p in self.plugins}
+        for package, brings in KNOWN_PACKAGES.items():
+            if name in brings and package not in installed:
+                hint = f"; {package} brings it: pip install {package}"
+        what = f"{kind} component" if kind else "component"
+        return f"no installed plugin offers a {what} named {name!r}{hint or '; vidcore list shows what there is'}"
+
+    @cached_property
+    def recipes(self) -> dict[str, Path]:
+        """Path of every recipe by its name (file name without ``.toml``)."""
+        found: dict[str, Path] = {}
+        for plugin, folder in self.recipe_folders:
+            for path in sorted(folder.rglob("*.toml")):
+                if path.stem in found:
+                    raise PluginError(f"recipe {path.stem!r} exists twice: {found[path.stem]} and {path} ({plugin})")
+                found[path.stem] = path
+        return found
+
+
+def load_plugins(entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> Catalog:
+    """Import every installed plugin module and gather what they declare.
+
+    A plugin that cannot be imported, or whose hooks raise or return something else, is named in a warning and
+    skipped. Two plugins offering one name, or a hook no specification knows, raise ``PluginError``.
+    """
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hooks)
+    plugins: list[Plugin] = []
+    offered: list[Component] = []
+    folders: list[tuple[str, Path]] = []
+    found = list(importlib.metadata.entry_points(group=GROUP) if entry_points is None else entry_points)
+    for entry in sorted(found, key=lambda e: (e.dist.name if e.dist else "", e.name)):
+        name = entry.dist.name if entry.dist else entry.name
+        version = entry.dist.version if entry.dist else "?"
+        try:
+            module = entry.load()
+            manager.register(module, name=name if not manager.has_plugin(name) else f"{name}:{entry.name}")
+            components, recipes = _declared(manager, module, name)
+        except (Exception, SystemExit) as error:  # whatever a stranger's module raises must not stop the others
+            reason = f"{type(error).__name__}: {error}"
+            warnings.warn(f"plugin {name} is broken and skipped: {reason}", stacklevel=2)
+            plugins.append(Plugin(name, version, reason))
+        else:
+            offered += components
+            folders += [(name, folder) for folder in recipes]
+            if all(p.name != name for p in plugins):
+                plugins.append(Plugin(name, version))
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise PluginError(f"{error}; vidcore knows {', '.join(sorted(_hooks()))}") from error
+
+    commands = _by_name(c for c in offered if c.kind == "commands")
+    return Catalog(tuple(plugins), _by_name(c for c in offered if c.kind != "commands"), commands, tuple(folders))
+
+
+def _hooks() -> list[str]:
+    return [n for n in vars(hooks) if n.startswith("vidcore_")]
+
+
+def _declared(manager: pluggy.PluginManager, module: Any, plugin: str) -> tuple[list[Component], list[Path]]:
+    """What the hooks of a plugin say: its components and commands, and folders of recipes."""
+    components: list[Component] = []
+    folders: list[Path] = []
+    for hook in manager.get_hookcallers(module) or ():
+        declare: Callable[[], Any] = next(impl.function for impl in hook.get_hookimpls() if impl.plugin is module)
+        kind = hook.name.removeprefix("vidcore_")
+        if kind == "recipes":
+            folders.append(_folder(str(declare())))
+        elif kind in (*KINDS, "commands"):
+            for name, target in dict(declare()).items():
+                if not isinstance(name, str) or not isinstance(target, str) or ":" not in target:
+                    raise TypeError(f'{hook.name} must give names and "module:attribute", got {name!r}: {target!r}')
+                components.append(Component(name, kind, target, plugin))
+    return components, folders
+
+
+def _by_name(components: Iterable[Component]) -> dict[str, Component]:
+    found: dict[str, Component] = {}
+    for new in components:
+        old = found.setdefault(new.name, new)
+        if old is not new:
+            raise PluginError(
+                f"{new.name!r} is offered twice: by {old.plugin} ({old.kind}, {old.target}) "
+                f"and by {new.plugin} ({new.kind}, {new.target}); uninstall one of them"
+            )
+    return found
+
+
+def _folder(declared: str) -> Path:
+    package, _, inside = declared.partition(":")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(f"recipes are declared in {declared!r}, but {package!r} is no package")
+    return Path(next(iter(spec.submodule_search_locations))) / inside

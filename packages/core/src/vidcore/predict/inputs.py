@@ -1,0 +1,72 @@
+"""What is to be predicted: files, folders, lists and arrays as Samples."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidcore.errors import UserError, VideoError
+from vidcore.sample import Sample
+from vidcore.video.frames import ArrayReader
+from vidcore.video.open import VIDEO_SUFFIXES
+
+__all__ = ["Video", "as_sample", "find_videos"]
+
+Video = str | Path | np.ndarray[Any, Any]
+
+
+def find_videos(paths: Iterable[str | Path], suffixes: Sequence[str] = VIDEO_SUFFIXES) -> list[Path]:
+    """Return the videos meant by files, folders and lists.
+
+    A folder means the videos below it, or its frames; a ``.txt`` file names a video (relative to its own folder)
+    in each line. ``suffixes`` are ends of names, where other files than videos are wanted.
+
+    Raises ``UserError`` for a path that does not exist, a folder with neither, or an empty list.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_file() and path.suffix.lower() == ".txt":
+            found += _listed(path)
+        elif path.is_file():
+            found.append(path)
+        elif not path.is_dir():
+            raise UserError(f"{path}: there is no such file or folder")
+        elif inside := sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in suffixes and p.is_file()):
+            found += inside  # without hidden files, which some systems put beside videos
+        elif _frame_numbers(path):
+            found.append(path)
+        else:
+            raise UserError(f"{path}: no video below it (looked for {' '.join(suffixes)}), and no frames")
+    return found
+
+
+def _listed(file: Path) -> list[Path]:
+    lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise UserError(f"{file}: names no video")
+    return [file.parent / name for name in names]
+
+
+def _frame_numbers(folder: Path) -> list[int]:
+    return sorted(int(m[1]) for p in folder.iterdir() if (m := re.fullmatch(r"img_(\d+)\.jpe?g", p.name)))
+
+
+def as_sample(video: Video, index: int = 0) -> Sample:
+    """Return a Sample without pixels: of a file, a folder of frames, or frames that are there already.
+
+    Raises ``VideoError`` for a folder without frames.
+    """
+    if isinstance(video, np.ndarray):
+        return Sample(index=index, path=f"array {index}", video=ArrayReader(video), total_frames=len(video))
+    path = Path(video)
+    if path.is_dir():
+        numbers = _frame_numbers(path)
+        if not numbers:
+            raise VideoError(path, "has no frames named like img_00001.jpg")
+        return Sample(index=index, path=str(path), total_frames=len(numbers), start_index=numbers[0])
+    return Sample(index=index, path=str(path))

@@ -1,0 +1,244 @@
+"""A trained model and its pipeline, ready for videos: ``vidcore predict`` and ``vidcore.Predictor``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice, tee
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+
+from vidcore.batch import Batch, collate
+from vidcore.data.classes import read_classes
+from vidcore.engine.dist import pick_device
+from vidcore.engine.precision import autocast
+from vidcore.engine.weights import load_state, read_weights
+from vidcore.errors import ConfigError, UserError, VideoError
+from vidcore.plugins.catalog import Catalog, load_plugins
+from vidcore.predict.inputs import Video, as_sample
+from vidcore.randomness import sample_rng
+from vidcore.sample import Sample
+from vidcore.task.task import Task
+from vidcore.transforms.compose import Pipeline
+from vidcore.video.open import VIDEO_SUFFIXES
+
+__all__ = ["Predictor", "evaluation_part", "top_classes", "top_segments"]
+
+
+class Predictor:
+    """Applies the test pipeline of a Task and a checkpoint to videos.
+
+    Args:
+        task: a Task, or the path of one, or the name of a recipe.
+        checkpoint: file with the weights: of a run, or published.
+        device: ``"cpu"``, ``"cuda"``, ...; where not given, what the Task says.
+        batch_size: videos per forward pass; where not given, what the Task says for testing.
+        workers: threads that decode.
+        describe: for a model that reads features: makes Samples with features of videos, as ``samples`` of
+            ``vidcore.features.extract.Extractor`` does.
+        classifier: names the classes of whole videos, for a model that makes use of that: its scores are given
+            to the model with the sample.
+        classifier_top: how many classes of a video count; the scores of the others become 0.
+        overrides: ``KEY=VALUE`` texts as of ``--set``.
+
+    Raises:
+        UserError: the Task is wrong, has no data to take a pipeline from, or the checkpoint does not fit.
+
+    Example::
+
+        predictor = Predictor("task.toml", "runs/task/best.pt")
+        for sample in predictor(["a.mp4", "b.mp4"]):
+            print(sample.path, top_classes(sample, 5))
+    """
+
+    def __init__(
+        self,
+        task: Task | str | Path,
+        checkpoint: str | Path,
+        *,
+        device: str | None = None,
+        batch_size: int | None = None,
+        workers: int = 2,
+        describe: Callable[[Iterable[Video]], Iterable[Sample | VideoError]] | None = None,
+        classifier: Predictor | None = None,
+        classifier_top: int = 2,
+        overrides: Sequence[str] = (),
+        catalog: Catalog | None = None,
+    ) -> None:
+        if not isinstance(task, Task):
+            task = Task.load(task, catalog or load_plugins(), overrides)
+        part = evaluation_part(task)
+        runtime = task.build("runtime")
+        self.task = task
+        self.pipeline = Pipeline(task.build(f"{part}.pipeline"))
+        self.batch_size = batch_size or task.get(f"{part}.batch_size") or 1
+        self.workers = max(workers, 1)
+        self.precision = runtime.precision
+        self.device = pick_device(device or runtime.device)
+        self.model = task.build("model")
+        weights, about = read_weights(checkpoint)
+        load_state(self.model, weights, source=str(checkpoint))
+        self.class_names = _names_in(about) or _names_of(task)
+        self.model.to(self.device).eval()
+        self.classifier, self._classifier_top = classifier, classifier_top
+        self._describe = None
+        if describe is not None and self.suffixes == VIDEO_SUFFIXES:
+            raise UserError(f"{task.name}: its pipeline reads videos; features are for models of features")
+        self._describe = describe
+        if classifier is not None and self.suffixes != VIDEO_SUFFIXES:
+            raise UserError(f"{task.name}: a classifier needs videos, and this Task reads features; see --features")
+        if classifier is not None and classifier.suffixes != VIDEO_SUFFIXES:
+            raise UserError(f"{classifier.task.name}: is no classifier of videos, its pipeline reads other files")
+
+    @property
+    def suffixes(self) -> Sequence[str]:
+        """Ends of names of the files that are to be given: those of videos, if no step reads other ones."""
+        if self._describe is not None:
+            return VIDEO_SUFFIXES
+        found = (getattr(step, "suffixes", None) for step in self.pipeline.steps.values())
+        return next((f for f in found if f), VIDEO_SUFFIXES)
+
+    def __call__(self, videos: Iterable[Video], on_error: Literal["raise", "keep"] = "raise") -> list[Sample]:
+        """Return one predicted Sample per video, in order.
+
+        Args:
+            videos: paths, folders of frames, or arrays (frames, height, width, 3) uint8 RGB.
+            on_error: ``keep`` returns a Sample with ``meta["error"]`` for a video that cannot be
+                read, instead of raising ``VideoError``.
+        """
+        return list(self.stream(videos, on_error))
+
+    def stream(self, videos: Iterable[Video], on_error: Literal["raise", "keep"] = "raise") -> Iterator[Sample]:
+        """As ``__call__``, one after another as they are ready: for any number of videos."""
+        todo = enumerate(self._inputs(videos))
+        with ThreadPoolExecutor(self.workers) as pool:
+            ahead = [pool.submit(self._prepare, *item) for item in islice(todo, self.batch_size)]
+            while ahead:
+                ready = [future.result() for future in ahead]
+                ahead = [pool.submit(self._prepare, *item) for item in islice(todo, self.batch_size)]
+                yield from self._predict(ready, on_error)
+
+    def _inputs(self, videos: Iterable[Video]) -> Iterator[Video | Sample | VideoError]:
+        """The videos with what other models say of them."""
+        videos, again = tee(videos)
+        inputs: Iterable[Any] = videos if self._describe is None else self._describe(videos)
+        if self.classifier is None:
+            yield from inputs
+            return
+        for seen, classified in zip(inputs, self.classifier.stream(again, "keep"), strict=True):
+            if isinstance(seen, VideoError):
+                yield seen
+                continue
+            if "error" in classified.meta:
+                yield VideoError(classified.path, classified.meta["error"].removeprefix(f"{classified.path}: "))
+                continue
+            if classified.scores is None:
+                raise UserError(
+                    f"{self.classifier.task.name}: a classifier gives scores of classes, this model does not"
+                )
+            sample = seen if isinstance(seen, Sample) else as_sample(seen)
+            best = np.argsort(-classified.scores, kind="stable")[: self._classifier_top]
+            scores = np.zeros_like(classified.scores)
+            scores[best] = classified.scores[best]
+            yield sample.replace(scores=scores, class_names=classified.class_names)
+
+    def _prepare(self, index: int, video: Video | Sample | VideoError) -> Sample | VideoError:
+        try:
+            if isinstance(video, VideoError):
+                return video
+            sample = video.replace(index=index) if isinstance(video, Sample) else as_sample(video, index)
+            return self.pipeline(sample, sample_rng(0, 0, index))
+        except VideoError as error:
+            return error
+
+    def _predict(self, items: Sequence[Sample | VideoError], on_error: str) -> Iterator[Sample]:
+        good = [item for item in items if isinstance(item, Sample)]
+        results = iter(self._forward(collate(good)) if good else [])
+        for item in items:
+            if isinstance(item, VideoError):
+                if on_error == "raise":
+                    raise item
+                yield Sample(path=item.path, meta={"error": str(item)})
+            else:
+                sample = next(results)
+                yield sample.replace(class_names=sample.class_names or self.class_names)
+
+    def _forward(self, batch: Batch) -> list[Sample]:
+        with torch.inference_mode():
+            batch = self.model.preprocess(batch.to(self.device))
+            with autocast(self.precision, self.device):
+                outputs = self.model(batch.inputs)
+            predicted: list[Sample] = self.model.predict(outputs, batch)
+        return predicted
+
+    def close(self) -> None:
+        """Give the memory of its models back."""
+        del self.model, self.classifier, self._describe
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def evaluation_part(task: Task) -> str:
+    """Return the key of the data whose pipeline prepares what is to be predicted.
+
+    Raises ``ConfigError`` where there is none.
+    """
+    task.require("model")
+    part = next((p for p in ("data.test", "data.val") if task.get(p)), None)
+    if part is None:
+        raise ConfigError(f"{task.name}: data.test: is missing, and needed to know how videos are prepared")
+    return part
+
+
+def top_classes(sample: Sample, k: int) -> list[tuple[str, float]]:
+    """Return the k best (class name or number, score) of a predicted Sample, best first.
+
+    >>> top_classes(Sample(scores=np.array([0.1, 0.7, 0.2]), class_names=("run", "sit", "eat")), 2)
+    [('sit', 0.7), ('eat', 0.2)]
+    """
+    if sample.scores is None:
+        return []
+    order = np.argsort(-sample.scores, kind="stable")[:k]
+    names = sample.class_names
+    return [(names[i] if names else str(i), float(sample.scores[i])) for i in order]
+
+
+def top_segments(sample: Sample, k: int) -> list[tuple[float, float, float, str | None]]:
+    """Return the k best (start, end, score, class name or number, None for a proposal) of a predicted Sample.
+
+    >>> found = Sample(segments=np.array([[1.0, 3.0], [2.0, 9.0]]), segment_scores=np.array([0.2, 0.5]))
+    >>> top_segments(found, 1)
+    [(2.0, 9.0, 0.5, None)]
+    """
+    if sample.segments is None:
+        return []
+    names, labels = sample.class_names or (), sample.segment_labels
+    scores = np.ones(len(sample.segments)) if sample.segment_scores is None else sample.segment_scores
+    found = []
+    for i in np.argsort(-scores, kind="stable")[:k]:
+        start, end = sample.segments[i].tolist()
+        label = None if labels is None else int(labels[i])
+        name = None if label is None else names[label] if label < len(names) else str(label)
+        found.append((start, end, float(scores[i]), name))
+    return found
+
+
+def _names_in(about: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Class names kept beside weights: by us, or in a published file."""
+    names = about.get("class_names")
+    meta = about.get("meta")
+    if names is None and isinstance(meta, Mapping):
+        names = (meta.get("dataset_meta") or {}).get("classes")
+    return tuple(map(str, names)) if names else None
+
+
+def _names_of(task: Task) -> tuple[str, ...] | None:
+    path = task.get("data.classes")
+    return read_classes(path) if path and path.is_file() else None

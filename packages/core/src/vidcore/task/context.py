@@ -1,0 +1,130 @@
+"""What a Task becomes on a machine: the folder, loaders, model and optimizer of one process of its run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from attrs import frozen
+
+from vidcore.config.bind import Call, build
+from vidcore.config.toml import dumps
+from vidcore.data.pool.loader import Loader
+from vidcore.engine import dist
+from vidcore.engine.optim import build_optimizer
+from vidcore.engine.options import RuntimeOptions, TrainOptions
+from vidcore.engine.prepare import prepare
+from vidcore.engine.weights import load_state, read_weights
+from vidcore.errors import ConfigError, DataError
+from vidcore.randomness import be_deterministic, reseed
+from vidcore.task.report import notices
+from vidcore.task.run_folder import RunFolder
+from vidcore.task.task import DataPart, Task, num_classes
+
+__all__ = ["Setting"]
+
+
+@frozen
+class Setting:
+    """A Task, the machine, and this process's place among all."""
+
+    task: Task
+    runtime: RuntimeOptions
+    device: torch.device
+    rank: int
+    world: int
+
+    @classmethod
+    def of(cls, task: Task) -> Setting:
+        """Join the other processes, where torchrun started several."""
+        runtime = task.build("runtime")
+        device = dist.pick_device(runtime.device)
+        world = dist.join(device)
+        if runtime.deterministic:
+            be_deterministic()
+        return cls(task, runtime, device, world.rank, world.size)
+
+    def say(self, line: str) -> None:
+        """Tell the person at the terminal, once however many processes there are."""
+        if self.rank == 0:
+            print(line, file=sys.stderr)
+
+    def run_folder(self, path: Path | None, resume: bool) -> RunFolder:
+        """Return the folder of the run (``path``, ``runtime.run_dir`` or ``runs/<task name>``), made by one process."""
+        path = path or self.runtime.run_dir or Path("runs") / self.task.name
+        if self.rank == 0:
+            run = RunFolder.prepare(path, dumps(self.task.table), resume)
+            dist.broadcast(run.changed)
+        else:
+            run = RunFolder(path, changed=dist.broadcast(()))  # goes on when the folder is there
+        if run.changed:
+            self.say(f"note: the run in {path} goes on with other settings: {'; '.join(run.changed)}")
+        return run
+
+    def loader(self, part: str, folder: RunFolder, name: str = "") -> Loader:
+        """Load this process's share of ``data.<part>``; bad samples are listed in the folder, under ``name``."""
+        options: DataPart = self.task.build(f"data.{part}")
+        if not part.startswith("train_also."):  # their classes may be others
+            self._check_classes(part, options.dataset)
+        name = name or part.removeprefix("train_also.")
+        listed = folder.bad_samples.name if name == "train" else f"bad_samples_{name}.jsonl"
+        loader = Loader(
+            options.dataset,
+            options.pipeline,
+            options,
+            training=part.startswith("train"),
+            seed=self.runtime.seed,
+            rank=self.rank,
+            world=self.world,
+            bad_list=folder.path / listed,
+            pin_memory=self.device.type == "cuda",
+            name=f"data.{part}",
+        )
+        if name != "statistics":  # of data that has been told of already
+            for notice in notices({part: loader}):
+                self.say(f"note: {notice}")
+        return loader
+
+    def _check_classes(self, part: str, dataset: Any) -> None:
+        """More classes than the classifier has outputs must not wait for step 1 to be found."""
+        wanted, names = num_classes(self.task.table["model"]), dataset.class_names
+        known = len(names) if names else dataset.num_classes
+        if wanted is not None and known is not None and known > wanted:
+            raise DataError(
+                f"data.{part}.dataset: has {known} classes, but the model's num_classes is {wanted}; set it to {known}"
+            )
+
+    def model(self, options: TrainOptions, started: bool) -> Any:
+        """Build the model to be trained; with ``train.weights``, unless a checkpoint of the run has others."""
+        reseed(self.runtime.seed)  # the same initial weights in every process and every run
+        model = self.task.build("model")
+        if options.weights and not started:
+            weights, _ = read_weights(options.weights)
+            ignore = list(options.weights_ignore)
+            if hasattr(model, "adapt_weights"):  # of an image network, say
+                adapted = model.adapt_weights(weights)
+                if adapted is not None:
+                    weights = adapted
+                    ignore += [k for k in model.state_dict() if k not in weights]
+            left_out = load_state(model, weights, new_classes=True, ignore=ignore, source=str(options.weights))
+            if left_out:
+                self.say(f"not from {options.weights.name}, but new: {'; '.join(left_out)}")
+        return prepare(model, self.runtime, self.device)
+
+    def lr_scale(self, options: TrainOptions, loader: Loader) -> float:
+        """Factor on the learning rate: samples in a step over those that it was chosen for."""
+        return options.lr_scale(loader.options.batch_size * loader.options.num_repeats, self.world)
+
+    def optimizer(self, model: torch.nn.Module, scale: float) -> torch.optim.Optimizer:
+        """Build the optimizer of a model, its learning rate times ``scale``."""
+        call: Call = self.task.get("optimizer")
+        arguments = build(call.arguments)
+        if scale != 1:
+            if "lr" not in arguments:
+                raise ConfigError("train.base_batch_size: scales optimizer.lr, which must be given")
+            given, arguments["lr"] = arguments["lr"], arguments["lr"] * scale
+            why = f"times {scale:g} for the samples in a step (train.base_batch_size)"
+            self.say(f"learning rate {given:g} {why}: {arguments['lr']:g}")
+        return build_optimizer(call.component.load(), arguments, model, self.task.build("param_groups"))

@@ -1,0 +1,69 @@
+"""A checkpoint on the test data of a Task: what ``vidcore test`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vidcore.engine import dist
+from vidcore.engine.evaluate import evaluate
+from vidcore.engine.observers import Observers
+from vidcore.engine.prepare import prepare
+from vidcore.engine.weights import load_weights
+from vidcore.errors import UserError
+from vidcore.metrics import DumpPredictions
+from vidcore.protocols import Observer
+from vidcore.task.context import Setting
+from vidcore.task.report import evaluated, finish, header, notices
+from vidcore.task.run_folder import RunFolder
+from vidcore.task.task import Task
+
+__all__ = ["evaluate_checkpoint"]
+
+
+@dist.then_leave
+def evaluate_checkpoint(
+    task: Task,
+    checkpoint: Path,
+    run_dir: Path | None = None,
+    dump: Path | None = None,
+    observers: Sequence[Observer] = (),
+) -> dict[str, Any]:
+    """Evaluate a checkpoint on the test data of a Task (its validation data where it has no other).
+
+    Args:
+        task: with ``data.test`` or ``data.val``, and ``metrics``.
+        checkpoint: of a run, or published.
+        run_dir: where to write the report and pictures; else ``runs/<task name>-test``.
+        dump: file for the predictions (``.npz``), to be scored again or fused later.
+        observers: told of the progress.
+
+    Returns:
+        What ``report.json`` holds.
+    """
+    part = "test" if task.get("data.test") else "val"
+    task.require(f"data.{part}", "metrics")
+    setting = Setting.of(task)
+    path = run_dir or Path("runs") / f"{task.name}-test"
+    if RunFolder(path).task.exists():
+        raise UserError(f"{path}: holds a run, whose report would be lost; choose another folder")
+    for folder in (path, *([dump.parent] if dump else [])):  # an evaluation may take hours
+        folder.mkdir(parents=True, exist_ok=True)
+    loader = setting.loader(part, RunFolder(path))
+    model = task.build("model")
+    load_weights(model, checkpoint)
+    model = prepare(model, setting.runtime, setting.device)
+    metrics = task.build("metrics")
+    if dump is not None:
+        metrics = {**metrics, "dump": DumpPredictions(str(dump.absolute()))}
+    tell = Observers(observers if setting.rank == 0 else [])
+    tell.on_start(path, {"steps": 0, "steps_per_epoch": 1, "resumed_step": 0, "parameters": 0})
+    with tell.watching():
+        found = evaluate(model, loader, metrics, setting.runtime.precision, tell.on_progress)
+    report = header(task, model) | {"weights": str(checkpoint), "notices": notices({part: loader})}
+    report |= evaluated(task, part, loader, found)
+    tell.on_end(report)
+    if setting.rank == 0:
+        finish(path, report, metrics, [])
+    return report

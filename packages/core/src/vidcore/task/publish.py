@@ -1,0 +1,69 @@
+"""From a run to one file that others can use: ``vidcore publish``."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from vidcore.engine.checkpoint import Checkpoints
+from vidcore.engine.weights import read_weights
+from vidcore.errors import UserError
+from vidcore.files import sha256
+from vidcore.task.run_folder import RunFolder
+
+__all__ = ["publish"]
+
+
+def publish(run: RunFolder, folder: Path, checkpoint: Path | None = None) -> Path:
+    """Write the weights of a run, and nothing that training left behind, as a release file.
+
+    The safetensors file is called ``<task>-<first 8 hex digits of its SHA-256>.safetensors``; readers check
+    that hash. Its metadata has, as JSON under ``vidcore``: the model's table, the class names, the temporal
+    contract (the test pipeline and the normalisation), the scores and how they were obtained.
+
+    Args:
+        run: a finished run.
+        folder: where the file goes.
+        checkpoint: other weights of that run than the best (else the newest).
+
+    Raises:
+        UserError: there is no finished run, or its checkpoint cannot be read.
+    """
+    if not run.task.exists() or not run.report.exists():
+        raise UserError(f"{run.path}: holds no finished run (it needs task.toml and report.json)")
+    checkpoints = Checkpoints(run.checkpoints)
+    candidates = [checkpoint] if checkpoint else [checkpoints.best, *reversed(checkpoints.paths())]
+    source = next((path for path in candidates if path.exists()), None)
+    if source is None:
+        raise UserError(f"{checkpoint or run.checkpoints}: there is no checkpoint to publish")
+    weights, about = read_weights(source)
+    task = run.table()
+    report = json.loads(run.report.read_text(encoding="utf-8"))
+    described = {
+        "task": report["task"],
+        "vidcore": version("vidcore"),
+        "model": task["model"],
+        "class_names": about.get("class_names"),
+        "contract": _contract(task),
+        "scores": about.get("scores") or report.get("scores"),
+        "protocol": report.get("protocol"),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{report['task']}.tmp"
+    try:
+        tensors = {name: value.contiguous().clone() for name, value in weights.items()}  # none may share memory
+        save_file(tensors, temporary, metadata={"vidcore": json.dumps(described, ensure_ascii=False)})
+        return temporary.replace(folder / f"{report['task']}-{sha256(temporary)[:8]}.safetensors")
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _contract(task: dict[str, Any]) -> dict[str, Any]:
+    """What the model expects of a video: how it is sampled, resized, cropped and normalised."""
+    data = task.get("data", {})
+    part = data.get("test") or data.get("val") or {}
+    return {"pipeline": part.get("pipeline", {}), "data_preprocessor": task["model"].get("data_preprocessor", {})}

@@ -1,0 +1,151 @@
+"""What a run leaves for people: ``report.json``, what metrics write beside it, and tables on the terminal.
+
+Nothing here imports torch: predictions that are in a file can be scored without.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vidcore.errors import ConfigError
+from vidcore.files import write_json
+from vidcore.predictions import PredictionFile
+from vidcore.task.task import Task
+
+if TYPE_CHECKING:
+    import torch
+
+    from vidcore.data.pool.loader import Loader
+    from vidcore.engine.evaluate import Evaluation
+
+__all__ = ["coverage", "evaluated", "finish", "header", "notices", "overlaps", "score_predictions"]
+
+
+def header(task: Task, model: torch.nn.Module | None = None) -> dict[str, Any]:
+    """What every report begins with: of which Task, when, and with what it was made."""
+    return {
+        "task": task.name,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "parameters": sum(p.numel() for p in model.parameters()) if model else None,
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "numpy", "opencv-python-headless", "decord")}
+        | {p.name: p.version for p in task.catalog.plugins if p.error is None},
+    }
+
+
+def notices(loaders: Mapping[str, Loader]) -> list[str]:
+    """What data sets want a reader of the scores to know."""
+    return [f"data.{part}: {n}" for part, one in loaders.items() for n in getattr(one.dataset, "notices", ())]
+
+
+def overlaps(loaders: Mapping[str, Loader]) -> list[str]:
+    """Say how many videos are evaluated on that are trained on, too: scores then promise too much."""
+    found = {
+        part: set(one.dataset.sample_paths()) for part, one in loaders.items() if hasattr(one.dataset, "sample_paths")
+    }
+    trained = found.pop("train", set())
+    shared = {part: len(paths & trained) for part, paths in found.items()}
+    return [
+        f"data.{part}: {n} of its {len(found[part])} videos are in data.train as well"
+        for part, n in shared.items()
+        if n
+    ]
+
+
+def coverage(loader: Loader) -> dict[str, Any]:
+    """What of the data was used by all processes, each of which must ask, and its fingerprint."""
+    from vidcore.engine import dist
+
+    fingerprint = getattr(loader.dataset, "fingerprint", None)
+    size, bad = len(loader.dataset), set().union(*dist.gather(set(loader.bad.failures)))
+    return {"samples": size, "used": size - len(bad), "fingerprint": fingerprint() if fingerprint else None}
+
+
+def evaluated(task: Task, part: str, loader: Loader, found: Evaluation) -> dict[str, Any]:
+    """What a report says of an evaluation on ``data.<part>``: scores, how they were obtained, and on how much."""
+    steps = task.table["data"][part].get("pipeline", {})
+    return {
+        "scores": found.scores,
+        "protocol": {
+            "data": f"data.{part}",
+            "pipeline": [_call_text(step) for step in steps.values()],
+            "coverage": f"{found.samples} of {found.total} samples",
+            "seconds": round(found.seconds, 3),
+        },
+        "evaluation_data": coverage(loader),
+    }
+
+
+def finish(folder: Path, report: dict[str, Any], metrics: Mapping[str, Any], written: list[Path]) -> None:
+    """Write report and pictures, and say what came out and where it is."""
+    for metric in metrics.values():
+        if hasattr(metric, "write"):
+            written += metric.write(folder)
+    report.setdefault("notices", []).extend(n for m in metrics.values() for n in getattr(m, "notices", ()))
+    report["files"] = [str(p) for p in written if p.exists()]
+    write_json(folder / "report.json", report)
+    _print(report, folder / "report.json", [m.table() for m in metrics.values() if hasattr(m, "table")])
+
+
+def score_predictions(task: Task, file: PredictionFile, folder: Path, source: str) -> dict[str, Any]:
+    """Score predictions with the metrics of a Task, and write report and pictures.
+
+    Args:
+        task: with ``metrics``; nothing else of it is used.
+        file: predictions and the truth.
+        folder: where to write.
+        source: where the predictions come from, for the report.
+
+    Returns:
+        What ``report.json`` holds.
+    """
+    task.require("metrics")
+    metrics = task.build("metrics")
+    scores: dict[str, float] = {}
+    for name, metric in metrics.items():
+        metric.update(file.predictions, file.targets)
+        found = metric.compute()
+        if twice := scores.keys() & found.keys():
+            raise ConfigError(f"metrics.{name}: another metric already gives a score {min(twice)!r}")
+        scores |= found
+    report = header(task) | {
+        "scores": scores,
+        "protocol": {"data": source, "pipeline": [], "coverage": f"{len(file.predictions)} samples"},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    finish(folder, report, metrics, [])
+    return report
+
+
+def _call_text(step: Mapping[str, Any]) -> str:
+    arguments = ", ".join(f"{k}={v}" for k, v in step.items() if k != "type")
+    return f"{step['type']}({arguments})"
+
+
+def _print(report: Mapping[str, Any], path: Path, tables: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+    from rich.console import Console as Terminal
+    from rich.table import Table
+
+    terminal = Terminal(soft_wrap=True, highlight=False)
+    for rows in tables:
+        if 0 < len(rows) <= 30:  # longer ones are for files
+            table = Table(*rows[0])
+            for row in rows:
+                table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))
+            terminal.print(table)
+    if report.get("scores"):
+        table = Table("score", "value", title=f"{report['task']}: {report['protocol']['coverage']}")
+        for name, value in report["scores"].items():
+            table.add_row(name, f"{value:.4f}")
+        terminal.print(table)
+        steps = ", ".join(report["protocol"]["pipeline"])
+        terminal.print(f"on {report['protocol']['data']}{': ' if steps else ''}{steps}", markup=False)
+    for notice in report["notices"]:
+        terminal.print(f"note: {notice}", markup=False)
+    for file in (*report["files"], str(path)):
+        terminal.print(f"wrote {file}", markup=False)

@@ -1,0 +1,120 @@
+"""What to do where the model waits for data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from vidcore.data.pool.loader import Loader
+from vidcore.engine import dist
+from vidcore.protocols import Observer
+
+__all__ = ["Loading", "LoadingAdvice"]
+
+MUCH = 0.2
+"""Share of the time in waiting for data from which on it is worth mentioning."""
+LONG = 5.0
+"""Seconds of waiting in all, from which on it is worth mentioning."""
+READERS = {"Decode", "DecodeMotionVectors", "OpenVideo"}
+
+
+@frozen
+class Loading:
+    """What loading costs: each step, and the share of the time that the model waits for it."""
+
+    milliseconds: dict[str, float]
+    """Mean time of every step for one sample, in one worker."""
+    types: dict[str, str]
+    """Types of the steps of the pipeline, by name."""
+    waiting: float
+    """Share of the time."""
+    workers: int
+    cores: float
+    """For each process that trains."""
+
+    @classmethod
+    def of(cls, loader: Loader, waiting: float) -> Loading:
+        """Describe what a loader has done so far."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", dist.world().size))
+        return cls(loader.ledger.milliseconds(), loader.step_types, waiting, loader.options.workers, cores / local)
+
+    @property
+    def slowest(self) -> str:
+        """Name of the step that takes the longest."""
+        return max(self.milliseconds, key=self.milliseconds.__getitem__)
+
+    def advice(self) -> str | None:
+        """Return a sentence that names the slowest step and what may help; None where the model does not wait."""
+        if self.waiting < MUCH or not self.milliseconds:
+            return None
+        slowest = self.slowest
+        named = f"{slowest} ({self.types[slowest]})" if slowest in self.types else slowest
+        times = f"{self.milliseconds[slowest]:.3g} of {sum(self.milliseconds.values()):.3g} ms per sample"
+        return (
+            f"{self.waiting:.0%} of the time is waiting for data; the slowest step is {named}, {times}: {self._help()}"
+        )
+
+    def _help(self) -> str:
+        ways = []
+        if self.workers < self.cores - 1:
+            ways.append(f"raise data.train.workers, which is {self.workers} ({self.cores:.3g} CPU cores are there)")
+        if self.types.get(self.slowest) in READERS:
+            if self.workers and self.cores >= 2 * self.workers:
+                ways.append("give OpenVideo more threads")
+            ways.append("re-encode the videos, smaller and with more key frames")
+        elif self.slowest in self.types:
+            ways.append("re-encode the videos smaller, so that there are fewer pixels to change")
+        return ", or ".join(ways) or "the machine has no more cores for data.train.workers"
+
+
+class LoadingAdvice(Observer):
+    """Watches how long steps wait for data, and says once what to do about it."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """
+        Args:
+            say: shows a line.
+        """
+        self._say = say
+        self._loader: Loader | None = None
+
+    def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
+        self._loader = info["loader"]
+        self._seconds: dict[str, float] = {}
+        self._last: int | None = None
+        self._said = False
+
+    def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        if self._last is not None:  # the first steps wait for workers to start
+            for name, value in values.items():
+                if name.startswith("seconds/"):
+                    self._seconds[name] = self._seconds.get(name, 0.0) + value * (step - self._last)
+        self._last = step
+
+    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
+        if not self._said and self._seconds.get("seconds/data", 0.0) > LONG:
+            self._said = True
+            if line := self.loading.advice():
+                self._say(line)
+
+    @property
+    def loading(self) -> Loading:
+        """What loading has cost so far."""
+        assert self._loader is not None
+        total = sum(self._seconds.values())
+        return Loading.of(self._loader, self._seconds.get("seconds/data", 0.0) / total if total else 0.0)
+
+    def report(self) -> Mapping[str, Any]:
+        loading = self.loading
+        return {
+            "loading": {
+                "waiting_for_data": round(loading.waiting, 4),
+                "milliseconds_per_sample": {name: round(ms, 3) for name, ms in loading.milliseconds.items()},
+                "advice": loading.advice(),
+            }
+        }

@@ -1,0 +1,105 @@
+"""How fast the loader is, how fast the model is, and how fast they are together: what ``vidcore bench`` does."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice, repeat
+from typing import Any
+
+import torch
+
+from vidcore.batch import Batch
+from vidcore.config.bind import Call, build
+from vidcore.data.pool.loader import Loader
+from vidcore.engine import dist
+from vidcore.engine.clock import Clock
+from vidcore.engine.optim import build_optimizer
+from vidcore.engine.options import RuntimeOptions, TrainOptions
+from vidcore.engine.prepare import prepare
+from vidcore.engine.step import Step
+from vidcore.randomness import reseed
+from vidcore.task.task import DataPart, Task
+from vidcore.tools.advice import Loading
+
+__all__ = ["bench"]
+
+ENDLESS = 2**62
+
+
+def bench(task: Task, seconds: float = 10.0) -> dict[str, Any]:
+    """Measure the training of a Task, in one process, without writing anything.
+
+    Args:
+        task: with ``data.train`` and ``optimizer``.
+        seconds: how long each of the three measurements takes, after a warm-up.
+
+    Returns:
+        ``loader``, ``model`` and ``together``, each with ``samples_per_second``; the loader with
+        ``milliseconds_per_sample`` by step (of one worker), the last with ``shares`` of the time by phase; and
+        ``advice``, None where the model does not wait for data. Other keys name the setting.
+
+    Raises:
+        UserError: anything of the Task or its data is wrong.
+    """
+    task.require("data.train", "optimizer")
+    runtime: RuntimeOptions = task.build("runtime")
+    options: TrainOptions = task.build("train")
+    device = dist.pick_device(runtime.device)
+    part: DataPart = task.build("data.train")
+    pin = device.type == "cuda"
+    loader = Loader(part.dataset, part.pipeline, part, training=True, seed=runtime.seed, pin_memory=pin)
+    reseed(runtime.seed)
+    model = prepare(task.build("model"), runtime, device).train()
+    call: Call = task.get("optimizer")
+    optimizer = build_optimizer(call.component.load(), build(call.arguments), model, task.build("param_groups"))
+    clock = Clock(device)
+    step = Step(model, optimizer, options, runtime, clock)
+    kept: deque[Batch] = deque(maxlen=1)
+
+    def train(batch: Batch) -> None:
+        clock.lap("data")
+        step([batch])
+
+    batches = loader.between(0, ENDLESS)
+    warm_up = max(2, 2 * part.workers)
+    try:
+        loaded, _ = _rate(batches, kept.append, seconds, warm_up, clock)
+        alone, _ = _rate(repeat(kept[0]), train, seconds, 2, clock)
+        together, spent = _rate(batches, train, seconds, warm_up, clock)
+    finally:
+        loader.close()
+    total = sum(spent.values())
+    loading = Loading.of(loader, spent["data"] / total)
+    return {
+        "task": task.name,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "cores": loading.cores,
+        "workers": part.workers,
+        "batch_size": part.batch_size,
+        "loader": {"samples_per_second": loaded, "milliseconds_per_sample": loading.milliseconds},
+        "model": {"samples_per_second": alone},
+        "together": {
+            "samples_per_second": together,
+            "shares": {phase: value / total for phase, value in spent.items()},
+        },
+        "advice": loading.advice(),
+    }
+
+
+def _rate(
+    batches: Iterator[Batch], use: Callable[[Batch], None], seconds: float, warm_up: int, clock: Clock
+) -> tuple[float, dict[str, float]]:
+    """Return samples per second, and the seconds spent in the phases of their steps."""
+    for batch in islice(batches, warm_up):
+        use(batch)
+    clock.take()  # waits for a GPU
+    samples, start = 0, time.perf_counter()
+    for batch in batches:
+        use(batch)
+        samples += len(batch)
+        if time.perf_counter() - start >= seconds:
+            break
+    spent = clock.take()
+    return samples / (time.perf_counter() - start), spent

@@ -1,0 +1,92 @@
+"""The learning rate of a run before it is run."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+from attrs import frozen
+
+from vidcore.config.bind import Call, build
+from vidcore.engine.optim import own_setting
+from vidcore.engine.options import TrainOptions
+from vidcore.engine.plan import Plan, shortfalls
+from vidcore.errors import ConfigError
+from vidcore.task.task import DataPart, Task
+
+__all__ = ["Course"]
+
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+@frozen
+class Course:
+    """Learning rate (of the groups without a factor) and change of the momentum at every step of a run."""
+
+    steps_per_epoch: int
+    rates: tuple[float, ...]
+    momenta: tuple[float, ...]
+    """The optimizer's momentum times this."""
+    notes: tuple[str, ...] = ()
+    """What may surprise."""
+
+    @classmethod
+    def of(cls, task: Task, steps_per_epoch: int | None = None) -> Course:
+        """Return the course of a Task's run in one process.
+
+        Args:
+            steps_per_epoch: counted in the training data where not given.
+
+        Raises:
+            ConfigError: the Task has no optimizer with a learning rate, or no data to count.
+        """
+        task.require("optimizer")
+        call: Call = task.get("optimizer")
+        rate = own_setting(call.component.load(), build(call.arguments), "lr")
+        if rate is None:
+            raise ConfigError(f"{task.name}: optimizer.lr: is missing, and needed to draw it")
+        options: TrainOptions = task.build("train")
+        per_epoch = steps_per_epoch or _steps_per_epoch(task, options)
+        total = options.total_steps(per_epoch)
+        schedules = task.build("schedule") or {}
+        plan = Plan(schedules.values(), per_epoch, total)
+        batch = math.prod(task.get(f"data.train.{name}") or 1 for name in ("batch_size", "num_repeats"))
+        scale = options.lr_scale(batch, processes=1)
+        rates = tuple(plan.rates(step, [float(rate) * scale])[0] for step in range(total))
+        momenta = tuple(plan.coefficients(step, "momentum")[0] for step in range(total))
+        notes = shortfalls(schedules, per_epoch, total)
+        if scale != 1:
+            notes.append(f"optimizer.lr is times {scale:g} for the samples in a step (train.base_batch_size)")
+        return cls(per_epoch, rates, momenta, tuple(notes))
+
+    def picture(self, width: int = 72, height: int = 8) -> str:
+        """Draw the rate for a terminal: a column for every part of the run, its highest value above."""
+        if not self.rates:
+            return "no steps"
+        top, columns = max(self.rates), min(width, len(self.rates))
+        edges = [len(self.rates) * i // columns for i in range(columns + 1)]
+        values = [sum(self.rates[a:b]) / (b - a) for a, b in pairwise(edges)]
+        rows = []
+        for row in reversed(range(height)):
+            filled = (min(1.0, max(0.0, v / top * height - row)) if top > 0 else 0.0 for v in values)
+            rows.append("".join(BARS[math.ceil(part * (len(BARS) - 1))] for part in filled).rstrip())
+        epochs = math.ceil(len(self.rates) / self.steps_per_epoch)
+        length = f"{len(self.rates)} steps, {epochs} epochs of {self.steps_per_epoch}"
+        values_at = f"first {self.rates[0]:.4g}, highest {top:.4g}, last {self.rates[-1]:.4g}"
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([*rows, "-" * columns, f"learning rate: {values_at} ({length})", *notes])
+
+    def csv(self) -> str:
+        """Return every step as a line: step, epoch, lr, momentum_factor."""
+        lines = ["step,epoch,lr,momentum_factor\n"]
+        for step, (rate, momentum) in enumerate(zip(self.rates, self.momenta, strict=True)):
+            lines.append(f"{step + 1},{step // self.steps_per_epoch + 1},{rate:.10g},{momentum:.10g}\n")
+        return "".join(lines)
+
+
+def _steps_per_epoch(task: Task, options: TrainOptions) -> int:
+    if task.get("data.train") is None:
+        raise ConfigError(f"{task.name}: data.train: is missing; say how long an epoch is with --steps-per-epoch")
+    part: DataPart = task.build("data.train")
+    whole = math.floor if part.drop_last else math.ceil
+    return options.steps_per_epoch(whole(len(part.dataset) / part.batch_size))

@@ -1,0 +1,1 @@
+"""Exact frames of damaged, cut and odd files, with PyAV: ``PyAVReader``."""

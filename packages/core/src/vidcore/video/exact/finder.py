@@ -1,0 +1,286 @@
+"""Decoded frames by number: no more decoding than needed, and nothing taken on trust."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from av.codec.context import Flags2
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType, VideoFrame
+from av.video.stream import VideoStream
+
+from vidcore.errors import VideoError
+from vidcore.video.checks import frame_numbers
+from vidcore.video.exact.packets import Packets
+
+__all__ = ["FrameFinder"]
+
+SKIP_SAFE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
+"""Codecs in which a frame that no other refers to leaves nothing behind when it is not decoded."""
+
+
+class _NotProven(Exception):
+    """The order of the packets and what was decoded disagree."""
+
+
+class _NoEntry(Exception):
+    """Decoding cannot begin at this packet, whatever the container says."""
+
+
+class FrameFinder:
+    """Frames by number, as a decoding of the whole file in order would show them.
+
+    Decoding begins at the nearest entry before a frame, and frames nobody asked for are decoded only
+    where others need them. Whatever comes out is checked against the order of the packets; where that
+    does not hold, the file is decoded from its beginning and frames are counted.
+
+    Args:
+        path: video file.
+        threads: threads of the decoder; 0 lets it choose.
+        motion: let the decoder attach its motion vectors.
+
+    Raises ``VideoError`` where the file is missing, is no video, or nothing in it decodes.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 1, motion: bool = False) -> None:
+        self.path = str(path)
+        self._packets = Packets(path)
+        self._threads, self._motion = threads, motion
+        self.fps = self._packets.rate
+        self._context = self._decoder()
+        self.coded_size = (self._context.height, self._context.width)
+        self._skips = self._context.codec.canonical_name in SKIP_SAFE
+        self._next = 0  # packet to be given to the decoder
+        self._began = 0  # packet where decoding began
+        self._entry: int | None = None  # the same, until its frame has come out
+        self._last = -1  # frame that came out last since then
+        self._inside: set[int] = set()  # packets in the decoder whose frames are still to come
+        self._ahead: dict[int, VideoFrame] = {}  # frames that came out after the last one asked for
+        self._place: dict[int, int] = {}  # frame that a packet shows
+        self._length = 0
+        self._running: Iterator[tuple[int, VideoFrame, bool]] = iter(())  # when counting: frames still to come
+        self._shown = 0  # when counting: number of the next frame
+        self._damaged = False  # when counting: something could not be decoded
+        try:
+            self._learn_length()
+        except BaseException:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        return self._length
+
+    def frames(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> Iterator[tuple[list[int], VideoFrame]]:
+        """Yield every frame asked for, in the order of decoding, with its positions among the indices.
+
+        A frame that turns out not to be proven comes again, right.
+        """
+        slots: dict[int, list[int]] = {}
+        for slot, number in enumerate(frame_numbers(self.path, indices, len(self), self._packets.advertised).tolist()):
+            slots.setdefault(number, []).append(slot)
+        while True:
+            try:
+                for number, frame in self._run(slots) if self._packets.order is None else self._find(slots):
+                    yield slots[number], frame
+                return
+            except _NoEntry:
+                self._begin(0)
+            except _NotProven:
+                self._count()
+                frame_numbers(self.path, [*slots], len(self), self._packets.advertised)
+
+    def close(self) -> None:
+        """Close the file, forget packets and frames."""
+        self._packets.close()
+        self._ahead.clear()
+        self._running = iter(())
+
+    def _decoder(self) -> VideoCodecContext:
+        context = self._packets.stream.codec_context
+        context.thread_count = self._threads
+        context.thread_type = "NONE" if self._threads == 1 else "AUTO"
+        if self._motion:
+            context.flags2 |= Flags2.export_mvs
+        return context
+
+    def _learn_length(self) -> None:
+        if self._packets.order is None:
+            self._count()
+            return
+        self._place = {k: i for i, k in enumerate(self._packets.order.tolist())}
+        self._length = len(self._place)
+
+    # Through the order of the packets.
+
+    def _find(self, wanted: Iterable[int]) -> Iterator[tuple[int, VideoFrame]]:
+        assert self._packets.order is not None
+        missing = {int(self._packets.order[i]) for i in wanted}
+        last = max(wanted, default=-1)
+        for number in missing & self._ahead.keys():
+            yield self._place[number], self._ahead[number]
+        missing -= self._ahead.keys()
+        self._ahead = {k: frame for k, frame in self._ahead.items() if self._place[k] > last}
+        for target in sorted(missing):
+            if target not in missing or target in self._inside:
+                continue
+            entry = self._entry_before(target)
+            if target < self._next or entry > self._next or entry < self._began:
+                if self._inside & missing:
+                    yield from self._drain(missing, last)
+                self._begin(entry)
+            while self._next <= target:
+                # What is shown after the last frame wanted may be asked for next.
+                needed = self._next in missing or self._place.get(self._next, -1) > last
+                yield from self._take(self._feed(needed), missing, last)
+        while missing:  # held back by the decoder: the packets behind push it out
+            if self._next < len(self._packets):
+                yield from self._take(self._feed(True), missing, last)
+            else:
+                yield from self._drain(missing, last)
+
+    def _drain(self, missing: set[int], last: int) -> Iterator[tuple[int, VideoFrame]]:
+        """Have everything out that is in the decoder; nothing can be added before a new beginning."""
+        self._next = len(self._packets) + 1
+        yield from self._take(self._decode(None), missing, last)
+        if self._inside & missing:
+            if self._entry is not None:
+                self._no_entry(self._entry)
+            raise _NotProven
+
+    def _take(self, frames: list[VideoFrame], missing: set[int], last: int) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield the frames that are missing, keep those that may be asked for next."""
+        for frame in frames:
+            number = frame.pts
+            assert number is not None
+            if number in missing:
+                missing.remove(number)
+                yield self._place[number], frame
+            elif self._place.get(number, -1) > last:
+                self._ahead[number] = frame
+
+    def _entry_before(self, number: int) -> int:
+        """Return the last entry from which this packet's frame can be had whole."""
+        place = self._place[number]
+        # What follows an entry in the file but is shown before it may need what came before the entry.
+        shown_before = (e for e in self._packets.entries if e <= number and self._place.get(e, place + 1) <= place)
+        return max(shown_before, default=0)
+
+    def _begin(self, entry: int) -> None:
+        self._context.flush_buffers()
+        self._next = self._began = entry
+        self._entry = entry or None
+        self._last = -1
+        self._inside.clear()
+        self._ahead = {}
+
+    def _feed(self, needed: bool) -> list[VideoFrame]:
+        """Give the next packet to the decoder; what is not needed may be passed over."""
+        number = self._next
+        if needed or not self._skips or number == self._entry:
+            self._context.skip_frame = "DEFAULT"
+            # What is shown before the entry may need what came before it: decoders leave that out.
+            if self._place.get(number, -1) >= self._place.get(self._began, 0):
+                self._inside.add(number)
+        else:
+            self._context.skip_frame = "NONREF"
+        self._next += 1
+        return self._decode(self._packets[number])
+
+    def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        try:
+            frames = self._context.decode(packet)
+        except FFmpegError as error:
+            raise _NotProven from error
+        for frame in frames:
+            if self._entry is not None:
+                self._check_entry(frame, self._entry)
+            if frame.pts is None or frame.is_corrupt:
+                raise _NotProven
+            self._inside.discard(frame.pts)
+            self._check_order(self._place.get(frame.pts, -1))
+        return frames
+
+    def _check_order(self, place: int) -> None:
+        """Frames must come out as the packets said: in ascending order, none that was asked for left behind."""
+        if place < 0:  # not shown
+            return
+        if place <= self._last or any(self._place[k] < place for k in self._inside):
+            raise _NotProven
+        self._last = place
+
+    def _check_entry(self, frame: VideoFrame, entry: int) -> None:
+        """An entry must show a whole picture of its own before anything that is shown later."""
+        picture = frame.key_frame and frame.pict_type == PictureType.I and not frame.is_corrupt
+        if frame.pts == entry and picture:
+            self._entry = None
+        elif frame.pts is None or self._place.get(frame.pts, -1) >= self._place[entry]:
+            self._no_entry(entry)
+
+    def _no_entry(self, number: int) -> None:
+        self._packets.entries.remove(number)
+        raise _NoEntry
+
+    # By decoding from the beginning.
+
+    def _count(self) -> None:
+        """Decode everything once, to learn how many frames there are.
+
+        Where packets give nothing that can be used but their order holds, frames keep their numbers and some
+        cannot be had; otherwise a frame's number is its place among those that come out.
+        """
+        self._packets.order = None
+        places, whole = [], []
+        for place, _, is_whole in self._all():
+            places.append(place)
+            whole.append(is_whole)
+        if not self._damaged and any(later <= sooner for sooner, later in pairwise(places)):
+            self._place = {}
+        # In a file that was cut, those that the decoder held back may have lost frames before them.
+        held_back = self._context.reorder_depth if self._packets.cut else 0
+        self._length = len(self._place) or max(len(whole) - held_back, 1)
+        if not any(whole):
+            raise VideoError(self.path, "has no frame that can be decoded")
+        self._running, self._shown = self._all(), 0
+
+    def _all(self) -> Iterator[tuple[int, VideoFrame, bool]]:
+        """Yield every frame from the beginning: its number, itself, and whether it is whole."""
+        self._packets.reopen()  # a decoder that was used before may treat a damaged beginning differently
+        self._context = self._decoder()
+        self._damaged = lost = False
+        count, whole = 0, self._packets.begins_whole
+        losses = [*self._packets.losses]
+        for number in range(len(self._packets) + 1):
+            try:
+                frames = self._context.decode(self._packets[number] if number < len(self._packets) else None)
+            except FFmpegError:
+                self._damaged, whole = True, False
+                lost |= count > 0
+                continue
+            for frame in frames:
+                self._damaged |= frame.is_corrupt
+                lost |= frame.is_corrupt and count > 0
+                while losses and (frame.pts or 0) >= losses[0]:
+                    losses.pop(0)
+                    whole = False
+                whole = not frame.is_corrupt and (whole or frame.key_frame)
+                place = self._place.get(number if frame.pts is None else frame.pts, -1) if self._place else count
+                # Where frames are counted, nothing after a loss has a sure number.
+                yield place, frame, whole and (bool(self._place) or not lost)
+                count += 1
+
+    def _run(self, wanted: Iterable[int]) -> Iterator[tuple[int, VideoFrame]]:
+        for number in sorted(wanted):
+            if number < self._shown:
+                self._running = self._all()
+            reached = (entry for entry in self._running if entry[0] >= number)
+            place, frame, whole = next(reached, (number, None, False))
+            self._shown = place + 1
+            if frame is None or place != number or not whole:
+                raise VideoError(self.path, f"is damaged at frame {number}")
+            yield number, frame

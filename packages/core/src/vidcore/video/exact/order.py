@@ -1,0 +1,125 @@
+"""Which packet shows frame i: what packets say, and where that cannot be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+
+from vidcore.video.exact.bitstream import Pictures
+
+__all__ = ["Note", "show_order"]
+
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+# fmt: off
+ONE_FRAME_EACH = frozenset({
+    "av1", "dnxhd", "ffv1", "flv1", "h263", "h264", "hevc", "huffyuv", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4",
+    "msmpeg4v3", "prores", "rawvideo", "vp8", "vp9", "wmv1", "wmv2",
+})
+# fmt: on
+"""Codecs whose packets give one frame each (after the care taken below); others are decoded to be counted."""
+
+REORDER_LIMIT = 32
+"""A frame farther from its place in the file than any codec can hold it back: time stamps that jump."""
+
+PROGRESSIVE = 1
+"""``field_order`` of pictures without fields; 0 where it is not known."""
+
+
+class Note(NamedTuple):
+    """What is remembered of a packet."""
+
+    pts: int | None
+    dts: int | None
+    place: tuple[int | None, int]
+    """Position in the file and size."""
+    entry: bool
+    corrupt: bool
+    discarded: bool
+    """Not shown, whatever is in it: left out by the edit list of an MP4."""
+    pictures: Pictures
+
+    @property
+    def shown(self) -> bool:
+        return bool(self.pictures.shown) and not self.discarded
+
+
+def show_order(notes: Sequence[Note], context: VideoCodecContext, cut: bool | None) -> Numbers | None:
+    """Return the packet of each frame in the order of showing, None where packets do not tell.
+
+    Args:
+        context: the decoder, before anything was decoded.
+        cut: whether packets are missing at the end; None where the container does not tell.
+    """
+    codec = context.codec.canonical_name
+    order = _claimed_order(notes, context, cut) if codec in ONE_FRAME_EACH and notes[0].entry else None
+    if order is None or not len(order) or order[0] != 0:  # frames that refer to what was before the beginning
+        return None
+    if any(n.corrupt or n.pictures.shown > 1 for n in notes):
+        return None
+    if codec == "mpeg4" and not np.array_equal(order, _mpeg4_order(notes)[: len(order)]):
+        return None
+    if codec == "h264" and context.field_order > PROGRESSIVE:  # each field may have a packet of its own
+        return None
+    shown: Numbers = order[[notes[k].shown for k in order.tolist()]]
+    return shown if len(shown) else None
+
+
+def _claimed_order(notes: Sequence[Note], context: VideoCodecContext, cut: bool | None) -> Numbers | None:
+    times = [n.pts for n in notes]
+    if not context.codec.reorder:
+        return np.arange(len(notes))
+    if None not in times:
+        stamps = np.array(times, np.int64)
+        order = np.argsort(stamps)
+        believed = len(set(times)) == len(times) and _plausible(notes, order, context)
+        return _before_hole(stamps[order], order, notes[-1].dts, cut) if believed else None
+    if context.codec.canonical_name == "mpeg4":  # AVI has no times
+        order = _mpeg4_order(notes)
+        return order[:-1] if cut else order  # frames shown before the last one may be among what is lost
+    return None
+
+
+def _plausible(notes: Sequence[Note], order: Numbers, context: VideoCodecContext) -> bool:
+    """Tell whether these can be the times of showing."""
+    if any(later < sooner for sooner, later in pairwise(n.dts for n in notes if n.dts is not None)):
+        return False  # files put one behind the other
+    farthest = int(np.abs(order - np.arange(len(order))).max())
+    # Where the decoder is to reorder frames and times do not, they are those of decoding.
+    return farthest <= REORDER_LIMIT and (len(order) == 1 or bool(farthest) == bool(context.has_b_frames))
+
+
+def _mpeg4_order(notes: Sequence[Note]) -> Numbers:
+    """I- and P-frames are shown after the B-frames behind them (ISO/IEC 14496-2, 6.1.3); nothing, where unclear."""
+    order: list[int] = []
+    held: list[int] = []
+    for number, note in enumerate(notes):
+        if note.pictures.kind is None:
+            return np.empty(0, np.int64)
+        if note.pictures.kind == 2:
+            order.append(number)
+        else:
+            order += held
+            held = [number]
+    return np.array(order + held, np.int64)
+
+
+def _before_hole(times: Numbers, order: Numbers, last: int | None, cut: bool | None) -> Numbers:
+    """Leave out frames at the end of a cut file that have lost frames before them.
+
+    A packet that is missing would have come after the last one present, which was decoded at ``last``:
+    what is shown until then is complete. After it, a longer step in an otherwise constant rate is a hole;
+    so it is taken to be where the container does not tell whether the file was cut (``cut`` None).
+    """
+    if last is None or cut is False:
+        return order
+    complete = int(np.searchsorted(times, last, "right"))
+    steps = np.diff(times)
+    holes = np.flatnonzero(steps > 1.5 * np.median(steps)) + 1 if len(steps) else steps
+    if (holes < complete).any():  # variable rate: steps say nothing
+        return order[:complete] if cut else order
+    return order[: holes[0]] if len(holes) else order

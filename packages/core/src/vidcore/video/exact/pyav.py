@@ -1,0 +1,92 @@
+"""Exact and fast reading with PyAV (``pip install vidcore[av]``)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from vidcore.video.checks import Closing
+from vidcore.video.exact.finder import FrameFinder
+from vidcore.video.exact.rotation import Orientation
+
+__all__ = ["PyAVReader"]
+
+
+class PyAVReader(Closing):
+    """Frames by number, as a decoding of the whole file in order would show them; see ``FrameFinder``.
+
+    Threads may share one, and so may processes that are forked while it is open.
+
+    Args:
+        path: video file.
+        threads: threads of the decoder; 0 lets it choose.
+
+    Raises ``VideoError`` where the file is missing, is no video, or nothing in it decodes.
+    """
+
+    decoder = "pyav"
+
+    def __init__(self, path: str | Path, threads: int = 1) -> None:
+        self.path = str(path)
+        self._threads, self._process, self._turn = threads, os.getpid(), threading.RLock()
+        self._finder = FrameFinder(path, threads)
+        self.fps = self._finder.fps
+        self._reformatter = VideoReformatter()
+        self._orientation: Orientation | None = None  # only frames tell
+
+    def __len__(self) -> int:
+        return len(self._finder)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames as returned (rotation applied)."""
+        if self._orientation is None:
+            self.read([0])
+        assert self._orientation is not None
+        return self._orientation.size(self._finder.coded_size)
+
+    def read(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the frames asked for: (n, height, width, 3) uint8 RGB."""
+        with self._turn:
+            self._leave_parent()
+            return self._read(indices)
+
+    def _read(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        out: np.ndarray[Any, Any] | None = None
+        height, width = self._finder.coded_size
+        for (first, *others), frame in self._finder.frames(indices):
+            if self._orientation is None:
+                self._orientation = Orientation.of(frame)
+            if out is None:
+                out = np.empty((len(indices), *self.size, 3), np.uint8)
+            # Streams may change the size of their frames: all are brought to that of the first.
+            image = self._reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
+            self._orientation.turn(image, out[first])
+            for other in others:
+                out[other] = out[first]
+        return np.empty((0, *self.size, 3), np.uint8) if out is None else out
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._process == os.getpid():
+            self._finder.close()
+        else:
+            _abandon(self._finder)
+
+    def _leave_parent(self) -> None:
+        """Open the file anew in a forked process: the place in the file, and threads, are those of its parent."""
+        if self._process != os.getpid():
+            _abandon(self._finder)
+            self._finder, self._process = FrameFinder(self.path, self._threads), os.getpid()
+
+
+def _abandon(finder: FrameFinder) -> None:
+    """Never free it: that would wait for threads of the decoder, which a forked process does not have."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(finder))

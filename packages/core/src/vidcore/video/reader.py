@@ -1,0 +1,50 @@
+"""What every reader of videos can do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+__all__ = ["VideoReader"]
+
+
+@runtime_checkable
+class VideoReader(Protocol):
+    """An open video. Close it, or use it as a context manager.
+
+    One thread at a time, and the process that opened it, unless a reader says otherwise.
+    """
+
+    path: str
+    """The file or folder, for messages."""
+    fps: float | None
+    """Frames per second (mean rate), None where the source has none."""
+    decoder: str
+    """Name of what decodes, for reports."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames as returned: rotation applied."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of frames that can be read, whatever the file advertises."""
+        ...
+
+    def read(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the frames asked for, in that order: (n, height, width, 3) uint8 RGB, contiguous.
+
+        Indices count shown frames from 0; they may repeat and need not be sorted.
+        Raises ``VideoError``, naming the file, where a frame cannot be had.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what is held open."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...

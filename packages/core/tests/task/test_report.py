@@ -1,0 +1,87 @@
+"""What a report says of the data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from attrs import frozen
+from click.testing import CliRunner
+
+from vidcore.cli import cli
+from vidcore.data.policy import Failure
+from vidcore.data.pool.loader import Loader
+from vidcore.errors import ConfigError, UserError
+from vidcore.metrics import DumpPredictions
+from vidcore.predictions import PredictionFile
+from vidcore.sample import Sample
+from vidcore.task.report import coverage, finish, score_predictions
+
+
+class Videos:
+    class_names = None
+    num_classes = None
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(index=index)
+
+
+def test_bad_samples_of_all_processes_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = Loader(Videos(), ())
+    loader.bad.record(Failure(1, 0, "1.mp4", "is no video"))
+    assert coverage(loader) == {"samples": 5, "used": 4, "fingerprint": None}
+    monkeypatch.setattr("vidcore.engine.dist.gather", lambda ours: [ours, {1, 3}])
+    assert coverage(loader)["used"] == 3
+
+
+@frozen
+class Scored:
+    """Stands for a Task with two metrics."""
+
+    name = "scored"
+
+    def require(self, *keys: str) -> None:
+        pass
+
+    def build(self, key: str) -> dict[str, Any]:
+        class One(DumpPredictions):
+            def compute(self) -> dict[str, float]:
+                return {"acc/top1": 1.0}
+
+        return {"one": One(), "two": One()}
+
+
+def test_two_metrics_must_not_give_one_score(tmp_path: Path) -> None:
+    samples = (Sample(index=0, scores=np.ones(2, np.float32)),)
+    with pytest.raises(ConfigError, match=r"metrics.two: another metric already gives a score 'acc/top1'"):
+        score_predictions(Scored(), PredictionFile(samples, samples), tmp_path, "x")  # type: ignore[arg-type]
+
+
+def test_a_report_is_json_for_every_reader(tmp_path: Path) -> None:
+    finish(tmp_path, {"task": "t", "training": {"best": {"value": float("nan")}, "scores": [float("inf")]}}, {}, [])
+    text = (tmp_path / "report.json").read_text()
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"JSON has no {name}"))
+    assert found["training"] == {"best": {"value": "nan"}, "scores": ["inf"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("compare", "."), "report.json: is no report"),
+        (("fuse", "a.npz", "b.npz", "-w", "1 nan", "-o", "c.npz"), "--weights '1 nan': must be numbers"),
+        (("fuse", "a.npz", "b.npz", "-w", "1 x", "-o", "c.npz"), "--weights '1 x': must be numbers"),
+    ],
+)
+def test_what_is_no_report_and_no_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "report.json").write_text("[1]")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=said):
+        CliRunner().invoke(cli, arguments, catch_exceptions=False)

@@ -1,0 +1,124 @@
+"""A run folder belongs to one Task."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vidcore.errors import UserError
+from vidcore.task.run_folder import RunFolder
+
+TASK = """
+[model]
+type = "Net"
+classes = 3
+[data.train]
+batch_size = 4
+workers = 2
+[train]
+epochs = 3
+"""
+
+
+def started(folder: Path) -> RunFolder:
+    run = RunFolder.prepare(folder, TASK)
+    run.checkpoints.mkdir()
+    (run.checkpoints / "epoch0001-step00000001.pt").touch()
+    return run
+
+
+def test_a_new_folder(tmp_path: Path) -> None:
+    run = RunFolder.prepare(tmp_path / "a" / "b", TASK)
+    assert run.task.read_text() == TASK
+    assert not run.started
+    RunFolder.prepare(tmp_path / "a" / "b", TASK)  # nothing was trained yet
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "video.mp4").touch()
+    RunFolder.prepare(tmp_path / "c", TASK)
+
+
+def test_a_run_is_only_continued_when_asked(tmp_path: Path) -> None:
+    assert started(tmp_path).started
+    with pytest.raises(UserError, match="already holds a run; resume it, or choose another folder"):
+        RunFolder.prepare(tmp_path, TASK)
+    RunFolder.prepare(tmp_path, TASK, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("classes = 3", "classes = 5", "model.classes is 3 there and 5 here"),
+        ("batch_size = 4", "batch_size = 8", "data.train.batch_size is 4 there and 8 here"),
+        ("classes = 3\n", "", "model.classes is 3 there and nothing here"),
+        ("[train]", "[optimizer]\nlr = 1.0\n[train]", "optimizer is nothing there"),
+    ],
+)
+def test_another_task_is_refused_and_nothing_changed(tmp_path: Path, old: str, new: str, said: str) -> None:
+    run = started(tmp_path)
+    with pytest.raises(UserError, match=f"holds the run of another task: {said}"):
+        RunFolder.prepare(tmp_path, TASK.replace(old, new), resume=True)
+    assert run.task.read_text() == TASK
+
+
+def test_where_a_task_failed_before_it_learned_anything_it_is_tried_again(tmp_path: Path) -> None:
+    RunFolder.prepare(tmp_path, TASK)
+    mended = TASK.replace("batch_size = 4", "batch_size = 8")
+    assert RunFolder.prepare(tmp_path, mended).task.read_text() == mended
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("workers = 2", "workers = 0"),
+        ("epochs = 3", "epochs = 9"),
+        ("[train]", "[runtime]\na = 1\n[train]"),
+        ("[train]", "[metrics.acc]\ntype = 'Acc'\n[data.val]\nbatch_size = 1\n[data.test]\nbatch_size = 1\n[train]"),
+    ],
+)
+def test_machine_and_length_and_evaluation_may_change(tmp_path: Path, old: str, new: str) -> None:
+    started(tmp_path)
+    longer = TASK.replace(old, new)
+    assert RunFolder.prepare(tmp_path, longer, resume=True).task.read_text() == longer
+
+
+def test_what_changed_is_said(tmp_path: Path) -> None:
+    assert started(tmp_path).changed == ()
+    longer = TASK.replace("epochs = 3", "epochs = 9\nclip_norm = 1.0")
+    run = RunFolder.prepare(tmp_path, longer, resume=True)
+    assert run.changed == ("train.epochs is 3 there and 9 here", "train.clip_norm is nothing there and 1.0 here")
+    assert RunFolder.prepare(tmp_path, longer, resume=True).changed == ()
+
+
+def test_a_task_that_somebody_broke(tmp_path: Path) -> None:
+    started(tmp_path).task.write_text("[model")
+    with pytest.raises(UserError, match=r"task.toml: is no Task any more: Expected"):
+        RunFolder.prepare(tmp_path, TASK, resume=True)
+
+
+def test_two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
+    other = f"from vidcore.task.run_folder import RunFolder; RunFolder.prepare({str(tmp_path)!r}, '', True)"
+    run = RunFolder.prepare(tmp_path, "")
+    refused = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert f"UserError: {tmp_path}: another process is running there" in refused.stderr
+    del run
+    assert subprocess.run([sys.executable, "-c", other]).returncode == 0
+
+
+def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is a file, not a folder"):
+        RunFolder.prepare(tmp_path / "file", TASK)
+    with pytest.raises(UserError, match="file/run: cannot be written: Not a directory"):
+        RunFolder.prepare(tmp_path / "file" / "run", TASK)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="cannot be written: Permission denied"):
+        RunFolder.prepare(tmp_path, TASK)
