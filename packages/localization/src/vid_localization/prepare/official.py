@@ -10,9 +10,10 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from vid_localization.datasets.annotations import AMBIGUOUS, Video, number_of, positive, read_videos
+from vid_localization.datasets.annotations import AMBIGUOUS, Video, read_videos
 from vid_localization.datasets.charades import CharadesSTADataset
 from vid_localization.datasets.words import split_words
+from vidcore.data.fields import finite_number, positive_number
 from vidcore.errors import AnnotationError, DataError, VideoError
 from vidcore.files import write_json, write_text
 from vidcore.video.open import VIDEO_SUFFIXES
@@ -84,7 +85,7 @@ def thumos_videos(folder: Path) -> list[Video]:
             if len(words := line.split()) != 3:
                 raise AnnotationError(f"{file}:{number}: must be 'video start end', got {line!r}")
             name, *times = words
-            start, end = (number_of(f"{file}:{number}", time) for time in times)
+            start, end = (finite_number(f"{file}:{number}", time) for time in times)
             subset = {"val": "validation", "test": "testing"}[part]
             video = videos.setdefault(name, Video(name, subset=subset))
             video.segments.append((start, end))
@@ -234,7 +235,7 @@ def _with_facts(known: Mapping[str, Video], row: Mapping[str, str], file: Path) 
     name = row["video"]
     columns = {"duration_second": "seconds", "duration_frame": "numFrame"}
     columns |= {fact: column for fact, column in (("feature_frame", "featureFrame"), ("fps", "fps")) if row.get(column)}
-    facts: dict[str, Any] = {fact: positive(f"{file}: {name}: {c}", row[c]) for fact, c in columns.items()}
+    facts: dict[str, Any] = {fact: positive_number(f"{file}: {name}: {c}", row[c]) for fact, c in columns.items()}
     return evolve(known.get(name, Video(name)), subset=row["subset"], **facts)
 
 
