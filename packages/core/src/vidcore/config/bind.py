@@ -16,9 +16,9 @@ from attrs import field, frozen
 from vidcore.config.load import Key, Loaded, format_key
 from vidcore.config.references import referred
 from vidcore.config.signature import Signature, read_signature
-from vidcore.config.types import Choice, DictOf, ListOf, Object, Record, Scalar, TupleOf, Type, Union
+from vidcore.config.types import ByName, Choice, DictOf, ListOf, Object, Record, Scalar, TupleOf, Type, Union
 from vidcore.errors import ConfigError, DataError, PluginError, UserError, nearest
-from vidcore.plugins.catalog import Catalog, Component, load_plugins
+from vidcore.plugins.catalog import Catalog, Component, kind_of, load_plugins
 
 __all__ = ["Binder", "Call", "build", "build_component"]
 
@@ -38,7 +38,12 @@ class Call:
 
 
 def build(bound: Any) -> Any:
-    """Make the objects of a bound value. Raises ``UserError`` where a component refuses its arguments."""
+    """Make the objects of a bound value, and load what is only named.
+
+    Raises ``UserError`` where a component refuses its arguments.
+    """
+    if isinstance(bound, Component):
+        return bound.load()
     if isinstance(bound, Call):
         arguments = {name: build(value) for name, value in bound.arguments.items()}
         factory = bound.component.load()
@@ -89,7 +94,10 @@ class Binder:
     """Every path in the Task, made absolute."""
 
     def bind(self, value: Any, wanted: Type, key: Key) -> Any:
-        """Return the value converted for ``wanted``, with a ``Call`` wherever something must be built."""
+        """Return the value converted for ``wanted``.
+
+        Where something must be built there is a ``Call``, and a ``Component`` where it is only named.
+        """
         match wanted:
             case Scalar(name):
                 return self._scalar(value, name, wanted, key)
@@ -116,12 +124,15 @@ class Binder:
             case Record(target):
                 if not isinstance(value, dict):
                     return self._wrong(value, wanted, key)
-                name = target.partition(":")[2]
-                return self._call(Component(name, "record", target, ""), value, read_signature(target), key)
-            case Object() as wanted_object:
+                if "type" in value and (kind := self._kind(wanted.name)):  # its protocol is a class with fields
+                    return self._component(value, kind, key)
+                return self._call(Component(wanted.name, "record", target, ""), value, read_signature(target), key)
+            case Object(name):
                 if not isinstance(value, dict):
                     return self._wrong(value, wanted, key)
-                return self._component(value, wanted_object.kind, key)
+                return self._component(value, self._kind(name), key)
+            case ByName(name):
+                return self._by_name(value, wanted, self._kind(name), key)
             case _:  # anything goes, but tables with a type are components here, too
                 return self._any(value, key)
 
@@ -150,15 +161,29 @@ class Binder:
                 self.paths.update(trial.paths)
                 return bound
             tries.append((option, trial.problems))
-        # the problems inside a table or array say more than "must be x or y"
+        # the problems inside a table or array, or with a name, say more than "must be x or y"
         inside = [p for o, p in tries if isinstance(value, dict) and isinstance(o, Record | Object | DictOf)]
         inside += [p for o, p in tries if isinstance(value, list) and isinstance(o, ListOf | TupleOf)]
+        inside += [p for o, p in tries if isinstance(value, str) and isinstance(o, ByName)]
         if len(inside) == 1:
             self.problems.extend(inside[0])
             return None
         shown = [o for o in options if o != Choice((None,))]
         plain = [o for o in shown if not isinstance(o, Object)]  # "number | Tensor" asks a person for a number
         return self._wrong(value, Union(tuple(plain or shown)), key)
+
+    def _kind(self, annotation: str) -> str | None:
+        """The kind that an annotation asks for; None where any component will do."""
+        kind = kind_of(annotation)
+        return kind if kind in self.catalog.kinds else None
+
+    def _by_name(self, value: Any, wanted: Type, kind: str | None, key: Key) -> Any:
+        if not isinstance(value, str):
+            return self._wrong(value, wanted, key)
+        try:
+            return self.catalog.get(value, kind)
+        except PluginError as error:
+            return self.problem(key, str(error))
 
     def _any(self, value: Any, key: Key) -> Any:
         if isinstance(value, dict):

@@ -19,7 +19,7 @@ from typing import Any
 from attrs import field, frozen
 
 from vidcore.config.source import Module, find_module
-from vidcore.config.types import ANY, Choice, DictOf, ListOf, Object, Record, Scalar, TupleOf, Type, Union
+from vidcore.config.types import ANY, ByName, Choice, DictOf, ListOf, Object, Record, Scalar, TupleOf, Type, Union
 from vidcore.errors import PluginError
 
 __all__ = ["Parameter", "Signature", "read_signature"]
@@ -184,9 +184,16 @@ def _generic(module: Module, name: str, inside: ast.expr) -> Type:
         return TupleOf(tuple(_type(module, i) for i in items))
     if name in DICTS:
         return DictOf(_type(module, items[1]))
+    if name == "Named":
+        return ByName(_annotation_name(items[0]))
     if name in ("Annotated", "Final"):
         return _type(module, items[0])
     return Object(name)
+
+
+def _annotation_name(node: ast.expr) -> str:
+    """The last name of an annotation: ``Decoder`` for ``reader.Decoder`` and for ``"Decoder"``."""
+    return str(node.value).rpartition(".")[2] if isinstance(node, ast.Constant) else _last_name(node)
 
 
 def _named(module: Module, name: str) -> Type:
@@ -210,7 +217,7 @@ def _named(module: Module, name: str) -> Type:
         if other and isinstance(other.find(original), ast.Assign | ast.AnnAssign):
             return _named(other, original)
     found = module.definition(name)
-    if found and isinstance(found[1], ast.ClassDef) and _has_fields(found[1]) and name not in Object.KINDS:
+    if found and isinstance(found[1], ast.ClassDef) and _has_fields(found[1]):
         return Record(f"{found[0].name}:{found[1].name}")
     return Object(name)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
-__all__ = ["ANY", "Choice", "DictOf", "ListOf", "Object", "Record", "Scalar", "TupleOf", "Type", "Union"]
+__all__ = ["ANY", "ByName", "Choice", "DictOf", "ListOf", "Object", "Record", "Scalar", "TupleOf", "Type", "Union"]
 
 
 class Type:
@@ -90,6 +90,11 @@ class Record(Type):
     """A table without ``type`` whose keys are the fields of that attrs class."""
 
     target: str
+    """``module:attribute``"""
+
+    @property
+    def name(self) -> str:
+        return self.target.partition(":")[2]
 
     def __str__(self) -> str:
         return "a table"
@@ -97,26 +102,20 @@ class Record(Type):
 
 @frozen
 class Object(Type):
-    """A table with ``type``: a component, of one kind where the annotation tells."""
+    """A table with ``type``: a component. The name of its class or protocol says the kind, see ``kind_of``."""
 
     name: str
 
-    KINDS = {  # noqa: RUF012
-        "Dataset": "datasets",
-        "Grouping": "groupings",
-        "Metric": "metrics",
-        "Model": "models",
-        "Module": "models",
-        "Observer": "observers",
-        "Optimizer": "optimizers",
-        "Schedule": "schedules",
-        "Step": "steps",
-        "Transform": "transforms",
-    }
+    def __str__(self) -> str:
+        return f"a component table ({self.name})"
 
-    @property
-    def kind(self) -> str | None:
-        return self.KINDS.get(self.name)
+
+@frozen
+class ByName(Type):
+    """A string that names a component, which is loaded and not built; see ``vidcore.typing.Named``."""
+
+    name: str
+    """Name of the class or protocol, as of an ``Object``."""
 
     def __str__(self) -> str:
-        return f"a table with type = one of {self.kind}" if self.kind else f"a component table ({self.name})"
+        return f"the name of a component ({self.name})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import re
 import warnings
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -23,7 +24,7 @@ from vidcore.errors import PluginError, nearest
 from vidcore.plugins import hooks
 from vidcore.plugins.hooks import KINDS
 
-__all__ = ["Catalog", "Component", "load_plugins"]
+__all__ = ["Catalog", "Component", "kind_of", "load_plugins"]
 
 GROUP = "vidcore"
 
@@ -101,6 +102,11 @@ class Catalog:
             raise PluginError(f"{name!r} ({found.plugin}) belongs to {found.kind}, but one of {kind} is needed here")
         return found
 
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """Every kind of component: those of the core, and those that a plugin has brought."""
+        return tuple(dict.fromkeys([*KINDS, *(c.kind for c in self.components.values())]))
+
     def of_kind(self, kind: str) -> dict[str, Component]:
         """The components of one kind, sorted by name."""
         return {n: c for n, c in sorted(self.components.items()) if c.kind == kind}
@@ -125,6 +131,19 @@ class Catalog:
                     raise PluginError(f"recipe {path.stem!r} exists twice: {found[path.stem]} and {path} ({plugin})")
                 found[path.stem] = path
         return found
+
+
+def kind_of(annotation: str) -> str:
+    """The kind of component that a class or protocol of this name asks for, where a parameter is annotated with it.
+
+    It is the name in the plural. A plugin that offers a kind ``trackers`` calls its protocol ``Tracker``. The one
+    exception is ``nn.Module``, which means one of ``models``.
+
+    >>> kind_of("PoseEstimator")
+    'pose_estimators'
+    """
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", "Model" if annotation == "Module" else annotation)
+    return f"{words.lower()}s"
 
 
 def load_plugins(entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> Catalog:

@@ -1,0 +1,24 @@
+"""Marks for annotations."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+__all__ = ["Named"]
+
+T = TypeVar("T")
+
+Named = Annotated[T, "a component by its name, not built"]
+"""A component that a Task names in a string, and that arrives as the class or function it is: loaded, not called.
+
+For what gets its arguments later than a Task is built, such as a decoder, which is called with every path::
+
+    class Decoder(Protocol):  # its name says the kind: decoders
+        def __call__(self, path: str | Path, threads: int = 1) -> VideoReader: ...
+
+    @frozen
+    class OpenVideo:
+        decoder: Literal["auto"] | Named[Decoder] = "auto"
+
+A Task may then say ``decoder = "pyav"``. The name is checked like a ``type``, before anything is imported.
+"""
