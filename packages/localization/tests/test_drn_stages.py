@@ -11,7 +11,7 @@ import torch
 
 from vidcore.engine.checkpoint import load
 from vidcore.plugins.catalog import load_plugins
-from vidcore.task.stages import run
+from vidcore.task.stages import run_stages
 from vidcore.task.task import Task
 
 CHANNELS = 8
@@ -82,7 +82,7 @@ def folder(tmp_path: Path) -> Path:
 def test_every_stage_begins_with_what_the_one_before_has_learned(folder: Path) -> None:
     overrides = [f"stages.{stage}.data.test=false" for stage in ("first", "second", "third")]
     task = Task.load(folder / "task.toml", load_plugins(), [*overrides, "stages.third.optimizer.lr=0.0"])
-    report = run(task, folder / "run")
+    report = run_stages(task, folder / "run")
     assert list(report["stages"]) == ["first", "second", "third"]
     assert set(report["scores"]) == {"Recall@Top1_IoU=0.5", "Recall@Top5_IoU=0.5"}
     first, second, third = (

@@ -102,7 +102,7 @@ def test_stages_of_bsn_meet_in_the_published_folder(catalog: Catalog) -> None:
     second = convert_config(config, catalog)
     assert second.problems == ()
     assert second.task == {
-        "step": {
+        "job": {
             "type": "GenerateProposals",
             "boundaries": f"{WORK}/tem_results",
             "workers": 8,

@@ -25,8 +25,8 @@ class Batch:
     """(batch,) int64 class numbers, or (batch, num_classes) float32 many-hot or soft labels."""
     samples: tuple[Sample, ...] = ()
     """The samples without pixels, in batch order."""
-    also: Mapping[str, Batch] = field(factory=dict)
-    """Batches of other data sets (``data.train_also``) that are trained on in the same step."""
+    extra: Mapping[str, Batch] = field(factory=dict)
+    """Batches of the further datasets (``data.train_extra``) for the same step, by name."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -41,11 +41,11 @@ class Batch:
         def move(tensor: torch.Tensor) -> torch.Tensor:
             return tensor.to(device, non_blocking=non_blocking)
 
-        also = {name: batch.to(device, non_blocking) for name, batch in self.also.items()}
+        extra = {name: batch.to(device, non_blocking) for name, batch in self.extra.items()}
         inputs, labels = _each(self.inputs, move), _each(self.labels, move)
-        if inputs is self.inputs and labels is self.labels and not also:
+        if inputs is self.inputs and labels is self.labels and not extra:
             return self  # is there already
-        return evolve(self, inputs=inputs, labels=labels, also=also)
+        return evolve(self, inputs=inputs, labels=labels, extra=extra)
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory (called by the data loader)."""

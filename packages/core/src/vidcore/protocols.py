@@ -21,12 +21,12 @@ __all__ = [
     "Dataset",
     "FeatureModel",
     "Grouping",
+    "Job",
     "Metric",
     "Model",
     "Observer",
     "Optimizer",
     "Schedule",
-    "Step",
     "Transform",
 ]
 
@@ -181,14 +181,14 @@ class Schedule(Protocol):
     """Changes the learning rate over a run: one of ``vidcore.engine.schedules`` or a plugin's."""
 
 
-class Step(Protocol):
-    """A stage of a run that trains nothing: it makes files that later stages read."""
+class Job(Protocol):
+    """Work that trains nothing: it makes files that later stages read."""
 
     def __call__(self, folder: Path, rank: int, world: int) -> None:
-        """Do the share of one process.
+        """Do one process's share of the work.
 
-        After a kill it is called again: what is done already should be left as it is, and files should appear
-        whole or not at all (``vidcore.files.atomic_write``).
+        A killed job is called again: it should keep the files that are complete, and write each file completely
+        or not at all (``vidcore.files.atomic_write``).
 
         Args:
             folder: to write to; exists.

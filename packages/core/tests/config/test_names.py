@@ -106,7 +106,7 @@ def test_a_component_of_another_kind_is_refused(catalog: Catalog) -> None:
 
 @pytest.mark.parametrize(
     ("annotation", "kind"),
-    [("Dataset", "datasets"), ("Module", "models"), ("PoseEstimator", "pose_estimators"), ("Step", "steps")],
+    [("Dataset", "datasets"), ("Module", "models"), ("PoseEstimator", "pose_estimators"), ("Job", "jobs")],
 )
 def test_the_kind_is_the_name_in_the_plural(annotation: str, kind: str) -> None:
     assert kind_of(annotation) == kind

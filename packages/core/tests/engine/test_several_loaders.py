@@ -35,10 +35,10 @@ def numbers(batch: Batch) -> list[int]:
 def test_others_go_through_their_data_at_their_own_pace(toy: ModuleType) -> None:
     joint = list(together(loader(toy, 8, 2), {"more": loader(toy, 6, 3)}, 0, 8))
     alone = list(loader(toy, 6, 3).between(0, 8))
-    assert [numbers(b.also["more"]) for b in joint] == [numbers(b) for b in alone]
+    assert [numbers(b.extra["more"]) for b in joint] == [numbers(b) for b in alone]
     assert sorted(i for b in joint[:4] for i in numbers(b)) == list(range(8))
     later = list(together(loader(toy, 8, 2), {"more": loader(toy, 6, 3)}, 5, 8))
-    assert [numbers(b.also["more"]) for b in later] == [numbers(b) for b in alone[5:]]
+    assert [numbers(b.extra["more"]) for b in later] == [numbers(b) for b in alone[5:]]
 
 
 def test_a_step_adds_the_losses(toy: ModuleType) -> None:
@@ -49,7 +49,7 @@ def test_a_step_adds_the_losses(toy: ModuleType) -> None:
         return [p.grad for p in model.parameters() if p.grad is not None], values
 
     first, second = next(iter(loader(toy, 8, 4))), next(iter(loader(toy, 9, 3)))
-    both, values = gradients(first.replace(also={"more": second}))
+    both, values = gradients(first.replace(extra={"more": second}))
     alone, alone_values = gradients(first)
     other, other_values = gradients(second)
     for ours, a, b in zip(both, alone, other, strict=True):
@@ -79,16 +79,15 @@ def test_a_run_goes_on_where_each_of_them_was(toy: ModuleType, tmp_path: Path) -
     assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), resumed.parameters(), strict=True))
     lines = [json.loads(line) for line in (tmp_path / "cut/metrics.jsonl").read_text().splitlines()]
     assert all("more/loss_cls" in line for line in lines if line["kind"] == "step")
-    assert (
-        load(Checkpoints(tmp_path / "cut/checkpoints").paths()[-1])["position"]["samples of data.train_also.more"] == 10
-    )
-    with pytest.raises(CheckpointError, match=r"samples of data.train_also.more was 10 and is 11"):
+    newest = load(Checkpoints(tmp_path / "cut/checkpoints").paths()[-1])
+    assert newest["position"]["samples of data.train_extra.more"] == 10
+    with pytest.raises(CheckpointError, match=r"samples of data.train_extra.more was 10 and is 11"):
         toy.train(tmp_path / "cut", also=11, epochs=4)
 
 
 def test_a_task_names_them(tmp_path: Path) -> None:
-    table: dict[str, Any] = {"model": {"type": "Recognizer3D"}, "data": {"train_also": {"more": {"batch_sise": 2}}}}
-    with pytest.raises(Exception, match=r"data.train_also.more.batch_sise: unknown key"):
+    table: dict[str, Any] = {"model": {"type": "Recognizer3D"}, "data": {"train_extra": {"more": {"batch_sise": 2}}}}
+    with pytest.raises(Exception, match=r"data.train_extra.more.batch_sise: unknown key"):
         Task.from_table(table, load_plugins())
 
 

@@ -13,7 +13,7 @@ from vidcore.config.toml import dumps
 from vidcore.engine.checkpoint import load
 from vidcore.errors import ConfigError, UserError
 from vidcore.plugins.catalog import Catalog, Component, load_plugins
-from vidcore.task.stages import run
+from vidcore.task.stages import run_job, run_stages
 from vidcore.task.task import Task
 
 PARTS = """
@@ -70,11 +70,11 @@ type = "SGD"
 lr = 0.01
 """
 CHAIN = """
-[stages.text.step]
+[stages.text.job]
 type = "CopyText"
 text = "begin "
 
-[stages.more.step]
+[stages.more.job]
 type = "CopyText"
 text = "more "
 source = "{text}/text"
@@ -97,7 +97,7 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
     (tmp_path / "chain.toml").write_text(CHAIN)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    kinds = {"CopyText": "steps", "Numbers": "datasets", "Line": "models"}
+    kinds = {"CopyText": "jobs", "Numbers": "datasets", "Line": "models"}
     ours = {n: Component(n, k, f"stage_parts:{n}", "test") for n, k in kinds.items()}
     installed = load_plugins()
     return evolve(installed, components=installed.components | ours)
@@ -114,53 +114,53 @@ def weights(folder: Path) -> torch.Tensor:
 def test_stages_build_on_each_other(catalog: Catalog, tmp_path: Path) -> None:
     task = Task.load("chain", evolve(catalog, recipe_folders=(("test", tmp_path),)))
     assert list(task.stages) == ["text", "more", "first", "second"]
-    report = run(task, Path("runs"))
+    report = run_stages(task, Path("runs"))
     assert Path("runs/more/text").read_text() == "more begin "
     assert torch.equal(weights(Path("runs/first")), weights(Path("runs/second")))  # a rate of 0 changes nothing
     assert json.loads(Path("runs/report.json").read_text()) == report
     assert list(report["stages"]) == ["first", "second"]
     with pytest.raises(UserError, match="runs: already holds a run; resume it"):
-        run(task, Path("runs"))
+        run_stages(task, Path("runs"))
     before = weights(Path("runs/first"))
-    run(task, Path("runs"), resume=True)
+    run_stages(task, Path("runs"), resume=True)
     assert calls(Path("runs")) == {"text": 1, "more": 1}
     assert torch.equal(weights(Path("runs/first")), before)
     # what was written runs again, to the same
     again = Task.load("runs/task.toml", catalog)
     assert again.table == task.table
-    run(again, Path("runs"), resume=True)
+    run_stages(again, Path("runs"), resume=True)
     assert calls(Path("runs")) == {"text": 1, "more": 1}
 
 
 def test_a_broken_stage_is_taken_up_again(catalog: Catalog) -> None:
-    task = Task.load("chain.toml", catalog, ["stages.more.step.breaks=true"])
+    task = Task.load("chain.toml", catalog, ["stages.more.job.breaks=true"])
     with pytest.raises(RuntimeError, match="out of order"):
-        run(task, Path("runs"))
+        run_stages(task, Path("runs"))
     Path("runs/more/mended").touch()
-    run(task, Path("runs"), resume=True)
+    run_stages(task, Path("runs"), resume=True)
     assert calls(Path("runs")) == {"text": 1, "more": 2}
     assert Path("runs/second/report.json").exists()
 
 
 def test_what_was_made_from_something_else_is_not_taken_for_done(catalog: Catalog) -> None:
-    run(Task.load("chain.toml", catalog), Path("runs"))
-    changed = Task.load("chain.toml", catalog, ["stages.more.step.text=other"])
-    with pytest.raises(UserError, match=r"runs/more: was made by another step, or from other stages"):
-        run(changed, Path("runs"), resume=True)
+    run_stages(Task.load("chain.toml", catalog), Path("runs"))
+    changed = Task.load("chain.toml", catalog, ["stages.more.job.text=other"])
+    with pytest.raises(UserError, match=r"runs/more: was made by another job, or from other stages"):
+        run_stages(changed, Path("runs"), resume=True)
     longer = Task.load("chain.toml", catalog, ["stages.first.train.epochs=2"])
-    with pytest.raises(UserError, match=r"runs/second: was made by another step, or from other stages"):
-        run(longer, Path("runs"), resume=True)
+    with pytest.raises(UserError, match=r"runs/second: was made by another job, or from other stages"):
+        run_stages(longer, Path("runs"), resume=True)
     assert weights(Path("runs/first")).shape == (1, 3)  # the first went on to its second epoch
     assert Path("runs/first/checkpoints/epoch0002-step00000008.pt").exists()
     wider = Task.load("chain.toml", catalog, ["stages.first.model.width=2"])
     noted = Path("runs/first/stage.json").read_text()
     with pytest.raises(UserError, match=r"runs/first: holds the run of another task: model.width"):
-        run(wider, Path("runs"), resume=True)
+        run_stages(wider, Path("runs"), resume=True)
     assert Path("runs/first/stage.json").read_text() == noted
     # what only says how often something is written does not matter
-    run(Task.load("chain.toml", catalog), Path("other"))
+    run_stages(Task.load("chain.toml", catalog), Path("other"))
     talkative = Task.load("chain.toml", catalog, ["train.log_interval=1", "runtime.device=cpu"])
-    run(talkative, Path("other"), resume=True)
+    run_stages(talkative, Path("other"), resume=True)
     assert calls(Path("other")) == {"text": 1, "more": 1}
 
 
@@ -174,7 +174,7 @@ def test_what_was_made_from_something_else_is_not_taken_for_done(catalog: Catalo
 )
 def test_a_mistake_in_the_last_stage_is_found_before_the_first(catalog: Catalog, override: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        run(Task.load("chain.toml", catalog, [override]), Path("runs"))
+        run_stages(Task.load("chain.toml", catalog, [override]), Path("runs"))
     assert not Path("runs").exists()
 
 
@@ -204,23 +204,26 @@ def test_stages_are_inherited_and_changed(catalog: Catalog, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[stages.a.step]\ntype = "CopyTex"', r"bad.toml: stages.a.step.type: .*did you mean 'CopyText'"),
-        ('[stages.a.step]\ntype = "Line"', r"bad.toml: stages.a.step.type: 'Line' .* belongs to models"),
-        ("[stages.a]\ntrain.epochs = 1", r"bad.toml: stages.a.model: is missing: a Task needs a model, or a step"),
-        ("[train]\nepochs = 1", r"model: is missing: a Task needs a model, or a step"),
+        ('[stages.a.job]\ntype = "CopyTex"', r"bad.toml: stages.a.job.type: .*did you mean 'CopyText'"),
+        ('[stages.a.job]\ntype = "Line"', r"bad.toml: stages.a.job.type: 'Line' .* belongs to models"),
+        ("[stages.a]\ntrain.epochs = 1", r"bad.toml: stages.a.model: is missing: a Task needs a model, or a job"),
+        ('[step]\ntype = "CopyText"', r"bad.toml: step: is now called job"),
+        ('[stages.a.step]\ntype = "CopyText"', r"bad.toml: stages.a.step: is now called stages.a.job"),
+        ("[data.train_also.more]\nbatch_size = 2", r"bad.toml: data.train_also: is now called data.train_extra"),
+        ("[train]\nepochs = 1", r"model: is missing: a Task needs a model, or a job"),
         (
-            '[stages.a]\nextends = "net.toml"\nstep = { type = "CopyText" }',
-            r"stages.a.model: a Task has a model or a step, not both",
+            '[stages.a]\nextends = "net.toml"\njob = { type = "CopyText" }',
+            r"stages.a.model: a Task has a model or a job, not both",
         ),
         ('[stages.a]\nextends = "chain.toml"', r"stages.a.stages: unknown key: \[stages.a\] takes no 'stages'"),
         (
             '[stages.a]\nextends = "nowhere"',
             r"bad.toml: stages.a.extends: 'nowhere' is neither a file in .* nor a recipe",
         ),
-        ('[stages."../a".step]\ntype = "CopyText"', r"bad.toml: stages: '../a' is the name of a folder"),
+        ('[stages."../a".job]\ntype = "CopyText"', r"bad.toml: stages: '../a' is the name of a folder"),
         (
-            '[stages.a.step]\ntype = "CopyText"\nsource = "{b}/text"\n[stages.b.step]\ntype = "CopyText"',
-            r"bad.toml: stages.a.step.source: '{b}/text': no stage before this is 'b'; before it there is none",
+            '[stages.a.job]\ntype = "CopyText"\nsource = "{b}/text"\n[stages.b.job]\ntype = "CopyText"',
+            r"bad.toml: stages.a.job.source: '{b}/text': no stage before this is 'b'; before it there is none",
         ),
         (
             CHAIN.replace("{first}", "{frist}"),
@@ -239,7 +242,7 @@ def test_commands_for_one_task_say_that_these_are_several(catalog: Catalog) -> N
         Task.load("chain.toml", catalog).require("data.test")
 
 
-def test_a_step_by_itself(catalog: Catalog, tmp_path: Path) -> None:
-    (tmp_path / "alone.toml").write_text('[step]\ntype = "CopyText"\ntext = "x"\n')
-    assert run(Task.load("alone.toml", catalog)) == {}
+def test_a_job_by_itself(catalog: Catalog, tmp_path: Path) -> None:
+    (tmp_path / "alone.toml").write_text('[job]\ntype = "CopyText"\ntext = "x"\n')
+    run_job(Task.load("alone.toml", catalog))
     assert Path("runs/alone/text").read_text() == "x"

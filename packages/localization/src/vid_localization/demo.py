@@ -112,13 +112,13 @@ def schedule(rng: np.random.Generator, frames: int) -> tuple[list[tuple[int, int
 
 def train(folder: Path, catalog: Catalog, epochs: int | None) -> Mapping[str, Any]:
     """Run all stages of the Task; returns the scores of each."""
-    from vidcore.task.stages import run
+    from vidcore.task.stages import run_stages
     from vidcore.task.task import Task
 
     stages = ("recognizer", "bmn", "actionformer")
     overrides = [] if epochs is None else [f"stages.{name}.train.epochs={epochs}" for name in stages]
     task = Task.load(folder / "task.toml", catalog, overrides)
-    found: Mapping[str, Any] = run(task, folder / "run", resume=True)["stages"]
+    found: Mapping[str, Any] = run_stages(task, folder / "run", resume=True)["stages"]
     return found
 
 

@@ -49,7 +49,7 @@ def vidcore_metrics() -> dict[str, str]:
 
 
 @hookimpl
-def vidcore_steps() -> dict[str, str]:
+def vidcore_jobs() -> dict[str, str]:
     return {"GenerateProposals": "vid_localization.prepare.proposals:GenerateProposals"}
 
 

@@ -83,7 +83,7 @@ def test_clips_and_images_train_together_in_a_task(tmp_path: Path) -> None:
         },
         "data": {
             "train": data("clips", clip, batch_size=2),
-            "train_also": {"images": data("images", picture, batch_size=3)},
+            "train_extra": {"images": data("images", picture, batch_size=3)},
         },
         "optimizer": {"type": "SGD", "lr": 0.01},
         "train": {"epochs": 2, "log_interval": 1},

@@ -73,7 +73,7 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
     }
     task["data"] = {part: table for part, table in loaders.items() if table}
     if others := (config.get("train_cfg") or {}).get("other_loaders"):
-        task["data"]["train_also"] = data.convert_other_loaders(converter, others, "train_cfg.other_loaders")
+        task["data"]["train_extra"] = data.convert_other_loaders(converter, others, "train_cfg.other_loaders")
     task["train"] = training.convert_train(converter, config)
     if config.get("optim_wrapper"):
         training.convert_optimizer(converter, config["optim_wrapper"], task)

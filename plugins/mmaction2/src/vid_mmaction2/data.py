@@ -48,7 +48,7 @@ def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
 
 
 def convert_other_loaders(converter: Converter, loaders: Any, at: str) -> Table:
-    """Convert further training loaders into ``[data.train_also.*]``, named by what they hold."""
+    """Convert further training loaders into ``[data.train_extra.*]``, named by what they hold."""
     named: Table = {}
     for i, loader in enumerate(loaders):
         table = convert_loader(converter, loader, f"{at}[{i}]")

@@ -13,7 +13,7 @@ __all__ = ["RULES", "convert_generation", "result_folder"]
 
 
 def convert_generation(converter: Converter, config: Mapping[str, Any]) -> Table:
-    """Convert the settings of BSN's second stage, which has no model, into a Task with a step.
+    """Convert the settings of BSN's second stage, which has no model, into a Task with a job.
 
     It reads and writes where the published scripts did: ``tem_results``, ``pgm_proposals`` and ``pgm_features`` in
     the working folder.
@@ -21,17 +21,17 @@ def convert_generation(converter: Converter, config: Mapping[str, Any]) -> Table
     folder = posixpath.normpath(config.get("work_dir") or ".")
     proposals = dict(config["pgm_proposals_cfg"])
     proposals.pop("temporal_scale", None)  # is the length of the tables
-    step: Table = {"workers": proposals.pop("pgm_proposals_thread", 4), **proposals}
+    job: Table = {"workers": proposals.pop("pgm_proposals_thread", 4), **proposals}
     parts = [dict(config.get(f"pgm_features_{part}_cfg") or {}) for part in ("train", "test")]
     for part in parts:
         part.pop("pgm_features_thread", None)
-    step["top_k"] = max((part.pop("top_k") for part in parts if "top_k" in part), default=1000)
+    job["top_k"] = max((part.pop("top_k") for part in parts if "top_k" in part), default=1000)
     if parts[0] != parts[1]:
         converter.problem("pgm_features_train_cfg", "must say the same as pgm_features_test_cfg, up to top_k")
     boundaries = config.get("tem_results_dir") or posixpath.join(folder, "tem_results")
-    step = {"type": "GenerateProposals", "boundaries": posixpath.normpath(boundaries), **step, **parts[1]}
-    converted = converter.component(step, "pgm_features_test_cfg")
-    return {"step": converted, "runtime": {"run_dir": folder}} if converted else {}
+    job = {"type": "GenerateProposals", "boundaries": posixpath.normpath(boundaries), **job, **parts[1]}
+    converted = converter.component(job, "pgm_features_test_cfg")
+    return {"job": converted, "runtime": {"run_dir": folder}} if converted else {}
 
 
 def result_folder(config: Mapping[str, Any]) -> str | None:

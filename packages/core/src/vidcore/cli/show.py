@@ -54,7 +54,7 @@ def list_(context: Context, kind: str | None) -> None:
 def check(task: Task, build: bool) -> None:
     """Check everything in TASK (a file or recipe) that can be checked without building it."""
     if build:
-        task.try_parts()
+        task.check_build()
     click.echo(f"{task.name}: fine")
 
 

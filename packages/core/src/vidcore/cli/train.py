@@ -19,13 +19,20 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Continue the run in that folder: from its last checkpoint or stage.")
 def run(task: Task, run_dir: Path | None, resume: bool) -> None:
     """Train and evaluate what TASK (a file or recipe) describes, stage after stage where it has several."""
-    from vidcore.task.stages import run as run_task
+    from vidcore.task.stages import run_job, run_stages
+    from vidcore.task.train import train
     from vidcore.tools.advice import LoadingAdvice
     from vidcore.tools.console import Console
     from vidcore.tools.curves import Curves
 
     console = Console()
-    run_task(task, run_dir, resume, [console, LoadingAdvice(console.say), Curves()])
+    observers = [console, LoadingAdvice(console.say), Curves()]
+    if task.stages:
+        run_stages(task, run_dir, resume, observers)
+    elif task.get("job"):
+        run_job(task, run_dir)
+    else:
+        train(task, run_dir, resume, observers)
 
 
 @click.command()

@@ -226,6 +226,9 @@ class Binder:
         return Call(component, arguments, key, self.loaded.source(key).name)
 
     def _unknown(self, owner: str, name: str, known: Mapping[str, Any], key: Key) -> None:
+        if (new := RENAMED.get(name, name)) in known:
+            self.problem((*key, name), f"is now called {format_key((*key, new))}")
+            return
         hint = nearest(name, known) or f"; it takes {', '.join(known) or 'nothing'}"
         here, above = self.loaded.source((*key, name)), self.loaded.source((*key, "type"))
         if above != here and (*key, "type") in self.loaded.sources:
@@ -243,6 +246,9 @@ class Binder:
         written = next((k for k in self.loaded.sources if k[: len(key)] == key), key)  # a table: what is first in it
         self.problems.append(f"{self.loaded.source(written).name}: {format_key(key)}: {text}")
 
+
+RENAMED = {"step": "job", "train_also": "train_extra"}
+"""Old names of keys of a Task, and the new ones."""
 
 GIVEN = {"optimizers": ("params",)}
 """Arguments that the engine passes itself, by kind."""

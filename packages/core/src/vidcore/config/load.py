@@ -134,7 +134,7 @@ def spread(loaded: Loaded) -> None:
     common = {name: loaded.data.pop(name) for name in list(loaded.data) if name not in ("stages", "info")}
     sources = {key: source for key, source in loaded.sources.items() if key[0] in common}
     for name, stage in stages.items():
-        if isinstance(stage, dict) and "step" not in stage:
+        if isinstance(stage, dict) and "job" not in stage:
             _merge(loaded, stage, copy.deepcopy(common), ("stages", name), loaded.main)
             loaded.sources.update({("stages", name, *key): source for key, source in sources.items()})
 

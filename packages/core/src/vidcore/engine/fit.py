@@ -95,7 +95,7 @@ def fit(
     start, rank = time.perf_counter(), dist.world().rank
     also, about, checkpoints = also or {}, dict(about or {}), Checkpoints(folder / "checkpoints", options.keep)
     found = newest(checkpoints)
-    loaders = {"data.train": loader} | {f"data.train_also.{name}": other for name, other in also.items()}
+    loaders = {"data.train": loader} | {f"data.train_extra.{name}": other for name, other in also.items()}
     position, options, changes = take_up(found, loaders, options, runtime)
     per_epoch = options.steps_per_epoch(len(loader))
     total = options.total_steps(per_epoch)

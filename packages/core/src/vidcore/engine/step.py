@@ -113,7 +113,7 @@ class Step:
         batch = batch.to(self.device)
         self.clock.lap("transfer")
         parts = {"": self.model.preprocess(batch)}
-        parts |= {f"{name}/": self.model.preprocess(other) for name, other in batch.also.items()}
+        parts |= {f"{name}/": self.model.preprocess(other) for name, other in batch.extra.items()}
         losses: dict[str, torch.Tensor] = {}
         with autocast(self.precision, self.device), explained(self.model) if self.sharded else nullcontext():
             outputs = self.forward(*(part.inputs for part in parts.values()))

@@ -42,7 +42,7 @@ class Counts:
 
 @frozen
 class ExtractFeatures:
-    """Features of videos for the stages after this one: a step that does what ``vidcore features`` does.
+    """Features of videos for the stages after this one: a job that does what ``vidcore features`` does.
 
     Args:
         task: whose model and test pipeline are used: a Task file or the name of a recipe.

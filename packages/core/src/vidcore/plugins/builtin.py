@@ -78,7 +78,7 @@ def vidcore_observers() -> dict[str, str]:
 
 
 @hookimpl
-def vidcore_steps() -> dict[str, str]:
+def vidcore_jobs() -> dict[str, str]:
     return {"ExtractFeatures": "vidcore.features.run:ExtractFeatures"}
 
 

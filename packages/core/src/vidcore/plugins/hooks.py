@@ -32,7 +32,7 @@ KINDS = (
     "schedules",
     "decoders",
     "observers",
-    "steps",
+    "jobs",
     "writers",
 )
 """Kinds of components a Task can name; a name belongs to one component, whatever its kind."""
@@ -87,10 +87,10 @@ def vidcore_observers() -> dict[str, str]:  # type: ignore[empty-body]
 
 
 @hookspec
-def vidcore_steps() -> dict[str, str]:  # type: ignore[empty-body]
+def vidcore_jobs() -> dict[str, str]:  # type: ignore[empty-body]
     """Stages of a run that train nothing: ``return {"MakeFiles": "my_package.files:MakeFiles"}``.
 
-    See ``vidcore.protocols.Step``.
+    See ``vidcore.protocols.Job``.
     """
 
 

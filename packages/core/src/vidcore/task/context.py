@@ -66,9 +66,9 @@ class Setting:
     def loader(self, part: str, folder: RunFolder, name: str = "") -> Loader:
         """Load this process's share of ``data.<part>``; bad samples are listed in the folder, under ``name``."""
         options: DataPart = self.task.build(f"data.{part}")
-        if not part.startswith("train_also."):  # their classes may be others
+        if not part.startswith("train_extra."):  # their classes may be others
             self._check_classes(part, options.dataset)
-        name = name or part.removeprefix("train_also.")
+        name = name or part.removeprefix("train_extra.")
         listed = folder.bad_samples.name if name == "train" else f"bad_samples_{name}.jsonl"
         loader = Loader(
             options.dataset,

@@ -1,4 +1,4 @@
-"""Running a Task of any kind: one that trains, a step, or stages of both."""
+"""Run the stages of a Task one after another; run a job, which makes files and trains nothing."""
 
 from __future__ import annotations
 
@@ -26,105 +26,109 @@ from vidcore.task.run_folder import RunFolder, identity
 from vidcore.task.task import Task
 from vidcore.task.train import train
 
-__all__ = ["run"]
+__all__ = ["run_job", "run_stages"]
 
-NO_MATTER = ("checkpoint_interval", "checkpoint_steps", "keep", "log_interval")
-"""Keys of ``[train]`` that do not change what comes out."""
+COSMETIC_KEYS = ("checkpoint_interval", "checkpoint_steps", "keep", "log_interval")
+"""Keys of ``[train]`` that do not change the result."""
 
 
-def run(
-    task: Task, run_dir: Path | None = None, resume: bool = False, observers: Sequence[Observer] = ()
-) -> dict[str, Any]:
-    """Run a Task.
+def run_job(task: Task, run_dir: Path | None = None) -> None:
+    """Run the job of a Task.
 
     Args:
-        task: trains a model, or has a ``step`` or ``stages``.
-        run_dir: where to write; else ``runtime.run_dir``, else ``runs/<task name>``. A stage has a folder of its
-            name there.
-        resume: continue what is there. Stages that are done are not run again.
-        observers: told what happens while a model is trained, one stage after the other.
-
-    Returns:
-        What ``report.json`` holds; nothing for a step.
+        task: with ``job``.
+        run_dir: where the job writes; default: ``runtime.run_dir``, then ``runs/<task name>``.
 
     Raises:
-        UserError: anything of the Task, its data or the folder is wrong.
+        UserError: the Task or the files it needs are wrong.
     """
-    if task.stages:
-        task.try_parts()  # a mistake in the last must not wait for the others
-        for stage in task.stages.values():
-            stage.require(*(() if stage.get("step") else ("data.train", "optimizer")))
-        return _run_stages(task, run_dir or Path("runs") / task.name, resume, observers)
-    if task.get("step"):
-        return _run_step(task, run_dir or task.build("runtime").run_dir or Path("runs") / task.name)
-    return train(task, run_dir, resume, observers)
-
-
-def _run_step(task: Task, folder: Path) -> dict[str, Any]:
-    world = dist.join(torch.device("cpu"), timedelta(days=1))  # a process may have far less to do than another
+    folder = run_dir or task.build("runtime").run_dir or Path("runs") / task.name
+    world = dist.join(torch.device("cpu"), timedelta(days=1))  # one process may have far less to do than another
     folder.mkdir(parents=True, exist_ok=True)
-    task.build("step")(folder, world.rank, world.size)
-    dist.gather(None)  # what comes next needs the files of all
+    task.build("job")(folder, world.rank, world.size)
+    dist.gather(None)  # the next stage needs the files of all processes
     dist.leave()
-    return {}
 
 
-def _run_stages(task: Task, folder: Path, resume: bool, observers: Sequence[Observer]) -> dict[str, Any]:
-    stages = task.stages
+def run_stages(
+    task: Task, run_dir: Path | None = None, resume: bool = False, observers: Sequence[Observer] = ()
+) -> dict[str, Any]:
+    """Run the stages of a Task in order.
+
+    Args:
+        task: with ``stages``.
+        run_dir: each stage writes to a folder of its name in there; default: ``runs/<task name>``.
+        resume: continue the run in that folder. Finished stages are not run again.
+        observers: observe the training of one stage after another.
+
+    Returns:
+        What ``report.json`` holds.
+
+    Raises:
+        UserError: the Task, its data or the folder is wrong.
+    """
+    task.check_build()  # report a mistake in the last stage before the first one runs
+    for stage in task.stages.values():
+        stage.require(*(() if stage.get("job") else ("data.train", "optimizer")))
+    folder = run_dir or Path("runs") / task.name
     first = int(os.environ.get("RANK", "0")) == 0
-    notes = {name: _Note(folder / name / "stage.json") for name in stages}
-    if first:  # processes that were started together see what it has written already
-        if not resume and any(note.file.exists() for note in notes.values()):
+    notes = {name: _StageFile(folder / name / "stage.json") for name in task.stages}
+    if first:  # processes that started together may already see files of this run
+        if not resume and any(note.path.exists() for note in notes.values()):
             raise UserError(f"{folder}: already holds a run; resume it, or choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "task.toml", dumps(task.table))
     digests: dict[str, str] = {}
-    for number, (name, stage) in enumerate(stages.items(), 1):
+    for number, (name, stage) in enumerate(task.stages.items(), 1):
         uses = {other: digests[other] for other in sorted(references(stage.table))}
         digests[name] = _digest(stage.table, uses)
-        wanted, found = _State(digests[name], uses), notes[name].read()
-        if found is not None and (found.uses != uses or (stage.get("step") and found.task != wanted.task)):
+        wanted, found = _StageState(digests[name], uses), notes[name].read()
+        if found is not None and (found.uses != uses or (stage.get("job") and found.task != wanted.task)):
             raise UserError(
-                f"{folder / name}: was made by another step, or from other stages than there are now; delete it to "
+                f"{folder / name}: was made by another job, or from other stages than there are now; delete it to "
                 "have it made again, or choose another folder"
             )
         finished = found == evolve(wanted, done=True)
         if first:
             state = "is done" if finished else "begins"
-            print(f"stage {number} of {len(stages)}, {name}: {state}", file=sys.stderr, flush=True)
+            print(f"stage {number} of {len(task.stages)}, {name}: {state}", file=sys.stderr, flush=True)
         if finished:
             continue
-        places = {other: (folder / other).absolute() for other in uses}
-        here = evolve(stage, table=resolved(stage.table, places), bound=resolved(stage.bound, places))
+        folders = {other: (folder / other).absolute() for other in uses}
+        stage = _substitute_stages(stage, folders)
         if first:
-            if not stage.get("step"):
-                RunFolder.prepare(folder / name, dumps(here.table), resume=True)  # before anything is noted
+            if not stage.get("job"):
+                RunFolder.prepare(folder / name, dumps(stage.table), resume=True)  # refuses a folder of another run
             notes[name].write(wanted)
-        if stage.get("step"):
-            _run_step(here, folder / name)
+        if stage.get("job"):
+            run_job(stage, folder / name)
         else:
-            train(here, folder / name, True, observers)
+            train(stage, folder / name, True, observers)
         if first:
             notes[name].write(evolve(wanted, done=True))
     return _report(task, folder, first)
 
 
-def resolved(value: Any, folders: Mapping[str, Path]) -> Any:
-    """A table, or what the binder made of it, with folders in place of references."""
-    if isinstance(value, str | Path):
-        name = referred(str(value), ("stages",))
-        return value if name is None else type(value)(REFERENCE.sub(str(folders[name]), str(value), count=1))
-    if isinstance(value, Mapping):
-        return {k: resolved(v, folders) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(resolved(v, folders) for v in value)
-    if isinstance(value, Call):  # still to be made
-        return evolve(value, arguments=resolved(value.arguments, folders))
-    return value
+def _substitute_stages(stage: Task, folders: Mapping[str, Path]) -> Task:
+    """Replace each ``{NAME}`` of a Task by the folder of that stage."""
+
+    def substitute(value: Any) -> Any:
+        if isinstance(value, str | Path):
+            name = referred(str(value), ("stages",))
+            return value if name is None else type(value)(REFERENCE.sub(str(folders[name]), str(value), count=1))
+        if isinstance(value, Mapping):
+            return {k: substitute(v) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(substitute(v) for v in value)
+        if isinstance(value, Call):  # not yet built
+            return evolve(value, arguments=substitute(value.arguments))
+        return value
+
+    return evolve(stage, table=substitute(stage.table), bound=substitute(stage.bound))
 
 
 def _report(task: Task, folder: Path, first: bool) -> dict[str, Any]:
-    """Put the scores of all stages into one file."""
+    """Write the scores of all stages into one report."""
     files = {name: folder / name / "report.json" for name in task.stages}
     reports = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
     scores = {name: report.get("scores", {}) for name, report in reports.items()}
@@ -140,8 +144,8 @@ def _report(task: Task, folder: Path, first: bool) -> dict[str, Any]:
 
 
 @frozen
-class _State:
-    """What a run notes of a stage when it begins, and again when it is done."""
+class _StageState:
+    """State of a stage, written when it begins and when it is done."""
 
     task: str
     """Digest of the stage's Task."""
@@ -151,21 +155,21 @@ class _State:
 
 
 @frozen
-class _Note:
-    """The file in a stage's folder that holds its state."""
+class _StageFile:
+    """The file in the folder of a stage that holds its state."""
 
-    file: Path
+    path: Path
 
-    def read(self) -> _State | None:
-        return _State(**json.loads(self.file.read_text(encoding="utf-8"))) if self.file.exists() else None
+    def read(self) -> _StageState | None:
+        return _StageState(**json.loads(self.path.read_text(encoding="utf-8"))) if self.path.exists() else None
 
-    def write(self, state: _State) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self.file, asdict(state))
+    def write(self, state: _StageState) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.path, asdict(state))
 
 
 def _digest(table: Mapping[str, Any], uses: Mapping[str, str]) -> str:
-    """A fingerprint of what a stage comes out as: its Task, as far as it matters, and the stages it refers to."""
-    training = {k: v for k, v in table.get("train", {}).items() if k not in NO_MATTER}
+    """Fingerprint of everything the result of a stage depends on: its Task and the stages it refers to."""
+    training = {k: v for k, v in table.get("train", {}).items() if k not in COSMETIC_KEYS}
     content = json.dumps([identity(table), training, uses], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -20,7 +20,7 @@ from vidcore.data.options import LoaderOptions
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.errors import ConfigError, UserError
 from vidcore.plugins.catalog import Catalog, Component
-from vidcore.protocols import Dataset, Grouping, Metric, Model, Observer, Optimizer, Schedule, Step, Transform
+from vidcore.protocols import Dataset, Grouping, Job, Metric, Model, Observer, Optimizer, Schedule, Transform
 
 __all__ = ["Data", "DataPart", "Task", "TaskTable", "num_classes"]
 
@@ -41,7 +41,7 @@ class Data:
     classes: Path | None = None
     """File with one class name per line, for every data set that takes ``classes``."""
     train: DataPart | None = None
-    train_also: dict[str, DataPart] = field(factory=dict)
+    train_extra: dict[str, DataPart] = field(factory=dict)
     """More training data by name: each step adds the losses of one batch of each. ``train`` says what an epoch is."""
     val: DataPart | None = None
     """Evaluated during training."""
@@ -51,10 +51,10 @@ class Data:
 
 @frozen(kw_only=True)
 class Stage:
-    """A model and what is done with it, or a step."""
+    """A model and what is done with it, or a job."""
 
     model: Model | None = None
-    step: Step | None = None
+    job: Job | None = None
     """Instead of a model: work that trains nothing, such as making files for other Tasks."""
     data: Data = field(factory=Data)
     train: TrainOptions = field(factory=TrainOptions)
@@ -120,8 +120,8 @@ class Task:
         binder = Binder(catalog, loaded)
         bound = binder.bind(loaded.data, Record(f"{__name__}:TaskTable"), ())
         for at, part in parts.items():
-            if isinstance(part, dict) and ("model" in part) == ("step" in part):
-                both = "a Task has a model or a step, not both" if "step" in part else "a Task needs a model, or a step"
+            if isinstance(part, dict) and ("model" in part) == ("job" in part):
+                both = "a Task has a model or a job, not both" if "job" in part else "a Task needs a model, or a job"
                 binder.problem((*at, "model"), f"is missing: {both}" if "model" not in part else both)
         binder.problems.extend(reference_problems(loaded))
         if not binder.problems:
@@ -161,15 +161,15 @@ class Task:
         bound = self.get("stages") or {}
         return {n: Task(f"{self.name}.{n}", self.table["stages"][n], bound[n], self.catalog) for n in bound}
 
-    def try_parts(self) -> None:
-        """Build all but data sets and steps, to find what components refuse; takes as long as importing torch does.
+    def check_build(self) -> None:
+        """Build all but data sets and jobs, to find what components refuse; takes as long as importing torch does.
 
         What needs the files of a stage before is left out. Raises ``ConfigError`` with every problem, one line each.
         """
         problems: list[str] = []
         for task in self.stages.values() or [self]:
             parts = [f"data.{name}.pipeline" for name in ("train", "val", "test")]
-            parts += [f"data.train_also.{name}.pipeline" for name in task.get("data.train_also") or ()]
+            parts += [f"data.train_extra.{name}.pipeline" for name in task.get("data.train_extra") or ()]
             for key in ("model", "param_groups", "optimizer", "schedule", "metrics", *parts):
                 if references(reduce(lambda table, name: table.get(name, {}), key.split("."), task.table)):
                     continue
@@ -213,7 +213,7 @@ def _option_problems(task: Call) -> Iterator[str]:
 def _loader_options(data: dict[str, Any]) -> Iterator[Call]:
     """What ``[data]`` says of loading, without the data sets."""
     names = read_signature(OPTIONS.target).parameters
-    for part in (*data.values(), *(data.get("train_also") or {}).values()):
+    for part in (*data.values(), *(data.get("train_extra") or {}).values()):
         if isinstance(part, Call):
             yield evolve(part, component=OPTIONS, arguments={n: v for n, v in part.arguments.items() if n in names})
 

@@ -54,7 +54,7 @@ def train(
     folder = setting.run_folder(run_dir, resume)
     options: TrainOptions = task.build("train")
     loaders = {part: setting.loader(part, folder) for part in ("train", "val", "test") if task.get(f"data.{part}")}
-    also = {name: setting.loader(f"train_also.{name}", folder) for name in task.get("data.train_also") or ()}
+    also = {name: setting.loader(f"train_extra.{name}", folder) for name in task.get("data.train_extra") or ()}
     _check_names({part: loader.dataset.class_names for part, loader in loaders.items()})
     statistics = setting.loader("train", folder, "statistics") if options.precise_bn else None
     started = resume and folder.started

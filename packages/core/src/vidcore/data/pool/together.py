@@ -17,4 +17,4 @@ def together(loader: Loader, also: Mapping[str, Loader], first: int, last: int) 
     """
     others = {name: other.between(first, last) for name, other in also.items()}
     for batch in loader.between(first, last):
-        yield batch.replace(also={name: next(batches) for name, batches in others.items()}) if others else batch
+        yield batch.replace(extra={name: next(batches) for name, batches in others.items()}) if others else batch
