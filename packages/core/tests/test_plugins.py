@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from vidcore.cli import Context, cli
 from vidcore.config.bind import build_component
-from vidcore.errors import ConfigError, PluginError
+from vidcore.errors import ConfigError, PluginError, UserError
 from vidcore.plugins.catalog import load_plugins
-from vidcore.plugins.hooks import hookimpl
+from vidcore.plugins.hooks import hookimpl, offer
+from vidcore.task.task import Task
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_what_plugins_offer_is_listed_unimported(plugin: Any) -> None:
     catalog = load_plugins(
-        [plugin("one", vidcore_models={"Net": "no_such_module:Net"}, vidcore_metrics={"F1": "m:F1"})]
+        [plugin("one", vidcore_components={"models": {"Net": "no_such_module:Net"}, "metrics": {"F1": "m:F1"}})]
     )
     assert catalog.components["Net"].plugin == "one"
     assert list(catalog.of_kind("metrics")) == ["F1"]
@@ -43,18 +46,32 @@ def test_what_plugins_offer_is_listed_unimported(plugin: Any) -> None:
 
 
 def test_one_name_from_two_plugins_names_both(plugin: Any) -> None:
-    one, two = plugin("one", vidcore_models={"Net": "a:Net"}), plugin("two", vidcore_transforms={"Net": "b:Net"})
+    one, two = (
+        plugin("one", vidcore_components={"models": {"Net": "a:Net"}}),
+        plugin("two", vidcore_components={"transforms": {"Net": "b:Net"}}),
+    )
     with pytest.raises(PluginError, match=r"'Net' is offered twice: by one \(models, a:Net\) and by two \(transforms"):
         load_plugins([one, two])
 
 
-def test_unknown_hook_is_an_error(plugin: Any) -> None:
-    with pytest.raises(PluginError, match=r"vidcore_modles.*vidcore knows vidcore_commands"):
-        load_plugins([plugin("one", vidcore_modles={})])
+@pytest.mark.parametrize(
+    ("hook", "problem"),
+    [
+        (
+            "vidcore_component",
+            r"^one: vidcore_component is not a hook; did you mean 'vidcore_components'\?; vidcore knows",
+        ),
+        ("vidcore_models", "^one: vidcore_models is not a hook: return .* under 'models' in vidcore_components$"),
+        ("vidcore_steps", "^one: vidcore_steps is not a hook: return .* under 'jobs' in vidcore_components$"),
+    ],
+)
+def test_an_unknown_or_old_hook_is_an_error_that_names_the_right_one(plugin: Any, hook: str, problem: str) -> None:
+    with pytest.raises(PluginError, match=problem):
+        load_plugins([plugin("one", **{hook: {}})])
 
 
 def test_broken_plugin_is_named_and_skipped(plugin: Any) -> None:
-    fine = plugin("fine", vidcore_models={"Net": "a:Net"})
+    fine = plugin("fine", vidcore_components={"models": {"Net": "a:Net"}})
     with pytest.warns(UserWarning, match="plugin broken_one is broken and skipped: ModuleNotFoundError"):
         catalog = load_plugins([fine, EntryPoint("broken_one", "does_not_exist", "vidcore")])
     assert list(catalog.components) == ["Net"]
@@ -68,11 +85,19 @@ def fail() -> None:
 @pytest.mark.parametrize(
     ("hook", "answer", "why"),
     [
-        ("vidcore_models", fail, "RuntimeError: no licence"),
-        ("vidcore_models", lambda: None, "TypeError"),
-        ("vidcore_models", lambda: ["Net"], "ValueError"),
-        ("vidcore_models", lambda: {"Net": dict}, r"TypeError: vidcore_models must give .*'Net': <class 'dict'>"),
-        ("vidcore_models", lambda: {"Net": "module.Net"}, "'module.Net'"),
+        ("vidcore_components", fail, "RuntimeError: no licence"),
+        ("vidcore_components", lambda: None, "TypeError"),
+        ("vidcore_components", lambda: ["models"], "ValueError"),
+        ("vidcore_components", lambda: {"models": ["Net"]}, "ValueError"),
+        ("vidcore_components", lambda: {"my kind": {"Net": "a:Net"}}, "TypeError: vidcore_components .*got 'my kind'"),
+        ("vidcore_components", lambda: {"commands": {"run": "a:run"}}, "TypeError: vidcore_components .*'commands'"),
+        (
+            "vidcore_components",
+            lambda: {"models": {"Net": dict}},
+            r"TypeError: vidcore_components must give .* of models, got 'Net': <class 'dict'>",
+        ),
+        ("vidcore_components", lambda: {"models": {"Net": "module.Net"}}, "'module.Net'"),
+        ("vidcore_commands", lambda: {"run": "module.run"}, "vidcore_commands must give .*'module.run'"),
         ("vidcore_recipes", lambda: "no.such:recipes", "ModuleNotFoundError"),
         ("vidcore_recipes", lambda: "json.scanner:recipes", "'json.scanner' is no package"),
     ],
@@ -84,7 +109,9 @@ def test_a_plugin_whose_hooks_do_not_work_is_named_and_skipped(
     setattr(module, hook, hookimpl(types.FunctionType(answer.__code__, globals())))
     monkeypatch.setitem(sys.modules, "odd", module)
     with pytest.warns(UserWarning, match=f"plugin odd is broken and skipped: .*{why}"):
-        catalog = load_plugins([plugin("fine", vidcore_models={"Net": "a:Net"}), EntryPoint("odd", "odd", "vidcore")])
+        catalog = load_plugins(
+            [plugin("fine", vidcore_components={"models": {"Net": "a:Net"}}), EntryPoint("odd", "odd", "vidcore")]
+        )
     assert [component.plugin for component in catalog.components.values()] == ["fine"]
     assert [p.name for p in catalog.plugins if p.error] == ["odd"]
 
@@ -95,7 +122,7 @@ def test_a_component_whose_module_is_broken(
 ) -> None:
     (tmp_path / "broken_net.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
-    catalog = load_plugins([plugin("one", vidcore_models={"Net": "broken_net:Net"})])
+    catalog = load_plugins([plugin("one", vidcore_components={"models": {"Net": "broken_net:Net"}})])
     with pytest.raises(PluginError, match=r"Net of one cannot be loaded from 'broken_net:Net': "):
         catalog.get("Net").load()
     with pytest.raises(ConfigError, match=r"broken_net.*cannot be read: "):
@@ -103,11 +130,111 @@ def test_a_component_whose_module_is_broken(
 
 
 def test_unknown_names_suggest_the_nearest_or_the_package(plugin: Any) -> None:
-    catalog = load_plugins([plugin("one", vidcore_models={"Network": "a:Net"})])
+    catalog = load_plugins([plugin("one", vidcore_components={"models": {"Network": "a:Net"}})])
     with pytest.raises(PluginError, match="named 'Netwrk'; did you mean 'Network'"):
         catalog.get("Netwrk")
-    with pytest.raises(PluginError, match="named 'BMN'; vid-localization brings it: pip install vid-localization"):
+    with pytest.raises(PluginError, match=r"named 'BMN'; install the vid-\.\.\. package .*vidcore list models shows"):
         catalog.get("BMN", "models")
+
+
+def test_offer_names_what_is_in_each_module() -> None:
+    assert offer("a.b", one=["X", "Y"], two=["Z"]) == {"X": "a.b.one:X", "Y": "a.b.one:Y", "Z": "a.b.two:Z"}
+    assert offer("a", package=["X"]) == {"X": "a.package:X"}
+
+
+TRACKING = """
+from __future__ import annotations
+import numpy as np
+from attrs import frozen
+from typing import Protocol
+from torch import nn
+from vidcore.sample import Sample
+
+class Tracker(Protocol):
+    def follow(self, boxes: np.ndarray) -> np.ndarray: ...
+
+@frozen
+class Sort:
+    iou: float = 0.3
+    def follow(self, boxes: np.ndarray) -> np.ndarray:
+        return boxes
+
+@frozen
+class Flow:
+    levels: int
+    def follow(self, boxes: np.ndarray) -> np.ndarray:
+        return boxes
+
+@frozen
+class Follow:
+    tracker: Tracker
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return sample
+
+class Net(nn.Module):
+    pass
+"""
+
+
+@pytest.fixture
+def trackers(plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
+    """A package that brings a kind of component, and a transform that takes one, beside the core."""
+    (tmp_path / "tracking_parts.py").write_text(TRACKING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "tracking_parts", raising=False)
+    targets = {name: f"tracking_parts:{name}" for name in ("Net", "Follow", "Sort", "Flow")}
+    offered = {
+        "models": {"Net": targets["Net"]},
+        "transforms": {"Follow": targets["Follow"]},
+        "trackers": {name: targets[name] for name in ("Sort", "Flow")},
+    }
+    return [
+        plugin("vid_tracking", vidcore_components=offered),
+        EntryPoint("core", "vidcore.plugins.builtin", "vidcore"),
+    ]
+
+
+def tracking_task(**tracker: Any) -> dict[str, Any]:
+    data = {"dataset": {"type": "ConcatDataset", "datasets": []}, "pipeline": {}}
+    data["pipeline"] = {"open": {"type": "OpenVideo"}, "follow": {"type": "Follow", "tracker": tracker}}
+    return {"model": {"type": "Net"}, "data": {"train": data}}
+
+
+def test_a_package_brings_a_kind_and_a_task_uses_it(trackers: list[EntryPoint]) -> None:
+    catalog = load_plugins(trackers)
+    task = Task.from_table(tracking_task(type="Flow", levels=3), catalog)
+    assert "tracking_parts" not in sys.modules
+    (_, follow) = task.build("data.train.pipeline").values()
+    assert (type(follow.tracker).__name__, follow.tracker.levels) == ("Flow", 3)
+
+
+@pytest.mark.parametrize(
+    ("tracker", "problem"),
+    [
+        ({"type": "Flow"}, "tracker.levels: is missing: Flow needs it"),
+        ({"type": "Sort", "iuo": 0.5}, "unknown key: Sort takes no 'iuo'; did you mean 'iou'?"),
+        ({"type": "Resize"}, "'Resize' (vidcore) belongs to transforms, but one of trackers is needed here"),
+        ({"type": "Srt"}, "no installed plugin offers a trackers component named 'Srt'; did you mean 'Sort'?"),
+    ],
+)
+def test_components_of_a_new_kind_are_checked_before_anything_is_imported(
+    trackers: list[EntryPoint], tracker: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Task.from_table(tracking_task(**tracker), load_plugins(trackers))
+    (found,) = caught.value.problems
+    assert problem.replace("(vidcore)", "(core)") in found
+    assert "tracking_parts" not in sys.modules
+
+
+def test_components_of_a_new_kind_are_listed(trackers: list[EntryPoint]) -> None:
+    context = Context()
+    context.catalog = load_plugins(trackers)
+    listed = CliRunner().invoke(cli, ["list", "trackers"], obj=context)
+    assert [line.split()[:2] for line in listed.output.splitlines()[1:]] == [["trackers", "Flow"], ["trackers", "Sort"]]
+    assert "2 trackers" in CliRunner().invoke(cli, ["plugins"], obj=context).output
+    wrong = CliRunner().invoke(cli, ["list", "tracker"], obj=context)
+    assert isinstance(wrong.exception, UserError) and "did you mean 'trackers'?" in str(wrong.exception)
 
 
 def test_recipes_of_two_plugins_may_not_share_a_name(plugin: Any, tmp_path: Path, monkeypatch: Any) -> None:

@@ -27,8 +27,8 @@ from vidcore.plugins.hooks import hookimpl
 
 
 @hookimpl
-def vidcore_models() -> dict[str, str]:
-    return {"Colours": "tiny_backbone:Colours"}
+def vidcore_components() -> dict[str, dict[str, str]]:
+    return {"models": {"Colours": "tiny_backbone:Colours"}}
 """
 STEPS = """
 [data.{part}.pipeline.decode]

@@ -2,68 +2,50 @@
 
 from __future__ import annotations
 
-from vidcore.plugins.hooks import hookimpl
+from vidcore.plugins.hooks import hookimpl, offer
 
 
 @hookimpl
-def vidcore_models() -> dict[str, str]:
-    modules = {
-        "actionformer": ("ActionFormer",),
-        "bmn": ("BMN",),
-        "bsn": ("PEM", "TEM"),
-        "drn": ("DRN",),
-        "losses": ("BMNLoss", "BinaryLogisticRegressionLoss"),
-        "ssn": ("SSN",),
-        "ssn_head": ("SSNHead",),
-        "ssn_loss": ("SSNLoss",),
-        "tcanet": ("TCANet",),
-    }
-    return {name: f"vid_localization.models.{module}:{name}" for module, names in modules.items() for name in names}
-
-
-@hookimpl
-def vidcore_datasets() -> dict[str, str]:
+def vidcore_components() -> dict[str, dict[str, str]]:
     return {
-        "ActivityNetDataset": "vid_localization.datasets.activitynet:ActivityNetDataset",
-        "CharadesSTADataset": "vid_localization.datasets.charades:CharadesSTADataset",
-        "SSNDataset": "vid_localization.datasets.structured:SSNDataset",
+        "models": offer(
+            "vid_localization.models",
+            actionformer=["ActionFormer"],
+            bmn=["BMN"],
+            bsn=["PEM", "TEM"],
+            drn=["DRN"],
+            losses=["BMNLoss", "BinaryLogisticRegressionLoss"],
+            ssn=["SSN"],
+            ssn_head=["SSNHead"],
+            ssn_loss=["SSNLoss"],
+            tcanet=["TCANet"],
+        ),
+        "datasets": offer(
+            "vid_localization.datasets",
+            activitynet=["ActivityNetDataset"],
+            charades=["CharadesSTADataset"],
+            structured=["SSNDataset"],
+        ),
+        "transforms": offer(
+            "vid_localization.transforms",
+            classes=["LoadVideoClasses"],
+            loading=["LoadLocalizationFeature", "LoadProposalFeatures", "LoadProposals"],
+            proposals=["LoadProposalSegments"],
+            queries=["FormatQuery"],
+            structured=["SampleProposalFrames", "SampleProposals"],
+        ),
+        "metrics": offer("vid_localization.metrics", segments=["ANetMetric", "RecallatTopK", "THUMOSMetric"]),
+        "jobs": offer("vid_localization.prepare", proposals=["GenerateProposals"]),
+        "writers": {
+            "activitynet": "vid_localization.results:write_results",
+            "timelines": "vid_localization.picture:write_timelines",
+        },
     }
-
-
-@hookimpl
-def vidcore_transforms() -> dict[str, str]:
-    modules = {
-        "classes": ("LoadVideoClasses",),
-        "loading": ("LoadLocalizationFeature", "LoadProposalFeatures", "LoadProposals"),
-        "proposals": ("LoadProposalSegments",),
-        "queries": ("FormatQuery",),
-        "structured": ("SampleProposalFrames", "SampleProposals"),
-    }
-    return {name: f"vid_localization.transforms.{module}:{name}" for module, names in modules.items() for name in names}
-
-
-@hookimpl
-def vidcore_metrics() -> dict[str, str]:
-    names = ("ANetMetric", "RecallatTopK", "THUMOSMetric")
-    return {name: f"vid_localization.metrics.segments:{name}" for name in names}
-
-
-@hookimpl
-def vidcore_jobs() -> dict[str, str]:
-    return {"GenerateProposals": "vid_localization.prepare.proposals:GenerateProposals"}
 
 
 @hookimpl
 def vidcore_recipes() -> str:
     return "vid_localization:recipes"
-
-
-@hookimpl
-def vidcore_writers() -> dict[str, str]:
-    return {
-        "activitynet": "vid_localization.results:write_results",
-        "timelines": "vid_localization.picture:write_timelines",
-    }
 
 
 @hookimpl

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from vidcore.plugins.hooks import hookimpl
+from vidcore.plugins.hooks import hookimpl, offer
 
 
 @hookimpl
-def vidcore_models() -> dict[str, str]:
-    return {"MotionNet": "vid_example.model:MotionNet"}
-
-
-@hookimpl
-def vidcore_datasets() -> dict[str, str]:
-    return {"NamedVideos": "vid_example.data:NamedVideos"}
-
-
-@hookimpl
-def vidcore_transforms() -> dict[str, str]:
-    return {"ReverseTime": "vid_example.transform:ReverseTime"}
-
-
-@hookimpl
-def vidcore_metrics() -> dict[str, str]:
-    return {"WorstClass": "vid_example.metric:WorstClass"}
-
-
-@hookimpl
-def vidcore_observers() -> dict[str, str]:
-    return {"Diary": "vid_example.observer:Diary"}
+def vidcore_components() -> dict[str, dict[str, str]]:
+    return {
+        "models": offer("vid_example", model=["MotionNet"]),
+        "datasets": offer("vid_example", data=["NamedVideos"]),
+        "transforms": offer("vid_example", transform=["ReverseTime"]),
+        "metrics": offer("vid_example", metric=["WorstClass"]),
+        "observers": offer("vid_example", observer=["Diary"]),
+    }
 
 
 @hookimpl

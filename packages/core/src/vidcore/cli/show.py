@@ -10,7 +10,6 @@ import click
 from vidcore.cli import Context
 from vidcore.cli.common import FILE, keep_inputs, table, with_task
 from vidcore.errors import UserError, nearest
-from vidcore.plugins.hooks import KINDS
 
 if TYPE_CHECKING:
     from vidcore.task.task import Task
@@ -25,7 +24,7 @@ def plugins(context: Context) -> None:
     rows = []
     for plugin in catalog.plugins:
         kinds = [c.kind for c in everything if c.plugin == plugin.name]
-        counts = [f"{kinds.count(k)} {k}" for k in (*KINDS, "commands") if k in kinds]
+        counts = [f"{kinds.count(k)} {k}" for k in (*catalog.kinds, "commands") if k in kinds]
         recipes = sum(len(list(f.rglob("*.toml"))) for n, f in catalog.recipe_folders if n == plugin.name)
         counts += [f"{recipes} recipes"] if recipes else []
         rows.append((plugin.name, plugin.version, plugin.error or ", ".join(counts)))
@@ -38,10 +37,10 @@ def plugins(context: Context) -> None:
 def list_(context: Context, kind: str | None) -> None:
     """List components, by KIND if given: models, datasets, transforms, metrics, recipes, commands, ..."""
     catalog = context.catalog
-    kinds = (*KINDS, "recipes", "commands")
+    kinds = (*catalog.kinds, "recipes", "commands")
     if kind is not None and kind not in kinds:
         raise UserError(f"there is no kind {kind!r}{nearest(kind, kinds) or ''}; kinds are {', '.join(kinds)}")
-    rows = [(c.kind, c.name, c.plugin, c.target) for k in KINDS for c in catalog.of_kind(k).values()]
+    rows = [(c.kind, c.name, c.plugin, c.target) for k in catalog.kinds for c in catalog.of_kind(k).values()]
     leaves = {n: p.parent.name for n, p in sorted(catalog.recipes.items()) if p.parent.name != "base"}
     rows += [("recipes", name, "", family) for name, family in leaves.items()]
     rows += [("commands", c.name, c.plugin, c.target) for _, c in sorted(catalog.commands.items())]

@@ -11,7 +11,7 @@ import importlib.metadata
 import importlib.util
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
@@ -22,25 +22,16 @@ from attrs import frozen
 
 from vidcore.errors import PluginError, nearest
 from vidcore.plugins import hooks
-from vidcore.plugins.hooks import KINDS
 
 __all__ = ["Catalog", "Component", "kind_of", "load_plugins"]
 
 GROUP = "vidcore"
 
-KNOWN_PACKAGES = {
-    "vid-localization": (
-        *("BMN", "TEM", "PEM", "TCANet", "DRN", "SSN", "ActionFormer", "BMNLoss", "SSNLoss"),
-        *("ActivityNetDataset", "CharadesSTADataset", "ANetMetric", "THUMOSMetric", "RecallatTopK"),
-        *("LoadLocalizationFeature", "LoadProposals", "LoadProposalFeatures", "LoadProposalSegments"),
-        *("LoadVideoClasses", "FormatQuery", "GenerateProposals"),
-    ),
-    "vid-mmaction2": ("import",),
-    "vid-recognition": ("Recognizer2D", "Recognizer3D", "ResNet", "ResNet3d", "ResNet3dSlowFast", "ResNet3dSlowOnly",
-                        "ResNetTSM", "C2D", "TSNHead", "TSMHead", "I3DHead", "SlowFastHead", "VideoDataset",
-                        "RawframeDataset", "AccMetric", "ConfusionMatrix", "ActionDataPreprocessor"),
-}  # fmt: skip
-"""Which of our packages brings a name that is not installed, for messages."""
+KINDS = (
+    *("models", "datasets", "transforms", "metrics", "optimizers", "groupings", "schedules", "decoders", "observers"),
+    *("jobs", "writers"),
+)
+"""Kinds of components that the core itself uses. A plugin may bring others."""
 
 
 @frozen
@@ -112,14 +103,10 @@ class Catalog:
         return {n: c for n, c in sorted(self.components.items()) if c.kind == kind}
 
     def _unknown(self, name: str, kind: str | None) -> str:
-        names = self.of_kind(kind) if kind else self.components
-        hint = nearest(name, names)
-        installed = {p.name for p in self.plugins}
-        for package, brings in KNOWN_PACKAGES.items():
-            if name in brings and package not in installed:
-                hint = f"; {package} brings it: pip install {package}"
+        hint = nearest(name, self.of_kind(kind) if kind else self.components)
         what = f"{kind} component" if kind else "component"
-        return f"no installed plugin offers a {what} named {name!r}{hint or '; vidcore list shows what there is'}"
+        install = f"; install the vid-... package that brings it (vidcore list{f' {kind}' if kind else ''} shows yours)"
+        return f"no installed plugin offers a {what} named {name!r}{hint or install}"
 
     @cached_property
     def recipes(self) -> dict[str, Path]:
@@ -150,13 +137,14 @@ def load_plugins(entry_points: Iterable[importlib.metadata.EntryPoint] | None = 
     """Import every installed plugin module and gather what they declare.
 
     A plugin that cannot be imported, or whose hooks raise or return something else, is named in a warning and
-    skipped. Two plugins offering one name, or a hook no specification knows, raise ``PluginError``.
+    skipped. Two plugins offering one name, or a hook that vidcore does not know, raise ``PluginError``.
     """
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hooks)
     plugins: list[Plugin] = []
     offered: list[Component] = []
     folders: list[tuple[str, Path]] = []
+    unknown: list[tuple[str, str]] = []
     found = list(importlib.metadata.entry_points(group=GROUP) if entry_points is None else entry_points)
     for entry in sorted(found, key=lambda e: (e.dist.name if e.dist else "", e.name)):
         name = entry.dist.name if entry.dist else entry.name
@@ -164,6 +152,7 @@ def load_plugins(entry_points: Iterable[importlib.metadata.EntryPoint] | None = 
         try:
             module = entry.load()
             manager.register(module, name=name if not manager.has_plugin(name) else f"{name}:{entry.name}")
+            unknown += [(name, h.name) for h in manager.get_hookcallers(module) or () if not h.has_spec()]
             components, recipes = _declared(manager, module, name)
         except (Exception, SystemExit) as error:  # whatever a stranger's module raises must not stop the others
             reason = f"{type(error).__name__}: {error}"
@@ -174,17 +163,19 @@ def load_plugins(entry_points: Iterable[importlib.metadata.EntryPoint] | None = 
             folders += [(name, folder) for folder in recipes]
             if all(p.name != name for p in plugins):
                 plugins.append(Plugin(name, version))
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise PluginError(f"{error}; vidcore knows {', '.join(sorted(_hooks()))}") from error
-
+    for name, hook in unknown:
+        raise PluginError(_unknown_hook(name, hook))
     commands = _by_name(c for c in offered if c.kind == "commands")
     return Catalog(tuple(plugins), _by_name(c for c in offered if c.kind != "commands"), commands, tuple(folders))
 
 
-def _hooks() -> list[str]:
-    return [n for n in vars(hooks) if n.startswith("vidcore_")]
+def _unknown_hook(plugin: str, hook: str) -> str:
+    known = sorted(n for n in vars(hooks) if n.startswith("vidcore_"))
+    kind = hook.removeprefix("vidcore_")
+    kind = "jobs" if kind == "steps" else kind  # a name from before
+    if kind in KINDS:
+        return f"{plugin}: {hook} is not a hook: return these components under {kind!r} in vidcore_components"
+    return f"{plugin}: {hook} is not a hook{nearest(hook, known)}; vidcore knows {', '.join(known)}"
 
 
 def _declared(manager: pluggy.PluginManager, module: Any, plugin: str) -> tuple[list[Component], list[Path]]:
@@ -193,15 +184,23 @@ def _declared(manager: pluggy.PluginManager, module: Any, plugin: str) -> tuple[
     folders: list[Path] = []
     for hook in manager.get_hookcallers(module) or ():
         declare: Callable[[], Any] = next(impl.function for impl in hook.get_hookimpls() if impl.plugin is module)
-        kind = hook.name.removeprefix("vidcore_")
-        if kind == "recipes":
+        if hook.name == "vidcore_recipes":
             folders.append(_folder(str(declare())))
-        elif kind in (*KINDS, "commands"):
-            for name, target in dict(declare()).items():
-                if not isinstance(name, str) or not isinstance(target, str) or ":" not in target:
-                    raise TypeError(f'{hook.name} must give names and "module:attribute", got {name!r}: {target!r}')
-                components.append(Component(name, kind, target, plugin))
+        elif hook.name == "vidcore_commands":
+            components += _offered(hook.name, "commands", declare(), plugin)
+        elif hook.name == "vidcore_components":
+            for kind, names in dict(declare()).items():
+                if not isinstance(kind, str) or not kind.isidentifier() or kind in ("commands", "recipes"):
+                    raise TypeError(f"{hook.name} must give kinds as trackers or pose_estimators, got {kind!r}")
+                components += _offered(hook.name, kind, names, plugin)
     return components, folders
+
+
+def _offered(hook: str, kind: str, names: Any, plugin: str) -> Iterator[Component]:
+    for name, target in dict(names).items():
+        if not isinstance(name, str) or not isinstance(target, str) or ":" not in target:
+            raise TypeError(f'{hook} must give names and "module:attribute" of {kind}, got {name!r}: {target!r}')
+        yield Component(name, kind, target, plugin)
 
 
 def _by_name(components: Iterable[Component]) -> dict[str, Component]:

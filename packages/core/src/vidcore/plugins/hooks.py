@@ -1,115 +1,62 @@
-"""The hooks a plugin may implement: entry-point group ``vidcore``, one module per plugin.
+"""The three hooks that a plugin may implement, one module per plugin in the entry-point group ``vidcore``.
 
-Hooks declare, they never build: each returns a mapping from a name to ``"module:attribute"``,
-so that listing what is installed imports neither torch nor OpenCV. A whole plugin::
+Hooks declare and never build, so that listing what is installed imports neither torch nor OpenCV. A whole plugin::
 
     # pyproject.toml
     [project.entry-points.vidcore]
     mine = "my_package.plugin"
 
     # my_package/plugin.py
-    from vidcore.plugins.hooks import hookimpl
+    from vidcore.plugins.hooks import hookimpl, offer
 
     @hookimpl
-    def vidcore_models() -> dict[str, str]:
-        return {"MyNet": "my_package.net:MyNet"}
+    def vidcore_components() -> dict[str, dict[str, str]]:
+        return {
+            "models": offer("my_package.models", mynet=["MyNet"], heads=["MyHead", "OtherHead"]),
+            "decoders": {"gpu": "my_package.gpu:GpuReader"},  # a name of its own: name = "module:attribute"
+            "trackers": offer("my_package", tracking=["Sort"]),  # a kind that this package brings
+        }
+
+    @hookimpl
+    def vidcore_recipes() -> str:
+        return "my_package:recipes"
+
+    @hookimpl
+    def vidcore_commands() -> dict[str, str]:
+        return {"hello": "my_package.cli:hello"}
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
 
 import pluggy
 
 hookspec = pluggy.HookspecMarker("vidcore")
 hookimpl = pluggy.HookimplMarker("vidcore")
 
-KINDS = (
-    "models",
-    "datasets",
-    "transforms",
-    "metrics",
-    "optimizers",
-    "groupings",
-    "schedules",
-    "decoders",
-    "observers",
-    "jobs",
-    "writers",
-)
-"""Kinds of components a Task can name; a name belongs to one component, whatever its kind."""
 
+def offer(package: str, /, **modules: Iterable[str]) -> dict[str, str]:
+    """Return ``name -> "package.module:name"`` for the names in each module of a package.
 
-@hookspec
-def vidcore_models() -> dict[str, str]:  # type: ignore[empty-body]
-    """Whole models and their parts (backbones, necks, heads, losses): ``nn.Module`` classes.
-
-    ``return {"MyHead": "my_package.heads:MyHead"}``
+    >>> offer("my_package.models", mynet=["MyNet"])
+    {'MyNet': 'my_package.models.mynet:MyNet'}
     """
+    return {name: f"{package}.{module}:{name}" for module, names in modules.items() for name in names}
 
 
 @hookspec
-def vidcore_datasets() -> dict[str, str]:  # type: ignore[empty-body]
-    """Data sets: ``return {"MyDataset": "my_package.data:MyDataset"}``; see ``vidcore.protocols.Dataset``."""
-
-
-@hookspec
-def vidcore_transforms() -> dict[str, str]:  # type: ignore[empty-body]
-    """Steps of a pipeline: ``return {"Blur": "my_package.blur:Blur"}``; see ``vidcore.protocols.Transform``."""
-
-
-@hookspec
-def vidcore_metrics() -> dict[str, str]:  # type: ignore[empty-body]
-    """Metrics: ``return {"F1": "my_package.scores:F1"}``; see ``vidcore.protocols.Metric``."""
-
-
-@hookspec
-def vidcore_optimizers() -> dict[str, str]:  # type: ignore[empty-body]
-    """Optimizers, called with parameter groups first: ``return {"Lion": "my_package.lion:Lion"}``."""
-
-
-@hookspec
-def vidcore_groupings() -> dict[str, str]:  # type: ignore[empty-body]
-    """Ways to split a model into parameter groups: ``return {"MyGroups": "my_package.groups:MyGroups"}``."""
-
-
-@hookspec
-def vidcore_schedules() -> dict[str, str]:  # type: ignore[empty-body]
-    """Learning-rate schedules: ``return {"Saw": "my_package.saw:Saw"}``."""
-
-
-@hookspec
-def vidcore_decoders() -> dict[str, str]:  # type: ignore[empty-body]
-    """Video readers, called with a path: ``return {"gpu": "my_package.gpu:GpuReader"}``."""
-
-
-@hookspec
-def vidcore_observers() -> dict[str, str]:  # type: ignore[empty-body]
-    """Loggers and the like: ``return {"MyLogger": "my_package.log:MyLogger"}``."""
-
-
-@hookspec
-def vidcore_jobs() -> dict[str, str]:  # type: ignore[empty-body]
-    """Stages of a run that train nothing: ``return {"MakeFiles": "my_package.files:MakeFiles"}``.
-
-    See ``vidcore.protocols.Job``.
-    """
-
-
-@hookspec
-def vidcore_writers() -> dict[str, str]:  # type: ignore[empty-body]
-    """Ways to write predictions: ``vidcore predict --write mine=PATH`` calls ``write(path, samples)``.
-
-    ``return {"mine": "my_package.writing:write"}``
+def vidcore_components() -> Mapping[str, Mapping[str, str]]:  # type: ignore[empty-body]
+    """Components by kind, then by name: what a Task can name. A parameter of type ``Tracker`` takes one of a kind
+    ``trackers``: a package brings a kind by offering components of it.
     """
 
 
 @hookspec
 def vidcore_recipes() -> str:  # type: ignore[empty-body]
-    """The folder of this plugin's recipes, searched at any depth: ``return "my_package:recipes"``."""
+    """The folder of recipes, as ``"package:folder"``: TOML files at any depth; those in ``base`` have no name."""
 
 
 @hookspec
-def vidcore_commands() -> dict[str, str]:  # type: ignore[empty-body]
-    """Subcommands of ``vidcore``: click commands, ``return {"hello": "my_package.cli:hello"}``.
-
-    Import torch and the like inside the command's function: ``vidcore --help`` loads its module.
-    """
+def vidcore_commands() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Subcommands of ``vidcore``, click commands by name; ``"data prepare"`` is ``prepare`` of a group ``data``."""
