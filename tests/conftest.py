@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from attrs import define, frozen
 
-from vidcore.cli import main
+from vidcore.cli import run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -61,6 +61,15 @@ class Distribution:
         extras = [r for listed in self.project.get("optional-dependencies", {}).values() for r in listed]
         found = dict.fromkeys(map(requirement_name, extras), False)
         return found | dict.fromkeys(map(requirement_name, self.project.get("dependencies", [])), True)
+
+    @cached_property
+    def asked_of_the_core(self) -> set[str]:
+        """Names of the distributions that come with the core: its choice of OpenCV, and the extras asked for."""
+        core = distributions()["vidcore"].project
+        asked = [r for r in self.project.get("dependencies", []) if requirement_name(r) == "vidcore"]
+        extras = [e for r in asked for e in re.findall(r"[\w-]+", "".join(re.findall(r"\[(.*)\]", r)))]
+        chosen = [r for r in core["dependencies"] if "opencv" in r] if asked else []
+        return {requirement_name(r) for r in (*chosen, *(r for e in extras for r in core["optional-dependencies"][e]))}
 
     @cached_property
     def modules(self) -> dict[str, Path]:
@@ -196,15 +205,12 @@ class Answer:
 def call() -> Callable[..., int]:
     """Runs a command in this process; returns its exit code."""
 
-    def run(*arguments: str) -> int:
-        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-            patch.setattr(warnings, "showwarning", warnings.showwarning)  # the command line puts its own there
+    def in_this_process(*arguments: str) -> int:
+        with warnings.catch_warnings():
             warnings.simplefilter("default")
-            with pytest.raises(SystemExit) as end:
-                main(arguments)
-        return int(end.value.code or 0)
+            return run(arguments)
 
-    return run
+    return in_this_process
 
 
 @pytest.fixture

@@ -322,7 +322,8 @@ import resource, sys
 from vidcore.cli import main
 limit = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # no file may grow beyond it, as on a full disk
-main(sys.argv[2:])
+del sys.argv[1]
+main()
 """
 
 

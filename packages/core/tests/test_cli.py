@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import pytest
 
+from vidcore.cli import run
+
 RUN = """
-import os, signal, time
+import os, signal, sys, time
 
 from vidcore import cli
 
@@ -18,7 +24,8 @@ def work(*_, **__):
 
 
 cli.cli.main = work
-cli.main([])
+sys.argv = ["vidcore"]
+cli.main()
 """
 
 
@@ -46,3 +53,48 @@ def test_how_it_ends(work: str, code: int, said: str) -> None:
     assert done.stderr.startswith(said)
     assert ("use a smaller data.*.batch_size" in done.stderr) == ("torch" in work)
     assert "Traceback" not in done.stderr
+
+
+def test_a_command_run_from_python_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    before = warnings.showwarning, signal.getsignal(signal.SIGTERM)
+    assert run(["list", "metrics"]) == 0
+    assert run(["list", "metricks"]) == 2
+    assert (warnings.showwarning, signal.getsignal(signal.SIGTERM)) == before
+    assert "OMP_WAIT_POLICY" not in os.environ
+
+
+def without_torch(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command where PyTorch is not installed."""
+    script = "import sys; sys.modules['torch'] = None; from vidcore.cli import main; main()"
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+TASK = """
+[job]
+type = "ExtractFeatures"
+task = "task.toml"
+checkpoint = "best.pt"
+videos = ["a.mp4"]
+[optimizer]
+type = "SGD"
+lr = 0.1
+[train]
+epochs = 3
+"""
+UNCHECKED = "task.toml: optimizer: is not checked: SGD needs PyTorch: pip install 'vidcore[torch]'"
+
+
+def test_without_pytorch_the_rest_is_checked_and_what_needs_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "task.toml").write_text(TASK)
+    warned = f"warning: {tmp_path}/{UNCHECKED}\n"
+    assert without_torch(tmp_path, "check", "task.toml") == (0, "task: fine\n", warned)
+    code, _, said = without_torch(tmp_path, "check", "task.toml", "--set", "train.epoch=3")
+    assert (code, said.startswith(warned), said.count("error")) == (2, True, 1)
+    assert "unknown key: [train] takes no 'epoch'; did you mean 'epochs'?" in said
+    for command in (["run", "task.toml"], ["check", "task.toml", "--build"], ["explain", "task.toml", "--schedule"]):
+        code, _, said = without_torch(tmp_path, *command)
+        assert (code, said) == (2, f"{warned}error: this needs PyTorch: pip install 'vidcore[torch]'\n"), command
+    assert without_torch(tmp_path, "list", "optimizers")[0] == 0

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from vid_recognition.demo import LENGTH, clip, recognition
-from vidcore.cli import main
+from vidcore.cli import run
 from vidcore.errors import UserError
 from vidcore.video.open import open_video
 from vidcore.video.synthetic import MOTIONS, SIZE
@@ -119,9 +119,8 @@ def test_what_it_writes(tmp_path: Path) -> None:
 
 def test_the_task_is_checked_and_reads_the_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     demo(tmp_path, "--videos-per-class", "2")
-    with pytest.raises(SystemExit) as end:
-        main(["check", str(tmp_path / "task.toml")])
-    assert (end.value.code, capsys.readouterr().out) == (0, "task: fine\n")
+    code = run(["check", str(tmp_path / "task.toml")])
+    assert (code, capsys.readouterr().out) == (0, "task: fine\n")
     task = tomllib.loads((tmp_path / "task.toml").read_text())
     assert task["model"]["cls_head"]["num_classes"] == len(LABELS)
     assert len((tmp_path / "task.toml").read_text().splitlines()) < 100

@@ -14,10 +14,12 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "MissingLibraryError",
     "PluginError",
     "TrainingError",
     "UserError",
     "VideoError",
+    "missing_library",
     "nearest",
 ]
 
@@ -36,6 +38,18 @@ class ConfigError(UserError):
 
 class PluginError(UserError):
     """Two plugins offer one name, or a plugin declares something that no hook knows."""
+
+
+class MissingLibraryError(PluginError):
+    """A command or component needs a library that is not installed. The message says how to install it."""
+
+    def __init__(self, who: str, needs: str) -> None:
+        self.who = who
+        self.needs = needs
+        super().__init__(f"{who} needs {needs}")
+
+    def __reduce__(self) -> tuple[type[MissingLibraryError], tuple[str, str]]:
+        return type(self), (self.who, self.needs)
 
 
 class DataError(UserError):
@@ -64,6 +78,23 @@ class CheckpointError(UserError):
 
 class TrainingError(UserError):
     """A run cannot go on: its loss is no number any more."""
+
+
+OPTIONAL = {
+    "decord": "decord: pip install 'vidcore[decord]'",
+    "torch": "PyTorch: pip install 'vidcore[torch]'",
+}
+"""Modules that come with an extra of vidcore, and how to get them."""
+
+
+def missing_library(who: str, error: BaseException) -> MissingLibraryError | None:
+    """Return the error to raise where ``error`` says that an optional library is not installed; None elsewhere.
+
+    >>> print(missing_library("SGD", ModuleNotFoundError("No module named 'torch'", name="torch")))
+    SGD needs PyTorch: pip install 'vidcore[torch]'
+    """
+    needs = OPTIONAL.get((error.name or "").partition(".")[0]) if isinstance(error, ModuleNotFoundError) else None
+    return MissingLibraryError(who, needs) if needs else None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -11,7 +11,6 @@ import os
 import random
 
 import numpy as np
-import torch
 
 __all__ = ["be_deterministic", "reseed", "sample_rng"]
 
@@ -27,6 +26,8 @@ def sample_rng(seed: int, epoch: int, index: int, attempt: int = 0, repeat: int 
 
 def reseed(seed: int, step: int = 0, rank: int = 0) -> None:
     """Seed torch (the CPU and the GPU in use), NumPy's global generator and ``random`` for one step of one process."""
+    import torch
+
     state = hash((seed, step, rank)) & 0xFFFF_FFFF_FFFF_FFFF  # quick, and of whole numbers the same everywhere
     torch.default_generator.manual_seed(state)  # torch.manual_seed takes a millisecond for devices nobody uses
     if torch.cuda.is_initialized():
@@ -37,6 +38,8 @@ def reseed(seed: int, step: int = 0, rank: int = 0) -> None:
 
 def be_deterministic() -> None:
     """Let torch use only algorithms that give the same bits every time, or fail."""
+    import torch
+
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for this
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Sequence
@@ -14,10 +13,10 @@ from functools import cached_property
 import click
 
 from vidcore import __version__
-from vidcore.errors import PluginError, UserError, nearest
+from vidcore.errors import PluginError, UserError, missing_library, nearest
 from vidcore.plugins.catalog import Catalog, Component, load_plugins
 
-__all__ = ["Context", "main"]
+__all__ = ["Context", "main", "run"]
 
 
 class Context:
@@ -93,19 +92,33 @@ def cli(debug: bool) -> None:
     """Video understanding: train, evaluate and use models described by one TOML file."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 fine, 2 a mistake of the user, 1 a bug, 130 interrupted, 143 terminated."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+def main() -> None:
+    """Set up the process for the command line, run what ``sys.argv`` asks for and exit: the console script."""
     # threads of torch that wait by spinning slow each other down a hundredfold where cores are shared
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+    if "RANK" not in os.environ:
+        signal.signal(signal.SIGTERM, _terminate)  # torchrun must not wait for processes that wait for each other
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command as the console script does, and change nothing of the process: for callers from Python.
+
+    Args:
+        arguments: what follows ``vidcore`` on the command line.
+
+    Returns:
+        The exit code: 0 fine, 2 a mistake of the user, 1 a bug, 130 interrupted, 143 terminated.
+    """
+    arguments = list(arguments)
     debug = "--debug" in arguments
     if debug:  # anywhere on the line
         arguments.remove("--debug")
-    if "RANK" not in os.environ and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)  # torchrun must not wait for processes that wait for each other
-    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     try:
         code = cli.main(arguments, prog_name="vidcore", standalone_mode=False, obj=Context())
+    except SystemExit as end:  # of a command that says by itself what is wrong
+        code = end.code
     except click.exceptions.NoArgsIsHelpError as help_:
         click.echo(help_.format_message())
         code = 0
@@ -124,6 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
+        if missing := missing_library("this", error):
+            click.echo(f"{_error()}: {missing}", err=True)
+            return 2
         if _other_process_ended(error):
             click.echo(f"{_error()}: another process ended; what it said stands beside this", err=True)
             time.sleep(5)  # torchrun ends this one at once, and names as the cause whoever was the first to end
@@ -133,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             click.echo(f"{_error()}: {type(error).__name__}: {error}\n{BUG}", err=True)
         code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 class Terminated(KeyboardInterrupt):

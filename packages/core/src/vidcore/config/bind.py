@@ -7,6 +7,7 @@ the objects, innermost first, so that a component gets objects and never looks a
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from vidcore.config.load import Key, Loaded, format_key
 from vidcore.config.references import referred
 from vidcore.config.signature import Signature, read_signature
 from vidcore.config.types import ByName, Choice, DictOf, ListOf, Object, Record, Scalar, TupleOf, Type, Union
-from vidcore.errors import ConfigError, DataError, PluginError, UserError, nearest
+from vidcore.errors import ConfigError, DataError, MissingLibraryError, PluginError, UserError, nearest
 from vidcore.plugins.catalog import Catalog, Component, kind_of, load_plugins
 
 __all__ = ["Binder", "Call", "build", "build_component"]
@@ -203,6 +204,9 @@ class Binder:
         try:
             component = self.catalog.get(name, kind)
             signature = read_signature(component.target)
+        except MissingLibraryError as error:
+            warnings.warn(f"{self._place(key)}: is not checked: {error}", stacklevel=2)
+            signature = Signature(open=True)
         except PluginError as error:
             return self.problem((*key, "type"), str(error))
         return self._call(component, {n: v for n, v in table.items() if n != "type"}, signature, key)
@@ -243,8 +247,11 @@ class Binder:
 
     def problem(self, key: Key, text: str) -> None:
         """Note what is wrong with the value at a key."""
+        self.problems.append(f"{self._place(key)}: {text}")
+
+    def _place(self, key: Key) -> str:
         written = next((k for k in self.loaded.sources if k[: len(key)] == key), key)  # a table: what is first in it
-        self.problems.append(f"{self.loaded.source(written).name}: {format_key(key)}: {text}")
+        return f"{self.loaded.source(written).name}: {format_key(key)}"
 
 
 RENAMED = {"step": "job", "train_also": "train_extra"}

@@ -20,7 +20,7 @@ from attrs import field, frozen
 
 from vidcore.config.source import Module, find_module
 from vidcore.config.types import ANY, ByName, Choice, DictOf, ListOf, Object, Record, Scalar, TupleOf, Type, Union
-from vidcore.errors import PluginError
+from vidcore.errors import PluginError, missing_library
 
 __all__ = ["Parameter", "Signature", "read_signature"]
 
@@ -55,7 +55,8 @@ class Signature:
 def read_signature(target: str) -> Signature:
     """Return the signature of ``"module:attribute"``; imports it only where the source does not tell.
 
-    Raises ``PluginError`` where the target does not exist.
+    Raises ``PluginError`` where the target does not exist; ``MissingLibraryError`` where it belongs to an optional
+    library that is not installed.
     """
     module_name, _, attribute = target.partition(":")
     module = find_module(module_name)
@@ -237,6 +238,8 @@ def _by_import(module_name: str, attribute: str) -> Signature:
         value = attrgetter(attribute)(importlib.import_module(module_name))
         parameters = inspect.signature(value).parameters.values()
     except Exception as error:  # importing runs the code of a stranger
+        if missing := missing_library(attribute, error):
+            raise missing from error
         raise PluginError(f"'{module_name}:{attribute}' cannot be read: {error}") from error
     named = {
         p.name: Parameter(

@@ -20,7 +20,7 @@ from typing import Any
 import pluggy
 from attrs import frozen
 
-from vidcore.errors import PluginError, nearest
+from vidcore.errors import PluginError, missing_library, nearest
 from vidcore.plugins import hooks
 
 __all__ = ["Catalog", "Component", "kind_of", "load_plugins"]
@@ -56,11 +56,14 @@ class Component:
     def load(self) -> Any:
         """Import the module and return the attribute.
 
-        Raises ``PluginError`` where either does not exist, or the module cannot be imported.
+        Raises ``PluginError`` where either does not exist, or the module cannot be imported; ``MissingLibraryError``
+        where it needs an optional library that is not installed.
         """
         try:
             return attrgetter(self.attribute)(importlib.import_module(self.module))
         except Exception as error:  # a stranger's module raises what it likes
+            if missing := missing_library(self.name, error):
+                raise missing from error
             why = error if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
             raise PluginError(f"{self.name} of {self.plugin} cannot be loaded from {self.target!r}: {why}") from error
 
