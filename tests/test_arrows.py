@@ -126,3 +126,17 @@ def test_nothing_heavy_is_imported_on_the_way_to_help_and_lists(workspace: dict[
                 came_from[name] = module
                 todo.append(name)
     assert not wrong
+
+
+def test_exact_reading_is_fenced(workspace: dict[str, Any]) -> None:
+    """Everything outside of ``vidcore.video.exact`` imports the names it offers, never its files."""
+    fence = "vidcore.video.exact"
+    wrong = [
+        f"{path}: {name}"
+        for d in workspace.values()
+        for module, path in d.modules.items()
+        if module != fence and not module.startswith(f"{fence}.")
+        for name in imports(path, module)
+        if name.startswith(f"{fence}.") and name.removeprefix(f"{fence}.") not in {"PyAVReader", "read_motion_vectors"}
+    ]
+    assert not wrong

@@ -13,7 +13,7 @@ import numpy as np
 from vidcore.sample import Sample
 from vidcore.transforms.loading import BuildPseudoClip, Decode
 from vidcore.transforms.pixels import realize
-from vidcore.video.exact.motion import read_motion_vectors
+from vidcore.video.exact import read_motion_vectors
 from vidcore.video.frames import ArrayReader, FrameFolderReader
 from vidcore.video.open import open_video
 

@@ -194,6 +194,7 @@ UNEVEN = [i + i // 3 * 2 for i in range(40)]
 RECIPES: dict[str, Callable[[Path], Path]] = {
     # One codec in many containers.
     "h264.mp4": _way(options=B),
+    "wide.mp4": _way(options=B, size=(64, 160)),
     "h264.mkv": _way(options=B),
     "h264.ts": _way(options=B),
     "h264.flv": _way(options=B),

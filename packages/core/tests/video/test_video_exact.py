@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 
 from vidcore.errors import VideoError
-from vidcore.video.open import _has_pyav, open_video
+from vidcore.video.open import open_video
 
 SHARED = Path(os.environ.get("VIDCORE_SHARED", Path(__file__).resolve().parents[4] / "shared"))
 if not SHARED.exists():
@@ -30,7 +28,7 @@ NAMES = [
     "tenbit.mp4", "grey.mp4", "full.mp4", "odd.webm", "odd.mp4", "two.mp4", "two.ts", "sound.mp4", "headless.mkv",
     "headless.ts", "beginning.ts", "cut.ts", "cut.mkv", "cut.avi", "cut.webm", "cut.mpg", "cut.mp4", "damaged.mp4",
     "damaged.ts", "twice.ts", "grown.ts", "asdecoded.mp4", "asdecoded.mkv", "uneven.avi", "split.mkv", "tiff.mov",
-    "back.ts", "hole.ts", "clip.mkv", "cut264.avi", "ticks.avi",
+    "back.ts", "hole.ts", "clip.mkv", "cut264.avi", "ticks.avi", "wide.mp4",
 ]
 # fmt: on
 
@@ -154,53 +152,6 @@ def test_frames_before_the_first_whole_picture_are_refused(videos: dict[str, Pat
         with pytest.raises(VideoError, match=r"headless\.avi: is damaged at frame 0"):
             reader.read([0])
         assert len(reader.read([len(reader) - 1])) == 1
-
-
-# What OpenCV, which is all there is without PyAV, is allowed to do.
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_opencv_returns_the_same_or_refuses(videos: dict[str, Path], name: str) -> None:
-    expected = decode_all(videos[name])
-    numbers = [30, 2, 2, 11]
-    try:
-        with open_video(videos[name], "opencv") as reader:
-            numbers = [i for i in numbers if i < len(reader)]
-            frames = reader.read(numbers)
-    except VideoError as error:
-        if videos[name].name not in str(error):
-            raise
-        refused = {"ts", "mpg", "h264", "gif", "wmv", "avi"}
-        assert videos[name].suffix[1:] in refused or name in {
-            "interlaced.mp4", "av1.mkv", "headless.mkv", "damaged.mp4", "cut.mp4", "open.mp4", "hevc.mp4", "mpeg4.mp4",
-            "refresh.mp4", "asdecoded.mp4", "asdecoded.mkv", "split.mkv", "tiff.mov",
-            "clip.mkv"
-        }  # fmt: skip
-        return
-    for index, frame in zip(numbers, frames, strict=True):
-        assert np.abs(frame.astype(int) - expected[index]).mean() < 5, f"frame {index}"
-
-
-def test_auto_without_pyav_is_opencv(
-    make: ModuleType, videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vidcore.video.open._has_pyav", lambda: False)
-    with open_video(videos["h264.mp4"]) as reader:
-        assert reader.decoder == "opencv"
-        assert [make.number_of(f) for f in reader.read([30, 2, 2])] == [30, 2, 2]
-    for name in ("interlaced.mp4", "h264.ts", "av1.mkv"):
-        with (
-            pytest.raises(VideoError, match=rf"{name}: .*pip install 'vidcore\[av\]'"),
-            open_video(videos[name]) as reader,
-        ):
-            reader.read([0, 20])
-
-
-def test_an_old_pyav_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "16.1.0")
-    assert not _has_pyav.__wrapped__()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert not _has_pyav.__wrapped__()
 
 
 # The reference files, where they are at hand.

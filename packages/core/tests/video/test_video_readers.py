@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import subprocess
@@ -15,33 +14,34 @@ import cv2
 import numpy as np
 import pytest
 
-from vidcore.errors import PluginError, VideoError
-from vidcore.video.exact.motion import read_motion_vectors
+from vidcore.errors import UserError, VideoError
+from vidcore.plugins.catalog import load_plugins
+from vidcore.video.exact import read_motion_vectors
 from vidcore.video.frames import ArrayReader, FrameFolderReader, ImageReader
-from vidcore.video.open import open_video
+from vidcore.video.open import DECODERS, open_video
 from vidcore.video.reader import VideoReader
 
 
-@pytest.mark.parametrize("decoder", ["auto", "pyav", "opencv", "decord"])
+@pytest.mark.parametrize("decoder", ["auto", "pyav", "decord"])
 def test_reader_says_what_it_is(videos: dict[str, Path], decoder: str) -> None:
-    with open_video(videos["h264.mp4"], decoder, threads=2) as reader:
+    with open_video(videos["wide.mp4"], decoder, threads=2) as reader:
         assert isinstance(reader, VideoReader)
         assert reader.decoder == ("pyav" if decoder == "auto" else decoder)
-        assert reader.path == str(videos["h264.mp4"])
+        assert reader.path == str(videos["wide.mp4"])
         assert reader.fps == 25
-        assert reader.size == (64, 96)
+        assert reader.size == (64, 160)
         assert len(reader) == 40
 
 
-@pytest.mark.parametrize("decoder", ["pyav", "opencv", "decord"])
+@pytest.mark.parametrize("decoder", ["pyav", "decord"])
 def test_indices(videos: dict[str, Path], make: ModuleType, decoder: str) -> None:
-    with open_video(videos["h264.mp4"], decoder) as reader:
-        assert reader.read([]).shape == (0, 64, 96, 3)
+    with open_video(videos["wide.mp4"], decoder) as reader:
+        assert reader.read([]).shape == (0, 64, 160, 3)
         for indices in ([3], range(3), np.array([5, 5, 1], np.int32), (np.int64(7), 2)):
             assert [make.number_of(f) for f in reader.read(indices)] == list(indices)
         for wrong in ([40], [-1], [0, 41]):
             with pytest.raises(
-                VideoError, match=r"h264\.mp4: frame (40|-1|41) was asked for, but it has frames 0 to 39"
+                VideoError, match=r"wide\.mp4: frame (40|-1|41) was asked for, but it has frames 0 to 39"
             ):
                 reader.read(wrong)
         for wrong_kind in ([0.5], [[1, 2]]):
@@ -49,12 +49,12 @@ def test_indices(videos: dict[str, Path], make: ModuleType, decoder: str) -> Non
                 reader.read(wrong_kind)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("decoder", ["auto", "pyav", "opencv", "decord"])
+@pytest.mark.parametrize("decoder", ["auto", "pyav", "decord"])
 def test_what_is_no_video_is_refused_by_name(tmp_path: Path, videos: dict[str, Path], decoder: str) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("no video at all\n" * 50)
     (tmp_path / "folder.mp4").mkdir()
-    data = videos["h264.mp4"].read_bytes()
+    data = videos["wide.mp4"].read_bytes()
     (tmp_path / "header lost.mp4").write_bytes(data[: len(data) * 6 // 10])
     reasons = {"empty.mp4": "is empty", "missing.mp4": "does not exist", "folder.mp4": "is a folder"}
     for name in ("empty.mp4", "text.mp4", "folder.mp4", "header lost.mp4", "missing.mp4"):
@@ -63,26 +63,26 @@ def test_what_is_no_video_is_refused_by_name(tmp_path: Path, videos: dict[str, P
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names that other systems do not allow")
-@pytest.mark.parametrize("decoder", ["auto", "opencv", "decord"])
+@pytest.mark.parametrize("decoder", ["auto", "decord"])
 def test_any_name_a_file_can_have(
     tmp_path: Path, videos: dict[str, Path], decoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # FFmpeg takes what stands before a colon for a protocol
     for name in ("12:30.mp4", "pipe:0", "-.mp4", "%03d.mp4", "100% ünï.mp4", "two\nlines.mp4", "noend"):
-        shutil.copy(videos["h264.mp4"], name)
+        shutil.copy(videos["wide.mp4"], name)
         with open_video(name, decoder) as reader:
             assert (reader.path, len(reader)) == (name, 40)
     no_text = os.fsdecode(b"\xff.mp4")
-    shutil.copy(videos["h264.mp4"], no_text)
+    shutil.copy(videos["wide.mp4"], no_text)
     if decoder == "auto":
         assert len(open_video(no_text)) == 40
-    else:  # OpenCV would crash
-        with pytest.raises(VideoError, match=r"cannot be opened as a video by decord|name that OpenCV cannot read"):
+    else:
+        with pytest.raises(VideoError, match="cannot be opened as a video by decord"):
             open_video(no_text, decoder)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs links and pipes")
-@pytest.mark.parametrize("decoder", ["auto", "opencv", "decord"])
+@pytest.mark.parametrize("decoder", ["auto", "decord"])
 def test_what_is_no_file_is_refused(tmp_path: Path, decoder: str) -> None:
     (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
     (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere.mp4")
@@ -97,6 +97,17 @@ def test_what_is_no_file_is_refused(tmp_path: Path, decoder: str) -> None:
     }.items():
         with pytest.raises(VideoError, match=f"{name}: {reason}"):
             open_video(tmp_path / name, decoder)
+
+
+def test_decord_refuses_frames_that_it_garbles(videos: dict[str, Path]) -> None:
+    """decord2 returns four channels where a row is shorter than its padding."""
+    decord = pytest.importorskip("decord")
+    name = str(videos["h264.mp4"])
+    if decord.VideoReader(name)[0].shape[-1] == 3:
+        assert open_video(name, "decord").size == (64, 96)
+    else:
+        with pytest.raises(VideoError, match=r"h264\.mp4: decord returns frames with 4 channels"):
+            open_video(name, "decord")
 
 
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
@@ -263,19 +274,47 @@ def test_a_closed_file_can_be_removed_and_its_handle_is_free(videos: dict[str, P
     path.unlink()
 
 
-def test_outside_decoders_are_found_by_name(videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(PluginError, match="did you mean 'decord'"):
+def test_text_in_an_unknown_encoding_does_not_matter(videos: dict[str, Path], tmp_path: Path) -> None:
+    """PyAV before 19 would raise."""
+    av = pytest.importorskip("av")
+    with av.open(str(videos["h264.mkv"])) as container, av.open(str(tmp_path / "titled.mkv"), "w") as out:
+        out.metadata["title"] = "a title"
+        track = out.add_stream_from_template(container.streams.video[0])
+        for packet in container.demux(video=0):
+            if packet.size:
+                packet.stream = track
+                out.mux(packet)
+    data = (tmp_path / "titled.mkv").read_bytes()
+    assert data.count(b"a title") == 1
+    (tmp_path / "titled.mkv").write_bytes(data.replace(b"a title", b"\xff \xe9\xfc\xf1\x80"))
+    with open_video(tmp_path / "titled.mkv") as reader:
+        assert reader.read([39]).shape == (1, 64, 96, 3)
+
+
+def test_decoders_are_given_by_name_or_as_a_class(videos: dict[str, Path]) -> None:
+    assert open_video(videos["h264.mp4"], Mine, threads=3).fps == 3
+    with pytest.raises(UserError, match="there is no decoder 'decrod'; did you mean 'decord'"):
         open_video(videos["h264.mp4"], "decrod")
-    module = importlib.import_module("vidcore.video.open")
-    module._reader.cache_clear()
-    loaded = module.load_plugins()
-    component = next(iter(loaded.of_kind("decoders").values()))
-    outside = type(component)("mine", "decoders", f"{__name__}:Mine", "a-plugin")
-    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or sys.modules[Mine.__module__])
-    loaded.components["mine"] = outside
-    monkeypatch.setattr(module, "load_plugins", lambda: loaded)
-    assert open_video(videos["h264.mp4"], "mine", threads=3).fps == 3
-    module._reader.cache_clear()
+    with pytest.raises(UserError, match="there is no decoder 'x'; vidcore has 'auto', 'decord'"):
+        open_video(videos["h264.mp4"], "x")
+    with pytest.raises(UserError, match=r"decoder 'opencv' was removed .*; use 'pyav'"):
+        open_video(videos["h264.mp4"], "opencv")
+
+
+def test_every_decoder_of_the_core_has_the_same_name_in_a_task() -> None:
+    catalog = load_plugins()
+    if not catalog.plugins:
+        pytest.skip("vidcore is not installed, only importable")
+    listed = {name: c.target for name, c in catalog.of_kind("decoders").items() if c.plugin == "vidcore"}
+    assert listed == DECODERS
+
+
+def test_decord_may_be_missing(videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "decord", None)
+    monkeypatch.delitem(sys.modules, "vidcore.video.decord", raising=False)
+    assert open_video(videos["h264.mp4"]).decoder == "pyav"
+    with pytest.raises(UserError, match=r"decoder 'decord' is not installed: pip install 'vidcore\[decord\]'"):
+        open_video(videos["h264.mp4"], "decord")
 
 
 class Mine(ArrayReader):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["coverage", "evaluated", "finish", "header", "notices", "overlaps", "score_predictions"]
 
 
+LIBRARIES = ("torch", "numpy", "av", "opencv-python-headless", "decord", "decord2")
+"""Distributions whose versions a report names, where they are installed."""
+
+
 def header(task: Task, model: torch.nn.Module | None = None) -> dict[str, Any]:
     """What every report begins with: of which Task, when, and with what it was made."""
     return {
@@ -33,9 +37,16 @@ def header(task: Task, model: torch.nn.Module | None = None) -> dict[str, Any]:
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "parameters": sum(p.numel() for p in model.parameters()) if model else None,
         "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("torch", "numpy", "opencv-python-headless", "decord")}
+        | {name: found for name in LIBRARIES if (found := _version(name))}
         | {p.name: p.version for p in task.catalog.plugins if p.error is None},
     }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # an extra
+        return None
 
 
 def notices(loaders: Mapping[str, Loader]) -> list[str]:

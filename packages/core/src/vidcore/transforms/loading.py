@@ -17,7 +17,7 @@ from vidcore.transforms.pixels import frame_count
 from vidcore.validators import at_least
 from vidcore.video.frames import FrameFolderReader
 from vidcore.video.open import open_video
-from vidcore.video.reader import VideoReader
+from vidcore.video.reader import Decoder, VideoReader
 
 __all__ = ["BuildPseudoClip", "Decode", "DecodeMotionVectors", "LoadHVULabel", "OpenVideo"]
 
@@ -28,11 +28,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class OpenVideo:
     """Open the file (or folder) of a sample, which tells its length and frame rate to the sampling step.
 
-    ``decoder``: ``auto`` or the name of one (``vidcore list decoders``). ``threads``: of the
-    decoder; one is best where several workers load data.
+    ``decoder``: ``auto`` or one of ``vidcore list decoders``. ``threads``: of the decoder; one is best where several
+    workers load data.
     """
 
-    decoder: str = "auto"
+    decoder: Decoder | str = "auto"
     threads: int = field(default=1, validator=at_least(0))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -48,7 +48,7 @@ class Decode:
     ``decoder`` and ``threads`` count where no ``OpenVideo`` came before.
     """
 
-    decoder: str = "auto"
+    decoder: Decoder | str = "auto"
     threads: int = field(default=1, validator=at_least(0))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -80,7 +80,7 @@ def _to_pixels(boxes: Array | None, width: int, height: int) -> Array | None:
     return None if boxes is None else (boxes * np.array([width, height, width, height])).astype(np.float32)
 
 
-def _open(sample: Sample, decoder: str, threads: int) -> VideoReader:
+def _open(sample: Sample, decoder: Decoder | str, threads: int) -> VideoReader:
     if sample.path is None:
         raise UserError("the sample has neither a path nor an open video")
     if not Path(sample.path).is_dir():
@@ -100,13 +100,13 @@ def _open(sample: Sample, decoder: str, threads: int) -> VideoReader:
 class DecodeMotionVectors:
     """Read the codec's motion vectors in place of frames, as flow: (n, height, width, 2), 128 where nothing moves.
 
-    H.264, MPEG-4 and the like; needs PyAV. Levels are whole pixels of displacement plus 128.
+    H.264, MPEG-4 and the like. Levels are whole pixels of displacement plus 128.
     """
 
     threads: int = field(default=1, validator=at_least(0))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        from vidcore.video.exact.motion import read_motion_vectors  # PyAV is an extra
+        from vidcore.video.exact import read_motion_vectors  # PyAV is slow to import
 
         if sample.path is None or sample.frame_indices is None:
             raise UserError("DecodeMotionVectors needs the path of a video and a sampling step before it")

@@ -1,29 +1,33 @@
-"""Reading with decord."""
+"""Reading with decord, for those who name it: ``pip install 'vidcore[decord]'``.
+
+The packages ``decord`` and ``decord2`` both provide the module.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import av  # noqa: F401 - first: the symbols that decord makes global would replace those of PyAV's codecs
 import numpy as np
 
-with suppress(ImportError):
-    import av  # noqa: F401 - first: the symbols that decord makes global would replace those of PyAV's codecs
-import decord
-
-from vidcore.errors import VideoError
+from vidcore.errors import UserError, VideoError
 from vidcore.video.checks import Closing, existing_file, frame_numbers
+
+try:
+    import decord
+except ImportError as error:
+    raise UserError("decoder 'decord' is not installed: pip install 'vidcore[decord]'") from error
 
 __all__ = ["DecordReader"]
 
 
 class DecordReader(Closing):
-    """Frames by number, as decord finds them.
+    """Frames by number, as decord finds them: not exact, and never chosen by ``auto``.
 
-    ``auto`` never takes it: it returns wrong frames, without a word, for MPEG transport and program streams,
-    open groups of pictures, edit lists, and MPEG-4 or MPEG-2 with B-frames.
+    decord silently returns wrong frames for MPEG transport and program streams, open groups of pictures, edit lists,
+    and MPEG-4 or MPEG-2 with B-frames. Use it to reproduce what was trained with it, or for files you have checked.
 
     Args:
         path: video file.
@@ -40,9 +44,11 @@ class DecordReader(Closing):
         try:
             self._reader = decord.VideoReader(file, num_threads=threads)
             self.fps: float | None = float(self._reader.get_avg_fps()) or None
-            height, width, _ = self._reader[0].shape
+            height, width, channels = self._reader[0].shape
         except (decord.DECORDError, RuntimeError, IndexError, UnicodeError) as error:
             raise VideoError(path, "cannot be opened as a video by decord") from error
+        if channels != 3:  # decord2, where a row is shorter than its padding
+            raise VideoError(path, f"decord returns frames with {channels} channels instead of 3; use 'pyav'")
         self.size: tuple[int, int] = (height, width)
 
     def __len__(self) -> int:

@@ -2,58 +2,61 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
-import importlib.util
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from vidcore.plugins.catalog import load_plugins
-from vidcore.video.reader import VideoReader
+from vidcore.errors import UserError, nearest
+from vidcore.video.reader import Decoder, VideoReader
 
-__all__ = ["VIDEO_SUFFIXES", "open_video"]
+__all__ = ["DECODERS", "VIDEO_SUFFIXES", "open_video"]
 
 VIDEO_SUFFIXES = (
     *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
-"""Ends of names by which videos are found in a folder."""
+"""Suffixes by which videos are found in a folder."""
 IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
+DECODERS = {
+    "decord": "vidcore.video.decord:DecordReader",
+    "frames": "vidcore.video.frames:FrameFolderReader",
+    "image": "vidcore.video.frames:ImageReader",
+    "pyav": "vidcore.video.exact:PyAVReader",
+}
+"""The core's own decoders: name -> ``module:class``, imported when a file is opened."""
 
-def open_video(path: str | Path, decoder: str = "auto", threads: int = 1) -> VideoReader:
-    """Open a video file, a single picture, or (by name of a decoder) whatever a plugin reads.
 
-    ``auto`` takes PyAV where it is installed: exact for everything it opens, and the fastest. Without it,
-    OpenCV reads strictly in order and decord has to agree. The reader's ``decoder`` says what was taken.
+def open_video(path: str | Path, decoder: Decoder | str = "auto", threads: int = 1) -> VideoReader:
+    """Open a video file, a single image, or whatever a decoder that is handed in reads.
+
+    ``auto`` reads images as images and everything else with PyAV, which returns exact frames for every file it
+    opens. The reader's ``decoder`` says what was used.
 
     Args:
         path: the file.
-        decoder: ``auto``, or a name that ``vidcore list decoders`` shows.
-        threads: threads of the decoder; with several loader processes 1 is best.
+        decoder: ``auto``; the name of one of the core's decoders (``DECODERS``); or a reader class or function,
+            e.g. ``load_plugins().get("mine", "decoders").load()`` for the decoder of a plugin.
+        threads: threads that decode; 1 is best where several loader processes run.
 
-    Raises ``VideoError``, naming the file, where it cannot be read.
+    Raises:
+        VideoError: the file cannot be read; the message names it.
+        UserError: there is no decoder of that name.
     """
-    if decoder == "auto":
-        decoder = _choose(path)
-    reader: VideoReader = _reader(decoder)(path, threads=threads)
-    return reader
+    if isinstance(decoder, str):
+        decoder = _named(_automatic(path) if decoder == "auto" else decoder)
+    return decoder(path, threads=threads)
 
 
-def _choose(path: str | Path) -> str:
-    if Path(path).suffix.lower() in IMAGES:
-        return "image"
-    return "pyav" if _has_pyav() else "opencv"
+def _automatic(path: str | Path) -> str:
+    return "image" if Path(path).suffix.lower() in IMAGES else "pyav"
 
 
-@functools.cache
-def _has_pyav() -> bool:
-    return bool(importlib.util.find_spec("av")) and int(importlib.metadata.version("av").split(".")[0]) >= 17
-
-
-@functools.cache
-def _reader(name: str) -> Callable[..., Any]:
-    component = load_plugins().get(name, "decoders")
-    reader: Callable[..., Any] = component.load()
+def _named(name: str) -> Decoder:
+    if name == "opencv":
+        raise UserError("decoder 'opencv' was removed because it returned wrong frames of some files; use 'pyav'")
+    if name not in DECODERS:
+        known = ", ".join(repr(n) for n in ("auto", *DECODERS))
+        raise UserError(f"there is no decoder {name!r}{nearest(name, DECODERS) or f'; vidcore has {known}'}")
+    module, _, attribute = DECODERS[name].partition(":")
+    reader: Decoder = getattr(import_module(module), attribute)
     return reader

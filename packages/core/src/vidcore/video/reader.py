@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, Self, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-__all__ = ["VideoReader"]
+__all__ = ["Decoder", "VideoReader"]
 
 
 @runtime_checkable
@@ -48,3 +50,18 @@ class VideoReader(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
+
+
+class Decoder(Protocol):
+    """What opens a file: the class of a reader, or a function that returns one."""
+
+    def __call__(self, path: str | Path, /, *, threads: int) -> VideoReader:
+        """Open a file.
+
+        Args:
+            path: the file.
+            threads: threads that decode; 0 lets the decoder choose.
+
+        Raises ``VideoError``, naming the file, where it cannot be read.
+        """
+        ...

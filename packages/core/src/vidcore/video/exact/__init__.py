@@ -1,1 +1,9 @@
-"""Exact frames of damaged, cut and odd files, with PyAV: ``PyAVReader``."""
+"""Exact frames of damaged, cut and odd files, with PyAV.
+
+Code outside of this folder imports from here, and never from the files in it.
+"""
+
+from vidcore.video.exact.motion import read_motion_vectors
+from vidcore.video.exact.pyav import PyAVReader
+
+__all__ = ["PyAVReader", "read_motion_vectors"]

@@ -12,7 +12,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from av import Packet
 from av.bitstream import BitStreamFilterContext
@@ -23,10 +22,11 @@ from av.video.stream import VideoStream
 
 from vidcore.errors import VideoError
 from vidcore.video.checks import existing_file
+from vidcore.video.container import open_container, reason
 from vidcore.video.exact.bitstream import has_idr, pictures
 from vidcore.video.exact.order import Note, show_order
 
-__all__ = ["Packets", "reason"]
+__all__ = ["Packets"]
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -103,10 +103,7 @@ class Packets:
         self._kept = []
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
-        try:  # only times that are in the file, none that are inferred
-            container = av.open(self._file, metadata_errors="ignore", container_options={"fflags": "nofillin"})
-        except (FFmpegError, OSError) as error:
-            raise VideoError(self._path, f"cannot be opened as a video ({reason(error)})") from error
+        container = open_container(self._file, self._path, fflags="nofillin")  # only times that are in the file
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.codec_context is None:
             container.close()
@@ -195,11 +192,6 @@ class Packets:
                     self._reading, self._at = chain([first], reading), at - 1
                     return
         self.reopen()
-
-
-def reason(error: Exception) -> str:
-    """Return what FFmpeg has to say, without its decoration."""
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _losses(notes: Sequence[Note]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Exact and fast reading with PyAV (``pip install vidcore[av]``)."""
+"""The public reader: frames by number, as uint8 RGB, turned upright."""
 
 from __future__ import annotations
 

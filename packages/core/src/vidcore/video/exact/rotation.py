@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import cv2
@@ -27,17 +26,14 @@ class Orientation:
     def of(cls, frame: VideoFrame) -> Orientation:
         """Read the frame's display matrix: x' = a x + c y, y' = b x + d y (ISO/IEC 14496-12, 6.2.2)."""
         try:
-            side_data: Iterable[Any] = frame.side_data  # declared as a mapping, iterates over the entries
-        except ValueError:  # something (Exif, ...) that PyAV has no name for hides the rest, but for this
+            matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+        except ValueError:  # PyAV before 19: data it has no name for (Exif, ...) hides the rest
             turns = round(frame.rotation / 90) % 4
             return (cls(), cls(True, True, False), cls(False, True, True), cls(True, False, True))[turns]
-        for entry in side_data:
-            if entry.type.name == "DISPLAYMATRIX":
-                a, b, _, c, d = np.frombuffer(entry, np.int32)[:5].tolist()
-                if abs(b) > abs(a):
-                    return cls(True, b < 0, c < 0)
-                return cls(False, d < 0, a < 0)
-        return cls()
+        if matrix is None:
+            return cls()
+        a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+        return cls(True, b < 0, c < 0) if abs(b) > abs(a) else cls(False, d < 0, a < 0)
 
     def size(self, coded: tuple[int, int]) -> tuple[int, int]:
         """Height and width as shown, from height and width as coded."""

@@ -1,0 +1,40 @@
+"""Opening files with PyAV, whatever its version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from vidcore.errors import VideoError
+
+__all__ = ["open_container", "reason"]
+
+# Titles and comments may be in any encoding and are never used. PyAV 19 keeps them as they are; earlier versions raise
+# unless they are told not to.
+LENIENT: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
+
+
+def open_container(file: str, path: object, kind: str = "a video", **options: str) -> InputContainer:
+    """Open a file for reading.
+
+    Args:
+        file: absolute name, as ``existing_file`` returns it.
+        path: what messages call the file.
+        kind: what it should be, for messages.
+        options: of the demuxer.
+
+    Raises ``VideoError`` where FFmpeg cannot read it.
+    """
+    try:
+        container: InputContainer = av.open(file, container_options=options, **LENIENT)
+        return container
+    except (FFmpegError, OSError) as error:
+        raise VideoError(path, f"cannot be opened as {kind} ({reason(error)})") from error
+
+
+def reason(error: FFmpegError | OSError) -> str:
+    """Return what FFmpeg says about an error, without its decoration."""
+    return error.strerror or str(error)
