@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vidcore.errors import UserError, VideoError
+from vidcore.config.bind import build_component
+from vidcore.errors import ConfigError, UserError, VideoError
 from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.crops import ThreeCrop
@@ -18,7 +19,7 @@ from vidcore.transforms.loading import Decode, DecodeMotionVectors, OpenVideo
 from vidcore.transforms.pixels import realize
 from vidcore.transforms.resizing import Resize
 from vidcore.transforms.sampling import SampleFrames
-from vidcore.video.frames import ArrayReader
+from vidcore.video.frames import ArrayReader, ImageReader
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -144,3 +145,13 @@ def test_motion_vectors_tell_where_blocks_came_from(tmp_path: Path) -> None:
     assert (flow[0] == 128).all()
     assert np.median(flow[1:, 16:48, 16:48, 0]) == 128 - 4
     assert np.median(flow[1:, 16:48, 16:48, 1]) == 128
+
+
+def test_a_decoder_is_named_in_a_task(folder: Path) -> None:
+    step = build_component({"type": "OpenVideo", "decoder": "image"})
+    assert step.decoder is ImageReader
+    assert step(Sample(path=str(folder / "x_00011.png")), rng()).video.decoder == "image"
+    with pytest.raises(ConfigError, match=r"decoder: 'opencv' was removed: .*; use 'pyav'"):
+        build_component({"type": "OpenVideo", "decoder": "opencv"})
+    with pytest.raises(ConfigError, match=r"decoder: .*'pyva'; did you mean 'pyav'"):
+        build_component({"type": "Decode", "decoder": "pyva"})

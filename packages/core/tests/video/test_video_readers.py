@@ -297,7 +297,7 @@ def test_decoders_are_given_by_name_or_as_a_class(videos: dict[str, Path]) -> No
         open_video(videos["h264.mp4"], "decrod")
     with pytest.raises(UserError, match="there is no decoder 'x'; vidcore has 'auto', 'decord'"):
         open_video(videos["h264.mp4"], "x")
-    with pytest.raises(UserError, match=r"decoder 'opencv' was removed .*; use 'pyav'"):
+    with pytest.raises(UserError, match=r"decoder 'opencv' was removed: .*; use 'pyav'"):
         open_video(videos["h264.mp4"], "opencv")
 
 

@@ -33,6 +33,9 @@ KINDS = (
 )
 """Kinds of components that the core itself uses. A plugin may bring others."""
 
+REMOVED = {"opencv": "OpenCV returns wrong frames of some files; use 'pyav'"}
+"""Components that are gone, and what to use in their place."""
+
 
 @frozen
 class Component:
@@ -106,6 +109,8 @@ class Catalog:
         return {n: c for n, c in sorted(self.components.items()) if c.kind == kind}
 
     def _unknown(self, name: str, kind: str | None) -> str:
+        if name in REMOVED:
+            return f"{name!r} was removed: {REMOVED[name]}"
         hint = nearest(name, self.of_kind(kind) if kind else self.components)
         what = f"{kind} component" if kind else "component"
         install = f"; install the vid-... package that brings it (vidcore list{f' {kind}' if kind else ''} shows yours)"

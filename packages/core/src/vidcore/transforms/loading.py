@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from attrs import evolve, field, frozen
@@ -14,6 +14,7 @@ from vidcore.geometry import Geometry
 from vidcore.sample import Sample
 from vidcore.transforms.geometry import current
 from vidcore.transforms.pixels import frame_count
+from vidcore.typing import Named
 from vidcore.validators import at_least
 from vidcore.video.frames import FrameFolderReader
 from vidcore.video.open import open_video
@@ -32,7 +33,7 @@ class OpenVideo:
     workers load data.
     """
 
-    decoder: Decoder | str = "auto"
+    decoder: Literal["auto"] | Named[Decoder] = "auto"
     threads: int = field(default=1, validator=at_least(0))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -48,7 +49,7 @@ class Decode:
     ``decoder`` and ``threads`` count where no ``OpenVideo`` came before.
     """
 
-    decoder: Decoder | str = "auto"
+    decoder: Literal["auto"] | Named[Decoder] = "auto"
     threads: int = field(default=1, validator=at_least(0))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:

@@ -53,7 +53,9 @@ def _automatic(path: str | Path) -> str:
 
 def _named(name: str) -> Decoder:
     if name == "opencv":
-        raise UserError("decoder 'opencv' was removed because it returned wrong frames of some files; use 'pyav'")
+        raise UserError(
+            "decoder 'opencv' was removed: OpenCV returns wrong frames of some files; use 'pyav', or 'auto'"
+        )
     if name not in DECODERS:
         known = ", ".join(repr(n) for n in ("auto", *DECODERS))
         raise UserError(f"there is no decoder {name!r}{nearest(name, DECODERS) or f'; vidcore has {known}'}")
