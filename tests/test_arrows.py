@@ -25,7 +25,7 @@ FORBIDDEN = {"torchvision", "torchaudio", "mmcv", "mmengine", "mmaction", "mmdet
 DROP_IN = {"decord": "decord2"}
 """Module -> the distribution of it that we declare; another one may be installed."""
 
-HEAVY = {"av", "cv2", "decord", "matplotlib", "rich", "scipy", "torch"}
+HEAVY = {"av", "cv2", "decord", "matplotlib", "numpy", "rich", "scipy", "torch"}
 """Libraries that listing, checking and asking for help must not wait for."""
 
 LIGHT = (
@@ -36,11 +36,19 @@ LIGHT = (
     "vidcore.plugins.hooks",
     "vidcore.protocols",
     "vidcore.plugins.catalog",
-    "vidcore.predictions",
-    "vidcore.task.report",
-    "vidcore.sample",
+    "vidcore.task.task",
 )
 """Modules that everything starts from; plugin modules and commands come on top."""
+
+WITHOUT_TORCH = (
+    "vidcore.predictions",
+    "vidcore.randomness",
+    "vidcore.sample",
+    "vidcore.task.report",
+    "vidcore.transforms.compose",
+    "vidcore.video.open",
+)
+"""Modules that read video, prepare data and score predictions: they work where PyTorch is not installed."""
 
 
 def imports(path: Path, module: str, at_import_time: bool = False) -> Iterator[str]:
@@ -112,20 +120,34 @@ def test_nothing_heavy_is_imported_on_the_way_to_help_and_lists(workspace: dict[
     todo = [*LIGHT, *(c.module for c in catalog.commands.values())]
     todo += [name for name in modules if name.endswith(".plugin")]
     todo += [name for name in modules if name.startswith(("vidcore.config.", "vidcore.cli."))]
+    assert not imported_on_the_way(todo, modules, HEAVY)
+
+
+def test_reading_and_preparing_data_needs_no_torch(workspace: dict[str, Any]) -> None:
+    modules = workspace["vidcore"].modules
+    prepared = {
+        c.module for c in load_plugins().components.values() if c.kind in ("transforms", "decoders", "datasets")
+    }
+    assert not imported_on_the_way([*WITHOUT_TORCH, *(prepared & modules.keys())], modules, {"torch"})
+
+
+def imported_on_the_way(roots: list[str], modules: dict[str, Path], unwanted: set[str]) -> list[str]:
+    """Which modules import one of the ``unwanted`` libraries when the ``roots`` are imported."""
+    todo = list(roots)
     came_from: dict[str, str] = {}
     wrong = []
     while todo:
         module = todo.pop()
         names = {*imports(modules[module], module, at_import_time=True), module.rpartition(".")[0]}
         for name in names:
-            if top(name) in HEAVY:
+            if top(name) in unwanted:
                 wrong.append(
                     f"{module} imports {name}" + (f" (for {came_from[module]})" if module in came_from else "")
                 )
             if name in modules and name not in came_from:
                 came_from[name] = module
                 todo.append(name)
-    assert not wrong
+    return wrong
 
 
 def test_exact_reading_is_fenced(workspace: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"torch", "cv2", "decord", "av", "scipy", "matplotlib"}
+HEAVY = {"av", "cv2", "decord", "matplotlib", "numpy", "rich", "scipy", "torch"}
 TASK = """
 [model]
 type = "Recognizer3D"
