@@ -34,12 +34,13 @@ cli.main()
     [
         ("os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", 130, "interrupted"),
         ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", 143, "terminated"),
-        (
+        pytest.param(
             "import torch; raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has')",
             1,
             "error: CUDA out of memory. Tried to allocate 2.00 GiB: use a smaller data.*.batch_size",
+            marks=pytest.mark.torch,
         ),
-        ("import torch; torch.empty(2**60)", 1, "error: "),
+        pytest.param("import torch; torch.empty(2**60)", 1, "error: ", marks=pytest.mark.torch),
         (
             "raise KeyError(3)",
             1,

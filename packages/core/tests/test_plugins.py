@@ -200,6 +200,7 @@ def tracking_task(**tracker: Any) -> dict[str, Any]:
     return {"model": {"type": "Net"}, "data": {"train": data}}
 
 
+@pytest.mark.torch
 def test_a_package_brings_a_kind_and_a_task_uses_it(trackers: list[EntryPoint]) -> None:
     catalog = load_plugins(trackers)
     task = Task.from_table(tracking_task(type="Flow", levels=3), catalog)

@@ -153,6 +153,7 @@ def test_a_table_of_options_is_no_place_for_a_component(catalog: Catalog) -> Non
         build_component(table, catalog=catalog)
 
 
+@pytest.mark.torch
 def test_a_number_where_torch_takes_a_tensor_as_well() -> None:
     with pytest.raises(ConfigError, match=r"^task: lr: must be a number, got a table$"):
         build_component({"type": "SGD", "lr": {"type": "StepLR", "step_size": 3}})

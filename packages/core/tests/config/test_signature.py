@@ -91,6 +91,7 @@ def test_functions_and_missing_annotations() -> None:
     assert (p["a"].typed, p["b"].typed, p["b"].default) == (True, False, "x")
 
 
+@pytest.mark.torch
 def test_reexports_are_followed_and_builtins_imported() -> None:
     assert "lr" in read_signature("torch.optim:SGD").parameters
     assert "iterable" in read_signature("itertools:accumulate").parameters
