@@ -1,4 +1,4 @@
-"""What every reader of videos can do."""
+"""What every reader of videos and of their audio can do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Decoder", "VideoReader"]
+__all__ = ["AudioReader", "Decoder", "VideoReader"]
 
 
 @runtime_checkable
@@ -65,3 +65,45 @@ class Decoder(Protocol):
         Raises ``VideoError``, naming the file, where it cannot be read.
         """
         ...
+
+
+@runtime_checkable
+class AudioReader(Protocol):
+    """The open audio of a file. Close it, or use it as a context manager.
+
+    One thread at a time, and the process that opened it.
+    """
+
+    path: str
+    """The file, for messages."""
+    rate: int
+    """Samples per second."""
+    channels: int
+    start: float
+    """Seconds from the first frame of the file's video to the first sample; 0 where there is no video."""
+
+    def __len__(self) -> int:
+        """Number of samples (per channel) that can be read, whatever the file advertises."""
+        ...
+
+    @property
+    def duration(self) -> float:
+        """Seconds: ``len(reader) / rate``."""
+        ...
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray[Any, Any]:
+        """Return samples ``start`` (included) to ``stop`` (not included; default: the end).
+
+        (channels, samples) float32, full scale from -1 to 1.
+
+        Raises ``VideoError``, naming the file, where a sample cannot be had.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what is held open."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
