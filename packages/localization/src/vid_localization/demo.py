@@ -192,14 +192,14 @@ def scored(found: Sequence[Sample], held_out: Sequence[Sample], kind: Literal["A
 def draw(folder: Path, stage: str) -> None:
     """Draw what a model finds in the first held-out video below what is there, and say how to go on."""
     from vid_localization.picture import draw_timeline
-    from vidcore.files import write_png
     from vidcore.predict.predictor import Predictor
+    from vidcore.tools.draw import save_figure
 
     sample = truth(folder)[0]
     trained = folder / "run" / stage
     with Predictor(trained / "task.toml", trained / "checkpoints" / "best.pt") as predict:
         (found,) = predict([str(sample.path)])
-    write_png(folder / "timeline.png", draw_timeline(found, sample))
+    save_figure(draw_timeline(found, sample), folder / "timeline.png")
     click.echo(f"\nwrote {folder / 'timeline.png'}: a held-out video and what {stage} finds in it")
     words = ["vidcore", "predict", str(trained / "task.toml"), str(folder / "videos"), "--features"]
     words += [str(folder / "run" / "features"), "--checkpoint", str(trained / "checkpoints" / "best.pt")]

@@ -60,7 +60,7 @@ def check(task: Task, build: bool) -> None:
 @click.command()
 @with_task
 @click.option("-o", "--output", type=FILE, help="Write to this file.")
-@click.option("--schedule", is_flag=True, help="Draw the learning rate over the run instead; --output has every step.")
+@click.option("--schedule", is_flag=True, help="Draw the learning rate instead; --output: all steps, or a .png file.")
 @click.option("--steps-per-epoch", type=click.IntRange(1), help="For --schedule; else counted in the data.")
 def explain(task: Task, output: Path | None, schedule: bool, steps_per_epoch: int | None) -> None:
     """Print TASK with everything it extends and overrides resolved: TOML that runs to the same result."""
@@ -70,9 +70,14 @@ def explain(task: Task, output: Path | None, schedule: bool, steps_per_epoch: in
 
         course = Course.of(task, steps_per_epoch)
         click.echo(course.picture())
-        text = course.csv()
         if output is None:
             return
+        if output.suffix == ".png":
+            from vidcore.tools.draw import save_figure
+
+            save_figure(course.figure(), output)
+            return
+        text = course.csv()
     else:
         from vidcore.config.toml import dumps
 

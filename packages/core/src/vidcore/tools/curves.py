@@ -6,36 +6,28 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
-from vidcore.files import write_png
 from vidcore.protocols import Observer
+
+if TYPE_CHECKING:
+    from vidcore.tools.draw import Axes, Figure
 
 __all__ = ["Curves", "draw_curves"]
 
-WIDTH, HEIGHT = 1000, 280
-LEFT, RIGHT, TOP, BOTTOM = 90, 230, 34, 34
-"""Margins of a panel: numbers, legend, title, steps."""
+WIDTH, LOWEST, LINE, GAP = 6.6, 1.9, 0.19, 0.5
+"""Inches: width of a panel, its least height, a line of its legend, and the space between panels."""
 POINTS = 300
 """Points of a curve; more are averaged, for lines on top of each other show nothing."""
-FONT, SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.42
-INK, GRID, PAPER = (40, 40, 40), (225, 225, 225), (255, 255, 255)
-COLOURS = (  # blue, vermilion, green, purple, orange, sky blue, black, yellow (Okabe and Ito), as RGB
-    (0, 114, 178),
-    (213, 94, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 0, 0),
-    (220, 200, 66),
-)
+DECADES = 100
+"""Positive values that differ by this factor get a logarithmic axis, in the panels of ``LOGARITHMIC``."""
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)))
+MARKERS = "osD^v"
 
 Curve = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
-"""Steps and values, both finite."""
+"""Steps and values; a value may be NaN, which breaks the line."""
 
 
 class Curves(Observer):
@@ -46,29 +38,53 @@ class Curves(Observer):
         self._picture: Path | None = None
 
     def on_end(self, report: Mapping[str, Any]) -> None:
-        self._picture = draw_curves(self._folder / "metrics.jsonl", self._folder / "curves.png")
+        from vidcore.tools.draw import save_figure
+
+        figure = draw_curves(self._folder / "metrics.jsonl", report.get("training", {}).get("best"))
+        if figure:
+            self._picture = self._folder / "curves.png"
+            save_figure(figure, self._picture)
 
     def files(self) -> Sequence[Path]:
         return [self._picture] if self._picture else []
 
 
-def draw_curves(metrics: Path, picture: Path) -> Path | None:
-    """Draw what a run logged.
+def draw_curves(metrics: Path, best: Mapping[str, Any] | None = None, font: Path | None = None) -> Figure | None:
+    """Draw what a run logged: a panel for each kind of value, over the steps of the run.
 
     Args:
         metrics: the ``metrics.jsonl`` of the run.
-        picture: PNG file to write.
+        best: ``score``, ``value``, ``epoch`` and ``step`` of the best evaluation, to be marked.
+        font: file of a font that comes before the installed ones.
 
     Returns:
-        The picture; None where nothing was logged that can be drawn.
+        The figure; None where nothing was logged that can be drawn.
     """
     panels = _panels(metrics) if metrics.exists() else {}
     if not panels:
         return None
+    from vidcore.tools.draw import add_axes, drawing, new_figure
+
     last = max(float(steps[-1]) for curves in panels.values() for steps, _ in curves.values())
-    image = np.vstack([_panel(title, curves, last) for title, curves in panels.items()])
-    write_png(picture, image)
-    return picture
+    with drawing([name for curves in panels.values() for name in curves], font) as letters:
+        legends = {
+            title: [
+                letters.name(f"{name} = {values[-1]:.4g}", i, 34)
+                for i, (name, (_, values)) in enumerate(curves.items(), 1)
+            ]
+            for title, curves in panels.items()
+        }
+        heights = [max(LOWEST, LINE * (sum(t.count("\n") + 1 for t in texts) + 2)) for texts in legends.values()]
+        figure = new_figure(WIDTH + 1, sum(heights) + GAP * len(heights))
+        top = GAP
+        for (title, curves), height in zip(panels.items(), heights, strict=True):
+            axes = add_axes(figure, 0.7, top, WIDTH, height)
+            top += height + GAP
+            axes.set_title(letters.text(title))
+            axes.set_xlim(0, max(last, 1) * 1.01)
+            _draw_panel(axes, title, curves, legends[title], best)
+        figure.axes[-1].set_xlabel("step")
+    return figure
 
 
 def _panels(metrics: Path) -> dict[str, dict[str, Curve]]:
@@ -82,16 +98,22 @@ def _panels(metrics: Path) -> dict[str, dict[str, Curve]]:
         kind, step = record.pop("kind"), record.pop("step")
         for name, value in record.items():
             panel = _title(kind, name)
-            if panel and isinstance(value, int | float) and math.isfinite(value):
-                found.setdefault(panel, {}).setdefault(name, []).append((step, value))
+            if panel and (isinstance(value, int | float) or value in NOT_FINITE):
+                point = (step, math.nan if value in NOT_FINITE else float(value))
+                found.setdefault(panel, {}).setdefault(name, []).append(point)
+    for curves in found.values():
+        for name in [n for n, points in curves.items() if all(math.isnan(v) for _, v in points)]:
+            del curves[name]
     scores = found.get("evaluation", {})
-    for name in [n for n, points in scores.items() if max(abs(v) for _, v in points) > 1]:
+    for name in [n for n, points in scores.items() if any(abs(v) > 1 for _, v in points)]:
         found[f"evaluation: {name}"] = {name: scores.pop(name)}  # would flatten those between 0 and 1
     order = [t for t in (*TITLES, *sorted(found)) if found.get(t)]
     return {t: {n: _thinned(np.array(points)) for n, points in found[t].items()} for t in dict.fromkeys(order)}
 
 
 TITLES = ("loss", "while training", "learning rate")
+LOGARITHMIC = ("loss", "norm of the gradients")
+NOT_FINITE = ("nan", "inf", "-inf")
 
 
 def _title(kind: str, name: str) -> str | None:
@@ -109,72 +131,47 @@ def _title(kind: str, name: str) -> str | None:
 
 
 def _thinned(points: np.ndarray[Any, Any]) -> Curve:
-    """Return steps and values of at most ``POINTS`` points."""
+    """Return steps and values of at most ``POINTS`` points: means, and the last."""
     parts = np.array_split(points, min(len(points), POINTS))
-    means = np.stack([part.mean(0) for part in parts])
+    known = [part[np.isfinite(part[:, 1])] for part in parts]
+    means = np.stack([(some if len(some) else part).mean(0) for part, some in zip(parts, known, strict=True)])
     means[-1] = points[-1]
     return means[:, 0], means[:, 1]
 
 
-def _panel(title: str, curves: Mapping[str, Curve], last: float) -> np.ndarray[Any, Any]:
-    """Draw curves over the steps from 0 to ``last``, with a legend."""
-    image = np.full((HEIGHT, WIDTH, 3), PAPER, np.uint8)
-    values = np.concatenate([v for _, v in curves.values()])
-    ticks = _ticks(float(values.min()), float(values.max()))
-    low, high = ticks[0], ticks[-1]
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+def _draw_panel(
+    axes: Axes, title: str, curves: Mapping[str, Curve], labels: Sequence[str], best: Mapping[str, Any] | None
+) -> None:
+    from vidcore.tools.draw import COLOURS, INK, round_numbers
 
-    def at(step: Any, value: Any) -> tuple[Any, Any]:
-        return LEFT + (right - LEFT) * (step / last), bottom - (bottom - TOP) * ((value - low) / (high - low))
-
-    _write(image, title, (LEFT, TOP - 12), scale=1.25)
-    for tick in ticks:
-        _, y = at(0, tick)
-        cv2.line(image, (LEFT, round(y)), (right, round(y)), GRID)
-        label = f"{tick:.6g}"
-        _write(image, label, (LEFT - 8 - _width(label), round(y) + 4))
-    for tick in _ticks(0.0, last):
-        if tick <= last:
-            x, _ = at(tick, low)
-            cv2.line(image, (round(x), bottom), (round(x), bottom + 4), INK)
-            label = f"{tick:.6g}"
-            _write(image, label, (round(x) - _width(label) // 2, bottom + 18))
-    _write(image, "steps", (right + 36, bottom + 18))
-    cv2.line(image, (LEFT, bottom), (right, bottom), INK)
-    for number, (name, (steps, curve)) in enumerate(curves.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        points = np.stack(at(steps, curve), 1)
-        above = sum(np.array_equal(curve, other) for _, other in list(curves.values())[number + 1 :])
-        thickness = 2 + 3 * above  # to be seen below those drawn over it
-        cv2.polylines(image, [np.round(points * 16).astype(np.int32)], False, colour, thickness, cv2.LINE_AA, shift=4)
-        if len(points) <= 40:  # few evaluations are points that a line would hide
-            for x, y in points:
-                cv2.circle(image, (round(x), round(y)), 3 + above, colour, -1, cv2.LINE_AA)
-        y = TOP + 8 + 16 * number
-        if y < bottom + 20:
-            cv2.line(image, (right + 12, y - 4), (right + 30, y - 4), colour, 2, cv2.LINE_AA)
-            _write(image, f"{_short(name)} {curve[-1]:.4g}", (right + 36, y))
-    return image
-
-
-def _ticks(low: float, high: float) -> Sequence[float]:
-    """Return round numbers from at most ``low`` to at least ``high``, about five."""
-    largest = max(abs(low), abs(high))
-    span = high - low if high - low > 1e-6 * largest else largest or 1.0  # means of equal numbers differ a little
-    power = 10.0 ** math.floor(math.log10(span / 4))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= span / 4 * 0.999)
-    first, end = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [step * i for i in range(first, max(end, first + 1) + 1)]
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 18 else f"{name[:7]}..{name[-9:]}"
-
-
-def _width(text: str) -> int:
-    return int(cv2.getTextSize(text, FONT, SIZE, 1)[0][0])
-
-
-def _write(image: np.ndarray[Any, Any], text: str, at: tuple[int, int], scale: float = 1.0) -> None:
-    plain = text.encode("ascii", "replace").decode()  # the font has no other letters
-    cv2.putText(image, plain, at, FONT, SIZE * scale, INK, 1, cv2.LINE_AA)
+    values = np.concatenate([v[np.isfinite(v)] for _, v in curves.values()])
+    low, high = float(values.min()), float(values.max())
+    if title in LOGARITHMIC and low > 0 and high > DECADES * low:
+        axes.set_yscale("log")
+    elif high - low < 1e-4 * max(abs(low), abs(high)) or high == low:  # means of equal numbers differ a little
+        axes.set_ylim(low - 0.05 * (abs(low) or 1), high + 0.05 * (abs(high) or 1))
+    round_numbers(axes.yaxis)
+    round_numbers(axes.xaxis)
+    axes.locator_params("x", integer=True)
+    axes.grid(axis="y")
+    lines = []
+    for i, (steps, curve) in enumerate(curves.values()):
+        above = sum(np.array_equal(curve, c, equal_nan=True) for _, c in list(curves.values())[i + 1 :])
+        few = len(curve) <= 40  # few evaluations are points that a line would hide
+        lines += axes.plot(
+            steps,
+            curve,
+            color=COLOURS[i % len(COLOURS)],
+            linestyle=DASHES[i // len(COLOURS) % len(DASHES)],
+            linewidth=1.6 + 2.4 * above,  # to be seen below those drawn over it
+            marker=MARKERS[i // len(COLOURS) % len(MARKERS)] if few else None,
+            markersize=4 + 2.4 * above,
+        )
+    if best:
+        axes.axvline(best["step"], color=INK, linewidth=1, linestyle=":", zorder=1)
+        if best["score"] in curves:
+            lines += axes.plot(best["step"], best["value"], "*", color=INK, markersize=12, zorder=5, linestyle="none")
+            labels = [*labels, f"best, epoch {best['epoch']} = {best['value']:.4g}"]
+    legend = axes.legend(lines, ["x"] * len(lines), loc="upper left", bbox_to_anchor=(1.01, 1.02), borderaxespad=0)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(label)  # not above, where matplotlib leaves out what begins with an underscore

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
@@ -13,6 +14,9 @@ from vidcore.engine.options import TrainOptions
 from vidcore.engine.plan import Plan, shortfalls
 from vidcore.errors import ConfigError
 from vidcore.task.task import DataPart, Task
+
+if TYPE_CHECKING:
+    from vidcore.tools.draw import Figure
 
 __all__ = ["Course"]
 
@@ -75,6 +79,25 @@ class Course:
         values_at = f"first {self.rates[0]:.4g}, highest {top:.4g}, last {self.rates[-1]:.4g}"
         notes = [f"note: {note}" for note in self.notes]
         return "\n".join([*rows, "-" * columns, f"learning rate: {values_at} ({length})", *notes])
+
+    def figure(self) -> Figure:
+        """Draw the rate over the steps, and below it the factor of the momentum where that changes."""
+        from vidcore.tools.draw import BLUE, add_axes, drawing, new_figure, round_numbers
+
+        panels = {"learning rate": self.rates, "momentum factor": self.momenta}
+        shown = {title: values for title, values in panels.items() if title == "learning rate" or len(set(values)) > 1}
+        with drawing():
+            figure = new_figure(8, 2.6 * len(shown))
+            for i, (title, values) in enumerate(shown.items()):
+                axes = add_axes(figure, 0.7, 0.4 + 2.6 * i, 7, 1.9)
+                axes.set_title(title)
+                axes.plot(range(1, len(values) + 1), values, color=BLUE, marker="o" if len(values) == 1 else None)
+                axes.locator_params("x", integer=True)
+                axes.grid(axis="y")
+                for axis in (axes.xaxis, axes.yaxis):
+                    round_numbers(axis)
+            figure.axes[-1].set_xlabel(f"step ({self.steps_per_epoch} in an epoch)")
+        return figure
 
     def csv(self) -> str:
         """Return every step as a line: step, epoch, lr, momentum_factor."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from vid_recognition.metrics.collect import Array, LabelPairs, write_csv
 from vid_recognition.metrics.functional import Normalize, confusion_matrix
-from vidcore.files import write_png
 
 __all__ = ["ConfusionMatrix"]
 
@@ -18,7 +17,12 @@ class ConfusionMatrix(LabelPairs):
 
     Args:
         num_classes: number of classes; if not given it follows from scores or class names.
+        font: file of a font for the names of classes; default: installed fonts that have their characters.
     """
+
+    def __init__(self, num_classes: int | None = None, font: Path | None = None) -> None:
+        super().__init__(num_classes)
+        self.font = font
 
     def compute(self) -> dict[str, float]:
         """Return nothing: a matrix is no score."""
@@ -32,11 +36,12 @@ class ConfusionMatrix(LabelPairs):
     def write(self, folder: Path) -> list[Path]:
         """Write ``confusion_matrix.png`` and ``confusion_matrix.csv`` and return their paths."""
         from vid_recognition.metrics.picture import draw_confusion_matrix
+        from vidcore.tools.draw import save_figure
 
         matrix = self.matrix()
         names = self.names(len(matrix))
         picture, table = folder / "confusion_matrix.png", folder / "confusion_matrix.csv"
-        write_png(picture, draw_confusion_matrix(matrix, names))
+        save_figure(draw_confusion_matrix(matrix, names, self.font), picture)
         rows = ([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
         write_csv(table, [["true / predicted", *names], *rows])
         return [picture, table]

@@ -2,119 +2,140 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
-import cv2
 import numpy as np
 
 from vid_recognition.metrics.collect import Array
+from vidcore.tools.draw import (
+    BLUE,
+    INK,
+    VERMILION,
+    Axes,
+    Figure,
+    Letters,
+    add_axes,
+    columns,
+    drawing,
+    new_figure,
+    tint,
+)
 
-__all__ = ["draw_confusion_matrix"]
+__all__ = ["draw_confusion_matrix", "worst_confusions"]
 
-FONT = cv2.FONT_HERSHEY_SIMPLEX
-RIGHT = np.array((46, 98, 168))  # RGB
-WRONG = np.array((200, 62, 48))
-INK, LINE = (32, 32, 32), (222, 222, 222)
-LONGEST = 32
-"""Characters of a class name that are shown."""
+SIDE, SMALLEST, LARGEST, COUNTED = 8.0, 0.16, 0.6, 0.3
+"""Inches: side of a large matrix; least and greatest size of a cell with a name; least size of one with its count."""
+NAMED = 60
+"""Classes that get a name each; of more, some do, and the others are found by number."""
+PIXELS = 480
+"""Cells along a side at most: of more classes, a cell shows the largest share of several."""
+WIDTH, LINE = 28, 0.15
+"""Columns of a name before it is wrapped, and inches of a line."""
 
 
-def draw_confusion_matrix(matrix: Array, names: Sequence[str]) -> Array:
-    """Draw counts as a picture: rows are true classes, blue on the diagonal, red elsewhere.
+def draw_confusion_matrix(matrix: Array, names: Sequence[str], font: Path | None = None) -> Figure:
+    """Draw counts: rows are true classes, blue on the diagonal, red elsewhere.
 
-    A cell is the darker, the larger its share of the row. Counts are written where they fit.
+    A cell is the darker, the larger its share of the row. Counts are written where they fit; where they do not, the
+    most frequent confusions are listed beside the matrix. More than 60 classes are an overview.
 
     Args:
         matrix: (C, C) counts.
         names: of the classes.
-
-    Returns:
-        (height, width, 3) uint8 RGB; the cells shrink from 64 pixels down to 12 for many classes.
+        font: file of a font that comes before the installed ones.
     """
     classes = len(matrix)
-    cell = int(np.clip(960 // classes, 12, 64))
-    scale = float(np.clip(cell / 45, 0.36, 0.5))
-    rows = [f"{_ascii(name, i)} ({count})" for i, (name, count) in enumerate(zip(names, matrix.sum(1), strict=True))]
-    columns = [_ascii(name, i) for i, name in enumerate(names)]
-    pad, line = 12, _size("Ag", scale)[1] + 10
-    left = pad + line + max(_size(t, scale)[0] for t in rows) + 8
-    top = pad + line + max(_size(t, scale)[0] for t in columns) + 8
-    side = classes * cell + 1
-    # narrow matrices still need room for the captions
-    width = max(left + side, left + _size("predicted class", scale)[0]) + pad
-    height = max(top + side, top + _size("true class (samples)", scale)[0]) + pad
-    image = np.full((height, width, 3), 255, np.uint8)
-    image[top : top + side, left : left + side] = _cells(matrix, cell)
-    for i in range(classes):
-        middle = i * cell + cell // 2
-        _write(image, rows[i], (left - 6, top + middle), scale, align=1.0)
-        _write(image, columns[i], (left + middle, top - 6), scale, align=0.0, upright=True)
-    _write(image, "predicted class", (left, pad + line // 2), scale)
-    _write(image, "true class (samples)", (pad + line // 2, top + side), scale, upright=True)
-    _write_counts(image, matrix, cell, (left, top))
-    return image
+    with drawing(names, font) as letters:
+        width = WIDTH if classes <= 20 else max(WIDTH, max(map(columns, names)) // 2 + 8)  # at most two lines
+        labels = [letters.name(name, i, min(width, 64)) for i, name in enumerate(names)]
+        lines = 1 + max(label.count("\n") for label in labels)
+        cell = SIDE / classes if classes > NAMED else max(SMALLEST, LINE * lines + 0.02, min(SIDE / classes, LARGEST))
+        side = cell * classes
+        figure = new_figure(side + 2, side + 2)
+        axes = add_axes(figure, 1, 1, side, side)
+        axes.imshow(_cells(matrix), extent=(-0.5, classes - 0.5, classes - 0.5, -0.5), interpolation="nearest")
+        axes.spines[:].set_visible(True)
+        axes.xaxis.tick_top()
+        axes.xaxis.set_label_position("top")
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class" if classes > NAMED else "true class (samples)")
+        if classes > NAMED:
+            step = next(s for s in (5, 10, 20, 25, 50, 100, 200, 500, classes) if classes / s <= 25)
+            ticks = range(0, classes, step)
+            axes.set_xticks(ticks, [str(i) for i in ticks])
+            axes.set_yticks(ticks, [f"{labels[i]}  {i}" for i in ticks])
+        else:
+            rows = [f"{label} ({count})" for label, count in zip(labels, matrix.sum(1), strict=True)]
+            axes.set_xticks(range(classes), labels, rotation=90)
+            axes.set_yticks(range(classes), rows)
+            axes.tick_params(length=0)
+            for edge in np.arange(0.5, classes - 1):
+                axes.axhline(edge, color="#dddddd", linewidth=0.5)
+                axes.axvline(edge, color="#dddddd", linewidth=0.5)
+        if cell >= COUNTED:
+            _write_counts(axes, matrix, cell)
+        else:
+            _write_worst(axes, side, worst_confusions(matrix, 25), names, letters)
+    return figure
+
+
+def worst_confusions(matrix: Array, top: int) -> list[tuple[int, int, int, float]]:
+    """Return the most frequent confusions: true class, predicted class, count, and share of the true class.
+
+    Of equal counts the larger share comes first, then the lower class numbers.
+    """
+    wrong = matrix * ~np.eye(len(matrix), dtype=bool)
+    true, predicted = np.nonzero(wrong)
+    counts, shares = wrong[true, predicted], _shares(matrix)[true, predicted]
+    order = np.lexsort((-shares, -counts))[:top]
+    return [(int(true[i]), int(predicted[i]), int(counts[i]), float(shares[i])) for i in order]
 
 
 def _shares(matrix: Array) -> Array:
     return np.asarray(matrix / np.maximum(matrix.sum(1, keepdims=True), 1))
 
 
-def _cells(matrix: Array, cell: int) -> Array:
-    """The coloured grid, (C * cell + 1) square."""
-    strength = np.sqrt(_shares(matrix))[..., None]  # the root makes rare mistakes visible
-    hue = np.where(np.eye(len(matrix), dtype=bool)[..., None], RIGHT, WRONG)
-    small = (255 + (hue - 255) * strength).round().astype(np.uint8)
-    grid = np.empty((len(matrix) * cell + 1,) * 2 + (3,), np.uint8)
-    grid[:-1, :-1] = small.repeat(cell, 0).repeat(cell, 1)
-    grid[::cell], grid[:, ::cell] = LINE, LINE
-    return grid
+def _cells(matrix: Array) -> Array:
+    """Return (S, S, 3) colours, one or several classes a cell."""
+    strength = np.sqrt(_shares(matrix))  # the root makes rare mistakes visible
+    wrong = strength * ~np.eye(len(matrix), dtype=bool)
+    right = strength - wrong
+    starts = np.arange(0, len(matrix), -(-len(matrix) // PIXELS))
+    right, wrong = (np.maximum.reduceat(np.maximum.reduceat(s, starts, 0), starts, 1) for s in (right, wrong))
+    return np.where(right[..., None] > 0, tint(BLUE, right), tint(VERMILION, wrong))
 
 
-def _write_counts(image: Array, matrix: Array, cell: int, corner: tuple[int, int]) -> None:
-    longest = max(matrix.max(), 10)
-    scale = 0.5
-    while scale >= 0.3 and _size(str(longest), scale)[0] > cell - 6:
-        scale -= 0.02
-    if scale < 0.3:
-        return
+def _write_counts(axes: Axes, matrix: Array, cell: float) -> None:
+    size = min(9.0, cell * 72 / (0.65 * len(str(matrix.max())) + 0.5))
     shares = _shares(matrix)
-    for i, j in np.argwhere(matrix):
-        at = (corner[0] + j * cell + cell // 2, corner[1] + i * cell + cell // 2)
-        _write(image, str(matrix[i, j]), at, scale, align=0.5, ink=(255, 255, 255) if shares[i, j] > 0.3 else INK)
+    for i, j in np.argwhere(matrix) if size >= 5 else ():
+        ink = "white" if shares[i, j] > 0.3 else INK
+        axes.text(j, i, str(matrix[i, j]), ha="center", va="center", fontsize=size, color=ink)
 
 
-def _write(
-    image: Array,
-    text: str,
-    at: tuple[int, int],
-    scale: float,
-    align: float = 0.0,
-    upright: bool = False,
-    ink: tuple[int, int, int] = INK,
+def _write_worst(
+    axes: Axes, side: float, worst: Sequence[tuple[int, int, int, float]], names: Sequence[str], letters: Letters
 ) -> None:
-    """Write text that starts (align 0), is centred (0.5) or ends (1) at a point, along x or, upright, upwards."""
-    width, height = _size(text, scale)
-    patch = np.full((height + 8, width + 2, 3), 255, np.uint8)
-    cv2.putText(patch, text, (1, height + 3), FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
-    if upright:
-        patch = np.rot90(patch)
-        left, top = at[0] - patch.shape[1] // 2, at[1] - round(patch.shape[0] * (1 - align))
-    else:
-        left, top = at[0] - round(patch.shape[1] * align), at[1] - patch.shape[0] // 2
-    top, left = max(top, 0), max(left, 0)
-    target = image[top : top + patch.shape[0], left : left + patch.shape[1]]
-    cover = 1 - patch[: target.shape[0], : target.shape[1]] / 255.0
-    target[:] = (target * (1 - cover) + np.array(ink) * cover).round()
+    """List confusions to the right of a matrix, as many as fit beside its ``side`` inches."""
 
+    def name(i: int) -> str:
+        number = f"{i}  " if len(names) > NAMED else ""  # by which it is found on the axes
+        return number + letters.name(names[i], i, 42)
 
-def _size(text: str, scale: float) -> tuple[int, int]:
-    (width, height), _ = cv2.getTextSize(text, FONT, scale, 1)
-    return int(width), int(height)
+    def write(text: str, right: float, size: float = 9) -> None:
+        at = (1 + (0.3 + right) / side, 1 - down / side)
+        axes.text(*at, text, transform=axes.transAxes, va="top", fontsize=size)
 
-
-def _ascii(name: str, number: int) -> str:
-    """A name the font can show: accents dropped, cut where too long, the class number where nothing is left."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().strip()
-    plain = plain or f"class {number}"
-    return plain if len(plain) <= LONGEST else plain[: LONGEST - 2] + ".."
+    down = 0.0
+    if worst:
+        write("most frequent confusions", 0, 11)
+    down += 0.3
+    for true, predicted, count, share in worst:
+        text = f"{name(true)}\n→ {name(predicted)}"
+        height = LINE * (text.count("\n") + 1)
+        if down + height > side:
+            break
+        write(f"{count}\n{share:.0%}", 0)
+        write(text, 0.6)
+        down += height + 0.13

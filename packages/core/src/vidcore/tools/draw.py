@@ -1,0 +1,249 @@
+"""The one place that draws: figures in one style, with fonts that have the characters, written as PNG files.
+
+Importing this module imports matplotlib: import it where a picture is drawn. pyplot and its global state are not used.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import unicodedata
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from vidcore.errors import UserError
+from vidcore.files import atomic_write
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep matplotlib from logging, as it does where the home folder is read-only and the cache goes elsewhere."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+with _quiet():
+    import matplotlib
+    from matplotlib import font_manager, ticker
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+__all__ = ["BLUE", "COLOURS", "INK", "VERMILION", "Axes", "Figure", "Letters", "add_axes", "columns", "drawing"]
+__all__ += ["new_figure", "round_numbers", "save_figure", "tint", "wrapped"]
+
+BLUE, VERMILION, INK = "#0072b2", "#d55e00", "#333333"
+COLOURS = (BLUE, VERMILION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#b8a900")
+"""The palette of Okabe and Ito, told apart by colour-blind people; its yellow is darker, for lines on white."""
+DPI, LARGEST = 120, 32_000
+"""Pixels per inch, and along a side at most: the renderer takes up to 65,535."""
+LONGEST = 120
+"""Characters of a name that are shown; of a longer one its beginning, its end and its number."""
+MISSING = "\ufffd"
+"""Stands for a character that no font has."""
+FIRST_FONT, LAST_RESORT = "DejaVu Sans", "Last Resort High-Efficiency"
+"""Fonts that matplotlib brings along; the second has a box for every character, which tells nobody anything."""
+STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.formatter.useoffset": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "figure.dpi": DPI,
+    "font.size": 9,
+    "grid.color": "#dddddd",
+    "legend.frameon": False,
+    "text.parse_math": False,  # a $ in the name of a class is a $
+    "text.color": INK,
+}
+
+
+@frozen
+class Letters:
+    """Makes texts that the fonts of a picture can show."""
+
+    missing: frozenset[str]
+    """Characters that no font has."""
+
+    def text(self, text: str) -> str:
+        """Return a text on one line; characters that no font has are replaced by U+FFFD.
+
+        >>> Letters(frozenset("ж")).text("a\\n ж")
+        'a �'
+        """
+        return "".join(MISSING if c in self.missing else c for c in _one_line(text))
+
+    def name(self, name: str, number: int, width: int) -> str:
+        """Return the name of a class in lines of at most ``width`` columns.
+
+        The number stands before a name that cannot be shown whole, so that two such names never look alike.
+        """
+        shown = self.text(name)
+        if len(shown) > LONGEST:
+            shown = f"{shown[: LONGEST - 45]}…{shown[-40:]}"
+        return "\n".join(wrapped(shown if shown and shown == _one_line(name) else f"{number} {shown}".strip(), width))
+
+
+@contextmanager
+def drawing(texts: Iterable[str] = (), font: Path | None = None) -> Iterator[Letters]:
+    """Make figures and their parts within this block: it sets style and fonts, and undoes that at its end.
+
+    Installed fonts are chosen by the characters they have. One warning names the characters that no font has.
+
+    Args:
+        texts: everything that will be written in the figure, apart from ASCII.
+        font: file of a font that comes before the installed ones.
+
+    Raises:
+        UserError: the file is no font.
+    """
+    with _quiet():
+        families, missing = _families({c for text in texts for c in _one_line(text)}, font)
+    new = sorted(missing - _named)
+    if new:
+        _named.update(new)
+        said = ", ".join(f"{c} (U+{ord(c):04X})" if c.isprintable() else f"U+{ord(c):04X}" for c in new[:10])
+        more = f" and {len(new) - 10} more" if len(new) > 10 else ""
+        hint = "install one (for Chinese, Japanese and Korean: Debian's fonts-noto-cjk), or name a file as font"
+        warnings.warn(f"no font has the characters {said}{more}: {hint}", stacklevel=4)
+    with _quiet(), matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({**STYLE, "font.family": families})
+        yield Letters(frozenset(missing))
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return a figure of that many inches; what reaches beyond its edges is in the file nevertheless."""
+    figure = Figure((width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def add_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Return new axes in a figure; all in inches, from its upper left corner."""
+    wide, high = figure.get_size_inches()
+    return figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high))
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file, atomically: the same figure as the same bytes, whenever it is written."""
+    data = io.BytesIO()
+    with drawing():
+        box = figure.get_tightbbox()
+        dpi = min(DPI, LARGEST / max(box.width, box.height))
+        figure.savefig(data, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
+    with atomic_write(path) as file:
+        file.write(data.getbuffer())
+
+
+def round_numbers(axis: Any) -> None:
+    """Label an axis with numbers such as 0.05 or 1e+06, without an offset or a factor beside it."""
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:.6g}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def tint(colour: str, strength: Any) -> np.ndarray[Any, Any]:
+    """Return RGB of a colour mixed with white: white where strength is 0, the colour itself where it is 1.
+
+    Args:
+        strength: a number or an array (...).
+
+    Returns:
+        (..., 3) floats from 0 to 1.
+    """
+    rgb = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.asarray(1 + (rgb - 1) * np.asarray(strength)[..., None])
+
+
+def columns(text: str) -> int:
+    """Return how wide a text is, in columns of a terminal: a Chinese character takes two."""
+    return sum(1 + (unicodedata.east_asian_width(c) in "WF") - (unicodedata.combining(c) > 0) for c in text)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Break a text into lines of at most ``width`` columns: between words where that is possible.
+
+    >>> wrapped("opening_a_door slowly", 10)
+    ['opening_a_', 'door', 'slowly']
+    """
+    lines, line = [], ""
+    for word in re.findall(r"[^\s/_-]*[\s/_-]*", text.strip()):
+        if line and columns(f"{line}{word}".rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        for character in word:
+            if line and columns(f"{line}{character}".rstrip()) > width:
+                lines.append(line.rstrip())
+                line = ""
+            line += character
+    return [*lines, line.rstrip()]
+
+
+_named: set[str] = set()
+"""Characters that a warning has named."""
+
+
+def _one_line(text: str) -> str:
+    return unicodedata.normalize("NFC", " ".join(text.split()))
+
+
+def _families(characters: set[str], font: Path | None) -> tuple[list[str], set[str]]:
+    """Return the names of fonts that have the characters between them, in order, and the characters that none has."""
+    families = [*([_family_of(font)] if font else []), FIRST_FONT]
+    missing = {c for c in characters if not any(_has(family, c) for family in families)}
+    if missing:
+        japanese = any("\u3040" <= c <= "\u30ff" for c in characters)
+        korean = any("\uac00" <= c <= "\ud7af" for c in characters)
+        region = " JP" if japanese else " KR" if korean else " SC"  # they draw the same character in different ways
+        names = {e.name for e in font_manager.fontManager.ttflist if e.style == "normal" and e.weight == 400} - {
+            LAST_RESORT
+        }
+        others = sorted(names, key=lambda n: ("Mono" in n, "Sans" not in n, not n.endswith(region), n))
+        while missing:
+            found = {name: {c for c in missing if _has(name, c)} for name in others}
+            best = max(others, key=lambda name: len(found[name]))
+            if not found[best]:
+                break
+            families.append(best)
+            missing -= found[best]
+    return families, missing
+
+
+def _family_of(path: Path) -> str:
+    try:
+        name = font_manager.get_font(str(path)).family_name
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"font {path}: is no font that can be read: {error}") from error
+    if all(entry.fname != str(path) for entry in font_manager.fontManager.ttflist):
+        font_manager.fontManager.addfont(str(path))
+    return str(name)
+
+
+def _has(family: str, character: str) -> bool:
+    codes, code = _codes(family), ord(character)
+    place = int(np.searchsorted(codes, code))
+    return place < len(codes) and int(codes[place]) == code
+
+
+@cache
+def _codes(family: str) -> np.ndarray[Any, Any]:
+    """Return the sorted code points that a font has; none where it cannot be read."""
+    with suppress(OSError, RuntimeError, ValueError):
+        path = font_manager.findfont(font_manager.FontProperties(family=family), fallback_to_default=False)
+        return np.array(sorted(font_manager.get_font(path).get_charmap()), np.int64)
+    return np.zeros(0, np.int64)
