@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,7 +15,6 @@ from vid_localization.models.bsn import PEM, TEM
 from vid_localization.models.drn import DRN
 from vid_localization.models.spans import check_features, ranked
 from vid_localization.models.tcanet import TCANet
-from vid_localization.picture import draw_timeline, write_timelines
 from vid_localization.prepare.merging import merged_note
 from vid_localization.transforms.classes import LoadVideoClasses
 from vid_localization.transforms.loading import LoadLocalizationFeature
@@ -160,20 +158,3 @@ def test_words_without_a_number_are_named() -> None:
         DRN(vocab_size=11, feature_dim=8).preprocess(
             Batch(inputs={"features": torch.zeros(1, 32, 8)}, samples=(sample,))
         )
-
-
-def test_what_is_no_number_is_not_drawn() -> None:
-    nan, inf = np.nan, np.inf
-    segments, scores = np.array([[1.0, 3.0], [nan, 2.0], [4.0, inf]]), np.array([nan, 0.9, 0.8])
-    good = Sample(path="a.mp4", duration=9.0, segments=segments[:1], segment_scores=np.zeros(1))
-    picture = draw_timeline(good.replace(segments=segments, segment_scores=scores))
-    np.testing.assert_array_equal(picture, draw_timeline(good))
-    truth = good.replace(segments=segments, segment_scores=None)
-    assert draw_timeline(good, truth).shape == draw_timeline(good, good).shape
-
-
-def test_pictures_are_named_after_videos(tmp_path: Path) -> None:
-    found = Sample(path="x/a b.mp4", duration=9.0, segments=np.array([[1.0, 3.0]]), segment_scores=np.array([0.5]))
-    write_timelines(tmp_path / "deep" / "er", [found, found.replace(path="c.mp4")])
-    assert sorted(p.name for p in (tmp_path / "deep" / "er").iterdir()) == ["a b.png", "c.png"]
-    assert cv2.imread(str(tmp_path / "deep" / "er" / "c.png")) is not None

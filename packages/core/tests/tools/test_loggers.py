@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +15,8 @@ import pytest
 
 from vidcore.errors import UserError
 from vidcore.protocols import Observer
-from vidcore.tools.curves import draw_curves
+from vidcore.tools.curves import Curves, draw_curves
+from vidcore.tools.draw import Axes, save_figure
 from vidcore.tools.loggers import CSVLog, TensorBoard, WandB
 
 START = {"steps": 4, "steps_per_epoch": 2, "resumed_step": 0, "evaluated_step": 0, "parameters": 10, "task": "tiny"}
@@ -123,59 +123,126 @@ def lines(path: Path, records: list[dict[str, Any]]) -> Path:
     return path
 
 
-def colours(image: np.ndarray) -> set[tuple[int, ...]]:
-    packed = np.unique(image.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)).tolist()
-    return {(c >> 16, c >> 8 & 255, c & 255) for c in packed}  # rows of an array are compared a hundred times slower
-
-
-BLUE, VERMILION = (178, 114, 0), (0, 94, 213)
+def values(axes: Axes) -> dict[str, list[float]]:
+    """Return the values of the curves of a panel, by the texts of its legend."""
+    legend = axes.get_legend()
+    assert legend is not None
+    curves = [line for line in axes.lines if len(set(line.get_xdata())) > 1 or line.get_marker() not in ("None", "")]
+    return {t.get_text(): [float(v) for v in c.get_ydata()] for t, c in zip(legend.get_texts(), curves, strict=True)}
 
 
 def test_the_picture_of_a_run(tmp_path: Path) -> None:
     same = {"kind": "step", "epoch": 1, "lr": 0.1, "seconds/data": 9.0}
     records: list[dict[str, Any]] = [same | {"step": s, "loss": 3 - s / 400} for s in range(1, 1001)]
     records[500]["loss"] = "inf"
-    records += [{"kind": "evaluation", "epoch": 1, "step": s, "acc": 0.5, "AR@100": 70.0} for s in (500, 1000)]
+    records += [{"kind": "evaluation", "epoch": 1, "step": s, "acc": s / 2000, "AR@100": 70.0} for s in (500, 1000)]
     records += [{"kind": "epoch", "epoch": 1, "step": 1000, "loss": 9.0}]
-    path = draw_curves(lines(tmp_path / "m.jsonl", records), tmp_path / "ü.png")
-    assert path == tmp_path / "ü.png"
-    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    assert image.shape == (4 * 280, 1000, 3), "loss, learning rate, evaluation, and AR@100, which is of another size"
-    for panel in np.split(image, 4):
-        assert BLUE in colours(panel[:, 90:770])
-        assert VERMILION not in colours(panel)
-    loss = np.argwhere((image[:280, 95:765] == BLUE).all(-1))
-    left, right = (loss[loss[:, 1] == column][:, 0].mean() for column in (loss[:, 1].min(), loss[:, 1].max()))
-    assert left < 40 and right > 205, "the loss falls from 3, at the top, to 0.5"
-    rate = np.argwhere((image[280:560, 95:765] == BLUE).all(-1))
-    assert np.ptp(rate[:, 0]) <= 4, "a constant is a horizontal line"
-    assert loss[:, 1].max() > 660, "it goes on to the last step"
+    best = {"score": "acc", "value": 0.5, "epoch": 1, "step": 1000}
+    figure = draw_curves(lines(tmp_path / "m.jsonl", records), best)
+    assert figure is not None
+    loss, rate, evaluation, recall = figure.axes
+    titles = ["loss", "learning rate", "evaluation", "evaluation: AR@100"]
+    assert [axes.get_title("left") for axes in figure.axes] == titles, "AR@100 would flatten what is below 1"
+    (curve,) = values(loss).values()
+    assert list(values(loss)) == ["loss = 0.5"]
+    assert len(curve) == 300 and curve[0] == pytest.approx(3 - 2.5 / 400) and curve[-1] == 0.5
+    assert np.isfinite(curve).all(), "one step without a number is not missed among a thousand"
+    assert values(rate)["lr = 0.1"] == pytest.approx([0.1] * 300)
+    assert values(evaluation) == {"acc = 0.5": [0.25, 0.5], "best, epoch 1 = 0.5": [0.5]}
+    assert values(recall) == {"AR@100 = 70": [70.0, 70.0]}
+    assert [next(iter(set(axes.lines[-1 - (axes is evaluation)].get_xdata()))) for axes in figure.axes] == [1000] * 4
+    assert {axes.get_xlim() for axes in figure.axes} == {(0, 1010)}
+    assert {axes.get_yscale() for axes in figure.axes} == {"linear"}
+
+
+def test_losses_that_span_decades_get_a_logarithmic_axis(tmp_path: Path) -> None:
+    def drawn(name: str, found: list[float]) -> Axes:
+        records = [{"kind": "step", "epoch": 1, "step": s, name: value} for s, value in enumerate(found, 1)]
+        figure = draw_curves(lines(tmp_path / "m.jsonl", records))
+        assert figure is not None
+        return figure.axes[0]
+
+    assert drawn("loss", [200.0, 1.0]).get_yscale() == "log"
+    assert drawn("loss", [99.0, 1.0]).get_yscale() == "linear"
+    assert drawn("loss", [200.0, 1.0, 0.0]).get_yscale() == "linear", "zero has no logarithm"
+    assert drawn("lr", [0.2, 0.001]).get_yscale() == "linear"
+
+
+def test_a_break_is_where_there_was_no_number(tmp_path: Path) -> None:
+    found = [1.0, "nan", "inf", 2.0]
+    records = [{"kind": "step", "epoch": 1, "step": s, "loss": v, "loss_x": "nan"} for s, v in enumerate(found, 1)]
+    figure = draw_curves(lines(tmp_path / "m.jsonl", records))
+    assert figure is not None
+    np.testing.assert_array_equal(list(values(figure.axes[0]).values()), [[1.0, np.nan, np.nan, 2.0]])
+
+
+def test_many_curves_can_be_told_apart(tmp_path: Path) -> None:
+    record = {"kind": "evaluation", "epoch": 1, "step": 5} | {f"_acc{i} $x$": i / 100 for i in range(70)}
+    figure = draw_curves(lines(tmp_path / "m.jsonl", [record]))
+    assert figure is not None
+    (axes,) = figure.axes
+    looks = {(line.get_color(), str(line._dash_pattern), line.get_marker()) for line in axes.lines}  # type: ignore[attr-defined]
+    assert len(looks) == 70
+    assert len({line.get_color() for line in axes.lines}) == 8
+    assert list(values(axes))[69] == "_acc69 $x$ = 0.69"
+    save_figure(figure, tmp_path / "c.png")
+    legend = axes.get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().height < axes.get_window_extent().height + 20, "all of it is beside the panel"
+
+
+def test_curves_that_lie_on_each_other_can_all_be_seen(tmp_path: Path) -> None:
+    records = [{"kind": "step", "epoch": 1, "step": s, "loss_cls": s, "loss": s} for s in (1, 2)]
+    figure = draw_curves(lines(tmp_path / "m.jsonl", records))
+    assert figure is not None
+    below, above = figure.axes[0].lines
+    assert below.get_linewidth() > above.get_linewidth() + 2
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -2.5, 1e-9, 3e12])
 def test_a_constant_is_drawn(value: float, tmp_path: Path) -> None:
     records = [{"kind": "step", "epoch": 1, "step": s, "loss": value} for s in (1, 2)]
-    path = draw_curves(lines(tmp_path / "m.jsonl", records), tmp_path / "c.png")
-    assert path is not None
-    assert BLUE in colours(cv2.imread(str(path))[:, 90:770])
+    figure = draw_curves(lines(tmp_path / "m.jsonl", records))
+    assert figure is not None
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    assert low < value < high and high - low > 1e-3 * abs(value)
+    save_figure(figure, tmp_path / "c.png")
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(set(shown)) == len(shown) and f"{value:.6g}".removesuffix("0") in " ".join(shown)
+
+
+def test_one_point_is_drawn(tmp_path: Path) -> None:
+    figure = draw_curves(lines(tmp_path / "m.jsonl", [{"kind": "evaluation", "epoch": 0, "step": 0, "acc": 0.5}]))
+    assert figure is not None
+    assert figure.axes[0].lines[0].get_marker() == "o"
+    save_figure(figure, tmp_path / "c.png")
 
 
 def test_a_line_that_a_full_disk_cut_off_is_not_drawn(tmp_path: Path) -> None:
     lines = [json.dumps({"kind": "step", "epoch": 1, "step": step, "loss": 1.0}) for step in (1, 2)]
     (tmp_path / "metrics.jsonl").write_text(f"{lines[0]}\n{lines[1][:20]}\n{lines[1]}\n")
-    assert draw_curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png") == tmp_path / "curves.png"
+    figure = draw_curves(tmp_path / "metrics.jsonl")
+    assert figure is not None
+    assert values(figure.axes[0]) == {"loss = 1": [1.0, 1.0]}
 
 
 def test_nothing_to_draw(tmp_path: Path) -> None:
-    picture = tmp_path / "c.png"
-    assert draw_curves(tmp_path / "missing.jsonl", picture) is None
-    assert draw_curves(lines(tmp_path / "m.jsonl", []), picture) is None
+    assert draw_curves(tmp_path / "missing.jsonl") is None
+    assert draw_curves(lines(tmp_path / "m.jsonl", [])) is None
     record = {"kind": "step", "epoch": 1, "step": 1, "loss": "nan"}
-    assert draw_curves(lines(tmp_path / "m.jsonl", [record]), picture) is None
-    assert not picture.exists()
+    assert draw_curves(lines(tmp_path / "m.jsonl", [record])) is None
+    curves = Curves()
+    curves.on_start(tmp_path, {})
+    curves.on_end({})
+    assert curves.files() == []
 
 
 def test_it_can_draw_what_a_run_logs(toy: ModuleType, tmp_path: Path) -> None:
     toy.train(tmp_path, epochs=1)
-    assert draw_curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png") is not None
-    assert math.prod(cv2.imread(str(tmp_path / "curves.png")).shape) == 1000 * 280 * 6 * 3
+    curves = Curves()
+    curves.on_start(tmp_path, {})
+    curves.on_end({"training": {"best": {}}})
+    assert curves.files() == [tmp_path / "curves.png"]
+    height, width, _ = cv2.imread(str(tmp_path / "curves.png")).shape
+    assert 800 < width < 1400 and height > 6 * 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from vidcore.engine.plan import Plan
 from vidcore.engine.schedules import CosineAnnealingLR, LinearLR
 from vidcore.errors import ConfigError
+from vidcore.tools.draw import save_figure
 from vidcore.tools.lr_preview import Course
 
 
@@ -41,3 +43,12 @@ def test_the_rate_does_not_follow_the_momentum() -> None:
 def test_the_picture_is_as_high_as_the_rate() -> None:
     rows = Course(2, (0.0, 0.5, 1.0, 1.0), (1.0,) * 4).picture(height=2).splitlines()
     assert rows[:3] == ["  ██", " ███", "----"]
+
+
+def test_the_figure_has_every_step(tmp_path: Path) -> None:
+    (rate,) = Course(2, (0.0, 0.5, 1.0), (1.0,) * 3).figure().axes
+    assert rate.lines[0].get_xydata().tolist() == [[1, 0], [2, 0.5], [3, 1]]
+    assert rate.get_xlabel() == "step (2 in an epoch)"
+    figure = Course(2, (0.1,), (0.5, 1.0)).figure()
+    assert [axes.get_title("left") for axes in figure.axes] == ["learning rate", "momentum factor"]
+    save_figure(figure, tmp_path / "a.png")

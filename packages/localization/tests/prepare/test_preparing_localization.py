@@ -12,14 +12,11 @@ from click.testing import CliRunner
 
 from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.datasets.charades import CharadesSTADataset
-from vid_localization.picture import draw_timeline
 from vid_localization.results import write_boundaries
 from vid_localization.transforms.loading import LoadProposals
 from vidcore.cli import cli
 from vidcore.errors import UserError
 from vidcore.features.files import FeatureNote
-from vidcore.files import write_png
-from vidcore.sample import Sample
 
 
 def vidcore(*arguments: object) -> str:
@@ -215,19 +212,3 @@ def test_proposals_are_generated_once(tmp_path: Path) -> None:
     assert found.inputs.shape == (12, 32)
     assert (np.diff(found.proposal_scores) <= 1e-6).all()
     assert found.meta["proposal_overlaps"].max() > 0.2
-
-
-def test_a_timeline(tmp_path: Path) -> None:
-    truth = Sample(path="x/vidéo.mp4", duration=60.0, segments=np.array([[30.0, 60.0]]), class_names=("jump",))
-    truth = truth.replace(segment_labels=np.array([0]))
-    found = truth.replace(segments=np.array([[0.0, 30.0], [30.0, 60.0]]), segment_scores=np.array([0.2, 0.9]))
-    found = found.replace(segment_labels=np.array([0, 0]))
-    image = draw_timeline(found, truth)
-    bars = (image != 255).any(2)
-    rows = [r for r in range(image.shape[0]) if bars[r, -400:-20].all()]
-    assert len(rows) >= 2 * 16  # the true one and the better prediction fill the second half
-    assert draw_timeline(Sample(path="empty.mp4", duration=3.0)).shape[2] == 3
-    write_png(tmp_path / "ü.png", image)
-    read = cv2.imdecode(np.fromfile(tmp_path / "ü.png", np.uint8), cv2.IMREAD_COLOR)
-    assert read is not None
-    np.testing.assert_array_equal(read[..., ::-1], image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import pickle
 
 import cv2
@@ -12,10 +13,11 @@ import pytest
 from vid_recognition.metrics import functional as F
 from vid_recognition.metrics.accuracy import AccMetric
 from vid_recognition.metrics.confusion import ConfusionMatrix
-from vid_recognition.metrics.picture import draw_confusion_matrix
+from vid_recognition.metrics.picture import draw_confusion_matrix, worst_confusions
 from vid_recognition.metrics.report import ClassReport
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
+from vidcore.tools.draw import save_figure
 
 RNG = np.random.default_rng(3)
 SCORES = RNG.random((40, 6)).astype(np.float32)
@@ -176,16 +178,75 @@ def test_confusion_matrix_writes_a_picture_and_a_table(tmp_path):
     assert [[int(v) for v in row[1:]] for row in rows[1:]] == metric.matrix().tolist()
 
 
-@pytest.mark.parametrize("classes", [1, 2, 30, 120])
-def test_picture_shows_right_in_blue_and_wrong_in_red(classes):
+def labels(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def confused(classes):
     matrix = np.eye(classes, dtype=np.int64) * 50
-    matrix[0, -1] += 30
-    picture = draw_confusion_matrix(matrix, [f"très long class name number {i} of them" for i in range(classes)])
-    assert picture.dtype == np.uint8
-    red, blue = picture[..., 0].astype(int), picture[..., 2].astype(int)
-    assert np.count_nonzero(blue - red > 60) > 12 * 12 * 0.5 * classes
-    assert (np.count_nonzero(red - blue > 60) > 12 * 12 * 0.5) == (classes > 1)
-    assert max(picture.shape) < 3000
+    matrix[0, -1] += 30 * (classes > 1)
+    return matrix
+
+
+@pytest.mark.parametrize("classes", [1, 2, 60, 61, 1000])
+def test_picture_shows_right_in_blue_and_wrong_in_red(classes, tmp_path):
+    figure = draw_confusion_matrix(confused(classes), [f"long class name number {i} of them" for i in range(classes)])
+    red, _, blue = np.moveaxis(np.asarray(figure.axes[0].images[0].get_array()), 2, 0)
+    size = len(red)
+    assert size == (classes if classes < 1000 else 334), "of very many classes a cell shows several"
+    assert (blue - red > 0.5).tolist() == np.eye(size, dtype=bool).tolist()
+    assert np.argwhere(red - blue > 0.3).tolist() == ([[0, size - 1]] if classes > 1 else [])
+    save_figure(figure, tmp_path / "c.png")
+    assert max(cv2.imread(str(tmp_path / "c.png")).shape) < 3000
+
+
+def test_counts_and_names_of_few_classes_are_written():
+    axes = draw_confusion_matrix(confused(3), ["$a_1$", "", "_b\nb"]).axes[0]
+    assert labels(axes.xaxis) == ["$a_1$", "1", "_b b"]
+    assert labels(axes.yaxis) == ["$a_1$ (80)", "1 (50)", "_b b (50)"]
+    assert {(text.get_position(), text.get_text()) for text in axes.texts} == {
+        ((0, 0), "50"),
+        ((2, 0), "30"),
+        ((1, 1), "50"),
+        ((2, 2), "50"),
+    }
+
+
+def test_long_names_are_wrapped_and_do_not_overlap(tmp_path):
+    names = [f"putting something very heavy number {i} on a surface that is not strong enough {i}" for i in range(60)]
+    figure = draw_confusion_matrix(confused(60), names)
+    save_figure(figure, tmp_path / "c.png")
+    axes = figure.axes[0]
+    assert [label.replace("\n", " ") for label in labels(axes.xaxis)] == names
+    boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
+    assert all(lower.y1 <= upper.y0 + 1 for upper, lower in itertools.pairwise(boxes))
+
+
+def test_many_classes_are_an_overview_with_the_worst_confusions(tmp_path):
+    matrix = np.eye(400, dtype=np.int64) * 50
+    matrix[3, 7], matrix[200, 100], matrix[5, 6] = 20, 30, 20
+    matrix[5, 5] = 0
+    figure = draw_confusion_matrix(matrix, [f"class {i}" for i in range(400)])
+    axes = figure.axes[0]
+    assert labels(axes.yaxis)[:3] == ["class 0  0", "class 20  20", "class 40  40"]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts[0] == "most frequent confusions"
+    assert texts[1::2] == ["30\n38%", "20\n100%", "20\n29%"]
+    assert texts[2] == "200  class 200\n→ 100  class 100"
+    save_figure(figure, tmp_path / "c.png")
+    assert len(draw_confusion_matrix(np.eye(99, dtype=np.int64), ["x"] * 99).axes[0].texts) == 0
+
+
+def test_worst_confusions():
+    matrix = np.array([[9, 1, 0], [0, 2, 2], [2, 0, 98]])
+    assert worst_confusions(matrix, 2) == [(1, 2, 2, 0.5), (2, 0, 2, 0.02)]
+    assert len(worst_confusions(matrix, 9)) == 3
+
+
+def test_the_font_of_a_matrix_can_be_named(tmp_path):
+    metric = feed(ConfusionMatrix(font=tmp_path / "no.ttf"), range(40))
+    with pytest.raises(UserError, match=r"no\.ttf: is no font"):
+        metric.write(tmp_path)
 
 
 def test_report_by_class():

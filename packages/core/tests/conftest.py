@@ -1,4 +1,4 @@
-"""Makes ``toy.py`` beside this file importable: tests here are no package."""
+"""Makes ``engine/toy.py`` importable: tests here are not a package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-spec = importlib.util.spec_from_file_location("vidcore_toy", Path(__file__).with_name("toy.py"))
+spec = importlib.util.spec_from_file_location("vidcore_toy", Path(__file__).parent / "engine" / "toy.py")
 assert spec is not None and spec.loader is not None
 _toy = importlib.util.module_from_spec(spec)
 sys.modules["vidcore_toy"] = _toy  # worker processes look it up by name

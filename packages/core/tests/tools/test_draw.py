@@ -1,0 +1,212 @@
+"""Fonts by the characters they have, texts as they are, files that are the same whenever they are written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib import font_manager
+
+from vidcore.errors import UserError
+from vidcore.tools import draw
+from vidcore.tools.draw import Letters, add_axes, columns, drawing, new_figure, save_figure, tint, wrapped
+
+CHINESE, NOWHERE = "\u95e8", "\U0010fffd"
+BOLD = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSerif-Bold.ttf"
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No warning was given yet; a font that a test adds is gone after it."""
+    monkeypatch.setattr(draw, "_named", set())
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", list(font_manager.fontManager.ttflist))
+    codes = draw._codes
+    codes.cache_clear()
+    yield
+    codes.cache_clear()
+
+
+@pytest.fixture
+def fonts(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let only fonts be installed that have these characters: ``fonts(Name="abc")``."""
+
+    def install(**characters: str) -> None:
+        entries = [SimpleNamespace(name=name, style="normal", weight=400) for name in characters]
+        monkeypatch.setattr(font_manager, "fontManager", SimpleNamespace(ttflist=entries))
+        codes = {name: np.array(sorted(map(ord, text))) for name, text in characters.items()}
+        monkeypatch.setattr(draw, "_codes", lambda family: codes.get(family, np.arange(32, 127)))
+
+    return install
+
+
+def families() -> list[str]:
+    return list(matplotlib.rcParams["font.family"])
+
+
+def drawn(text: str, path: Path, **options: Any) -> np.ndarray[Any, Any]:
+    """Write a picture of a text; return its pixels."""
+    with drawing([text], **options) as letters:
+        figure = new_figure(2, 1)
+        add_axes(figure, 0, 0, 2, 1).set_title(letters.text(text))
+    save_figure(figure, path)
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return image
+
+
+def test_fonts_are_chosen_by_the_characters_they_have(fonts: Any) -> None:
+    fonts(**{"Few Sans": "甲", "Most Serif": "甲乙丙", "Other": "丁", "Last Resort High-Efficiency": "甲乙丙丁"})
+    with drawing(["a 甲乙", "丙丁"]):
+        assert families() == ["DejaVu Sans", "Most Serif", "Other"]
+    with drawing(["plain"]):
+        assert families() == ["DejaVu Sans"]
+
+
+def test_of_equal_fonts_the_one_of_the_language_is_chosen(fonts: Any) -> None:
+    fonts(
+        **{
+            f"Noto {kind} CJK {region}": "门ア한"
+            for kind in ("Sans Mono", "Serif", "Sans")
+            for region in ("JP", "KR", "SC")
+        }
+    )
+    for text, region in (("门", "SC"), ("门ア", "JP"), ("门한", "KR")):
+        with drawing([text]):
+            assert families() == ["DejaVu Sans", f"Noto Sans CJK {region}"]
+
+
+def test_a_file_of_a_font_comes_first(tmp_path: Path) -> None:
+    with drawing(["é"], font=BOLD):
+        assert families()[:2] == ["DejaVu Serif", "DejaVu Sans"]
+    for name, content in (("no.ttf", b"no font"), ("missing.ttf", None)):
+        if content:
+            (tmp_path / name).write_bytes(content)
+        with (
+            pytest.raises(UserError, match=rf"font .*{name}: is no font that can be read"),
+            drawing([], tmp_path / name),
+        ):
+            pass
+
+
+def test_characters_that_no_font_has_are_named_once(fonts: Any, tmp_path: Path) -> None:
+    fonts(Some="甲")
+    with (
+        pytest.warns(UserWarning, match="no font has") as told,
+        drawing(["甲乙乙", "乙\x01"]) as letters,
+    ):
+        assert letters.text("甲乙") == "甲\ufffd"
+    assert [str(w.message).partition(":")[0] for w in told] == ["no font has the characters U+0001, 乙 (U+4E59)"]
+    with drawing(["乙乙"]):
+        pass
+    with pytest.warns(UserWarning, match=r"no font has the characters 丙 \(U\+4E19\): install one"), drawing(["乙丙"]):
+        pass
+
+
+def test_what_cannot_be_shown_is_drawn_without_a_word_of_matplotlib(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="no font has") as told:
+        image = drawn(f"a{NOWHERE}\udcff\x00b", tmp_path / "a.png")
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        np.testing.assert_array_equal(image, drawn("a\ufffd\ufffd\ufffdb", tmp_path / "b.png"))
+
+
+def test_chinese_is_readable_where_a_font_is_installed(tmp_path: Path) -> None:
+    if not any("CJK" in entry.name for entry in font_manager.fontManager.ttflist):
+        pytest.skip("no such font is installed")
+    first, second = (drawn(text, tmp_path / "a.png") for text in ("门" * 3, "窗" * 3))
+    assert first.shape != second.shape or (first != second).any()
+
+
+@pytest.mark.parametrize("text", ["$x_1$ costs 5$", r"\frac{1}{2}", "_private", "50%", "#{}^~&"])
+def test_a_text_is_written_as_it_is(text: str, tmp_path: Path) -> None:
+    with drawing([text]) as letters:
+        figure = new_figure(2, 1)
+        title = add_axes(figure, 0, 0, 2, 1).set_title(letters.text(text))
+    assert title.get_text() == text
+    assert title.get_parse_math() is False
+    save_figure(figure, tmp_path / "a.png")
+
+
+def test_names_that_are_not_shown_whole_carry_their_number() -> None:
+    letters = Letters(frozenset("乙丙"))
+    assert letters.name("open\n the  door", 7, 40) == "open the door"
+    assert letters.name("乙", 7, 40) == "7 \ufffd"
+    assert letters.name("", 7, 40) == "7"
+    long = letters.name("x" * 300, 7, 40)
+    assert long.startswith("7\nxxx") and long.count("x") == 115 and "…" in long
+    assert letters.name("opening a door slowly", 7, 10) == "opening a\ndoor\nslowly"
+
+
+def test_lines_are_as_wide_as_allowed() -> None:
+    text = "打开窗户 opening_a_window extraordinarilylongword e\u0301e\u0301e\u0301"
+    lines = wrapped(text, 8)
+    assert max(map(columns, lines)) <= 8
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert wrapped("", 8) == [""]
+
+
+def test_a_file_is_the_same_whenever_it_is_written(tmp_path: Path) -> None:
+    with drawing():
+        figure = new_figure(3, 2)
+        add_axes(figure, 0.5, 0.5, 2, 1).plot([1, 2], [3, 4])
+    save_figure(figure, tmp_path / "ü.png")
+    matplotlib.rcParams["figure.dpi"] = 33.0  # as somebody's own settings would
+    try:
+        save_figure(figure, tmp_path / "b.png")
+    finally:
+        matplotlib.rcParams["figure.dpi"] = 100.0
+    first = (tmp_path / "ü.png").read_bytes()
+    assert first == (tmp_path / "b.png").read_bytes()
+    assert b"Software" not in first and b"tIME" not in first
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.png", "ü.png"]
+
+
+def test_a_huge_figure_is_made_smaller(tmp_path: Path) -> None:
+    with drawing():
+        figure = new_figure(1, 700)
+        add_axes(figure, 0.2, 0, 0.5, 700)
+    save_figure(figure, tmp_path / "a.png")
+    assert 31_000 < cv2.imread(str(tmp_path / "a.png")).shape[0] < 33_000
+
+
+def test_settings_of_matplotlib_come_back() -> None:
+    before = dict(matplotlib.rcParams)
+    with drawing(["a"]):
+        assert matplotlib.rcParams["text.parse_math"] is False
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_tints() -> None:
+    np.testing.assert_allclose(tint("#ff8000", np.array([0, 1])), [[1, 1, 1], [1, 128 / 255, 0]])
+
+
+def test_nothing_is_said_where_the_home_folder_is_read_only(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.write_text("a file, in which nobody can make a folder: permissions do not stop an administrator")
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+    }
+    script = "from vidcore.tools.draw import *\nwith drawing(['a']): f = new_figure(1, 1)\nfrom pathlib import Path\n"
+    script += (
+        f"save_figure(f, Path({str(tmp_path / 'a.png')!r}))\nimport sys\nassert 'matplotlib.pyplot' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        env=environment | {"HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "a.png").exists()
