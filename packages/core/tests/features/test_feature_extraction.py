@@ -15,7 +15,7 @@ from attrs import define, field
 from vidcore.batch import Batch
 from vidcore.errors import UserError, VideoError
 from vidcore.features import extract
-from vidcore.features.extract import Extractor, Features, Forward, Stride
+from vidcore.features.extract import Extractor, Features
 from vidcore.features.files import FeatureNote, read_features, write_features
 from vidcore.features.folder import FeatureFolder, feature_names
 from vidcore.sample import Sample
@@ -24,6 +24,7 @@ from vidcore.transforms.crops import ThreeCrop
 from vidcore.transforms.formatting import FormatShape
 from vidcore.transforms.loading import Decode, OpenVideo
 from vidcore.transforms.sampling import SampleFrames, UniformSample
+from vidcore.video.window import Span
 
 
 class Mean(torch.nn.Module):
@@ -49,7 +50,7 @@ def extractor(stride: str, *steps: Any, model: Any = None, fps: float | None = N
         device=torch.device("cpu"),
         precision="fp32",
     )
-    return Extractor(predictor, Stride.parse(stride), **options)
+    return Extractor(predictor, Span.parse(stride, "stride"), **options)
 
 
 def video(length: int) -> np.ndarray:
@@ -120,15 +121,6 @@ def test_every_frame_is_decoded_once_and_in_order(stride: str) -> None:
     assert (found.duration, found.feature_duration) == (8.0, 8.0)
 
 
-def test_frames_that_no_clip_needs_any_more_are_let_go() -> None:
-    clips = np.arange(0, 990, 5)[:, None] + np.arange(10)
-    forward = Forward(Counting(video(1000)), np.unique(clips))
-    for clip in clips:
-        np.testing.assert_array_equal(forward.read(clip)[:, 0, 0, 0], clip % 256)
-        assert len(forward._kept) == 10
-        forward.close()
-
-
 @pytest.mark.usefixtures("readers")
 def test_a_bad_video_does_not_stop_the_others() -> None:
     many = [Counting(video(50 + 10 * i), bad_from=60 if i in (2, 3) else 10**9) for i in range(6)]
@@ -176,7 +168,7 @@ def test_what_cannot_work_is_said_first() -> None:
         extractor("8", OpenVideo(), UniformSample(8), Decode())
     for text in ("0", "-3", "1.5", "fast", "0s", ""):
         with pytest.raises(UserError, match="must be a number of frames like 16, or of seconds"):
-            Stride.parse(text)
+            Span.parse(text, "stride")
 
 
 def test_feature_files_with_times(tmp_path: Path) -> None:

@@ -49,13 +49,13 @@ def features(
     import torch
 
     from vidcore.engine import dist
-    from vidcore.features.extract import Stride
     from vidcore.features.folder import FeatureFolder
     from vidcore.features.run import Counts, write_all
     from vidcore.predict.inputs import find_videos
+    from vidcore.video.window import Span
 
     found = find_videos(videos)
-    folder = FeatureFolder.of(output, task, checkpoint, Stride.parse(stride), length, kind)
+    folder = FeatureFolder.of(output, task, checkpoint, Span.parse(stride, "stride"), length, kind)
     world = dist.join(torch.device("cpu"), PATIENCE)
     counts = write_all(folder, task, found, batch_size, workers, world.rank, world.size, overwrite)
     everyone = dist.gather_to_first(counts)

@@ -6,7 +6,6 @@ hand are in memory.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,44 +28,11 @@ from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.loading import OpenVideo
 from vidcore.transforms.sampling import SampleFrames
-from vidcore.video.reader import VideoReader
+from vidcore.video.window import ForwardReader, Positions, Span
 
-__all__ = ["Extractor", "Features", "Stride"]
+__all__ = ["Extractor", "Features"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
-@frozen
-class Stride:
-    """Distance of the positions that are described.
-
-    >>> Stride.parse("16"), Stride.parse("0.5s")
-    (Stride(value=16.0, in_seconds=False), Stride(value=0.5, in_seconds=True))
-    >>> str(Stride(0.5, True))
-    '0.5s'
-    """
-
-    value: float
-    in_seconds: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``16`` (frames) or ``0.5s`` (seconds). Raises ``UserError`` for anything else."""
-        found = re.fullmatch(r"(\d+|\d*\.\d+)(\s*s)?", text.strip())
-        if not found or float(found[1]) == 0 or (not found[2] and "." in found[1]):
-            raise UserError(f"stride {text!r}: must be a number of frames like 16, or of seconds like 0.5s")
-        return cls(float(found[1]), bool(found[2]))
-
-    def __str__(self) -> str:
-        return f"{self.value:g}{'s' if self.in_seconds else ''}"
-
-    def frames(self, sample: Sample) -> float:
-        """The distance in frames of an open video."""
-        if not self.in_seconds:
-            return self.value
-        if not sample.fps:
-            raise VideoError(sample.path, "has no frame rate, which a stride in seconds needs")
-        return self.value * sample.fps
 
 
 @frozen(eq=False)
@@ -95,34 +61,6 @@ class Features:
         )
 
 
-@define
-class Forward:
-    """A reader that decodes each of the frames that are wanted at all once, in order, as clips come to need them."""
-
-    video: VideoReader
-    wanted: Array
-    """The frames of all clips, ascending."""
-    _read: int = 0
-    _kept: dict[int, Array] = field(factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.video)
-
-    def read(self, indices: Array) -> Array:
-        """Return the (ascending) frames of a clip; none before its first can be asked for later."""
-        until = int(np.searchsorted(self.wanted, indices[-1], "right"))
-        self._kept = {k: frame for k, frame in self._kept.items() if k >= indices[0]}
-        new = self.wanted[self._read : until]
-        new = new[new >= indices[0]]
-        if len(new):
-            self._kept |= zip(new.tolist(), self.video.read(new), strict=True)
-        self._read = until
-        return np.stack([self._kept[k] for k in indices.tolist()])
-
-    def close(self) -> None:
-        """Do nothing: the video stays open for the clips to come."""
-
-
 class Extractor:
     """Applies a model to clips at regular distances over whole videos.
 
@@ -142,7 +80,7 @@ class Extractor:
     """
 
     def __init__(
-        self, predictor: Predictor, stride: Stride, length: int | None = None, batch_size: int = 8, workers: int = 2
+        self, predictor: Predictor, stride: Span, length: int | None = None, batch_size: int = 8, workers: int = 2
     ) -> None:
         if not isinstance(predictor.model, FeatureModel):
             name = type(predictor.model).__name__
@@ -213,28 +151,19 @@ class Extractor:
             sample = OpenVideo()(sample, rng)
         assert sample.video is not None
         with sample.video as opened:
-            frames, covered = self._frames(sample)
-            forward: Any = Forward(opened, np.unique(frames))
+            step = self.stride.frames(sample.fps, sample.path)
+            positions = Positions.of(len(opened), step, self._sampler.offsets(sample))
             clip = sample.replace(
-                video=forward,
-                clip_len=frames.shape[1],
+                video=ForwardReader(opened, positions.wanted()),
+                clip_len=len(positions.offsets),
                 num_clips=1,
                 frame_interval=self._sampler.frame_interval,
                 duration=len(opened) / sample.fps if sample.fps else None,
-                feature_duration=covered / sample.fps if sample.fps else None,
+                feature_duration=positions.covered / sample.fps if sample.fps else None,
             )
-            for first in range(0, len(frames), self.batch_size):
-                rows = frames[first : first + self.batch_size] + sample.start_index
+            for first in range(0, len(positions), self.batch_size):
+                rows = positions.frames(slice(first, first + self.batch_size)) + sample.start_index
                 yield [self._prepare(clip.replace(frame_indices=row), rng) for row in rows]
-
-    def _frames(self, sample: Sample) -> tuple[Array, float]:
-        """Frames of every clip (T, clip_len), counted from 0, and how many frames the positions cover."""
-        total, step = sample.total_frames or 0, self.stride.frames(sample)
-        step = min(step, total)  # a video shorter than that is one position
-        middles = (np.arange(np.ceil(total / step - 0.5)) + 0.5) * step  # those that lie inside
-        offsets = self._sampler.offsets(sample)
-        starts = np.floor(middles - (offsets[-1] + 1) / 2 + 0.5).astype(np.int64)
-        return np.clip(starts[:, None] + offsets, 0, total - 1), len(middles) * step
 
     def _describe(self, clips: list[Sample]) -> Array:
         """(clips, C) float32."""

@@ -15,13 +15,14 @@ from attrs import frozen
 from vidcore.config.toml import dumps
 from vidcore.data.classes import check_file
 from vidcore.errors import UserError
-from vidcore.features.extract import Extractor, Features, Stride
+from vidcore.features.extract import Extractor, Features
 from vidcore.features.files import SUFFIXES, FeatureNote, write_features
 from vidcore.files import sha256, write_text
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.predict.predictor import Predictor, evaluation_part
 from vidcore.task.run_folder import differences
 from vidcore.task.task import Task
+from vidcore.video.window import Span
 
 __all__ = ["FeatureFolder", "feature_names"]
 
@@ -47,7 +48,7 @@ class FeatureFolder:
         path: Path,
         task: Task,
         checkpoint: Path,
-        stride: Stride,
+        stride: Span,
         length: int | None = None,
         kind: Literal["npy", "csv"] = "npy",
     ) -> Self:
@@ -76,9 +77,9 @@ class FeatureFolder:
             raise UserError(f"{file}: cannot be read: {error}") from None
 
     @property
-    def stride(self) -> Stride:
+    def stride(self) -> Span:
         """Distance of positions."""
-        return Stride.parse(self.settings["stride"])
+        return Span.parse(self.settings["stride"], "stride")
 
     def extractor(self, catalog: Catalog | None = None, device: str | None = None, workers: int = 2) -> Extractor:
         """Return what makes features like those of this folder.

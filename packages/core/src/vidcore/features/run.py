@@ -10,12 +10,13 @@ from typing import Literal
 from attrs import frozen
 
 from vidcore.errors import DataError, VideoError
-from vidcore.features.extract import Extractor, Stride
+from vidcore.features.extract import Extractor
 from vidcore.features.folder import FeatureFolder, feature_names
 from vidcore.plugins.catalog import load_plugins
 from vidcore.predict.inputs import find_videos
 from vidcore.predict.predictor import Predictor
 from vidcore.task.task import Task
+from vidcore.video.window import Span
 
 __all__ = ["Counts", "ExtractFeatures", "write_all"]
 
@@ -72,7 +73,9 @@ class ExtractFeatures:
         catalog = load_plugins()
         name = self.task.name if self.task.name in catalog.recipes and not self.task.exists() else self.task
         task = Task.load(name, catalog)
-        made = FeatureFolder.of(folder, task, self.checkpoint, Stride.parse(self.stride), self.length, self.format)
+        made = FeatureFolder.of(
+            folder, task, self.checkpoint, Span.parse(self.stride, "stride"), self.length, self.format
+        )
         counts = write_all(made, task, find_videos(self.videos), self.batch_size, self.workers, rank, world)
         print(f"{folder}: {counts}", file=sys.stderr)
         if counts.bad and not counts.new + counts.there:
