@@ -24,6 +24,13 @@ __all__ = [
 ]
 
 
+OPTIONAL = {
+    "decord": "decord: pip install 'vidcore[decord]'",
+    "torch": "PyTorch: pip install 'vidcore[torch]'",
+}
+"""Modules that come with an extra of vidcore, and how to get them."""
+
+
 class UserError(ValueError):
     """Base of every mistake that the person at the keyboard can mend."""
 
@@ -41,15 +48,20 @@ class PluginError(UserError):
 
 
 class MissingLibraryError(PluginError):
-    """A command or component needs a library that is not installed. The message says how to install it."""
+    """A command or component needs an optional library that is not installed. The message says how to install it.
 
-    def __init__(self, who: str, needs: str) -> None:
+    Args:
+        who: what needs it.
+        module: name of its module.
+    """
+
+    def __init__(self, who: str, module: str) -> None:
         self.who = who
-        self.needs = needs
-        super().__init__(f"{who} needs {needs}")
+        self.module = module
+        super().__init__(f"{who} needs {OPTIONAL[module]}")
 
     def __reduce__(self) -> tuple[type[MissingLibraryError], tuple[str, str]]:
-        return type(self), (self.who, self.needs)
+        return type(self), (self.who, self.module)
 
 
 class DataError(UserError):
@@ -80,21 +92,14 @@ class TrainingError(UserError):
     """A run cannot go on: its loss is no number any more."""
 
 
-OPTIONAL = {
-    "decord": "decord: pip install 'vidcore[decord]'",
-    "torch": "PyTorch: pip install 'vidcore[torch]'",
-}
-"""Modules that come with an extra of vidcore, and how to get them."""
-
-
 def missing_library(who: str, error: BaseException) -> MissingLibraryError | None:
     """Return the error to raise where ``error`` says that an optional library is not installed; None elsewhere.
 
     >>> print(missing_library("SGD", ModuleNotFoundError("No module named 'torch'", name="torch")))
     SGD needs PyTorch: pip install 'vidcore[torch]'
     """
-    needs = OPTIONAL.get((error.name or "").partition(".")[0]) if isinstance(error, ModuleNotFoundError) else None
-    return MissingLibraryError(who, needs) if needs else None
+    module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    return MissingLibraryError(who, module) if module in OPTIONAL else None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

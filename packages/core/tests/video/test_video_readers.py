@@ -313,7 +313,7 @@ def test_decord_may_be_missing(videos: dict[str, Path], monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "decord", None)
     monkeypatch.delitem(sys.modules, "vidcore.video.decord", raising=False)
     assert open_video(videos["h264.mp4"]).decoder == "pyav"
-    with pytest.raises(UserError, match=r"decoder 'decord' is not installed: pip install 'vidcore\[decord\]'"):
+    with pytest.raises(UserError, match=r"decoder 'decord' needs decord: pip install 'vidcore\[decord\]'"):
         open_video(videos["h264.mp4"], "decord")
 
 

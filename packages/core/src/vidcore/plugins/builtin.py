@@ -66,6 +66,7 @@ def vidcore_commands() -> dict[str, str]:
         "check": "vidcore.cli.show:check",
         "compare": "vidcore.cli.scores:compare",
         "evaluate": "vidcore.cli.scores:evaluate",
+        "doctor": "vidcore.cli.doctor:doctor",
         "explain": "vidcore.cli.show:explain",
         "features": "vidcore.cli.features:features",
         "fuse": "vidcore.cli.scores:fuse",

@@ -20,7 +20,7 @@ from typing import Any
 import pluggy
 from attrs import frozen
 
-from vidcore.errors import PluginError, missing_library, nearest
+from vidcore.errors import MissingLibraryError, PluginError, missing_library, nearest
 from vidcore.plugins import hooks
 
 __all__ = ["Catalog", "Component", "kind_of", "load_plugins"]
@@ -64,6 +64,8 @@ class Component:
         """
         try:
             return attrgetter(self.attribute)(importlib.import_module(self.module))
+        except MissingLibraryError:
+            raise
         except Exception as error:  # a stranger's module raises what it likes
             if missing := missing_library(self.name, error):
                 raise missing from error

@@ -12,13 +12,13 @@ from typing import Any
 import av  # noqa: F401 - first: the symbols that decord makes global would replace those of PyAV's codecs
 import numpy as np
 
-from vidcore.errors import UserError, VideoError
+from vidcore.errors import MissingLibraryError, VideoError
 from vidcore.video.checks import Closing, existing_file, frame_numbers
 
 try:
     import decord
-except ImportError as error:
-    raise UserError("decoder 'decord' is not installed: pip install 'vidcore[decord]'") from error
+except ModuleNotFoundError as error:
+    raise MissingLibraryError("decoder 'decord'", "decord") from error
 
 __all__ = ["DecordReader"]
 
