@@ -32,10 +32,12 @@ from torch import nn
 from vid_recognition.metrics.accuracy import AccMetric
 from vidcore.batch import Batch, collate
 from vidcore.data.options import LoaderOptions
+from vidcore.data.pool.training import TrainingData
 from vidcore.engine.checkpoint import load, save
 from vidcore.engine.fit import fit
 from vidcore.engine.observers import JsonLines
 from vidcore.engine.options import RuntimeOptions, TrainOptions
+from vidcore.engine.step import Step
 from vidcore.protocols import Observer
 from vidcore.sample import Sample
 from vidcore.task.run_folder import RunFolder
@@ -125,7 +127,8 @@ def steps(channels: int, steps: int, rounds: int) -> tuple[float, float]:
         with tempfile.TemporaryDirectory() as folder:
             run = RunFolder.prepare(folder, "")
             observers = [JsonLines(), watch]
-            fit(model, Same(batch, steps + 1), optimizer, [], options, runtime, folder=run.path, observers=observers)  # type: ignore[arg-type]
+            data = TrainingData(Same(batch, steps + 1))  # type: ignore[arg-type]
+            fit(Step(model, optimizer, options, runtime), data, run.path, observers=observers)
         return (watch.times[steps] - watch.times[warm_up]) / (steps - warm_up)
 
     found = [(bare(), ours()) for _ in range(rounds)]

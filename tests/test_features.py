@@ -165,7 +165,7 @@ def test_what_cannot_work_is_said_in_one_line(here: Path, vidcore: Command) -> N
     vidcore(*command("out"), "twice").refuses("up_001.*one name")
     vidcore(*command("out"), "--stride", "often").refuses("stride 'often'")
     vidcore(*command("out"), "-c", "bets.pt").refuses(r"bets\.pt does not exist; did you mean 'best\.pt'")
-    vidcore(*command("out"), "--set", "model.cls_head.in_channels=4").refuses(r"best\.pt: is of another model")
+    vidcore(*command("out"), "--set", "model.cls_head.in_channels=4").refuses(r"best\.pt: belongs to a different model")
     vidcore(
         *command("out"), "--set", 'data.val.pipeline.sample={type="UniformSample",clip_len=8,_replace_=true}'
     ).refuses("the pipeline needs one step that says what a clip is")

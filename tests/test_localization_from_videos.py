@@ -227,7 +227,7 @@ def test_mistakes(here: Path, vidcore: Command) -> None:
     answer.refuses("1 of 1 videos cannot be read")
     assert "vidcore features makes them of videos" in answer.out
     vidcore("predict", RECOGNIZER[0], VIDEO, "-c", RECOGNIZER[1], *features).refuses("its pipeline reads videos")
-    vidcore("predict", BMN[0], VIDEO, "-c", RECOGNIZER[1], *features).refuses(r"best\.pt: is of another model")
+    vidcore("predict", BMN[0], VIDEO, "-c", RECOGNIZER[1], *features).refuses(r"best\.pt: belongs to a different model")
     np.save("narrow.npy", np.zeros((9, 3), np.float32))
     shutil.copy("run/features/untrimmed_000.json", "narrow.json")
     vidcore("predict", *BMN, "narrow.npy").refuses("made for 64 channels of features .* got 3")

@@ -533,11 +533,11 @@ def test_processes_may_share_the_weights_of(component: Component) -> None:
     module = build(component)
     if not isinstance(module, torch.nn.Module) or next(module.parameters(), None) is None:
         return
-    shard.shard(module.train(), "fp32", torch.device("cpu"))
+    shard.shard(module.train(), None, torch.device("cpu"))
     with torch.no_grad():
         if component.name in INPUTS:
             inputs = [module.preprocess(collate(clips(component))).inputs]
         else:
             inputs = tensors(FORWARD[component.name])
         assert all(t.isfinite().all() for t in flat(module(*inputs)))
-    assert all(shard.is_share(p) for p in module.parameters()), "none stays gathered"
+    assert all(shard.is_sharded_tensor(p) for p in module.parameters()), "none stays gathered"

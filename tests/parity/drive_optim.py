@@ -10,14 +10,14 @@ from torch import nn
 
 from vidcore.config.bind import build_component
 from vidcore.engine.optim import build_optimizer
-from vidcore.engine.plan import Plan
+from vidcore.engine.schedules import RateSchedule
 
 
 def learning_rates(case: Any, row: Any) -> dict[str, Any]:
     s = row.settings
     per_epoch, epochs = s["iterations_per_epoch"], s["epochs"]
     schedules = [build_component(table, "schedules") for table in s["schedules"]]
-    plan = Plan(schedules, per_epoch, per_epoch * epochs)
+    plan = RateSchedule(schedules, per_epoch, per_epoch * epochs)
     own = [s["base_lr"] * factor for factor in s["group_factors"]]
     rates = [plan.rates(step, own) for step in range(per_epoch * epochs)]
     return {"lr": np.array(rates).reshape(epochs, per_epoch, -1)[:, s["iterations_kept"]]}

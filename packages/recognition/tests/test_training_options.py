@@ -14,8 +14,9 @@ import torch
 from vidcore.engine.checkpoint import Checkpoints, load
 from vidcore.errors import CheckpointError, ConfigError, DataError, UserError
 from vidcore.plugins.catalog import load_plugins
+from vidcore.task.evaluate import evaluate_checkpoint
 from vidcore.task.task import Task
-from vidcore.task.train import evaluate_checkpoint, train
+from vidcore.task.train import train
 from vidcore.tools.bench import bench
 
 

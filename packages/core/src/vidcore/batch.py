@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from attrs import evolve, field, frozen
 
+from vidcore.collectives import ALONE, Collectives
 from vidcore.errors import DataError
 from vidcore.sample import Sample
 
@@ -27,6 +28,8 @@ class Batch:
     """The samples without pixels, in batch order."""
     extra: Mapping[str, Batch] = field(factory=dict)
     """Batches of the further datasets (``data.train_extra``) for the same step, by name."""
+    collectives: Collectives = ALONE
+    """What ``Model.loss`` may ask of the other processes."""
 
     def __len__(self) -> int:
         return len(self.samples)

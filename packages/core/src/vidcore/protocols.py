@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
+from attrs import field, frozen
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -26,6 +28,7 @@ __all__ = [
     "Observer",
     "Optimizer",
     "Schedule",
+    "StepValues",
     "Transform",
 ]
 
@@ -94,7 +97,11 @@ class Model(Protocol):
         ...
 
     def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
-        """Entries with ``loss`` in the name are summed and minimised, others are only reported."""
+        """Return scalars by name: entries with ``loss`` in the name are summed and minimised, others only reported.
+
+        A loss that needs more than its own process has (a count over the whole step, the embeddings of all
+        processes) asks ``batch.collectives``.
+        """
         ...
 
     def predict(self, outputs: Any, batch: Batch) -> list[Sample]:
@@ -111,6 +118,25 @@ class FeatureModel(Protocol):
         ...
 
 
+@frozen(kw_only=True)
+class StepValues:
+    """Means over some steps of training, and over all processes."""
+
+    losses: Mapping[str, float]
+    """The terms of the loss, and ``loss``, their sum, which is minimised."""
+    others: Mapping[str, float] = field(factory=dict)
+    """What else the model reports, such as an accuracy; and ``grad_norm`` with ``train.clip_norm``."""
+    seconds: Mapping[str, float] = field(factory=dict)
+    """Seconds per step in each phase: ``data``, ``transfer``, ``forward``, ``backward``, ``step``."""
+    lr: float | None = None
+    """Highest learning rate of all parameter groups; None for an epoch, in which it changes."""
+
+    def row(self) -> dict[str, float]:
+        """Return the values by their names in ``metrics.jsonl``: ``loss``, ``top1_acc``, ``seconds/data``, ``lr``."""
+        seconds = {f"seconds/{phase}": value for phase, value in self.seconds.items()}
+        return {**self.losses, **self.others, **seconds, **({} if self.lr is None else {"lr": self.lr})}
+
+
 class Observer:
     """Told what happens in a run; cannot steer it. Override what you need.
 
@@ -121,20 +147,15 @@ class Observer:
         """Before the first step.
 
         ``info``: steps, steps_per_epoch, parameters, resumed_step and evaluated_step (0 in a new run:
-        what was told of later steps did not happen), changes (in sentences, where a run goes on with another number
+        what was told of later steps did not happen), notes (sentences, where a run goes on with another number
         of processes), loader (of the training data; not in an evaluation), and what the caller of ``fit`` adds.
         """
 
-    def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        """After some optimizer steps; epochs and steps count from 1.
+    def on_step(self, epoch: int, step: int, values: StepValues) -> None:
+        """After some optimizer steps; epochs and steps count from 1. ``values``: means since the last call."""
 
-        ``values``: means over the steps since the last call of what the model's ``loss`` returned,
-        ``loss`` (their sum), ``grad_norm``, ``lr`` (the highest of all groups) and ``seconds/data``,
-        ``seconds/transfer``, ``seconds/forward``, ``seconds/backward``, ``seconds/step`` per step.
-        """
-
-    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
-        """After the last step of an epoch: means of the step values."""
+    def on_epoch(self, epoch: int, values: StepValues) -> None:
+        """After the last step of an epoch: means over its steps."""
 
     def on_progress(self, done: int, total: int) -> None:
         """While evaluating: batches done, and batches in all."""

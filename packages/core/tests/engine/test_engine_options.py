@@ -17,7 +17,6 @@ from vidcore.data.options import LoaderOptions
 from vidcore.engine.average import precise_statistics
 from vidcore.engine.checkpoint import load
 from vidcore.engine.evaluate import evaluate
-from vidcore.engine.optim import build_optimizer
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.prepare import prepare
 from vidcore.engine.step import Step
@@ -38,7 +37,7 @@ def test_average_of_the_weights(toy: ModuleType) -> None:
         for name, value in model.state_dict().items():
             wanted[name] = wanted[name] * 0.75 + value * 0.25 if value.is_floating_point() else value.clone()
     trained = {name: value.clone() for name, value in model.state_dict().items()}
-    with step.average.used():
+    with step.average.swapped():
         for name, value in model.state_dict().items():
             torch.testing.assert_close(value, wanted[name])
     assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
@@ -73,22 +72,6 @@ def test_a_run_in_two_parts_has_the_same_average(toy: ModuleType, tmp_path: Path
     a, b = newest(tmp_path / "a"), newest(tmp_path / "b")
     for part in ("state_dict", "training_weights"):
         assert all(torch.equal(a[part][name], b[part][name]) for name in a[part])
-
-
-def test_an_optimizer_that_searches_goes_on_exactly(
-    toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def build(factory: Any, arguments: Any, model: nn.Module) -> torch.optim.Optimizer:
-        return build_optimizer(torch.optim.LBFGS, {"lr": 0.5, "max_iter": 4}, model)
-
-    monkeypatch.setattr(toy, "build_optimizer", build)
-    _, straight = toy.train(tmp_path / "a", epochs=2, keep=0, validation=False)
-    first = tmp_path / "a/checkpoints/epoch0001-step00000006.pt"
-    (tmp_path / "b/checkpoints").mkdir(parents=True)
-    first.rename(tmp_path / "b/checkpoints" / first.name)
-    result, model = toy.train(tmp_path / "b", epochs=2, validation=False)
-    assert result.resumed_step == 6
-    assert all(torch.equal(value, straight.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 class Statistics(nn.Module):

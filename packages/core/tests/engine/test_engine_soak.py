@@ -57,7 +57,7 @@ def test_neither_memory_nor_handles_grow(toy: ModuleType, tmp_path: Path) -> Non
     every = STEPS // EVALUATIONS
     options = {"val_interval": every, "checkpoint_interval": every, "checkpoint_steps": 50, "keep": 3}
     options |= {"ema_decay": 0.99, "precise_bn": 2, "val_loss": True, "log_interval": 5}
-    toy.train(tmp_path, steps=STEPS, workers=1, also=8, observers=(*observers, board, gauge), **options)
+    toy.train(tmp_path, steps=STEPS, workers=1, extra=8, observers=(*observers, board, gauge), **options)
     board.on_end({})
     growth = {name: values[-1] - values[WARM_UP] for name, values in (("run", gauge.memory), ("worker", gauge.workers))}
     print(*(f"{STEPS} steps: {name} {bytes_ / 2**20:+.2f} MiB," for name, bytes_ in growth.items()), gauge.handles)

@@ -30,7 +30,7 @@ class Diary(Observer):
 
     def on_step(self, epoch: int, step: int, values: Any) -> None:
         self.lines.append(("step", epoch, step))
-        self.values.append(dict(values))
+        self.values.append(values.row())
 
     def on_epoch(self, epoch: int, values: Any) -> None:
         self.lines.append(("epoch", epoch))
@@ -184,7 +184,7 @@ def test_gradients_that_are_no_numbers_end_the_run_before_it_is_saved(toy: Modul
         def loss(self, outputs: Any, batch: Any) -> Any:
             return {"loss": (outputs * 0).sqrt().sum()}
 
-    with pytest.raises(TrainingError, match="the weights are no numbers after step 1: lower the learning rate"):
+    with pytest.raises(TrainingError, match="the weights contain NaN or Inf after step 1: lower the learning rate"):
         toy.train(tmp_path, steps=1, model=Steep())
     assert steps_saved(tmp_path) == []
 
@@ -217,7 +217,7 @@ def test_what_cannot_go_on_exactly_is_refused(
 
 def test_checkpoints_of_another_model_are_refused(toy: ModuleType, tmp_path: Path) -> None:
     toy.train(tmp_path, epochs=1)
-    with pytest.raises(CheckpointError, match=r"another model: fc.weight is \(3, 16\) in the file and \(4, 16\)"):
+    with pytest.raises(CheckpointError, match=r"a different model: fc.weight is \(3, 16\) in the file and \(4, 16\)"):
         toy.train(tmp_path, epochs=2, model=toy.Net(4))
 
 

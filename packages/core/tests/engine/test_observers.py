@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from vidcore.engine.observers import JsonLines
+from vidcore.protocols import StepValues
 from vidcore.tools.console import Console
 
 
@@ -36,9 +37,9 @@ INFO = {"steps": 20, "steps_per_epoch": 10, "resumed_step": 0, "parameters": 1_5
 def test_plain_lines(tmp_path: Path) -> None:
     watching, screen = console(False, seconds=0.0)
     watching.on_start(tmp_path, INFO)
-    values = {"loss": 0.123456, "lr": 0.01, "seconds/data": 0.9, "seconds/forward": 0.1}
+    values = StepValues(losses={"loss": 0.123456}, lr=0.01, seconds={"data": 0.9, "forward": 0.1})
     watching.on_step(1, 5, values)
-    watching.on_step(1, 6, {"loss": 0.5})
+    watching.on_step(1, 6, StepValues(losses={"loss": 0.5}))
     watching.on_progress(1, 2)
     watching.on_evaluation(1, 10, {"acc/top1": 0.5})
     watching.on_evaluation(2, 20, {})  # of a model that only leaves files for another one
@@ -55,7 +56,7 @@ def test_plain_lines_come_now_and_then(tmp_path: Path) -> None:
     watching, screen = console(False, seconds=1000.0)
     watching.on_start(tmp_path, {**INFO, "resumed_step": 3})
     for step in range(4, 21):
-        watching.on_step(1, step, {"loss": 1.0})
+        watching.on_step(1, step, StepValues(losses={"loss": 1.0}))
     lines = screen.getvalue().splitlines()
     assert "from step 3 on" in lines[0]
     assert [line.split()[3] for line in lines[1:]] == ["4/20", "20/20"], "the first and the last"
@@ -67,7 +68,7 @@ def test_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     watching, screen = console(True)
     watching.on_start(tmp_path, INFO)
     for step in range(1, 21):
-        watching.on_step(1 + step // 11, step, {"loss": 0.25})
+        watching.on_step(1 + step // 11, step, StepValues(losses={"loss": 0.25}))
     watching.on_progress(1, 2)
     watching.on_evaluation(2, 20, {"acc/top1": 0.75})
     watching.on_end({})
@@ -121,7 +122,7 @@ def test_json_lines_forget_what_did_not_last(tmp_path: Path) -> None:
     lines = JsonLines()
     lines.on_start(tmp_path, {"resumed_step": 0, "evaluated_step": 0})
     for step in (1, 2, 3, 4):
-        lines.on_step(1, step, {"loss": float("inf") if step == 1 else 1.0})
+        lines.on_step(1, step, StepValues(losses={"loss": float("inf") if step == 1 else 1.0}))
         if step in (2, 4):
             lines.on_evaluation(1, step, {"acc": 0.5})
     path = tmp_path / "metrics.jsonl"

@@ -37,33 +37,23 @@ def test_every_optimizer_can_be_named_and_trains(name: str) -> None:
     signature = read_signature(OPTIMIZERS[name].target)
     assert "lr" in signature.parameters
     assert all(p.typed for p in signature.parameters.values())
-    model = nn.Linear(3, 1, bias=name != "Muon")
-    model.sparse = name == "SparseAdam"  # type: ignore[assignment]
+    model = nn.Linear(3, 1)
     before = model.weight.clone()
     optimizer = build_optimizer(factory, {"lr": 0.1}, model)
     loss = model(torch.ones(2, 3)).sum()
     loss.backward()
-    if name == "SparseAdam":
-        for p in model.parameters():
-            p.grad = p.grad.to_sparse()
-    optimizer.step(lambda: loss)
+    optimizer.step()
     assert not torch.equal(before, model.weight)
 
 
-def test_all_of_torch_is_there() -> None:
+def test_all_of_torch_is_there_that_trains_a_network_by_its_gradients() -> None:
     have = {n for n in torch.optim.__all__ if isinstance(getattr(torch.optim, n), type)}
-    assert have - {"Optimizer"} == set(OPTIMIZERS)
+    assert have - {"Optimizer", "LBFGS", "Muon", "SparseAdam"} == set(OPTIMIZERS)
 
 
 def test_what_an_optimizer_cannot_do_is_said() -> None:
-    with pytest.raises(
-        ConfigError, match=r"optimizer: Muon: .*2D parameters.*; use AdamW for networks that have other"
-    ):
+    with pytest.raises(ConfigError, match=r"optimizer: Muon: .*2D parameters"):
         build_optimizer(torch.optim.Muon, {"lr": 0.1}, net())
-    with pytest.raises(ConfigError, match=r"optimizer: SparseAdam is for layers with sparse gradients"):
-        build_optimizer(torch.optim.SparseAdam, {"lr": 0.1}, net())
-    with pytest.raises(ConfigError, match=r"optimizer: LBFGS: .*; leave out param_groups"):
-        build_optimizer(torch.optim.LBFGS, {"lr": 0.1}, net(), DefaultGroups(bias_lr_mult=2.0))
 
 
 def test_no_rules_make_one_group_with_the_optimizers_own_defaults() -> None:

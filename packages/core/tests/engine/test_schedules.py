@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from vidcore.config.bind import build_component
-from vidcore.engine.plan import Plan, shortfalls
 from vidcore.engine.schedules import (
     ConstantLR,
     CosineAnnealingLR,
@@ -21,14 +20,16 @@ from vidcore.engine.schedules import (
     MultiStepLR,
     OneCycleLR,
     PolyLR,
+    RateSchedule,
     Schedule,
     StepLR,
+    unreached,
 )
 from vidcore.errors import ConfigError, UserError
 
 
 def rates(*schedules: Schedule, steps: int = 12, per_epoch: int = 4, own: float = 1.0) -> list[float]:
-    plan = Plan(schedules, per_epoch, steps)
+    plan = RateSchedule(schedules, per_epoch, steps)
     return [plan.rates(step, [own])[0] for step in range(steps)]
 
 
@@ -113,17 +114,20 @@ def test_one_after_the_other_and_both_at_once() -> None:
 
 
 def test_groups_keep_their_proportions_above_the_floor() -> None:
-    plan = Plan([CosineAnnealingLR(eta_min_ratio=0.1, by_epoch=False)], 4, 12)
+    plan = RateSchedule([CosineAnnealingLR(eta_min_ratio=0.1, by_epoch=False)], 4, 12)
     for step in range(12):
         a, b = plan.rates(step, [1.0, 0.2])
         assert b == pytest.approx(0.2 * a)
     assert plan.rates(11, [1.0])[0] == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi * 11 / 12)) / 2)
-    assert Plan([CosineAnnealingLR(T_max=11, eta_min=0.1, by_epoch=False)], 4, 12).rates(11, [1.0, 0.2]) == [0.1, 0.1]
+    assert RateSchedule([CosineAnnealingLR(T_max=11, eta_min=0.1, by_epoch=False)], 4, 12).rates(11, [1.0, 0.2]) == [
+        0.1,
+        0.1,
+    ]
 
 
 def test_any_step_can_be_asked_for_first() -> None:
     schedules = [LinearLR(end=1, convert_to_iter_based=True), CosineAnnealingLR(eta_min=0.1)]
-    plan = Plan(schedules, 4, 12)
+    plan = RateSchedule(schedules, 4, 12)
     assert [plan.rates(step, [1.0])[0] for step in (9, 3, 11)] == [rates(*schedules)[step] for step in (9, 3, 11)]
 
 
@@ -141,21 +145,21 @@ def test_what_a_shorter_run_does_not_reach_is_said() -> None:
         "restart": CosineRestartLR(periods=[5, 20]),
         "cycle": OneCycleLR(eta_max=0.1, begin=10, total_steps=90, by_epoch=False),
     }
-    assert shortfalls(schedules, 4, 14 * 4) == [
+    assert unreached(schedules, 4, 14 * 4) == [
         "schedule.warmup: is made for 34 epochs, the run has 14",
         "schedule.cosine: begins after 34 epochs, the run has 14: it does nothing",
         "schedule.step: is made for 15 epochs, the run has 14",
         "schedule.restart: is made for 25 epochs, the run has 14",
         "schedule.cycle: is made for 100 steps, the run has 56",
     ]
-    assert shortfalls(schedules, 4, 256 * 4) == []
-    assert shortfalls({"cosine": CosineAnnealingLR()}, 4, 1) == []
+    assert unreached(schedules, 4, 256 * 4) == []
+    assert unreached({"cosine": CosineAnnealingLR()}, 4, 1) == []
 
 
 def test_rates_reach_the_optimizer() -> None:
     weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     optimizer = torch.optim.SGD([{"params": [w], "lr": lr} for w, lr in zip(weights, (1.0, 0.1), strict=True)])
-    plan = Plan([ExponentialLR(gamma=0.5, by_epoch=False)], 4, 12)
+    plan = RateSchedule([ExponentialLR(gamma=0.5, by_epoch=False)], 4, 12)
     for step in (0, 1, 3, 3):
         plan.apply(optimizer, step)
     assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.125, 0.0125])

@@ -14,7 +14,7 @@ import torch
 from vidcore.batch import Batch
 from vidcore.data.options import LoaderOptions
 from vidcore.data.pool.loader import Loader
-from vidcore.data.pool.together import together
+from vidcore.data.pool.training import TrainingData
 from vidcore.engine.checkpoint import Checkpoints, load
 from vidcore.engine.observers import Observers
 from vidcore.engine.options import RuntimeOptions, TrainOptions
@@ -33,11 +33,11 @@ def numbers(batch: Batch) -> list[int]:
 
 
 def test_others_go_through_their_data_at_their_own_pace(toy: ModuleType) -> None:
-    joint = list(together(loader(toy, 8, 2), {"more": loader(toy, 6, 3)}, 0, 8))
+    joint = list(TrainingData(loader(toy, 8, 2), {"more": loader(toy, 6, 3)}).between(0, 8))
     alone = list(loader(toy, 6, 3).between(0, 8))
     assert [numbers(b.extra["more"]) for b in joint] == [numbers(b) for b in alone]
     assert sorted(i for b in joint[:4] for i in numbers(b)) == list(range(8))
-    later = list(together(loader(toy, 8, 2), {"more": loader(toy, 6, 3)}, 5, 8))
+    later = list(TrainingData(loader(toy, 8, 2), {"more": loader(toy, 6, 3)}).between(5, 8))
     assert [numbers(b.extra["more"]) for b in later] == [numbers(b) for b in alone[5:]]
 
 
@@ -45,8 +45,9 @@ def test_a_step_adds_the_losses(toy: ModuleType) -> None:
     def gradients(batch: Batch) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
         torch.manual_seed(0)
         model = toy.Net(noisy=False, norm=False)
-        values = Step(model, torch.optim.SGD(model.parameters(), lr=0.0), TrainOptions(), RuntimeOptions())([batch])
-        return [p.grad for p in model.parameters() if p.grad is not None], values
+        step = Step(model, torch.optim.SGD(model.parameters(), lr=0.0), TrainOptions(), RuntimeOptions())
+        losses = step([batch]).losses
+        return [p.grad for p in model.parameters() if p.grad is not None], losses
 
     first, second = next(iter(loader(toy, 8, 4))), next(iter(loader(toy, 9, 3)))
     both, values = gradients(first.replace(extra={"more": second}))
@@ -69,12 +70,12 @@ class Interrupted(Observers):
 
 
 def test_a_run_goes_on_where_each_of_them_was(toy: ModuleType, tmp_path: Path) -> None:
-    _, straight = toy.train(tmp_path / "straight", also=10)
+    _, straight = toy.train(tmp_path / "straight", extra=10)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vidcore.engine.fit.Observers", Interrupted)
         with pytest.raises(KeyboardInterrupt):
-            toy.train(tmp_path / "cut", also=10)
-    result, resumed = toy.train(tmp_path / "cut", also=10)
+            toy.train(tmp_path / "cut", extra=10)
+    result, resumed = toy.train(tmp_path / "cut", extra=10)
     assert result.resumed_step == 6
     assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), resumed.parameters(), strict=True))
     lines = [json.loads(line) for line in (tmp_path / "cut/metrics.jsonl").read_text().splitlines()]
@@ -82,7 +83,7 @@ def test_a_run_goes_on_where_each_of_them_was(toy: ModuleType, tmp_path: Path) -
     newest = load(Checkpoints(tmp_path / "cut/checkpoints").paths()[-1])
     assert newest["position"]["samples of data.train_extra.more"] == 10
     with pytest.raises(CheckpointError, match=r"samples of data.train_extra.more was 10 and is 11"):
-        toy.train(tmp_path / "cut", also=11, epochs=4)
+        toy.train(tmp_path / "cut", extra=11, epochs=4)
 
 
 def test_a_task_names_them(tmp_path: Path) -> None:
@@ -92,5 +93,5 @@ def test_a_task_names_them(tmp_path: Path) -> None:
 
 
 def test_the_first_decides_how_long_an_epoch_is(toy: ModuleType) -> None:
-    batches = together(loader(toy, 4, 2), {"more": loader(toy, 100, 2)}, 0, 2)
-    assert len(list(islice(batches, 10))) == 2
+    data = TrainingData(loader(toy, 4, 2), {"more": loader(toy, 100, 2)})
+    assert len(data) == len(list(islice(data.between(0, 2), 10))) == 2

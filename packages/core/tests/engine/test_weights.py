@@ -35,7 +35,7 @@ def test_counters_may_be_missing_parameters_not() -> None:
     del state["backbone.1.num_batches_tracked"]
     assert load_state(net(), state) == ()
     del state["backbone.1.running_mean"]
-    with pytest.raises(CheckpointError, match=r"another model: backbone.1.running_mean is missing in the file"):
+    with pytest.raises(CheckpointError, match=r"a different model: backbone.1.running_mean is missing in the file"):
         load_state(net(), state)
 
 
@@ -43,7 +43,7 @@ def test_another_model_is_named_by_what_differs() -> None:
     with pytest.raises(CheckpointError) as caught:
         load_state(net(5), net(4).state_dict(), source="a.pt")
     assert str(caught.value) == (
-        "a.pt: is of another model: cls_head.weight is (4, 8) in the file and (5, 8) in the model; "
+        "a.pt: belongs to a different model: cls_head.weight is (4, 8) in the file and (5, 8) in the model; "
         "cls_head.bias is (4,) in the file and (5,) in the model"
     )
     with pytest.raises(CheckpointError, match=r"is missing in the file; .*; and 3 more$"):

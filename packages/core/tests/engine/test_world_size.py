@@ -13,17 +13,18 @@ from vidcore_toy import newest, records
 
 from vidcore.data.options import LoaderOptions
 from vidcore.data.pool.loader import Loader
+from vidcore.data.pool.training import TrainingData
 from vidcore.engine.checkpoint import Checkpoints
 from vidcore.engine.dist import World
 from vidcore.engine.options import RuntimeOptions, TrainOptions
-from vidcore.engine.position import take_up
+from vidcore.engine.resume import resume_position
 from vidcore.errors import CheckpointError
 from vidcore.protocols import Observer
 
 PLAIN = {"noisy": False, "norm": False, "checkpoint_steps": 2}
 TWO = {**PLAIN, "size": 22, "batch_size": 2, "accumulate": 2}
 """In each of two processes; eight samples in a step, three steps in an epoch."""
-ONE = {**PLAIN, "size": 24, "also": 32, "batch_size": 8}
+ONE = {**PLAIN, "size": 24, "extra": 32, "batch_size": 8}
 MAY: dict[str, Any] = {"runtime": {"world_size_may_change": True}}
 
 
@@ -44,7 +45,7 @@ def two(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
         toy.train(folder / "from one", **ONE, observers=(Interrupt(6),))
     done = toy.torchrun(
         {"folder": folder / "whole", **TWO},
-        {"folder": folder / "several", **TWO, "size": 24, "also": 32},
+        {"folder": folder / "several", **TWO, "size": 24, "extra": 32},
         {"folder": folder / "from one", **ONE, "runtime": {"world_size_may_change": True, "strategy": "fsdp"}},
         {"folder": folder / "killed", **TWO, "fault": {"rank": 1, "step": 11, "how": "kill"}},
     )
@@ -75,7 +76,7 @@ def test_from_two_to_one_and_on(toy: ModuleType, two: Path) -> None:
         toy.train(run, **TWO, **MAY, observers=(Interrupt(7),))
     result, _ = toy.train(run, **TWO)  # with the processes of the last checkpoint
     steps = "data.train.batch_size = 2 and train.accumulate = 4"
-    assert result.changes == (f"a step takes 8 samples as before, with {steps} in each process",)
+    assert result.resume_notes == (f"a step takes 8 samples as before, with {steps} in each process",)
     assert_same_course(run, two / "whole")
     with pytest.raises(CheckpointError, match=r"train.accumulate was 2 and is 4"):
         toy.train(run, **{**TWO, "accumulate": 4}, **MAY)
@@ -86,14 +87,14 @@ def test_it_says_what_changes(toy: ModuleType, two: Path, tmp_path: Path) -> Non
 
     class Listen(Observer):
         def on_start(self, run_dir: Path, info: Any) -> None:
-            said.extend(info["changes"])
+            said.extend(info["notes"])
 
     folder = tmp_path / "run"
     (folder / "checkpoints").mkdir(parents=True)
     path = Checkpoints(two / "whole/checkpoints").paths()[-1]
     (folder / "checkpoints" / path.name).write_bytes(path.read_bytes())
     result, _ = toy.train(folder, **TWO, **MAY, epochs=4, observers=(Listen(),))
-    assert said == list(result.changes)
+    assert said == list(result.resume_notes)
     assert said[0] == "processes: 1 instead of 2 from step 9 on"
     assert "not the same bits" in said[2]
 
@@ -119,10 +120,10 @@ def test_steps_that_cannot_stay(
     saved: dict[str, Any] = {}
     for processes in (then, now):
         monkeypatch.setattr("vidcore.engine.dist.world", lambda size=processes: World(0, size))
-        loaders = {"data.train": Loader(toy.Points(22), (), loading, training=True, world=processes)}
+        data = TrainingData(Loader(toy.Points(22), (), loading, training=True, world=processes))
         if not saved:
-            position, _, _ = take_up(None, loaders, TrainOptions(), runtime)
+            position, _, _ = resume_position(None, data, TrainOptions(), runtime)
             saved = {"position": position, "step": 2}
         else:
             with pytest.raises(CheckpointError, match=why):
-                take_up((Path("some.pt"), saved), loaders, TrainOptions(), runtime)
+                resume_position((Path("some.pt"), saved), data, TrainOptions(), runtime)

@@ -18,6 +18,7 @@ from torch import nn
 
 from vidcore.data.options import LoaderOptions
 from vidcore.data.pool.loader import Loader
+from vidcore.data.pool.training import TrainingData
 from vidcore.engine import dist, shard
 from vidcore.engine.checkpoint import Checkpoints, load
 from vidcore.engine.evaluate import evaluate
@@ -27,7 +28,8 @@ from vidcore.engine.optim import build_optimizer
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.prepare import prepare
 from vidcore.engine.schedules import CosineAnnealingLR, LinearLR
-from vidcore.engine.shard import local
+from vidcore.engine.shard import local_shard
+from vidcore.engine.step import Step
 from vidcore.errors import VideoError
 from vidcore.protocols import Observer
 from vidcore.randomness import reseed
@@ -35,10 +37,6 @@ from vidcore.sample import Sample
 from vidcore.task.run_folder import RunFolder
 
 CLASSES = 3
-OPTIMIZERS: dict[str, dict[str, Any]] = {
-    "AdamW": {"lr": 0.01, "weight_decay": 0.01},
-    "LBFGS": {"lr": 0.1, "max_iter": 4, "line_search_fn": "strong_wolfe"},
-}
 
 
 @frozen
@@ -207,10 +205,9 @@ def train(
     resume: bool = True,
     on_error: Any = None,
     validation: bool = True,
-    also: int = 0,
+    extra: int = 0,
     blocks: int = 0,
     idle: bool = False,
-    optimizer: str = "AdamW",
     **options: Any,
 ) -> tuple[Any, nn.Module]:
     """Train for three epochs (or as ``options`` say) in a folder; going on where there is something."""
@@ -234,9 +231,9 @@ def train(
     steps = {"read": Read(frozenset(bad))}
     loader = Loader(Points(size), steps, loading, training=True, bad_list=run.bad_samples, **place)
     statistics = Loader(Points(size), steps, loading, training=True, **place) if training.precise_bn else None
-    others = {"more": Loader(Points(also), steps, loading, training=True, **place)} if also else {}
+    others = {"more": Loader(Points(extra), steps, loading, training=True, **place)} if extra else {}
     held_out = Loader(Points(13), steps, loading, **place)
-    built = build_optimizer(getattr(torch.optim, optimizer), OPTIMIZERS[optimizer], model)
+    built = build_optimizer(torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.01}, model)
     warm_up = LinearLR(start_factor=0.1, end=1, convert_to_iter_based=True)
     schedules = [warm_up, CosineAnnealingLR(eta_min=1e-4, convert_to_iter_based=True)]
 
@@ -248,15 +245,10 @@ def train(
         return evaluate(model, held_out, {"acc": Accuracy()}, machine.precision, tell, losses=training.val_loss).scores
 
     result = fit(
-        model,
-        loader,
-        built,
+        Step(model, built, training, machine),
+        TrainingData(loader, others, statistics),
+        run.path,
         schedules,
-        training,
-        machine,
-        folder=run.path,
-        also=others,
-        statistics=statistics,
         validate=validate if validation else None,
         observers=[JsonLines(), *observers],
         about={"class_names": list(Points.class_names)},
@@ -312,7 +304,10 @@ def _among_others(runs: list[dict[str, Any]]) -> None:
             fail_at(**fault)
         formats.clear()
         _, model = train(**run)
-        held = {"weights": sum(local(p).numel() for p in model.parameters()), "formats": sorted(map(str, formats))}
+        held = {
+            "weights": sum(local_shard(p).numel() for p in model.parameters()),
+            "formats": sorted(map(str, formats)),
+        }
         held["groups"] = sum(map(shard.is_sharded, model.modules()))
         held["statistics"] = [float(value.sum()) for value in model.buffers()]
         (Path(run["folder"]) / f"rank{dist.world().rank}.json").write_text(json.dumps(held))

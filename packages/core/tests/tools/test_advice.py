@@ -12,7 +12,8 @@ from attrs import evolve
 
 from vidcore.data.options import LoaderOptions
 from vidcore.data.pool.loader import Loader
-from vidcore.engine.clock import Clock
+from vidcore.engine.meters import Clock
+from vidcore.protocols import StepValues
 from vidcore.tools import advice
 from vidcore.tools.advice import Loading, LoadingAdvice
 
@@ -53,12 +54,13 @@ def test_it_is_said_once_and_reported(data_seconds: float, toy: ModuleType, tmp_
     loader = Loader(toy.Points(), {"read": toy.Read()}, LoaderOptions())
     list(loader)
     watching = LoadingAdvice(said.append)
-    watching.on_start(tmp_path, {})
-    watching.on_step(1, 1, {"loss": 1.0, "seconds/data": 1000.0, "seconds/forward": 0.0})  # workers start up
+    watching.on_start(tmp_path, {"loader": loader})
+    watching.on_step(1, 1, StepValues(losses={}, seconds={"data": 1000.0, "forward": 0.0}))  # workers start up
     for epoch in (1, 2):
-        watching.on_step(epoch, 5 * epoch, {"loss": 1.0, "seconds/data": data_seconds, "seconds/forward": 0.5})
-        watching.on_epoch(epoch, {})
-    report = watching.report()
+        values = StepValues(losses={"loss": 1.0}, seconds={"data": data_seconds, "forward": 0.5})
+        watching.on_step(epoch, 5 * epoch, values)
+        watching.on_epoch(epoch, values)
+    report = watching.report()["loading"]
     share = data_seconds / (data_seconds + 0.5)
     assert report["waiting_for_data"] == pytest.approx(share, abs=1e-4)
     assert list(report["milliseconds_per_sample"]) == ["annotation", "read", "collate"]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from vidcore.errors import UserError
-from vidcore.protocols import Observer
+from vidcore.protocols import Observer, StepValues
 from vidcore.tools.curves import Curves, draw_curves
 from vidcore.tools.draw import Axes, save_figure
 from vidcore.tools.loggers import CSVLog, TensorBoard, WandB
@@ -26,10 +26,10 @@ def tell(observer: Observer, folder: Path, *, resumed: int = 0, steps: int = 4) 
     """What ``fit`` tells of a run of two epochs."""
     observer.on_start(folder, {**START, "resumed_step": resumed, "evaluated_step": resumed})
     for step in range(resumed + 1, steps + 1):
-        values = {"loss": 1 / step, "lr": 0.1}
-        observer.on_step((step + 1) // 2, step, values if step < 3 else values | {"grad_norm": 2.0})
+        others = {} if step < 3 else {"grad_norm": 2.0}
+        observer.on_step((step + 1) // 2, step, StepValues(losses={"loss": 1 / step}, others=others, lr=0.1))
         if step % 2 == 0:
-            observer.on_epoch(step // 2, {"loss": 0.5})
+            observer.on_epoch(step // 2, StepValues(losses={"loss": 0.5}))
             observer.on_evaluation(step // 2, step, {"acc/top1": step / 4})
 
 

@@ -8,18 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from vidcore.engine.plan import Plan
-from vidcore.engine.schedules import CosineAnnealingLR, LinearLR
+from vidcore.engine.schedules import CosineAnnealingLR, LinearLR, RateSchedule
 from vidcore.errors import ConfigError
 from vidcore.tools.draw import save_figure
-from vidcore.tools.lr_preview import Course
+from vidcore.tools.lr_preview import LRPreview
 
 
 def momenta(factory: Any, read: Any, **arguments: Any) -> list[float]:
     optimizer = factory([torch.nn.Parameter(torch.zeros(1))], lr=0.1, **arguments)
     falls = LinearLR(start_factor=1.0, end_factor=0.5, end=5, by_epoch=False, param="momentum")
     rate = LinearLR(start_factor=0.1, end=5, by_epoch=False)
-    plan, seen = Plan([falls, rate], 5, 5), []
+    plan, seen = RateSchedule([falls, rate], 5, 5), []
     for step in range(5):
         plan.apply(optimizer, step)
         seen.append(read(optimizer.param_groups[0]))
@@ -36,19 +35,19 @@ def test_momentum_follows_its_own_schedule() -> None:
 
 
 def test_the_rate_does_not_follow_the_momentum() -> None:
-    plan = Plan([CosineAnnealingLR(param="momentum")], 1, 10)
+    plan = RateSchedule([CosineAnnealingLR(param="momentum")], 1, 10)
     assert plan.rates(9, [0.1]) == [0.1]
 
 
 def test_the_picture_is_as_high_as_the_rate() -> None:
-    rows = Course(2, (0.0, 0.5, 1.0, 1.0), (1.0,) * 4).picture(height=2).splitlines()
+    rows = LRPreview(2, (0.0, 0.5, 1.0, 1.0), (1.0,) * 4).picture(height=2).splitlines()
     assert rows[:3] == ["  ██", " ███", "----"]
 
 
 def test_the_figure_has_every_step(tmp_path: Path) -> None:
-    (rate,) = Course(2, (0.0, 0.5, 1.0), (1.0,) * 3).figure().axes
+    (rate,) = LRPreview(2, (0.0, 0.5, 1.0), (1.0,) * 3).figure().axes
     assert rate.lines[0].get_xydata().tolist() == [[1, 0], [2, 0.5], [3, 1]]
     assert rate.get_xlabel() == "step (2 in an epoch)"
-    figure = Course(2, (0.1,), (0.5, 1.0)).figure()
+    figure = LRPreview(2, (0.1,), (0.5, 1.0)).figure()
     assert [axes.get_title("left") for axes in figure.axes] == ["learning rate", "momentum factor"]
     save_figure(figure, tmp_path / "a.png")

@@ -66,18 +66,18 @@ def explain(task: Task, output: Path | None, schedule: bool, steps_per_epoch: in
     """Print TASK with everything it extends and overrides resolved: TOML that runs to the same result."""
     keep_inputs(output)
     if schedule:
-        from vidcore.tools.lr_preview import Course
+        from vidcore.tools.lr_preview import LRPreview
 
-        course = Course.of(task, steps_per_epoch)
-        click.echo(course.picture())
+        preview = LRPreview.of(task, steps_per_epoch)
+        click.echo(preview.picture())
         if output is None:
             return
         if output.suffix == ".png":
             from vidcore.tools.draw import save_figure
 
-            save_figure(course.figure(), output)
+            save_figure(preview.figure(), output)
             return
-        text = course.csv()
+        text = preview.csv()
     else:
         from vidcore.config.toml import dumps
 

@@ -1,4 +1,4 @@
-"""The weights that are evaluated: averaged over steps, with batch statistics made precise."""
+"""EMA weights and precise batch-norm statistics: what is evaluated."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from vidcore.batch import Batch
 from vidcore.engine import dist
-from vidcore.engine.precision import autocast
-from vidcore.engine.shard import local, shard_as
+from vidcore.engine.prepare import autocast
+from vidcore.engine.shard import local_shard, shard_like
 
 __all__ = ["Average", "precise_statistics"]
 
@@ -29,37 +29,37 @@ class Average:
         self.live = {n: t.detach() for n, t in tensors if n in kept and t.is_floating_point()}
         """The model's own tensors."""
         self.values = {name: tensor.clone() for name, tensor in self.live.items()}
-        self._here = [local(t) for t in self.values.values()], [local(t) for t in self.live.values()]
+        self._here = [local_shard(t) for t in self.values.values()], [local_shard(t) for t in self.live.values()]
 
     def update(self) -> None:
-        """Take the weights of a step in."""
+        """Update the average with the weights after a step."""
         if self.decay is not None:
             torch._foreach_lerp_(*self._here, 1 - self.decay)
 
     @torch.no_grad()
     def restore(self, live: Mapping[str, Tensor]) -> None:
-        """Take what the model holds for the average, and give the model the weights it trains with."""
+        """Set the average to what the model holds, and give the model the weights it trains with."""
         for name, tensor in self.live.items():
             self.values[name].copy_(tensor)
             if name in live:
-                tensor.copy_(shard_as(live[name], tensor))
+                tensor.copy_(shard_like(live[name], tensor))
 
     @torch.no_grad()
-    def use(self) -> None:
-        """Give the model the average; what it has is kept in its place."""
+    def swap(self) -> None:
+        """Exchange the weights of the model and the average."""
         for name, tensor in self.live.items():
             training = tensor.clone()
             tensor.copy_(self.values[name])
             self.values[name].copy_(training)
 
     @contextmanager
-    def used(self) -> Iterator[None]:
+    def swapped(self) -> Iterator[None]:
         """Within the block, the model has the average."""
-        self.use()
+        self.swap()
         try:
             yield
         finally:
-            self.use()
+            self.swap()
 
 
 @contextmanager
@@ -94,7 +94,9 @@ def precise_statistics(model: nn.Module, batches: Iterable[Batch], precision: st
                     variances[i] += _variance(norm)
             if count:
                 for i, norm in enumerate(norms):
-                    mean, square, variance = (dist.average(sums[i]) / count for sums in (means, squares, variances))
+                    mean, square, variance = (
+                        dist.all_reduce_mean(sums[i]) / count for sums in (means, squares, variances)
+                    )
                     _mean(norm).copy_(mean)
                     _variance(norm).copy_(variance + (square - mean.square()).clamp_min_(0))
         yield

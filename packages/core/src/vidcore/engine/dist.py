@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
-from functools import cache, wraps
+from functools import cache
 from itertools import count
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from attrs import frozen
 from torch.distributed.rendezvous import rendezvous
 
+from vidcore.collectives import ALONE, Collectives
 from vidcore.errors import UserError
 from vidcore.processes import die_with_parent
 
 __all__ = [
     "World",
-    "average",
+    "all_reduce_mean",
     "broadcast",
+    "broadcast_tensors",
+    "collectives",
     "gather",
     "gather_to_first",
     "join",
     "leave",
     "mean",
     "pick_device",
-    "share",
-    "then_leave",
+    "process_group",
     "world",
 ]
 
 PATIENCE = timedelta(hours=2)
 """How long processes wait for one that scores, writes, or has videos that hang; torchrun ends all when one fails."""
 
-P = ParamSpec("P")
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 
 @frozen
@@ -91,16 +94,14 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def then_leave(work: Callable[P, T]) -> Callable[P, T]:
-    """Make a function leave the group once it has returned, and with it its models are gone."""
+@contextmanager
+def process_group(device: torch.device, patience: timedelta = PATIENCE) -> Iterator[World]:
+    """Join the other processes for the block, at whose end no model may be held: see ``leave``.
 
-    @wraps(work)
-    def whole(*args: P.args, **kwargs: P.kwargs) -> T:
-        result = work(*args, **kwargs)
-        leave()
-        return result
-
-    return whole
+    After an error the group stays, since the traceback holds the models.
+    """
+    yield join(device, patience)
+    leave()
 
 
 def pick_device(name: str) -> torch.device:
@@ -144,15 +145,15 @@ def broadcast(value: T) -> T:
     return values[0]
 
 
-def share(tensors: Iterable[torch.Tensor]) -> None:
-    """Give tensors the first process's values."""
+def broadcast_tensors(tensors: Iterable[torch.Tensor]) -> None:
+    """Copy the first process's values of tensors into those of every process."""
     if world().size > 1:
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
 
 
-def mean(values: Mapping[str, float], device: torch.device) -> dict[str, float]:
-    """Return the means over all processes; all must have the same names in the same order."""
+def mean(values: Mapping[K, float], device: torch.device) -> dict[K, float]:
+    """Return the means over all processes; all must have the same keys in the same order."""
     size = world().size
     if size == 1:
         return dict(values)
@@ -161,8 +162,8 @@ def mean(values: Mapping[str, float], device: torch.device) -> dict[str, float]:
     return dict(zip(values, (summed / size).tolist(), strict=True))
 
 
-def average(value: torch.Tensor) -> torch.Tensor:
-    """Return the mean of a tensor over all processes."""
+def all_reduce_mean(value: torch.Tensor) -> torch.Tensor:
+    """Return the mean of a tensor over all processes, without gradients."""
     size = world().size
     if size == 1:
         return value
@@ -179,3 +180,40 @@ def gather_to_first(value: T) -> list[T] | None:
     values: list[Any] | None = [None] * here.size if here.rank == 0 else None
     dist.gather_object(value, values, dst=0)
     return values
+
+
+class _GroupCollectives(Collectives):
+    """Those of the group that this process has joined."""
+
+    def all_reduce_mean(self, value: torch.Tensor) -> torch.Tensor:
+        return all_reduce_mean(value.detach())
+
+    def all_gather(self, rows: torch.Tensor) -> torch.Tensor:
+        gathered: torch.Tensor = _AllGather.apply(rows)  # type: ignore[no-untyped-call]
+        return gathered
+
+
+class _AllGather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
+        here, lengths = world(), rows.new_zeros(world().size, dtype=torch.int64)
+        lengths[here.rank] = len(rows)
+        dist.all_reduce(lengths)
+        ctx.rank, ctx.lengths = here.rank, lengths.tolist()
+        padded = rows.new_zeros(max(ctx.lengths), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in ctx.lengths]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:length] for part, length in zip(parts, ctx.lengths, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        own: torch.Tensor = total.split(ctx.lengths)[ctx.rank]
+        return own
+
+
+def collectives() -> Collectives:
+    """Return what a loss may ask of the other processes."""
+    return ALONE if world().size == 1 else _GroupCollectives()

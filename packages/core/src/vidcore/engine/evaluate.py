@@ -1,4 +1,4 @@
-"""Scores of a model on a data set."""
+"""Scores of a model on a dataset."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from attrs import frozen
 
 from vidcore.data.pool.loader import Loader
 from vidcore.engine import dist
-from vidcore.engine.precision import autocast
-from vidcore.engine.shard import gathered
+from vidcore.engine.meters import Reported
+from vidcore.engine.prepare import autocast
+from vidcore.engine.shard import unsharded
 from vidcore.errors import ConfigError, DataError
 from vidcore.protocols import Metric
 
@@ -24,13 +25,13 @@ __all__ = ["Evaluation", "evaluate"]
 
 @frozen
 class Evaluation:
-    """What came out of an evaluation, in every process the same."""
+    """The result of an evaluation, the same in every process."""
 
     scores: dict[str, float]
     samples: int
     """Samples that the scores are computed from."""
     total: int
-    """Samples of the data set."""
+    """Samples of the dataset."""
     skipped: int
     """Samples that could not be loaded."""
     seconds: float
@@ -46,7 +47,7 @@ def evaluate(
     losses: bool = False,
     batches: int | None = None,
 ) -> Evaluation:
-    """Run a model over a data set and score its predictions.
+    """Run a model over a dataset and score its predictions.
 
     With several processes each takes a share of the samples (every sample once) and the metrics are
     merged, so that the scores are exactly those of one process.
@@ -73,15 +74,14 @@ def evaluate(
         metric.reset()
     seen = 0
     sums: dict[str, float] = {}
-    with torch.no_grad(), gathered(model):
+    with torch.no_grad(), unsharded(model):
         for number, batch in enumerate(islice(loader, batches), 1):
             batch = model.preprocess(batch.to(device))
             with autocast(precision, device):
                 outputs = model(batch.inputs)
                 if losses:
-                    for name, value in model.loss(outputs, batch).items():
-                        if "loss" in name:
-                            sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
+                    for name, value in Reported.of(model.loss(outputs, batch)).losses.items():
+                        sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
             predictions = model.predict(outputs, batch)
             for metric in metrics.values():
                 metric.update(predictions, batch.samples)

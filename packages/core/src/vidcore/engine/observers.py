@@ -1,4 +1,4 @@
-"""Observers of a run: a group of them, and those that write it down."""
+"""Built-in observers: fan-out to several, JSON lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcore.files import plain, write_text
-from vidcore.protocols import Observer
+from vidcore.protocols import Observer, StepValues
 
 __all__ = ["JsonLines", "Observers", "Recorder"]
 
@@ -34,10 +34,10 @@ class Observers(Observer):
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
         self._tell("on_start", run_dir, info)
 
-    def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+    def on_step(self, epoch: int, step: int, values: StepValues) -> None:
         self._tell("on_step", epoch, step, values)
 
-    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
+    def on_epoch(self, epoch: int, values: StepValues) -> None:
         self._tell("on_epoch", epoch, values)
 
     def on_progress(self, done: int, total: int) -> None:
@@ -66,23 +66,23 @@ class Observers(Observer):
 
 
 class Recorder(Observer):
-    """Writes down what it is told of steps, epochs and evaluations: all of it comes to ``record``."""
+    """Base of loggers: values of steps, epochs and evaluations all arrive in ``record``, by one name each."""
 
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
         self._step = int(info.get("resumed_step", 0))
 
-    def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+    def on_step(self, epoch: int, step: int, values: StepValues) -> None:
         self._step = step
-        self.record("step", epoch, step, values)
+        self.record("step", epoch, step, values.row())
 
-    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
-        self.record("epoch", epoch, self._step, values)
+    def on_epoch(self, epoch: int, values: StepValues) -> None:
+        self.record("epoch", epoch, self._step, values.row())
 
     def on_evaluation(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
         self.record("evaluation", epoch, step, scores)
 
     def record(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        """Write values of a ``step``, ``epoch`` or ``evaluation`` down."""
+        """Log the values of a ``step``, ``epoch`` or ``evaluation``."""
         raise NotImplementedError
 
 

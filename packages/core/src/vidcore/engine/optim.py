@@ -15,16 +15,23 @@ from attrs import field, frozen
 from torch import nn
 from torch.optim import Optimizer
 
-from vidcore.engine.shard import is_share
+from vidcore.engine.shard import is_sharded_tensor
 from vidcore.errors import ConfigError
 from vidcore.protocols import Grouping
 
-__all__ = ["DefaultGroups", "LayerDecayGroups", "Rule", "SwinGroups", "TSMGroups", "build_optimizer", "own_setting"]
+__all__ = [
+    "DefaultGroups",
+    "LayerDecayGroups",
+    "Rule",
+    "SwinGroups",
+    "TSMGroups",
+    "build_optimizer",
+    "given_or_default",
+]
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm)
-NOT_SHARDED = ("Adafactor", "LBFGS", "Muon", "Rprop")
-"""Optimizers of torch that cannot work on a share of a parameter."""
-HINTS = {"LBFGS": "; leave out param_groups", "Muon": "; use AdamW for networks that have other parameters"}
+NOT_SHARDED = ("Adafactor", "Rprop")
+"""Optimizers of torch that cannot work on a shard of a parameter."""
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -56,7 +63,7 @@ def build_optimizer(
     Raises:
         ConfigError: the model has no parameters, or empty ones, or the optimizer refuses its arguments.
     """
-    lr, decay = (own_setting(factory, arguments, name) for name in ("lr", "weight_decay"))
+    lr, decay = (given_or_default(factory, arguments, name) for name in ("lr", "weight_decay"))
     if grouping is None:
         grouping = DefaultGroups()
     groups = grouping(model, 0.0 if lr is None else float(lr), float(decay or 0.0))
@@ -70,18 +77,16 @@ def build_optimizer(
         if not value.numel():
             raise ConfigError(f"model: {parameter} would be of shape {tuple(value.shape)}: one of its sizes is 0")
     name = getattr(factory, "__name__", str(factory))
-    if name in NOT_SHARDED and any(is_share(p) for p in model.parameters()):
+    if name in NOT_SHARDED and any(is_sharded_tensor(p) for p in model.parameters()):
         raise ConfigError(f'optimizer.type = "{name}" and runtime.strategy = "fsdp" exclude each other: use "ddp"')
-    if name == "SparseAdam" and not any(getattr(m, "sparse", False) for m in model.modules()):
-        raise ConfigError("optimizer: SparseAdam is for layers with sparse gradients; the model has none, use Adam")
     try:
         return factory(groups, **arguments)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"optimizer: {name}: {error}{HINTS.get(name, '')}") from error
+        raise ConfigError(f"optimizer: {name}: {error}") from error
 
 
-def own_setting(factory: Callable[..., Optimizer], arguments: Mapping[str, Any], name: str) -> Any:
-    """Return what an optimizer is given under a name, or else takes by itself; None where it does not know it."""
+def given_or_default(factory: Callable[..., Optimizer], arguments: Mapping[str, Any], name: str) -> Any:
+    """Return the value passed for an argument, or the optimizer's default; None where it has no such argument."""
     parameter = inspect.signature(factory).parameters.get(name)
     default = None if parameter is None or parameter.default is parameter.empty else parameter.default
     return arguments.get(name, default)

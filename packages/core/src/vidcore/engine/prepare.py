@@ -1,7 +1,8 @@
-"""A model made ready for the machine: what ``[runtime]`` says about its layers and its code."""
+"""A model on its device, as ``[runtime]`` wants its layers and its code; the number format it computes in."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -12,30 +13,38 @@ from vidcore.engine.options import RuntimeOptions
 from vidcore.engine.shard import shard
 from vidcore.errors import ConfigError
 
-__all__ = ["prepare"]
+__all__ = ["autocast", "prepare"]
 
-FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context in which a model computes with ``fp32``, ``bf16`` or ``fp16``."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, DTYPES[precision])
 
 
 def prepare(model: Any, runtime: RuntimeOptions, device: torch.device) -> Any:
     """Move a model to its device and apply ``sync_batchnorm``, ``channels_last``, ``strategy`` and ``compile``.
 
-    Names and values of its weights stay as they are. Its optimizer is made afterwards.
+    Names and values of its weights stay the same. Build its optimizer afterwards.
 
     Raises:
-        ConfigError: ``sync_batchnorm`` without a GPU, which PyTorch does not have.
+        ConfigError: ``sync_batchnorm`` without a GPU, which PyTorch does not support.
     """
     model = model.to(device)
     if runtime.sync_batchnorm:
         if device.type == "cpu":
             raise ConfigError("runtime.sync_batchnorm: needs GPUs; on a CPU leave it out")
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    if runtime.channels_last:  # convolutions answer in the format of their weights
+    if runtime.channels_last:  # the output of a convolution has the memory format of its weights
         for parameter in model.parameters():
-            if parameter.ndim in FORMATS:
-                parameter.data = parameter.data.contiguous(memory_format=FORMATS[parameter.ndim])
+            if parameter.ndim in MEMORY_FORMATS:
+                parameter.data = parameter.data.contiguous(memory_format=MEMORY_FORMATS[parameter.ndim])
     if runtime.strategy == "fsdp" and dist.world().size > 1:
-        shard(model, runtime.precision, device)
+        shard(model, DTYPES.get(runtime.precision), device)
     if runtime.compile:
         model.compile()
     return model

@@ -1,6 +1,7 @@
-"""Weights spread over the processes (FSDP2): a model made so, and its values in one piece again.
+"""Weights sharded over the processes (FSDP2): shard a model, and get whole tensors back.
 
-PyTorch's own modules for this are imported where they are used, since that takes seconds.
+PyTorch's own modules for this are imported where they are used, since that takes seconds. Until then nothing is a
+DTensor or an FSDP module, which is why these are recognised by an attribute.
 """
 
 from __future__ import annotations
@@ -13,34 +14,37 @@ import torch
 from torch import nn
 
 from vidcore.engine import dist
-from vidcore.engine.precision import DTYPES
 from vidcore.errors import ConfigError
 
 __all__ = [
     "class_name",
-    "explained",
-    "gathered",
+    "fsdp_error_hints",
+    "full_tensor",
+    "gather_to_rank0",
     "is_sharded",
-    "is_share",
-    "local",
+    "is_sharded_tensor",
+    "local_shard",
     "shard",
-    "shard_as",
+    "shard_like",
     "shard_optimizer_state",
-    "whole",
-    "whole_in_first",
+    "unsharded",
 ]
 
 GROUP = 1_000_000
 """Parameters that make a block large."""
 
 
-def shard(model: nn.Module, precision: str, device: torch.device) -> None:
-    """Leave each process a share of every parameter; a layer's are gathered while it computes.
+def shard(model: nn.Module, dtype: torch.dtype | None, device: torch.device) -> None:
+    """Leave each process a shard of every parameter; the parameters of a layer are gathered while it computes.
 
-    Gathered at once are the parameters of every large block (of those in it, separately), and what is left of the
-    model. A block is a member of an ``nn.Sequential`` or ``nn.ModuleList`` that has a sibling of its class. They travel
-    in the format of the precision, except where batch norms, which need float32, are in the model. Gradients are
-    float32.
+    The parameters of each large block are gathered at once, then those of the rest of the model. A block is a member of
+    an ``nn.Sequential`` or ``nn.ModuleList`` that has a sibling of its class. Gradients are float32.
+
+    Args:
+        model: on its device.
+        dtype: of parameters while they are exchanged; default: float32, also where the model has batch norms, which
+            need it.
+        device: of this process.
 
     Raises ``ConfigError`` where PyTorch is too old.
     """
@@ -50,10 +54,9 @@ def shard(model: nn.Module, precision: str, device: torch.device) -> None:
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
     except ImportError as error:
         raise ConfigError('runtime.strategy = "fsdp": needs PyTorch 2.6 or later') from error
-    exact = precision == "fp32" or any(isinstance(m, nn.modules.batchnorm._NormBase) for m in model.modules())
-    policy = MixedPrecisionPolicy(
-        param_dtype=None if exact else DTYPES[precision], reduce_dtype=torch.float32, cast_forward_inputs=False
-    )
+    if any(isinstance(m, nn.modules.batchnorm._NormBase) for m in model.modules()):
+        dtype = None
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     mesh = init_device_mesh(device.type, (dist.world().size,))
     # torch's caches outlive the model and hold the mesh, which must not hold the group: see dist.leave
     getattr(mesh, "_pg_registry", {}).clear()
@@ -87,8 +90,8 @@ def class_name(model: nn.Module) -> str:
 
 
 @contextmanager
-def gathered(model: Any) -> Iterator[None]:
-    """Within the block, every process has all weights: processes need not use the model equally often."""
+def unsharded(model: Any) -> Iterator[None]:
+    """Within the block, every process has all weights, and need not use the model as often as the others."""
     parts = [m for m in model.modules() if is_sharded(m)]
     for part in parts:
         part.set_reshard_after_forward(False, recurse=False)
@@ -102,8 +105,8 @@ def gathered(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def explained(model: nn.Module) -> Iterator[None]:
-    """Say what is wrong where a model, within the block, uses weights that are not gathered."""
+def fsdp_error_hints(model: nn.Module) -> Iterator[None]:
+    """Explain the error of a model that uses weights which are not gathered."""
     try:
         yield
     except RuntimeError as error:
@@ -115,29 +118,29 @@ def explained(model: nn.Module) -> Iterator[None]:
         ) from error
 
 
-def local(tensor: torch.Tensor) -> torch.Tensor:
-    """Return what this process has of a tensor, in the same memory."""
-    return tensor.to_local() if is_share(tensor) else tensor  # type: ignore[attr-defined]
+def local_shard(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the shard that this process has of a tensor, in the same memory."""
+    return tensor.to_local() if is_sharded_tensor(tensor) else tensor  # type: ignore[attr-defined]
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor in one piece; where it is spread, all processes must ask."""
-    return tensor.full_tensor() if is_share(tensor) else tensor  # type: ignore[attr-defined]
+def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the whole tensor; where it is sharded, all processes must call this."""
+    return tensor.full_tensor() if is_sharded_tensor(tensor) else tensor  # type: ignore[attr-defined]
 
 
-def whole_in_first(value: Any) -> Any:
-    """Return plain data with its spread tensors in one piece: on the CPU of the first process, None in the others."""
+def gather_to_rank0(value: Any) -> Any:
+    """Return plain data with each sharded tensor whole on the CPU of the first process, and None in the others."""
     if isinstance(value, Mapping):
-        return {key: whole_in_first(inner) for key, inner in value.items()}
-    if not is_share(value):
+        return {key: gather_to_rank0(inner) for key, inner in value.items()}
+    if not is_sharded_tensor(value):
         return value
-    full = whole(value)
+    full = full_tensor(value)
     return full.cpu() if dist.world().rank == 0 else None
 
 
-def shard_as(value: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """Return a tensor, which every process has, spread like another of its shape."""
-    if not is_share(own):
+def shard_like(value: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """Return a tensor, which every process has, sharded like another of its shape."""
+    if not is_sharded_tensor(own):
         return value
     from torch.distributed.tensor import distribute_tensor
 
@@ -145,15 +148,15 @@ def shard_as(value: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
 
 
 def shard_optimizer_state(state: Mapping[str, Any], parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
-    """Return an optimizer's ``state_dict``, in one piece, spread as the parameters are."""
+    """Return the ``state_dict`` of an optimizer, which is whole, sharded as the parameters are."""
 
-    def spread(value: Any, own: torch.Tensor) -> Any:
-        return shard_as(value, own) if getattr(value, "shape", None) == own.shape else value
+    def sharded(value: Any, own: torch.Tensor) -> Any:
+        return shard_like(value, own) if getattr(value, "shape", None) == own.shape else value
 
-    values = {i: {k: spread(v, parameters[i]) for k, v in of.items()} for i, of in state["state"].items()}
+    values = {i: {k: sharded(v, parameters[i]) for k, v in of.items()} for i, of in state["state"].items()}
     return {**state, "state": values}
 
 
-def is_share(value: object) -> bool:
-    """Whether a tensor is spread over the processes."""
+def is_sharded_tensor(value: object) -> bool:
+    """Whether a value is a tensor that is sharded over the processes."""
     return hasattr(value, "full_tensor")

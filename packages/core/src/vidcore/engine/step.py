@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -13,17 +13,16 @@ from torch.nn.parallel import DistributedDataParallel
 from vidcore.batch import Batch
 from vidcore.engine import dist
 from vidcore.engine.average import Average
-from vidcore.engine.clock import Clock
+from vidcore.engine.meters import Clock, Reported
 from vidcore.engine.options import RuntimeOptions, TrainOptions
-from vidcore.engine.precision import autocast
-from vidcore.engine.shard import explained, is_sharded, local, whole
-from vidcore.errors import ConfigError
+from vidcore.engine.prepare import autocast
+from vidcore.engine.shard import fsdp_error_hints, full_tensor, is_sharded, local_shard
 
 __all__ = ["Step"]
 
 
 class _Each(nn.Module):
-    """A model on several inputs in one call: processes then exchange the gradients of all of them at once."""
+    """Calls a model on several inputs at once, so that DDP exchanges the gradients of all of them together."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -34,27 +33,28 @@ class _Each(nn.Module):
 
 
 class Step:
-    """Calling it with the batches of one step updates the weights and returns the means of the losses."""
+    """A model and its optimizer; calling it with the batches of one step updates the weights."""
 
     def __init__(
-        self,
-        model: Any,
-        optimizer: torch.optim.Optimizer,
-        options: TrainOptions,
-        runtime: RuntimeOptions,
-        clock: Clock | None = None,
+        self, model: Any, optimizer: torch.optim.Optimizer, options: TrainOptions, runtime: RuntimeOptions
     ) -> None:
+        """
+        Args:
+            model: on its device, weights loaded. See ``vidcore.protocols.Model``.
+            optimizer: over the model's parameters, its groups at their own learning rates.
+            options: how gradients are used, and the average of the weights.
+            runtime: precision, and how processes work together.
+        """
         self.model = model
         self.optimizer = optimizer
         self.options = options
-        self.precision = runtime.precision
-        if isinstance(optimizer, torch.optim.LBFGS) and self.precision == "fp16":
-            raise ConfigError('optimizer: LBFGS cannot follow the scaled loss of fp16: use runtime.precision = "bf16"')
-        self.clock = clock or Clock()
+        self.runtime = runtime
         self.device = next(model.parameters()).device
+        self.clock = Clock(self.device)
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.average = Average(model, options.ema_decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=runtime.precision == "fp16")
+        self.collectives = dist.collectives()
         each = _Each(model)
         self.forward: Callable[..., list[Any]] = each.forward
         self.sharded = is_sharded(model)
@@ -63,67 +63,56 @@ class Step:
             unused = runtime.find_unused_parameters
             self.forward = DistributedDataParallel(each, device_ids=ids, find_unused_parameters=unused)
 
-    def __call__(self, batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
-        """Average the gradients of the batches, each sample alike, and update the weights."""
-        if isinstance(self.optimizer, torch.optim.LBFGS):
-            values = self._searched(batches, self.optimizer)
-        else:
-            values = self._gradients(batches)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        self.average.update()
-        self.clock.lap("step")
-        return values
-
-    def is_finite(self) -> bool:
-        """Whether all weights that this process has are numbers."""
-        return all(bool(local(parameter.detach()).isfinite().all()) for parameter in self.parameters)
-
-    def _searched(self, batches: Sequence[Batch], optimizer: torch.optim.LBFGS) -> dict[str, torch.Tensor]:
-        """Let an optimizer look for better weights, which evaluates the loss as often as it likes."""
-        found: list[dict[str, torch.Tensor]] = []
-
-        def loss() -> torch.Tensor:
-            found.append(self._gradients(batches))
-            return dist.average(found[-1]["loss"].detach())  # processes must look in the same places
-
-        optimizer.step(loss)
-        return found[0]
-
-    def _gradients(self, batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
-        """Leave the gradients, clipped, with the parameters; return what the model reports."""
+    def __call__(self, batches: Sequence[Batch]) -> Reported:
+        """Update the weights with the mean gradient of all samples; return what the model reports, as means."""
         for parameter in self.parameters:  # what optimizer.zero_grad does, but slowly
             parameter.grad = None
         samples = sum(map(len, batches))
-        values: dict[str, torch.Tensor] = {}
+        reported = Reported()
         for number, batch in enumerate(batches, 1):
             share = len(batch) / samples
-            with self._syncing(number == len(batches)):
-                losses = self._losses(batch)
+            with self._gradient_sync(number == len(batches)):
+                found = self._report(batch)
                 self.clock.lap("forward")
-                self.scaler.scale(_part(losses["loss"], share)).backward()
+                self.scaler.scale(_part(found.losses["loss"], share)).backward()
                 self.clock.lap("backward")
-            for name, value in losses.items():
-                part = _part(value.detach(), share)
-                values[name] = values[name] + part if name in values else part
-        return values | self._clip()
+            _accumulate(reported.losses, found.losses, share)
+            _accumulate(reported.others, found.others, share)
+        reported.others.update(self._clip())
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.average.update()
+        self.clock.lap("step")
+        return reported
 
-    def _losses(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """What the model reports for a batch and those beside it (``images/loss_cls``), and the sum as ``loss``."""
+    def is_finite(self) -> bool:
+        """Whether all weights that this process has are finite."""
+        return all(bool(local_shard(parameter.detach()).isfinite().all()) for parameter in self.parameters)
+
+    def _report(self, batch: Batch) -> Reported:
+        """What the model reports for a batch and its extra ones (``images/loss_cls``), and the sum of its losses."""
         batch = batch.to(self.device)
         self.clock.lap("transfer")
         parts = {"": self.model.preprocess(batch)}
         parts |= {f"{name}/": self.model.preprocess(other) for name, other in batch.extra.items()}
-        losses: dict[str, torch.Tensor] = {}
-        with autocast(self.precision, self.device), explained(self.model) if self.sharded else nullcontext():
+        reported = Reported()
+        with autocast(self.runtime.precision, self.device), self._error_hints():
             outputs = self.forward(*(part.inputs for part in parts.values()))
             for (prefix, part), output in zip(parts.items(), outputs, strict=True):
-                losses |= {prefix + name: value for name, value in self.model.loss(output, part).items()}
-        terms = [value for name, value in losses.items() if "loss" in name]
-        assert terms, f"{type(self.model).__name__}.loss returned no entry with 'loss' in its name: {list(losses)}"
-        return {**losses, "loss": sum(terms[1:], terms[0])}
+                values = self.model.loss(output, part.replace(collectives=self.collectives))
+                found = Reported.of(values, prefix)
+                reported.losses.update(found.losses)
+                reported.others.update(found.others)
+        terms = list(reported.losses.values())
+        names = list(reported.others)
+        assert terms, f"{type(self.model).__name__}.loss returned no entry with 'loss' in its name: {names}"
+        reported.losses["loss"] = sum(terms[1:], terms[0])
+        return reported
 
-    def _syncing(self, last: bool) -> AbstractContextManager[Any]:
+    def _error_hints(self) -> AbstractContextManager[Any]:
+        return fsdp_error_hints(self.model) if self.sharded else nullcontext()
+
+    def _gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
         """Processes exchange gradients once a step, with the last of its batches."""
         if self.sharded:
             self.model.set_requires_gradient_sync(last)
@@ -136,10 +125,17 @@ class Step:
         if self.options.clip_norm is not None or self.options.clip_value is not None:
             self.scaler.unscale_(self.optimizer)
         if self.options.clip_norm is not None:
-            values["grad_norm"] = whole(nn.utils.clip_grad_norm_(self.parameters, self.options.clip_norm).detach())
+            norm = nn.utils.clip_grad_norm_(self.parameters, self.options.clip_norm)
+            values["grad_norm"] = full_tensor(norm.detach())
         if self.options.clip_value is not None:
             nn.utils.clip_grad_value_(self.parameters, self.options.clip_value)
         return values
+
+
+def _accumulate(sums: dict[str, torch.Tensor], values: Mapping[str, torch.Tensor], share: float) -> None:
+    for name, value in values.items():
+        part = _part(value.detach(), share)
+        sums[name] = sums[name] + part if name in sums else part
 
 
 def _part(value: torch.Tensor, share: float) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from vidcore.engine.checkpoint import load
-from vidcore.engine.shard import shard_as
+from vidcore.engine.shard import shard_like
 from vidcore.errors import CheckpointError
 from vidcore.files import sha256
 
@@ -79,7 +79,7 @@ def load_state(
         What of the model did not come from there, one line each, to be shown to the user.
 
     Raises:
-        CheckpointError: the weights are of another model; names the first few differences.
+        CheckpointError: the weights belong to a different model; names the first few differences.
     """
     own = model.state_dict()
     given = {k: torch.as_tensor(v) for k, v in state.items()}
@@ -89,7 +89,7 @@ def load_state(
     for key, value in given.items():
         mine = own.get(key)
         if mine is None or mine.shape == value.shape:
-            fitting[key] = value if mine is None else shard_as(value, mine)
+            fitting[key] = value if mine is None else shard_like(value, mine)
             continue
         line = f"{key} is {tuple(value.shape)} in the file and {tuple(mine.shape)} in the model"
         other_classes = new_classes and value.ndim == mine.ndim > 0 and value.shape[1:] == mine.shape[1:]
@@ -97,7 +97,7 @@ def load_state(
     try:
         result = model.load_state_dict(fitting, strict=False)
     except RuntimeError as error:  # a model that renames old keys finds their shapes wrong only here
-        raise CheckpointError(f"{source}: is of another model: {' '.join(str(error).split())}") from error
+        raise CheckpointError(f"{source}: belongs to a different model: {' '.join(str(error).split())}") from error
     mismatched = given.keys() - fitting.keys()
     missing = [k for k in result.missing_keys if k not in mismatched and not _is_counter(model, own, k)]
     for keys, what in ((missing, "is missing in the file"), (result.unexpected_keys, "is not in the model")):
@@ -105,7 +105,7 @@ def load_state(
             (lines if key.startswith(tuple(ignore)) else wrong).append(f"{key} {what}")
     if wrong:
         shown = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
-        raise CheckpointError(f"{source}: is of another model: {shown}")
+        raise CheckpointError(f"{source}: belongs to a different model: {shown}")
     return tuple(lines)
 
 

@@ -17,7 +17,7 @@ import torch
 from attrs import define, field, frozen
 
 from vidcore.batch import collate
-from vidcore.engine.precision import autocast
+from vidcore.engine.prepare import autocast
 from vidcore.errors import UserError, VideoError
 from vidcore.features.files import rescale
 from vidcore.predict.inputs import Video, as_sample

@@ -22,23 +22,22 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             sampling=["DenseSampleFrames", "SampleAVAFrames", "SampleFrames", "UniformSample", "UntrimmedSampleFrames"],
         ),
         "metrics": offer("vidcore", metrics=["DumpPredictions"]),
-        "optimizers": offer(  # all of torch.optim, by module so that the arguments can be read from the source
+        # By module, so that the arguments can be read from the source. Without those of torch.optim that need the loss
+        # as a function (LBFGS), sparse gradients (SparseAdam) or a network of matrices alone (Muon).
+        "optimizers": offer(
             "torch.optim",
             _adafactor=["Adafactor"],
-            _muon=["Muon"],
             adadelta=["Adadelta"],
             adagrad=["Adagrad"],
             adam=["Adam"],
             adamax=["Adamax"],
             adamw=["AdamW"],
             asgd=["ASGD"],
-            lbfgs=["LBFGS"],
             nadam=["NAdam"],
             radam=["RAdam"],
             rmsprop=["RMSprop"],
             rprop=["Rprop"],
             sgd=["SGD"],
-            sparse_adam=["SparseAdam"],
         ),
         "groupings": offer("vidcore.engine", optim=["DefaultGroups", "LayerDecayGroups", "SwinGroups", "TSMGroups"]),
         "schedules": offer(

@@ -14,7 +14,7 @@ import torch
 from vidcore.batch import Batch, collate
 from vidcore.data.classes import read_classes
 from vidcore.engine.dist import pick_device
-from vidcore.engine.precision import autocast
+from vidcore.engine.prepare import autocast
 from vidcore.engine.weights import load_state, read_weights
 from vidcore.errors import ConfigError, UserError, VideoError
 from vidcore.plugins.catalog import Catalog, load_plugins

@@ -1,8 +1,10 @@
-"""What a Task becomes on a machine: the folder, loaders, model and optimizer of one process of its run."""
+"""Objects of one process of a run, built from a Task: folder, loaders, model, optimizer."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,12 @@ from vidcore.task.report import notices
 from vidcore.task.run_folder import RunFolder
 from vidcore.task.task import DataPart, Task, num_classes
 
-__all__ = ["Setting"]
+__all__ = ["RunContext"]
 
 
 @frozen
-class Setting:
-    """A Task, the machine, and this process's place among all."""
+class RunContext:
+    """A Task, the device, and the rank of this process among all."""
 
     task: Task
     runtime: RuntimeOptions
@@ -37,17 +39,21 @@ class Setting:
     world: int
 
     @classmethod
-    def of(cls, task: Task) -> Setting:
-        """Join the other processes, where torchrun started several."""
+    @contextmanager
+    def open(cls, task: Task) -> Iterator[RunContext]:
+        """Join the other processes for the block, where torchrun started several.
+
+        No model may be held at its end: see ``dist.leave``.
+        """
         runtime = task.build("runtime")
         device = dist.pick_device(runtime.device)
-        world = dist.join(device)
-        if runtime.deterministic:
-            be_deterministic()
-        return cls(task, runtime, device, world.rank, world.size)
+        with dist.process_group(device) as world:
+            if runtime.deterministic:
+                be_deterministic()
+            yield cls(task, runtime, device, world.rank, world.size)
 
     def say(self, line: str) -> None:
-        """Tell the person at the terminal, once however many processes there are."""
+        """Print a line for the user, in the first process only."""
         if self.rank == 0:
             print(line, file=sys.stderr)
 
@@ -64,7 +70,7 @@ class Setting:
         return run
 
     def loader(self, part: str, folder: RunFolder, name: str = "") -> Loader:
-        """Load this process's share of ``data.<part>``; bad samples are listed in the folder, under ``name``."""
+        """Return this process's loader of ``data.<part>``; bad samples are listed in the folder, under ``name``."""
         options: DataPart = self.task.build(f"data.{part}")
         if not part.startswith("train_extra."):  # their classes may be others
             self._check_classes(part, options.dataset)
@@ -82,7 +88,7 @@ class Setting:
             pin_memory=self.device.type == "cuda",
             name=f"data.{part}",
         )
-        if name != "statistics":  # of data that has been told of already
+        if name != "statistics":  # the same data as data.train
             for notice in notices({part: loader}):
                 self.say(f"note: {notice}")
         return loader
@@ -96,11 +102,11 @@ class Setting:
                 f"data.{part}.dataset: has {known} classes, but the model's num_classes is {wanted}; set it to {known}"
             )
 
-    def model(self, options: TrainOptions, started: bool) -> Any:
-        """Build the model to be trained; with ``train.weights``, unless a checkpoint of the run has others."""
+    def model(self, options: TrainOptions, resumed: bool) -> Any:
+        """Build the model to train, with ``train.weights`` unless a checkpoint of the run replaces them."""
         reseed(self.runtime.seed)  # the same initial weights in every process and every run
         model = self.task.build("model")
-        if options.weights and not started:
+        if options.weights and not resumed:
             weights, _ = read_weights(options.weights)
             ignore = list(options.weights_ignore)
             if hasattr(model, "adapt_weights"):  # of an image network, say
@@ -114,7 +120,7 @@ class Setting:
         return prepare(model, self.runtime, self.device)
 
     def lr_scale(self, options: TrainOptions, loader: Loader) -> float:
-        """Factor on the learning rate: samples in a step over those that it was chosen for."""
+        """Return the factor on the learning rate: samples in a step divided by ``train.base_batch_size``."""
         return options.lr_scale(loader.options.batch_size * loader.options.num_repeats, self.world)
 
     def optimizer(self, model: torch.nn.Module, scale: float) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""A checkpoint on the test data of a Task: what ``vidcore test`` does."""
+"""Evaluate a checkpoint on the test data of a Task: what ``vidcore test`` does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vidcore.engine import dist
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.observers import Observers
 from vidcore.engine.prepare import prepare
@@ -14,7 +13,7 @@ from vidcore.engine.weights import load_weights
 from vidcore.errors import UserError
 from vidcore.metrics import DumpPredictions
 from vidcore.protocols import Observer
-from vidcore.task.context import Setting
+from vidcore.task.context import RunContext
 from vidcore.task.report import evaluated, finish, header, notices
 from vidcore.task.run_folder import RunFolder
 from vidcore.task.task import Task
@@ -22,7 +21,6 @@ from vidcore.task.task import Task
 __all__ = ["evaluate_checkpoint"]
 
 
-@dist.then_leave
 def evaluate_checkpoint(
     task: Task,
     checkpoint: Path,
@@ -37,33 +35,45 @@ def evaluate_checkpoint(
         checkpoint: of a run, or published.
         run_dir: where to write the report and pictures; else ``runs/<task name>-test``.
         dump: file for the predictions (``.npz``), to be scored again or fused later.
-        observers: told of the progress.
+        observers: called with the progress.
 
     Returns:
         What ``report.json`` holds.
     """
     part = "test" if task.get("data.test") else "val"
     task.require(f"data.{part}", "metrics")
-    setting = Setting.of(task)
+    with RunContext.open(task) as context:
+        return _evaluate(context, part, checkpoint, run_dir, dump, observers)  # returns before the group is left
+
+
+def _evaluate(
+    context: RunContext,
+    part: str,
+    checkpoint: Path,
+    run_dir: Path | None,
+    dump: Path | None,
+    observers: Sequence[Observer],
+) -> dict[str, Any]:
+    task = context.task
     path = run_dir or Path("runs") / f"{task.name}-test"
     if RunFolder(path).task.exists():
         raise UserError(f"{path}: holds a run, whose report would be lost; choose another folder")
     for folder in (path, *([dump.parent] if dump else [])):  # an evaluation may take hours
         folder.mkdir(parents=True, exist_ok=True)
-    loader = setting.loader(part, RunFolder(path))
+    loader = context.loader(part, RunFolder(path))
     model = task.build("model")
     load_weights(model, checkpoint)
-    model = prepare(model, setting.runtime, setting.device)
+    model = prepare(model, context.runtime, context.device)
     metrics = task.build("metrics")
     if dump is not None:
         metrics = {**metrics, "dump": DumpPredictions(str(dump.absolute()))}
-    tell = Observers(observers if setting.rank == 0 else [])
+    tell = Observers(observers if context.rank == 0 else [])
     tell.on_start(path, {"steps": 0, "steps_per_epoch": 1, "resumed_step": 0, "parameters": 0})
     with tell.watching():
-        found = evaluate(model, loader, metrics, setting.runtime.precision, tell.on_progress)
+        found = evaluate(model, loader, metrics, context.runtime.precision, tell.on_progress)
     report = header(task, model) | {"weights": str(checkpoint), "notices": notices({part: loader})}
     report |= evaluated(task, part, loader, found)
     tell.on_end(report)
-    if setting.rank == 0:
+    if context.rank == 0:
         finish(path, report, metrics, [])
     return report

@@ -28,6 +28,8 @@ from vidcore.task.train import train
 
 __all__ = ["run_job", "run_stages"]
 
+PATIENCE = timedelta(days=1)
+"""How long the processes of a job wait for each other: one may have far less to do than another."""
 COSMETIC_KEYS = ("checkpoint_interval", "checkpoint_steps", "keep", "log_interval")
 """Keys of ``[train]`` that do not change the result."""
 
@@ -43,11 +45,10 @@ def run_job(task: Task, run_dir: Path | None = None) -> None:
         UserError: the Task or the files it needs are wrong.
     """
     folder = run_dir or task.build("runtime").run_dir or Path("runs") / task.name
-    world = dist.join(torch.device("cpu"), timedelta(days=1))  # one process may have far less to do than another
-    folder.mkdir(parents=True, exist_ok=True)
-    task.build("job")(folder, world.rank, world.size)
-    dist.gather(None)  # the next stage needs the files of all processes
-    dist.leave()
+    with dist.process_group(torch.device("cpu"), PATIENCE) as world:
+        folder.mkdir(parents=True, exist_ok=True)
+        task.build("job")(folder, world.rank, world.size)
+        dist.gather(None)  # the next stage needs the files of all processes
 
 
 def run_stages(

@@ -162,7 +162,7 @@ class Task:
         return {n: Task(f"{self.name}.{n}", self.table["stages"][n], bound[n], self.catalog) for n in bound}
 
     def check_build(self) -> None:
-        """Build all but data sets and jobs, to find what components refuse; takes as long as importing torch does.
+        """Build all but data sets and jobs, to find what components refuse; takes as long as importing torch.
 
         What needs the files of a stage before is left out. Raises ``ConfigError`` with every problem, one line each.
         """

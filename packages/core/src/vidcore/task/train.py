@@ -10,28 +10,28 @@ from attrs import asdict
 
 from vidcore.data.options import LoaderOptions
 from vidcore.data.pool.loader import Loader
-from vidcore.engine import dist
+from vidcore.data.pool.training import TrainingData
 from vidcore.engine.checkpoint import Checkpoints
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.fit import fit
+from vidcore.engine.history import selection_score
 from vidcore.engine.observers import JsonLines, Observers
 from vidcore.engine.options import TrainOptions
-from vidcore.engine.plan import shortfalls
-from vidcore.engine.progress import deciding
+from vidcore.engine.schedules import unreached
+from vidcore.engine.step import Step
 from vidcore.engine.weights import load_weights
 from vidcore.errors import DataError
 from vidcore.protocols import Metric, Observer
-from vidcore.task.context import Setting
+from vidcore.task.context import RunContext
 from vidcore.task.report import coverage, evaluated, finish, header, notices, overlaps
 from vidcore.task.task import Task
 
 __all__ = ["train"]
 
-EVALUATING = ("early_stop", "best", "best_rule", "val_loss", "precise_bn")
-"""Options of ``[train]`` that matter where the model is evaluated."""
+VALIDATION_OPTIONS = ("early_stop", "best", "best_rule", "val_loss", "precise_bn")
+"""Options of ``[train]`` that need evaluations during training."""
 
 
-@dist.then_leave
 def train(
     task: Task, run_dir: Path | None = None, resume: bool = False, observers: Sequence[Observer] = ()
 ) -> dict[str, Any]:
@@ -39,70 +39,67 @@ def train(
 
     Args:
         task: with at least ``data.train`` and ``optimizer``.
-        run_dir: where to write; else ``runtime.run_dir``, else ``runs/<task name>``.
+        run_dir: where to write; default: ``runtime.run_dir``, then ``runs/<task name>``.
         resume: continue the run in that folder; without it, a folder that holds a run is refused.
-        observers: told what happens, beside those of the Task.
+        observers: called during the run, beside those of the Task.
 
     Returns:
         What ``report.json`` holds.
 
     Raises:
-        UserError: anything of the Task, its data or the folder is wrong.
+        UserError: the Task, its data or the folder is wrong.
     """
     task.require("data.train", "optimizer")
-    setting = Setting.of(task)
-    folder = setting.run_folder(run_dir, resume)
+    with RunContext.open(task) as context:
+        return _train(context, run_dir, resume, observers)  # returns, and its models are gone, before the group is left
+
+
+def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: Sequence[Observer]) -> dict[str, Any]:
+    task, folder, precision = context.task, context.run_folder(run_dir, resume), context.runtime.precision
+    resumed = resume and folder.started
     options: TrainOptions = task.build("train")
-    loaders = {part: setting.loader(part, folder) for part in ("train", "val", "test") if task.get(f"data.{part}")}
-    also = {name: setting.loader(f"train_extra.{name}", folder) for name in task.get("data.train_extra") or ()}
-    _check_names({part: loader.dataset.class_names for part, loader in loaders.items()})
-    statistics = setting.loader("train", folder, "statistics") if options.precise_bn else None
-    started = resume and folder.started
-    model = setting.model(options, started)
-    scale = 1.0 if started else setting.lr_scale(options, loaders["train"])  # a checkpoint has the rates
-    optimizer = setting.optimizer(model, scale)
-    metrics = task.build("metrics")
+    loaders = {part: context.loader(part, folder) for part in ("train", "val", "test") if task.get(f"data.{part}")}
+    extra = {name: context.loader(f"train_extra.{name}", folder) for name in task.get("data.train_extra") or ()}
+    _check_class_names({part: loader.dataset.class_names for part, loader in loaders.items()})
+    statistics = context.loader("train", folder, "statistics") if options.precise_bn else None
+    data = TrainingData(loaders["train"], extra, statistics)
+    model = context.model(options, resumed)
+    # where a run resumes, its checkpoint has the rates
+    optimizer = context.optimizer(model, 1.0 if resumed else context.lr_scale(options, data.main))
+    metrics, schedules = task.build("metrics"), task.build("schedule") or {}
     validates = "val" in loaders and bool(metrics or options.val_loss)
-    schedules = task.build("schedule") or {}
-    per_epoch = options.steps_per_epoch(len(loaders["train"]))
-    remarks = _idle(options, loaders, validates)
-    remarks += overlaps(loaders)
-    remarks += shortfalls(schedules, per_epoch, options.total_steps(per_epoch))
-    for remark in remarks:
-        setting.say(f"note: {remark}")
-    watching = [*observers, JsonLines(), *task.build("observers").values()] if setting.rank == 0 else []
+    per_epoch = options.steps_per_epoch(len(data))
+    notes = ignored_options(options, loaders, validates)
+    notes += overlaps(loaders)
+    notes += unreached(schedules, per_epoch, options.total_steps(per_epoch))
+    for note in notes:
+        context.say(f"note: {note}")
+    watching = [*observers, JsonLines(), *task.build("observers").values()] if context.rank == 0 else []
     tell = Observers(watching)
 
     def validate() -> Mapping[str, float]:
-        precision = setting.runtime.precision
         return evaluate(model, loaders["val"], metrics, precision, tell.on_progress, losses=options.val_loss).scores
 
-    if not started or folder.changed:
-        _try_out(model, loaders, metrics, options, setting.runtime.precision)
-    class_names = loaders["train"].dataset.class_names
-    fitted = fit(
-        model,
-        loaders["train"],
-        optimizer,
+    if not resumed or folder.changed:
+        dry_run_evaluation(model, loaders, metrics, options, precision)
+    class_names = data.main.dataset.class_names
+    result = fit(
+        Step(model, optimizer, options, context.runtime),
+        data,
+        folder.path,
         schedules.values(),
-        options,
-        setting.runtime,
-        folder=folder.path,
-        also=also,
-        statistics=statistics,
         validate=validate if validates else None,
         observers=watching,
         about={"task": task.name, "class_names": list(class_names) if class_names else None},
     )
-    for loader in (loaders["train"], *also.values()):
-        loader.close()
-    if fitted.stopped_early:
-        best_so_far = f"{fitted.best['score']} {fitted.best['value']:.4g} of epoch {fitted.best['epoch']}"
-        setting.say(f"stopped early: {best_so_far} was not reached again")
-    training = asdict(fitted) | {"data": coverage(loaders["train"])}
+    data.close()
+    if result.stopped_early:
+        best_so_far = f"{result.best['score']} {result.best['value']:.4g} of epoch {result.best['epoch']}"
+        context.say(f"stopped early: {best_so_far} was not reached again")
+    training = asdict(result) | {"data": coverage(data.main)}
     for observer in watching:
         training |= observer.report()
-    report = header(task, model) | {"training": training, "notices": remarks + notices(loaders)}
+    report = header(task, model) | {"training": training, "notices": notes + notices(loaders)}
     part = next((p for p in ("test", "val") if p in loaders), None)
     best = Checkpoints(folder.checkpoints).best
     with tell.watching():
@@ -110,16 +107,16 @@ def train(
             if best.exists():
                 load_weights(model, best)
                 report["weights"] = str(best)
-            found = evaluate(model, loaders[part], metrics, setting.runtime.precision, tell.on_progress)
+            found = evaluate(model, loaders[part], metrics, precision, tell.on_progress)
             report |= evaluated(task, part, loaders[part], found)
         tell.on_end(report)
-    if setting.rank == 0:
+    if context.rank == 0:
         written = [folder.task, folder.metrics, *(path for o in watching for path in o.files()), best]
         finish(folder.path, report, metrics if part else {}, written)
     return report
 
 
-def _check_names(names: Mapping[str, tuple[str, ...] | None]) -> None:
+def _check_class_names(names: Mapping[str, tuple[str, ...] | None]) -> None:
     """Names inferred from two lists differ where one lacks a class: class 3 would be another in validation."""
     for part, theirs in names.items():
         if theirs != names["train"] and theirs and names["train"]:
@@ -130,26 +127,26 @@ def _check_names(names: Mapping[str, tuple[str, ...] | None]) -> None:
             )
 
 
-def _try_out(
+def dry_run_evaluation(
     model: Any, loaders: Mapping[str, Loader], metrics: Mapping[str, Metric], options: TrainOptions, precision: str
 ) -> None:
-    """Evaluate on one batch: what is wrong with the other data, or the metrics, must not wait for a whole epoch."""
+    """Evaluate one batch: a mistake in the other data, or in the metrics, must not cost an epoch of training."""
     for part in ("val", "test"):
         losses = part == "val" and options.val_loss
         if part in loaders and (metrics or losses):
             tried = evaluate(model, loaders[part], metrics, precision, losses=losses, batches=1)
             loaders[part].close()
             if part == "val" and tried.scores:
-                deciding(options, tried.scores)
+                selection_score(options, tried.scores)
 
 
-def _idle(options: TrainOptions, loaders: Mapping[str, Loader], validates: bool) -> list[str]:
-    """What the Task asks for and this run cannot do."""
-    asked = [] if validates else [n for n in EVALUATING if getattr(options, n) != getattr(TrainOptions(), n)]
-    remarks = [f"train.{n}: does nothing without evaluations while training: give data.val and metrics" for n in asked]
+def ignored_options(options: TrainOptions, loaders: Mapping[str, Loader], validates: bool) -> list[str]:
+    """Return a note for each option of the Task that has no effect in this run."""
+    given = [] if validates else [n for n in VALIDATION_OPTIONS if getattr(options, n) != getattr(TrainOptions(), n)]
+    notes = [f"train.{n}: does nothing without evaluations while training: give data.val and metrics" for n in given]
     if options.accumulate > (batches := len(loaders["train"])):
-        remarks.append(f"train.accumulate: a step takes no more than an epoch, which has {batches} batches")
+        notes.append(f"train.accumulate: a step takes no more than an epoch, which has {batches} batches")
     for part, loader in loaders.items():
         if loader.options.time_limit != LoaderOptions().time_limit and not loader.options.workers:
-            remarks.append(f"data.{part}.time_limit: needs workers, and data.{part}.workers is 0")
-    return remarks
+            notes.append(f"data.{part}.time_limit: needs workers, and data.{part}.workers is 0")
+    return notes

@@ -1,4 +1,4 @@
-"""What to do where the model waits for data."""
+"""Advice when training is data-bound."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attrs import frozen
 
 from vidcore.data.pool.loader import Loader
 from vidcore.engine import dist
-from vidcore.protocols import Observer
+from vidcore.protocols import Observer, StepValues
 
 __all__ = ["Loading", "LoadingAdvice"]
 
@@ -89,15 +89,14 @@ class LoadingAdvice(Observer):
         self._last: int | None = None
         self._said = False
 
-    def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+    def on_step(self, epoch: int, step: int, values: StepValues) -> None:
         if self._last is not None:  # the first steps wait for workers to start
-            for name, value in values.items():
-                if name.startswith("seconds/"):
-                    self._seconds[name] = self._seconds.get(name, 0.0) + value * (step - self._last)
+            for phase, seconds in values.seconds.items():
+                self._seconds[phase] = self._seconds.get(phase, 0.0) + seconds * (step - self._last)
         self._last = step
 
-    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
-        if not self._said and self._seconds.get("seconds/data", 0.0) > LONG:
+    def on_epoch(self, epoch: int, values: StepValues) -> None:
+        if not self._said and self._seconds.get("data", 0.0) > LONG:
             self._said = True
             if line := self.loading.advice():
                 self._say(line)
@@ -107,7 +106,7 @@ class LoadingAdvice(Observer):
         """What loading has cost so far."""
         assert self._loader is not None
         total = sum(self._seconds.values())
-        return Loading.of(self._loader, self._seconds.get("seconds/data", 0.0) / total if total else 0.0)
+        return Loading.of(self._loader, self._seconds.get("data", 0.0) / total if total else 0.0)
 
     def report(self) -> Mapping[str, Any]:
         loading = self.loading

@@ -14,7 +14,7 @@ from vidcore.batch import Batch
 from vidcore.config.bind import Call, build
 from vidcore.data.pool.loader import Loader
 from vidcore.engine import dist
-from vidcore.engine.clock import Clock
+from vidcore.engine.meters import Clock
 from vidcore.engine.optim import build_optimizer
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.prepare import prepare
@@ -54,8 +54,8 @@ def bench(task: Task, seconds: float = 10.0) -> dict[str, Any]:
     model = prepare(task.build("model"), runtime, device).train()
     call: Call = task.get("optimizer")
     optimizer = build_optimizer(call.component.load(), build(call.arguments), model, task.build("param_groups"))
-    clock = Clock(device)
-    step = Step(model, optimizer, options, runtime, clock)
+    step = Step(model, optimizer, options, runtime)
+    clock = step.clock
     kept: deque[Batch] = deque(maxlen=1)
 
     def train(batch: Batch) -> None:

@@ -10,7 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from vidcore.protocols import Observer
+from attrs import evolve
+
+from vidcore.protocols import Observer, StepValues
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -43,8 +45,8 @@ class Console(Observer):
             length = f"{self._steps} steps ({self._epochs} epochs of {self._per_epoch})"
             where = f", from step {self._start} on" if self._start else ""
             self.say(f"{length}{where}; {info['parameters'] / 1e6:.2f} million parameters; writes to {run_dir}")
-        for change in info.get("changes", ()):
-            self.say(change)
+        for note in info.get("notes", ()):
+            self.say(note)
 
     def _open_bar(self) -> None:
         from rich.console import Console as Terminal
@@ -65,12 +67,11 @@ class Console(Observer):
         else:
             print(line, file=self.out, flush=True)
 
-    def on_step(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        shown = _short({k: v for k, v in values.items() if not k.startswith("seconds/")})
-        spent = {k.removeprefix("seconds/"): v for k, v in values.items() if k.startswith("seconds/")}
-        total = sum(spent.values())
-        if total and spent.get("data", 0.0) > 0.5 * total:
-            shown += f"  ({spent['data'] / total:.0%} of the time waiting for data)"
+    def on_step(self, epoch: int, step: int, values: StepValues) -> None:
+        shown = _short(evolve(values, seconds={}).row())
+        waiting, total = values.seconds.get("data", 0.0), sum(values.seconds.values())
+        if waiting > 0.5 * total:
+            shown += f"  ({waiting / total:.0%} of the time waiting for data)"
         if self._bar is not None:
             self._bar.update(self._training, completed=step, description=f"epoch {epoch}/{self._epochs}", text=shown)
         elif time.monotonic() - self._said >= self.seconds or step == self._steps:

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from vidcore.config.bind import Call, build
-from vidcore.engine.optim import own_setting
+from vidcore.engine.optim import given_or_default
 from vidcore.engine.options import TrainOptions
-from vidcore.engine.plan import Plan, shortfalls
+from vidcore.engine.schedules import RateSchedule, unreached
 from vidcore.errors import ConfigError
 from vidcore.task.task import DataPart, Task
 
 if TYPE_CHECKING:
     from vidcore.tools.draw import Figure
 
-__all__ = ["Course"]
+__all__ = ["LRPreview"]
 
 BARS = " ▁▂▃▄▅▆▇█"
 
 
 @frozen
-class Course:
+class LRPreview:
     """Learning rate (of the groups without a factor) and change of the momentum at every step of a run."""
 
     steps_per_epoch: int
@@ -35,8 +35,8 @@ class Course:
     """What may surprise."""
 
     @classmethod
-    def of(cls, task: Task, steps_per_epoch: int | None = None) -> Course:
-        """Return the course of a Task's run in one process.
+    def of(cls, task: Task, steps_per_epoch: int | None = None) -> LRPreview:
+        """Compute the rates of a Task's run in one process.
 
         Args:
             steps_per_epoch: counted in the training data where not given.
@@ -46,19 +46,19 @@ class Course:
         """
         task.require("optimizer")
         call: Call = task.get("optimizer")
-        rate = own_setting(call.component.load(), build(call.arguments), "lr")
+        rate = given_or_default(call.component.load(), build(call.arguments), "lr")
         if rate is None:
             raise ConfigError(f"{task.name}: optimizer.lr: is missing, and needed to draw it")
         options: TrainOptions = task.build("train")
         per_epoch = steps_per_epoch or _steps_per_epoch(task, options)
         total = options.total_steps(per_epoch)
         schedules = task.build("schedule") or {}
-        plan = Plan(schedules.values(), per_epoch, total)
+        schedule = RateSchedule(schedules.values(), per_epoch, total)
         batch = math.prod(task.get(f"data.train.{name}") or 1 for name in ("batch_size", "num_repeats"))
         scale = options.lr_scale(batch, processes=1)
-        rates = tuple(plan.rates(step, [float(rate) * scale])[0] for step in range(total))
-        momenta = tuple(plan.coefficients(step, "momentum")[0] for step in range(total))
-        notes = shortfalls(schedules, per_epoch, total)
+        rates = tuple(schedule.rates(step, [float(rate) * scale])[0] for step in range(total))
+        momenta = tuple(schedule.coefficients(step, "momentum")[0] for step in range(total))
+        notes = unreached(schedules, per_epoch, total)
         if scale != 1:
             notes.append(f"optimizer.lr is times {scale:g} for the samples in a step (train.base_batch_size)")
         return cls(per_epoch, rates, momenta, tuple(notes))

@@ -25,7 +25,6 @@ from vid_localization.models.spans import Array, check_features, covered_seconds
 from vid_localization.names import shown
 from vid_localization.post import suppress_by_class
 from vidcore.batch import Batch
-from vidcore.engine.dist import average
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
 
@@ -178,7 +177,7 @@ class ActionFormer(nn.Module):
         true, classes = (torch.stack(parts) for parts in zip(*found, strict=True))
         positive = valid & (classes > 0).any(-1)
         if self.training:
-            count = average(positive.sum().float()).clamp(min=1)
+            count = batch.collectives.all_reduce_mean(positive.sum().float()).clamp(min=1)
             self.positives.lerp_(count.to(self.positives), 1 - MEMORY)
         classes = classes * (1 - self.label_smoothing) + self.label_smoothing / (classes.shape[-1] + 1)
         distance = boundary_loss(outputs["distances"][positive], true[positive])

@@ -1,0 +1,236 @@
+"""What a run needs to go on: its state in a checkpoint, and what the number of a step means."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, frozen
+
+from vidcore.data.pool.loader import Loader
+from vidcore.data.pool.training import TrainingData
+from vidcore.engine import dist
+from vidcore.engine.average import precise_statistics
+from vidcore.engine.checkpoint import Checkpoints, load, save
+from vidcore.engine.history import EvaluationHistory
+from vidcore.engine.meters import Meter
+from vidcore.engine.options import RuntimeOptions, TrainOptions
+from vidcore.engine.shard import class_name, gather_to_rank0, shard_optimizer_state
+from vidcore.engine.step import Step
+from vidcore.engine.weights import load_state
+from vidcore.errors import CheckpointError
+
+__all__ = ["RunState", "newest_checkpoint", "resume_position"]
+
+FORMAT = 2
+"""Format 1 had ``train_also`` in the names of its position, and no kinds in the sums of its epoch."""
+
+Found = tuple[Path, Mapping[str, Any]]
+"""A checkpoint with its path."""
+
+
+def newest_checkpoint(checkpoints: Checkpoints) -> Found | None:
+    """Return the checkpoint to go on from, in every process; None where there is none.
+
+    Raises ``CheckpointError`` where there are some, all damaged.
+    """
+    found = checkpoints.newest(warnings.warn) if dist.world().rank == 0 else None
+    path = dist.broadcast(found[0] if found else None)
+    found = found or ((path, load(path)) if path else None)
+    return found and (found[0], _as_format_2(found[1]))
+
+
+def _as_format_2(content: dict[str, Any]) -> dict[str, Any]:
+    if content.get("format") != 1:
+        return content
+
+    def renamed(table: Mapping[str, Any]) -> dict[str, Any]:
+        return {name.replace("data.train_also.", "data.train_extra."): value for name, value in table.items()}
+
+    position = renamed(content["position"])
+    position["samples in a step"] = renamed(position["samples in a step"])
+    sums = {}
+    for name, value in content["epoch_sums"].items():
+        phase = name.removeprefix("seconds/")
+        sums["seconds" if phase != name else "losses" if "loss" in name else "others", phase] = value
+    return content | {"position": position, "epoch_sums": sums}
+
+
+@frozen
+class RunState:
+    """Everything that a run needs to go on, held together to be saved and restored."""
+
+    step: Step
+    data: TrainingData
+    meter: Meter
+    history: EvaluationHistory
+    checkpoints: Checkpoints
+    position: dict[str, Any]
+    """What step n means: see ``resume_position``."""
+    about: dict[str, Any]
+    """Plain data to keep with the weights."""
+
+    def restore(self, path: Path, content: Mapping[str, Any]) -> int:
+        """Load a checkpoint and return the number of steps done.
+
+        Raises ``CheckpointError`` where it belongs to a different model or optimizer.
+        """
+        load_state(self.step.model, content["state_dict"], source=str(path))
+        self.step.average.restore(content["training_weights"])
+        try:
+            optimizer = shard_optimizer_state(content["optimizer"], self.step.parameters)
+            self.step.optimizer.load_state_dict(optimizer)
+        except (ValueError, IndexError) as error:
+            raise CheckpointError(f"{path}: belongs to a different optimizer: {error}") from error
+        if content["scaler"]:
+            self.step.scaler.load_state_dict(content["scaler"])
+        self.meter.epoch_sums = {key: (total, steps) for key, (total, steps) in content["epoch_sums"].items()}
+        return int(content["step"])
+
+    def save(self, epoch: int, step: int) -> Path | None:
+        """Let the first process write a checkpoint to continue from, and return its path there; all must call.
+
+        Raises ``CheckpointError``.
+        """
+        content = self._weights(epoch, step, self.history.scores)
+        content["state_dict"] = content["state_dict"] | self.step.average.values
+        content |= {
+            "optimizer": self.step.optimizer.state_dict(),
+            "scaler": self.step.scaler.state_dict(),
+            "training_weights": self.step.average.live,
+            "position": self.position,
+            "epoch_sums": self.meter.epoch_sums,
+        }
+        content = gather_to_rank0(content)
+        return self.checkpoints.save(epoch, step, content) if dist.world().rank == 0 else None
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        """Within the block, the model has the weights that are evaluated and kept: averaged, with precise statistics.
+
+        They are the same in every process; while training, batch-norm statistics are not.
+        """
+        statistics, model = self.data.statistics, self.step.model
+        batches = statistics.between(0, self.step.options.precise_bn) if statistics else ()
+        with self.step.average.swapped():
+            dist.broadcast_tensors(model.buffers())
+            with precise_statistics(model, batches, self.step.runtime.precision):
+                if statistics:
+                    statistics.close()
+                yield
+
+    def record_evaluation(self, scores: Mapping[str, float], epoch: int, step: int) -> None:
+        """Record scores, and save the weights if they are the best so far. Raises ``CheckpointError``.
+
+        Within ``evaluation_weights``, and in every process.
+        """
+        best = self.history.is_best(scores)
+        if best:
+            content = gather_to_rank0(self._weights(epoch, step, scores))
+            if dist.world().rank == 0:
+                save(self.checkpoints.best, content)
+        self.history.record(scores, epoch, step, best)
+
+    def _weights(self, epoch: int, step: int, scores: Mapping[str, float]) -> dict[str, Any]:
+        """Weights, and what every checkpoint says about them."""
+        return {
+            **self.about,
+            "format": FORMAT,
+            "model": class_name(self.step.model),
+            "state_dict": self.step.model.state_dict(),
+            "epoch": epoch,
+            "step": step,
+            "scores": dict(scores),
+        }
+
+
+def resume_position(
+    found: Found | None, data: TrainingData, options: TrainOptions, runtime: RuntimeOptions
+) -> tuple[dict[str, Any], TrainOptions, tuple[str, ...]]:
+    """Restore what step numbers mean from a checkpoint, also with another number of processes.
+
+    A step takes as many samples as before, so that the order of the samples, the learning rates and the number of steps
+    stay the same. How many of them one process takes follows from that.
+
+    Args:
+        found: the checkpoint with its path, if there is one.
+        data: its loaders get another batch size where need be.
+        options, runtime: of the Task.
+
+    Returns:
+        The meaning of step n, to be kept in checkpoints: where any of it differs, step n is another one. Then the
+        options to use, and sentences for the user about what differs from the Task or from before.
+
+    Raises:
+        CheckpointError: the run cannot go on exactly, or not with so many processes.
+    """
+    now = _position(data.loaders, options, runtime)
+    if found is None:
+        return now | {"steps per epoch": options.steps_per_epoch(len(data))}, options, ()
+    path, then = found[0], found[1].get("position", {})
+    _refuse_changes(path, then, now, runtime)
+    notes: list[str] = []
+    if then["samples in a step"] != now["samples in a step"]:
+        now |= {"samples in a step": then["samples in a step"]}
+        options = evolve(options, accumulate=_divide_steps(path, now, data.loaders))
+        sizes = [f"{name}.batch_size = {loader.batches.batch_size}" for name, loader in data.loaders.items()]
+        sizes.append(f"train.accumulate = {options.accumulate}")
+        total = sum(now["samples in a step"].values())
+        notes.append(f"a step takes {total} samples as before, with {' and '.join(sizes)} in each process")
+    now |= {"steps per epoch": options.steps_per_epoch(len(data))}
+    if then["steps per epoch"] != now["steps per epoch"]:  # drop_last drops other samples
+        raise CheckpointError(
+            f"{path}: cannot go on with {now['processes']} processes: an epoch had {then['steps per epoch']} steps "
+            f"and would have {now['steps per epoch']}"
+        )
+    if then["processes"] != now["processes"]:
+        notes = [
+            f"processes: {now['processes']} instead of {then['processes']} from step {found[1]['step']} on",
+            *notes,
+            "the order of the samples, the learning rates and the number of steps stay; dropout, mixing and what "
+            "batch norms see are others from here on, and the weights not the same bits",
+        ]
+    return now, options, tuple(notes)
+
+
+def _position(loaders: Mapping[str, Loader], options: TrainOptions, runtime: RuntimeOptions) -> dict[str, Any]:
+    """What the Task says, for the processes there are."""
+    processes, sizes = dist.world().size, {name: loader.options.batch_size for name, loader in loaders.items()}
+    return {
+        **{f"{name}.batch_size": size for name, size in sizes.items()},
+        **{f"samples of {name}": len(loader.dataset) for name, loader in loaders.items()},
+        "train.accumulate": options.accumulate,
+        "train.base_batch_size": options.base_batch_size,  # a checkpoint has the rates
+        "train.ema_decay": options.ema_decay,
+        "runtime.seed": runtime.seed,
+        "processes": processes,
+        "samples in a step": {name: size * options.accumulate * processes for name, size in sizes.items()},
+    }
+
+
+def _refuse_changes(path: Path, then: Mapping[str, Any], now: Mapping[str, Any], runtime: RuntimeOptions) -> None:
+    fixed = {**then, **now}.keys() - {"samples in a step", "steps per epoch"}
+    fixed -= {"processes"} if runtime.world_size_may_change else set()
+    wrong = [f"{k} was {then.get(k)} and is {now.get(k)}" for k in sorted(fixed) if then.get(k) != now.get(k)]
+    if wrong:
+        other = not runtime.world_size_may_change and then.get("processes") != now["processes"]
+        hint = "; --set runtime.world_size_may_change=true goes on with other processes, and says what changes"
+        raise CheckpointError(f"{path}: cannot be continued exactly: {'; '.join(wrong)}{hint * other}")
+
+
+def _divide_steps(path: Path, now: Mapping[str, Any], loaders: Mapping[str, Loader]) -> int:
+    """Set the batch sizes, none above the Task's, and return the number of batches in a step of one process."""
+    accumulate = 1
+    for name, samples in now["samples in a step"].items():  # data.train comes first and decides
+        loader, parts = loaders[name], now["processes"] * accumulate
+        if samples % parts:
+            raise CheckpointError(f"{path}: a step takes {samples} samples of {name}: they cannot be shared by {parts}")
+        size = samples // parts
+        if name == "data.train":
+            size = max(n for n in range(1, loader.options.batch_size + 1) if size % n == 0)
+            accumulate = samples // parts // size
+        loader.batches = evolve(loader.batches, batch_size=size)
+    return accumulate
