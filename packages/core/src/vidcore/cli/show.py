@@ -25,7 +25,8 @@ def plugins(context: Context) -> None:
     for plugin in catalog.plugins:
         kinds = [c.kind for c in everything if c.plugin == plugin.name]
         counts = [f"{kinds.count(k)} {k}" for k in (*catalog.kinds, "commands") if k in kinds]
-        recipes = sum(len(list(f.rglob("*.toml"))) for n, f in catalog.recipe_folders if n == plugin.name)
+        folders = [folder for name, folder in catalog.recipe_folders if name == plugin.name]
+        recipes = sum(any(path.is_relative_to(f) for f in folders) for path in catalog.recipes.values())
         counts += [f"{recipes} recipes"] if recipes else []
         rows.append((plugin.name, plugin.version, plugin.error or ", ".join(counts)))
     table(["plugin", "version", "offers"], rows)
@@ -41,8 +42,7 @@ def list_(context: Context, kind: str | None) -> None:
     if kind is not None and kind not in kinds:
         raise UserError(f"there is no kind {kind!r}{nearest(kind, kinds) or ''}; kinds are {', '.join(kinds)}")
     rows = [(c.kind, c.name, c.plugin, c.target) for k in catalog.kinds for c in catalog.of_kind(k).values()]
-    leaves = {n: p.parent.name for n, p in sorted(catalog.recipes.items()) if p.parent.name != "base"}
-    rows += [("recipes", name, "", family) for name, family in leaves.items()]
+    rows += [("recipes", name, "", path.parent.name) for name, path in sorted(catalog.recipes.items())]
     rows += [("commands", c.name, c.plugin, c.target) for _, c in sorted(catalog.commands.items())]
     table(["kind", "name", "plugin", "where"], [r for r in rows if kind in (None, r[0])])
 

@@ -205,7 +205,7 @@ class Binder:
             component = self.catalog.get(name, kind)
             signature = read_signature(component.target)
         except MissingLibraryError as error:
-            warnings.warn(f"{self._place(key)}: is not checked: {error}", stacklevel=2)
+            warnings.warn(f"{self.loaded.place(key)}: is not checked: {error}", stacklevel=2)
             signature = Signature(open=True)
         except PluginError as error:
             return self.problem((*key, "type"), str(error))
@@ -247,11 +247,7 @@ class Binder:
 
     def problem(self, key: Key, text: str) -> None:
         """Note what is wrong with the value at a key."""
-        self.problems.append(f"{self._place(key)}: {text}")
-
-    def _place(self, key: Key) -> str:
-        written = next((k for k in self.loaded.sources if k[: len(key)] == key), key)  # a table: what is first in it
-        return f"{self.loaded.source(written).name}: {format_key(key)}"
+        self.problems.append(f"{self.loaded.place(key)}: {text}")
 
 
 RENAMED = {"step": "job", "train_also": "train_extra"}

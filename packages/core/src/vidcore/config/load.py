@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import copy
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from vidcore.errors import ConfigError, nearest
 
-__all__ = ["Source", "Table", "format_key", "load", "spread"]
+__all__ = ["PARTS", "Loaded", "Source", "Table", "format_key", "load", "load_table", "spread"]
 
 Table = dict[str, Any]
 Key = tuple[str, ...]
+PARTS = ("train", "val", "test")
+"""The parts of ``[data]`` that ``[data.all]`` is laid under."""
 DIRECTIVES = ("_replace_", "_after_", "_before_")
 
 
@@ -25,6 +28,14 @@ class Source:
 
     name: str
     folder: Path
+    shared: bool = False
+    """In ``data.all``, for every part of the data."""
+
+    def place(self, key: Key) -> str:
+        """This file, and the key of a value as it is written there, for messages."""
+        part = 1 if key[:1] == ("data",) else 3  # of a stage: stages.NAME.data.PART
+        written = (*key[:part], "all", *key[part + 1 :]) if self.shared and len(key) > part else key
+        return f"{self.name}: {format_key(written)}"
 
 
 @frozen
@@ -43,6 +54,11 @@ class Loaded:
             key = key[:-1]
         return self.main
 
+    def place(self, key: Key) -> str:
+        """The file where a value is written, and its key, for messages."""
+        written = next((k for k in self.sources if k[: len(key)] == key), key)  # a table: what is first in it
+        return self.source(written).place(key)
+
 
 def format_key(key: Sequence[str]) -> str:
     """``("data", "train", "2")`` -> ``data.train.2``; keys with dots are quoted."""
@@ -56,13 +72,20 @@ def load(task: str | Path, recipes: Mapping[str, Path], overrides: Sequence[str]
     them, in overrides the current folder. Raises ``ConfigError``.
     """
     path = _locate(str(task), Path.cwd(), recipes, "")
-    is_recipe = path in recipes.values()
-    main = Source(str(path), Path.cwd() if is_recipe else path.resolve().parent)
+    shipped = path in recipes.values()
+    main = Source(str(path), Path.cwd() if shipped else path.resolve().parent)
     merged = Loaded({}, main=main)
-    _read(path, main.folder, recipes, merged, ())
+    _read(path, main.folder, shipped, recipes, merged, ())
     for text in overrides:
         _override(merged, text)
     return merged
+
+
+def load_table(table: Table) -> Loaded:
+    """Return a Task given as plain data as if it had been read from a file in the current folder."""
+    loaded = Loaded({})
+    _add(loaded, copy.deepcopy(table), (), loaded.main)
+    return loaded
 
 
 def _locate(name: str, folder: Path, recipes: Mapping[str, Path], who: str) -> Path:
@@ -79,9 +102,18 @@ def _locate(name: str, folder: Path, recipes: Mapping[str, Path], who: str) -> P
 
 
 def _read(
-    path: Path, home: Path, recipes: Mapping[str, Path], into: Loaded, chain: tuple[Path, ...], at: Key = ()
+    path: Path,
+    home: Path,
+    shipped: bool,
+    recipes: Mapping[str, Path],
+    into: Loaded,
+    chain: tuple[Path, ...],
+    at: Key = (),
 ) -> None:
-    """Read a file, and before it what it extends, into the table at a key."""
+    """Read a file, and before it what it extends, into the table at a key.
+
+    ``home``: what relative paths of data mean. ``shipped``: it is a recipe, or a fragment of one.
+    """
     if path.resolve() in chain:
         names = " -> ".join(p.name for p in (*chain, path))
         raise ConfigError(f"{path}: extends: goes in a circle: {names}")
@@ -103,8 +135,11 @@ def _read(
             raise ConfigError(f"{where}must be an array of recipe names or paths, got {parents!r}")
         for name in parents:
             parent = _locate(name, path.parent, recipes, where)
-            folder = home if parent in recipes.values() else parent.resolve().parent
-            _read(parent, folder, recipes, into, (*chain, path.resolve()), (*at, *inner))
+            if shipped:
+                parent = Path(os.path.normpath(parent))  # "../base" is not for messages
+            inside = shipped or parent in recipes.values()
+            folder = home if inside else parent.resolve().parent
+            _read(parent, folder, inside, recipes, into, (*chain, path.resolve()), (*at, *inner))
 
     extend(data, ())
     stages = data.get("stages")
@@ -115,7 +150,29 @@ def _read(
                 inherited.clear()
             extend(stage, ("stages", name))
             stage.pop("_replace_", None)
+    _add(into, data, at, source)
+
+
+def _add(into: Loaded, data: Table, at: Key, source: Source) -> None:
+    """Merge what a file says into the table at a key, and before it what its ``data.all`` says."""
+    shared = _take_shared(data, at, source)
+    _merge(into, _table(into.data, at), shared, at, evolve(source, shared=True))
     _merge(into, _table(into.data, at), data, at, source)
+
+
+def _take_shared(task: Table, at: Key, source: Source) -> Table:
+    """Take ``data.all`` out of a Task and its stages: a Task that says the same of each part."""
+    shared: Table = {}
+    data, stages = task.get("data"), task.get("stages")
+    if isinstance(data, dict) and "all" in data:
+        common = data.pop("all")
+        if not isinstance(common, dict):
+            raise ConfigError(f"{source.name}: {format_key((*at, 'data', 'all'))}: must be a table, got {common!r}")
+        shared["data"] = {part: copy.deepcopy(common) for part in PARTS}
+    for name, stage in stages.items() if isinstance(stages, dict) and not at else ():
+        if isinstance(stage, dict) and (inner := _take_shared(stage, ("stages", name), source)):
+            shared.setdefault("stages", {})[name] = inner
+    return shared
 
 
 def _table(data: Table, key: Key) -> Table:
@@ -127,9 +184,10 @@ def _table(data: Table, key: Key) -> Table:
 
 
 def spread(loaded: Loaded) -> None:
-    """Lay what stands beside ``stages`` over every stage that trains."""
+    """Lay what stands beside ``stages`` over every stage that trains; drop parts of the data that no file names."""
     stages = loaded.data.get("stages")
     if not isinstance(stages, dict) or not stages:
+        _drop_unnamed(loaded, loaded.data, ())
         return
     common = {name: loaded.data.pop(name) for name in list(loaded.data) if name not in ("stages", "info")}
     sources = {key: source for key, source in loaded.sources.items() if key[0] in common}
@@ -137,6 +195,18 @@ def spread(loaded: Loaded) -> None:
         if isinstance(stage, dict) and "job" not in stage:
             _merge(loaded, stage, copy.deepcopy(common), ("stages", name), loaded.main)
             loaded.sources.update({("stages", name, *key): source for key, source in sources.items()})
+        if isinstance(stage, dict):
+            _drop_unnamed(loaded, stage, ("stages", name))
+
+
+def _drop_unnamed(loaded: Loaded, task: Table, at: Key) -> None:
+    """Drop parts of the data of which only ``data.all`` speaks: it is about those that there are."""
+    data = task.get("data")
+    for part in PARTS if isinstance(data, dict) else ():
+        key = (*at, "data", part)
+        sources = [source for k, source in loaded.sources.items() if k[: len(key)] == key]
+        if sources and all(source.shared for source in sources):
+            data.pop(part, None)
 
 
 def _merge(loaded: Loaded, base: Table, over: Table, at: Key, source: Source) -> None:
@@ -189,7 +259,7 @@ def _move(base: Table, name: str, value: Table, key: Key, source: Source) -> Non
         moved = base.pop(name)
         if anchor not in base:
             raise ConfigError(
-                f"{source.name}: {format_key((*key, directive))}: there is no {anchor!r} here"
+                f"{source.place((*key, directive))}: there is no {anchor!r} here"
                 f"{nearest(anchor, base) or '; there is ' + (', '.join(base) or 'nothing')}"
             )
         items = list(base.items())
@@ -213,6 +283,15 @@ def _override(loaded: Loaded, text: str) -> None:
         raise ConfigError(f"--set {text}: {path!r} is no dotted key") from None
     if key[-1] in DIRECTIVES and key[:-1]:  # is about the table that it stands in
         key, value = key[:-1], {key[-1]: value}
+    part = 1 if key[0] == "data" else 3
+    if key[part - 1 : part + 1] == ("data", "all"):
+        for name in PARTS:
+            _set(loaded, (*key[:part], name, *key[part + 1 :]), copy.deepcopy(value), evolve(source, shared=True), text)
+    else:
+        _set(loaded, key, value, source, text)
+
+
+def _set(loaded: Loaded, key: Key, value: Any, source: Source, text: str) -> None:
     at: Any = loaded.data
     for depth, name in enumerate(key[:-1]):
         at = _step(at, name, key[: depth + 1], text)

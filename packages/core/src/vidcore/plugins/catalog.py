@@ -120,10 +120,12 @@ class Catalog:
 
     @cached_property
     def recipes(self) -> dict[str, Path]:
-        """Path of every recipe by its name (file name without ``.toml``)."""
+        """Path of every recipe by its name (file name without ``.toml``); fragments in ``base`` have no name."""
         found: dict[str, Path] = {}
         for plugin, folder in self.recipe_folders:
             for path in sorted(folder.rglob("*.toml")):
+                if "base" in path.relative_to(folder).parts[:-1]:
+                    continue
                 if path.stem in found:
                     raise PluginError(f"recipe {path.stem!r} exists twice: {found[path.stem]} and {path} ({plugin})")
                 found[path.stem] = path

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from vidcore.config.bind import Binder, Call, build
-from vidcore.config.load import Key, Loaded, Table, load, spread
+from vidcore.config.load import Key, Loaded, Table, load, load_table, spread
 from vidcore.config.references import reference_problems, references
 from vidcore.config.signature import read_signature
 from vidcore.config.types import Record
@@ -106,7 +106,7 @@ class Task:
     @classmethod
     def from_table(cls, table: Table, catalog: Catalog, name: str = "task") -> Task:
         """Check a Task given as plain data; relative paths mean the current folder."""
-        return cls._checked(name, Loaded(copy.deepcopy(table)), catalog)
+        return cls._checked(name, load_table(table), catalog)
 
     @classmethod
     def _checked(cls, name: str, loaded: Loaded, catalog: Catalog) -> Task:
