@@ -25,9 +25,9 @@ RECIPES = {
     for area in ("recognition", "localization")
     for folder in (ROOT / f"packages/{area}/src/vid_{area}/recipes",)
     for path in sorted(folder.rglob("*.toml"))
-    if path.parent.name != "base"
+    if path.parent.name not in ("base", "from_videos")
 }
-"""Every recipe, by the name of the published configuration in ``configs``."""
+"""Every recipe of a published result, by the name of the configuration in ``configs``."""
 WHOLE = {name for name, path in RECIPES.items() if "[stages" in path.read_text()}
 """Recipes that run several published configurations one after the other."""
 ELSEWHERE = {name for name in RECIPES if name.startswith(("localization/actionformer/", "localization/ssn/"))}

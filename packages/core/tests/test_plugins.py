@@ -238,16 +238,19 @@ def test_components_of_a_new_kind_are_listed(trackers: list[EntryPoint]) -> None
     assert isinstance(wrong.exception, UserError) and "did you mean 'trackers'?" in str(wrong.exception)
 
 
-def test_recipes_of_two_plugins_may_not_share_a_name(plugin: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_leaves_of_two_plugins_may_not_share_a_name_and_fragments_may(
+    plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for package in ("pack_a", "pack_b"):
-        (tmp_path / package / "recipes").mkdir(parents=True)
+        (tmp_path / package / "recipes" / "base").mkdir(parents=True)
         (tmp_path / package / "__init__.py").touch()
-        (tmp_path / package / "recipes" / "net_r50.toml").touch()
+        (tmp_path / package / "recipes" / "base" / "clips.toml").touch()
+        (tmp_path / package / "recipes" / f"net_{package}.toml").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
-    only = load_plugins([plugin("one", vidcore_recipes="pack_a:recipes")])
-    assert only.recipes == {"net_r50": tmp_path / "pack_a" / "recipes" / "net_r50.toml"}
-    both = load_plugins(
-        [plugin("one", vidcore_recipes="pack_a:recipes"), plugin("two", vidcore_recipes="pack_b:recipes")]
-    )
-    with pytest.raises(PluginError, match="recipe 'net_r50' exists twice"):
-        _ = both.recipes
+    both = [plugin("one", vidcore_recipes="pack_a:recipes"), plugin("two", vidcore_recipes="pack_b:recipes")]
+    assert load_plugins(both).recipes == {
+        f"net_{package}": tmp_path / package / "recipes" / f"net_{package}.toml" for package in ("pack_a", "pack_b")
+    }
+    (tmp_path / "pack_b" / "recipes" / "net_pack_a.toml").touch()
+    with pytest.raises(PluginError, match="recipe 'net_pack_a' exists twice"):
+        _ = load_plugins(both).recipes

@@ -16,8 +16,6 @@ from vidcore.engine.checkpoint import load
 
 CHANNELS, CLASSES = 12, ("jump", "run", "turn")
 TASK = """
-extends = ["localization_features"]
-
 [model]
 type = "ActionFormer"
 feat_dim = 12
@@ -27,8 +25,8 @@ levels = 4
 window_size = 9
 initial_positives = 20.0
 
-[data]
-test = false
+[data.all.pipeline.features]
+type = "LoadLocalizationFeature"
 
 [data.train]
 batch_size = 4

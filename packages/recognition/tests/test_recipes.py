@@ -47,9 +47,12 @@ def test_recipe_says_only_what_is_its_own(path: Path) -> None:
 
 
 def test_no_fragment_is_left_over() -> None:
-    used = {name for p in FOLDER.rglob("*.toml") for name in _extends(p)}
-    fragments = {p.stem for p in (FOLDER / "base").glob("*.toml")}
-    assert fragments <= used
+    used = {(p.parent / name).resolve() for p in FOLDER.rglob("*.toml") for name in _extends(p)}
+    assert {p.resolve() for p in (FOLDER / "base").glob("*.toml")} <= used
+
+
+def test_fragments_have_no_name(catalog: Catalog) -> None:
+    assert not {p.stem for p in (FOLDER / "base").glob("*.toml")} & catalog.recipes.keys()
 
 
 def _extends(path: Path) -> list[str]:

@@ -13,7 +13,8 @@ from vidcore.config.bind import Binder, build, build_component
 from vidcore.config.load import Loaded
 from vidcore.config.types import Choice, DictOf, ListOf, Object, Scalar, TupleOf, Union
 from vidcore.errors import ConfigError, UserError
-from vidcore.plugins.catalog import Catalog, Component
+from vidcore.plugins.catalog import Catalog, Component, load_plugins
+from vidcore.task.task import Task
 
 PARTS = """
 from __future__ import annotations
@@ -167,3 +168,16 @@ def test_a_sentence_of_a_component_gets_its_place(catalog: Catalog, tmp_path: Pa
     bound = Binder(catalog, Loaded({})).bind({"type": "Odd", "size": 3}, Object("Transform"), ("data", "odd"))
     with pytest.raises(getattr(errors, kind), match=r"^task: data\.odd: Odd: size is odd$"):
         build(bound)
+
+
+def test_a_mistake_in_what_all_parts_share_is_told_once() -> None:
+    dataset = {"type": "ConcatDataset", "datasets": []}
+    pipeline = {"open": {"type": "OpenVideo", "thread": 1}}
+    data = {"all": {"pipeline": pipeline}, "train": {"dataset": dataset}, "val": {"dataset": dataset}}
+    table = {"job": {"type": "ExtractFeatures", "task": "a", "checkpoint": "b", "videos": []}, "data": data}
+    with pytest.raises(ConfigError) as caught:
+        Task.from_table(table, load_plugins())
+    (problem,) = caught.value.problems
+    assert problem == (
+        "task: data.all.pipeline.open.thread: unknown key: OpenVideo takes no 'thread'; did you mean 'threads'?"
+    )

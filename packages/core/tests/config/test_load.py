@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vidcore.config.load import load
+from vidcore.config.load import load, load_table, spread
 from vidcore.errors import ConfigError
 
 
@@ -104,6 +104,79 @@ def test_paths_in_recipes_belong_to_the_file_that_extends_them(tmp_path: Path) -
     recipe = write(tmp_path / "site", "recipe.toml", 'a = "data/list.txt"')
     task = write(tmp_path, "task.toml", 'extends = ["recipe"]')
     assert load(task, {"recipe": recipe}).source(("a",)).folder == tmp_path.resolve()
+
+
+def test_fragments_of_a_recipe_are_extended_by_path(tmp_path: Path) -> None:
+    (tmp_path / "site" / "nets").mkdir(parents=True)
+    (tmp_path / "site" / "base").mkdir()
+    fragment = write(tmp_path / "site" / "base", "clips.toml", 'a = "list.txt"\nb = 1')
+    recipe = write(tmp_path / "site" / "nets", "net.toml", 'extends = "../base/clips.toml"\nb = 2')
+    loaded = load(write(tmp_path, "task.toml", 'extends = ["net"]'), {"net": recipe})
+    assert loaded.data == {"a": "list.txt", "b": 2}
+    assert loaded.source(("a",)).folder == tmp_path.resolve()  # the data of whoever uses the recipe
+    assert loaded.place(("a",)) == f"{fragment}: a"
+
+
+def test_what_all_parts_share_is_laid_under_them(tmp_path: Path) -> None:
+    text = (
+        "[data.all]\nx = 1\n[data.all.inner]\na = 1\nb = 1\n[data.train]\nx = 2\n[data.val.inner]\nb = 2\n[data.test]\n"
+    )
+    assert load(write(tmp_path, "task.toml", text), {}).data["data"] == {
+        "train": {"x": 2, "inner": {"a": 1, "b": 1}},
+        "val": {"x": 1, "inner": {"a": 1, "b": 2}},
+        "test": {"x": 1, "inner": {"a": 1, "b": 1}},
+    }
+
+
+def test_what_all_parts_share_goes_over_what_a_file_extends(tmp_path: Path) -> None:
+    write(tmp_path, "base.toml", "[data.all]\nx = 1\ny = 1\n[data.train]\nx = 2\n[data.val]\n")
+    task = write(tmp_path, "task.toml", 'extends = ["base.toml"]\n[data.all]\nx = 3\n[data.val]\ny = 4\n')
+    loaded = load(task, {}, ["data.all.z=5"])
+    spread(loaded)
+    assert loaded.data["data"] == {"train": {"x": 3, "y": 1, "z": 5}, "val": {"x": 3, "y": 4, "z": 5}}
+
+
+def test_steps_find_their_place_among_the_shared_ones(tmp_path: Path) -> None:
+    text = "".join(f'[data.all.p.{n}]\ntype = "{n}"\n' for n in "abc") + (
+        '[data.train.p.x]\n_before_ = "c"\n[data.train.p.y]\n_before_ = "c"\n[data.val.p]\nb = false\n'
+    )
+    data = load(write(tmp_path, "task.toml", text), {}).data["data"]
+    assert (list(data["train"]["p"]), list(data["val"]["p"])) == (["a", "b", "x", "y", "c"], ["a", "c"])
+
+
+def test_sharing_brings_no_part_of_its_own(tmp_path: Path) -> None:
+    loaded = load(write(tmp_path, "task.toml", "[data.all]\nx = 1\n[data.train]\ny = 1\n"), {})
+    spread(loaded)
+    assert loaded.data == {"data": {"train": {"x": 1, "y": 1}}}
+
+
+@pytest.mark.parametrize("shared", ["[data.all]\nx = 1\n", "[stages.a.data.all]\nx = 1\n[stages.b.data.all]\nx = 1\n"])
+def test_stages_share_what_stands_beside_them_or_in_them(tmp_path: Path, shared: str) -> None:
+    text = "[stages.a.data.train]\ny = 1\n[stages.b.data.val]\ny = 2\n[stages.c]\njob = 1\n"
+    loaded = load(write(tmp_path, "task.toml", shared + text), {})
+    spread(loaded)
+    stages = loaded.data["stages"]
+    assert stages["a"] == {"data": {"train": {"x": 1, "y": 1}}}
+    assert stages["b"] == {"data": {"val": {"x": 1, "y": 2}}}
+    assert stages["c"] == {"job": 1}
+
+
+def test_plain_data_may_share_too() -> None:
+    loaded = load_table({"data": {"all": {"x": 1}, "val": {"y": 2}}})
+    spread(loaded)
+    assert loaded.data == {"data": {"val": {"x": 1, "y": 2}}}
+
+
+def test_mistakes_in_what_is_shared_name_the_key_that_is_written(tmp_path: Path) -> None:
+    task = write(tmp_path, "task.toml", "[data.all.p.x]\nsize = 1\n[data.train.p.x]\nfar = 2\n[data.val]\n")
+    loaded = load(task, {}, ["data.all.more=1"])
+    assert loaded.place(("data", "train", "p", "x", "size")) == f"{task}: data.all.p.x.size"
+    assert loaded.place(("data", "train", "p", "x", "far")) == f"{task}: data.train.p.x.far"
+    assert loaded.place(("data", "val", "more")) == "--set data.all.more: data.all.more"
+    with pytest.raises(ConfigError, match=r"task\.toml: data\.all: must be a table, got 3"):
+        load(write(tmp_path, "task.toml", "[data]\nall = 3\n"), {})
+    with pytest.raises(ConfigError, match=r"data\.all\.p\.x\._after_: there is no 'y' here"):
+        load(write(tmp_path, "task.toml", '[data.all.p.x]\n_after_ = "y"\n'), {})
 
 
 @pytest.mark.parametrize("text", [b"a = " + b"9" * 5000, b"a = " + b"[" * 5000, b"a = '\xe9'", b"\x00\x01", b"a ="])

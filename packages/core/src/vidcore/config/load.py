@@ -186,26 +186,32 @@ def _table(data: Table, key: Key) -> Table:
 def spread(loaded: Loaded) -> None:
     """Lay what stands beside ``stages`` over every stage that trains; drop parts of the data that no file names."""
     stages = loaded.data.get("stages")
+    named = _named(loaded, ())
     if not isinstance(stages, dict) or not stages:
-        _drop_unnamed(loaded, loaded.data, ())
+        _drop_others(loaded.data, named)
         return
     common = {name: loaded.data.pop(name) for name in list(loaded.data) if name not in ("stages", "info")}
     sources = {key: source for key, source in loaded.sources.items() if key[0] in common}
     for name, stage in stages.items():
-        if isinstance(stage, dict) and "job" not in stage:
+        if not isinstance(stage, dict):
+            continue
+        own = _named(loaded, ("stages", name))
+        if "job" not in stage:
             _merge(loaded, stage, copy.deepcopy(common), ("stages", name), loaded.main)
             loaded.sources.update({("stages", name, *key): source for key, source in sources.items()})
-        if isinstance(stage, dict):
-            _drop_unnamed(loaded, stage, ("stages", name))
+        _drop_others(stage, named | own)
 
 
-def _drop_unnamed(loaded: Loaded, task: Table, at: Key) -> None:
-    """Drop parts of the data of which only ``data.all`` speaks: it is about those that there are."""
+def _named(loaded: Loaded, at: Key) -> set[str]:
+    """The parts of the data that are named as such, not only meant by ``data.all``."""
+    sources = {part: loaded.sources.get((*at, "data", part)) for part in PARTS}
+    return {part for part, source in sources.items() if source and not source.shared}
+
+
+def _drop_others(task: Table, named: set[str]) -> None:
     data = task.get("data")
-    for part in PARTS if isinstance(data, dict) else ():
-        key = (*at, "data", part)
-        sources = [source for k, source in loaded.sources.items() if k[: len(key)] == key]
-        if sources and all(source.shared for source in sources):
+    if isinstance(data, dict):
+        for part in set(PARTS) - named:
             data.pop(part, None)
 
 
@@ -225,6 +231,8 @@ def _merge(loaded: Loaded, base: Table, over: Table, at: Key, source: Source) ->
                 old = base[name] = {}
             _merge(loaded, old, value, key, source)
             _move(base, name, value, key, source)
+            if source.shared and key in loaded.sources:
+                continue  # a part that a file has named stays named
         else:
             base[name] = copy.deepcopy(value)
             _strip(base[name])
@@ -289,6 +297,8 @@ def _override(loaded: Loaded, text: str) -> None:
             _set(loaded, (*key[:part], name, *key[part + 1 :]), copy.deepcopy(value), evolve(source, shared=True), text)
     else:
         _set(loaded, key, value, source, text)
+        if (named := loaded.sources.get(key[: part + 1])) is None or named.shared:
+            loaded.sources[key[: part + 1]] = source
 
 
 def _set(loaded: Loaded, key: Key, value: Any, source: Source, text: str) -> None:

@@ -129,7 +129,7 @@ class Task:
             for at, part in parts.items():
                 _check_classes(binder, part, at)
         if binder.problems:
-            raise ConfigError(binder.problems)
+            raise ConfigError(list(dict.fromkeys(binder.problems)))  # what is in data.all is bound for each part
         table = copy.deepcopy(loaded.data)
         for key, path in binder.paths.items():
             _put(table, key, str(path))
