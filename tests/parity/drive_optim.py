@@ -40,11 +40,25 @@ def _layer(kind: str, shapes: dict[str, list[int]]) -> nn.Module:
     elif kind == "LayerNorm":
         layer = nn.LayerNorm(weight)
     else:
-        layer = type(kind, (nn.Module,), {})()
+        layer = type(kind, (nn.Module,), _methods(kind))()
     for name, shape in shapes.items():
         if name not in dict(layer.named_parameters(recurse=False)):
             layer.register_parameter(name, nn.Parameter(torch.zeros(shape)))
     return layer
+
+
+def _methods(kind: str) -> dict[str, Any]:
+    """Transformers say which layer a parameter belongs to; the reference knows these two."""
+    return {"layer_of": _layer_of} if kind in ("MViT", "VisionTransformer") else {}
+
+
+def _layer_of(backbone: nn.Module, name: str) -> int | None:
+    match name.split("."):
+        case [part, *_] if part.startswith(("cls_token", "mask_token", "pos_embed", "patch_embed")):
+            return 0
+        case ["blocks", number, *_]:
+            return int(number) + 1
+    return None
 
 
 def _model(inputs: dict[str, Any]) -> nn.Module:
@@ -56,7 +70,7 @@ def _model(inputs: dict[str, Any]) -> nn.Module:
         shapes.setdefault(parent, {})[leaf] = about["shape"]
     for name, kind in modules.items():
         parent, _, leaf = name.rpartition(".")
-        layer = _layer(kind, shapes.get(name, {})) if shapes.get(name) else type(kind, (nn.Module,), {})()
+        layer = _layer(kind, shapes.get(name, {})) if shapes.get(name) else type(kind, (nn.Module,), _methods(kind))()
         model.get_submodule(parent).add_module(leaf, layer)
     for name, shape in shapes[""].items():
         model.register_parameter(name, nn.Parameter(torch.zeros(shape)))

@@ -23,6 +23,7 @@ __all__ = [
     "FeatureModel",
     "Grouping",
     "Job",
+    "Layered",
     "Metric",
     "Model",
     "Observer",
@@ -194,6 +195,18 @@ class Grouping(Protocol):
 
     def __call__(self, model: torch.nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Return groups as ``torch.optim`` takes them: ``{"params": [...], "lr": ..., "weight_decay": ...}``."""
+        ...
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A backbone whose parameters belong to layers: what ``LayerDecayGroups`` needs."""
+
+    def layer_of(self, name: str) -> int | None:
+        """Return the layer of a parameter by its name in the backbone.
+
+        0 for embeddings, i + 1 for block i; None for what comes after the blocks, which learns at the full rate.
+        """
         ...
 
 

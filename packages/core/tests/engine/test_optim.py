@@ -121,6 +121,10 @@ class VisionTransformer(nn.Module):
         self.blocks = nn.ModuleList([nn.Linear(2, 2) for _ in range(2)])
         self.norm = nn.LayerNorm(2)
 
+    def layer_of(self, name: str) -> int | None:
+        part, number, *_ = name.split(".")
+        return int(number) + 1 if part == "blocks" else 0 if part == "patch_embed" else None
+
 
 def test_deeper_layers_learn_faster() -> None:
     model = nn.Module()
@@ -141,7 +145,7 @@ def test_deeper_layers_learn_faster() -> None:
 
 
 def test_layer_decay_refuses_what_it_does_not_know() -> None:
-    with pytest.raises(ConfigError, match="knows the blocks of MViT, VisionTransformer, not of Sequential"):
+    with pytest.raises(ConfigError, match=r"needs a backbone with layers \(layer_of\), and Sequential has none"):
         factors(net(), LayerDecayGroups(decay_rate=0.5, num_layers=2))
 
 

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from vidcore.engine.shard import is_sharded_tensor
 from vidcore.errors import ConfigError
-from vidcore.protocols import Grouping
+from vidcore.protocols import Grouping, Layered
 
 __all__ = [
     "DefaultGroups",
@@ -209,32 +209,25 @@ class LayerDecayGroups:
     multiplied by ``decay_rate ** (num_layers + 1 - layer)``. Biases and other one-dimensional
     parameters get no weight decay. Published as ``LearningRateDecayOptimizerConstructor``.
 
-    Raises ``ConfigError`` for a backbone whose blocks it does not know, and for batch normalisation.
+    Raises ``ConfigError`` for a backbone that is not ``vidcore.protocols.Layered``, and for batch normalisation.
     """
 
     decay_rate: float
     num_layers: int
     """Blocks of the backbone."""
 
-    BACKBONES = ("MViT", "VisionTransformer")
-
     def __call__(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        kind = type(getattr(model, "backbone", None)).__name__
-        if kind not in self.BACKBONES:
-            raise ConfigError(f"LayerDecayGroups: knows the blocks of {', '.join(self.BACKBONES)}, not of {kind}")
+        backbone = dict(model.named_children()).get("backbone")
+        if not isinstance(backbone, Layered):
+            kind = type(backbone or model).__name__
+            raise ConfigError(f"LayerDecayGroups: needs a backbone with layers (layer_of), and {kind} has none")
         rules = {}
         for name, parameter, module in _owned(model):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 raise ConfigError(f"LayerDecayGroups: is not made for batch normalisation ({name})")
-            scale = self.decay_rate ** (self.num_layers + 1 - self._layer(name))
+            inner = name.removeprefix("backbone.")
+            layer = backbone.layer_of(inner) if inner != name else None
+            depth = self.num_layers + 1 - layer if layer is not None else 0
             flat = parameter.ndim == 1 or name.endswith(".bias")
-            rules[parameter] = Rule(lr_mult=scale, decay_mult=0.0 if flat else 1.0)
+            rules[parameter] = Rule(lr_mult=self.decay_rate**depth, decay_mult=0.0 if flat else 1.0)
         return _groups(rules, lr, weight_decay)
-
-    def _layer(self, name: str) -> int:
-        match name.split("."):
-            case ["backbone", part, *_] if part.startswith(("cls_token", "mask_token", "pos_embed", "patch_embed")):
-                return 0
-            case ["backbone", "blocks", number, *_]:
-                return int(number) + 1
-        return self.num_layers + 1
