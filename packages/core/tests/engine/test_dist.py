@@ -25,6 +25,9 @@ def pair(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"folder": folder / "plain", **plain},
         {"folder": folder / "accumulated", **plain, "batch_size": 1, "accumulate": 2},
         {"folder": folder / "several", **plain, "extra": 24},
+        {"folder": folder / "pairs", **plain, "pairs": True},
+        {"folder": folder / "pairs accumulated", **plain, "pairs": True, "batch_size": 1, "accumulate": 2, "epochs": 1},
+        {"folder": folder / "uneven pairs", **plain, "pairs": True, "bad": [3], "on_error": "skip", "epochs": 1},
         {"folder": folder / "all", "epochs": 2, "size": 23, "bad": [3]},
         {"folder": folder / "idle", **plain, "idle": True, "runtime": {"find_unused_parameters": True}},
         {"folder": folder / "norm", "epochs": 1, "validation": False},
@@ -36,7 +39,7 @@ def pair(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "more"),
-    [("plain", {}), ("accumulated", {}), ("several", {"extra": 24}), ("idle", {})],
+    [("plain", {}), ("accumulated", {}), ("several", {"extra": 24}), ("idle", {}), ("pairs", {"pairs": True})],
 )
 def test_two_processes_are_one_with_the_doubled_batch(
     toy: ModuleType, pair: Path, tmp_path: Path, name: str, more: dict[str, Any]
@@ -47,6 +50,11 @@ def test_two_processes_are_one_with_the_doubled_batch(
     for a, b in zip(ours, theirs, strict=True):
         assert a.pop("kind") == b.pop("kind")
         assert b == pytest.approx(a, rel=1e-5, abs=1e-6)
+
+
+def test_a_loss_over_all_processes_takes_what_they_have(pair: Path) -> None:
+    for name in ("pairs accumulated", "uneven pairs"):
+        assert [r["step"] for r in records(pair / name, "step")] == list(range(1, 7)), "each waited for the other"
 
 
 def test_every_sample_is_scored_once_by_two(pair: Path) -> None:

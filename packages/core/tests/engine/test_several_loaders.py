@@ -15,7 +15,7 @@ from vidcore.batch import Batch
 from vidcore.data.options import LoaderOptions
 from vidcore.data.pool.loader import Loader
 from vidcore.data.pool.training import TrainingData
-from vidcore.engine.checkpoint import Checkpoints, load
+from vidcore.engine.checkpoint import Checkpoints, load, save
 from vidcore.engine.observers import Observers
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.step import Step
@@ -84,6 +84,37 @@ def test_a_run_goes_on_where_each_of_them_was(toy: ModuleType, tmp_path: Path) -
     assert newest["position"]["samples of data.train_extra.more"] == 10
     with pytest.raises(CheckpointError, match=r"samples of data.train_extra.more was 10 and is 11"):
         toy.train(tmp_path / "cut", extra=11, epochs=4)
+
+
+def as_format_1(path: Path) -> None:
+    """Rewrite a checkpoint as it was written before ``train_also`` became ``train_extra``."""
+    content = load(path)
+
+    def renamed(table: dict[str, Any]) -> dict[str, Any]:
+        return {name.replace("train_extra", "train_also"): value for name, value in table.items()}
+
+    position = renamed(content["position"])
+    position["samples in a step"] = renamed(position["samples in a step"])
+    sums = {("seconds/" if kind == "seconds" else "") + name: v for (kind, name), v in content["epoch_sums"].items()}
+    assert "data.train_also.more.batch_size" in position
+    assert {"loss", "more/loss_cls", "top1_acc", "seconds/data"} <= sums.keys()
+    save(path, content | {"format": 1, "position": position, "epoch_sums": sums})
+
+
+def test_a_checkpoint_of_format_1_goes_on_exactly(toy: ModuleType, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"extra": 10, "checkpoint_steps": 2, "ema_decay": 0.9}
+    toy.train(tmp_path / "straight", **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vidcore.engine.fit.Observers", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            toy.train(tmp_path / "old", **options)
+    as_format_1(Checkpoints(tmp_path / "old/checkpoints").paths()[-1])
+    result, _ = toy.train(tmp_path / "old", **options)
+    assert result.resumed_step == 8, "within an epoch"
+    a, b = toy.newest(tmp_path / "straight"), toy.newest(tmp_path / "old")
+    for part in ("state_dict", "training_weights"):
+        assert all(torch.equal(value, b[part][name]) for name, value in a[part].items())
+    assert toy.records(tmp_path / "straight") == toy.records(tmp_path / "old")
 
 
 def test_a_task_names_them(tmp_path: Path) -> None:

@@ -74,8 +74,11 @@ formats: set[torch.dtype] = set()
 class Net(nn.Module):
     """With everything that makes resuming hard: batch statistics, dropout, noise on the inputs."""
 
-    def __init__(self, classes: int = CLASSES, noisy: bool = True, norm: bool = True, blocks: int = 0) -> None:
+    def __init__(
+        self, classes: int = CLASSES, noisy: bool = True, norm: bool = True, blocks: int = 0, pairs: bool = False
+    ) -> None:
         super().__init__()
+        self.pairs = pairs
         normalise = nn.BatchNorm1d(16) if norm else nn.Identity()
         self.backbone = nn.Sequential(nn.Linear(8, 16), normalise, nn.ReLU(), nn.Dropout(0.3 * noisy))
         self.backbone.extend(nn.Sequential(nn.Linear(16, 16), nn.ReLU()) for _ in range(blocks))
@@ -95,7 +98,12 @@ class Net(nn.Module):
     def loss(self, outputs: torch.Tensor, batch: Any) -> dict[str, torch.Tensor]:
         loss = nn.functional.cross_entropy(outputs, batch.labels)
         right = (outputs.argmax(1) == batch.labels).float().mean()
-        return {"loss_cls": loss, "loss_size": 1e-3 * outputs.square().mean(), "top1_acc": right}
+        found = {"loss_cls": loss, "loss_size": 1e-3 * outputs.square().mean(), "top1_acc": right}
+        if self.pairs:  # a loss over the samples of all processes
+            rows = batch.collectives.all_gather(outputs)
+            size = batch.collectives.all_reduce_mean(outputs.square().mean())
+            found["loss_pairs"] = (rows @ rows.T).square().mean() / (1 + size)
+        return found
 
     def predict(self, outputs: torch.Tensor, batch: Any) -> list[Sample]:
         scores = outputs.float().softmax(1).cpu().numpy()
@@ -207,6 +215,7 @@ def train(
     validation: bool = True,
     extra: int = 0,
     blocks: int = 0,
+    pairs: bool = False,
     idle: bool = False,
     **options: Any,
 ) -> tuple[Any, nn.Module]:
@@ -221,7 +230,7 @@ def train(
     }
     reseed(7)
     training = TrainOptions(**options)
-    model = model or Net(noisy=noisy, norm=norm, blocks=blocks)
+    model = model or Net(noisy=noisy, norm=norm, blocks=blocks, pairs=pairs)
     if idle:  # a parameter without a gradient
         model.idle = nn.Parameter(torch.ones(1))
     model = prepare(model, machine, torch.device("cpu"))
