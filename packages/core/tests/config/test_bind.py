@@ -14,6 +14,7 @@ from vidcore.config.load import Loaded
 from vidcore.config.types import Choice, DictOf, ListOf, Object, Scalar, TupleOf, Union
 from vidcore.errors import ConfigError, UserError
 from vidcore.plugins.catalog import Catalog, Component, load_plugins
+from vidcore.task.classes import num_classes
 from vidcore.task.task import Task
 
 PARTS = """
@@ -173,11 +174,23 @@ def test_a_sentence_of_a_component_gets_its_place(catalog: Catalog, tmp_path: Pa
 def test_a_mistake_in_what_all_parts_share_is_told_once() -> None:
     dataset = {"type": "ConcatDataset", "datasets": []}
     pipeline = {"open": {"type": "OpenVideo", "thread": 1}}
-    data = {"all": {"pipeline": pipeline}, "train": {"dataset": dataset}, "val": {"dataset": dataset}}
+    data = {"all": {"pipeline": pipeline, "worker": 2}, "train": {"dataset": dataset}, "val": {"dataset": dataset}}
     table = {"job": {"type": "ExtractFeatures", "task": "a", "checkpoint": "b", "videos": []}, "data": data}
     with pytest.raises(ConfigError) as caught:
         Task.from_table(table, load_plugins())
-    (problem,) = caught.value.problems
-    assert problem == (
-        "task: data.all.pipeline.open.thread: unknown key: OpenVideo takes no 'thread'; did you mean 'threads'?"
+    assert caught.value.problems == (
+        "task: data.all.pipeline.open.thread: unknown key: OpenVideo takes no 'thread'; did you mean 'threads'?",
+        "task: data.all.worker: unknown key: [data.all] takes no 'worker'; did you mean 'workers'?",
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "classes"),
+    [
+        ({"type": "Net", "num_classes": 80, "head": {"num_classes": 81}}, 80),
+        ({"type": "Net", "head": {"num_classes": 5}, "auxiliary": {"num_classes": 3}}, 5),
+        ({"type": "Net", "head": {}}, None),
+    ],
+)
+def test_a_model_says_its_number_of_classes_or_else_its_parts_do(model: dict[str, Any], classes: int | None) -> None:
+    assert num_classes(model) == classes

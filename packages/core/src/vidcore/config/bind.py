@@ -30,9 +30,9 @@ REFUSALS = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError)
 
 @frozen
 class Call:
-    """A component and its checked arguments: built by ``build``, not before."""
+    """A component, or the class of a table without ``type``, and its checked arguments: built by ``build``."""
 
-    component: Component
+    component: Component | Record
     arguments: dict[str, Any]
     key: Key = ()
     source: str = ""
@@ -78,7 +78,7 @@ def build_component(table: Mapping[str, Any], kind: str | None = None, catalog: 
     Raises ``ConfigError`` with every problem of the table.
     """
     binder = Binder(catalog or load_plugins(), Loaded(dict(table)))
-    bound = binder._component(dict(table), kind, ())
+    bound = binder.component(dict(table), kind, ())
     if binder.problems:
         raise ConfigError(binder.problems)
     return build(bound)
@@ -126,12 +126,12 @@ class Binder:
                 if not isinstance(value, dict):
                     return self._wrong(value, wanted, key)
                 if "type" in value and (kind := self._kind(wanted.name)):  # its protocol is a class with fields
-                    return self._component(value, kind, key)
-                return self._call(Component(wanted.name, "record", target, ""), value, read_signature(target), key)
+                    return self.component(value, kind, key)
+                return self._call(wanted, value, read_signature(target), key)
             case Object(name):
                 if not isinstance(value, dict):
                     return self._wrong(value, wanted, key)
-                return self._component(value, self._kind(name), key)
+                return self.component(value, self._kind(name), key)
             case ByName(name):
                 return self._by_name(value, wanted, self._kind(name), key)
             case _:  # anything goes, but tables with a type are components here, too
@@ -189,13 +189,14 @@ class Binder:
     def _any(self, value: Any, key: Key) -> Any:
         if isinstance(value, dict):
             if isinstance(value.get("type"), str) and value["type"] in self.catalog.components:
-                return self._component(value, None, key)
+                return self.component(value, None, key)
             return {n: self._any(v, (*key, n)) for n, v in value.items()}
         if isinstance(value, list):
             return [self._any(v, (*key, str(i))) for i, v in enumerate(value)]
         return value
 
-    def _component(self, table: dict[str, Any], kind: str | None, key: Key) -> Any:
+    def component(self, table: dict[str, Any], kind: str | None, key: Key) -> Any:
+        """Return the ``Call`` of a table with ``type``: a component of that kind, or of any."""
         name = table.get("type")
         if not isinstance(name, str):
             what = f"one of {kind}" if kind else "a component"
@@ -211,9 +212,9 @@ class Binder:
             return self.problem((*key, "type"), str(error))
         return self._call(component, {n: v for n, v in table.items() if n != "type"}, signature, key)
 
-    def _call(self, component: Component, table: Mapping[str, Any], signature: Signature, key: Key) -> Call:
+    def _call(self, component: Component | Record, table: Mapping[str, Any], signature: Signature, key: Key) -> Call:
         parameters = dict(signature.parameters)
-        for name in GIVEN.get(component.kind, ()):
+        for name in GIVEN.get(component.kind, ()) if isinstance(component, Component) else ():
             parameters.pop(name, None)
         arguments: dict[str, Any] = {}
         for name, value in table.items():
@@ -222,8 +223,9 @@ class Binder:
             elif signature.open:
                 arguments[name] = self._any(value, (*key, name))
             else:
-                table_name = f"[{format_key(key)}]" if key else "a Task"
-                self._unknown(table_name if component.kind == "record" else component.name, name, parameters, key)
+                written = self.loaded.written((*key, name))[:-1]
+                table_name = f"[{format_key(written)}]" if key else "a Task"
+                self._unknown(table_name if isinstance(component, Record) else component.name, name, parameters, key)
         for name, parameter in parameters.items():
             if parameter.required and name not in table:
                 self.problem((*key, name), f"is missing: {component.name} needs it ({parameter.type})")

@@ -31,11 +31,14 @@ class Source:
     shared: bool = False
     """In ``data.all``, for every part of the data."""
 
+    def written(self, key: Key) -> Key:
+        """The key of a value as it is written in this file."""
+        part = 1 if key[:1] == ("data",) else 3  # of a stage: stages.NAME.data.PART
+        return (*key[:part], "all", *key[part + 1 :]) if self.shared and len(key) > part else key
+
     def place(self, key: Key) -> str:
         """This file, and the key of a value as it is written there, for messages."""
-        part = 1 if key[:1] == ("data",) else 3  # of a stage: stages.NAME.data.PART
-        written = (*key[:part], "all", *key[part + 1 :]) if self.shared and len(key) > part else key
-        return f"{self.name}: {format_key(written)}"
+        return f"{self.name}: {format_key(self.written(key))}"
 
 
 @frozen
@@ -54,10 +57,16 @@ class Loaded:
             key = key[:-1]
         return self.main
 
+    def written(self, key: Key) -> Key:
+        """The key of a value as it is written in its file."""
+        return self._origin(key).written(key)
+
     def place(self, key: Key) -> str:
-        """The file where a value is written, and its key, for messages."""
-        written = next((k for k in self.sources if k[: len(key)] == key), key)  # a table: what is first in it
-        return self.source(written).place(key)
+        """The file where a value is written, and its key there, for messages."""
+        return self._origin(key).place(key)
+
+    def _origin(self, key: Key) -> Source:
+        return self.source(next((k for k in self.sources if k[: len(key)] == key), key))  # a table: what is first in it
 
 
 def format_key(key: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from attrs import frozen
@@ -95,6 +96,10 @@ class Record(Type):
     @property
     def name(self) -> str:
         return self.target.partition(":")[2]
+
+    def load(self) -> Any:
+        """Import the class."""
+        return getattr(importlib.import_module(self.target.partition(":")[0]), self.name)
 
     def __str__(self) -> str:
         return "a table"

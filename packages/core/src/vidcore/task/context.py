@@ -21,9 +21,11 @@ from vidcore.engine.prepare import prepare
 from vidcore.engine.weights import load_state, read_weights
 from vidcore.errors import ConfigError, DataError
 from vidcore.randomness import be_deterministic, reseed
+from vidcore.task.classes import num_classes
 from vidcore.task.report import notices
 from vidcore.task.run_folder import RunFolder
-from vidcore.task.task import DataPart, Task, num_classes
+from vidcore.task.schema import DataPart
+from vidcore.task.task import Task
 
 __all__ = ["RunContext"]
 

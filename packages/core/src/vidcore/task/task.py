@@ -1,4 +1,4 @@
-"""The tables of a Task, and the Task itself: checked, resolved, ready to build piece by piece."""
+"""A Task: checked, resolved, ready to build piece by piece."""
 
 from __future__ import annotations
 
@@ -8,74 +8,19 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from vidcore.config.bind import Binder, Call, build
 from vidcore.config.load import Key, Loaded, Table, load, load_table, spread
 from vidcore.config.references import reference_problems, references
 from vidcore.config.signature import read_signature
 from vidcore.config.types import Record
-from vidcore.data.classes import read_classes
-from vidcore.data.options import LoaderOptions
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.errors import ConfigError, UserError
-from vidcore.plugins.catalog import Catalog, Component
-from vidcore.protocols import Dataset, Grouping, Job, Metric, Model, Observer, Optimizer, Schedule, Transform
+from vidcore.plugins.catalog import Catalog
+from vidcore.task.classes import check_classes, share_classes
 
-__all__ = ["Data", "DataPart", "Task", "TaskTable", "num_classes"]
-
-
-@frozen(kw_only=True)
-class DataPart(LoaderOptions):
-    """``[data.train]``, ``[data.val]``, ``[data.test]``: samples, what happens to them, how they are loaded."""
-
-    dataset: Dataset
-    pipeline: dict[str, Transform] = field(factory=dict)
-    """Steps by name, in the order of first appearance; ``_after_``/``_before_`` place a new one."""
-
-
-@frozen(kw_only=True)
-class Data:
-    """``[data]``."""
-
-    classes: Path | None = None
-    """File with one class name per line, for every data set that takes ``classes``."""
-    train: DataPart | None = None
-    train_extra: dict[str, DataPart] = field(factory=dict)
-    """More training data by name: each step adds the losses of one batch of each. ``train`` says what an epoch is."""
-    val: DataPart | None = None
-    """Evaluated during training."""
-    test: DataPart | None = None
-    """Evaluated by ``vidcore test`` and at the end of a run; ``val`` where absent."""
-
-
-@frozen(kw_only=True)
-class Stage:
-    """A model and what is done with it, or a job."""
-
-    model: Model | None = None
-    job: Job | None = None
-    """Instead of a model: work that trains nothing, such as making files for other Tasks."""
-    data: Data = field(factory=Data)
-    train: TrainOptions = field(factory=TrainOptions)
-    optimizer: Optimizer | None = None
-    param_groups: Grouping | None = None
-    """How the parameters are split into groups with their own learning rate and decay."""
-    schedule: dict[str, Schedule] = field(factory=dict)
-    """Learning-rate schedules by name; several act one after another on the same rate."""
-    metrics: dict[str, Metric] = field(factory=dict)
-    observers: dict[str, Observer] = field(factory=dict)
-    runtime: RuntimeOptions = field(factory=RuntimeOptions)
-    info: dict[str, Any] = field(factory=dict)
-    """Facts for people and tools: paper, published scores, weights. Not interpreted."""
-
-
-@frozen(kw_only=True)
-class TaskTable(Stage):
-    """A whole Task file."""
-
-    stages: dict[str, Stage] = field(factory=dict)
-    """Instead of all else: Tasks that are run one after the other."""
+__all__ = ["Task"]
 
 
 @frozen
@@ -116,9 +61,9 @@ class Task:
         parts = parts or {(): loaded.data}
         for at, part in parts.items():
             if isinstance(part, dict):
-                _share_classes(loaded, catalog, part, at)
+                share_classes(loaded, catalog, part, at)
         binder = Binder(catalog, loaded)
-        bound = binder.bind(loaded.data, Record(f"{__name__}:TaskTable"), ())
+        bound = binder.bind(loaded.data, Record("vidcore.task.schema:TaskTable"), ())
         for at, part in parts.items():
             if isinstance(part, dict) and ("model" in part) == ("job" in part):
                 both = "a Task has a model or a job, not both" if "job" in part else "a Task needs a model, or a job"
@@ -127,7 +72,7 @@ class Task:
         if not binder.problems:
             binder.problems.extend(_option_problems(bound))
             for at, part in parts.items():
-                _check_classes(binder, part, at)
+                check_classes(binder, part, at)
         if binder.problems:
             raise ConfigError(list(dict.fromkeys(binder.problems)))  # what is in data.all is bound for each part
         table = copy.deepcopy(loaded.data)
@@ -189,7 +134,7 @@ class Task:
             raise ConfigError([f"{self.name}: {k}: is missing, and needed for this" for k in missing])
 
 
-OPTIONS = Component("DataPart", "record", "vidcore.data.options:LoaderOptions", "")
+OPTIONS = Record("vidcore.data.options:LoaderOptions")
 
 
 def _of_one_weight(optimizer: Call | None) -> Call | None:
@@ -216,61 +161,6 @@ def _loader_options(data: dict[str, Any]) -> Iterator[Call]:
     for part in (*data.values(), *(data.get("train_extra") or {}).values()):
         if isinstance(part, Call):
             yield evolve(part, component=OPTIONS, arguments={n: v for n, v in part.arguments.items() if n in names})
-
-
-def _check_classes(binder: Binder, task: Table, at: Key) -> None:
-    """More names than the classifier has outputs must not wait for the data: the stages before may take days."""
-    file, wanted = binder.paths.get((*at, "data", "classes")), num_classes(task.get("model"))
-    if file is None or wanted is None or not file.is_file():
-        return
-    try:
-        found = len(read_classes(file) or ())
-    except UserError as error:
-        binder.problem((*at, "data", "classes"), str(error))
-        return
-    if found > wanted:
-        binder.problem((*at, "model"), f"num_classes is {wanted}, but {file} names {found} classes; set it to {found}")
-
-
-def _share_classes(loaded: Loaded, catalog: Catalog, task: Table, at: Key) -> None:
-    """Hand ``data.classes``, or else the model's number of classes, to data sets that take it and have neither.
-
-    A label beyond the classifier is then an error with file and line, not a failed assertion on a GPU.
-    """
-    data = task.get("data")
-    if not isinstance(data, dict):
-        return
-    wanted = num_classes(task.get("model"))
-    shared, key = ("classes", (*at, "data", "classes")) if "classes" in data else ("num_classes", (*at, "model"))
-    value = data.get("classes", wanted)
-    for part in ("train", "val", "test"):
-        for place, table in _datasets(data.get(part), (*at, "data", part)):
-            if value is None or {"classes", "num_classes"} & table.keys():
-                continue
-            component = catalog.components.get(str(table.get("type")))
-            if component and shared in read_signature(component.target).parameters:
-                table[shared] = value
-                loaded.sources[*place, shared] = loaded.source(key)
-
-
-def _datasets(table: Any, at: Key) -> Iterator[tuple[Key, Table]]:
-    """The data sets in a table, those within others (repeated, joined) as well, and where they stand."""
-    if isinstance(table, dict):
-        inner: dict[Key, Any] = {("dataset",): table.get("dataset")}
-        parts = table.get("datasets")
-        inner |= {("datasets", str(i)): part for i, part in enumerate(parts if isinstance(parts, list) else ())}
-        for key, dataset in inner.items():
-            if isinstance(dataset, dict):
-                yield (*at, *key), dataset
-                yield from _datasets(dataset, (*at, *key))
-
-
-def num_classes(model: Any) -> int | None:
-    """The highest ``num_classes`` in a model's table: auxiliary heads may have fewer."""
-    if not isinstance(model, dict):
-        return None
-    found = [num_classes(value) for value in model.values()] + [model.get("num_classes")]
-    return max((n for n in found if isinstance(n, int)), default=None)
 
 
 def _put(table: Any, key: Key, value: Any) -> None:

@@ -20,7 +20,8 @@ from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.prepare import prepare
 from vidcore.engine.step import Step
 from vidcore.randomness import reseed
-from vidcore.task.task import DataPart, Task
+from vidcore.task.schema import DataPart
+from vidcore.task.task import Task
 from vidcore.tools.advice import Loading
 
 __all__ = ["bench"]

@@ -13,7 +13,8 @@ from vidcore.engine.optim import given_or_default
 from vidcore.engine.options import TrainOptions
 from vidcore.engine.schedules import RateSchedule, unreached
 from vidcore.errors import ConfigError
-from vidcore.task.task import DataPart, Task
+from vidcore.task.schema import DataPart
+from vidcore.task.task import Task
 
 if TYPE_CHECKING:
     from vidcore.tools.draw import Figure

@@ -1,0 +1,73 @@
+"""What a Task says of classes: how many the model knows, and the names of them for its datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from vidcore.config.bind import Binder
+from vidcore.config.load import PARTS, Key, Loaded, Table
+from vidcore.config.signature import read_signature
+from vidcore.data.classes import read_classes
+from vidcore.errors import UserError
+from vidcore.plugins.catalog import Catalog
+
+__all__ = ["check_classes", "num_classes", "share_classes"]
+
+
+def num_classes(model: Any) -> int | None:
+    """The ``num_classes`` of a model's table, or else the highest of its parts: auxiliary heads may have fewer."""
+    if not isinstance(model, dict):
+        return None
+    if isinstance(own := model.get("num_classes"), int):
+        return own
+    return max((n for n in map(num_classes, model.values()) if n is not None), default=None)
+
+
+def share_classes(loaded: Loaded, catalog: Catalog, task: Table, at: Key) -> None:
+    """Hand ``data.classes``, or else the model's number of classes, to datasets that take it and have neither.
+
+    A label beyond the classifier is then an error with file and line, not a failed assertion on a GPU.
+    """
+    data = task.get("data")
+    if not isinstance(data, dict):
+        return
+    wanted = num_classes(task.get("model"))
+    shared, key = ("classes", (*at, "data", "classes")) if "classes" in data else ("num_classes", (*at, "model"))
+    value = data.get("classes", wanted)
+    for name in PARTS:
+        part = data.get(name)
+        dataset = part.get("dataset") if isinstance(part, dict) else None
+        for place, table, target in _datasets(dataset, (*at, "data", name, "dataset"), catalog):
+            if value is None or {"classes", "num_classes"} & table.keys():
+                continue
+            if shared in read_signature(target).parameters:
+                table[shared] = value
+                loaded.sources[*place, shared] = loaded.source(key)
+
+
+def _datasets(value: Any, at: Key, catalog: Catalog) -> Iterator[tuple[Key, Table, str]]:
+    """Every table of a dataset, those within others (repeated, joined) as well: key, table, target."""
+    if isinstance(value, dict):
+        component = catalog.components.get(str(value.get("type")))
+        if component and component.kind == "datasets":
+            yield at, value, component.target
+        for name, inner in value.items():
+            yield from _datasets(inner, (*at, name), catalog)
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from _datasets(inner, (*at, str(i)), catalog)
+
+
+def check_classes(binder: Binder, task: Table, at: Key) -> None:
+    """More names than the classifier has outputs must not wait for the data: the stages before may take days."""
+    file, wanted = binder.paths.get((*at, "data", "classes")), num_classes(task.get("model"))
+    if file is None or wanted is None or not file.is_file():
+        return
+    try:
+        found = len(read_classes(file) or ())
+    except UserError as error:
+        binder.problem((*at, "data", "classes"), str(error))
+        return
+    if found > wanted:
+        binder.problem((*at, "model"), f"num_classes is {wanted}, but {file} names {found} classes; set it to {found}")

@@ -1,0 +1,67 @@
+"""The tables of a Task file: every key that the core knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from vidcore.data.options import LoaderOptions
+from vidcore.engine.options import RuntimeOptions, TrainOptions
+from vidcore.protocols import Dataset, Grouping, Job, Metric, Model, Observer, Optimizer, Schedule, Transform
+
+__all__ = ["Data", "DataPart", "Stage", "TaskTable"]
+
+
+@frozen(kw_only=True)
+class DataPart(LoaderOptions):
+    """``[data.train]``, ``[data.val]``, ``[data.test]``: samples, what happens to them, how they are loaded."""
+
+    dataset: Dataset
+    pipeline: dict[str, Transform] = field(factory=dict)
+    """Steps by name, in the order of first appearance; ``_after_``/``_before_`` place a new one."""
+
+
+@frozen(kw_only=True)
+class Data:
+    """``[data]``."""
+
+    classes: Path | None = None
+    """File with one class name per line, for every data set that takes ``classes``."""
+    train: DataPart | None = None
+    train_extra: dict[str, DataPart] = field(factory=dict)
+    """More training data by name: each step adds the losses of one batch of each. ``train`` says what an epoch is."""
+    val: DataPart | None = None
+    """Evaluated during training."""
+    test: DataPart | None = None
+    """Evaluated by ``vidcore test`` and at the end of a run; ``val`` where absent."""
+
+
+@frozen(kw_only=True)
+class Stage:
+    """A model and what is done with it, or a job."""
+
+    model: Model | None = None
+    job: Job | None = None
+    """Instead of a model: work that trains nothing, such as making files for other Tasks."""
+    data: Data = field(factory=Data)
+    train: TrainOptions = field(factory=TrainOptions)
+    optimizer: Optimizer | None = None
+    param_groups: Grouping | None = None
+    """How the parameters are split into groups with their own learning rate and decay."""
+    schedule: dict[str, Schedule] = field(factory=dict)
+    """Learning-rate schedules by name; several act one after another on the same rate."""
+    metrics: dict[str, Metric] = field(factory=dict)
+    observers: dict[str, Observer] = field(factory=dict)
+    runtime: RuntimeOptions = field(factory=RuntimeOptions)
+    info: dict[str, Any] = field(factory=dict)
+    """Facts for people and tools: paper, published scores, weights. Not interpreted."""
+
+
+@frozen(kw_only=True)
+class TaskTable(Stage):
+    """A whole Task file."""
+
+    stages: dict[str, Stage] = field(factory=dict)
+    """Instead of all else: Tasks that are run one after the other."""
