@@ -50,7 +50,10 @@ def command(output: str, *more: str, videos: str = "demo/videos") -> list[str]:
 
 
 def contents(folder: str | Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.suffix != ".toml"}
+    """Features and notes, by name."""
+    return {
+        path.name: path.read_bytes() for path in Path(folder).glob("[!.]*") if path.suffix in (".npy", ".json", ".csv")
+    }
 
 
 def test_what_is_written(here: Path) -> None:
@@ -139,6 +142,42 @@ def test_two_processes_write_what_one_writes(here: Path) -> None:
     assert contents("shared") == {k: v for k, v in contents("whole").items() if not k.startswith("up_001")}
 
 
+def test_shards_write_what_one_run_writes(here: Path, vidcore: Command) -> None:
+    Path("demo/videos/up_001.mp4").write_bytes(b"no video")
+    answers = [vidcore(*command("shared", "--shard", shard)) for shard in ("1/3", "2/3", "3/3")]
+    assert "features of 5 videos: 5 new, 1 cannot be read" in answers[0].out  # up_001 is the last of 16
+    assert [a.code for a in answers] == [2, 0, 0]
+    assert contents("shared") == {k: v for k, v in contents("whole").items() if not k.startswith("up_001")}
+    assert [path.name for path in Path("shared").glob("failures*")] == ["failures-1-of-3.jsonl"]
+    shutil.copy("demo/videos/left_001.mp4", "demo/videos/up_001.mp4")
+    assert "1 new, 15 already there" in vidcore(*command("shared")).out
+    assert not list(Path("shared").glob("failures*"))
+    for wrong in ("0/2", "3/2", "half"):
+        vidcore(*command("shared", "--shard", wrong)).refuses(f"shard '{wrong}': must be i/n with i from 1 to n")
+
+
+def test_other_settings_are_kept_out_while_a_run_writes(here: Path, vidcore: Command) -> None:
+    script = """
+import sys
+from pathlib import Path
+from vidcore.features.folder import FeatureFolder
+with FeatureFolder.load(Path("whole")).claim():
+    print("claimed", flush=True)
+    sys.stdin.read()
+"""
+    holder = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "claimed\n"
+    try:
+        assert "0 new, 16 already there" in vidcore(*command("whole")).out, "the same settings"
+        vidcore(*command("whole", "--stride", "8", "--overwrite")).refuses(
+            "whole: another process is making features there with other settings: stride is '4' there and '8' here"
+        )
+    finally:
+        holder.communicate()
+    assert vidcore(*command("whole", "--stride", "8", "--overwrite")).code == 0
+
+
 def test_bad_videos_are_named_and_do_not_stop_the_others(here: Path, vidcore: Command) -> None:
     videos = Path("demo/videos")
     (videos / "up_001.mp4").write_bytes(b"")
@@ -150,6 +189,15 @@ def test_bad_videos_are_named_and_do_not_stop_the_others(here: Path, vidcore: Co
     assert re.search(r"not read: demo/videos/gone\.mp4: ", answer.err)
     assert re.search(r"not read: demo/videos/up_001\.mp4: .*empty", answer.err)
     assert contents("some").keys() == {"left_001.npy", "left_001.json"}
+    listed = [json.loads(line) for line in Path("some/failures.jsonl").read_text().splitlines()]
+    assert [row["file"] for row in listed] == ["demo/videos/gone.mp4", "demo/videos/up_001.mp4"]
+    assert "does not exist" in listed[0]["error"]
+    shutil.copy("demo/videos/left_001.mp4", "demo/videos/up_001.mp4")
+    shutil.copy("demo/videos/left_001.mp4", "demo/videos/gone.mp4")
+    assert "2 new, 1 already there" in vidcore(*command("some", videos="list.txt")).out
+    assert not Path("some/failures.jsonl").exists(), "nothing failed this time"
+    (videos / "up_001.mp4").write_bytes(b"")
+    (videos / "gone.mp4").unlink()
     vidcore(*command("all")).refuses("2 of 16 videos cannot be read")
     assert len(list(Path("all").glob("*.npy"))) == 14
 

@@ -1,4 +1,4 @@
-"""Writing files so that a kill, a crash or a full disk never leaves half of one; telling files apart."""
+"""Writing files so that a kill, a crash or a full disk never leaves half of one; locks; telling files apart."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["atomic_write", "plain", "sha256", "write_json", "write_png", "write_text"]
+__all__ = ["Lock", "atomic_write", "plain", "sha256", "write_json", "write_png", "write_text"]
 
 
 @contextmanager
@@ -87,6 +87,49 @@ def write_png(path: str | Path, image: np.ndarray[Any, Any]) -> None:
     _, data = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     with atomic_write(path) as file:
         file.write(data.tobytes())
+
+
+class Lock:
+    """A lock file, by which processes keep each other out of a folder.
+
+    The lock ends when it is released, or with the process. Processes that this one starts do not inherit it. Where the
+    system or the file system has no locks, it can always be taken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """``path`` is made where it does not exist; its folder must."""
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+    def take(self, shared: bool = False, wait: bool = False) -> bool:
+        """Take the lock, or change it from shared to exclusive or back; tell whether that worked.
+
+        Args:
+            shared: with others that share it.
+            wait: until the others have released it.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return True
+        try:
+            fcntl.lockf(self._handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError:  # a file system without locks
+            return True
+        return True
+
+    def release(self) -> None:
+        """Let others in."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 def sha256(path: Path) -> str:

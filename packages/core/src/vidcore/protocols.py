@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from vidcore.batch import Batch
+    from vidcore.plugins.catalog import Catalog
     from vidcore.sample import Sample
 
 __all__ = [
@@ -217,7 +218,7 @@ class Schedule(Protocol):
 class Job(Protocol):
     """Work that trains nothing: it makes files that later stages read."""
 
-    def __call__(self, folder: Path, rank: int, world: int) -> None:
+    def __call__(self, folder: Path, rank: int, world: int, catalog: Catalog) -> None:
         """Do one process's share of the work.
 
         A killed job is called again: it should keep the files that are complete, and write each file completely
@@ -227,5 +228,6 @@ class Job(Protocol):
             folder: to write to; exists.
             rank: of this process.
             world: how many processes there are.
+            catalog: of the installed plugins, as the Task was made with.
         """
         ...

@@ -30,7 +30,7 @@ class CopyText:
     text: str = ""
     source: Path | None = None
     breaks: bool = False
-    def __call__(self, folder: Path, rank: int, world: int) -> None:
+    def __call__(self, folder: Path, rank: int, world: int, catalog: object) -> None:
         with (folder / "calls").open("a") as calls:
             calls.write("x")
         if self.breaks and not (folder / "mended").exists():

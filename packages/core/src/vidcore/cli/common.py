@@ -12,9 +12,10 @@ import click
 
 from vidcore.cli import Context
 from vidcore.errors import UserError
+from vidcore.jobs import Shard
 from vidcore.video.open import VIDEO_SUFFIXES
 
-__all__ = ["FILE", "FOLDER", "checkpoint_option", "keep_inputs", "table", "with_task"]
+__all__ = ["FILE", "FOLDER", "checkpoint_option", "keep_inputs", "shard_option", "table", "with_task"]
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -22,6 +23,11 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 checkpoint_option = click.option(
     "--checkpoint", "-c", type=FILE, required=True, help="Weights: of a run, or published."
 )
+
+shard_option = click.option(
+    *("--shard", "shard"), default="1/1", metavar="I/N", callback=lambda _, __, text: Shard.parse(text),
+    help="Do only part I (from 1) of N equal parts of the files.",
+)  # fmt: skip
 
 
 def with_task(command: Callable[..., None]) -> Callable[..., None]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from vidcore.cli.common import FOLDER, checkpoint_option, with_task
+from vidcore.cli.common import FOLDER, checkpoint_option, shard_option, with_task
+from vidcore.jobs import finish, share
 
 if TYPE_CHECKING:
+    from vidcore.jobs import Shard
     from vidcore.task.task import Task
-
-PATIENCE = timedelta(days=30)
-"""How long a process that has done its share waits for the others."""
 
 
 @click.command()
@@ -28,6 +25,7 @@ PATIENCE = timedelta(days=30)
 @click.option("--format", "kind", type=click.Choice(["npy", "csv"]), default="npy", show_default=True)
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Clips at once.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Videos decoded at a time.")
+@shard_option
 @click.option("--overwrite", is_flag=True, help="Make features anew that are there with other settings.")
 def features(
     task: Task,
@@ -39,30 +37,22 @@ def features(
     kind: Literal["npy", "csv"],
     batch_size: int,
     workers: int,
+    shard: Shard,
     overwrite: bool,
 ) -> None:
     """Describe VIDEOs at regular distances with the backbone of TASK and a checkpoint: an array (T, C) for each.
 
     A FOLDER means the videos below it; a LIST is a .txt file with a video in each line. Features that are there
-    are not made again. Under torchrun, processes share the videos.
+    are not made again. Under torchrun, processes share the videos; --shard shares them between machines.
     """
-    import torch
-
-    from vidcore.engine import dist
     from vidcore.features.folder import FeatureFolder
-    from vidcore.features.run import Counts, write_all
+    from vidcore.features.run import write_all
     from vidcore.predict.inputs import find_videos
     from vidcore.video.window import Span
 
     found = find_videos(videos)
     folder = FeatureFolder.of(output, task, checkpoint, Span.parse(stride, "stride"), length, kind)
-    world = dist.join(torch.device("cpu"), PATIENCE)
-    counts = write_all(folder, task, found, batch_size, workers, world.rank, world.size, overwrite)
-    everyone = dist.gather_to_first(counts)
-    dist.leave()
-    if everyone is not None:
-        total = sum(everyone, Counts())
-        click.echo(f"{output}: {total}")
-        if total.bad:
-            click.echo(f"error: {total.bad} of {len(found)} videos cannot be read", err=True)
-            sys.exit(2)
+    counts = share(
+        lambda part, label: write_all(folder, task, found, batch_size, workers, part, label, overwrite), shard
+    )
+    finish(counts, f"{output}: features")

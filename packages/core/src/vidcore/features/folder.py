@@ -17,7 +17,7 @@ from vidcore.data.classes import check_file
 from vidcore.errors import UserError
 from vidcore.features.extract import Extractor, Features
 from vidcore.features.files import SUFFIXES, FeatureNote, write_features
-from vidcore.files import sha256, write_text
+from vidcore.files import Lock, sha256, write_text
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.predict.predictor import Predictor, evaluation_part
 from vidcore.task.run_folder import differences
@@ -101,18 +101,38 @@ class FeatureFolder:
         predictor = Predictor(task, checkpoint, device=device)
         return Extractor(predictor, self.stride, self.settings.get("length"), workers=workers)
 
-    def prepare(self, overwrite: bool = False) -> None:
-        """Make the folder, or go on in it.
+    def claim(self, overwrite: bool = False) -> Lock:
+        """Make the folder, or continue in it.
 
-        Raises ``UserError`` where it holds features that are made otherwise, unless they may be overwritten.
+        Processes with other settings are kept out until the lock is released.
+
+        Raises ``UserError`` where it holds features that are made with other settings, unless they may be overwritten
+        and no other process is making them.
         """
-        if not overwrite and (different := self._difference()):
-            raise UserError(
-                f"{self.path}: holds features that are made otherwise: {different}; choose another folder, or "
-                "make them anew with --overwrite"
-            )
         self.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.path / "features.toml", dumps(self.settings))
+        lock = Lock(self.path / ".lock")
+        try:
+            alone = lock.take()
+            if not alone:
+                lock.take(shared=True, wait=True)  # until another process has written its settings
+            different = self._difference()
+            if different and not alone:
+                raise UserError(
+                    f"{self.path}: another process is making features there with other settings: {different}; choose "
+                    "another folder"
+                )
+            if different and not overwrite:
+                raise UserError(
+                    f"{self.path}: holds features that are made otherwise: {different}; choose another folder, or "
+                    "make them anew with --overwrite"
+                )
+            if alone:
+                write_text(self.path / "features.toml", dumps(self.settings))
+                lock.take(shared=True)
+        except BaseException:
+            lock.release()
+            raise
+        return lock
 
     def _difference(self) -> str | None:
         """What is other about the features that are in the folder, if there are any."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 import weakref
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from vidcore.errors import UserError
-from vidcore.files import write_text
+from vidcore.files import Lock, write_text
 
 __all__ = ["RunFolder", "differences", "identity"]
 
@@ -103,18 +102,10 @@ class RunFolder:
 
     def _claim(self) -> None:
         """Keep other processes out until this object, or this process, is gone."""
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            return
-        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-        weakref.finalize(self, os.close, handle)
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # workers do not inherit it
-        except (BlockingIOError, PermissionError):
-            raise UserError(f"{self.path}: another process is running there; choose another folder") from None
-        except OSError:  # a file system without locks
-            return
+        lock = Lock(self.path / ".lock")
+        weakref.finalize(self, lock.release)
+        if not lock.take():
+            raise UserError(f"{self.path}: another process is running there; choose another folder")
 
 
 def identity(task: Mapping[str, Any]) -> dict[str, Any]:

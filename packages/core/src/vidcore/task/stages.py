@@ -47,7 +47,7 @@ def run_job(task: Task, run_dir: Path | None = None) -> None:
     folder = run_dir or task.build("runtime").run_dir or Path("runs") / task.name
     with dist.process_group(torch.device("cpu"), PATIENCE) as world:
         folder.mkdir(parents=True, exist_ok=True)
-        task.build("job")(folder, world.rank, world.size)
+        task.build("job")(folder, world.rank, world.size, task.catalog)
         dist.gather(None)  # the next stage needs the files of all processes
 
 

@@ -17,6 +17,7 @@ from vid_localization.post.proposals import generate_proposals
 from vidcore.errors import DataError
 from vidcore.features.files import read_table
 from vidcore.files import atomic_write
+from vidcore.plugins.catalog import Catalog
 from vidcore.sample import Sample
 from vidcore.tools.progress import progress_bar
 
@@ -54,7 +55,7 @@ class GenerateProposals:
     num_sample_interp: int = 3
     workers: int = 4
 
-    def __call__(self, folder: Path, rank: int = 0, world: int = 1) -> None:
+    def __call__(self, folder: Path, rank: int = 0, world: int = 1, catalog: Catalog | None = None) -> None:
         """Write the files of every ``world``-th video, from video ``rank`` on.
 
         Raises:

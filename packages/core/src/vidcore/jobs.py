@@ -1,0 +1,220 @@
+"""The same work for each of many files: continued where it stopped, shared by processes, failures listed.
+
+Every command that walks over files uses this: it leaves out what is done, writes as it goes, notes what failed in
+``failures.jsonl``, shows its progress, and ends with a count and an exit code. A command that counts frames::
+
+    def count(video: Path) -> int:
+        with open_video(video) as reader:
+            return len(reader)
+
+    counts = run_files(
+        videos,
+        make=each(count),
+        save=lambda video, frames: write_json(output / f"{video.stem}.json", frames),
+        done=lambda video: (output / f"{video.stem}.json").exists(),
+        failures=output,
+        shard=Shard.parse("2/8"),
+    )
+    finish(counts, f"{output}: frames")
+
+Nothing in the core but commands and their helpers imports this module.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Self, TypeVar
+
+from attrs import frozen
+
+from vidcore.errors import DataError, UserError, VideoError
+from vidcore.tools.progress import progress_bar
+
+__all__ = ["Counts", "Shard", "each", "finish", "run_files", "share"]
+
+T = TypeVar("T")
+Made = TypeVar("Made")
+
+PATIENCE = timedelta(days=30)
+"""How long a process that has finished its share waits for the others."""
+
+
+@frozen
+class Shard:
+    """One of several equal parts of a list of files.
+
+    >>> Shard.parse("2/3"), str(Shard.parse("2/3")), Shard.parse("2/3").of("abcdefgh")
+    (Shard(index=1, count=3), '2/3', 'beh')
+    >>> Shard.parse("2/3").split(0, 2)
+    Shard(index=1, count=6)
+    """
+
+    index: int = 0
+    """Counted from 0; as text from 1."""
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``i/n``: part i, counted from 1, of n. Raises ``UserError`` for anything else."""
+        found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise UserError(f"shard {text!r}: must be i/n with i from 1 to n, like 1/4")
+        return cls(int(found[1]) - 1, int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.index + 1}/{self.count}"
+
+    def of(self, items: Sequence[T]) -> Sequence[T]:
+        """Return the items of this shard: every ``count``-th, so that neighbours (often of one length) are spread."""
+        return items[self.index :: self.count]
+
+    def split(self, rank: int, world: int) -> Shard:
+        """Return the part of process ``rank`` where ``world`` processes share this shard."""
+        return Shard(self.index + rank * self.count, self.count * world)
+
+
+@frozen
+class Counts:
+    """What became of files.
+
+    >>> str(Counts(2, 14) + Counts(1, 0, 1))
+    '3 new, 14 already there, 1 cannot be read'
+    """
+
+    new: int = 0
+    there: int = 0
+    """Were done before."""
+    bad: int = 0
+    """Failed; they are in the list of failures."""
+
+    @property
+    def good(self) -> int:
+        """Files that are done, now or before."""
+        return self.new + self.there
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.new + other.new, self.there + other.there, self.bad + other.bad)
+
+    def __str__(self) -> str:
+        parts = [f"{self.new} new"]
+        parts += [f"{self.there} already there"] if self.there else []
+        parts += [f"{self.bad} cannot be read"] if self.bad else []
+        return ", ".join(parts)
+
+
+def each(function: Callable[[T], Made]) -> Callable[[Sequence[T]], Iterator[tuple[int, Made | UserError]]]:
+    """Turn a function of one file into ``make`` of ``run_files``: one file after the other.
+
+    A ``VideoError`` or ``DataError`` of a file is its failure; anything else ends the work.
+    """
+
+    def make(items: Sequence[T]) -> Iterator[tuple[int, Made | UserError]]:
+        for number, item in enumerate(items):
+            try:
+                yield number, function(item)
+            except (VideoError, DataError) as error:
+                yield number, error
+
+    return make
+
+
+def run_files(
+    items: Sequence[T],
+    *,
+    make: Callable[[Sequence[T]], Iterable[tuple[int, Made | UserError]]],
+    save: Callable[[T, Made], str | None],
+    done: Callable[[T], bool],
+    failures: Path,
+    name: Callable[[T], object] = str,
+    shard: Shard = Shard(),
+    title: str = "files",
+    label: str = "",
+) -> Counts:
+    """Do the work of one shard.
+
+    On a terminal a bar shows the progress; elsewhere each file has a line.
+
+    Args:
+        items: all files, of all shards, in the same order everywhere.
+        make: does the work: yields (number of the item, result or why there is none), in any order. See ``each``.
+        save: writes a result, completely or not at all (``vidcore.files.atomic_write``), and returns a line about it.
+        done: whether the result of an item is there already.
+        failures: folder, where ``failures.jsonl`` (``failures-2-of-8.jsonl`` for a shard) gets a line for each item
+            that fails, as it fails. The file of an earlier run is replaced.
+        name: what a list calls an item.
+        shard: which of the items are done here.
+        title: of the bar.
+        label: stands before each line where several processes write to one terminal; then there is no bar.
+    """
+    mine = shard.of(items)
+    todo = [item for item in mine if not done(item)]
+    failed = _FailureList(failures, shard)
+    new = bad = 0
+    bar = sys.stderr.isatty() and not label
+    for number, made in progress_bar(make(todo), title, len(todo)) if bar else make(todo):
+        item = todo[number]
+        if isinstance(made, UserError):
+            bad += 1
+            failed.note(str(name(item)), made)
+            print(f"{label}not read: {made}", file=sys.stderr, flush=True)
+        else:
+            new += 1
+            line = save(item, made)
+            if line and not bar:
+                print(f"{label}{line}", flush=True)
+    return Counts(new, len(mine) - len(todo), bad)
+
+
+def share(work: Callable[[Shard, str], Counts], shard: Shard) -> Counts | None:
+    """Call ``work`` with this process's part of a shard and its label, where torchrun started several processes.
+
+    Returns the counts of all processes in the first one, None in the others.
+    """
+    if "RANK" not in os.environ:
+        return work(shard, "")
+    import torch
+
+    from vidcore.engine import dist
+
+    with dist.process_group(torch.device("cpu"), PATIENCE) as world:
+        label = f"process {world.rank}: " if world.size > 1 else ""
+        everyone = dist.gather_to_first(work(shard.split(world.rank, world.size), label))
+    return None if everyone is None else sum(everyone, Counts())
+
+
+def finish(counts: Counts | None, what: str) -> None:
+    """Print what became of the files; exit with code 2 where one failed.
+
+    Args:
+        counts: None in a process that leaves the last word to another.
+        what: was made, and where: ``out: features``.
+    """
+    if counts is None:
+        return
+    print(f"{what} of {counts.good} videos: {counts}", flush=True)
+    if counts.bad:
+        print(f"error: {counts.bad} of {counts.good + counts.bad} videos cannot be read", file=sys.stderr)
+        sys.exit(2)
+
+
+class _FailureList:
+    """A file with a line for each failure, that is there only if there is one."""
+
+    def __init__(self, folder: Path, shard: Shard) -> None:
+        part = "" if shard.count == 1 else f"-{shard.index + 1}-of-{shard.count}"
+        self.path = folder / f"failures{part}.jsonl"
+        for old in folder.glob("failures-*-of-*.jsonl") if shard.count == 1 else ():  # a run of everything knows all
+            old.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
+    def note(self, name: str, error: UserError) -> None:
+        """Add a line, at once: the process may be killed while it does the next file."""
+        line = json.dumps({"file": name, "error": str(error)}, ensure_ascii=False) + "\n"
+        with self.path.open("ab") as file:
+            file.write(line.encode("utf-8", "surrogateescape"))
