@@ -21,8 +21,9 @@ import numpy as np
 from vid_localization.metrics.functional import average_recall, detection_average_precision
 from vid_localization.models.bmn import boundary_proposals
 from vid_localization.models.boundary_matching import labels, sample_mask
-from vid_localization.overlaps import Array, temporal_iou
+from vid_localization.overlaps import temporal_iou
 from vid_localization.post import generate_proposals, proposal_features, soft_nms
+from vidcore.typing import Array
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 CLASSES = 200

@@ -1,10 +1,15 @@
-"""Marks for annotations."""
+"""Types and marks that annotations in every package use."""
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-__all__ = ["Named"]
+import numpy as np
+
+__all__ = ["Array", "Named"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+"""A NumPy array of any shape and dtype; the docstring beside it says which."""
 
 T = TypeVar("T")
 

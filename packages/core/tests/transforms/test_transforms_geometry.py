@@ -15,8 +15,7 @@ from vidcore.transforms.flipping import Flip
 from vidcore.transforms.geometry import crop, current
 from vidcore.transforms.pixels import realize, render
 from vidcore.transforms.resizing import Fuse, RandomRescale, Resize
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from vidcore.typing import Array
 
 
 def rng(seed: int = 0) -> np.random.Generator:

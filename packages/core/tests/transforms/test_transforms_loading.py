@@ -19,9 +19,8 @@ from vidcore.transforms.loading import Decode, DecodeMotionVectors, OpenVideo
 from vidcore.transforms.pixels import realize
 from vidcore.transforms.resizing import Resize
 from vidcore.transforms.sampling import SampleFrames
+from vidcore.typing import Array
 from vidcore.video.frames import ArrayReader, ImageReader
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def rng(seed: int = 0) -> np.random.Generator:

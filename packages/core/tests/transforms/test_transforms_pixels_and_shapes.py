@@ -25,8 +25,7 @@ from vidcore.transforms.geometry import current
 from vidcore.transforms.loading import BuildPseudoClip, LoadHVULabel
 from vidcore.transforms.pixels import realize
 from vidcore.transforms.resizing import Resize
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from vidcore.typing import Array
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from vidcore.plugins.catalog import Catalog
     from vidcore.sample import Sample
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+    from vidcore.typing import Array
 
 SECONDS = (20, 28)
 """Shortest and longest video."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from vidcore.errors import UserError
+from vidcore.typing import Array
 
 __all__ = ["Array", "hull_overlap", "regression_targets", "temporal_iou", "temporal_overlaps"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def temporal_overlaps(segments: Array, others: Array) -> tuple[Array, Array]:

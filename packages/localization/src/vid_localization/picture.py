@@ -11,10 +11,10 @@ import numpy as np
 from attrs import frozen
 
 from vid_localization.names import video_name
-from vid_localization.overlaps import Array
 from vidcore.errors import DataError
 from vidcore.sample import Sample
 from vidcore.tools.draw import BLUE, Figure, add_axes, drawing, new_figure, save_figure, tint
+from vidcore.typing import Array
 
 __all__ = ["draw_timeline", "write_timelines"]
 

@@ -12,12 +12,12 @@ import numpy as np
 from attrs import frozen
 
 from vid_localization.names import result_name, video_name
-from vid_localization.overlaps import Array
 from vidcore.data.classes import check_file
 from vidcore.data.fields import finite_number
 from vidcore.errors import AnnotationError, DataError, nearest
 from vidcore.files import write_json, write_text
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = ["Detection", "read_results", "write_boundaries", "write_results"]
 

@@ -10,10 +10,11 @@ import pytest
 
 from vid_localization.metrics.functional import average_recall, detection_average_precision, grounding_recall
 from vid_localization.metrics.segments import ANetMetric, RecallatTopK, THUMOSMetric
-from vid_localization.overlaps import Array, temporal_iou
+from vid_localization.overlaps import temporal_iou
 from vid_localization.results import read_results
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 THRESHOLDS = (0.3, 0.5, 0.75)
 CLASSES = ("dance", "run", "sit")

@@ -14,7 +14,7 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,9 +22,7 @@ from vidcore.errors import UserError
 from vidcore.video.synthetic import MOTIONS, render, write_video
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+    from vidcore.typing import Array
 
 LENGTH = 32
 """Frames of a video."""

@@ -16,11 +16,11 @@ import numpy as np
 from attrs import frozen
 
 from vidcore.errors import DataError
+from vidcore.typing import Array
 
 __all__ = ["Ragged", "StringTable", "chosen"]
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @frozen(eq=False, repr=False)

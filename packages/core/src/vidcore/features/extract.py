@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -28,11 +28,10 @@ from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.loading import OpenVideo
 from vidcore.transforms.sampling import SampleFrames
+from vidcore.typing import Array
 from vidcore.video.window import ForwardReader, Positions, Span
 
 __all__ = ["Extractor", "Features"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @frozen(eq=False)

@@ -11,10 +11,9 @@ from attrs import asdict, frozen
 
 from vidcore.errors import DataError, VideoError
 from vidcore.files import atomic_write, write_json
+from vidcore.typing import Array
 
 __all__ = ["SUFFIXES", "FeatureNote", "read_features", "read_table", "rescale", "write_features"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 SUFFIXES = (".csv", ".npy", ".pt")
 TIME = "time"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from vidcore.errors import VideoError
+from vidcore.typing import Array
 from vidcore.video.checks import Closing, existing_file, frame_numbers
 
 __all__ = ["ArrayReader", "FrameFolderReader", "ImageReader"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class ArrayReader(Closing):

@@ -15,11 +15,11 @@ import numpy as np
 from attrs import evolve, field, frozen
 
 from vid_localization.datasets.checks import Policy, checked
-from vid_localization.overlaps import Array
 from vidcore.data.classes import check_file
 from vidcore.data.fields import finite_number, positive_number
 from vidcore.data.index import Ragged, StringTable, chosen
 from vidcore.errors import AnnotationError, DataError, nearest
+from vidcore.typing import Array
 
 __all__ = ["AMBIGUOUS", "Annotations", "Video", "read_annotations", "read_videos"]
 

@@ -14,12 +14,12 @@ from attrs import frozen
 
 from vid_localization.datasets.checks import Policy, checked, notices
 from vid_localization.datasets.words import split_words
-from vid_localization.overlaps import Array
 from vidcore.data.classes import check_file
 from vidcore.data.fields import positive_number
 from vidcore.data.index import Ragged, StringTable, chosen
 from vidcore.errors import AnnotationError, DataError, nearest
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = ["CharadesSTADataset", "proposal_bounds"]
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from vid_localization.overlaps import Array
 from vidcore.errors import AnnotationError
+from vidcore.typing import Array
 
 __all__ = ["Policy", "checked", "notices"]
 

@@ -13,11 +13,12 @@ import numpy as np
 from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.datasets.annotations import Annotations
 from vid_localization.datasets.checks import Policy
-from vid_localization.overlaps import Array, regression_targets, temporal_overlaps
+from vid_localization.overlaps import regression_targets, temporal_overlaps
 from vidcore.data.classes import check_file, read_classes
 from vidcore.data.index import Ragged, StringTable
 from vidcore.errors import AnnotationError, DataError
 from vidcore.sample import Sample
+from vidcore.typing import Array
 from vidcore.video.open import VIDEO_SUFFIXES
 
 __all__ = ["SSNDataset", "read_proposal_list"]

@@ -9,9 +9,9 @@ import numpy as np
 from attrs import frozen
 
 from vid_localization.names import video_name
-from vid_localization.overlaps import Array
 from vidcore.errors import DataError
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = ["CollectedSegments", "Flat"]
 

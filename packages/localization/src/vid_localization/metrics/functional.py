@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from attrs import frozen
 
-from vid_localization.overlaps import Array, hull_overlap, temporal_overlaps
+from vid_localization.overlaps import hull_overlap, temporal_overlaps
+from vidcore.typing import Array
 
 __all__ = [
     "AverageRecall",

@@ -16,10 +16,10 @@ from vid_localization.metrics.functional import (
     touching,
 )
 from vid_localization.names import file_of, video_name
-from vid_localization.overlaps import Array
 from vid_localization.results import write_boundaries, write_results
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = ["ANetMetric", "RecallatTopK", "THUMOSMetric"]
 

@@ -21,12 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vid_localization.models.actionformer_layers import Block, ChannelNorm, ConvStack, masked, sinusoids
-from vid_localization.models.spans import Array, check_features, covered_seconds, ranked, require
+from vid_localization.models.spans import check_features, covered_seconds, ranked, require
 from vid_localization.names import shown
 from vid_localization.post import suppress_by_class
 from vidcore.batch import Batch
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = ["ActionFormer", "assign", "boundary_loss", "focal_loss"]
 

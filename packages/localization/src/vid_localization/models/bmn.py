@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from vid_localization.models.boundary_matching import BoundaryMatching, labels, valid_proposals
 from vid_localization.models.losses import BMNLoss
-from vid_localization.models.spans import Array, check_features, covered_seconds, ranked, truth
+from vid_localization.models.spans import check_features, covered_seconds, ranked, truth
 from vid_localization.post import boundary_candidates, post_processing
 from vidcore.batch import Batch
 from vidcore.errors import CheckpointError
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = ["BMN", "boundary_proposals"]
 

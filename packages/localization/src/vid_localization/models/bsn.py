@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from vid_localization.models.losses import BinaryLogisticRegressionLoss
 from vid_localization.models.spans import (
-    Array,
     candidates,
     check_features,
     covered_seconds,
@@ -31,6 +30,7 @@ from vid_localization.models.spans import (
 from vid_localization.post import post_processing
 from vidcore.batch import Batch
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = ["PEM", "TEM", "TemporalLabels", "temporal_labels"]
 

@@ -24,12 +24,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vid_localization.models.refinement import paired_overlaps
-from vid_localization.models.spans import Array, check_features, covered_seconds, ranked, require, truth
+from vid_localization.models.spans import check_features, covered_seconds, ranked, require, truth
 from vid_localization.names import shown
 from vid_localization.post import soft_nms
 from vidcore.batch import Batch
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = ["DRN", "Found"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +11,9 @@ from torch import Tensor
 from vid_localization.names import shown
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = [
-    "Array",
     "candidates",
     "check_features",
     "covered_seconds",
@@ -24,8 +23,6 @@ __all__ = [
     "shares",
     "truth",
 ]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def require(condition: bool, message: str) -> None:

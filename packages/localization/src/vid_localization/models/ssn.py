@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vid_localization.models.spans import Array, candidates, require
+from vid_localization.models.spans import candidates, require
 from vid_localization.models.ssn_head import SSNHead
 from vid_localization.models.ssn_loss import SSNLoss
 from vid_localization.post import nms_by_class
 from vidcore.batch import Batch
 from vidcore.errors import UserError
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = ["SSN"]
 

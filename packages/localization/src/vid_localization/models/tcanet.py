@@ -27,11 +27,12 @@ from vid_localization.models.refinement import (
     sample_regions,
     start_end_offsets,
 )
-from vid_localization.models.spans import Array, candidates, check_features, covered_seconds, overlaps, ranked, truth
+from vid_localization.models.spans import candidates, check_features, covered_seconds, overlaps, ranked, truth
 from vid_localization.post import post_processing
 from vidcore.batch import Batch
 from vidcore.errors import CheckpointError
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = ["TCANet", "window_mask"]
 

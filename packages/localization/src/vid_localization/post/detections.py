@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vid_localization.overlaps import Array, temporal_overlaps
+from vid_localization.overlaps import temporal_overlaps
 from vid_localization.post.suppression import soft_picks
+from vidcore.typing import Array
 
 __all__ = ["nms_by_class", "suppress_by_class", "vote"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vid_localization.overlaps import Array
 from vidcore.errors import UserError
+from vidcore.typing import Array
 
 __all__ = ["proposal_features"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vid_localization.overlaps import Array, temporal_overlaps
+from vid_localization.overlaps import temporal_overlaps
 from vidcore.errors import UserError
+from vidcore.typing import Array
 
 __all__ = ["boundary_candidates", "generate_proposals"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from attrs import evolve
 
-from vid_localization.overlaps import Array
 from vidcore.errors import DataError
 from vidcore.features.files import SUFFIXES, FeatureNote, read_features, rescale
+from vidcore.typing import Array
 
 __all__ = ["feature_files", "merge_features", "merged_note"]
 

@@ -11,7 +11,6 @@ from attrs import frozen
 
 from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.names import file_of
-from vid_localization.overlaps import Array
 from vid_localization.post.features import proposal_features
 from vid_localization.post.proposals import generate_proposals
 from vidcore.errors import DataError
@@ -20,6 +19,7 @@ from vidcore.files import atomic_write
 from vidcore.plugins.catalog import Catalog
 from vidcore.sample import Sample
 from vidcore.tools.progress import progress_bar
+from vidcore.typing import Array
 
 __all__ = ["PROPOSAL_COLUMNS", "GenerateProposals"]
 

@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 import numpy as np
 from attrs import field, frozen
 
-from vid_localization.overlaps import Array
 from vidcore.errors import DataError, UserError
 from vidcore.features.files import SUFFIXES, FeatureNote, read_features, read_table, rescale
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = ["LoadLocalizationFeature", "LoadProposalFeatures", "LoadProposals", "ProposalFile"]
 

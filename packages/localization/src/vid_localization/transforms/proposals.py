@@ -10,10 +10,10 @@ import numpy as np
 from attrs import define
 
 from vid_localization.names import result_name, video_name
-from vid_localization.overlaps import Array
 from vid_localization.results import read_results
 from vidcore.errors import DataError
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = ["LoadProposalSegments"]
 

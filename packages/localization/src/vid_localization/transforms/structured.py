@@ -8,9 +8,10 @@ import numpy as np
 from attrs import field, frozen
 
 from vid_localization.names import shown
-from vid_localization.overlaps import Array, regression_targets, temporal_overlaps
+from vid_localization.overlaps import regression_targets, temporal_overlaps
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
+from vidcore.typing import Array
 from vidcore.validators import at_least
 
 __all__ = [

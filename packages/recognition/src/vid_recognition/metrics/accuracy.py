@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from vid_recognition.metrics.collect import Array, Collected
+from vid_recognition.metrics.collect import Collected
 from vid_recognition.metrics.functional import (
     get_weighted_score,
     label_ranks,
@@ -17,6 +17,7 @@ from vid_recognition.metrics.functional import (
 )
 from vidcore.errors import DataError, UserError, nearest
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = ["AccMetric"]
 

@@ -13,10 +13,9 @@ import numpy as np
 from vidcore.errors import DataError
 from vidcore.files import write_text
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = ["Collected", "LabelPairs", "write_csv"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:

@@ -6,10 +6,12 @@ Shapes: N samples, C classes. Scores may be of any float type; sums are taken in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from vidcore.typing import Array
 
 __all__ = [
     "average_precision",
@@ -25,7 +27,6 @@ __all__ = [
     "top_k_classes",
 ]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Normalize = Literal["true", "pred", "all"] | None
 
 

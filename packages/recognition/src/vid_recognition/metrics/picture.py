@@ -21,6 +21,7 @@ from vidcore.tools.draw import (
     new_figure,
     tint,
 )
+from vidcore.typing import Array
 
 __all__ = ["draw_confusion_matrix", "worst_confusions"]
 
