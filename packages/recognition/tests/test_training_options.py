@@ -139,7 +139,7 @@ def test_what_is_measured_is_what_would_train(table: dict[str, Any]) -> None:
 def test_options_without_effect_are_said(
     table: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vid_recognition.datasets.video.VideoDataset.notices", ["a label is odd"], raising=False)
+    monkeypatch.setattr("vid_recognition.datasets.video.VideoDataset.notes", lambda self: ["a label is odd"])
     del table["data"]["val"]
     table["schedule"] = {"warmup": {"type": "LinearLR", "end": 34}}
     table["data"]["train"] = {**table["data"]["train"], "time_limit": 5.0}

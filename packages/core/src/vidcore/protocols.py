@@ -1,13 +1,17 @@
 """What the parts of the system expect of each other. Nothing here imports torch.
 
-Plugins may subclass these or just have the same methods.
+``Dataset``, ``Metric`` and ``Observer`` are base classes: subclass them and override what you need. The base class of
+models is ``vidcore.nn.Model``. The others are protocols: any object with these methods will do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from attrs import field, frozen
 
@@ -15,109 +19,114 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from vidcore.batch import Batch
     from vidcore.plugins.catalog import Catalog
     from vidcore.sample import Sample
 
 __all__ = [
     "Dataset",
-    "FeatureModel",
     "Grouping",
     "Job",
     "Layered",
     "Metric",
-    "Model",
     "Observer",
     "Optimizer",
+    "ReadsFiles",
     "Schedule",
     "StepValues",
     "Transform",
 ]
 
 
-@runtime_checkable
 class Transform(Protocol):
     """``(sample, rng) -> sample``. All randomness comes from ``rng``; the object keeps no state."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample: ...
 
 
-@runtime_checkable
-class Dataset(Protocol):
-    """Indexable; item i is a Sample with paths and annotations, and no pixels.
+class ReadsFiles:
+    """Base of transforms that read other files than videos, such as files of features."""
 
-    It may also have ``labels`` (the class of every sample as an array, to balance by), ``fingerprint()`` (a text that
-    tells other data from these, for the report), ``sample_paths()`` (the files of all samples, to notice those
-    that are in two sets), and ``notices`` (sentences that a reader of the scores should know).
+    suffixes: ClassVar[Sequence[str]]
+    """Ends of the names of these files, with the dot."""
+
+
+class Dataset(ABC):
+    """Base of datasets. Item i is a Sample with paths and annotations, and no pixels.
+
+    Subclasses implement ``__len__`` and ``__getitem__``, which raises ``IndexError`` beyond the end, and override what
+    else they know.
     """
 
-    class_names: tuple[str, ...] | None
-    num_classes: int | None
+    class_names: tuple[str, ...] | None = None
+    """Names by class number, where known."""
+    num_classes: int | None = None
+    """Number of classes, where known."""
 
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def __getitem__(self, index: int) -> Sample: ...
 
+    @cached_property
+    def labels(self) -> Sized | None:
+        """(n,) integer array with the class of every sample, -1 where it has none: classes are balanced by it.
 
-class Metric(Protocol):
-    """Collects predictions and turns them into numbers, over any number of processes.
+        Samples with several labels have a row of class numbers each. Set it, or override it; default: None, which
+        means that only reading all samples tells.
+        """
+        return None
 
-    It may also have ``write(folder)``, which returns the files it wrote there, ``table()`` (rows as mappings from
-    column to value, for the terminal), and ``notices`` (sentences for the report).
+    def sample_paths(self) -> Iterable[str]:
+        """Return the paths of all samples: a run reports those that are both trained and evaluated on."""
+        return ()
+
+    def fingerprint(self) -> str:
+        """Return a hash that tells other data from these; default: of number of samples, classes and paths."""
+        head = repr((type(self).__name__, len(self), self.num_classes, self.class_names))
+        digest = hashlib.sha256(head.encode("utf-8", "surrogateescape"))
+        for path in self.sample_paths():
+            digest.update(f"{path}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()[:16]
+
+    def notes(self) -> Sequence[str]:
+        """Return caveats for whoever trains on these data or reads scores on them, one sentence each."""
+        return ()
+
+
+class Metric(ABC):
+    """Base of metrics. Collects predictions and turns them into numbers, over any number of processes.
+
+    ``vidcore.metrics`` has two bases that collect: ``SamplePairs`` and ``Columns``.
     """
 
+    @abstractmethod
     def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
         """Take a batch of predicted samples and, in the same order, the samples with the truth."""
-        ...
 
+    @abstractmethod
     def compute(self) -> dict[str, float]:
         """Return the scores by name (``acc/top1``)."""
-        ...
 
+    @abstractmethod
     def reset(self) -> None:
         """Forget all predictions."""
-        ...
 
+    @abstractmethod
     def merge(self, others: Iterable[Self]) -> None:
         """Take over what other processes collected; a sample seen twice (same ``index``) counts once."""
-        ...
 
+    def write(self, folder: Path) -> Sequence[Path]:
+        """Write files into an existing folder and return their paths; called after ``compute``."""
+        return ()
 
-class Model(Protocol):
-    """An ``nn.Module`` with these methods; ``forward`` alone is exported, compiled and wrapped.
+    def table(self) -> Sequence[Mapping[str, Any]]:
+        """Return rows for the terminal, as mappings from column to value; called after ``compute``."""
+        return ()
 
-    It may also have ``adapt_weights(weights)``, which returns weights of another kind of network (``train.weights``)
-    as this one takes them, or None where they fit as they are.
-    """
-
-    def preprocess(self, batch: Batch) -> Batch:
-        """On the device: uint8 to float, normalisation; while training also mixing of samples."""
-        ...
-
-    def forward(self, inputs: Any) -> Any:
-        """Tensors to tensors: ``inputs`` of a preprocessed batch to what ``loss`` and ``predict`` take."""
-        ...
-
-    def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
-        """Return scalars by name: entries with ``loss`` in the name are summed and minimised, others only reported.
-
-        A loss that needs more than its own process has (a count over the whole step, the embeddings of all
-        processes) asks ``batch.collectives``.
-        """
-        ...
-
-    def predict(self, outputs: Any, batch: Batch) -> list[Sample]:
-        """Return the samples of the batch, in order, with what is predicted: ``scores``, ``segments``, ..."""
-        ...
-
-
-@runtime_checkable
-class FeatureModel(Protocol):
-    """A ``Model`` that also says what it sees before it decides: what ``vidcore features`` writes."""
-
-    def clip_features(self, inputs: Any) -> torch.Tensor:
-        """Describe each sample of a preprocessed batch: what ``forward`` takes -> (batch, channels)."""
-        ...
+    def notes(self) -> Sequence[str]:
+        """Return caveats for whoever reads the scores, one sentence each; called after ``compute``."""
+        return ()
 
 
 @frozen(kw_only=True)

@@ -14,13 +14,14 @@ from vidcore.data.pool.loader import Loader
 from vidcore.data.sampler import Batches
 from vidcore.data.wrappers import ConcatDataset, RepeatDataset
 from vidcore.errors import DataError
+from vidcore.protocols import Dataset
 from vidcore.sample import Sample
 
 LABELS = [0] * 40 + [1] * 7 + [-1] * 3 + [3] * 2
 
 
 @frozen
-class Skewed:
+class Skewed(Dataset):
     """Forty samples of one class, seven and two of others, three without any."""
 
     class_names = None

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 from attrs import frozen
 
-from vidcore.data.wrappers import ConcatDataset
+from vidcore.data.wrappers import ConcatDataset, RepeatDataset
 from vidcore.errors import DataError
+from vidcore.protocols import Dataset
 from vidcore.sample import Sample
+from vidcore.task.report import notices, overlaps
 
 
 @frozen
-class Numbered:
+class Numbered(Dataset):
     """n samples; what they are called tells which data set they come from."""
 
     name: str
@@ -57,3 +63,43 @@ def test_the_fingerprint_tells_lengths_apart() -> None:
         return ConcatDataset([Numbered("a", n) for n in sizes]).fingerprint()
 
     assert fingerprint(1, 2) == fingerprint(1, 2) != fingerprint(2, 1) != fingerprint(3)
+
+
+class Loud(Numbered):
+    """Knows labels and paths, and has something to say."""
+
+    labels = np.array([2, 0])
+
+    def sample_paths(self) -> list[str]:
+        return [f"{self.name}{i}" for i in range(self.size)]
+
+    def notes(self) -> list[str]:
+        return [f"{self.name} looks wrong"]
+
+
+@pytest.mark.parametrize("wrap", [lambda d: RepeatDataset(d, 3), lambda d: ConcatDataset([ConcatDataset([d])])])
+def test_wrappers_lose_nothing(wrap: Callable[[Dataset], Dataset]) -> None:
+    loud = Loud("a", 2, ("x", "y", "z"), 3)
+    wrapped = wrap(loud)
+    assert (wrapped.class_names, wrapped.num_classes) == (("x", "y", "z"), 3)
+    assert wrapped.labels.tolist() == [2, 0] * (len(wrapped) // 2)
+    assert list(wrapped.sample_paths()) == ["a0", "a1"]
+    assert wrapped.notes() == ["a looks wrong"]
+    assert wrapped.fingerprint() != wrap(Loud("b", 2, ("x", "y", "z"), 3)).fingerprint()
+    loaders = {"train": SimpleNamespace(dataset=wrapped), "val": SimpleNamespace(dataset=loud)}
+    assert notices(loaders) == ["data.train: a looks wrong", "data.val: a looks wrong"]
+    assert overlaps(loaders) == ["data.val: 2 of its 2 videos are in data.train as well"]
+
+
+def test_a_dataset_of_length_and_samples_alone_has_all_the_rest() -> None:
+    plain = Numbered("a", 2)
+    assert (plain.labels, list(plain.sample_paths()), plain.notes()) == (None, [], ())
+    assert plain.fingerprint() == Numbered("a", 2).fingerprint() != Numbered("a", 3).fingerprint()
+    assert Loud("a", 2).fingerprint() != Loud("b", 2).fingerprint(), "paths count"
+
+    class Known(Numbered):
+        pass
+
+    known = Known("a", 2)
+    known.labels = np.array([1, 1])
+    assert ConcatDataset([known]).labels.tolist() == [1, 1], "may be set, too"

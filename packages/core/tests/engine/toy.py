@@ -31,7 +31,8 @@ from vidcore.engine.schedules import CosineAnnealingLR, LinearLR
 from vidcore.engine.shard import local_shard
 from vidcore.engine.step import Step
 from vidcore.errors import VideoError
-from vidcore.protocols import Observer
+from vidcore.nn import Model
+from vidcore.protocols import Dataset, Metric, Observer
 from vidcore.randomness import reseed
 from vidcore.sample import Sample
 from vidcore.task.run_folder import RunFolder
@@ -40,7 +41,7 @@ CLASSES = 3
 
 
 @frozen
-class Points:
+class Points(Dataset):
     """Samples named ``0.mp4``, ``1.mp4``, ...; those in ``bad`` do not open."""
 
     size: int = 22
@@ -71,7 +72,7 @@ formats: set[torch.dtype] = set()
 """Of the weights with which a model computed."""
 
 
-class Net(nn.Module):
+class Net(Model):
     """With everything that makes resuming hard: batch statistics, dropout, noise on the inputs."""
 
     def __init__(
@@ -110,7 +111,7 @@ class Net(nn.Module):
         return [s.replace(scores=row) for s, row in zip(batch.samples, scores, strict=True)]
 
 
-class Accuracy:
+class Accuracy(Metric):
     def __init__(self) -> None:
         self.reset()
 

@@ -18,6 +18,7 @@ from vidcore.features import extract
 from vidcore.features.extract import Extractor, Features
 from vidcore.features.files import FeatureNote, read_features, write_features
 from vidcore.features.folder import FeatureFolder, feature_names
+from vidcore.nn import FeatureModel
 from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.crops import ThreeCrop
@@ -27,7 +28,7 @@ from vidcore.transforms.sampling import SampleFrames, UniformSample
 from vidcore.video.window import Span
 
 
-class Mean(torch.nn.Module):
+class Mean(FeatureModel):
     """Says which frames it saw: every frame of a clip is of one grey."""
 
     def preprocess(self, batch: Batch) -> Batch:

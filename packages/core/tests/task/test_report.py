@@ -17,14 +17,12 @@ from vidcore.data.pool.loader import Loader
 from vidcore.errors import ConfigError, UserError
 from vidcore.metrics import DumpPredictions
 from vidcore.predictions import PredictionFile
+from vidcore.protocols import Dataset
 from vidcore.sample import Sample
 from vidcore.task.report import coverage, finish, score_predictions
 
 
-class Videos:
-    class_names = None
-    num_classes = None
-
+class Videos(Dataset):
     def __len__(self) -> int:
         return 5
 
@@ -35,7 +33,7 @@ class Videos:
 def test_bad_samples_of_all_processes_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loader = Loader(Videos(), ())
     loader.bad.record(Failure(1, 0, "1.mp4", "is no video"))
-    assert coverage(loader) == {"samples": 5, "used": 4, "fingerprint": None}
+    assert coverage(loader) == {"samples": 5, "used": 4, "fingerprint": Videos().fingerprint()}
     monkeypatch.setattr("vidcore.engine.dist.gather", lambda ours: [ours, {1, 3}])
     assert coverage(loader)["used"] == 3
 

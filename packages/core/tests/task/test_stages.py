@@ -22,7 +22,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from attrs import frozen
-from torch import nn
+from torch import Tensor, nn
+from vidcore.batch import Batch
+from vidcore.nn import Model
+from vidcore.protocols import Dataset
 from vidcore.sample import Sample
 
 @frozen
@@ -38,16 +41,14 @@ class CopyText:
         (folder / "text").write_text(self.text + (self.source.read_text() if self.source else ""))
 
 @frozen
-class Numbers:
+class Numbers(Dataset):
     file: Path | None = None
-    class_names = None
-    num_classes = None
     def __len__(self) -> int:
         return 4
     def __getitem__(self, index: int) -> Sample:
         return Sample(index=index, inputs=np.full(3, index, np.float32))
 
-class Line(nn.Module):
+class Line(Model):
     def __init__(self, width: int = 1) -> None:
         super().__init__()
         self.fc = nn.Linear(3, width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ import pytest
 from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.datasets.charades import CharadesSTADataset
 from vid_localization.datasets.words import split_words
+from vidcore.data.wrappers import ConcatDataset, RepeatDataset
 from vidcore.errors import AnnotationError, DataError
+from vidcore.task import report
 
 VIDEO: dict[str, Any] = {
     "duration_second": 10.0,
@@ -34,7 +37,7 @@ def test_a_video_of_the_published_layout(tmp_path: Path) -> None:
     data = ActivityNetDataset(written(tmp_path, {"v_a": VIDEO, "v_b": {"annotations": []}}), Path("features"))
     assert data.class_names == ("dance", "run")
     assert data.num_classes == 2
-    assert data.notices == []
+    assert data.notes() == []
     first, second = data[0], data[1]
     assert first.path == "features/v_a.csv"
     assert first.meta["video_name"] == "v_a"
@@ -94,7 +97,7 @@ def test_wrong_segments_are_reported_and_repaired(wrong: Path) -> None:
         "6": "8 to 12 s reaches beyond the end of the video of 10 s",
         "7": "11 to 12 s overlaps another of its class and lies behind the end of the video of 10 s",
     }
-    assert data.notices[0].startswith(f"7 segments look wrong, for example {wrong}: v: segment 0")
+    assert data.notes()[0].startswith(f"7 segments look wrong, for example {wrong}: v: segment 0")
 
 
 def test_wrong_segments_can_stay_or_be_refused(wrong: Path) -> None:
@@ -214,15 +217,15 @@ def test_features_are_found_wherever_the_video_is(tmp_path: Path) -> None:
 
 def test_videos_without_a_file_are_named_before_they_are_missed(tmp_path: Path) -> None:
     path = written(tmp_path, dict.fromkeys(("v_a", "v_b", "v_c"), VIDEO))
-    assert ActivityNetDataset(path, tmp_path).notices == []  # these are not needed, or it will be an error
+    assert ActivityNetDataset(path, tmp_path).notes() == []  # these are not needed, or it will be an error
     (tmp_path / "v_b.csv").touch()
-    assert ActivityNetDataset(path, tmp_path).notices == [
+    assert ActivityNetDataset(path, tmp_path).notes() == [
         f"2 of 3 videos have no file, for example {tmp_path / 'v_a.csv'}"
     ]
 
 
 def test_a_file_without_any_segment_says_so(tmp_path: Path) -> None:
-    assert ActivityNetDataset(written(tmp_path, {"v_a": {"annotations": []}})).notices == [
+    assert ActivityNetDataset(written(tmp_path, {"v_a": {"annotations": []}})).notes() == [
         "no video has a segment: there is nothing to learn or to score"
     ]
 
@@ -332,3 +335,14 @@ def test_sentences_are_text(charades: dict[str, Any]) -> None:
 )
 def test_words(sentence: str, words: list[str]) -> None:
     assert split_words(sentence) == words
+
+
+def test_wrong_segments_and_leaks_are_seen_through_wrappers(tmp_path: Path) -> None:
+    rows = "video,start,end,label,duration\na,1,9,x,5\nb,1,2,x,5\n"
+    (tmp_path / "train.csv").write_text(rows)
+    (tmp_path / "val.csv").write_text(rows.replace("a,1,9", "c,1,2"))
+    train, val = (ActivityNetDataset(tmp_path / f"{part}.csv", tmp_path) for part in ("train", "val"))
+    loaders = {"train": RepeatDataset(ConcatDataset([train]), 2), "val": val}
+    loaders = {part: SimpleNamespace(dataset=dataset) for part, dataset in loaders.items()}
+    assert [note.partition(",")[0] for note in report.notices(loaders)] == ["data.train: 1 segments look wrong"]
+    assert report.overlaps(loaders) == ["data.val: 1 of its 2 videos are in data.train as well"]

@@ -87,6 +87,6 @@ def test_training_is_told_what_to_normalise_by(tmp_path: Path) -> None:
     mean, deviation = data.regression_constants()
     np.testing.assert_allclose(mean, [0.25 / 3.5, np.log(4 / 3.5)])
     assert deviation == [0, 0]
-    assert data.notices == [
+    assert data.notes() == [
         "regression is normalised by model.reg_normalize_constants = [[0.0714, 0.1335], [0.0, 0.0]]"
     ]

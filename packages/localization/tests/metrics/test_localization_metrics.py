@@ -176,7 +176,7 @@ def test_average_recall_is_that_of_a_plain_loop(limit: int) -> None:
     assert scores["AR@10"] == pytest.approx(np.mean([plain_recall(predicted, true, limit, t, 10) for t in THRESHOLDS]))
     without = sum(len(p.segments) == 0 for p in predicted)
     assert without  # the published evaluation fails here
-    assert any(f"{without} of 12 videos have no proposal" in notice for notice in metric.notices)
+    assert any(f"{without} of 12 videos have no proposal" in notice for notice in metric.notes())
 
 
 def test_no_proposals_at_all_recall_nothing() -> None:

@@ -15,8 +15,9 @@ from vid_localization.models.ssn import SSN
 from vid_localization.models.ssn_head import SSNHead, pyramid_bounds
 from vid_localization.models.ssn_loss import SSNLoss
 from vid_localization.transforms.structured import BACKGROUND, FOREGROUND, INCOMPLETE, SampleProposalFrames
-from vidcore.batch import Batch, collate
+from vidcore.batch import collate
 from vidcore.errors import UserError
+from vidcore.nn import Preprocessor
 from vidcore.sample import Sample
 from vidcore.transforms.crops import CenterCrop, TenCrop
 from vidcore.transforms.formatting import FormatShape
@@ -119,17 +120,17 @@ def test_a_video_without_proposals_has_no_detections() -> None:
     assert found.segment_labels.shape == (0,)
 
 
-class Halved(nn.Module):
+class Halved(Preprocessor):
     """Half of every number, and how many pictures it was given at once."""
 
     def __init__(self) -> None:
         super().__init__()
         self.given: list[int] = []
 
-    def forward(self, batch: Batch) -> Batch:
-        assert batch.inputs.dtype == torch.uint8
-        self.given.append(batch.inputs.shape[1])
-        return batch.replace(inputs=batch.inputs.float() / 2)
+    def normalise(self, inputs: Tensor) -> Tensor:
+        assert inputs.dtype == torch.uint8
+        self.given.append(inputs.shape[1])
+        return inputs.float() / 2
 
 
 def test_frames_of_a_whole_video_become_floats_a_few_at_a_time() -> None:

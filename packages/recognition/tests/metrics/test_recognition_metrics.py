@@ -88,13 +88,13 @@ def test_computing_again_and_going_on():
 def test_k_larger_than_the_number_of_classes_is_noticed():
     metric = feed(AccMetric(topk=(1, 10)), range(40))
     assert metric.compute()["acc/top10"] == 1.0
-    assert metric.notices == ["acc/top10: only 6 classes, so k is 6"]
+    assert metric.notes() == ["acc/top10: only 6 classes, so k is 6"]
     metric.reset()
     feed(metric, range(40), scores=SCORES[:, :4])
     found = metric.compute()
     beyond = int(np.sum(LABELS >= 4))
     assert found["acc/top10"] == pytest.approx(1 - beyond / 40)
-    assert metric.notices[1:] == [f"{beyond} samples have a class beyond the 4 scored ones and count as wrong"]
+    assert metric.notes()[1:] == [f"{beyond} samples have a class beyond the 4 scored ones and count as wrong"]
 
 
 def test_streams_are_scored_alone_and_together():

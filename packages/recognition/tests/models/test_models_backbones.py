@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vid_recognition.models.c2d import C2D
 from vid_recognition.models.densenet import DenseNet
 from vid_recognition.models.heads import TSMHead
-from vid_recognition.models.layers import Backbone, DropPath
+from vid_recognition.models.layers import Backbone
 from vid_recognition.models.mobilenet_v2 import MobileNetV2, MobileNetV2TSM
 from vid_recognition.models.mobileone import MobileOne, MobileOneTSM
 from vid_recognition.models.non_local import NonLocal
@@ -25,6 +25,7 @@ from vid_recognition.models.resnext import ResNeXt
 from vid_recognition.models.slowfast import FastPathway, ResNet3dSlowFast, SlowPathway
 from vid_recognition.models.swin import SwinTransformer
 from vidcore.errors import UserError
+from vidcore.nn import DropPath
 
 Build = Callable[..., Backbone]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Self
 
+from vidcore.protocols import Metric
 from vidcore.sample import Sample
 
 
-class WorstClass:
+class WorstClass(Metric):
     """The lowest accuracy of any class, as ``acc/worst_class``."""
 
     def __init__(self) -> None:
@@ -29,6 +31,6 @@ class WorstClass:
         self.seen: dict[int, tuple[int, int]] = {}
         """Index of the sample -> its label and the predicted one; a sample seen twice counts once."""
 
-    def merge(self, others: Iterable[WorstClass]) -> None:
+    def merge(self, others: Iterable[Self]) -> None:
         for other in others:
             self.seen |= other.seen

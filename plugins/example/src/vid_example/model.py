@@ -7,10 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidcore.batch import Batch
+from vidcore.nn import Model
 from vidcore.sample import Sample
 
 
-class MotionNet(nn.Module):
+class MotionNet(Model):
     """Two 3D convolutions over a small grey clip, pooled over time, and a linear classifier.
 
     Args:

@@ -10,9 +10,10 @@ import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from vidcore.config.load import Key, Loaded, format_key
 from vidcore.config.references import referred
@@ -27,6 +28,14 @@ __all__ = ["Binder", "Call", "build", "build_component"]
 REFUSALS = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError)
 """What a component raises, itself or by the layers it makes, where nothing can be made of its arguments."""
 
+BASES = {
+    "Dataset": "vidcore.protocols:Dataset",
+    "Metric": "vidcore.protocols:Metric",
+    "Model": "vidcore.nn:Model",
+    "Observer": "vidcore.protocols:Observer",
+}
+"""The class that a component has to subclass where an annotation asks for one of these names."""
+
 
 @frozen
 class Call:
@@ -36,6 +45,13 @@ class Call:
     arguments: dict[str, Any]
     key: Key = ()
     source: str = ""
+    base: str = ""
+    """The class that the object must be of, ``"module:attribute"``; empty where any will do."""
+
+    @property
+    def place(self) -> str:
+        """Where the table is and what it names, for the head of a message."""
+        return "".join(f"{part}: " for part in (self.source, format_key(self.key), self.component.name) if part)
 
 
 def build(bound: Any) -> Any:
@@ -49,14 +65,18 @@ def build(bound: Any) -> Any:
         arguments = {name: build(value) for name, value in bound.arguments.items()}
         factory = bound.component.load()
         try:
-            return factory(**arguments)
+            made = factory(**arguments)
         except (*REFUSALS, UserError) as error:
             kind = type(error) if isinstance(error, UserError) else UserError
             if kind not in (UserError, ConfigError, DataError):  # names a place of its own: a line of a file
                 raise
-            where = "".join(f"{part}: " for part in (bound.source, format_key(bound.key)) if part)
-            name = f"{bound.component.name}: "
-            raise kind(f"{where}{name}{_reason(error).removeprefix(name)}") from error
+            raise kind(f"{bound.place}{_reason(error).removeprefix(f'{bound.component.name}: ')}") from error
+        if bound.base and not isinstance(made, resolve_name(bound.base)):
+            base = bound.base.replace(":", ".")
+            raise ConfigError(
+                f"{bound.place}must be a subclass of {base}, got {type(made).__name__}; see docs/plugins.md"
+            )
+        return made
     if isinstance(bound, dict):
         return {name: build(value) for name, value in bound.items()}
     if isinstance(bound, list | tuple):
@@ -131,7 +151,7 @@ class Binder:
             case Object(name):
                 if not isinstance(value, dict):
                     return self._wrong(value, wanted, key)
-                return self.component(value, self._kind(name), key)
+                return self.component(value, self._kind(name), key, BASES.get(name, ""))
             case ByName(name):
                 return self._by_name(value, wanted, self._kind(name), key)
             case _:  # anything goes, but tables with a type are components here, too
@@ -195,8 +215,12 @@ class Binder:
             return [self._any(v, (*key, str(i))) for i, v in enumerate(value)]
         return value
 
-    def component(self, table: dict[str, Any], kind: str | None, key: Key) -> Any:
-        """Return the ``Call`` of a table with ``type``: a component of that kind, or of any."""
+    def component(self, table: dict[str, Any], kind: str | None, key: Key, base: str = "") -> Any:
+        """Return the ``Call`` of a table with ``type``: a component of that kind, or of any.
+
+        Args:
+            base: the class that the object must be of, ``"module:attribute"``.
+        """
         name = table.get("type")
         if not isinstance(name, str):
             what = f"one of {kind}" if kind else "a component"
@@ -210,7 +234,8 @@ class Binder:
             signature = Signature(open=True)
         except PluginError as error:
             return self.problem((*key, "type"), str(error))
-        return self._call(component, {n: v for n, v in table.items() if n != "type"}, signature, key)
+        call = self._call(component, {n: v for n, v in table.items() if n != "type"}, signature, key)
+        return evolve(call, base=base)
 
     def _call(self, component: Component | Record, table: Mapping[str, Any], signature: Signature, key: Key) -> Call:
         parameters = dict(signature.parameters)

@@ -20,9 +20,9 @@ from vidcore.batch import collate
 from vidcore.engine.prepare import autocast
 from vidcore.errors import UserError, VideoError
 from vidcore.features.files import rescale
+from vidcore.nn import FeatureModel
 from vidcore.predict.inputs import Video, as_sample
 from vidcore.predict.predictor import Predictor
-from vidcore.protocols import FeatureModel
 from vidcore.randomness import sample_rng
 from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
@@ -81,10 +81,12 @@ class Extractor:
     def __init__(
         self, predictor: Predictor, stride: Span, length: int | None = None, batch_size: int = 8, workers: int = 2
     ) -> None:
-        if not isinstance(predictor.model, FeatureModel):
-            name = type(predictor.model).__name__
-            raise UserError(f"{predictor.task.name}: model: {name} has no features to give (no method clip_features)")
+        model = predictor.model
+        if not isinstance(model, FeatureModel):
+            name = type(model).__name__
+            raise UserError(f"{predictor.task.name}: model: {name} has no features to give: it is not a FeatureModel")
         self.predictor = predictor
+        self._model = model
         self.stride = stride
         self.length = length
         self.batch_size = batch_size
@@ -166,7 +168,7 @@ class Extractor:
 
     def _describe(self, clips: list[Sample]) -> Array:
         """(clips, C) float32."""
-        model, device = self.predictor.model, self.predictor.device
+        model, device = self._model, self.predictor.device
         with torch.inference_mode():
             batch = model.preprocess(collate(clips).to(device))
             try:

@@ -17,8 +17,10 @@ from vidcore.engine.dist import pick_device
 from vidcore.engine.prepare import autocast
 from vidcore.engine.weights import load_state, read_weights
 from vidcore.errors import ConfigError, UserError, VideoError
+from vidcore.nn import Model
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.predict.inputs import Video, as_sample
+from vidcore.protocols import ReadsFiles
 from vidcore.randomness import sample_rng
 from vidcore.sample import Sample
 from vidcore.task.task import Task
@@ -78,7 +80,7 @@ class Predictor:
         self.workers = max(workers, 1)
         self.precision = runtime.precision
         self.device = pick_device(device or runtime.device)
-        self.model = task.build("model")
+        self.model: Model = task.build("model")
         weights, about = read_weights(checkpoint)
         load_state(self.model, weights, source=str(checkpoint))
         self.class_names = _names_in(about) or _names_of(task)
@@ -98,8 +100,8 @@ class Predictor:
         """Ends of names of the files that are to be given: those of videos, if no step reads other ones."""
         if self._describe is not None:
             return VIDEO_SUFFIXES
-        found = (getattr(step, "suffixes", None) for step in self.pipeline.steps.values())
-        return next((f for f in found if f), VIDEO_SUFFIXES)
+        found = (step.suffixes for step in self.pipeline.steps.values() if isinstance(step, ReadsFiles))
+        return next(found, VIDEO_SUFFIXES)
 
     def __call__(self, videos: Iterable[Video], on_error: Literal["raise", "keep"] = "raise") -> list[Sample]:
         """Return one predicted Sample per video, in order.
@@ -171,8 +173,7 @@ class Predictor:
             batch = self.model.preprocess(batch.to(self.device))
             with autocast(self.precision, self.device):
                 outputs = self.model(batch.inputs)
-            predicted: list[Sample] = self.model.predict(outputs, batch)
-        return predicted
+            return self.model.predict(outputs, batch)
 
     def close(self) -> None:
         """Give the memory of its models back."""

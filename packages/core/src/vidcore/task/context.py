@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from attrs import frozen
@@ -20,6 +19,8 @@ from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.prepare import prepare
 from vidcore.engine.weights import load_state, read_weights
 from vidcore.errors import ConfigError, DataError
+from vidcore.nn import Model
+from vidcore.protocols import Dataset
 from vidcore.randomness import be_deterministic, reseed
 from vidcore.task.classes import num_classes
 from vidcore.task.report import notices
@@ -95,7 +96,7 @@ class RunContext:
                 self.say(f"note: {notice}")
         return loader
 
-    def _check_classes(self, part: str, dataset: Any) -> None:
+    def _check_classes(self, part: str, dataset: Dataset) -> None:
         """More classes than the classifier has outputs must not wait for step 1 to be found."""
         wanted, names = num_classes(self.task.table["model"]), dataset.class_names
         known = len(names) if names else dataset.num_classes
@@ -104,22 +105,22 @@ class RunContext:
                 f"data.{part}.dataset: has {known} classes, but the model's num_classes is {wanted}; set it to {known}"
             )
 
-    def model(self, options: TrainOptions, resumed: bool) -> Any:
+    def model(self, options: TrainOptions, resumed: bool) -> Model:
         """Build the model to train, with ``train.weights`` unless a checkpoint of the run replaces them."""
         reseed(self.runtime.seed)  # the same initial weights in every process and every run
-        model = self.task.build("model")
+        model: Model = self.task.build("model")
         if options.weights and not resumed:
             weights, _ = read_weights(options.weights)
             ignore = list(options.weights_ignore)
-            if hasattr(model, "adapt_weights"):  # of an image network, say
-                adapted = model.adapt_weights(weights)
-                if adapted is not None:
-                    weights = adapted
-                    ignore += [k for k in model.state_dict() if k not in weights]
+            adapted = model.adapt_weights(weights)  # of an image network, say
+            if adapted is not None:
+                weights = adapted
+                ignore += [k for k in model.state_dict() if k not in weights]
             left_out = load_state(model, weights, new_classes=True, ignore=ignore, source=str(options.weights))
             if left_out:
                 self.say(f"not from {options.weights.name}, but new: {'; '.join(left_out)}")
-        return prepare(model, self.runtime, self.device)
+        prepared: Model = prepare(model, self.runtime, self.device)
+        return prepared
 
     def lr_scale(self, options: TrainOptions, loader: Loader) -> float:
         """Return the factor on the learning rate: samples in a step divided by ``train.base_batch_size``."""

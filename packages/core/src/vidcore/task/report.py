@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vidcore.errors import ConfigError
 from vidcore.files import write_json
 from vidcore.predictions import PredictionFile
+from vidcore.protocols import Metric
 from vidcore.task.task import Task
 
 if TYPE_CHECKING:
@@ -51,14 +52,12 @@ def _version(name: str) -> str | None:
 
 def notices(loaders: Mapping[str, Loader]) -> list[str]:
     """What data sets want a reader of the scores to know."""
-    return [f"data.{part}: {n}" for part, one in loaders.items() for n in getattr(one.dataset, "notices", ())]
+    return [f"data.{part}: {n}" for part, one in loaders.items() for n in one.dataset.notes()]
 
 
 def overlaps(loaders: Mapping[str, Loader]) -> list[str]:
     """Say how many videos are evaluated on that are trained on, too: scores then promise too much."""
-    found = {
-        part: set(one.dataset.sample_paths()) for part, one in loaders.items() if hasattr(one.dataset, "sample_paths")
-    }
+    found = {part: set(one.dataset.sample_paths()) for part, one in loaders.items()}
     trained = found.pop("train", set())
     shared = {part: len(paths & trained) for part, paths in found.items()}
     return [
@@ -72,9 +71,8 @@ def coverage(loader: Loader) -> dict[str, Any]:
     """What of the data was used by all processes, each of which must ask, and its fingerprint."""
     from vidcore.engine import dist
 
-    fingerprint = getattr(loader.dataset, "fingerprint", None)
     size, bad = len(loader.dataset), set().union(*dist.gather(set(loader.bad.failures)))
-    return {"samples": size, "used": size - len(bad), "fingerprint": fingerprint() if fingerprint else None}
+    return {"samples": size, "used": size - len(bad), "fingerprint": loader.dataset.fingerprint()}
 
 
 def evaluated(task: Task, part: str, loader: Loader, found: Evaluation) -> dict[str, Any]:
@@ -92,15 +90,14 @@ def evaluated(task: Task, part: str, loader: Loader, found: Evaluation) -> dict[
     }
 
 
-def finish(folder: Path, report: dict[str, Any], metrics: Mapping[str, Any], written: list[Path]) -> None:
+def finish(folder: Path, report: dict[str, Any], metrics: Mapping[str, Metric], written: list[Path]) -> None:
     """Write report and pictures, and say what came out and where it is."""
     for metric in metrics.values():
-        if hasattr(metric, "write"):
-            written += metric.write(folder)
-    report.setdefault("notices", []).extend(n for m in metrics.values() for n in getattr(m, "notices", ()))
+        written += metric.write(folder)
+    report.setdefault("notices", []).extend(n for m in metrics.values() for n in m.notes())
     report["files"] = [str(p) for p in written if p.exists()]
     write_json(folder / "report.json", report)
-    _print(report, folder / "report.json", [m.table() for m in metrics.values() if hasattr(m, "table")])
+    _print(report, folder / "report.json", [m.table() for m in metrics.values()])
 
 
 def score_predictions(task: Task, file: PredictionFile, folder: Path, source: str) -> dict[str, Any]:

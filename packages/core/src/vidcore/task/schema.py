@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
 from vidcore.data.options import LoaderOptions
 from vidcore.engine.options import RuntimeOptions, TrainOptions
-from vidcore.protocols import Dataset, Grouping, Job, Metric, Model, Observer, Optimizer, Schedule, Transform
+from vidcore.protocols import Dataset, Grouping, Job, Metric, Observer, Optimizer, Schedule, Transform
+
+if TYPE_CHECKING:
+    from vidcore.nn import Model
 
 __all__ = ["Data", "DataPart", "Stage", "TaskTable"]
 

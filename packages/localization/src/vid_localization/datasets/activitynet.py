@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vid_localization.datasets.annotations import Annotations, read_annotations
-from vid_localization.datasets.checks import Policy, notices
+from vid_localization.datasets.checks import Policy, notes_of
 from vid_localization.names import result_name
 from vidcore.data.classes import read_classes
+from vidcore.data.index import fingerprint
 from vidcore.errors import AnnotationError, DataError
 from vidcore.features.files import SUFFIXES, FeatureNote
+from vidcore.protocols import Dataset
 from vidcore.sample import Sample
 from vidcore.video.open import VIDEO_SUFFIXES
 
 __all__ = ["ActivityNetDataset"]
 
 
-class ActivityNetDataset:
+class ActivityNetDataset(Dataset):
     """Videos with segments in seconds, as samples without pixels or features, kept in flat arrays.
 
     The annotation file is JSON::
@@ -74,29 +75,27 @@ class ActivityNetDataset:
         self.suffix = suffix
         annotations = read_annotations(ann_file, read_classes(classes), subset, bad_segments, self._measured)
         _check_names(ann_file, annotations.names)
-        self.annotations: Annotations = annotations if indices is None else annotations.take(indices)
+        self._use(annotations if indices is None else annotations.take(indices))
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names by class number."""
-        return self.annotations.class_names
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
+    def _use(self, annotations: Annotations) -> None:
+        self.annotations = annotations
+        self.class_names = annotations.class_names
+        self.num_classes = len(annotations.class_names)
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What is wrong with segments of the file, one ``file: video: segment: ...`` each."""
         return self.annotations.problems
 
-    @property
-    def notices(self) -> list[str]:
-        """One line about ``problems``, where there are any, and one about files of videos that are not there."""
-        paths = [self._path(name) for name in self.annotations.names]
+    def sample_paths(self) -> Iterator[str]:
+        """Return the files of all videos."""
+        return map(self._path, self.annotations.names)
+
+    def notes(self) -> list[str]:
+        """Return a line about ``problems``, where there are any, and one about files of videos that are not there."""
+        paths = list(self.sample_paths())
         missing = [path for path in paths if not os.path.exists(path)]
-        found = notices(self.problems)
+        found = notes_of(self.problems)
         if not len(self.annotations.segments):
             found.append("no video has a segment: there is nothing to learn or to score")
         if 0 < len(missing) < len(paths):  # none at all: an error soon, or they are not needed
@@ -157,10 +156,9 @@ class ActivityNetDataset:
     def fingerprint(self) -> str:
         """Return a hash of names, segments and classes, for telling whether two runs saw the same data."""
         known = self.annotations
-        digest = hashlib.sha256(repr((len(self), known.class_names)).encode("utf-8", "surrogateescape"))
-        for part in (known.names.rows.values, known.names.rows.offsets, known.segments, known.labels, known.offsets):
-            digest.update(part.astype(part.dtype.newbyteorder("<"), order="C", copy=False).data)
-        return digest.hexdigest()[:16]
+        names = known.names.rows
+        head = repr((len(self), known.class_names))
+        return fingerprint(head, names.values, names.offsets, known.segments, known.labels, known.offsets)
 
 
 def _without_suffix(name: str) -> str:

@@ -69,15 +69,14 @@ class Annotations:
     def take(self, indices: int | Sequence[int]) -> Annotations:
         """Return the first n videos (n >= 0), the last -n (n < 0), or those listed."""
         rows = chosen(indices, len(self.names))
-        parts = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in rows]
-        kept = np.concatenate([np.zeros(0, np.int64), *parts])
+        kept = Ragged(np.arange(len(self.labels)), self.offsets).take(rows)
         return evolve(
             self,
             names=self.names.take(rows),
             facts=self.facts[rows],
-            segments=self.segments[kept],
-            labels=self.labels[kept],
-            offsets=np.cumsum([0, *map(len, parts)]),
+            segments=self.segments[kept.values],
+            labels=self.labels[kept.values],
+            offsets=kept.offsets,
             proposals=self.proposals.take(rows),
         )
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from vid_localization.datasets.checks import Policy, checked, notices
+from vid_localization.datasets.checks import Policy, checked, notes_of
 from vid_localization.datasets.words import split_words
 from vidcore.data.classes import check_file
 from vidcore.data.fields import positive_number
-from vidcore.data.index import Ragged, StringTable, chosen
+from vidcore.data.index import Ragged, StringTable, chosen, fingerprint
 from vidcore.errors import AnnotationError, DataError, nearest
+from vidcore.protocols import Dataset
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -35,7 +36,7 @@ class _Query:
     end: float
 
 
-class CharadesSTADataset:
+class CharadesSTADataset(Dataset):
     """Sentences, each about a segment of a video; lines ``video start end##sentence.``.
 
     Args:
@@ -56,9 +57,6 @@ class CharadesSTADataset:
         AnnotationError: a line is wrong, or names a video or word that the tables do not have.
         DataError: a file does not exist, or there are no sentences.
     """
-
-    class_names = None
-    num_classes = None
 
     def __init__(
         self,
@@ -98,10 +96,23 @@ class CharadesSTADataset:
         self.sentences = StringTable.from_strings(queries[i].sentence for i in kept)
         self.words = Ragged.from_rows((queries[i].words for i in kept), np.int64)
 
-    @property
-    def notices(self) -> list[str]:
-        """One line about ``problems``, where there are any."""
-        return notices(self.problems)
+    def sample_paths(self) -> Iterator[str]:
+        """Return the file of every sentence; sentences of one video have the same."""
+        return map(self._path, self.videos)
+
+    def fingerprint(self) -> str:
+        """Return a hash of videos, sentences and segments, for telling whether two runs saw the same data."""
+        videos, sentences = self.videos.rows, self.sentences.rows
+        parts = (videos.values, videos.offsets, sentences.values, sentences.offsets, self.words.values)
+        return fingerprint(str(len(self)), *parts, self.segments)
+
+    def notes(self) -> list[str]:
+        """Return a line about ``problems``, where there are any."""
+        return notes_of(self.problems)
+
+    def _path(self, video: str) -> str:
+        file = video + self.suffix
+        return file if self.data_root is None else os.path.join(self.data_root, file)
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -117,10 +128,9 @@ class CharadesSTADataset:
         fps, duration, frames = self.facts[index]
         bounds = proposal_bounds(int(frames), NUM_PROPOSALS)
         stride = self.window_size * (1 - self.ft_overlap)
-        file = video + self.suffix
         return Sample(
             index=index,
-            path=file if self.data_root is None else os.path.join(self.data_root, file),
+            path=self._path(video),
             duration=float(duration),
             total_frames=int(frames),
             fps=None if math.isnan(fps) else float(fps),

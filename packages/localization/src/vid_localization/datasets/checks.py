@@ -11,7 +11,7 @@ import numpy as np
 from vidcore.errors import AnnotationError
 from vidcore.typing import Array
 
-__all__ = ["Policy", "checked", "notices"]
+__all__ = ["Policy", "checked", "notes_of"]
 
 Policy = Literal["repair", "keep", "raise"]
 
@@ -86,7 +86,7 @@ def checked(
     return kept, clipped[kept], tuple(problems)
 
 
-def notices(problems: Sequence[str]) -> list[str]:
+def notes_of(problems: Sequence[str]) -> list[str]:
     """One line about problems, where there are any."""
     if not problems:
         return []

@@ -63,7 +63,7 @@ class SSNDataset(ActivityNetDataset):
     ) -> None:
         if ann_file.suffix.lower() == ".txt":
             self.data_root, self.suffix = data_root, suffix
-            self.annotations = read_proposal_list(ann_file, read_classes(classes), bad_segments)
+            self._use(read_proposal_list(ann_file, read_classes(classes), bad_segments))
         else:
             super().__init__(ann_file, data_root, suffix, classes, subset, bad_segments)
         if filter_gt:
@@ -71,10 +71,10 @@ class SSNDataset(ActivityNetDataset):
             true = [(self.annotations.labels[a:b] >= 0).any() for a, b in pairwise(starts)]
             if not any(true):
                 raise DataError(f"{ann_file}: no video has a true segment")
-            self.annotations = self.annotations.take(np.flatnonzero(true).tolist())
+            self._use(self.annotations.take(np.flatnonzero(true).tolist()))
         self.filter_gt = filter_gt
         if indices is not None:
-            self.annotations = self.annotations.take(indices)
+            self._use(self.annotations.take(indices))
         self.filename_tmpl, self.start_index, self.modality = filename_tmpl, start_index, modality
 
     def __getitem__(self, index: int) -> Sample:
@@ -89,10 +89,9 @@ class SSNDataset(ActivityNetDataset):
             modality=self.modality,
         )
 
-    @property
-    def notices(self) -> list[str]:
-        """What looks wrong; and for training what to normalise regression by, where there are complete proposals."""
-        found = super().notices
+    def notes(self) -> list[str]:
+        """Return what looks wrong, and for training what to normalise regression by."""
+        found = super().notes()
         if self.filter_gt:
             with suppress(DataError):
                 rows = [[round(number, 4) for number in row] for row in self.regression_constants()]

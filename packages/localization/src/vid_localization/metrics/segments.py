@@ -67,7 +67,7 @@ class DetectionMetric(CollectedSegments):
         if not len(occurring):
             raise DataError(f"{type(self).__name__}: there is no true segment in any video")
         if unseen := int(np.count_nonzero(~np.isin(predicted.labels, occurring))):
-            self.notices.append(f"{unseen} predicted segments are of classes without a true one, and left out of mAP")
+            self._notes.append(f"{unseen} predicted segments are of classes without a true one, and left out of mAP")
         return ap
 
     def _excused(self, predicted: Flat) -> Array | None:
@@ -83,7 +83,7 @@ class DetectionMetric(CollectedSegments):
 
     def mean_average_precision(self) -> dict[str, float]:
         """``average_mAP``, and ``mAP@`` every threshold."""
-        self.notices = []
+        self._notes = []
         means = np.nanmean(self.average_precision(), 1)
         scores = {f"mAP@{_shown(t)}": float(m) for t, m in zip(self.temporal_iou_thresholds, means, strict=True)}
         return {"average_mAP": float(means.mean()), **scores}
@@ -118,19 +118,16 @@ class ANetMetric(DetectionMetric):
         self.temporal_iou_thresholds = tuple(temporal_iou_thresholds)
         self.max_avg_proposals = max_avg_proposals
 
-    def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
-        """Take predictions with ``segments`` and ``segment_scores``, and targets with ``segments``."""
+    def check(self, predicted: Sample, target: Sample) -> None:
+        """Ask for ``segments`` of both; for TEM for boundary probabilities instead."""
         if self.metric_type != "TEM":
-            super().update(predictions, targets)
-            return
-        for predicted, target in zip(predictions, targets, strict=True):
-            if "boundary_rows" not in predicted.meta:
-                raise DataError("ANetMetric: TEM needs boundary probabilities, which the model TEM predicts")
-            self._keep(predicted, target)
+            super().check(predicted, target)
+        elif "boundary_rows" not in predicted.meta:
+            raise DataError("ANetMetric: TEM needs boundary probabilities, which the model TEM predicts")
 
     def compute(self) -> dict[str, float]:
         """Return the scores by key."""
-        self.notices = []
+        self._notes = []
         if self.metric_type == "TEM":
             return {}
         if self.metric_type == "mAP":
@@ -150,9 +147,9 @@ class ANetMetric(DetectionMetric):
         )
         without = videos - len(np.unique(predicted.videos))
         if without:
-            self.notices.append(f"{without} of {videos} videos have no proposal; their segments count as missed")
+            self._notes.append(f"{without} of {videos} videos have no proposal; their segments count as missed")
         if self.max_avg_proposals != 100:
-            self.notices.append(f"AR@k is at k percent of {self.max_avg_proposals} proposals per video")
+            self._notes.append(f"AR@k is at k percent of {self.max_avg_proposals} proposals per video")
         return {"auc": curve.auc} | {f"AR@{k}": float(curve.average[k - 1]) for k in AT}
 
     def write(self, folder: Path) -> list[Path]:

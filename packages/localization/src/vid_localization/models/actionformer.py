@@ -21,11 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vid_localization.models.actionformer_layers import Block, ChannelNorm, ConvStack, masked, sinusoids
-from vid_localization.models.spans import check_features, covered_seconds, ranked, require
+from vid_localization.models.spans import check_features, covered_seconds, ranked
 from vid_localization.names import shown
 from vid_localization.post import suppress_by_class
 from vidcore.batch import Batch
 from vidcore.errors import DataError, UserError
+from vidcore.nn import Model, require
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -48,7 +49,7 @@ Outputs = dict[str, Tensor]
 each position and stride of its level."""
 
 
-class ActionFormer(nn.Module):
+class ActionFormer(Model):
     """Segments with classes from features.
 
     Args:

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidcore.nn import DropPath
+
 __all__ = ["Attention", "Block", "ChannelNorm", "ConvStack", "masked", "sinusoids", "window_attention"]
 
 LAYER_SCALE = 1e-4
@@ -128,7 +130,7 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, heads: int, window: int, stride: int, drop_path: float, dropout: float) -> None:
         super().__init__()
-        self.stride, self.drop_path = stride, drop_path
+        self.stride, self.drop_path = stride, DropPath(drop_path)
         self.norm1, self.norm2 = ChannelNorm(dim), ChannelNorm(dim)
         self.attention = Attention(dim, heads, window, stride)
         self.dropout = nn.Dropout(dropout)
@@ -145,16 +147,9 @@ class Block(nn.Module):
             x = F.max_pool1d(x.masked_fill(~valid_below, -math.inf), 3, self.stride, padding=1)
             x = x.masked_fill(~valid, 0)
         mixed = self.dropout(self.attention(masked(self.norm1(below), valid_below), valid))
-        x = masked(x + self._scaled(mixed, self.scale1), valid)
-        x = masked(x + self._scaled(self.mlp(self.norm2(x)), self.scale2), valid)
+        x = masked(x + self.drop_path(mixed * self.scale1[:, None]), valid)
+        x = masked(x + self.drop_path(self.mlp(self.norm2(x)) * self.scale2[:, None]), valid)
         return x, valid
-
-    def _scaled(self, branch: Tensor, scale: Tensor) -> Tensor:
-        branch = branch * scale[:, None]
-        if not self.training or self.drop_path == 0:
-            return branch
-        kept = torch.rand(len(branch), 1, 1, device=branch.device) >= self.drop_path
-        return branch * (kept / (1 - self.drop_path)).to(branch.dtype)
 
 
 def sinusoids(length: int, dim: int, device: torch.device) -> Tensor:

@@ -22,13 +22,14 @@ from vid_localization.models.spans import check_features, covered_seconds, ranke
 from vid_localization.post import boundary_candidates, post_processing
 from vidcore.batch import Batch
 from vidcore.errors import CheckpointError
+from vidcore.nn import Model
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
 __all__ = ["BMN", "boundary_proposals"]
 
 
-class BMN(nn.Module):
+class BMN(Model):
     """Proposals from features.
 
     Args:

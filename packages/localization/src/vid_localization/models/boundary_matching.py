@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vid_localization.models.spans import overlaps, require, shares
+from vid_localization.models.spans import overlaps, shares
+from vidcore.nn import require
 from vidcore.typing import Array
 
 __all__ = ["BoundaryMatching", "labels", "proposals", "sample_mask", "valid_proposals"]

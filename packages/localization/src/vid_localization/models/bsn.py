@@ -29,6 +29,7 @@ from vid_localization.models.spans import (
 )
 from vid_localization.post import post_processing
 from vidcore.batch import Batch
+from vidcore.nn import Model
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -57,7 +58,7 @@ def temporal_labels(segments: list[Array], length: int, boundary_ratio: float) -
     return action, start, end
 
 
-class TEM(nn.Module):
+class TEM(Model):
     """Temporal evaluation: probabilities of action, start and end (section 3.2).
 
     Args:
@@ -133,7 +134,7 @@ class TEM(nn.Module):
         ]
 
 
-class PEM(nn.Module):
+class PEM(Model):
     """Proposal evaluation: overlap of proposals with actions, from features of their boundaries (section 3.2).
 
     Args:

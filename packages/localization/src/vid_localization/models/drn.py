@@ -24,11 +24,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vid_localization.models.refinement import paired_overlaps
-from vid_localization.models.spans import check_features, covered_seconds, ranked, require, truth
+from vid_localization.models.spans import check_features, covered_seconds, ranked, truth
 from vid_localization.names import shown
 from vid_localization.post import soft_nms
 from vidcore.batch import Batch
 from vidcore.errors import DataError, UserError
+from vidcore.nn import Model, require
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -47,7 +48,7 @@ Found = tuple[Tensor, Tensor, Tensor]
 """Of every position: logit of a match (B, N), distances to start and end in parts (B, N, 2), logit of quality."""
 
 
-class DRN(nn.Module):
+class DRN(Model):
     """The segment of a video that a sentence is about.
 
     Args:

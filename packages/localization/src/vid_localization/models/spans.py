@@ -19,16 +19,9 @@ __all__ = [
     "covered_seconds",
     "overlaps",
     "ranked",
-    "require",
     "shares",
     "truth",
 ]
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise ``ValueError`` with that message where a constructor's arguments do not fit together."""
-    if not condition:
-        raise ValueError(message)
 
 
 def check_features(inputs: Tensor, channels: int, length: int | None = None) -> None:

@@ -12,25 +12,26 @@ Differs from published training where a video has no proposal of a kind: see ``S
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vid_localization.models.spans import candidates, require
+from vid_localization.models.spans import candidates
 from vid_localization.models.ssn_head import SSNHead
 from vid_localization.models.ssn_loss import SSNLoss
 from vid_localization.post import nms_by_class
 from vidcore.batch import Batch
 from vidcore.errors import UserError
+from vidcore.nn import Model, Preprocessor, chunked, image_weights, pool_positions, require, require_type
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
 __all__ = ["SSN"]
 
 
-class SSN(nn.Module):
+class SSN(Model):
     """Detections among proposals, from frames.
 
     Args:
@@ -62,9 +63,10 @@ class SSN(nn.Module):
         require(max_testing_views > 0, "max_testing_views must be positive")
         require(min(reg_normalize_constants[1]) > 0, "standard deviations must be positive")
         self.backbone = backbone
-        self.cls_head = cast(SSNHead, cls_head)
+        self.cls_head = require_type(cls_head, SSNHead, "cls_head")
         self.losses = loss or SSNLoss()
-        self.data_preprocessor = data_preprocessor
+        preprocessor = Preprocessor() if data_preprocessor is None else data_preprocessor
+        self.data_preprocessor = require_type(preprocessor, Preprocessor, "data_preprocessor")
         self.dropout = nn.Dropout(dropout_ratio)
         self.reg_normalize_constants = reg_normalize_constants
         self.max_testing_views = max_testing_views
@@ -80,10 +82,9 @@ class SSN(nn.Module):
 
     def adapt_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """Turn the weights of an image network into those of the backbone; None where they are of an SSN already."""
-        convert: Any = getattr(self.backbone, "convert_2d_weights", None)
-        if convert is None or any(key.startswith("cls_head.") for key in state_dict):
+        if any(key.startswith("cls_head.") for key in state_dict):
             return None
-        return {f"backbone.{key}": value for key, value in convert(state_dict).items()}
+        return image_weights(self.backbone, state_dict)
 
     def features(self, frames: Tensor) -> Tensor:
         """Features of frames (B, n, C, H, W), averaged over space: (B, n, C').
@@ -92,17 +93,13 @@ class SSN(nn.Module):
         """
         if frames.ndim != 5:
             raise UserError(f"SSN needs frames (B, n, C, H, W), got {tuple(frames.shape)}: see FormatShape, NCHW")
-        views = frames.flatten(0, 1)
-        chunks = [views] if self.training else views.split(self.max_testing_views)
-        found = torch.cat([_pooled(self.backbone(self._normalised(chunk))) for chunk in chunks])
+        found = chunked(self._describe, frames.flatten(0, 1), None if self.training else self.max_testing_views)
         out: Tensor = self.dropout(found).unflatten(0, frames.shape[:2])
         return out
 
-    def _normalised(self, views: Tensor) -> Tensor:
-        if self.data_preprocessor is None:
-            return views.float()
-        batch: Batch = self.data_preprocessor(Batch(inputs=views[None]))
-        return cast(Tensor, batch.inputs)[0]
+    def _describe(self, views: Tensor) -> Tensor:
+        """(n, C, H, W) as they are in a batch -> (n, C')."""
+        return pool_positions(self.backbone(self.data_preprocessor.normalise(views[None])[0]))
 
     def forward(self, inputs: Any) -> dict[str, Tensor]:
         """Scores of sampled proposals, or of the frames of whole videos.
@@ -179,10 +176,6 @@ class SSN(nn.Module):
         centres = segments.mean(1) + shift * lengths
         half = lengths * np.exp(growth) / 2
         return np.stack((centres - half, centres + half), 1)
-
-
-def _pooled(features: Tensor) -> Tensor:
-    return features.flatten(2).mean(2) if features.ndim > 2 else features
 
 
 def _meta(sample: Sample, name: str) -> Any:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vid_localization.models.spans import require
 from vidcore.errors import UserError
+from vidcore.nn import require
 
 __all__ = ["SSNHead", "pyramid_bounds", "pyramid_means"]
 

@@ -31,6 +31,7 @@ from vid_localization.models.spans import candidates, check_features, covered_se
 from vid_localization.post import post_processing
 from vidcore.batch import Batch
 from vidcore.errors import CheckpointError
+from vidcore.nn import Model
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -51,7 +52,7 @@ Stage = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """Segments before, offsets of start and end, of centre and width (B, P, 2), overlap (B, P), segments after."""
 
 
-class TCANet(nn.Module):
+class TCANet(Model):
     """Refined proposals from features and proposals.
 
     Args:

@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from vidcore.errors import DataError, UserError
 from vidcore.features.files import SUFFIXES, FeatureNote, read_features, read_table, rescale
+from vidcore.protocols import ReadsFiles
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -17,7 +18,7 @@ __all__ = ["LoadLocalizationFeature", "LoadProposalFeatures", "LoadProposals", "
 
 
 @frozen
-class LoadLocalizationFeature:
+class LoadLocalizationFeature(ReadsFiles):
     """Read the features of the video: ``inputs`` (C, T) float32.
 
     The file is ``sample.path``: ``.csv``, ``.npy`` or ``.pt``, with rows by time; ``meta["features"]``, where it

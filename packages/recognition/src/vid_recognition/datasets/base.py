@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from vid_recognition.datasets.annotations import Annotations, Labels
-from vidcore.data.index import Ragged
+from vidcore.data.index import Ragged, fingerprint
 from vidcore.errors import DataError
+from vidcore.protocols import Dataset
 from vidcore.sample import Sample
 
 __all__ = ["ActionDataset", "Modality"]
@@ -20,7 +20,7 @@ __all__ = ["ActionDataset", "Modality"]
 Modality = Literal["RGB", "Flow"]
 
 
-class ActionDataset:
+class ActionDataset(Dataset):
     """Entries of an annotation file as samples without pixels, kept in flat arrays.
 
     Args:
@@ -42,24 +42,13 @@ class ActionDataset:
         if isinstance(annotations.labels, Ragged) and annotations.num_classes is None:
             raise DataError("multi_class = true needs num_classes, or classes")
         self.annotations = annotations if indices is None else annotations.take(indices)
+        self.class_names = self.annotations.class_names
+        self.num_classes = self.annotations.num_classes
+        self.labels: Labels = self.annotations.labels
+        """Single-label: (n,) int32, -1 where unknown. Multi-label: the class numbers of each entry."""
         self.data_root = data_root
         self.start_index = start_index
         self.modality = modality
-
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """Names by class number, where known."""
-        return self.annotations.class_names
-
-    @property
-    def num_classes(self) -> int | None:
-        """Number of classes, where known."""
-        return self.annotations.num_classes
-
-    @property
-    def labels(self) -> Labels:
-        """Single-label: (n,) int32, -1 where unknown. Multi-label: the class numbers of each entry."""
-        return self.annotations.labels
 
     def __len__(self) -> int:
         return len(self.annotations.names)
@@ -89,16 +78,12 @@ class ActionDataset:
         return name if self.data_root is None else os.path.join(self.data_root, name)
 
     def sample_paths(self) -> Iterator[str]:
-        """The files of all entries."""
+        """Return the files of all entries."""
         return map(self._path, self.annotations.names)
 
     def fingerprint(self) -> str:
         """Return a hash of names, labels and class names, for telling whether two runs saw the same data."""
-        head = repr((len(self), self.num_classes, self.class_names))
-        digest = hashlib.sha256(head.encode("utf-8", "surrogateescape"))
         rows, labels = self.annotations.names.rows, self.annotations.labels
-        parts: list[np.ndarray[Any, Any]] = [rows.values, rows.offsets, self.annotations.numbers]
-        parts += [labels.values, labels.offsets] if isinstance(labels, Ragged) else [labels]
-        for part in parts:
-            digest.update(part.astype(part.dtype.newbyteorder("<"), order="C", copy=False).data)
-        return digest.hexdigest()[:16]
+        parts = (labels.values, labels.offsets) if isinstance(labels, Ragged) else (labels,)
+        head = repr((len(self), self.num_classes, self.class_names))
+        return fingerprint(head, rows.values, rows.offsets, self.annotations.numbers, *parts)

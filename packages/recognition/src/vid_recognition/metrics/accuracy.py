@@ -7,7 +7,6 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from vid_recognition.metrics.collect import Collected
 from vid_recognition.metrics.functional import (
     get_weighted_score,
     label_ranks,
@@ -16,6 +15,7 @@ from vid_recognition.metrics.functional import (
     mmit_mean_average_precision,
 )
 from vidcore.errors import DataError, UserError, nearest
+from vidcore.metrics import Columns
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -25,7 +25,7 @@ Score = Literal["top_k_accuracy", "mean_class_accuracy", "mean_average_precision
 SINGLE_LABEL = ("top_k_accuracy", "mean_class_accuracy")
 
 
-class AccMetric(Collected):
+class AccMetric(Columns):
     """Top-k accuracy, mean class accuracy and mean average precision.
 
     Keys are ``acc/top1``, ``acc/mean1``, ``acc/mean_average_precision``,
@@ -87,12 +87,12 @@ class AccMetric(Collected):
             if single:  # all that accuracies need, a hundredth of the scores
                 columns[f"rank {name}"] = label_ranks(scores, columns["label"])
                 columns[f"first {name}"] = np.argmax(scores, axis=1)
-        self._add(targets, **columns)
+        self.add(targets, **columns)
 
     def compute(self) -> dict[str, float]:
         """Return the scores by key."""
-        columns = self._columns()
-        self.notices = []
+        columns = self.columns()
+        self._notes = []
         classes = int(columns["classes"].max())
         out: dict[str, float] = {}
         for stream in dict.fromkeys(key.partition(" ")[2] for key in columns if " " in key):
@@ -100,11 +100,11 @@ class AccMetric(Collected):
             for name in self.metric_list:
                 out |= {head + key: value for key, value in self._score(name, stream, columns, classes).items()}
         if "top_k_accuracy" in self.metric_list:
-            self.notices += [
+            self._notes += [
                 f"{self.prefix}/top{k}: only {classes} classes, so k is {classes}" for k in self.topk if k > classes
             ]
         if beyond := np.count_nonzero(columns.get("label", np.zeros(0)) >= classes):
-            self.notices.append(f"{beyond} samples have a class beyond the {classes} scored ones and count as wrong")
+            self._notes.append(f"{beyond} samples have a class beyond the {classes} scored ones and count as wrong")
         return out
 
     def _score(self, name: str, stream: str, columns: dict[str, Array], classes: int) -> dict[str, float]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vid_recognition.metrics.collect import Array
 from vidcore.tools.draw import (
     BLUE,
     INK,

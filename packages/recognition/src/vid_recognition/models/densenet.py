@@ -12,7 +12,8 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import Backbone, init_conv_net, require
+from vid_recognition.models.layers import Backbone, init_conv_net
+from vidcore.nn import require
 
 __all__ = ["DenseNet"]
 

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vid_recognition.models.averaging import AverageClips, average_clips
-from vid_recognition.models.layers import require
-from vid_recognition.models.losses import BCELossWithLogits, CrossEntropyLoss
+from vid_recognition.models.losses import BCELossWithLogits, ClassWeighted, CrossEntropyLoss
 from vidcore.errors import UserError
+from vidcore.nn import require
 
 __all__ = ["ClassificationHead", "Head", "I3DHead", "SlowFastHead", "TSMHead", "TSNHead"]
 
@@ -31,6 +31,9 @@ class Head(nn.Module):
         label_smooth_eps: part of the label spread over all classes (arXiv:1906.02629).
         topk: accuracies reported beside the loss.
     """
+
+    num_classes: int | None = None
+    """Number of classes; None for heads that have several numbers."""
 
     def __init__(
         self,
@@ -108,7 +111,7 @@ class ClassificationHead(Head):
     ) -> None:
         super().__init__(**kwargs)
         require(num_classes > 0, f"num_classes must be positive, got {num_classes}")
-        weights = getattr(self.loss_cls, "class_weight", None)
+        weights = self.loss_cls.class_weight if isinstance(self.loss_cls, ClassWeighted) else None
         require(
             weights is None or len(weights) == num_classes,
             f"loss_cls has numbers for {0 if weights is None else len(weights)} classes, num_classes is {num_classes}",

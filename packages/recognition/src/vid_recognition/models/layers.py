@@ -13,30 +13,15 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils.checkpoint import checkpoint
 
 from vid_recognition.models.weights import convert_2d_weights
+from vidcore.nn import ImageWeights, require
 
-__all__ = ["Backbone", "ConvUnit", "DropPath", "divisible", "init_conv_net", "per_block", "require"]
+__all__ = ["Backbone", "ConvUnit", "init_conv_net", "per_block"]
 
 NORMS: dict[type[nn.Module], type[_BatchNorm]] = {
     nn.Conv1d: nn.BatchNorm1d,
     nn.Conv2d: nn.BatchNorm2d,
     nn.Conv3d: nn.BatchNorm3d,
 }
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise ``ValueError`` with that message where a constructor's arguments do not fit together."""
-    if not condition:
-        raise ValueError(message)
-
-
-def divisible(width: float, by: int = 8) -> int:
-    """Round to a multiple, never down by more than a tenth (arXiv:1704.04861 and its successors).
-
-    >>> divisible(33), divisible(11)
-    (32, 16)
-    """
-    rounded = max(by, int(width + by / 2) // by * by)
-    return rounded + by if rounded < 0.9 * width else rounded
 
 
 def per_block(values: Sequence[int | Sequence[int]], blocks: Sequence[int], name: str) -> list[tuple[int, ...]]:
@@ -67,24 +52,6 @@ class ConvUnit(nn.Sequential):
             self.add_module("activate", act)
 
 
-class DropPath(nn.Module):
-    """Stochastic depth: leaves a residual branch out for some samples of a training batch (arXiv:1603.09382).
-
-    Args:
-        rate: probability of leaving it out; what stays is scaled up to keep the mean.
-    """
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.rate == 0 or not self.training:
-            return x
-        kept = torch.rand((x.shape[0], *[1] * (x.ndim - 1)), device=x.device) >= self.rate
-        return x * kept / (1 - self.rate)
-
-
 def init_conv_net(net: nn.Module) -> None:
     """He's normal initialisation for convolutions (arXiv:1502.01852, eq. 10, fan out), ones for normalisation."""
     for module in net.modules():
@@ -97,7 +64,7 @@ def init_conv_net(net: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-class Backbone(nn.Module):
+class Backbone(ImageWeights):
     """A network of a stem and stages of blocks (``layer1``, ``layer2``, ...) that can be trained in part.
 
     Args:

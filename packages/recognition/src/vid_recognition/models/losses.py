@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import require
 from vidcore.errors import UserError
+from vidcore.nn import require
 
-__all__ = ["BCELossWithLogits", "CBFocalLoss", "CrossEntropyLoss", "NLLLoss"]
+__all__ = ["BCELossWithLogits", "CBFocalLoss", "ClassWeighted", "CrossEntropyLoss", "NLLLoss"]
 
 
-class _ClassWeighted(nn.Module):
+class ClassWeighted(nn.Module):
     """Holds weights of classes on the device of the model; they are no part of its checkpoints."""
 
     class_weight: Tensor | None
@@ -26,7 +26,7 @@ class _ClassWeighted(nn.Module):
         self.register_buffer("class_weight", weight, persistent=False)
 
 
-class CrossEntropyLoss(_ClassWeighted):
+class CrossEntropyLoss(ClassWeighted):
     """Softmax cross entropy.
 
     Args:
@@ -66,7 +66,7 @@ class NLLLoss(nn.Module):
         return self.loss_weight * F.nll_loss(scores.float(), labels)
 
 
-class BCELossWithLogits(_ClassWeighted):
+class BCELossWithLogits(ClassWeighted):
     """Binary cross entropy of every class on its own.
 
     Args:
@@ -86,7 +86,7 @@ class BCELossWithLogits(_ClassWeighted):
         return self.loss_weight * loss
 
 
-class CBFocalLoss(_ClassWeighted):
+class CBFocalLoss(ClassWeighted):
     """Class-balanced focal loss (arXiv:1901.05555, eq. 7 and 10) for single labels under sigmoids.
 
     Args:

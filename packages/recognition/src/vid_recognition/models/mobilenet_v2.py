@@ -12,8 +12,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import Backbone, ConvUnit, divisible, init_conv_net
+from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net
 from vid_recognition.models.resnet_tsm import TemporalShift
+from vidcore.nn import make_divisible
 
 __all__ = ["MobileNetV2", "MobileNetV2TSM"]
 
@@ -66,13 +67,13 @@ class MobileNetV2(Backbone):
         with_cp: bool = False,
     ) -> None:
         super().__init__(len(STAGES) + 1, out_indices, frozen_stages, norm_eval, with_cp)
-        planes = divisible(32 * widen_factor)
+        planes = make_divisible(32 * widen_factor)
         stem = nn.Conv2d(in_channels, planes, 3, stride=2, padding=1, bias=False)
         self.conv1 = ConvUnit(stem, act=nn.ReLU6(inplace=True))
         for i, (expansion, channels, blocks, stride) in enumerate(STAGES):
             layer = nn.Sequential()
             for j in range(blocks):
-                width = divisible(channels * widen_factor)
+                width = make_divisible(channels * widen_factor)
                 layer.append(InvertedResidual(planes, width, stride if j == 0 else 1, expansion))
                 planes = width
             self.add_module(f"layer{i + 1}", layer)

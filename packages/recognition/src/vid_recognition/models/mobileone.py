@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import Backbone, init_conv_net, require
+from vid_recognition.models.layers import Backbone, init_conv_net
 from vid_recognition.models.resnet_tsm import TemporalShift
+from vidcore.nn import require
 
 __all__ = ["MobileOne", "MobileOneTSM"]
 
@@ -68,8 +69,8 @@ class MobileOneBlock(nn.Module):
         super().__init__()
         self.shape = (inplanes, planes, kernel, stride, groups)
         self.se = SqueezeExcite(planes) if squeeze else nn.Identity()
+        self.branch_reparam = self._conv(kernel, bias=True) if deploy else None
         if deploy:
-            self.branch_reparam = self._conv(kernel, bias=True)
             return
         self.branch_norm = nn.BatchNorm2d(inplanes) if stride == 1 and inplanes == planes else None
         self.branch_scale = _normalised(self._conv(1)) if kernel > 1 else None
@@ -80,7 +81,7 @@ class MobileOneBlock(nn.Module):
         return nn.Conv2d(inplanes, planes, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if hasattr(self, "branch_reparam"):
+        if self.branch_reparam is not None:
             return torch.relu(self.se(self.branch_reparam(x)))
         # in this order: with many layers the rounding of another one shows (the reference numbers are that sensitive)
         branches = [self.branch_norm, self.branch_scale, *self.branch_conv_list]
@@ -88,7 +89,7 @@ class MobileOneBlock(nn.Module):
 
     def switch_to_deploy(self) -> None:
         """Replace the branches by one convolution that computes the same as they do in evaluation."""
-        if hasattr(self, "branch_reparam"):
+        if self.branch_reparam is not None:
             return
         fused = _fuse({k: v for k, v in self.state_dict().items() if k.startswith("branch_")}, self.shape[2])
         conv = self._conv(self.shape[2], bias=True).to(fused["weight"])
@@ -97,7 +98,7 @@ class MobileOneBlock(nn.Module):
         self.branch_reparam = conv
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        if hasattr(self, "branch_reparam") and f"{prefix}branch_reparam.weight" not in state_dict:
+        if self.branch_reparam is not None and f"{prefix}branch_reparam.weight" not in state_dict:
             # weights of the training form
             branches = [k for k in state_dict if k.startswith(f"{prefix}branch_")]
             fused = _fuse({k.removeprefix(prefix): state_dict.pop(k) for k in branches}, self.shape[2])

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from vid_recognition.models.blending import BatchBlending
-from vid_recognition.models.layers import require
 from vidcore.batch import Batch
 from vidcore.errors import UserError
+from vidcore.nn import Preprocessor, require
 
 __all__ = ["ActionDataPreprocessor", "MultiModalDataPreprocessor"]
 
 
-class ActionDataPreprocessor(nn.Module):
+class ActionDataPreprocessor(Preprocessor):
     """Normalises frames, and mixes samples while training.
 
     Args:
@@ -53,11 +53,12 @@ class ActionDataPreprocessor(nn.Module):
         self.to_rgb = to_rgb
         self.to_float32 = to_float32
         self.blending = blending
+        self.num_classes = None if blending is None else blending.num_classes
         self.format_shape = format_shape
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Batch:
-        batch = batch.replace(inputs=self._normalise(batch.inputs))
+        batch = batch.replace(inputs=self.normalise(batch.inputs))
         if self.blending is None or not self.training:
             return batch
         if batch.labels is None:
@@ -65,7 +66,12 @@ class ActionDataPreprocessor(nn.Module):
         inputs, labels = self.blending(batch.inputs, batch.labels)
         return batch.replace(inputs=inputs, labels=labels)
 
-    def _normalise(self, inputs: Tensor) -> Tensor:
+    @torch.no_grad()
+    def normalise(self, inputs: Tensor) -> Tensor:
+        """Convert frames and subtract ``mean``, divide by ``std``: of the same shape, float32.
+
+        Raises ``UserError`` where the channels are others.
+        """
         axis = 2  # after samples and views; pictures and training clips of a mixture have no views
         if self.format_shape == "MIX2d3d" and inputs.ndim < 6:
             axis = 1
@@ -84,7 +90,7 @@ class ActionDataPreprocessor(nn.Module):
         return inputs.to(torch.float32, copy=True).sub_(self.mean.view(shape)).div_(self.std.view(shape))
 
 
-class MultiModalDataPreprocessor(nn.Module):
+class MultiModalDataPreprocessor(Preprocessor):
     """Preprocesses every modality of a batch on its own.
 
     Args:

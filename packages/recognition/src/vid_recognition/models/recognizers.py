@@ -7,23 +7,31 @@ T frames of a clip, H height, W width, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vid_recognition.models.heads import Head
-from vid_recognition.models.layers import require
-from vid_recognition.models.preprocessor import ActionDataPreprocessor
 from vidcore.batch import Batch
 from vidcore.errors import UserError
+from vidcore.nn import (
+    FeatureModel,
+    Preprocessor,
+    average_views,
+    chunked,
+    image_weights,
+    pool_positions,
+    require,
+    require_type,
+)
 from vidcore.sample import Sample
 
 __all__ = ["Recognizer", "Recognizer2D", "Recognizer3D"]
 
 
-class Recognizer(nn.Module):
+class Recognizer(FeatureModel):
     """Backbone, head and preprocessing of a batch.
 
     Args:
@@ -46,13 +54,13 @@ class Recognizer(nn.Module):
         super().__init__()
         require(max_testing_views is None or max_testing_views > 0, "max_testing_views must be positive")
         self.backbone = backbone
-        self.cls_head = cast(Head, cls_head)
-        self.data_preprocessor = data_preprocessor or ActionDataPreprocessor()
+        self.cls_head = require_type(cls_head, Head, "cls_head")
+        preprocessor = Preprocessor() if data_preprocessor is None else data_preprocessor
+        self.data_preprocessor = require_type(preprocessor, Preprocessor, "data_preprocessor")
         self.max_testing_views = max_testing_views
-        mixed = getattr(getattr(self.data_preprocessor, "blending", None), "num_classes", None)
-        scored = getattr(cls_head, "num_classes", mixed)
+        mixed, scored = self.data_preprocessor.num_classes, self.cls_head.num_classes
         require(
-            mixed in (None, scored),
+            mixed is None or scored in (None, mixed),
             f"data_preprocessor.blending.num_classes is {mixed}, but cls_head.num_classes is {scored}",
         )
 
@@ -72,13 +80,7 @@ class Recognizer(nn.Module):
                 f"{type(self).__name__} needs inputs with the axes {self.layout}, got shape {tuple(inputs.shape)}:"
                 " see input_format of FormatShape"
             )
-        views = inputs.flatten(0, 1)
-        if self.training or self.max_testing_views is None:
-            return self.backbone(views)
-        chunks = [self.backbone(chunk) for chunk in views.split(self.max_testing_views)]
-        if isinstance(chunks[0], Tensor):
-            return torch.cat(chunks)
-        return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
+        return chunked(self.backbone, inputs.flatten(0, 1), None if self.training else self.max_testing_views)
 
     def clip_features(self, inputs: Tensor) -> Tensor:
         """Features averaged over space, time and the views of a sample: (B, C); several pathways side by side.
@@ -88,9 +90,8 @@ class Recognizer(nn.Module):
         """
         features = self.extract_features(inputs)
         paths = [features] if isinstance(features, Tensor) else features
-        pooled: Tensor = torch.cat([path.flatten(2).mean(2) if path.ndim > 2 else path for path in paths], 1)
-        out: Tensor = pooled.unflatten(0, (len(inputs), -1)).mean(1)
-        return out
+        pooled = torch.cat([pool_positions(path) for path in paths], 1)
+        return average_views(pooled, len(pooled) // len(inputs))
 
     def adapt_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """Turn the weights of an image network into those of the backbone, inflated for 3D networks.
@@ -105,8 +106,7 @@ class Recognizer(nn.Module):
         same_kind = any(k in own and own[k].ndim == v.ndim for k, v in state_dict.items() if v.ndim > 2)
         if same_kind and any(k.startswith("cls_head.") for k in state_dict):
             return None  # some image networks have the same names as ours, but none has our head
-        convert: Any = getattr(self.backbone, "convert_2d_weights", None)
-        return None if convert is None else {f"backbone.{k}": v for k, v in convert(state_dict).items()}
+        return image_weights(self.backbone, state_dict)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Class scores of every view: (B, V', K); V' is 1 where the head takes the views together."""

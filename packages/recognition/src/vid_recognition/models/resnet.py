@@ -14,7 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net, require
+from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net
+from vidcore.nn import require
 
 __all__ = ["BasicBlock", "Bottleneck", "ResNet"]
 

@@ -16,8 +16,9 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net, per_block, require
+from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net, per_block
 from vid_recognition.models.non_local import NonLocal, NonLocalBlock
+from vidcore.nn import require
 
 __all__ = ["ResNet3d", "ResNet3dSlowOnly"]
 
@@ -57,8 +58,7 @@ class _Block(nn.Module):
     def __init__(self, downsample: nn.Module | None, non_local: nn.Module | None) -> None:
         super().__init__()
         self.downsample = downsample
-        if non_local is not None:
-            self.non_local_block = non_local
+        self.non_local_block = non_local
 
     def branch(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -66,7 +66,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         x = torch.relu_(self.branch(x) + shortcut)
-        return self.non_local_block(x) if hasattr(self, "non_local_block") else x
+        return x if self.non_local_block is None else self.non_local_block(x)
 
 
 class BasicBlock3d(_Block):

@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import per_block, require
+from vid_recognition.models.layers import per_block
 from vid_recognition.models.non_local import NonLocal
 from vid_recognition.models.resnet import ResNet
 from vidcore.errors import UserError
+from vidcore.nn import require
 
 __all__ = ["ResNetTSM", "TemporalShift", "temporal_shift"]
 

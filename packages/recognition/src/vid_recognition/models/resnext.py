@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import Backbone, init_conv_net, require
+from vid_recognition.models.layers import Backbone, init_conv_net
+from vidcore.nn import require
 
 __all__ = ["ResNeXt"]
 

@@ -16,9 +16,10 @@ import torch
 from attrs import fields, frozen
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import ConvUnit, init_conv_net, require
+from vid_recognition.models.layers import ConvUnit, init_conv_net
 from vid_recognition.models.resnet3d import ResNet3d
 from vidcore.errors import UserError
+from vidcore.nn import require
 
 __all__ = ["FastPathway", "Pathway", "ResNet3dSlowFast", "SlowPathway"]
 

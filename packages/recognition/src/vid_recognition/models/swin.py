@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import Backbone, DropPath, require
+from vid_recognition.models.layers import Backbone
+from vidcore.nn import DropPath, require
 
 __all__ = ["SwinTransformer"]
 

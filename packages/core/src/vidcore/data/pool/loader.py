@@ -172,7 +172,7 @@ class Loader:
 
 def _labels(dataset: Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The class of every sample; -1 where it has none."""
-    labels = getattr(dataset, "labels", None)
+    labels = dataset.labels
     if not isinstance(labels, np.ndarray):
         found = (dataset[i].label for i in range(len(dataset)))
         labels = np.array([-1 if label is None else label for label in found])
