@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from attrs.exceptions import FrozenInstanceError
 
 from vid_localization.results import write_results
+from vid_localization.transforms.classes import LoadVideoClasses
 from vid_localization.transforms.loading import (
     LoadLocalizationFeature,
     LoadProposalFeatures,
@@ -17,8 +20,11 @@ from vid_localization.transforms.loading import (
 )
 from vid_localization.transforms.proposals import LoadProposalSegments
 from vidcore.batch import collate
+from vidcore.data.options import LoaderOptions
+from vidcore.data.pool.loader import Loader
 from vidcore.errors import AnnotationError, DataError, UserError, VideoError
 from vidcore.features.files import read_features, rescale
+from vidcore.protocols import Dataset
 from vidcore.sample import Sample
 
 RNG = np.random.default_rng(0)
@@ -154,14 +160,48 @@ def test_proposals_come_in_seconds(proposals: LoadProposals) -> None:
 
 
 def test_proposals_that_do_not_fit(proposals: LoadProposals, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"w\.csv does not exist; generate them first"):
+    with pytest.raises(VideoError, match=r"w\.csv: this file of proposals does not exist; generate them first"):
         proposals(Sample(path="w.csv", duration=1.0), RNG)
     np.save(tmp_path / "v.npy", np.ones((3, 6), np.float32))
-    with pytest.raises(DataError, match="features of 3 proposals, but there are 2"):
+    with pytest.raises(VideoError, match="features of 3 proposals, but there are 2"):
         proposals(Sample(path="v.csv", duration=1.0), RNG)
     (tmp_path / "v.csv").write_text("tmin,tmax\n0,1\n")
-    with pytest.raises(DataError, match="lacks the columns tmin_score, tmax_score"):
+    with pytest.raises(VideoError, match="lacks the columns tmin_score, tmax_score"):
         proposals(Sample(path="v.csv", duration=1.0), RNG)
+
+
+def test_a_video_without_proposals_is_left_to_the_policy(proposals: LoadProposals, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text('{"results": {"v": [{"segment": [0, 1], "score": 0.5}]}}')
+    (tmp_path / "c.jsonl").write_text('{"video": "v.mp4", "classes": [{"class": "run", "score": 0.5}]}')
+
+    class Videos(Dataset):
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> Sample:
+            return Sample(index=index, path=("v.csv", "w.csv")[index], duration=1.0, class_names=("run",))
+
+    others = [LoadProposalSegments(tmp_path / "r.json"), LoadVideoClasses(tmp_path / "c.jsonl")]
+    for step in (proposals, *others):
+        loader = Loader(Videos(), [step, proposals], LoaderOptions(on_error="skip"))
+        assert [s.path for batch in loader for s in batch.samples] == ["v.csv"]
+        assert list(loader.bad.failures) == [1]
+
+
+def test_files_of_all_videos_are_read_once(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text('{"results": {"v": [{"segment": [0, 1], "score": 0.5}]}}')
+    (tmp_path / "c.jsonl").write_text('{"video": "v.mp4", "classes": [{"class": "run", "score": 0.5}]}')
+    made = pickle.dumps((LoadProposalSegments(tmp_path / "r.json"), LoadVideoClasses(tmp_path / "c.jsonl")))
+    for file in ("r.json", "c.jsonl"):
+        (tmp_path / file).unlink()
+    segments, classes = pickle.loads(made)  # as on the way to a worker
+    sample = classes(segments(Sample(path="v.csv", class_names=("run",)), RNG), RNG)
+    assert (sample.proposal_segments.tolist(), sample.scores.tolist()) == ([[0, 1]], [0.5])
+    with pytest.raises(FrozenInstanceError):
+        classes.top_k = 3
+    for step in (LoadProposalSegments, LoadVideoClasses):
+        with pytest.raises(DataError, match="does not exist"):
+            step(tmp_path / "missing.json")
 
 
 def test_pooled_features_of_proposals(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from contextlib import closing
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from av.audio.frame import AudioFrame
@@ -18,13 +17,13 @@ from av.error import FFmpegError
 from av.stream import Disposition
 
 from vidcore.errors import VideoError
+from vidcore.typing import Array
 from vidcore.video.checks import Closing, existing_file
 from vidcore.video.container import open_container, reason
 from vidcore.video.reader import AudioReader
 
 __all__ = ["PyAVAudioReader", "open_audio"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
 MAX_CHANNELS = 64
 LARGEST_JUMP = 0.05

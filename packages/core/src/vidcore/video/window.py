@@ -12,18 +12,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from attrs import define, field, frozen
 
 from vidcore.errors import UserError, VideoError
+from vidcore.typing import Array
 from vidcore.video.checks import Closing
 from vidcore.video.reader import VideoReader
 
 __all__ = ["ForwardReader", "Position", "Positions", "Span", "windows"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @frozen

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from vid_localization.datasets.checks import Policy, checked
 from vidcore.data.classes import check_file
 from vidcore.data.fields import finite_number, positive_number
 from vidcore.data.index import Ragged, StringTable, chosen
+from vidcore.data.text import read_json
 from vidcore.errors import AnnotationError, DataError, nearest
 from vidcore.typing import Array
 
@@ -162,32 +161,19 @@ def read_videos(file: Path) -> Iterator[Video]:
 
     Raises as ``read_annotations``.
     """
-    check_file(file, "annotation file")
     if file.suffix.lower() == ".csv":
+        check_file(file, "annotation file")
         yield from _from_table(file)
         return
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=partial(_table, file))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        hint = "" if file.suffix.lower() == ".json" else ", and a table has to be named .csv"
-        raise AnnotationError(f"{file}: is no JSON{hint}: {error}") from None
-    videos = content.get("database", content) if isinstance(content, dict) else content
+    hint = "" if file.suffix.lower() == ".json" else ", and a table has to be named .csv"
+    content = read_json(file, "annotation file", hint)
+    videos = content.get("database", content)
     if not isinstance(videos, dict):
         raise AnnotationError(f"{file}: must be a table of videos by name, got {type(videos).__name__}")
     for name, entry in videos.items():
         if not name.strip():
             raise AnnotationError(f"{file}: a video needs a name")
         yield _video(f"{file}: {name}", name, entry)
-
-
-def _table(file: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A table of a JSON file, where the last of two equal names would win without a word."""
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in table if names.count(name) > 1)
-        raise AnnotationError(f"{file}: {twice}: is listed twice")
-    return table
 
 
 def _video(where: str, name: str, entry: Any) -> Video:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,9 +13,9 @@ from attrs import frozen
 
 from vid_localization.datasets.checks import Policy, checked, notes_of
 from vid_localization.datasets.words import split_words
-from vidcore.data.classes import check_file
 from vidcore.data.fields import positive_number
 from vidcore.data.index import Ragged, StringTable, chosen, fingerprint
+from vidcore.data.text import read_json, read_text
 from vidcore.errors import AnnotationError, DataError, nearest
 from vidcore.protocols import Dataset
 from vidcore.sample import Sample
@@ -76,7 +75,7 @@ class CharadesSTADataset(Dataset):
             raise DataError(f"window_size must be at least 1, ft_overlap in [0, 1); got {window_size}, {ft_overlap}")
         self.window_size, self.ft_overlap = window_size, ft_overlap
         self.data_root, self.suffix = data_root, suffix
-        tables = [(file, _table(file)) for file in (fps_file, duration_file, num_frames_file)]
+        tables = [(file, read_json(file, "table")) for file in (fps_file, duration_file, num_frames_file)]
         needed = {"duration": tables[1][1], "number of frames": tables[2][1]}
         queries = list(_queries(ann_file, _words(word2id_file), needed))
         if not queries:
@@ -155,19 +154,8 @@ def proposal_bounds(frames: int, number: int) -> Array:
     return np.stack((edges[:-1], edges[1:]), 1)
 
 
-def _table(file: Path) -> dict[str, Any]:
-    check_file(file, "table")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise AnnotationError(f"{file}: is no JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise AnnotationError(f"{file}: must be a table by name, got {type(content).__name__}")
-    return content
-
-
 def _words(file: Path) -> dict[str, int]:
-    return {word: int(positive_number(f"{file}: {word}", number)) for word, number in _table(file).items()}
+    return {word: int(positive_number(f"{file}: {word}", number)) for word, number in read_json(file, "table").items()}
 
 
 def _fact(file: Path, video: str, table: Mapping[str, Any]) -> float:
@@ -176,12 +164,7 @@ def _fact(file: Path, video: str, table: Mapping[str, Any]) -> float:
 
 
 def _queries(file: Path, words: Mapping[str, int], needed: Mapping[str, Mapping[str, Any]]) -> Iterator[_Query]:
-    check_file(file, "annotation file")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{file}: is no text: {error}") from None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         if not line.strip():
             continue
         head, mark, sentence = line.partition("##")

@@ -14,8 +14,9 @@ from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.datasets.annotations import Annotations
 from vid_localization.datasets.checks import Policy
 from vid_localization.overlaps import regression_targets, temporal_overlaps
-from vidcore.data.classes import check_file, read_classes
+from vidcore.data.classes import read_classes
 from vidcore.data.index import Ragged, StringTable
+from vidcore.data.text import read_text
 from vidcore.errors import AnnotationError, DataError
 from vidcore.sample import Sample
 from vidcore.typing import Array
@@ -126,11 +127,7 @@ def read_proposal_list(
 
     Raises as ``SSNDataset``.
     """
-    check_file(file, "proposal list")
-    try:
-        lines = enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1)
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{file}: is no text: {error}") from None
+    lines = enumerate(read_text(file, "proposal list").splitlines(), 1)
     blocks = list(_blocks(file, [(n, line.split()) for n, line in lines if line.strip()]))
     if not blocks:
         raise DataError(f"proposal list {file} has no videos")

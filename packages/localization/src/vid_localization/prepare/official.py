@@ -14,6 +14,7 @@ from vid_localization.datasets.annotations import AMBIGUOUS, Video, read_videos
 from vid_localization.datasets.charades import CharadesSTADataset
 from vid_localization.datasets.words import split_words
 from vidcore.data.fields import finite_number, positive_number
+from vidcore.data.text import read_text
 from vidcore.errors import AnnotationError, DataError, VideoError
 from vidcore.files import write_json, write_text
 from vidcore.video.open import VIDEO_SUFFIXES
@@ -79,7 +80,7 @@ def thumos_videos(folder: Path) -> list[Video]:
     tables = [p for p in sorted(folder.rglob("*_*.txt")) if p.stem.endswith(("_val", "_test"))]
     for file in tables:
         label, _, part = file.stem.rpartition("_")
-        for number, line in enumerate(_text(file).splitlines(), 1):
+        for number, line in enumerate(read_text(file).splitlines(), 1):
             if not line.strip():
                 continue
             if len(words := line.split()) != 3:
@@ -166,7 +167,7 @@ def prepare_charades(folder: Path, output: Path, videos: Path | None, progress: 
         progress: shows how far a loop over a list has come.
     """
     lists = {part: _first(folder, f"*harades_sta_{part}.txt") for part in ("train", "test")}
-    lines = {part: [x for x in _text(path).splitlines() if x.strip()] for part, path in lists.items()}
+    lines = {part: [x for x in read_text(path).splitlines() if x.strip()] for part, path in lists.items()}
     tables = {name: folder / name for name in CHARADES_TABLES}
     output.mkdir(parents=True, exist_ok=True)
     written = []
@@ -179,7 +180,7 @@ def prepare_charades(folder: Path, output: Path, videos: Path | None, progress: 
         write(f"Charades_sta_{part}.txt", "\n".join(listed) + "\n")
     if all(path.is_file() for path in tables.values()):
         for name, path in tables.items():
-            write(name, _text(path))
+            write(name, read_text(path))
     elif videos is None:
         missing = [name for name, path in tables.items() if not path.is_file()]
         raise DataError(f"{folder}: {', '.join(missing)} missing; give the folder of the videos to make them")
@@ -190,7 +191,7 @@ def prepare_charades(folder: Path, output: Path, videos: Path | None, progress: 
             write(name, json.dumps(table))
     words = folder / "Charades_word2id.json"
     if words.is_file():
-        write(words.name, _text(words))
+        write(words.name, read_text(words))
     else:
         occurring = {word for part in lines.values() for line in part for word in split_words(line.partition("##")[2])}
         write(words.name, json.dumps({word: i for i, word in enumerate(sorted(occurring), 1)}, ensure_ascii=False))
@@ -217,18 +218,11 @@ def _first(folder: Path, pattern: str) -> Path:
 
 
 def _rows(file: Path, needed: tuple[str, ...]) -> Iterable[dict[str, str]]:
-    table = csv.DictReader(_text(file).splitlines())
+    table = csv.DictReader(read_text(file).splitlines())
     missing = [name for name in needed if name not in (table.fieldnames or ())]
     if missing:
         raise AnnotationError(f"{file}:1: the column {missing[0]} is missing")
     yield from table
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{file}: is no text: {error}") from None
 
 
 def _with_facts(known: Mapping[str, Video], row: Mapping[str, str], file: Path) -> Video:

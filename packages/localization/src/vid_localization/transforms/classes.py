@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from attrs import define
+from attrs import field, frozen
 
 from vid_localization.names import result_name, video_name
 from vidcore.data.classes import check_file
-from vidcore.errors import DataError, UserError
+from vidcore.errors import AnnotationError, DataError, UserError
 from vidcore.sample import Sample
 
 __all__ = ["LoadVideoClasses"]
 
 
-@define(slots=False)
+@frozen
 class LoadVideoClasses:
     """Give a sample the scores of the classes of its whole video, so that proposals become detections.
 
@@ -29,27 +28,17 @@ class LoadVideoClasses:
     Args:
         file: with the scores.
         top_k: classes of a video that count.
+
+    Raises ``DataError`` where the file does not exist or holds something else.
     """
 
     file: Path
     top_k: int = 2
+    _videos: Mapping[str, Sequence[tuple[str, float]]] = field(init=False, repr=False, eq=False)
+    """Classes and scores by the name of the video; read once, before there are worker processes."""
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Set ``scores`` (num_classes,). Raises ``DataError`` where the file is wrong, or lacks the video."""
-        if sample.class_names is None:
-            raise UserError("LoadVideoClasses needs the class names of the data set")
-        name = result_name(video_name(sample))
-        if name not in self._videos:
-            raise DataError(f"{self.file}: has no classes of {name}")
-        found = sorted(self._videos[name], key=lambda pair: -pair[1])[: self.top_k]
-        scores = np.zeros(len(sample.class_names), np.float32)
-        for label, score in found:
-            if label in sample.class_names:
-                scores[sample.class_names.index(label)] = score
-        return sample.replace(scores=scores)
-
-    @cached_property
-    def _videos(self) -> Mapping[str, Sequence[tuple[str, float]]]:
+    @_videos.default
+    def _read(self) -> Mapping[str, Sequence[tuple[str, float]]]:
         check_file(self.file, "file of video classes")
         text = self.file.read_text(encoding="utf-8", errors="surrogateescape")
         try:
@@ -58,6 +47,20 @@ class LoadVideoClasses:
             raise DataError(
                 f"{self.file}: holds no classes of videos, as vidcore predict --json writes them: {error}"
             ) from None
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Set ``scores`` (num_classes,). Raises ``AnnotationError`` where the file lacks the video."""
+        if sample.class_names is None:
+            raise UserError("LoadVideoClasses needs the class names of the data set")
+        name = result_name(video_name(sample))
+        if name not in self._videos:
+            raise AnnotationError(f"{self.file}: has no classes of {name}")
+        found = sorted(self._videos[name], key=lambda pair: -pair[1])[: self.top_k]
+        scores = np.zeros(len(sample.class_names), np.float32)
+        for label, score in found:
+            if label in sample.class_names:
+                scores[sample.class_names.index(label)] = score
+        return sample.replace(scores=scores)
 
 
 def _published(content: Mapping[str, Any]) -> dict[str, list[tuple[str, float]]]:

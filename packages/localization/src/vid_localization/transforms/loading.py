@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from attrs import field, frozen
 
-from vidcore.errors import DataError, UserError
+from vidcore.errors import UserError, VideoError
 from vidcore.features.files import SUFFIXES, FeatureNote, read_features, read_table, rescale
 from vidcore.protocols import ReadsFiles
 from vidcore.sample import Sample
@@ -133,15 +133,15 @@ class ProposalFile:
     def read(cls, path: Path, top_k: int) -> ProposalFile:
         """Read the first ``top_k`` rows of a table with these columns, and ``match_iou``.
 
-        Raises ``DataError`` where it is something else.
+        Raises ``VideoError`` where there is none, or it is something else: the loader's policy decides.
         """
         if not path.is_file():
-            raise DataError(f"file of proposals {path} does not exist; generate them first")
+            raise VideoError(path, "this file of proposals does not exist; generate them first")
         names, rows = read_table(path)
         columns = {name: rows[:top_k, i].astype(np.float32) for i, name in enumerate(names)}
         missing = [n for n in ("tmin", "tmax", "tmin_score", "tmax_score") if n not in columns]
         if missing:
-            raise DataError(f"file of proposals {path} lacks the columns {', '.join(missing)}")
+            raise VideoError(path, f"this file of proposals lacks the columns {', '.join(missing)}")
         tmin, tmax, tmin_score, tmax_score = (columns[n] for n in ("tmin", "tmax", "tmin_score", "tmax_score"))
         return cls(tmin, tmax, tmin_score, tmax_score, columns.get("match_iou"))
 
@@ -167,13 +167,13 @@ class LoadProposals:
     feature_ext: str = ".npy"
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``UserError`` for a sample without name or duration, or for a bad file."""
+        """Raises ``UserError`` for a sample without name or duration, ``VideoError`` for a bad file."""
         name = sample.meta.get("video_name") or _path(sample).stem
         table = ProposalFile.read(self.pgm_proposals_dir / f"{name}{self.proposal_ext}", self.top_k)
         path = self.pgm_features_dir / f"{name}{self.feature_ext}"
         features = read_features(path)[: self.top_k]
         if len(features) != len(table.tmin):
-            raise DataError(f"{path} has features of {len(features)} proposals, but there are {len(table.tmin)}")
+            raise VideoError(path, f"has features of {len(features)} proposals, but there are {len(table.tmin)}")
         seconds = sample.duration if sample.feature_duration is None else sample.feature_duration
         if seconds is None:
             raise UserError(f"{name}: has no duration, which proposals in seconds need")

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from attrs import define
+from attrs import field, frozen
 
 from vid_localization.names import result_name, video_name
 from vid_localization.results import read_results
-from vidcore.errors import DataError
+from vidcore.errors import AnnotationError
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
 __all__ = ["LoadProposalSegments"]
 
 
-@define(slots=False)
+@frozen
 class LoadProposalSegments:
     """Give a sample the segments of its video in a result file: ``proposal_segments`` and ``proposal_scores``.
 
@@ -26,22 +25,26 @@ class LoadProposalSegments:
 
     Args:
         file: with the segments.
-        top_k: the best so many of a video.
+        top_k: how many of a video at most, the best.
+
+    Raises ``AnnotationError`` where an entry of the file is wrong, ``DataError`` where it does not exist.
     """
 
     file: Path
     top_k: int = 100
+    _videos: Mapping[str, Array] = field(init=False, repr=False, eq=False)
+    """(n, 3) start, end and score by the name of the video; read once, before there are worker processes."""
+
+    @_videos.default
+    def _read(self) -> Mapping[str, Array]:
+        found = read_results(self.file)
+        return {name: np.array([(*row.segment, row.score) for row in rows]) for name, rows in found.items()}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``AnnotationError`` where the file is wrong, ``DataError`` where it lacks the video."""
+        """Raises ``AnnotationError`` where the file lacks the video."""
         name = result_name(video_name(sample))
         rows = self._videos.get(name)
         if rows is None or not len(rows):
-            raise DataError(f"{self.file}: has no proposals of {name}")
+            raise AnnotationError(f"{self.file}: has no proposals of {name}")
         rows = rows[np.argsort(-rows[:, 2], kind="stable")][: self.top_k]
         return sample.replace(proposal_segments=rows[:, :2], proposal_scores=rows[:, 2])
-
-    @cached_property
-    def _videos(self) -> Mapping[str, Array]:
-        found = read_results(self.file)
-        return {name: np.array([(*row.segment, row.score) for row in rows]) for name, rows in found.items()}
