@@ -19,7 +19,7 @@ from matplotlib import font_manager
 
 from vidcore.errors import UserError
 from vidcore.tools import draw
-from vidcore.tools.draw import Letters, add_axes, columns, drawing, new_figure, save_figure, tint, wrapped
+from vidcore.tools.draw import Letters, add_axes, columns, drawing, new_figure, prefer_font, save_figure, tint, wrapped
 
 CHINESE, NOWHERE = "\u95e8", "\U0010fffd"
 BOLD = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSerif-Bold.ttf"
@@ -43,6 +43,7 @@ def fonts(monkeypatch: pytest.MonkeyPatch) -> Any:
     def install(**characters: str) -> None:
         entries = [SimpleNamespace(name=name, style="normal", weight=400) for name in characters]
         monkeypatch.setattr(font_manager, "fontManager", SimpleNamespace(ttflist=entries))
+        monkeypatch.setattr(draw, "_add_new_fonts", lambda: None)
         codes = {name: np.array(sorted(map(ord, text))) for name, text in characters.items()}
         monkeypatch.setattr(draw, "_codes", lambda family: codes.get(family, np.arange(32, 127)))
 
@@ -96,6 +97,27 @@ def test_a_file_of_a_font_comes_first(tmp_path: Path) -> None:
             drawing([], tmp_path / name),
         ):
             pass
+
+
+def test_a_font_for_a_block(tmp_path: Path) -> None:
+    with prefer_font(BOLD), drawing([]):
+        assert families() == ["DejaVu Serif", "DejaVu Sans"]
+    with drawing([]):
+        assert families() == ["DejaVu Sans"]
+    with pytest.raises(UserError, match="is no font"), prefer_font(tmp_path / "missing.ttf"):
+        pass
+
+
+def test_a_font_that_was_installed_after_the_list_was_made_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    stix = BOLD.with_name("STIXGeneral.ttf")
+    characters = sorted(set(font_manager.get_font(str(stix)).get_charmap()) - set(draw._codes("DejaVu Sans").tolist()))
+    manager = font_manager.fontManager
+    monkeypatch.setattr(manager, "ttflist", [entry for entry in manager.ttflist if entry.name == "DejaVu Sans"])
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(stix), "missing.ttf"])
+    draw._add_new_fonts.cache_clear()
+    with drawing([chr(characters[0])]):
+        assert families() == ["DejaVu Sans", "STIXGeneral"]
+    draw._add_new_fonts.cache_clear()
 
 
 def test_characters_that_no_font_has_are_named_once(fonts: Any, tmp_path: Path) -> None:

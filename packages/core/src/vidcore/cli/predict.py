@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     *("--write", "writes"), multiple=True, metavar="KIND=PATH", help="Also write in another way: vidcore list writers."
 )
+@click.option("--font", type=FILE, help="For pictures that --write draws; default: the installed fonts.")
 @click.option(
     "--features", type=FOLDER, help="For a model of features: make those of the videos like those in this folder."
 )
@@ -49,6 +50,7 @@ def predict(
     as_json: bool,
     output: Path | None,
     writes: tuple[str, ...],
+    font: Path | None,
     features: Path | None,
     classifier: tuple[str, str] | None,
     classes: int,
@@ -59,6 +61,10 @@ def predict(
     of them.
     """
     keep_inputs(output)
+    if font:
+        from vidcore.tools.draw import prefer_font
+
+        click.get_current_context().with_resource(prefer_font(font))
     from vidcore.task.task import Task
 
     names = Task.load(classifier[0], task.catalog) if classifier else None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Curves", "draw_curves"]
 
-WIDTH, LOWEST, LINE, GAP = 6.6, 1.9, 0.19, 0.5
+WIDTH, LOWEST, LINE, GAP = 6.6, 1.9, 0.2, 0.5
 """Inches: width of a panel, its least height, a line of its legend, and the space between panels."""
 POINTS = 300
 """Points of a curve; more are averaged, for lines on top of each other show nothing."""

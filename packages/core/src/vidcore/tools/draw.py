@@ -12,6 +12,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,24 @@ with _quiet():
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "COLOURS", "INK", "VERMILION", "Axes", "Figure", "Letters", "add_axes", "columns", "drawing"]
-__all__ += ["new_figure", "round_numbers", "save_figure", "tint", "wrapped"]
+__all__ = [
+    "BLUE",
+    "COLOURS",
+    "INK",
+    "VERMILION",
+    "Axes",
+    "Figure",
+    "Letters",
+    "add_axes",
+    "columns",
+    "drawing",
+    "new_figure",
+    "prefer_font",
+    "round_numbers",
+    "save_figure",
+    "tint",
+    "wrapped",
+]
 
 BLUE, VERMILION, INK = "#0072b2", "#d55e00", "#333333"
 COLOURS = (BLUE, VERMILION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#b8a900")
@@ -113,7 +130,7 @@ def drawing(texts: Iterable[str] = (), font: Path | None = None) -> Iterator[Let
         UserError: the file is no font.
     """
     with _quiet():
-        families, missing = _families({c for text in texts for c in _one_line(text)}, font)
+        families, missing = _families({c for text in texts for c in _one_line(text)}, font or _preferred.get())
     new = sorted(missing - _named)
     if new:
         _named.update(new)
@@ -125,6 +142,17 @@ def drawing(texts: Iterable[str] = (), font: Path | None = None) -> Iterator[Let
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({**STYLE, "font.family": families})
         yield Letters(frozenset(missing))
+
+
+@contextmanager
+def prefer_font(font: Path) -> Iterator[None]:
+    """Draw with the font in that file wherever none is named within this block. Raises ``UserError`` as ``drawing``."""
+    _family_of(font)
+    token = _preferred.set(font)
+    try:
+        yield
+    finally:
+        _preferred.reset(token)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -144,8 +172,8 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as a PNG file, atomically: the same figure as the same bytes, whenever it is written."""
     data = io.BytesIO()
     with drawing():
-        box = figure.get_tightbbox()
-        dpi = min(DPI, LARGEST / max(box.width, box.height))
+        dpi = min(DPI, LARGEST / max(figure.get_size_inches()))
+        figure.set_dpi(dpi)  # it is measured with this one and written with the other
         figure.savefig(data, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
     with atomic_write(path) as file:
         file.write(data.getbuffer())
@@ -194,6 +222,7 @@ def wrapped(text: str, width: int) -> list[str]:
     return [*lines, line.rstrip()]
 
 
+_preferred: ContextVar[Path | None] = ContextVar("preferred font", default=None)
 _named: set[str] = set()
 """Characters that a warning has named."""
 
@@ -206,22 +235,37 @@ def _families(characters: set[str], font: Path | None) -> tuple[list[str], set[s
     """Return the names of fonts that have the characters between them, in order, and the characters that none has."""
     families = [*([_family_of(font)] if font else []), FIRST_FONT]
     missing = {c for c in characters if not any(_has(family, c) for family in families)}
-    if missing:
-        japanese = any("\u3040" <= c <= "\u30ff" for c in characters)
-        korean = any("\uac00" <= c <= "\ud7af" for c in characters)
-        region = " JP" if japanese else " KR" if korean else " SC"  # they draw the same character in different ways
-        names = {e.name for e in font_manager.fontManager.ttflist if e.style == "normal" and e.weight == 400} - {
-            LAST_RESORT
-        }
-        others = sorted(names, key=lambda n: ("Mono" in n, "Sans" not in n, not n.endswith(region), n))
-        while missing:
-            found = {name: {c for c in missing if _has(name, c)} for name in others}
-            best = max(others, key=lambda name: len(found[name]))
-            if not found[best]:
-                break
+    japanese = any("\u3040" <= c <= "\u30ff" for c in missing)
+    korean = any("\uac00" <= c <= "\ud7af" for c in missing)
+    region = " JP" if japanese else " KR" if korean else " SC"  # they draw the same character in different ways
+    searched = False
+    while missing:
+        fonts = [entry for entry in font_manager.fontManager.ttflist if entry.style == "normal"]
+        regular = {entry.name for entry in fonts if entry.weight == 400}
+        names = {entry.name for entry in fonts} - {LAST_RESORT}
+        found = {name: {c for c in missing if _has(name, c)} for name in names}
+        best = min(
+            names,
+            key=lambda n: (-len(found[n]), n not in regular, "Mono" in n, "Sans" not in n, not n.endswith(region), n),
+        )
+        if found[best]:
             families.append(best)
             missing -= found[best]
+        elif searched:
+            break
+        else:
+            _add_new_fonts()
+            searched = True
     return families, missing
+
+
+@cache
+def _add_new_fonts() -> None:
+    """Add fonts that were installed after matplotlib has cached the list of them."""
+    fonts = font_manager.fontManager
+    for path in sorted(set(font_manager.findSystemFonts()) - {entry.fname for entry in fonts.ttflist}):
+        with suppress(Exception):  # what cannot be read is of no use
+            fonts.addfont(path)
 
 
 def _family_of(path: Path) -> str:
