@@ -41,6 +41,13 @@ def test_a_new_folder(tmp_path: Path) -> None:
     RunFolder.prepare(tmp_path / "c", TASK)
 
 
+def test_a_run_of_before_a_key_was_renamed_goes_on(tmp_path: Path) -> None:
+    extra = TASK + "[data.train_extra.images]\nbatch_size = 2\n"
+    started(tmp_path).task.write_text(extra.replace("train_extra", "train_also"))
+    assert RunFolder.prepare(tmp_path, extra, resume=True).changed == ()
+    assert RunFolder(tmp_path).task.read_text() == extra
+
+
 def test_a_run_is_only_continued_when_asked(tmp_path: Path) -> None:
     assert started(tmp_path).started
     with pytest.raises(UserError, match="already holds a run; resume it, or choose another folder"):
@@ -95,7 +102,7 @@ def test_what_changed_is_said(tmp_path: Path) -> None:
 
 def test_a_task_that_somebody_broke(tmp_path: Path) -> None:
     started(tmp_path).task.write_text("[model")
-    with pytest.raises(UserError, match=r"task.toml: is no Task any more: Expected"):
+    with pytest.raises(UserError, match=r"task.toml: is no longer a valid Task: Expected"):
         RunFolder.prepare(tmp_path, TASK, resume=True)
 
 

@@ -1,4 +1,4 @@
-"""What a Task can say about training and the machine. Plain records; nothing here imports torch."""
+"""Options of a Task for training and the machine. Plain records; nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["RuntimeOptions", "TrainOptions"]
 class TrainOptions:
     """``[train]``: how long, how the gradients are used, when to evaluate and to save.
 
-    A run is as long as ``epochs`` or ``steps`` says; intervals count in the same unit, and are one epoch where not
-    given. A step is an update of the weights, whatever the accumulation. Where neither is given, one epoch.
+    ``epochs`` or ``steps`` is the length of the run (default: one epoch); intervals count in the same unit (default:
+    one epoch). A step is an update of the weights, whatever the accumulation.
     """
 
     epochs: int | None = field(default=None, validator=at_least(0))
     steps: int | None = field(default=None, validator=at_least(0))
     weights: Path | Literal[False] | None = None
-    """Checkpoint to start from (fine-tuning). Classifiers for other classes are left out, and named.
+    """Checkpoint to start from (fine-tuning). Classifiers for other classes are left out, and a note names them.
 
     ``false`` starts from random weights where a recipe names some.
     """
@@ -37,29 +37,29 @@ class TrainOptions:
     clip_value: float | None = field(default=None, validator=at_least(0.0, above=True))
     """Largest absolute value of a gradient."""
     base_batch_size: int | None = field(default=None, validator=at_least(1))
-    """Samples in a step for which ``optimizer.lr`` is right; with more or fewer the rate is scaled, and says so."""
+    """Samples in a step that ``optimizer.lr`` is for; with more or fewer the rate is scaled, and a note says so."""
     ema_decay: float | None = field(default=None, validator=below_one)
     """Evaluate, and keep as the best, an average of the weights: each step, this share of it stays."""
     precise_bn: int = field(default=0, validator=at_least(0))
-    """Batches of training data (per process) from which batch norms get exact statistics before an evaluation."""
+    """Batches of training data (per process) for exact batch-norm statistics before an evaluation; 0 for none."""
     val_interval: int | None = field(default=None, validator=at_least(1))
-    """Evaluate every so many epochs (steps), and at the end."""
+    """Evaluate every N epochs (or steps), and at the end."""
     val_loss: bool = False
-    """Scores have the losses of the validation data as well: ``val/loss`` and its parts."""
+    """Add the losses of the validation data to the scores: ``val/loss`` and its terms."""
     early_stop: int | None = field(default=None, validator=at_least(1))
-    """End the run after so many evaluations in a row that are no better than the best."""
+    """Stop after this many evaluations without improvement."""
     checkpoint_interval: int | None = field(default=None, validator=at_least(1))
-    """Save every so many epochs (steps), before every evaluation, and at the end."""
+    """Save every N epochs (or steps), before every evaluation, and at the end."""
     checkpoint_steps: int | None = field(default=None, validator=at_least(1))
-    """Also save every so many steps within an epoch."""
+    """Also save every N steps within an epoch."""
     keep: int = field(default=2, validator=at_least(0))
     """Checkpoints to keep beside the best, newest first; 0 keeps all."""
     best: str | None = None
-    """Score that decides which weights are the best (``acc/top1``); where not given, the first score."""
+    """Score that selects the best weights (``acc/top1``); default: the first score."""
     best_rule: Literal["greater", "less"] | None = None
-    """Where not given, less is better for scores with ``loss`` in the name, else greater."""
+    """Default: ``less`` for scores with ``loss`` in the name, ``greater`` for others."""
     log_interval: int = field(default=10, validator=at_least(1))
-    """Tell observers every so many steps; values are means over them."""
+    """Call observers every N steps, with means over them."""
 
     def __attrs_post_init__(self) -> None:
         if self.epochs is not None and self.steps is not None:
@@ -67,11 +67,11 @@ class TrainOptions:
             raise ValueError(f"{both}: give one (a table with `_replace_ = true` inherits nothing)")
 
     def steps_per_epoch(self, batches: int) -> int:
-        """Return the steps of an epoch of so many batches (per process); the last may take fewer of them."""
+        """Return the steps of an epoch of ``batches`` (per process); the last step may take fewer batches."""
         return math.ceil(batches / self.accumulate)
 
     def in_steps(self, length: int | None, steps_per_epoch: int) -> int:
-        """Return a length or an interval of this run in steps; an epoch where it is None."""
+        """Return a length or an interval of this run in steps; None is one epoch."""
         if length is None:
             return steps_per_epoch
         return length if self.steps is not None else length * steps_per_epoch
@@ -81,7 +81,7 @@ class TrainOptions:
         return self.in_steps(self.epochs if self.steps is None else self.steps, steps_per_epoch)
 
     def lr_scale(self, batch: int, processes: int) -> float:
-        """Return the factor on the learning rate: samples in a step over those that it was chosen for."""
+        """Return the factor on the learning rate: samples in a step divided by ``base_batch_size``."""
         samples = batch * self.accumulate * processes
         return samples / self.base_batch_size if self.base_batch_size else 1.0
 
@@ -92,7 +92,7 @@ class RuntimeOptions:
 
     seed: int = field(default=0, validator=at_least(0))
     device: str = "auto"
-    """``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``."""
+    """``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Number format of forward and loss; weights stay float32. fp16 scales the loss."""
     deterministic: bool = False
@@ -102,15 +102,15 @@ class RuntimeOptions:
     channels_last: bool = False
     """Weights of convolutions have their channels last in memory, which some GPUs and CPUs prefer."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    """With several processes: each has all weights, or (FSDP2) a share of them and of the optimizer's state."""
+    """With several processes: each has all weights, or (FSDP2) a shard of them and of the optimizer's state."""
     world_size_may_change: bool = False
-    """``--resume`` goes on with another number of processes as well: not exactly, and it says what is other."""
+    """``--resume`` also goes on with another number of processes: not bit for bit, and it reports what differs."""
     sync_batchnorm: bool = False
     """With several processes: batch norms take their statistics over the batches of all (GPUs only)."""
     find_unused_parameters: bool = False
     """With several processes: some parameters may get no gradient in a step."""
     run_dir: Path | None = None
-    """Where the run writes; where not given, ``runs/<task name>``."""
+    """Where the run writes; default: ``runs/<task name>``."""
 
     def __attrs_post_init__(self) -> None:
         for name in ("channels_last", "find_unused_parameters"):

@@ -22,7 +22,7 @@ class RunFolder:
 
     path: Path
     changed: tuple[str, ...] = ()
-    """What the Task says otherwise than when the run was here before, in sentences."""
+    """Differences between the Task and that of the run so far, in sentences."""
 
     @property
     def task(self) -> Path:
@@ -58,11 +58,15 @@ class RunFolder:
         return any(self.checkpoints.glob("epoch*-step*.pt"))
 
     def table(self) -> dict[str, Any]:
-        """Read the Task that is there. Raises ``UserError`` where somebody has broken it."""
+        """Read the Task of the run in this folder. Raises ``UserError`` where it is damaged."""
         try:
-            return tomllib.loads(self.task.read_text(encoding="utf-8"))
+            table = tomllib.loads(self.task.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise UserError(f"{self.task}: is no Task any more: {error}") from error
+            raise UserError(f"{self.task}: is no longer a valid Task: {error}") from error
+        data = table.get("data", {})
+        if "train_also" in data:  # a run of before the key had its present name
+            data["train_extra"] = data.pop("train_also")
+        return table
 
     @classmethod
     def prepare(cls, path: str | Path, task: str, resume: bool = False) -> RunFolder:
