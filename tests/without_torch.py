@@ -17,7 +17,10 @@ ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".hatch" / "without-torch"
 TESTS = (
     *(f"packages/core/tests/{name}" for name in ("config", "video", "test_cli.py", "test_doctor.py", "test_files.py")),
-    *(f"packages/core/tests/{name}" for name in ("test_plugins.py", "test_predictions.py", "data/test_index.py")),
+    *(
+        f"packages/core/tests/{name}"
+        for name in ("test_jobs.py", "test_plugins.py", "test_predictions.py", "data/test_index.py")
+    ),
     *(f"packages/core/tests/transforms/test_transforms_{name}.py" for name in ("geometry", "loading", "sampling")),
     *("tests/test_arrows.py", "tests/test_startup.py"),
 )
