@@ -52,7 +52,7 @@ def test_nothing_heavy_is_imported(arguments: tuple[str, ...], tmp_path: Path) -
 
 
 def test_checking_a_task_imports_nothing_heavy(tmp_path: Path) -> None:
-    (tmp_path / "task.toml").write_text(TASK)
+    (tmp_path / "task.toml").write_text(TASK)  # its list is missing, which is a warning
     assert not imported("check", "task.toml", cwd=tmp_path) & HEAVY
     (tmp_path / "wrong.toml").write_text(TASK.replace("clip_len", "clip_length"))
     assert not imported("check", "wrong.toml", cwd=tmp_path, code=2) & HEAVY

@@ -90,6 +90,8 @@ UNCHECKED = "task.toml: optimizer: is not checked: SGD needs PyTorch: pip instal
 
 def test_without_pytorch_the_rest_is_checked_and_what_needs_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "task.toml").write_text(TASK)
+    (tmp_path / "best.pt").touch()
+    (tmp_path / "a.mp4").touch()
     warned = f"warning: {tmp_path}/{UNCHECKED}\n"
     assert without_torch(tmp_path, "check", "task.toml") == (0, "task: fine\n", warned)
     code, _, said = without_torch(tmp_path, "check", "task.toml", "--set", "train.epoch=3")

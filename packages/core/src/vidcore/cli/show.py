@@ -49,11 +49,19 @@ def list_(context: Context, kind: str | None) -> None:
 
 @click.command()
 @with_task
-@click.option("--build", is_flag=True, help="Also build all but the data: finds values that components refuse.")
+@click.option("--build", is_flag=True, help="Also build everything, load weights and count the classes of the data.")
 def check(task: Task, build: bool) -> None:
-    """Check everything in TASK (a file or recipe) that can be checked without building it."""
+    """Check everything in TASK (a file or recipe) that can be checked without building it.
+
+    A file that does not exist is a warning: the data may be on another machine. With --build, everything that a run
+    would refuse at its start is an error.
+    """
+    for problem in task.missing_files():
+        click.echo(f"warning: {problem}", err=True)
     if build:
-        task.check_build()
+        from vidcore.task.check import check_build
+
+        check_build(task)
     click.echo(f"{task.name}: fine")
 
 

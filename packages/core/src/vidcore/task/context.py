@@ -28,7 +28,7 @@ from vidcore.task.run_folder import RunFolder
 from vidcore.task.schema import DataPart
 from vidcore.task.task import Task
 
-__all__ = ["RunContext"]
+__all__ = ["RunContext", "check_class_count", "load_initial_weights"]
 
 
 @frozen
@@ -76,7 +76,7 @@ class RunContext:
         """Return this process's loader of ``data.<part>``; bad samples are listed in the folder, under ``name``."""
         options: DataPart = self.task.build(f"data.{part}")
         if not part.startswith("train_extra."):  # their classes may be others
-            self._check_classes(part, options.dataset)
+            check_class_count(self.task, f"data.{part}", options.dataset)
         name = name or part.removeprefix("train_extra.")
         listed = folder.bad_samples.name if name == "train" else f"bad_samples_{name}.jsonl"
         loader = Loader(
@@ -96,27 +96,12 @@ class RunContext:
                 self.say(f"note: {notice}")
         return loader
 
-    def _check_classes(self, part: str, dataset: Dataset) -> None:
-        """More classes than the classifier has outputs must not wait for step 1 to be found."""
-        wanted, names = num_classes(self.task.table["model"]), dataset.class_names
-        known = len(names) if names else dataset.num_classes
-        if wanted is not None and known is not None and known > wanted:
-            raise DataError(
-                f"data.{part}.dataset: has {known} classes, but the model's num_classes is {wanted}; set it to {known}"
-            )
-
     def model(self, options: TrainOptions, resumed: bool) -> Model:
         """Build the model to train, with ``train.weights`` unless a checkpoint of the run replaces them."""
         reseed(self.runtime.seed)  # the same initial weights in every process and every run
         model: Model = self.task.build("model")
         if options.weights and not resumed:
-            weights, _ = read_weights(options.weights)
-            ignore = list(options.weights_ignore)
-            adapted = model.adapt_weights(weights)  # of an image network, say
-            if adapted is not None:
-                weights = adapted
-                ignore += [k for k in model.state_dict() if k not in weights]
-            left_out = load_state(model, weights, new_classes=True, ignore=ignore, source=str(options.weights))
+            left_out = load_initial_weights(model, options)
             if left_out:
                 self.say(f"not from {options.weights.name}, but new: {'; '.join(left_out)}")
         prepared: Model = prepare(model, self.runtime, self.device)
@@ -137,3 +122,33 @@ class RunContext:
             why = f"times {scale:g} for the samples in a step (train.base_batch_size)"
             self.say(f"learning rate {given:g} {why}: {arguments['lr']:g}")
         return build_optimizer(call.component.load(), arguments, model, self.task.build("param_groups"))
+
+
+def check_class_count(task: Task, part: str, dataset: Dataset) -> None:
+    """Raise ``DataError`` if the dataset of ``part`` (``"data.train"``) has more classes than the model has outputs."""
+    wanted, names = num_classes(task.table.get("model")), dataset.class_names
+    known = len(names) if names else dataset.num_classes
+    if wanted is not None and known is not None and known > wanted:
+        raise DataError(
+            f"{part}.dataset: has {known} classes, but the model's num_classes is {wanted}; set it to {known}"
+        )
+
+
+def load_initial_weights(model: Model, options: TrainOptions) -> tuple[str, ...]:
+    """Load ``train.weights`` into a model, if there are any.
+
+    Returns:
+        What of the model is not in the file and keeps its random values, one line each.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or its weights do not fit.
+    """
+    if not options.weights:
+        return ()
+    weights, _ = read_weights(options.weights)
+    ignore = list(options.weights_ignore)
+    adapted = model.adapt_weights(weights)  # of an image network, say
+    if adapted is not None:
+        weights = adapted
+        ignore += [k for k in model.state_dict() if k not in weights]
+    return load_state(model, weights, new_classes=True, ignore=ignore, source=str(options.weights))

@@ -22,6 +22,7 @@ from vidcore.engine import dist
 from vidcore.errors import UserError
 from vidcore.files import write_json, write_text
 from vidcore.protocols import Observer
+from vidcore.task.check import check_parts
 from vidcore.task.run_folder import RunFolder, identity
 from vidcore.task.task import Task
 from vidcore.task.train import train
@@ -68,7 +69,7 @@ def run_stages(
     Raises:
         UserError: the Task, its data or the folder is wrong.
     """
-    task.check_build()  # report a mistake in the last stage before the first one runs
+    check_parts(task)  # report a mistake in the last stage before the first one runs
     for stage in task.stages.values():
         stage.require(*(() if stage.get("job") else ("data.train", "optimizer")))
     folder = run_dir or Path("runs") / task.name

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from vidcore.config.bind import Binder, Call, build
 from vidcore.config.load import Key, Loaded, Table, load, load_table, spread
-from vidcore.config.references import reference_problems, references
+from vidcore.config.references import reference_problems
 from vidcore.config.signature import read_signature
 from vidcore.config.types import Record
 from vidcore.engine.options import RuntimeOptions, TrainOptions
@@ -32,6 +31,8 @@ class Task:
     """The resolved Task as plain data, paths absolute: written as TOML it gives the same Task."""
     bound: Call
     catalog: Catalog
+    paths: dict[str, Path] = field(factory=dict)
+    """Every path in the Task that a run reads, by the file and key where it stands."""
 
     @classmethod
     def load(cls, path: str | Path, catalog: Catalog, overrides: Sequence[str] = ()) -> Task:
@@ -78,7 +79,8 @@ class Task:
         table = copy.deepcopy(loaded.data)
         for key, path in binder.paths.items():
             _put(table, key, str(path))
-        return cls(name, table, bound, catalog)
+        read = {loaded.place(key): path for key, path in binder.paths.items() if key[-2:] != ("runtime", "run_dir")}
+        return cls(name, table, bound, catalog, read)
 
     def get(self, key: str) -> Any:
         """The checked, unbuilt value at a dotted key; None where it is absent."""
@@ -106,24 +108,13 @@ class Task:
         bound = self.get("stages") or {}
         return {n: Task(f"{self.name}.{n}", self.table["stages"][n], bound[n], self.catalog) for n in bound}
 
-    def check_build(self) -> None:
-        """Build all but data sets and jobs, to find what components refuse; takes as long as importing torch.
-
-        What needs the files of a stage before is left out. Raises ``ConfigError`` with every problem, one line each.
-        """
-        problems: list[str] = []
-        for task in self.stages.values() or [self]:
-            parts = [f"data.{name}.pipeline" for name in ("train", "val", "test")]
-            parts += [f"data.train_extra.{name}.pipeline" for name in task.get("data.train_extra") or ()]
-            for key in ("model", "param_groups", "optimizer", "schedule", "metrics", *parts):
-                if references(reduce(lambda table, name: table.get(name, {}), key.split("."), task.table)):
-                    continue
-                try:
-                    build(_of_one_weight(task.get(key)) if key == "optimizer" else task.get(key))
-                except UserError as error:
-                    problems += str(error).splitlines()
-        if problems:
-            raise ConfigError(problems)
+    def missing_files(self) -> list[str]:
+        """Return a sentence for every file or folder that the Task names and that does not exist."""
+        missing: dict[Path, str] = {}
+        for place, path in self.paths.items():
+            if not path.exists() and path.name not in self.catalog.recipes:
+                missing.setdefault(path, f"{place}: {path} does not exist")
+        return list(missing.values())
 
     def require(self, *keys: str) -> None:
         """Raise ``ConfigError`` naming the keys that this command needs and the Task lacks."""
@@ -135,12 +126,6 @@ class Task:
 
 
 OPTIONS = Record("vidcore.data.options:LoaderOptions")
-
-
-def _of_one_weight(optimizer: Call | None) -> Call | None:
-    from torch import nn, zeros
-
-    return optimizer and evolve(optimizer, arguments={**optimizer.arguments, "params": [nn.Parameter(zeros(1, 1))]})
 
 
 def _option_problems(task: Call) -> Iterator[str]:

@@ -26,7 +26,7 @@ from vidcore.task.context import RunContext
 from vidcore.task.report import coverage, evaluated, finish, header, notices, overlaps
 from vidcore.task.task import Task
 
-__all__ = ["train"]
+__all__ = ["check_class_names", "train"]
 
 VALIDATION_OPTIONS = ("early_stop", "best", "best_rule", "val_loss", "precise_bn")
 """Options of ``[train]`` that need evaluations during training."""
@@ -60,7 +60,7 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
     options: TrainOptions = task.build("train")
     loaders = {part: context.loader(part, folder) for part in ("train", "val", "test") if task.get(f"data.{part}")}
     extra = {name: context.loader(f"train_extra.{name}", folder) for name in task.get("data.train_extra") or ()}
-    _check_class_names({part: loader.dataset.class_names for part, loader in loaders.items()})
+    check_class_names({part: loader.dataset.class_names for part, loader in loaders.items()})
     statistics = context.loader("train", folder, "statistics") if options.precise_bn else None
     data = TrainingData(loaders["train"], extra, statistics)
     model = context.model(options, resumed)
@@ -116,7 +116,7 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
     return report
 
 
-def _check_class_names(names: Mapping[str, tuple[str, ...] | None]) -> None:
+def check_class_names(names: Mapping[str, tuple[str, ...] | None]) -> None:
     """Names inferred from two lists differ where one lacks a class: class 3 would be another in validation."""
     for part, theirs in names.items():
         if theirs != names["train"] and theirs and names["train"]:
