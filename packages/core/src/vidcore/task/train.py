@@ -117,7 +117,7 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
 
 
 def check_class_names(names: Mapping[str, tuple[str, ...] | None]) -> None:
-    """Names inferred from two lists differ where one lacks a class: class 3 would be another in validation."""
+    """Raise ``DataError`` if a part has other class names than ``train``: class 3 would be another in validation."""
     for part, theirs in names.items():
         if theirs != names["train"] and theirs and names["train"]:
             differ = sorted(set(theirs) ^ set(names["train"])) or ["their order"]
