@@ -53,6 +53,7 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
     return Catalog((), offered | {"ConcatDataset": CONCAT}, {})
 
 
+@pytest.mark.torch
 def test_what_only_looks_like_one_is_refused_where_it_is_built(catalog: Catalog) -> None:
     table = {"model": {"type": "Plain"}, "data": {"train": {"dataset": {"type": "Alike"}}}, "metrics": {}}
     task = Task.from_table(table, catalog)
@@ -68,6 +69,7 @@ def test_what_only_looks_like_one_is_refused_where_it_is_built(catalog: Catalog)
     assert type(task.build("model")).__name__ == "Whole"
 
 
+@pytest.mark.torch
 def test_what_a_subclass_must_have_is_named(catalog: Catalog) -> None:
     table = {"model": {"type": "Whole"}, "data": {"train": {"dataset": {"type": "Half"}}}}
     with pytest.raises(ValueError, match=r"data\.train\.dataset: Half: .*__getitem__"):
