@@ -1,1 +1,1 @@
-"""Reading video: ``vidcore.video.open.open_video`` and the readers behind it."""
+"""Videos (``open.open_video``), their audio (``audio.open_audio``), windows over them (``window.windows``)."""
