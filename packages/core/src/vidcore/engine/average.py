@@ -12,6 +12,7 @@ from vidcore.batch import Batch
 from vidcore.engine import dist
 from vidcore.engine.prepare import autocast
 from vidcore.engine.shard import local_shard, shard_like
+from vidcore.nn import Model
 
 __all__ = ["Average", "precise_statistics"]
 
@@ -63,14 +64,14 @@ class Average:
 
 
 @contextmanager
-def precise_statistics(model: nn.Module, batches: Iterable[Batch], precision: str) -> Iterator[None]:
+def precise_statistics(model: Model, batches: Iterable[Batch], precision: str) -> Iterator[None]:
     """Within the block, batch norms have the mean and variance of all those batches, over all processes.
 
     Running averages follow weights that change; these are of the weights as they are (precise BN,
     https://arxiv.org/abs/2105.07576, section 3.1). Layers that keep their statistics while training are left alone.
 
     Args:
-        model: with ``preprocess``; in training mode afterwards.
+        model: in training mode afterwards.
         batches: of equal size, equally many in every process; with none, nothing changes.
         precision: ``fp32``, ``bf16`` or ``fp16``.
     """
@@ -107,9 +108,9 @@ def precise_statistics(model: nn.Module, batches: Iterable[Batch], precision: st
                 norm.get_buffer(name).copy_(value)
 
 
-def _forward(model: nn.Module, batch: Batch, precision: str) -> None:
+def _forward(model: Model, batch: Batch, precision: str) -> None:
     device = next(model.parameters()).device
-    batch = model.preprocess(batch.to(device))  # type: ignore[operator]
+    batch = model.preprocess(batch.to(device))
     with autocast(precision, device):
         model(batch.inputs)
 

@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Any
 
 import torch
 from attrs import frozen
@@ -18,6 +17,7 @@ from vidcore.engine.meters import Reported
 from vidcore.engine.prepare import autocast
 from vidcore.engine.shard import unsharded
 from vidcore.errors import ConfigError, DataError
+from vidcore.nn import Model
 from vidcore.protocols import Metric
 
 __all__ = ["Evaluation", "evaluate"]
@@ -38,7 +38,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: Any,
+    model: Model,
     loader: Loader,
     metrics: Mapping[str, Metric],
     precision: str = "fp32",

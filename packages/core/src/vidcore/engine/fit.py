@@ -104,8 +104,10 @@ def fit(
             state.record_evaluation(scores, epoch, done)
 
     with tell.watching():
-        info = {"steps": total, "steps_per_epoch": per_epoch, "parameters": sum(p.numel() for p in model.parameters())}
-        info |= {
+        info = {
+            "steps": total,
+            "steps_per_epoch": per_epoch,
+            "parameters": sum(p.numel() for p in model.parameters()),
             "loader": data.main,
             "resumed_step": first,
             "evaluated_step": min(first, history.evaluated_step),

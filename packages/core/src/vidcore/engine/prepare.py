@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +14,8 @@ from vidcore.engine.shard import shard
 from vidcore.errors import ConfigError
 
 __all__ = ["autocast", "prepare"]
+
+M = TypeVar("M", bound=nn.Module)
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -26,7 +28,7 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
     return torch.autocast(device.type, DTYPES[precision])
 
 
-def prepare(model: Any, runtime: RuntimeOptions, device: torch.device) -> Any:
+def prepare(model: M, runtime: RuntimeOptions, device: torch.device) -> M:
     """Move a model to its device and apply ``sync_batchnorm``, ``channels_last``, ``strategy`` and ``compile``.
 
     Names and values of its weights stay the same. Build its optimizer afterwards.

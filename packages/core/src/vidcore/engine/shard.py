@@ -24,6 +24,7 @@ __all__ = [
     "is_sharded",
     "is_sharded_tensor",
     "local_shard",
+    "set_gradient_sync",
     "shard",
     "shard_like",
     "shard_optimizer_state",
@@ -82,6 +83,11 @@ def _large_blocks(model: nn.Module) -> set[nn.Module]:
 def is_sharded(module: object) -> bool:
     """Whether ``shard`` was applied to a module."""
     return hasattr(module, "set_requires_gradient_sync")
+
+
+def set_gradient_sync(model: Any, wanted: bool) -> None:
+    """Let the processes exchange gradients in the next backward pass of a sharded model, or not."""
+    model.set_requires_gradient_sync(wanted)
 
 
 def class_name(model: nn.Module) -> str:

@@ -16,7 +16,8 @@ from vidcore.engine.average import Average
 from vidcore.engine.meters import Clock, Reported
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.prepare import autocast
-from vidcore.engine.shard import fsdp_error_hints, full_tensor, is_sharded, local_shard
+from vidcore.engine.shard import fsdp_error_hints, full_tensor, is_sharded, local_shard, set_gradient_sync
+from vidcore.nn import Model
 
 __all__ = ["Step"]
 
@@ -36,11 +37,11 @@ class Step:
     """A model and its optimizer; calling it with the batches of one step updates the weights."""
 
     def __init__(
-        self, model: Any, optimizer: torch.optim.Optimizer, options: TrainOptions, runtime: RuntimeOptions
+        self, model: Model, optimizer: torch.optim.Optimizer, options: TrainOptions, runtime: RuntimeOptions
     ) -> None:
         """
         Args:
-            model: on its device, weights loaded. See ``vidcore.protocols.Model``.
+            model: on its device, weights loaded.
             optimizer: over the model's parameters, its groups at their own learning rates.
             options: how gradients are used, and the average of the weights.
             runtime: precision, and how processes work together.
@@ -115,7 +116,7 @@ class Step:
     def _gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
         """Processes exchange gradients once a step, with the last of its batches."""
         if self.sharded:
-            self.model.set_requires_gradient_sync(last)
+            set_gradient_sync(self.model, last)
         elif isinstance(self.forward, DistributedDataParallel) and not last:
             return self.forward.no_sync()
         return nullcontext()

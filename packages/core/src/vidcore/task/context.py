@@ -104,8 +104,7 @@ class RunContext:
             left_out = load_initial_weights(model, options)
             if left_out:
                 self.say(f"not from {options.weights.name}, but new: {'; '.join(left_out)}")
-        prepared: Model = prepare(model, self.runtime, self.device)
-        return prepared
+        return prepare(model, self.runtime, self.device)
 
     def lr_scale(self, options: TrainOptions, loader: Loader) -> float:
         """Return the factor on the learning rate: samples in a step divided by ``train.base_batch_size``."""

@@ -21,6 +21,7 @@ from vidcore.engine.schedules import unreached
 from vidcore.engine.step import Step
 from vidcore.engine.weights import load_weights
 from vidcore.errors import DataError
+from vidcore.nn import Model
 from vidcore.protocols import Metric, Observer
 from vidcore.task.context import RunContext
 from vidcore.task.report import coverage, evaluated, finish, header, notices, overlaps
@@ -128,7 +129,7 @@ def check_class_names(names: Mapping[str, tuple[str, ...] | None]) -> None:
 
 
 def dry_run_evaluation(
-    model: Any, loaders: Mapping[str, Loader], metrics: Mapping[str, Metric], options: TrainOptions, precision: str
+    model: Model, loaders: Mapping[str, Loader], metrics: Mapping[str, Metric], options: TrainOptions, precision: str
 ) -> None:
     """Evaluate one batch: a mistake in the other data, or in the metrics, must not cost an epoch of training."""
     for part in ("val", "test"):
