@@ -80,7 +80,7 @@ def evaluate(
             with autocast(precision, device):
                 outputs = model(batch.inputs)
                 if losses:
-                    for name, value in Reported.of(model.loss(outputs, batch)).losses.items():
+                    for name, value in Reported().add(model.loss(outputs, batch)).losses.items():
                         sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
             predictions = model.predict(outputs, batch)
             for metric in metrics.values():

@@ -25,13 +25,11 @@ class Reported:
     others: dict[str, torch.Tensor] = field(factory=dict)
     """What is only shown."""
 
-    @classmethod
-    def of(cls, values: Mapping[str, torch.Tensor], prefix: str = "") -> Reported:
-        """Sort what ``Model.loss`` returned; ``prefix`` is put before every name."""
-        reported = cls()
+    def add(self, values: Mapping[str, torch.Tensor], prefix: str = "") -> Reported:
+        """Add what ``Model.loss`` returned, with ``prefix`` before every name; return itself."""
         for name, value in values.items():
-            (reported.losses if "loss" in name else reported.others)[prefix + name] = value
-        return reported
+            (self.losses if "loss" in name else self.others)[prefix + name] = value
+        return self
 
 
 class Meter:

@@ -100,13 +100,11 @@ class Step:
         with autocast(self.runtime.precision, self.device), self._error_hints():
             outputs = self.forward(*(part.inputs for part in parts.values()))
             for (prefix, part), output in zip(parts.items(), outputs, strict=True):
-                values = self.model.loss(output, part.replace(collectives=self.collectives))
-                found = Reported.of(values, prefix)
-                reported.losses.update(found.losses)
-                reported.others.update(found.others)
+                if part.collectives is not self.collectives:
+                    part = part.replace(collectives=self.collectives)
+                reported.add(self.model.loss(output, part), prefix)
         terms = list(reported.losses.values())
-        names = list(reported.others)
-        assert terms, f"{type(self.model).__name__}.loss returned no entry with 'loss' in its name: {names}"
+        assert terms, f"{type(self.model).__name__}.loss returned no entry with 'loss' in its name: {reported.others}"
         reported.losses["loss"] = sum(terms[1:], terms[0])
         return reported
 
