@@ -158,13 +158,13 @@ def test_proposals_of_another_network(tmp_path: Path) -> None:
         ([], "anno.json: v: must be a table"),
         ({"annotations": {}}, "anno.json: v: annotations must be a list"),
         ({"annotations": [{"label": "x"}]}, "anno.json: v: segment 0: needs 'segment'"),
-        ({"annotations": [{"segment": [0, "later"], "label": "x"}]}, "anno.json: v: segment 0: 'later' is no number"),
+        ({"annotations": [{"segment": [0, "late"], "label": "x"}]}, "anno.json: v: segment 0: 'late' is not a number"),
         ({"annotations": [{"segment": [0, 1]}]}, "anno.json: v: segment 0: needs 'label'"),
         ({"duration_second": 0, "annotations": []}, "anno.json: v: duration_second must be above 0"),
         ({"feature_frame": -16, "annotations": []}, "anno.json: v: feature_frame must be above 0, got -16"),
         ({"annotation": []}, "anno.json: v: has no 'annotations'"),
-        ({"annotations": [{"segment": [0, True], "label": "x"}]}, "anno.json: v: segment 0: True is no number"),
-        ({"annotations": [{"segment": [0, 10**400], "label": "x"}]}, "0 is no number"),
+        ({"annotations": [{"segment": [0, True], "label": "x"}]}, "anno.json: v: segment 0: True is not a number"),
+        ({"annotations": [{"segment": [0, 10**400], "label": "x"}]}, "0 is not a number"),
         ({"annotations": [{"segment": [0, 1], "label": " "}]}, "anno.json: v: segment 0: needs 'label'"),
         ({"annotations": [{"segment": [0, 1], "label": "dnce"}]}, "none of the 2 classes; did you mean 'dance'?"),
     ],
@@ -180,7 +180,7 @@ def test_entries_that_say_nothing_are_refused(tmp_path: Path, entry: Any, messag
     [
         ("video,begin,end,label\n", "s.csv:1: the header must name video, start, end, label; start is missing"),
         ("video,start,end,label\na,1,2,\n", "s.csv: a: segment 0 (line 2): has no label"),
-        ("video,start,end,label\na,1,2,x\na,1,two,x\n", "s.csv: a: segment 1 (line 3): 'two' is no number"),
+        ("video,start,end,label\na,1,2,x\na,1,two,x\n", "s.csv: a: segment 1 (line 3): 'two' is not a number"),
         ("video,start,end,label\n,1,2,x\n", "s.csv:2: a video needs a name"),
         ("video,start,end,label\na,1,2, \n", "s.csv: a: segment 0 (line 2): has no label"),
         ("video;start;end;label\na;1;2;x\n", "found video;start;end;label (what separates must be a comma)"),
@@ -303,10 +303,10 @@ def test_wrong_sentences(charades: dict[str, Any], line: str, message: str) -> N
     ("table", "content", "message"),
     [
         ("frames", '{"AB": 200}', r"queries\.txt:2: no number of frames is known of 'CD'"),
-        ("duration", '{"AB": 8, "CD": null}', r"duration\.json: CD: None is no number"),
+        ("duration", '{"AB": 8, "CD": null}', r"duration\.json: CD: None is not a number"),
         ("frames", '{"AB": 0, "CD": 300}', r"frames\.json: AB must be above 0, got 0"),
         ("fps", "{", r"fps\.json: is no JSON"),
-        ("words", '{"a": "one"}', r"words\.json: a: 'one' is no number"),
+        ("words", '{"a": "one"}', r"words\.json: a: 'one' is not a number"),
     ],
 )
 def test_wrong_tables_of_sentences(charades: dict[str, Any], table: str, content: str, message: str) -> None:

@@ -147,7 +147,7 @@ CHARADES |= {f"Charades_{name}.json": '{"AB": 25}' for name in ("duration", "fps
         ("activitynet", {"video_info_new.csv": f"{INFO}v_a,0,10,training\n"}, "v_a: numFrame must be above 0, got 0"),
         ("activitynet", {"video_info_new.csv": "\udcff"}, "video_info_new.csv: is no text"),
         ("thumos14", {"Diving_val.txt": "\udcff"}, "Diving_val.txt: is no text"),
-        ("thumos14", {"Diving_val.txt": "v 1 inf\n"}, "Diving_val.txt:1: 'inf' is no number"),
+        ("thumos14", {"Diving_val.txt": "v 1 inf\n"}, "Diving_val.txt:1: 'inf' is not a number"),
         ("thumos14", {"Diving_val.txt": "v 1\n"}, "Diving_val.txt:1: must be 'video start end', got 'v 1'"),
         (
             "charades-sta",

@@ -235,7 +235,7 @@ def test_segments_of_another_run_are_proposals(tmp_path: Path) -> None:
         ("null", "a: must be a list of segments, got None"),
         ("[5]", "a: segment 0: needs 'segment' with start and end, and 'score'; got 5"),
         ('[{"segment": "12", "score": 1}]', "a: segment 0: needs 'segment' with start and end"),
-        ('[{"segment": [1, 2], "score": NaN}]', "a: segment 0: nan is no number"),
+        ('[{"segment": [1, 2], "score": NaN}]', "a: segment 0: nan is not a number"),
     ],
 )
 def test_results_that_are_wrong(tmp_path: Path, rows: str, message: str) -> None:
