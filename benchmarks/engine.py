@@ -96,7 +96,7 @@ def steps(channels: int, steps: int, rounds: int) -> tuple[float, float]:
     """Seconds of the processor per step: bare loop, ``fit``."""
     shape = (3, 4, 16, 16) if channels else (8,)
     numbers = np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32)
-    batch = collate([Sample(index=i, label=i, inputs=x) for i, x in enumerate(numbers)])
+    batch = collate([Sample(index=i, label=i, inputs={"x": x}) for i, x in enumerate(numbers)])
     warm_up = steps // 4
 
     def made() -> tuple[nn.Module, torch.optim.Optimizer]:

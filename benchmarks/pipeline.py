@@ -70,7 +70,7 @@ SCENARIOS: dict[str, tuple[SampleFrames, list[Transform], FormatShape, float]] =
 def straightforward(path: str, sampled: Sample, moves: Sequence[tuple[str, Any]], layout: str) -> torch.Tensor:
     """List-of-images processing; ``moves`` are the drawn parameters of every step."""
     reader = decord.VideoReader(path, num_threads=1)
-    images = list(reader.get_batch(sampled.frame_indices.tolist()).asnumpy())
+    images = list(reader.get_batch(sampled.clip.indices.tolist()).asnumpy())
     for kind, value in moves:
         if kind == "resize":
             images = [cv2.resize(image, value) for image in images]
@@ -82,7 +82,7 @@ def straightforward(path: str, sampled: Sample, moves: Sequence[tuple[str, Any]]
     if layout == "NCHW":
         inputs = np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
     else:
-        clips = frames.reshape(-1, sampled.clip_len, *frames.shape[1:])
+        clips = frames.reshape(-1, sampled.clip.length, *frames.shape[1:])
         inputs = np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))
     return torch.stack([torch.from_numpy(inputs)])
 

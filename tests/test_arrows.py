@@ -21,6 +21,27 @@ ARROWS = {
 }
 """Package -> which others of ours it may import. No other arrow exists."""
 
+KERNEL = (
+    ("errors", "typing", "processes", "randomness"),
+    ("validators", "files"),
+    ("plugins",),
+    ("config",),
+    ("video",),
+    ("video.exact", "geometry"),
+    ("records",),
+    ("sample",),
+    ("batch", "predictions"),
+    ("protocols",),
+    ("nn", "metrics", "transforms"),
+    ("data",),
+    ("data.pool",),
+    ("engine",),
+    ("task",),
+)
+"""Floors of the core, from below: a file or folder imports from lower floors only."""
+TOOLS = (("tools", "jobs"), ("predict",), ("features",), ("cli",))
+"""The ring above: the kernel never imports it."""
+
 FORBIDDEN = {"torchvision", "torchaudio", "mmcv", "mmengine", "mmaction", "mmdet", "mmpose", "pytorchvideo", "timm"}
 DROP_IN = {"decord": "decord2"}
 """Module -> the distribution of it that we declare; another one may be installed."""
@@ -74,6 +95,44 @@ def imports(path: Path, module: str, at_import_time: bool = False) -> Iterator[s
         todo += ast.iter_child_nodes(node)
 
 
+def modules_imported(dist: Any) -> dict[str, set[str]]:
+    """Every module of a distribution, and which others of it it imports, also for type checkers alone."""
+    found: dict[str, set[str]] = {}
+    for module, path in dist.modules.items():
+        names = set()
+        for name in imports(path, module):
+            while name and name not in dist.modules:
+                name = name.rpartition(".")[0]
+            names.add(name)
+        found[module] = names - {"", module, dist.package}  # a folder's docstring is no dependency
+    return found
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """A way that leads back to where it began; empty where there is none."""
+    done: set[str] = set()
+
+    def walk(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return []
+        for other in sorted(arrows.get(name, ())):
+            if found := walk(other, [*way, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(arrows) if (found := walk(name, []))), [])
+
+
+def folder(module: str, modules: dict[str, Path]) -> str:
+    """The folder of a module; a file beside ``__init__.py`` of the package stands for itself."""
+    if modules[module].name == "__init__.py" or module.count(".") == 1:
+        return module
+    return module.rpartition(".")[0]
+
+
 def top(name: str) -> str:
     return name.partition(".")[0]
 
@@ -85,6 +144,35 @@ def test_packages_import_only_along_the_arrows(dist: Any) -> None:
         for module, path in files.items()
         for name in imports(path, module)
         if top(name) in ARROWS and top(name) not in ARROWS[dist.package] | {dist.package}
+    ]
+    assert not wrong
+
+
+def test_nothing_imports_in_a_circle(dist: Any) -> None:
+    arrows = modules_imported(dist)
+    assert not circle(arrows)
+    folders: dict[str, set[str]] = {}
+    for module, names in arrows.items():
+        here = folder(module, dist.modules)
+        folders.setdefault(here, set()).update({folder(name, dist.modules) for name in names} - {here})
+    assert not circle(folders)
+
+
+def test_files_of_the_core_import_from_lower_floors(workspace: dict[str, Any]) -> None:
+    core = workspace["vidcore"]
+    height = {name: level for level, names in enumerate((*KERNEL, *TOOLS)) for name in names}
+
+    def floor(module: str) -> int:
+        name = folder(module, core.modules).removeprefix("vidcore.")
+        assert name in height, f"{module} stands on no floor: add it to KERNEL or TOOLS"
+        return height[name]
+
+    wrong = [
+        f"{module} imports {name}"
+        for module, names in modules_imported(core).items()
+        for name in names
+        if module not in ("vidcore", "vidcore.__main__")
+        if folder(name, core.modules) != folder(module, core.modules) and floor(name) >= floor(module)
     ]
     assert not wrong
 

@@ -119,7 +119,7 @@ def described() -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (Sample(path=VIDEO, meta={"error": f"{VIDEO}: too short"}), f"^{VIDEO}: too short$"),
+        (Sample(path=VIDEO, error=f"{VIDEO}: too short"), f"^{VIDEO}: too short$"),
         (Sample(path=VIDEO), "other: a classifier gives scores of classes, this model does not"),
     ],
 )
@@ -212,9 +212,9 @@ def test_in_python_videos_of_any_kind(here: Path) -> None:
     with Predictor(BMN[0], BMN[2], describe=described(), batch_size=2) as predict:
         first, broken, array = predict([VIDEO, "broken.mp4", frames], on_error="keep")
     assert first.segments is not None
-    assert "broken.mp4" in broken.meta["error"]
-    assert "frame rate" in array.meta["error"], "a stride in seconds needs one"
-    assert "features" not in first.meta
+    assert "broken.mp4" in broken.error
+    assert "frame rate" in array.error, "a stride in seconds needs one"
+    assert not first.inputs
 
 
 def test_mistakes(here: Path, vidcore: Command) -> None:

@@ -21,12 +21,14 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from vid_localization.records import PartBounds
 from vidcore.batch import collate
 from vidcore.config.bind import build_component
 from vidcore.config.signature import read_signature
 from vidcore.engine import shard
 from vidcore.errors import UserError
 from vidcore.plugins.catalog import Catalog, Component, load_plugins
+from vidcore.records import Boxes, Clip, Segments, Text
 from vidcore.sample import Sample
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +37,7 @@ sys.path.append(str(ROOT / "plugins" / "example" / "src"))
 CLASSES = 3
 ARGUMENTS: dict[str, dict[str, Any]] = {
     # transforms
+    "Branches": {"branches": {}},
     "BuildPseudoClip": {"clip_len": 4},
     "CenterCrop": {"crop_size": 16},
     "DenseSampleFrames": {"clip_len": 4},
@@ -44,6 +47,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "LoadVideoClasses": {"file": "classes.jsonl"},
     "LoadProposals": {"top_k": 3, "pgm_proposals_dir": ".", "pgm_features_dir": ".", "feature_ext": ".csv"},
     "MultiScaleCrop": {"input_size": 32},
+    "Pad": {"axis": 0},
     "RandomCrop": {"size": 32},
     "RandomRescale": {"scale_range": [32, 48]},
     "Resize": {"scale": [32, 24]},
@@ -51,7 +55,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "SampleFrames": {"clip_len": 4},
     "TenCrop": {"crop_size": 32},
     "ThreeCrop": {"crop_size": 48},
-    "Transpose": {"keys": ["inputs"], "order": [0, 2, 1, 3, 4]},
+    "Transpose": {"keys": ["imgs"], "order": [0, 2, 1, 3, 4]},
     "UniformSample": {"clip_len": 4},
 }
 """Tables, ``type`` left out, of components that need arguments, and of models that would be large without."""
@@ -137,16 +141,22 @@ def sample_at(stage: str, video: Path) -> Sample:
     for step in PREPARE[: STAGES[stage]]:
         sample = build_component(step, "transforms", catalog())(sample, np.random.default_rng(1))
     if stage == "features":
-        meta |= {"proposal_indexes": np.array([[0, 1], [2, 9]]), "query_tokens": [3, 1, 2]}
-        known = {"inputs": np.ones((2, 3)), "proposal_segments": np.array([[0, 1], [1, 2.4]])}
-        known |= {"segments": np.array([[0, 0.9]]), "segment_labels": np.array([1]), "total_frames": 24}
-        return sample.replace(path=str(video.with_suffix(".csv")), duration=2.4, meta=meta, **known)
+        return sample.replace(
+            path=str(video.with_suffix(".csv")),
+            duration=2.4,
+            total_frames=24,
+            inputs={"features": np.ones((2, 3))},
+            text=Text(("what is it",), np.array([3, 1, 2])),
+            segments=Segments(np.array([[0, 0.9]]), np.array([1])),
+            proposals=Segments(np.array([[0, 1], [1, 2.4]])),
+            extra={"parts": PartBounds(np.array([[0, 1], [2, 9]]))},
+        )
     if stage == "boxes":
-        boxes = np.array([[4, 4, 20, 30], [10, 0, 40, 40]], np.float32)
+        boxes = Boxes(np.array([[4, 4, 20, 30], [10, 0, 40, 40]], np.float32))
         return sample.replace(boxes=boxes, proposals=boxes)
     if stage == "picture":
         picture = np.zeros((1, 48, 64, 3), np.uint8)
-        return sample.replace(frames=picture, geometry=None, clip_len=1, num_clips=1)
+        return sample.replace(frames=picture, geometry=None, clip=Clip(np.zeros(1, np.int64), 1))
     return sample
 
 
@@ -193,13 +203,14 @@ def predictions(multi_label: bool) -> tuple[list[Sample], list[Sample]]:
         truth = np.eye(CLASSES, dtype=np.float32)[index % CLASSES]
         labelled: dict[str, Any] = {"labels": truth} if multi_label else {"label": index % CLASSES}
         start = 5.0 * rng.random()
-        true = {"segments": np.array([[start, start + 2]]), "segment_labels": np.array([index % CLASSES])}
-        target = Sample(index=index, path=f"{index}.mp4", duration=8.0, **labelled, **true)
+        true = Segments(np.array([[start, start + 2]]), np.array([index % CLASSES]))
+        target = Sample(index=index, path=f"{index}.mp4", duration=8.0, segments=true, **labelled)
         scores = rng.random(CLASSES, np.float32) + truth / 2
         targets.append(target)
-        near = np.sort(true["segments"] + rng.normal(0, 0.5, (4, 2)))
-        found = {"segments": near, "segment_scores": rng.random(4), "segment_labels": rng.integers(0, CLASSES, 4)}
-        predicted.append(target.replace(scores=scores / scores.sum(), **found))
+        near = np.sort(true.spans + rng.normal(0, 0.5, (4, 2)))
+        chance = rng.random(4)
+        found = Segments(near, rng.integers(0, CLASSES, 4), chance)
+        predicted.append(target.replace(scores=scores / scores.sum(), segments=found))
     return predicted, targets
 
 
@@ -493,7 +504,7 @@ def test_model_part(component: Component) -> None:
 
 def clips(component: Component) -> list[Sample]:
     rng, shape = np.random.default_rng(6), INPUTS[component.name]
-    return [Sample(index=i, label=i, inputs=rng.integers(0, 256, shape, np.uint8)) for i in range(2)]
+    return [Sample(index=i, label=i, inputs={"imgs": rng.integers(0, 256, shape, np.uint8)}) for i in range(2)]
 
 
 @all_of("models", without=set(catalog().of_kind("models")) - set(INPUTS))

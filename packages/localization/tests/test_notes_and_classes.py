@@ -21,6 +21,7 @@ from vid_localization.transforms.loading import LoadLocalizationFeature
 from vidcore.batch import Batch
 from vidcore.errors import DataError, UserError
 from vidcore.features.files import FeatureNote
+from vidcore.records import Text
 from vidcore.sample import Sample
 
 RNG = np.random.default_rng(0)
@@ -56,10 +57,9 @@ def test_notes_tell_the_time(features: Path) -> None:
 
 
 def test_features_may_come_with_the_sample() -> None:
-    sample = Sample(path="a.mp4", feature_duration=8.0, meta={"features": FEATURES, "video_name": "a"})
+    sample = Sample(path="a.mp4", feature_duration=8.0, inputs={"features": FEATURES})
     loaded = LoadLocalizationFeature(length=2)(sample, RNG)
-    assert loaded.inputs.shape == (3, 2)
-    assert loaded.meta == {"video_name": "a"}
+    assert loaded.inputs["features"].array.shape == (3, 2)
 
 
 def test_data_sets_know_from_notes_what_lies_outside(features: Path, tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_data_sets_know_from_notes_what_lies_outside(features: Path, tmp_path: P
     data = ActivityNetDataset(table, tmp_path, ".npy")
     assert [data[i].path for i in range(2)] == [str(tmp_path / "a.npy"), str(tmp_path / "b.npy")]
     assert (data[0].duration, data[1].duration) == (10.4, None)
-    np.testing.assert_array_equal(data[0].segments, [[1, 4], [9, 10.4]])
-    np.testing.assert_array_equal(data[1].segments, [[9, 12]])
-    assert data[0].meta["video_name"] == "a"
+    np.testing.assert_array_equal(data[0].segments.spans, [[1, 4], [9, 10.4]])
+    np.testing.assert_array_equal(data[1].segments.spans, [[9, 12]])
+    assert data[0].key == "a"
     (problem,) = data.problems
     assert problem == f"{table}: a.mp4: segment 1: 9 to 12 s reaches beyond the end of the video of 10.4 s"
 
@@ -86,19 +86,19 @@ def test_merged_features_keep_what_is_known_of_time(features: Path, tmp_path: Pa
 def test_proposals_times_classes() -> None:
     rows = np.array([[0.0, 0.5, 0.9], [0.5, 1.0, 0.4]])
     plain = ranked(Sample(), rows, 10.0)
-    assert plain.segment_labels is None
+    assert plain.segments.labels is None
     sample = Sample(scores=np.array([0.0, 0.2, 0.0, 0.6], np.float32))
     found = ranked(sample, rows, 10.0)
-    np.testing.assert_allclose(found.segment_scores, [0.54, 0.24, 0.18, 0.08], rtol=1e-6)
-    assert found.segment_labels is not None
-    assert found.segment_labels.tolist() == [3, 3, 1, 1]
-    np.testing.assert_array_equal(found.segments, [[0, 5], [5, 10], [0, 5], [5, 10]])
+    np.testing.assert_allclose(found.segments.scores, [0.54, 0.24, 0.18, 0.08], rtol=1e-6)
+    assert found.segments.labels is not None
+    assert found.segments.labels.tolist() == [3, 3, 1, 1]
+    np.testing.assert_array_equal(found.segments.spans, [[0, 5], [5, 10], [0, 5], [5, 10]])
     own = ranked(sample, rows, 10.0, labels=[1, 2])
-    np.testing.assert_array_equal(own.segment_scores, rows[:, 2])
+    np.testing.assert_array_equal(own.segments.scores, rows[:, 2])
     none = ranked(sample.replace(scores=np.zeros(4, np.float32)), rows, 10.0)
     assert none.segments is not None
     assert len(none.segments) == 0
-    assert len(ranked(sample, np.zeros((0, 3)), 10.0).segments) == 0  # type: ignore[arg-type]
+    assert len(ranked(sample, np.zeros((0, 3)), 10.0).segments) == 0
 
 
 def test_classes_of_videos_from_files(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_classes_of_videos_from_files(tmp_path: Path) -> None:
     (tmp_path / "ours.jsonl").write_text("\n".join(map(json.dumps, ours)) + "\n")
     published = {"class": ["eat", "run", "swim"], "results": {"a.b": [0.3, 0.5, 0.1]}}
     (tmp_path / "cuhk.json").write_text(json.dumps(published))
-    sample = Sample(class_names=("eat", "run"), meta={"video_name": "v_a.b"})
+    sample = Sample(class_names=("eat", "run"), key="v_a.b")
     for file, top_k, wanted in (
         ("ours.jsonl", 2, [0.3, 0.5]),
         ("cuhk.json", 2, [0.3, 0.5]),
@@ -119,7 +119,7 @@ def test_classes_of_videos_from_files(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.scores, np.array(wanted, np.float32))
     load = LoadVideoClasses(tmp_path / "ours.jsonl")
     with pytest.raises(DataError, match=r"ours\.jsonl: has no classes of bad"):
-        load(sample.replace(meta={"video_name": "bad"}), RNG)
+        load(sample.replace(key="bad"), RNG)
     with pytest.raises(UserError, match="needs the class names"):
         load(Sample(), RNG)
     with pytest.raises(DataError, match=r"our\.jsonl does not exist; did you mean 'ours\.jsonl'"):
@@ -141,8 +141,16 @@ def test_features_of_another_shape_are_refused() -> None:
         (TEM(10, 0.1, 8, 4, 0.5), torch.zeros(2, 9, 10), r"made for 8 channels of features \(feat_dim\), but got 9"),
         (TEM(10, 0.1, 8, 4, 0.5), torch.zeros(2, 8, 7), "made for 10 positions of a video, but got 7"),
         (PEM(8, 4, 1, 2, 0.6, 0.2, 0.4, 0.5, 0.9, 9), torch.zeros(2, 5, 9), "made for 8 channels of features .* got 9"),
-        (TCANet(8, temporal_dim=10, lgte_num=1), torch.zeros(2, 9, 10), "made for 8 channels of features .* got 9"),
-        (TCANet(8, temporal_dim=10, lgte_num=1), torch.zeros(2, 8, 7), "made for 10 positions of a video, but got 7"),
+        (
+            TCANet(8, temporal_dim=10, lgte_num=1),
+            {"features": torch.zeros(2, 9, 10)},
+            "made for 8 channels of features .* got 9",
+        ),
+        (
+            TCANet(8, temporal_dim=10, lgte_num=1),
+            {"features": torch.zeros(2, 8, 7)},
+            "made for 10 positions of a video, but got 7",
+        ),
         (DRN(feature_dim=8), {"features": torch.zeros(2, 32, 9)}, "made for 8 channels of features .* got 9"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else None,
@@ -153,7 +161,7 @@ def test_models_name_what_they_are_made_for(model: Any, inputs: Any, message: st
 
 
 def test_words_without_a_number_are_named() -> None:
-    sample = Sample(meta={"query_tokens": np.array([3, 12])})
+    sample = Sample(text=Text(("turn round",), np.array([3, 12])))
     with pytest.raises(UserError, match=r"made for 11 words \(vocab_size\), but a sentence has word 12"):
         DRN(vocab_size=11, feature_dim=8).preprocess(
             Batch(inputs={"features": torch.zeros(1, 32, 8)}, samples=(sample,))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from vid_localization.picture import draw_timeline, write_timelines
+from vidcore.records import Segments
 from vidcore.sample import Sample
 from vidcore.tools.draw import Figure, save_figure
 
@@ -25,18 +26,18 @@ def bars(figure: Figure) -> list[tuple[str, list[tuple[float, float]]]]:
 def test_what_is_no_number_is_not_drawn() -> None:
     nan, inf = np.nan, np.inf
     segments, scores = np.array([[1.0, 3.0], [nan, 2.0], [4.0, inf]]), np.array([nan, 0.9, 0.8])
-    good = Sample(path="a.mp4", duration=9.0, segments=segments[:1], segment_scores=np.zeros(1))
-    found = bars(draw_timeline(good.replace(segments=segments, segment_scores=scores)))
+    good = Sample(path="a.mp4", duration=9.0, segments=Segments(segments[:1], scores=np.zeros(1)))
+    found = bars(draw_timeline(good.replace(segments=Segments(segments, scores=scores))))
     assert found == bars(draw_timeline(good)) == [("0.00", [(1.0, 3.0)])]
-    truth = good.replace(segments=segments, segment_scores=None)
+    truth = good.replace(segments=Segments(segments))
     assert bars(draw_timeline(good, truth)) == [("(true)", [(1.0, 3.0)]), ("0.00", [(1.0, 3.0)])]
 
 
 def test_segments_are_drawn_by_class_and_by_score(tmp_path: Path) -> None:
     names = ("$x_1$", "a name that is much too long to be written on one line of a picture")
-    truth = Sample(path="a_$1$.mp4", duration=100.0, class_names=names, segment_labels=np.array([1, 0, 1]))
-    truth = truth.replace(segments=np.array([[50.0, 60.0], [20.0, 30.0], [-5.0, 20.0]]))
-    found = truth.replace(segment_scores=np.array([0.1, 0.9, 0.5]), segment_labels=np.array([0, 9, 1]))
+    spans = np.array([[50.0, 60.0], [20.0, 30.0], [-5.0, 20.0]])
+    truth = Sample(path="a_$1$.mp4", duration=100.0, class_names=names, segments=Segments(spans, np.array([1, 0, 1])))
+    found = truth.replace(segments=Segments(spans, np.array([0, 9, 1]), np.array([0.1, 0.9, 0.5])))
     figure = draw_timeline(found, truth, top_k=2)
     wrapped = "a name that is much too long to be\nwritten on one line of a picture"
     assert bars(figure) == [
@@ -67,23 +68,24 @@ def test_times_are_written_as_they_are_read(seconds: float, last: str, tmp_path:
 
 
 def test_the_shortest_segment_can_be_seen() -> None:
-    sample = Sample(duration=7000.0, segments=np.array([[10.0, 10.001]]), segment_scores=np.ones(1))
+    sample = Sample(duration=7000.0, segments=Segments(np.array([[10.0, 10.001]]), scores=np.ones(1)))
     ((_, ((start, end),)),) = bars(draw_timeline(sample))
     assert start == 10 and end == 20
 
 
 def test_pictures_are_named_after_videos(tmp_path: Path) -> None:
-    found = Sample(path="x/a b.mp4", duration=9.0, segments=np.array([[1.0, 3.0]]), segment_scores=np.array([0.5]))
+    segments = Segments(np.array([[1.0, 3.0]]), scores=np.array([0.5]))
+    found = Sample(path="x/a b.mp4", duration=9.0, segments=segments)
     write_timelines(tmp_path / "deep" / "er", [found, found.replace(path="c.mp4")])
     assert sorted(p.name for p in (tmp_path / "deep" / "er").iterdir()) == ["a b.png", "c.png"]
     assert cv2.imread(str(tmp_path / "deep" / "er" / "c.png")) is not None
 
 
 def test_a_timeline_is_a_picture(tmp_path: Path) -> None:
-    truth = Sample(path="x/vidéo.mp4", duration=60.0, segments=np.array([[30.0, 60.0]]), class_names=("jump",))
-    truth = truth.replace(segment_labels=np.array([0]))
-    found = truth.replace(segments=np.array([[0.0, 30.0], [30.0, 60.0]]), segment_scores=np.array([0.2, 0.9]))
-    save_figure(draw_timeline(found.replace(segment_labels=np.array([0, 0])), truth), tmp_path / "ü.png")
+    true = Segments(np.array([[30.0, 60.0]]), np.array([0]))
+    predicted = Segments(np.array([[0.0, 30.0], [30.0, 60.0]]), np.array([0, 0]), np.array([0.2, 0.9]))
+    truth = Sample(path="x/vidéo.mp4", duration=60.0, segments=true, class_names=("jump",))
+    save_figure(draw_timeline(truth.replace(segments=predicted), truth), tmp_path / "ü.png")
     image = cv2.imdecode(np.fromfile(tmp_path / "ü.png", np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     drawn = (image != 255).any(2)

@@ -8,12 +8,39 @@ from typing import Any
 import numpy as np
 import torch
 from attrs import evolve, field, frozen
+from torch import Tensor
 
 from vidcore.collectives import ALONE, Collectives
 from vidcore.errors import DataError
+from vidcore.records import Varying
 from vidcore.sample import Sample
 
-__all__ = ["Batch", "collate"]
+__all__ = ["Batch", "Ragged", "collate"]
+
+
+@frozen(eq=False)
+class Ragged:
+    """Rows of all samples of a batch, one sample after the other."""
+
+    values: Tensor
+    """(rows of all samples, ...)"""
+    lengths: Tensor
+    """(batch,) int64: how many rows are of each sample."""
+
+    def split(self) -> tuple[Tensor, ...]:
+        """Return the rows of each sample."""
+        return torch.split(self.values, self.lengths.tolist())
+
+    @property
+    def owners(self) -> Tensor:
+        """(rows,) int64: the place in the batch of the sample that each row is of."""
+        return torch.arange(len(self.lengths), device=self.values.device).repeat_interleave(self.lengths)
+
+    @property
+    def places(self) -> Tensor:
+        """(rows,) int64: the place of each row among those of its sample."""
+        firsts = self.lengths.cumsum(0) - self.lengths
+        return torch.arange(len(self.values), device=self.values.device) - firsts.repeat_interleave(self.lengths)
 
 
 @frozen(eq=False, kw_only=True)
@@ -21,11 +48,15 @@ class Batch:
     """What a model's ``preprocess``, ``loss`` and ``predict`` get."""
 
     inputs: Any
-    """Tensor (batch, views, ...) or mapping from modality to such tensors, still uint8 for frames."""
-    labels: torch.Tensor | None = None
+    """Tensor (batch, ...), or a mapping of them by name where samples have several inputs; still uint8 for frames."""
+    lengths: Mapping[str, Tensor] = field(factory=dict)
+    """(batch,) int64 by name of the input: how much of each sample is not padding. Only of inputs that may vary."""
+    labels: Tensor | None = None
     """(batch,) int64 class numbers, or (batch, num_classes) float32 many-hot or soft labels."""
+    targets: Mapping[str, Tensor | Ragged] = field(factory=dict)
+    """What the loss needs beside ``labels``, by name: what ``Sample.targets`` hold, where all samples have it."""
     samples: tuple[Sample, ...] = ()
-    """The samples without pixels, in batch order."""
+    """The samples without pixels, inputs and targets, in batch order."""
     extra: Mapping[str, Batch] = field(factory=dict)
     """Batches of the further datasets (``data.train_extra``) for the same step, by name."""
     collectives: Collectives = ALONE
@@ -40,61 +71,104 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
         """Return the batch with its tensors on that device."""
-
-        def move(tensor: torch.Tensor) -> torch.Tensor:
-            return tensor.to(device, non_blocking=non_blocking)
-
-        extra = {name: batch.to(device, non_blocking) for name, batch in self.extra.items()}
-        inputs, labels = _each(self.inputs, move), _each(self.labels, move)
-        if inputs is self.inputs and labels is self.labels and not extra:
-            return self  # is there already
-        return evolve(self, inputs=inputs, labels=labels, extra=extra)
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory (called by the data loader)."""
-        pin = torch.Tensor.pin_memory
-        return evolve(self, inputs=_each(self.inputs, pin), labels=_each(self.labels, pin))
+        return self._changed(torch.Tensor.pin_memory)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        changed = {name: _each(getattr(self, name), change) for name in ("inputs", "lengths", "labels", "targets")}
+        extra = {name: batch._changed(change) for name, batch in self.extra.items()}
+        if not extra and all(value is getattr(self, name) for name, value in changed.items()):
+            return self  # nothing to do
+        return evolve(self, **changed, extra=extra)
 
 
-def _each(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """A tensor changed, or every tensor in a mapping."""
+def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Change a tensor, or every tensor in a mapping; the same object where nothing changes."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Ragged):
+        values, lengths = change(value.values), change(value.lengths)
+        return value if values is value.values and lengths is value.lengths else Ragged(values, lengths)
     if isinstance(value, Mapping):
-        return {k: _each(v, change) for k, v in value.items()}
-    return change(value) if isinstance(value, torch.Tensor) else value
+        changed = {name: _each(item, change) for name, item in value.items()}
+        return value if all(changed[name] is item for name, item in value.items()) else changed
+    return value
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack ``sample.inputs`` and the labels of samples into a Batch.
+    """Stack the inputs, targets and labels of samples into a Batch.
 
-    Inputs of different shapes are padded with zeros at the end of each axis. The samples kept
-    in the batch have neither inputs nor frames.
+    A single input is given to the model as it is, several as a mapping. Those wrapped in ``Varying`` are padded with
+    zeros at the end of their axis. The samples kept in the batch have no frames, inputs and targets.
+
+    Raises ``DataError``, naming two samples, where inputs or targets that must have one shape differ.
     """
     assert samples, "an empty batch"
-    first = samples[0].inputs
-    if first is None:
+    names = list(samples[0].inputs)
+    if not names:
         raise DataError("the sample has no inputs yet: end the pipeline with FormatShape, or what makes them")
-    inputs: Any
-    if isinstance(first, Mapping):
-        inputs = {k: _stack([s.inputs[k] for s in samples]) for k in first}
-    else:
-        inputs = _stack([s.inputs for s in samples])
+    inputs: dict[str, Tensor] = {}
+    lengths: dict[str, Tensor] = {}
+    for name in names:
+        inputs[name] = _stacked(samples, name, lengths)
+    targets = {name: _target(samples, name) for name in samples[0].targets if all(name in s.targets for s in samples)}
     labels = None
     if all(s.labels is not None for s in samples):
         labels = torch.from_numpy(np.stack([np.asarray(s.labels, np.float32) for s in samples]))
     elif all(s.label is not None for s in samples):
         labels = torch.tensor([s.label for s in samples], dtype=torch.int64)
-    light = tuple(s.replace(inputs=None, frames=None, video=None) for s in samples)
-    return Batch(inputs=inputs, labels=labels, samples=light)
+    light = tuple(s.replace(inputs={}, targets={}, frames=None, video=None) for s in samples)
+    only = inputs[names[0]] if len(names) == 1 else inputs
+    return Batch(inputs=only, lengths=lengths, labels=labels, targets=targets, samples=light)
 
 
-def _stack(arrays: Sequence[Any]) -> torch.Tensor:
-    tensors = [torch.as_tensor(a) for a in arrays]
+def _stacked(samples: Sequence[Sample], name: str, lengths: dict[str, Tensor]) -> Tensor:
+    given = []
+    for sample in samples:
+        if name not in sample.inputs:
+            raise DataError(f"{_who(sample)} has no input {name!r}, which {_who(samples[0])} has")
+        given.append(sample.inputs[name])
+    if not isinstance(given[0], Varying):
+        return _same_shape(samples, [torch.as_tensor(a.array if isinstance(a, Varying) else a) for a in given], name)
+    tensors = [torch.as_tensor(a.array) for a in given if isinstance(a, Varying)]
+    axis = given[0].axis % tensors[0].ndim
+    lengths[name] = torch.tensor([t.shape[axis] for t in tensors])
+    longest = int(lengths[name].max())
+    if all(t.shape[axis] == longest for t in tensors):
+        return _same_shape(samples, tensors, name)
+    padded = []
+    for tensor in tensors:
+        shape = list(tensor.shape)
+        shape[axis] = longest
+        out = tensor.new_zeros(shape)
+        out.narrow(axis, 0, tensor.shape[axis]).copy_(tensor)
+        padded.append(out)
+    return _same_shape(samples, padded, name)
+
+
+def _target(samples: Sequence[Sample], name: str) -> Tensor | Ragged:
+    given = [sample.targets[name] for sample in samples]
+    if not isinstance(given[0], Varying):
+        return _same_shape(samples, [torch.as_tensor(a.array if isinstance(a, Varying) else a) for a in given], name)
+    rows = [torch.as_tensor(a.array) for a in given if isinstance(a, Varying)]
+    return Ragged(torch.cat(rows), torch.tensor([len(r) for r in rows]))
+
+
+def _same_shape(samples: Sequence[Sample], tensors: Sequence[Tensor], name: str) -> Tensor:
     if len(tensors) == 1:
         return tensors[0][None]  # the thirty views of a test are not copied once more
-    shape = tuple(max(sizes) for sizes in zip(*(t.shape for t in tensors), strict=True))
-    if all(tuple(t.shape) == shape for t in tensors):
-        return torch.stack(tensors)
-    out = tensors[0].new_zeros((len(tensors), *shape))
-    for slot, tensor in zip(out, tensors, strict=True):
-        slot[tuple(slice(n) for n in tensor.shape)] = tensor
-    return out
+    for sample, tensor in zip(samples, tensors, strict=True):
+        if tensor.shape != tensors[0].shape:
+            raise DataError(
+                f"{name!r} of {_who(samples[0])} has shape {tuple(tensors[0].shape)}, that of {_who(sample)} "
+                f"{tuple(tensor.shape)}: a batch needs one shape. Resize or crop to one size, take batches of one "
+                "sample, or end the pipeline with Pad, which says along which axis samples may differ"
+            )
+    return torch.stack(list(tensors))
+
+
+def _who(sample: Sample) -> str:
+    return f"sample {sample.index}" + (f" ({sample.path})" if sample.path else "")

@@ -8,16 +8,19 @@ the pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from attrs import evolve, frozen
 
+from vidcore.errors import UserError
+from vidcore.typing import Array
+
 __all__ = ["Box", "Geometry"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in whole pixels; right and bottom are the first outside."""
+Line = tuple[float, float]
+"""(a, b): a coordinate v becomes ``a * v + b``."""
 
 
 @frozen(eq=False, repr=False, kw_only=True)
@@ -47,6 +50,9 @@ class Geometry:
     crop_quadruple: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     """x, y, width, height of all crops together, relative to the decoded frame."""
 
+    back: tuple[Line, Line] = ((1.0, 0.0), (1.0, 0.0))
+    """What leads from x and y in the stored frames to the decoded ones."""
+
     @classmethod
     def whole(cls, size: tuple[int, int], order: Array | None = None) -> Geometry:
         """Nothing pending: frames of that height and width."""
@@ -70,7 +76,32 @@ class Geometry:
     def done(self) -> Geometry:
         """The same history for frames that have been made."""
         record = Geometry.whole(self.size)
-        return evolve(record, scale_factor=self.scale_factor, crop_quadruple=self.crop_quadruple)
+        return evolve(
+            record, scale_factor=self.scale_factor, crop_quadruple=self.crop_quadruple, back=self._to_decoded()
+        )
+
+    def to_source(self, xyxy: Array) -> Array:
+        """Return boxes (n, 4) of the current frames as boxes of the decoded frames: (n, 4) float64.
+
+        Raises ``UserError`` where there are several crops of each frame: a box belongs to one of them.
+        """
+        if len(self.windows) > 1:
+            raise UserError(f"boxes of {len(self.windows)} crops of a clip cannot be told apart: predict on one crop")
+        x, y = self._to_decoded()
+        moved = np.asarray(xyxy, np.float64) * [x[0], y[0], x[0], y[0]] + [x[1], y[1], x[1], y[1]]
+        first, second = moved[:, :2], moved[:, 2:]
+        out: Array = np.concatenate((np.minimum(first, second), np.maximum(first, second)), 1)
+        return out
+
+    def _to_decoded(self) -> tuple[Line, Line]:
+        """As ``back``, from the frames of the first window."""
+        (left, top, mirrored), (height, width) = self.windows[0], self.size
+        across = (self.region[2] - self.region[0]) / self.scaled[1]
+        down = (self.region[3] - self.region[1]) / self.scaled[0]
+        x = _line(self.region[0], left, across, width if mirrored else 0)
+        y = _line(self.region[1], top, down, height if self.upside_down else 0)
+        (a, b), (c, d) = self.back
+        return (a * x[0], a * x[1] + b), (c * y[0], c * y[1] + d)
 
     def resized(self, size: tuple[int, int], interpolation: str) -> Geometry:
         """This, then its one window scaled to (height, width)."""
@@ -111,3 +142,10 @@ class Geometry:
             size=(bottom - top, right - left),
             crop_quadruple=quadruple if len(boxes) == 1 else self.crop_quadruple,
         )
+
+
+def _line(start: float, offset: int, step: float, mirrored_from: int) -> Line:
+    """From a coordinate in a window to one in the stored frames."""
+    if mirrored_from:
+        return -step, start + (offset + mirrored_from) * step
+    return step, start + offset * step

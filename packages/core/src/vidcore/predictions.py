@@ -1,35 +1,37 @@
 """Predictions in a file: kept by a metric, scored again later, fused with those of other models.
 
-One ``.npz`` file without pickled objects holds what was predicted and what is true, field by field of
-``Sample``: arrays of one shape stacked, others end to end with their lengths.
+One ``.npz`` file without pickled objects holds what was predicted and what is true, column by column: the plain
+fields of ``Sample`` and the arrays of its records. Arrays of one shape are stacked, others lie end to end with their
+shapes in ``COLUMN#``; ``COLUMN?`` says which samples have one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from attrs import evolve, fields, frozen
+from attrs import evolve, frozen
 
 from vidcore.errors import DataError
-from vidcore.files import atomic_write
-from vidcore.sample import Sample
+from vidcore.files import atomic_write, plain
+from vidcore.records import Boxes, Record, Segments
+from vidcore.sample import RECORDS, Sample
+from vidcore.typing import Array
 
 __all__ = ["PredictionFile", "fuse"]
 
-LEFT_OUT = {"frames", "inputs", "video", "geometry", "heatmaps", "joints", "frame_indices", "class_names", "meta"}
-"""Fields that are neither predicted nor needed to score predictions, or kept in another way."""
-FORMAT = 1
-
-Array = np.ndarray[Any, np.dtype[Any]]
+FORMAT = 2
+TEXTS = ("key", "path", "error")
+FIELDS = (*TEXTS, "index", "total_frames", "fps", "duration", "feature_duration", "label", "labels", "scores")
+"""Plain fields that a file keeps."""
 
 
 @frozen
 class PredictionFile:
-    """What a model predicted for the samples of a data set, and the truth, in the same order."""
+    """What a model predicted for the samples of a dataset, and the truth, in the same order."""
 
     predictions: tuple[Sample, ...]
     targets: tuple[Sample, ...]
@@ -38,9 +40,10 @@ class PredictionFile:
         """Write the file, whole or not at all."""
         columns: dict[str, Array] = {"format": np.array(FORMAT)}
         for side, samples in (("predicted", self.predictions), ("true", self.targets)):
-            for name in (a.name for a in fields(Sample) if a.name not in LEFT_OUT):
+            for name in FIELDS:
                 columns |= _column(f"{side}.{name}", [getattr(s, name) for s in samples])
-            columns |= _column(f"{side}.meta", [json.dumps(_plain(s.meta)) for s in samples])
+            columns |= _column(f"{side}.meta", [json.dumps(plain(dict(s.meta))) for s in samples])
+            columns |= _record_columns(side, samples)
         names = next((s.class_names for s in (*self.predictions, *self.targets) if s.class_names), ())
         columns["class_names"] = np.array(names, dtype=np.str_)
         with atomic_write(path) as file:
@@ -48,23 +51,25 @@ class PredictionFile:
 
     @classmethod
     def load(cls, path: Path) -> PredictionFile:
-        """Read a file that ``save`` wrote.
+        """Read a file that ``save`` wrote. Records of a class that nobody has imported are left out.
 
         Raises ``DataError`` where there is none, or it is something else.
         """
         try:
             with np.load(path, allow_pickle=False) as archive:
                 columns = {name: archive[name] for name in archive.files}
-            if int(columns["format"]) != FORMAT:
-                raise DataError(f"{path}: has format {columns['format']}, this vidcore reads {FORMAT}")
+            written = int(columns["format"])
+            if written not in (1, FORMAT):
+                raise DataError(f"{path}: has format {written}, this vidcore reads 1 to {FORMAT}")
             names = tuple(map(str, columns["class_names"])) or None
-            sides = [_samples(columns, side, names) for side in ("predicted.", "true.")]
+            read = _samples if written == FORMAT else _samples_of_format_1
+            sides = [read(columns, side, names) for side in ("predicted.", "true.")]
         except FileNotFoundError:
             raise DataError(f"{path}: there is no such file") from None
         except DataError:
             raise
         except Exception as error:  # of many types; NumPy's own words are about unpickling it nevertheless
-            raise DataError(f"{path}: is no file of predictions, or damaged") from error
+            raise DataError(f"{path}: not a file of predictions, or damaged") from error
         return cls(*sides)
 
 
@@ -112,53 +117,107 @@ def _column(name: str, values: Sequence[Any]) -> dict[str, Array]:
     out: dict[str, Array] = {}
     if len(given) < len(values):
         out[f"{name}?"] = np.array([v is not None for v in values])
-    if isinstance(given[0], str):
-        out[name] = np.frombuffer("".join(given).encode("utf-8", "surrogateescape"), np.uint8)
-        out[f"{name}#"] = np.array([len(v.encode("utf-8", "surrogateescape")) for v in given], np.int64)
-    elif isinstance(given[0], np.ndarray) and len({v.shape for v in given}) > 1:
-        out[name] = np.concatenate(given)
-        out[f"{name}#"] = np.array([len(v) for v in given], np.int64)
+    arrays = [_bytes(v) if isinstance(v, str) else np.asarray(v) for v in given]
+    if isinstance(given[0], str) or len({a.shape for a in arrays}) > 1:
+        out[name] = np.concatenate([a.ravel() for a in arrays])
+        out[f"{name}#"] = np.array([a.shape for a in arrays], np.int64)
     else:
-        out[name] = np.stack([np.asarray(v) for v in given])
+        out[name] = np.stack(arrays)
     return out
 
 
-def _samples(columns: dict[str, Array], side: str, names: tuple[str, ...] | None) -> tuple[Sample, ...]:
-    table: dict[str, list[Any]] = {}
-    for full in (n for n in columns if n.startswith(side) and n[-1] not in "?#"):
-        values = _values(columns, full)
-        known = columns.get(f"{full}?")
-        if known is not None:
-            given = iter(values)
-            values = [next(given) if k else None for k in known]
-        table[full.removeprefix(side)] = values
-    table["meta"] = [_restored(json.loads(text)) for text in table["meta"]]
-    rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
-    return tuple(Sample(class_names=names, **row) for row in rows)
+def _record_columns(side: str, samples: Sequence[Sample]) -> dict[str, Array]:
+    columns: dict[str, Array] = {}
+    names = dict.fromkeys(name for sample in samples for name, _ in sample.records())
+    for name in names:
+        records = [dict(sample.records()).get(name) for sample in samples]
+        arrays = [{} if record is None else record.arrays() for record in records]
+        for part in dict.fromkeys(part for parts in arrays for part in parts):
+            columns |= _column(f"{side}.{name}.{part}", [parts.get(part) for parts in arrays])
+        if any(arrays):
+            kind = next(type(record).__name__ for record in records if record is not None)
+            columns[f"{side}.{name}!"] = np.array(kind)
+    return columns
 
 
-def _values(columns: dict[str, Array], name: str) -> list[Any]:
-    column, lengths = columns[name], columns.get(f"{name}#")
-    if lengths is None:
-        return list(column) if column.ndim > 1 else column.tolist()
-    parts = np.split(column, np.cumsum(lengths)[:-1])
-    field = name.partition(".")[2]
-    if field == "meta" or getattr(fields(Sample), field).type in ("str", "str | None"):
-        return [part.tobytes().decode("utf-8", "surrogateescape") for part in parts]
-    return parts
+def _bytes(text: str) -> Array:
+    return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
 
 
-def _plain(value: Any) -> Any:
-    """Meta data as JSON: arrays as lists that remember their type, what has no such form left out."""
-    if isinstance(value, np.ndarray):
-        return {"array": value.tolist(), "dtype": str(value.dtype)}
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value if isinstance(value, str | int | float | bool | None) else None
+def _values(columns: Mapping[str, Array], name: str) -> list[Any]:
+    """The entry of every sample in a column."""
+    column, shapes = columns[name], columns.get(f"{name}#")
+    if shapes is None:
+        values = list(column) if column.ndim > 1 else column.tolist()
+    else:
+        shapes = shapes.reshape(len(shapes), -1)
+        values = np.split(column, np.cumsum(shapes.prod(1))[:-1])
+        if column.ndim == 1:  # format 1 kept rows as they are, and only their number
+            values = [part.reshape(shape) for part, shape in zip(values, shapes.tolist(), strict=True)]
+        if name.rpartition(".")[2] in (*TEXTS, *_OLD_TEXTS):
+            values = [part.tobytes().decode("utf-8", "surrogateescape") for part in values]
+    if (known := columns.get(f"{name}?")) is not None:
+        given = iter(values)
+        values = [next(given) if k else None for k in known]
+    return values
+
+
+def _table(columns: Mapping[str, Array], side: str) -> dict[str, list[Any]]:
+    names = [n for n in columns if n.startswith(side) and n[-1] not in "?#!"]
+    return {name.removeprefix(side): _values(columns, name) for name in names}
+
+
+def _samples(columns: Mapping[str, Array], side: str, names: tuple[str, ...] | None) -> tuple[Sample, ...]:
+    table = _table(columns, side)
+    records = {n: [n + p[len(n) :] for p in table if p.startswith(f"{n}.")] for n in _record_names(columns, side)}
+    kinds = {kind.__name__: kind for kind in _kinds(Record)}
+    found = []
+    for i in range(len(table["meta"])):
+        fields = {name: table[name][i] for name in FIELDS if name in table}
+        extra: dict[str, Record] = {}
+        for name, parts in records.items():
+            arrays = {p.partition(".")[2]: table[p][i] for p in parts if table[p][i] is not None}
+            kind = kinds.get(str(columns[f"{side}{name}!"]))
+            if arrays and kind is not None:
+                (fields if name in RECORDS else extra)[name] = kind.from_arrays(_as_arrays(arrays))
+        found.append(Sample(class_names=names, meta=json.loads(table["meta"][i]), extra=extra, **fields))
+    return tuple(found)
+
+
+def _record_names(columns: Mapping[str, Array], side: str) -> list[str]:
+    return [n.removeprefix(side)[:-1] for n in columns if n.startswith(side) and n.endswith("!")]
+
+
+def _as_arrays(values: Mapping[str, Any]) -> dict[str, Array]:
+    return {name: np.asarray(value) for name, value in values.items()}
+
+
+def _kinds(of: type[Record]) -> list[type[Record]]:
+    return [kind for direct in of.__subclasses__() for kind in (direct, *_kinds(direct))]
+
+
+_OLD_TEXTS = ("meta", "filename_tmpl", "modality")
+
+
+def _samples_of_format_1(columns: Mapping[str, Array], side: str, names: tuple[str, ...] | None) -> tuple[Sample, ...]:
+    """Read a file from before there were records: boxes, segments and their scores were fields of their own."""
+    table = _table(columns, side)
+    found = []
+    for row in zip(*table.values(), strict=True):
+        old = {name: value for name, value in zip(table, row, strict=True) if value is not None}
+        meta = _restored(json.loads(old.pop("meta")))
+        fields = {name: old[name] for name in FIELDS if name in old} | {"key": meta.pop("video_name", None)}
+        if "segments" in old:
+            fields["segments"] = Segments(old["segments"], old.get("segment_labels"), old.get("segment_scores"))
+        if "proposal_segments" in old:
+            fields["proposals"] = Segments(old["proposal_segments"], scores=old.get("proposal_scores"))
+        if "boxes" in old:
+            fields["boxes"] = Boxes(old["boxes"])
+        extra = {}
+        if "ambiguous_segments" in meta:
+            extra["ambiguous"] = Segments(meta.pop("ambiguous_segments"))
+        found.append(Sample(class_names=names, meta=meta, extra=extra, **fields))
+    return tuple(found)
 
 
 def _restored(value: Any) -> Any:

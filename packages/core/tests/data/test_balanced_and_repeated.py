@@ -37,7 +37,7 @@ class Skewed(Dataset):
 @frozen
 class Draw:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        return sample.replace(inputs=rng.random(1))
+        return sample.with_inputs(x=rng.random(1))
 
 
 def loader(balanced: bool = True, rank: int = 0, world: int = 1, batch_size: int = 4, workers: int = 0) -> Loader:

@@ -49,7 +49,7 @@ class Draw:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if sample.index in self.bad:
             raise self.error("boom") if self.error else VideoError(sample.path, "is no video")
-        return sample.replace(inputs=np.array([sample.index, rng.random()]))
+        return sample.with_inputs(x=np.array([sample.index, rng.random()]))
 
 
 def loader(dataset: Any = None, step: Any = None, training: bool = True, **options: Any) -> Loader:
@@ -241,7 +241,7 @@ def test_the_step_that_failed_is_named_as_in_the_task(workers: int) -> None:
 def test_samples_that_do_not_go_together_are_named() -> None:
     class Shapes:
         def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-            return sample.replace(inputs="no array")
+            return sample.with_inputs(x="no array")
 
     with pytest.raises(RuntimeError, match=r"sample \d+ \(videos/\d+.mp4\), step collate: "):
         indices(loader(step=Shapes()))
@@ -272,7 +272,7 @@ def test_an_open_video_is_closed_when_its_sample_fails() -> None:
 def test_workers_use_one_thread_each() -> None:
     class Threads:
         def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-            return sample.replace(inputs=np.array([cv2.getNumThreads(), torch.get_num_threads()]))
+            return sample.with_inputs(x=np.array([cv2.getNumThreads(), torch.get_num_threads()]))
 
     one = loader(Numbers(4), Threads(), workers=1)
     (batch,) = one

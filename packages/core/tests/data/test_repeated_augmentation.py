@@ -45,7 +45,7 @@ class Augment:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         drawn = [*sample.frames.reshape(-1).astype(float), rng.random()]
-        return sample.replace(inputs=np.array(drawn, np.float32))
+        return sample.with_inputs(x=np.array(drawn, np.float32))
 
 
 def batches(steps=(Read(), Augment()), workers=0, **options):

@@ -30,6 +30,7 @@ from vidcore.data.pool.loader import Loader
 from vidcore.data.pool.transport import receive, send
 from vidcore.errors import DataError
 from vidcore.protocols import Transform
+from vidcore.records import Boxes
 from vidcore.sample import Sample
 from vidcore.transforms.formatting import FormatShape
 from vidcore.transforms.loading import Decode, OpenVideo
@@ -60,7 +61,7 @@ class At:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if sample.index in self.bad:
             self.bad[sample.index]()
-        return sample.replace(inputs=np.array([sample.index, rng.random()]))
+        return sample.with_inputs(x=np.array([sample.index, rng.random()]))
 
 
 class ManyHot:
@@ -229,7 +230,7 @@ def test_a_picture_that_never_opens(tmp_path: Path) -> None:
         def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
             if sample.path != "fine":
                 cv2.imread(str(sample.path))
-            return sample.replace(inputs=np.zeros(1))
+            return sample.with_inputs(x=np.zeros(1))
 
     one = Loader(Two(3), {"open": Open()}, LoaderOptions(workers=1, time_limit=0.5), name="data.val")
     assert indices(one) == [0, 2]
@@ -307,7 +308,7 @@ def test_batches_survive_the_way() -> None:
             "empty": torch.empty(0, 4),
         },
         labels=torch.tensor([1, 2]),
-        samples=(Sample(index=3, boxes=np.ones((2, 4), np.float32), meta={"names": ["ü"]}),),
+        samples=(Sample(index=3, boxes=Boxes(np.ones((2, 4), np.float32)), meta={"names": ["ü"]}),),
     )
     send(theirs, value)
     theirs.close()  # whoever sent it may be gone
@@ -317,7 +318,7 @@ def test_batches_survive_the_way() -> None:
     assert torch.equal(got.labels, value.labels)
     assert got.samples[0].meta == {"names": ["ü"]}
     got.inputs["rgb"].add_(1)  # belongs to whoever got it
-    got.samples[0].boxes[0] = 2
+    got.samples[0].boxes.xyxy[0] = 2
     with pytest.raises(EOFError):
         receive(ours)
     ours.close()
@@ -406,8 +407,9 @@ def test_threads_do_not_multiply_with_workers(decoder: str, tmp_path: Path) -> N
             while (now := len(os.listdir("/proc/self/task"))) > 3 and time.monotonic() < until:
                 time.sleep(0.02)
             threads.append(now)
-            assert sample.inputs is None or torch.from_numpy(sample.inputs).float().exp().sum() >= 0
-            return sample.replace(inputs=np.array([most(threads)])) if sample.inputs is not None else sample
+            for array in sample.inputs.values():
+                assert torch.as_tensor(array).float().exp().sum() >= 0
+            return sample.replace(inputs={"most": np.array([most(threads)])}) if sample.inputs else sample
 
     count = Count()
     steps: list[Transform] = [OpenVideo(decoder=decoder), count, SampleFrames(clip_len=8), Decode(), count]

@@ -19,7 +19,7 @@ from vidcore.sample import Sample
 def batch(numbers: range) -> Batch:
     rng = np.random.default_rng(0)
     points = rng.normal(size=(100, 1, 8)).astype(np.float32)
-    return collate([Sample(index=i, label=i % 3, inputs=points[i]) for i in numbers])
+    return collate([Sample(index=i, label=i % 3, inputs={"x": points[i]}) for i in numbers])
 
 
 def net(toy: ModuleType) -> Any:

@@ -65,7 +65,7 @@ class Read:
         if sample.index in self.bad:
             raise VideoError(sample.path, "is no video")
         point = rng.normal(size=(1, 8)) + 2 * np.eye(CLASSES, 8)[sample.label]
-        return sample.replace(inputs=point.astype(np.float32))
+        return sample.with_inputs(x=point.astype(np.float32))
 
 
 formats: set[torch.dtype] = set()

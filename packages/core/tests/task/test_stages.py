@@ -46,7 +46,7 @@ class Numbers(Dataset):
     def __len__(self) -> int:
         return 4
     def __getitem__(self, index: int) -> Sample:
-        return Sample(index=index, inputs=np.full(3, index, np.float32))
+        return Sample(index=index, inputs={"x": np.full(3, index, np.float32)})
 
 class Line(Model):
     def __init__(self, width: int = 1) -> None:

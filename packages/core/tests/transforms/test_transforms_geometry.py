@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vidcore.errors import UserError
+from vidcore.records import Boxes, Joints
 from vidcore.sample import Sample
 from vidcore.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
 from vidcore.transforms.flipping import Flip
@@ -127,19 +128,21 @@ def test_boxes_and_joints_move_with_the_frames() -> None:
     frames = np.zeros((1, 60, 90, 3), np.uint8)
     frames[0, 24:30, 60:66] = 255
     box = np.array([[60, 24, 66, 30]], np.float32)
-    joints = np.array([[[[63, 27, 0.9], [0, 0, 0.0]]]], np.float32)
-    sample = Sample(frames=frames, boxes=box, proposals=box, joints=joints)
+    joints = Joints(np.array([[[[63, 27], [0, 0]]]], np.float32), np.array([[[0.9, 0.0]]], np.float32))
+    sample = Sample(frames=frames, boxes=Boxes(box), proposals=Boxes(box, track=np.array([7])), joints=joints)
     for step in [Resize((-1, 120)), CenterCrop((140, 100)), Flip(1, left_kp=(0,), right_kp=(1,))]:
         sample = step(sample, rng())
     assert sample.boxes is not None
     assert sample.joints is not None
-    assert sample.proposals is not None
+    assert isinstance(sample.proposals, Boxes)
     rows, columns = np.nonzero(made(sample)[0, ..., 0] > 128)
-    assert [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] == pytest.approx(sample.boxes[0], abs=1)
-    assert sample.proposals == pytest.approx(sample.boxes)
-    x, y, score = sample.joints[0, 0, 1]  # exchanged with the joint of the other side
+    assert [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] == pytest.approx(sample.boxes.xyxy[0], abs=1)
+    assert sample.proposals.xyxy == pytest.approx(sample.boxes.xyxy)
+    assert sample.proposals.track == [7]
+    x, y = sample.joints.points[0, 0, 1]  # exchanged with the joint of the other side
     assert (x, y) == pytest.approx(((columns.min() + columns.max() + 1) / 2, (rows.min() + rows.max() + 1) / 2), abs=1)
-    assert score == np.float32(0.9)
+    assert sample.joints.scores is not None
+    assert sample.joints.scores.tolist() == [[[0.0, np.float32(0.9)]]]
     assert box[0].tolist() == [60, 24, 66, 30]  # the original is untouched
 
 
@@ -211,7 +214,7 @@ def test_what_does_not_fit_is_refused_with_both_sizes() -> None:
     with pytest.raises(UserError, match="one side of a 32 x 32 crop must be that of the frames, 90 x 60"):
         ThreeCrop(32)(sample, rng())
     with pytest.raises(UserError, match="cannot share its boxes"):
-        TenCrop(32)(sample.replace(boxes=np.zeros((1, 4), np.float32)), rng())
+        TenCrop(32)(sample.replace(boxes=Boxes(np.zeros((1, 4), np.float32))), rng())
     with pytest.raises(UserError, match="put Decode before"):
         CenterCrop(8)(Sample(path="a.mp4"), rng())
 

@@ -11,6 +11,7 @@ import pytest
 
 from vidcore.config.bind import build_component
 from vidcore.errors import ConfigError, UserError, VideoError
+from vidcore.records import Boxes, Clip
 from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.crops import ThreeCrop
@@ -60,7 +61,7 @@ class Recorder(ArrayReader):
 
 def test_each_distinct_frame_is_read_once_and_the_video_closed(frames: Array) -> None:
     video = Recorder(frames)
-    sample = Decode()(Sample(video=video, frame_indices=np.array([4, 0, 4, 2])), rng())
+    sample = Decode()(Sample(video=video, clip=Clip(np.array([4, 0, 4, 2]), 4)), rng())
     assert video.asked == [0, 2, 4]
     assert video.closed
     assert sample.video is None
@@ -73,15 +74,15 @@ def test_each_distinct_frame_is_read_once_and_the_video_closed(frames: Array) ->
 def test_a_video_is_closed_when_reading_fails(frames: Array) -> None:
     video = Recorder(frames)
     with pytest.raises(VideoError):
-        Decode()(Sample(video=video, frame_indices=np.array([99])), rng())
+        Decode()(Sample(video=video, clip=Clip(np.array([99]), 1)), rng())
     assert video.closed
 
 
 def test_folders_of_frames_count_from_their_first_number(folder: Path, frames: Array) -> None:
     sample = Sample(path=str(folder), filename_tmpl="img_{:05}.png", start_index=1, total_frames=6, fps=25)
     sampled = SampleFrames(2, num_clips=2, test_mode=True)(sample, rng())
-    assert sampled.frame_indices is not None
-    assert sampled.frame_indices.tolist() == [1, 2, 5, 6]
+    assert sampled.clip is not None
+    assert sampled.clip.indices.tolist() == [1, 2, 5, 6]
     assert (realize(Decode()(sampled, rng())).frames == frames[[0, 1, 4, 5]]).all()
     opened = OpenVideo()(sample.replace(total_frames=None), rng())
     assert (opened.total_frames, opened.fps) == (6, 25)
@@ -91,18 +92,18 @@ def test_flow_is_two_pictures_and_an_offset_is_added(folder: Path, frames: Array
     sample = Sample(
         path=str(folder), filename_tmpl="{}_{:05}.png", modality="Flow", start_index=1, frame_offset=10, total_frames=3
     )
-    decoded = Decode()(sample.replace(frame_indices=np.array([1, 3])), rng())
+    decoded = Decode()(sample.replace(clip=Clip(np.array([1, 3]), 2)), rng())
     assert decoded.frames is not None
     assert (decoded.frames == frames[[0, 2], ..., :2]).all()
 
 
 def test_relative_boxes_become_pixels_once(frames: Array) -> None:
-    sample = Sample(video=ArrayReader(frames), boxes=np.array([[0.5, 0.1, 1, 0.5]]), relative_boxes=True)
+    sample = Sample(video=ArrayReader(frames), boxes=Boxes(np.array([[0.5, 0.1, 1, 0.5]]), relative=True))
     decoded = Decode()(sample, rng())
     assert decoded.boxes is not None
-    assert decoded.boxes.tolist() == [[15, 2, 30, 10]]
-    assert decoded.boxes.dtype == np.float32
-    assert not decoded.relative_boxes
+    assert decoded.boxes.xyxy.tolist() == [[15, 2, 30, 10]]
+    assert decoded.boxes.xyxy.dtype == np.float32
+    assert not decoded.boxes.relative
 
 
 def test_a_picture_is_a_video_of_one_frame(folder: Path, frames: Array) -> None:
@@ -117,7 +118,7 @@ def test_a_whole_test_pipeline_is_the_plain_computation(frames: Array) -> None:
     indices = np.array([[0, 2], [2, 4], [3, 5]])
     small = np.stack([cv2.resize(f, (24, 16)) for f in frames])[indices]  # clip, time, height, width, channel
     crops = [small[:, :, :, left : left + 16] for left in (0, 8, 4)]
-    assert (sample.inputs == np.concatenate(crops).transpose(0, 4, 1, 2, 3)).all()
+    assert (sample.inputs["imgs"] == np.concatenate(crops).transpose(0, 4, 1, 2, 3)).all()
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from vidcore.errors import UserError, VideoError
 from vidcore.sample import Sample
 from vidcore.transforms.sampling import (
     DenseSampleFrames,
-    SampleAVAFrames,
     SampleFrames,
     UniformSample,
     UntrimmedSampleFrames,
@@ -22,9 +21,8 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def taken(step: object, total: int, seed: int = 0, **more: object) -> list[int]:
     sampled = step(Sample(total_frames=total, **more), rng(seed))  # type: ignore[operator]
-    assert sampled.frame_indices.dtype == np.int64
-    assert len(sampled.frame_indices) == sampled.num_clips * sampled.clip_len
-    return sampled.frame_indices.tolist()
+    assert sampled.clip.indices.dtype == np.int64
+    return sampled.clip.indices.tolist()
 
 
 def test_a_training_clip_lies_anywhere_and_depends_on_the_seed_alone() -> None:
@@ -92,16 +90,6 @@ def test_a_video_shorter_than_half_the_interval_still_gives_a_clip() -> None:
     assert taken(UntrimmedSampleFrames(1, clip_interval=16), 40) == [8, 24]
 
 
-def test_a_clip_around_a_second_stays_in_its_shot() -> None:
-    meta = {"timestamp": 902, "timestamp_start": 900, "shot_info": (0, 61)}
-    sample = Sample(fps=30, meta=meta, start_index=1)
-    step = SampleAVAFrames(4, 2, test_mode=True)
-    assert step(sample, rng()).frame_indices.tolist() == [57, 59, 61, 61]
-    assert SampleAVAFrames(4, 2, True, compat=True)(sample, rng()).frame_indices.tolist() == [58, 60, 61, 61]
-    with pytest.raises(UserError, match="timestamp_start"):
-        step(Sample(fps=30, meta={"timestamp": 2}), rng())
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -124,6 +112,6 @@ def test_a_video_without_frames_or_of_unknown_length_is_refused() -> None:
 
 def test_a_clip_wholly_outside_of_the_video_is_its_first_frame() -> None:
     step = SampleFrames(4, 2, 3, twice_sample=True, out_of_bound_opt="repeat_last", test_mode=True)
-    indices = step(Sample(total_frames=20), np.random.default_rng(0)).frame_indices
-    assert indices is not None
-    assert indices.reshape(6, 4)[[2, 4, 5]].tolist() == [[13, 15, 17, 19], [0, 0, 0, 0], [0, 0, 0, 0]]
+    clips = step(Sample(total_frames=20), np.random.default_rng(0)).clip
+    assert clips is not None
+    assert clips.indices.reshape(6, 4)[[2, 4, 5]].tolist() == [[13, 15, 17, 19], [0, 0, 0, 0], [0, 0, 0, 0]]

@@ -157,7 +157,7 @@ def classified(folder: Path, held_out: Sequence[Sample]) -> dict[str, float]:
         return folder / "run" / stage / "task.toml", folder / "run" / stage / "checkpoints" / "best.pt"
 
     recognizer = Predictor(*trained("recognizer"), overrides=["data.val.pipeline.sample.num_clips=24"])
-    videos = [folder / "videos" / f"{sample.meta['video_name']}.mp4" for sample in held_out]
+    videos = [folder / "videos" / f"{sample.key}.mp4" for sample in held_out]
     features = FeatureFolder.load(folder / "run" / "features").extractor()
     with Predictor(*trained("bmn"), describe=features.samples, classifier=recognizer, classifier_top=4) as predict:
         return scored(predict(videos), held_out, "mAP")
@@ -167,12 +167,16 @@ def random_scores(held_out: Sequence[Sample], seed: int) -> dict[str, float]:
     """Scores of a hundred segments of every video that are drawn at random, with random classes."""
     import numpy as np
 
+    from vidcore.records import Segments
+
     rng = np.random.default_rng([seed, 2])
     drawn = [
         sample.replace(
-            segments=np.sort(rng.uniform(0, sample.duration or 0.0, (100, 2)), 1),
-            segment_scores=rng.uniform(0, 1, 100),
-            segment_labels=rng.integers(len(sample.class_names or ()), size=100),
+            segments=Segments(
+                spans=np.sort(rng.uniform(0, sample.duration or 0.0, (100, 2)), 1),
+                scores=rng.uniform(0, 1, 100),
+                labels=rng.integers(len(sample.class_names or ()), size=100),
+            )
         )
         for sample in held_out
     ]

@@ -11,8 +11,8 @@ __all__ = ["file_of", "result_name", "shown", "video_name"]
 
 
 def video_name(sample: Sample) -> str:
-    """The name of a video in annotation files: ``meta["video_name"]``, or its file without suffix."""
-    return str(sample.meta.get("video_name") or Path(sample.path or f"video_{sample.index}").stem)
+    """The name of a video in annotation files: its key, or its file without suffix."""
+    return str(sample.key or Path(sample.path or f"video_{sample.index}").stem)
 
 
 def result_name(name: str) -> str:
@@ -37,4 +37,4 @@ def file_of(folder: Path, name: str, suffix: str) -> Path:
 
 def shown(sample: Sample) -> str:
     """What a message calls a sample."""
-    return str(sample.path or sample.meta.get("video_name") or f"sample {sample.index}")
+    return str(sample.path or sample.key or f"sample {sample.index}")

@@ -100,8 +100,7 @@ def _true_rows(sample: Sample) -> list[Row]:
 
 def _predicted_rows(sample: Sample, top_k: int) -> list[Row]:
     """Return a row for each of the best segments, the best first."""
-    segments = _segments(sample)
-    scores = np.ones(len(segments)) if sample.segment_scores is None else np.nan_to_num(sample.segment_scores)
+    scores = _scores(sample)
     best = max(float(scores.max(initial=0)), 1e-9)
     rows = []
     for i in _finite(sample, np.argsort(-scores, kind="stable"))[:top_k]:
@@ -111,7 +110,12 @@ def _predicted_rows(sample: Sample, top_k: int) -> list[Row]:
 
 
 def _segments(sample: Sample) -> Array:
-    return np.zeros((0, 2)) if sample.segments is None else sample.segments
+    return np.zeros((0, 2)) if sample.segments is None else sample.segments.spans
+
+
+def _scores(sample: Sample) -> Array:
+    found = sample.segments
+    return np.ones(len(_segments(sample))) if found is None or found.scores is None else np.nan_to_num(found.scores)
 
 
 def _finite(sample: Sample, order: Array) -> Sequence[int]:
@@ -124,9 +128,9 @@ def _span(sample: Sample, i: int) -> tuple[float, float]:
 
 
 def _class(sample: Sample, i: int) -> str:
-    if sample.segment_labels is None:
+    if sample.segments is None or sample.segments.labels is None:
         return ""
-    names, number = sample.class_names or (), int(sample.segment_labels[i])
+    names, number = sample.class_names or (), int(sample.segments.labels[i])
     return names[number] if 0 <= number < len(names) else f"class {number}"
 
 

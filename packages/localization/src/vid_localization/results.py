@@ -41,7 +41,7 @@ def write_results(path: Path, predictions: Iterable[Sample], class_names: Sequen
 
     Args:
         path: the JSON file.
-        predictions: with ``segments``, ``segment_scores`` and, for detections, ``segment_labels``.
+        predictions: with ``segments`` that have scores and, for detections, classes.
         class_names: by class number; else those of each sample.
 
     Raises:
@@ -109,10 +109,12 @@ def write_boundaries(path: Path, rows: Array) -> None:
 
 
 def _rows(sample: Sample) -> list[tuple[float, list[float], int | None]]:
-    segments = np.asarray(sample.segments, np.float64)
-    scores = np.ones(len(segments)) if sample.segment_scores is None else np.asarray(sample.segment_scores, np.float64)
-    labels = [None] * len(segments) if sample.segment_labels is None else sample.segment_labels.tolist()
-    return list(zip(scores.tolist(), segments.tolist(), labels, strict=True))
+    found = sample.segments
+    assert found is not None
+    spans = np.asarray(found.spans, np.float64)
+    scores = np.ones(len(spans)) if found.scores is None else np.asarray(found.scores, np.float64)
+    labels = [None] * len(spans) if found.labels is None else found.labels.tolist()
+    return list(zip(scores.tolist(), spans.tolist(), labels, strict=True))
 
 
 def _class(names: Sequence[str], label: int) -> str:

@@ -40,13 +40,13 @@ def test_a_video_of_the_published_layout(tmp_path: Path) -> None:
     assert data.notes() == []
     first, second = data[0], data[1]
     assert first.path == "features/v_a.csv"
-    assert first.meta["video_name"] == "v_a"
+    assert first.key == "v_a"
     assert (first.duration, first.total_frames, first.fps) == (10.0, 250, 25.0)
     assert first.feature_duration == pytest.approx(9.6)
-    np.testing.assert_array_equal(first.segments, [[1.5, 4.0], [6.0, 8.0]])
-    np.testing.assert_array_equal(first.segment_labels, [1, 0])
+    np.testing.assert_array_equal(first.segments.spans, [[1.5, 4.0], [6.0, 8.0]])
+    np.testing.assert_array_equal(first.segments.labels, [1, 0])
     assert second.segments is not None
-    assert second.segments.shape == (0, 2)
+    assert second.segments.spans.shape == (0, 2)
     assert (second.duration, second.total_frames) == (None, None)
 
 
@@ -70,7 +70,7 @@ def test_a_table_gives_the_same(tmp_path: Path) -> None:
     data = ActivityNetDataset(path, suffix="")
     assert [s.path for s in (data[0], data[1])] == ["a b.mp4", "empty"]
     assert (data[0].duration, data[1].duration) == (10.0, 7.0)
-    np.testing.assert_array_equal(data[0].segments, [[1.5, 4.0], [6.0, 8.0]])
+    np.testing.assert_array_equal(data[0].segments.spans, [[1.5, 4.0], [6.0, 8.0]])
     assert data[1].segments is not None
     assert len(data[1].segments) == 0
 
@@ -86,7 +86,7 @@ def wrong(tmp_path: Path) -> Path:
 
 def test_wrong_segments_are_reported_and_repaired(wrong: Path) -> None:
     data = ActivityNetDataset(wrong)
-    np.testing.assert_array_equal(data[0].segments, [[0, 2], [2, 4], [3, 5], [8, 10]])
+    np.testing.assert_array_equal(data[0].segments.spans, [[0, 2], [2, 4], [3, 5], [8, 10]])
     said = dict(line.removeprefix(f"{wrong}: v: segment ").split(": ", 1) for line in data.problems)
     assert said == {
         "0": "-1 to 2 s starts before the video of 10 s",
@@ -102,7 +102,7 @@ def test_wrong_segments_are_reported_and_repaired(wrong: Path) -> None:
 
 def test_wrong_segments_can_stay_or_be_refused(wrong: Path) -> None:
     data = ActivityNetDataset(wrong, bad_segments="keep")
-    np.testing.assert_array_equal(data[0].segments, WRONG)
+    np.testing.assert_array_equal(data[0].segments.spans, WRONG)
     assert len(data.problems) == 7
     with pytest.raises(AnnotationError, match=r"anno\.json: v: segment 0: -1 to 2 s"):
         ActivityNetDataset(wrong, bad_segments="raise")
@@ -121,14 +121,14 @@ def test_ambiguous_segments_are_no_class_unless_listed_as_one(tmp_path: Path) ->
     path = written(tmp_path, {"v_a": {**VIDEO, "annotations": annotations}, "v_b": VIDEO})
     for data in (ActivityNetDataset(path), ActivityNetDataset(path, classes=["dance", "run"])):
         assert data.class_names == ("dance", "run")
-        np.testing.assert_array_equal(data[0].segments, [[1.5, 4.0], [6.0, 8.0]])
-        np.testing.assert_array_equal(data[0].segment_labels, [1, 0])
-        np.testing.assert_array_equal(data[0].meta["ambiguous_segments"], [[6, 8]])
-        assert "ambiguous_segments" not in data[1].meta
+        np.testing.assert_array_equal(data[0].segments.spans, [[1.5, 4.0], [6.0, 8.0]])
+        np.testing.assert_array_equal(data[0].segments.labels, [1, 0])
+        np.testing.assert_array_equal(data[0].extra["ambiguous"].spans, [[6, 8]])
+        assert "ambiguous" not in data[1].extra
     data = ActivityNetDataset(path, classes=["Ambiguous", "dance", "run"], indices=[0])
-    np.testing.assert_array_equal(data[0].segment_labels, [0, 2, 1])
+    np.testing.assert_array_equal(data[0].segments.labels, [0, 2, 1])
     only = {"v": {"annotations": [{"segment": [6, 8], "label": "Ambiguous"}]}}
-    assert ActivityNetDataset(written(tmp_path, only))[0].segments.shape == (0, 2)
+    assert ActivityNetDataset(written(tmp_path, only))[0].segments.spans.shape == (0, 2)
 
 
 def test_a_video_that_is_listed_twice_is_named(tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ def test_proposals_of_another_network(tmp_path: Path) -> None:
     proposals = [[0.25, 0.5, 0.9], [0, 1, 0.1]]
     path = written(tmp_path, {"v_a": VIDEO, "v_b": {**VIDEO, "proposals": proposals}})
     for sample in (ActivityNetDataset(path)[1], ActivityNetDataset(path, indices=[1])[0]):
-        np.testing.assert_allclose(sample.proposal_segments, [[2.4, 4.8], [0, 9.6]])  # features cover 9.6 seconds
-        np.testing.assert_array_equal(sample.proposal_scores, [0.9, 0.1])
-    assert ActivityNetDataset(path)[0].proposal_segments is None
+        np.testing.assert_allclose(sample.proposals.spans, [[2.4, 4.8], [0, 9.6]])  # features cover 9.6 seconds
+        np.testing.assert_array_equal(sample.proposals.scores, [0.9, 0.1])
+    assert ActivityNetDataset(path)[0].proposals is None
     with pytest.raises(AnnotationError, match=r"anno.json: v: its proposals are fractions, of a duration that is not"):
         ActivityNetDataset(written(tmp_path, {"v": {"annotations": [], "proposals": proposals}}))
 
@@ -211,7 +211,7 @@ def test_features_are_found_wherever_the_video_is(tmp_path: Path) -> None:
     path.write_text("video, start, end, label\nparties/first party.mp4, 1, 2, x\nframes/second, 1, 2, x\n")
     data = ActivityNetDataset(path, Path("features"), suffix=".npy")
     assert [data[i].path for i in range(2)] == ["features/first party.npy", "features/frames/second.npy"]
-    assert data[0].meta["video_name"] == "first party"
+    assert data[0].key == "first party"
     assert ActivityNetDataset(path, Path("videos"), suffix=".mp4")[0].path == "videos/parties/first party.mp4"
 
 
@@ -247,9 +247,9 @@ def test_missing_and_empty_files(tmp_path: Path) -> None:
 def test_parts_of_a_data_set_and_its_fingerprint(tmp_path: Path) -> None:
     path = written(tmp_path, {f"v{i}": {"annotations": [{"segment": [i, i + 1], "label": "x"}]} for i in range(5)})
     whole, last = ActivityNetDataset(path), ActivityNetDataset(path, indices=-2)
-    assert [s.meta["video_name"] for s in (last[0], last[1])] == ["v3", "v4"]
-    np.testing.assert_array_equal(last[1].segments, [[4, 5]])
-    assert ActivityNetDataset(path, indices=[1, 4])[1].meta["video_name"] == "v4"
+    assert [s.key for s in (last[0], last[1])] == ["v3", "v4"]
+    np.testing.assert_array_equal(last[1].segments.spans, [[4, 5]])
+    assert ActivityNetDataset(path, indices=[1, 4])[1].key == "v4"
     assert whole.fingerprint() == pickle.loads(pickle.dumps(whole)).fingerprint() != last.fingerprint()
 
 
@@ -272,14 +272,14 @@ def test_a_sentence(charades: dict[str, Any]) -> None:
     data = CharadesSTADataset(**charades)
     sample = data[1]
     assert sample.path == "CD.pt"
-    assert sample.meta["query"] == "he doesn't run, he sits."
-    assert sample.meta["query_tokens"].tolist() == [4, 5, 6, 7, 8, 4, 3]
-    np.testing.assert_array_equal(sample.segments, [[2, 10]])  # clipped to the video, and reported
+    assert sample.text.strings == ("he doesn't run, he sits.",)
+    assert sample.text.tokens.tolist() == [4, 5, 6, 7, 8, 4, 3]
+    np.testing.assert_array_equal(sample.segments.spans, [[2, 10]])  # clipped to the video, and reported
     assert "reaches beyond the end" in data.problems[0]
-    assert sample.proposal_segments is not None
-    assert sample.proposal_segments.shape == (32, 2)
-    assert sample.proposal_segments[-1, 1] == pytest.approx(299 / 300 * 10)
-    assert sample.meta["proposal_indexes"][-1].tolist() == [int(289 / 8), int(299 / 8)]
+    assert sample.proposals is not None
+    assert sample.proposals.spans.shape == (32, 2)
+    assert sample.proposals.spans[-1, 1] == pytest.approx(299 / 300 * 10)
+    assert sample.extra["parts"].features[-1].tolist() == [int(289 / 8), int(299 / 8)]
     assert len(CharadesSTADataset(**charades, indices=1)) == 1
 
 

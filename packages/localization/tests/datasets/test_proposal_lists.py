@@ -38,19 +38,19 @@ def test_starts_and_ends_are_frames(tmp_path: Path) -> None:
     assert first.duration == 10
     assert first.total_frames == 100
     assert first.path == str(tmp_path / "video_a")
-    assert first.segments.tolist() == [[1, 2], [4, 8]]
-    assert first.segment_labels.tolist() == [1, 0]
-    np.testing.assert_allclose(first.proposal_segments, [[1, 4], [4, 8]])
+    assert first.segments.spans.tolist() == [[1, 2], [4, 8]]
+    assert first.segments.labels.tolist() == [1, 0]
+    np.testing.assert_allclose(first.proposals.spans, [[1, 4], [4, 8]])
     assert (first.start_index, first.filename_tmpl) == (1, "img_{:05}.jpg")
-    assert second.segments.shape == (0, 2)
+    assert second.segments.spans.shape == (0, 2)
     assert len(SSNDataset(tmp_path / "list.txt", filter_gt=True)) == 1
 
 
 def test_they_may_be_fractions(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text(LIST.format(rate=10, a=0.1, b=0.2, c=0.4, d=0.8))
     first = SSNDataset(tmp_path / "list.txt")[0]
-    np.testing.assert_allclose(first.segments, [[1, 2], [4, 8]])
-    np.testing.assert_allclose(first.proposal_segments, [[1, 4], [4, 8]])
+    np.testing.assert_allclose(first.segments.spans, [[1, 2], [4, 8]])
+    np.testing.assert_allclose(first.proposals.spans, [[1, 4], [4, 8]])
 
 
 def test_names_may_have_blanks(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ import pytest
 from vid_localization.metrics.functional import average_recall, detection_average_precision, grounding_recall
 from vid_localization.metrics.segments import ANetMetric, RecallatTopK, THUMOSMetric
 from vid_localization.overlaps import temporal_iou
+from vid_localization.records import Boundaries
 from vid_localization.results import read_results
 from vidcore.errors import DataError, UserError
+from vidcore.records import Segments
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -32,15 +34,15 @@ def samples(seed: int = 0, videos: int = 12) -> tuple[list[Sample], list[Sample]
     for index in range(videos):
         segments = spans(rng, index % 4)
         labels = rng.integers(0, 3, len(segments))
-        known = {"duration": 120.0, "class_names": CLASSES, "meta": {"video_name": f"v_{index}"}}
-        true.append(Sample(index=index, segments=segments, segment_labels=labels, **known))
+        known = {"duration": 120.0, "class_names": CLASSES, "key": f"v_{index}"}
+        true.append(Sample(index=index, segments=Segments(segments, labels), **known))
         count = int(rng.integers(0, 15))
         found = np.concatenate((segments + rng.normal(0, 4, segments.shape), spans(rng, count)))
         guesses = np.concatenate((labels, rng.integers(0, 3, count)))
         if index == 5:
             found, guesses = found[:0], guesses[:0]
         scores = rng.random(len(found))
-        predicted.append(Sample(index=index, segments=found, segment_scores=scores, segment_labels=guesses, **known))
+        predicted.append(Sample(index=index, segments=Segments(found, guesses, scores), **known))
     return predicted, true
 
 
@@ -48,10 +50,10 @@ def plain_average_precision(predicted: list[Sample], true: list[Sample], label: 
     rows = [
         (-score, video, segment)
         for video, s in enumerate(predicted)
-        for score, segment, guess in zip(s.segment_scores, s.segments, s.segment_labels, strict=True)
+        for score, segment, guess in zip(s.segments.scores, s.segments.spans, s.segments.labels, strict=True)
         if guess == label
     ]
-    truths = [s.segments[s.segment_labels == label] for s in true]
+    truths = [s.segments.spans[s.segments.labels == label] for s in true]
     free = [np.ones(len(t), bool) for t in truths]
     right = []
     for _, video, segment in sorted(rows, key=lambda row: row[0]):
@@ -61,7 +63,7 @@ def plain_average_precision(predicted: list[Sample], true: list[Sample], label: 
         right.append(best >= 0 and iou[best] >= 0)
         if right[-1]:
             free[video][best] = False
-        excuses = true[video].meta.get("ambiguous_segments", ())
+        excuses = true[video].extra["ambiguous"].spans if "ambiguous" in true[video].extra else ()
         if not right[-1] and any(min(segment[1], b) > max(segment[0], a) for a, b in excuses):
             right.pop()
     total, area, best_precision = sum(map(len, truths)), 0.0, 0.0
@@ -74,10 +76,7 @@ def plain_average_precision(predicted: list[Sample], true: list[Sample], label: 
 def with_ambiguous(true: list[Sample]) -> list[Sample]:
     """The same truth, and in every third video segments that nobody can tell the class of."""
     rng = np.random.default_rng(7)
-    return [
-        s if s.index % 3 else s.replace(meta={**s.meta, "ambiguous_segments": spans(rng, 1 + s.index % 2)})
-        for s in true
-    ]
+    return [s if s.index % 3 else s.with_extra(ambiguous=Segments(spans(rng, 1 + s.index % 2))) for s in true]
 
 
 @pytest.mark.parametrize("ambiguous", [False, True])
@@ -99,20 +98,18 @@ def test_average_precision_is_that_of_a_plain_loop(ambiguous: bool) -> None:
 
 
 def test_predictions_in_ambiguous_segments_count_neither_for_nor_against() -> None:
-    truth = Sample(index=0, segments=np.array([[0.0, 10.0]]), segment_labels=np.array([0]), duration=50.0)
+    truth = Sample(index=0, segments=Segments(np.array([[0.0, 10.0]]), np.array([0])), duration=50.0)
     segments = np.array([[20.0, 30.0], [0.0, 10.0], [35.0, 40.0]])  # the first would halve the precision
-    found = truth.replace(
-        segments=segments, segment_labels=np.zeros(3, np.int64), segment_scores=np.array([0.9, 0.8, 0.7])
-    )
+    found = truth.replace(segments=Segments(segments, np.zeros(3, np.int64), np.array([0.9, 0.8, 0.7])))
     for excuse, wanted in (([29.0, 32.0], 1.0), ([30.0, 32.0], 0.5), ([5.0, 6.0], 0.5)):
         metric = THUMOSMetric([0.5])
-        metric.update([found], [truth.replace(meta={"ambiguous_segments": np.array([excuse])})])
+        metric.update([found], [truth.with_extra(ambiguous=Segments(np.array([excuse])))])
         assert metric.compute()["mAP@0.50"] == wanted
 
 
 def test_thresholds_that_are_near_have_scores_of_their_own() -> None:
-    truth = Sample(index=0, segments=np.array([[0.0, 1000.0]]), segment_labels=np.array([0]), duration=1000.0)
-    found = truth.replace(segments=np.array([[0.0, 652.0]]), segment_scores=np.array([0.9]))
+    truth = Sample(index=0, segments=Segments(np.array([[0.0, 1000.0]]), np.array([0])), duration=1000.0)
+    found = truth.replace(segments=Segments(np.array([[0.0, 652.0]]), np.array([0]), np.array([0.9])))
     metric = THUMOSMetric([0.651, 0.654, 0.7])
     metric.update([found], [truth])
     wanted = {"mAP@0.651": 1.0, "mAP@0.654": 0.0, "mAP@0.70": 0.0}
@@ -152,8 +149,10 @@ def plain_recall(predicted: list[Sample], true: list[Sample], limit: float, thre
     share = percent / 100 * (limit * len(true) / sum(kept))
     found = count = 0
     for p, t, n in zip(predicted, true, kept, strict=True):
-        order = np.argsort(-p.segment_scores)[: min(int(n * share), n)]
-        iou = temporal_iou(p.segments[order].astype(np.float32), t.segments.astype(np.float32).reshape(-1, 2))[0]
+        order = np.argsort(-p.segments.scores)[: min(int(n * share), n)]
+        iou = temporal_iou(
+            p.segments.spans[order].astype(np.float32), t.segments.spans.astype(np.float32).reshape(-1, 2)
+        )[0]
         found += int((iou >= threshold).any(1).sum())
         count += len(t.segments)
     return found / count
@@ -204,15 +203,15 @@ def test_submission_file_comes_back(tmp_path: Path) -> None:
     assert json.loads(path.read_text())["version"] == "VERSION 1.3"
     found = read_results(path, CLASSES)
     assert list(found) == ["0", "1", "2"]
-    assert [d.score for d in found["1"]] == predicted[1].segment_scores.tolist()
-    assert [d.label for d in found["1"]] == [CLASSES[i] for i in predicted[1].segment_labels]
+    assert [d.score for d in found["1"]] == predicted[1].segments.scores.tolist()
+    assert [d.label for d in found["1"]] == [CLASSES[i] for i in predicted[1].segments.labels]
     with pytest.raises(DataError, match=r"results.json: \d: segment 0: label '\w+' is none of the 1 classes"):
         read_results(path, ["jump"])
 
 
 def test_boundary_tables_are_written(tmp_path: Path) -> None:
     rows = np.arange(10.0).reshape(2, 5)
-    sample = Sample(index=0, path="a.csv", meta={"boundary_rows": rows})
+    sample = Sample(index=0, path="a.csv", extra={"boundaries": Boundaries(rows)})
     metric = ANetMetric("TEM")
     metric.update([sample], [sample])
     assert metric.compute() == {}
@@ -238,12 +237,12 @@ def test_what_nothing_was_predicted_for_is_not_recalled() -> None:
 
 
 def test_grounding_metric_ranks_by_score() -> None:
-    target = Sample(index=0, segments=np.array([[0.0, 1.0]]))
-    found = target.replace(segments=np.array([[4.0, 5.0], [0.0, 1.0]]), segment_scores=np.array([0.1, 0.9]))
+    target = Sample(index=0, segments=Segments(np.array([[0.0, 1.0]])))
+    found = target.replace(segments=Segments(np.array([[4.0, 5.0], [0.0, 1.0]]), scores=np.array([0.1, 0.9])))
     metric = RecallatTopK((1,), 0.5)
     metric.update([found], [target])
     assert metric.compute() == {"Recall@Top1_IoU=0.5": 1.0}
-    metric.update([found], [target.replace(index=1, segments=np.zeros((0, 2)))])
+    metric.update([found], [target.replace(index=1, segments=Segments(np.zeros((0, 2))))])
     with pytest.raises(DataError, match="exactly one true segment"):
         metric.compute()
 
@@ -254,9 +253,9 @@ def test_metrics_refuse_what_they_cannot_score() -> None:
     with pytest.raises(UserError, match="between 0 and 1"):
         THUMOSMetric((50.0,))
     with pytest.raises(DataError, match="needs true segments; a has none"):
-        ANetMetric().update([Sample(segments=np.zeros((0, 2)))], [Sample(path="x/a.csv")])
+        ANetMetric().update([Sample(segments=Segments(np.zeros((0, 2))))], [Sample(path="x/a.csv")])
     metric = THUMOSMetric()
-    unlabelled = Sample(index=0, segments=np.array([[0.0, 1.0]]), segment_scores=np.ones(1))
+    unlabelled = Sample(index=0, segments=Segments(np.array([[0.0, 1.0]]), scores=np.ones(1)))
     metric.update([unlabelled], [unlabelled])
     with pytest.raises(DataError, match="needs a class for every segment"):
         metric.compute()

@@ -13,6 +13,7 @@ from vid_localization.models.actionformer import ActionFormer, assign, boundary_
 from vid_localization.models.actionformer_layers import sinusoids, window_attention
 from vidcore.batch import Batch, collate
 from vidcore.errors import DataError, UserError
+from vidcore.records import Segments, Varying
 from vidcore.sample import Sample
 
 SMALL: dict[str, Any] = {"hidden_dim": 16, "levels": 4, "window_size": 5}
@@ -29,15 +30,21 @@ def small(**changes: Any) -> ActionFormer:
 
 def video(length: int, segments: list[list[float]], labels: list[int] | None = None, seed: int = 0) -> Sample:
     """A video of half a second per position."""
+    features = np.random.default_rng(seed + length).standard_normal((6, length)).astype(np.float32)
+    true = np.array(segments, np.float64).reshape(-1, 2)
     return Sample(
         path=f"{length}.npy",
-        inputs=np.random.default_rng(seed + length).standard_normal((6, length)).astype(np.float32),
+        inputs={"features": Varying(features, axis=1)},
         duration=length / 2,
         feature_times=(np.arange(length) + 0.5) / 2,
-        segments=np.array(segments, np.float64).reshape(-1, 2),
-        segment_labels=np.array(labels or [0] * len(segments), np.int64),
+        segments=Segments(true, np.array(labels or [0] * len(segments), np.int64)),
         class_names=("jump", "run", "turn"),
     )
+
+
+def batched(model: ActionFormer, *samples: Sample) -> Batch:
+    step = model.sample_step()
+    return collate([step(sample, np.random.default_rng(0)) for sample in samples])
 
 
 def outputs(model: ActionFormer, batch: Batch) -> dict[str, torch.Tensor]:
@@ -86,10 +93,10 @@ def test_memory_of_attention_in_windows_grows_with_the_length() -> None:
 def test_a_video_gives_the_same_alone_and_beside_others(changes: dict[str, Any], length: int) -> None:
     model = small(**changes).eval()
     alone, other = video(length, []), video(37, [])
-    together = collate([alone, other])
+    together = batched(model, alone, other)
     together = together.replace(inputs=F.pad(together.inputs, (0, 5), value=9.0))  # what lies behind does not matter
     with torch.no_grad():
-        one, both = outputs(model, collate([alone])), outputs(model, together)
+        one, both = outputs(model, batched(model, alone)), outputs(model, together)
     mine = both["valid"][0]
     assert int(mine.sum()) == int(one["valid"].sum()) == one["valid"].numel()
     torch.testing.assert_close(both["points"][mine], one["points"])
@@ -101,8 +108,8 @@ def test_a_video_gives_the_same_alone_and_beside_others(changes: dict[str, Any],
 def test_losses_do_not_depend_on_padding_either() -> None:
     model = small().eval()
     samples = [video(13, [[1, 4]], [2]), video(40, [[2, 5], [7, 19]], [0, 1])]
-    parts = [model.loss(outputs(model, b), b) for b in (collate([s]) for s in samples)]
-    both = collate(samples)
+    parts = [model.loss(outputs(model, b), b) for b in (batched(model, s) for s in samples)]
+    both = batched(model, *samples)
     whole = model.loss(outputs(model, both), both)
     for key, value in whole.items():
         torch.testing.assert_close(value, parts[0][key] + parts[1][key])
@@ -156,7 +163,8 @@ def test_sinusoids() -> None:
 
 @pytest.mark.parametrize("segments", [[], [[1.0, 4.0]], [[i / 4, i / 4 + 2] for i in range(40)]], ids=len)
 def test_losses_are_numbers_and_reach_every_parameter(segments: list[list[float]]) -> None:
-    model, given = small(label_smoothing=0.1, dropout=0.1).train(), collate([video(30, segments), video(11, [])])
+    model = small(label_smoothing=0.1, dropout=0.1).train()
+    given = batched(model, video(30, segments), video(11, []))
     losses = model.loss(outputs(model, given), given)
     assert losses.keys() == {"cls_loss", "reg_loss"}
     total = torch.stack([*losses.values()]).sum()
@@ -166,11 +174,11 @@ def test_losses_are_numbers_and_reach_every_parameter(segments: list[list[float]
 
 
 def test_losses_are_divided_by_the_usual_number_of_positives_which_is_kept() -> None:
-    model, given = small(initial_positives=50.0), collate([video(30, [[1.0, 4.0]])])
+    model = small(initial_positives=50.0)
+    given = batched(model, video(30, [[1.0, 4.0]]))
     found = outputs(model, given)
-    count = int(
-        (assign(found["points"], *model._truth(given.samples[0], torch.device("cpu")), 1.5)[1] > 0).any(1).sum()
-    )
+    true = given.targets["segments"].values, given.targets["classes"].values
+    count = int((assign(found["points"], *true, 1.5)[1] > 0).any(1).sum())
     assert count > 0
     model.eval()
     before = model.loss(found, given)["cls_loss"]
@@ -205,55 +213,56 @@ def learned(model: ActionFormer, given: Batch, steps: int = 60) -> list[float]:
 def test_it_learns_where_segments_are_in_seconds() -> None:
     model = small(drop_path=0.0, initial_positives=10.0)
     segments, labels = [[2.0, 5.0], [9.25, 18.0]], [1, 2]
-    given = collate([video(40, segments, labels), video(13, [[1.0, 3.0]], [0])])
+    given = batched(model, video(40, segments, labels), video(13, [[1.0, 3.0]], [0]))
     values = learned(model, given)
     assert values[-1] < values[0] / 10
     with torch.no_grad():
         first, second = model.predict(outputs(model, given), given)
     for i, (segment, label) in enumerate(zip(segments, labels, strict=True)):
-        best = next(k for k, found in enumerate(first.segment_labels) if found == label)
-        np.testing.assert_allclose(first.segments[best], segment, atol=0.3)
-        assert first.segment_scores[best] > 0.3, i
-    assert second.segment_labels[0] == 0
-    np.testing.assert_allclose(second.segments[0], [1, 3], atol=0.3)
+        best = next(k for k, found in enumerate(first.segments.labels) if found == label)
+        np.testing.assert_allclose(first.segments.spans[best], segment, atol=0.3)
+        assert first.segments.scores[best] > 0.3, i
+    assert second.segments.labels[0] == 0
+    np.testing.assert_allclose(second.segments.spans[0], [1, 3], atol=0.3)
 
 
 def test_predictions_lie_in_the_video_best_first() -> None:
     model = small(post_process_top_k=9, pre_nms_top_k=30).eval()
     torch.nn.init.zeros_(model.classifier.bias)
-    given = collate([video(40, []), video(1, []), video(9, [])])
+    given = batched(model, video(40, []), video(1, []), video(9, []))
     with torch.no_grad():
         found = model.predict(outputs(model, given), given)
     assert len(found[0].segments) == 9
     for sample in found:
-        assert sample.segments.dtype == sample.segment_scores.dtype == np.float64
-        assert sample.segment_labels.dtype == np.int64
-        assert len(sample.segments) == len(sample.segment_scores) == len(sample.segment_labels)
-        assert ((sample.segments >= 0) & (sample.segments <= sample.duration)).all()
-        assert (sample.segments[:, 0] <= sample.segments[:, 1]).all()
-        assert (np.diff(sample.segment_scores) <= 0).all()
-        assert sample.segment_labels.max(initial=0) < 3
+        assert sample.segments.spans.dtype == sample.segments.scores.dtype == np.float64
+        assert sample.segments.labels.dtype == np.int64
+        assert len(sample.segments) == len(sample.segments.scores) == len(sample.segments.labels)
+        assert ((sample.segments.spans >= 0) & (sample.segments.spans <= sample.duration)).all()
+        assert (sample.segments.spans[:, 0] <= sample.segments.spans[:, 1]).all()
+        assert (np.diff(sample.segments.scores) <= 0).all()
+        assert sample.segments.labels.max(initial=0) < 3
     torch.nn.init.constant_(model.classifier.bias, -99)
     with torch.no_grad():
-        (nothing,) = model.predict(outputs(model, collate([video(40, [])])), collate([video(40, [])]))
-    assert nothing.segments.shape == (0, 2)
-    assert nothing.segment_labels.shape == (0,)
+        given = batched(model, video(40, []))
+        (nothing,) = model.predict(outputs(model, given), given)
+    assert nothing.segments.spans.shape == (0, 2)
+    assert nothing.segments.labels.shape == (0,)
 
 
 def test_without_classes_segments_get_those_of_the_video() -> None:
     model = small(num_classes=None, drop_path=0.0, initial_positives=10.0)
     sample = video(40, [[2.0, 5.0], [9.25, 18.0]], [1, 2])
-    given = collate([sample])
+    given = batched(model, sample)
     assert learned(model, given, 40)[-1] < 0.5
-    named = collate([sample.replace(scores=np.array([0, 0.5, 0.25], np.float32))])
+    named = batched(model, sample.replace(scores=np.array([0, 0.5, 0.25], np.float32)))
     with torch.no_grad():
         found = outputs(model, given)
         (plain,), (classed,) = model.predict(found, given), model.predict(found, named)
-    assert plain.segment_labels is None
-    assert set(classed.segment_labels) == {1, 2}
+    assert plain.segments.labels is None
+    assert set(classed.segments.labels) == {1, 2}
     assert len(classed.segments) == 2 * len(plain.segments)
-    assert classed.segment_scores[0] == pytest.approx(plain.segment_scores[0] / 2)
-    np.testing.assert_array_equal(classed.segments[0], plain.segments[0])
+    assert classed.segments.scores[0] == pytest.approx(plain.segments.scores[0] / 2)
+    np.testing.assert_array_equal(classed.segments.spans[0], plain.segments.spans[0])
 
 
 def test_the_published_model_has_its_published_size() -> None:
@@ -273,9 +282,13 @@ def test_mistakes() -> None:
         ActionFormer(6, levels=0)
     model, sample = small(), video(9, [[1, 2]])
     with pytest.raises(DataError, match=r"9\.npy: has no feature_times"):
-        model.preprocess(collate([sample.replace(feature_times=None)]))
+        batched(model, sample.replace(feature_times=None))
     with pytest.raises(UserError, match=r"6 channels .* got 5"):
-        model.preprocess(collate([sample.replace(inputs=np.zeros((5, 9), np.float32))]))
-    given = collate([sample.replace(segments=None)])
-    with pytest.raises(UserError, match=r"9\.npy: training needs the true segments"):
+        model.preprocess(batched(model, sample.with_inputs(features=Varying(np.zeros((5, 9), np.float32), axis=1))))
+    given = batched(model, sample, sample.replace(path="none.npy", segments=None))
+    with pytest.raises(UserError, match=r"none\.npy: training needs the true segments"):
         model.loss(outputs(model, given), given)
+    with pytest.raises(
+        UserError, match=r"9\.npy: training needs the true segments of every sample, with their classes"
+    ):
+        batched(model, sample.replace(segments=Segments(np.array([[1.0, 2.0]]))))

@@ -12,6 +12,7 @@ from vid_localization.models.drn import DRN
 from vid_localization.transforms.queries import FormatQuery
 from vidcore.batch import Batch, collate
 from vidcore.errors import DataError, UserError
+from vidcore.records import Segments, Text, Varying
 from vidcore.sample import Sample
 
 SMALL: dict[str, Any] = {
@@ -38,30 +39,33 @@ def sample(words: list[int], truth: tuple[float, float] = (4.0, 10.0), parts: in
     features[(middles > truth[0]) & (middles < truth[1]), words[0] % 6] += 4
     raw = Sample(
         path="v.pt",
-        inputs=features,
+        inputs={"features": features},
         duration=20.0,
-        segments=np.array([truth]),
-        proposal_segments=np.stack((edges[:-1], edges[1:]), 1),
-        meta={"query_tokens": words},
+        segments=Segments(np.array([truth])),
+        proposals=Segments(np.stack((edges[:-1], edges[1:]), 1)),
+        text=Text(("as the words say",), np.array(words)),
     )
     return FormatQuery()(raw, RNG)
 
 
 def prepared(net: DRN, *samples: Sample) -> Batch:
-    return net.preprocess(collate(samples))
+    step = net.sample_step()
+    return net.preprocess(collate([step(s, RNG) for s in samples]))
 
 
 def test_the_step_says_what_it_misses() -> None:
     formatted = sample([3, 1])
-    assert {k: np.shape(v) for k, v in formatted.inputs.items()} == {
+    words = formatted.inputs["query"]
+    assert isinstance(words, Varying)
+    assert words.array.tolist() == [3, 1]
+    assert {k: np.shape(v) for k, v in formatted.inputs.items() if k != "query"} == {
         "features": (32, 6),
         "proposals": (32, 2),
-        "query": (2,),
         "query_length": (),
     }
     assert formatted.inputs["proposals"][-1].tolist() == pytest.approx([31 / 32, 1])
     with pytest.raises(UserError, match="needs features of proposals"):
-        FormatQuery()(Sample(path="v.pt", inputs=np.ones((2, 3))), RNG)
+        FormatQuery()(Sample(path="v.pt", inputs={"features": np.ones((2, 3))}), RNG)
 
 
 @pytest.mark.parametrize("settings", [{}, {"lstm_layers": 2, "bidirection": False, "fcos_conv_layers": 2}])
@@ -83,8 +87,8 @@ def test_predictions_are_seconds_best_first() -> None:
         found = net.predict(net(batch.inputs), batch)
     for one in found:
         assert len(one.segments) == 6
-        assert one.segments.min() >= 0 and one.segments.max() <= 20
-        assert (np.diff(one.segment_scores) <= 0).all()
+        assert one.segments.spans.min() >= 0 and one.segments.spans.max() <= 20
+        assert (np.diff(one.segments.scores) <= 0).all()
 
 
 def test_candidates_are_likely_matches_and_the_best_of_each_level() -> None:
@@ -96,7 +100,7 @@ def test_candidates_are_likely_matches_and_the_best_of_each_level() -> None:
     np.testing.assert_allclose(rows[:, 2] ** 2, [0.6, 0.5, 0.3], atol=1e-4)
     np.testing.assert_allclose(rows[0, :2], [4.5 / 32, 6.5 / 32], atol=1e-6)
     silent = drn().predict((probability.logit() * 0 - 9, *outputs[1:]), batch)[0]
-    assert silent.segments.shape == (0, 2)
+    assert silent.segments.spans.shape == (0, 2)
 
 
 @pytest.mark.parametrize("stage", ["first", "second", "third"])
@@ -140,11 +144,10 @@ def test_it_finds_what_the_word_means() -> None:
     with torch.no_grad():
         found = net.eval().predict(net(batch.inputs), batch)
     for one, target in zip(found, batch.samples, strict=True):
-        np.testing.assert_allclose(one.segments[0], target.segments[0], atol=1.5)
+        np.testing.assert_allclose(one.segments.spans[0], target.segments.spans[0], atol=1.5)
 
 
 def test_a_sentence_is_about_one_segment() -> None:
     net = drn()
-    batch = prepared(net, sample([1]).replace(segments=np.array([[0, 1], [2, 3.0]])))
     with pytest.raises(DataError, match=r"v\.pt: a sentence is about one segment, found 2"):
-        net.loss(net(batch.inputs), batch)
+        prepared(net, sample([1]).replace(segments=Segments(np.array([[0, 1], [2, 3.0]]))))

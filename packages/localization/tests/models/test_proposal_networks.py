@@ -15,6 +15,7 @@ from vid_localization.models.losses import BMNLoss
 from vidcore.batch import Batch, collate
 from vidcore.engine.weights import load_state
 from vidcore.errors import CheckpointError, UserError
+from vidcore.records import Segments
 from vidcore.sample import Sample
 
 SUPPRESSION: dict[str, Any] = {
@@ -42,26 +43,25 @@ def pem() -> PEM:
     return PEM(10, 16, 1, 2, 0.6, 0.2, **SUPPRESSION)
 
 
-def batch(*truths: np.ndarray) -> Batch:
-    rng = np.random.default_rng(0)
-    return collate(
-        [
-            Sample(
-                inputs=rng.standard_normal((8, 10)).astype(np.float32),
-                duration=20.0,
-                segments=segments,
-                proposal_segments=np.sort(rng.uniform(0, 20, (8, 2)), 1),
-                proposal_scores=rng.uniform(0, 1, 8),
-            )
-            for segments in truths
-        ]
-    )
+def batch(model: Any, *truths: np.ndarray) -> Batch:
+    rng, step = np.random.default_rng(0), model.sample_step()
+    samples = [
+        Sample(
+            inputs={"features": rng.standard_normal((8, 10)).astype(np.float32)},
+            duration=20.0,
+            segments=Segments(segments),
+            proposals=Segments(np.sort(rng.uniform(0, 20, (8, 2)), 1), scores=rng.uniform(0, 1, 8)),
+        )
+        for segments in truths
+    ]
+    return collate([step(sample, rng) for sample in samples])
 
 
 @pytest.mark.parametrize("make", [bmn, tem, pem])
 @pytest.mark.parametrize("truth", [np.zeros((0, 2)), np.array([[4.0, 9.0]]), MANY], ids=["none", "one", "many"])
 def test_losses_are_numbers_and_reach_every_parameter(make: Any, truth: np.ndarray) -> None:
-    model, given = make(), batch(truth, np.zeros((0, 2)))
+    model = make()
+    given = batch(model, truth, np.zeros((0, 2)))
     losses = model.loss(model(model.preprocess(given).inputs), given)
     total = sum(value for key, value in losses.items() if "loss" in key)
     total.backward()
@@ -71,24 +71,26 @@ def test_losses_are_numbers_and_reach_every_parameter(make: Any, truth: np.ndarr
 
 @pytest.mark.parametrize("make", [bmn, pem])
 def test_proposals_lie_in_the_video_best_first(make: Any) -> None:
-    model, given = make().eval(), batch(MANY, MANY)
+    model = make().eval()
+    given = batch(model, MANY, MANY)
     with torch.no_grad():
         found = model.predict(model(given.inputs), given)
         again = model.predict(model(given.inputs), given)
     for sample, other in zip(found, again, strict=True):
         assert 0 < len(sample.segments) <= 5
-        assert (sample.segments[:, 0] < sample.segments[:, 1]).all()
-        assert sample.segments.min() >= 0 and sample.segments.max() <= 20
-        assert (np.diff(sample.segment_scores) <= 0).all()
-        np.testing.assert_array_equal(sample.segments, other.segments)
-    assert not np.array_equal(found[0].segment_scores, found[1].segment_scores), "each sample has its own proposals"
+        assert (sample.segments.spans[:, 0] < sample.segments.spans[:, 1]).all()
+        assert sample.segments.spans.min() >= 0 and sample.segments.spans.max() <= 20
+        assert (np.diff(sample.segments.scores) <= 0).all()
+        np.testing.assert_array_equal(sample.segments.spans, other.segments.spans)
+    assert not np.array_equal(found[0].segments.scores, found[1].segments.scores), "each sample has its own proposals"
 
 
 def test_annotations_are_needed_for_training_only() -> None:
     model = tem()
-    given = collate([Sample(path="a.csv", inputs=np.zeros((8, 10), np.float32), duration=3.0)])
+    sample = Sample(path="a.csv", inputs={"features": np.zeros((8, 10), np.float32)}, duration=3.0)
+    given = collate([model.sample_step()(sample, np.random.default_rng(0))])
     outputs = model(given.inputs)
-    assert model.predict(outputs, given)[0].meta["boundary_rows"].shape == (10, 5)
+    assert model.predict(outputs, given)[0].extra["boundaries"].table.shape == (10, 5)
     with pytest.raises(UserError, match=r"a\.csv: training needs the true segments"):
         model.loss(outputs, given)
 

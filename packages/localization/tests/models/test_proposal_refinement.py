@@ -22,6 +22,7 @@ from vid_localization.models.tcanet import TCANet, window_mask
 from vidcore.batch import Batch, collate
 from vidcore.engine.weights import load_state
 from vidcore.errors import CheckpointError, DataError, UserError
+from vidcore.records import Segments, Varying
 from vidcore.sample import Sample
 
 SEGMENTS = torch.tensor([[0.2, 0.4], [0.1, 0.9]])
@@ -40,19 +41,19 @@ def sample(proposals: np.ndarray | None = PROPOSALS, truth: np.ndarray | None = 
     rng, middles = np.random.default_rng(0), np.arange(20) + 0.5
     inside = ((middles > action[:, :1]) & (middles < action[:, 1:])).any(0)
     features = (rng.standard_normal((8, 20)) + 2 * inside).astype(np.float32)
-    scores = None if proposals is None else np.linspace(0.9, 0.5, len(proposals))
+    listed = None if proposals is None else Segments(proposals, scores=np.linspace(0.9, 0.5, len(proposals)))
     return Sample(
         path="v.npy",
-        inputs=features,
+        inputs={"features": Varying(features, axis=1)},
         duration=20.0,
-        segments=action,
-        proposal_segments=proposals,
-        proposal_scores=scores,
+        segments=Segments(action),
+        proposals=listed,
     )
 
 
 def prepared(net: TCANet, *samples: Sample) -> Batch:
-    return net.preprocess(collate(samples))
+    step = net.sample_step()
+    return net.preprocess(collate([step(s, np.random.default_rng(0)) for s in samples]))
 
 
 def test_offsets_lead_to_the_truth() -> None:
@@ -82,10 +83,10 @@ def test_padding_changes_nothing() -> None:
         alone = [net.predict(net((batch := prepared(net, s)).inputs), batch)[0] for s in (one, other)]
     assert [len(s.segments) for s in together] == [4, 3], "of three stages the best four"
     for a, b in zip(together, alone, strict=True):
-        np.testing.assert_allclose(a.segments, b.segments, atol=1e-4)
-        np.testing.assert_allclose(a.segment_scores, b.segment_scores, atol=1e-5)
-        assert (np.diff(a.segment_scores) <= 0).all()
-        assert a.segments.min() >= 0 and a.segments.max() <= 20
+        np.testing.assert_allclose(a.segments.spans, b.segments.spans, atol=1e-4)
+        np.testing.assert_allclose(a.segments.scores, b.segments.scores, atol=1e-5)
+        assert (np.diff(a.segments.scores) <= 0).all()
+        assert a.segments.spans.min() >= 0 and a.segments.spans.max() <= 20
 
 
 def test_it_learns_to_move_proposals_to_the_action() -> None:
@@ -121,7 +122,7 @@ def test_without_anything_to_move_to_only_overlaps_are_learned(truth: np.ndarray
 
 def test_what_it_needs() -> None:
     net = model()
-    with pytest.raises(DataError, match=r"v\.npy: has no proposal_segments"):
+    with pytest.raises(DataError, match=r"v\.npy: has no proposals"):
         prepared(net, sample(None))
     batch = prepared(net, sample().replace(segments=None))
     with pytest.raises(UserError, match=r"v\.npy: training needs the true segments"):
@@ -186,7 +187,7 @@ def test_a_task_trains_it_on_files(tmp_path: Path, vidcore: Callable[..., str]) 
     videos = {}
     for i in range(4):
         action = np.array([[2.0 + i, 8.0 + i]])
-        np.save(tmp_path / "features" / f"v{i}.npy", sample(truth=action).inputs.T)
+        np.save(tmp_path / "features" / f"v{i}.npy", sample(truth=action).inputs["features"].array.T)
         videos[f"v{i}"] = {
             "duration_second": 20,
             "annotations": [{"segment": action[0].tolist(), "label": "jump"}],

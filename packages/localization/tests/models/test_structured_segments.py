@@ -18,6 +18,7 @@ from vid_localization.transforms.structured import BACKGROUND, FOREGROUND, INCOM
 from vidcore.batch import collate
 from vidcore.errors import UserError
 from vidcore.nn import Preprocessor
+from vidcore.records import Segments
 from vidcore.sample import Sample
 from vidcore.transforms.crops import CenterCrop, TenCrop
 from vidcore.transforms.formatting import FormatShape
@@ -78,13 +79,14 @@ def model(**settings: object) -> SSN:
 
 def whole_video(length: int, segments: list[list[float]]) -> Sample:
     inputs = np.random.default_rng(length).integers(0, 255, (length, 3, 4, 4), np.uint8)
-    sample = Sample(total_frames=length, duration=length / 10, proposal_segments=np.array(segments))
+    sample = Sample(total_frames=length, duration=length / 10, proposals=Segments(np.array(segments)))
     sampled = SampleProposalFrames(test_mode=True, test_interval=1)(sample, np.random.default_rng(0))
-    return sampled.replace(inputs=inputs)
+    return sampled.with_inputs(imgs=inputs)
 
 
 def detections(network: SSN, samples: list[Sample]) -> list[Sample]:
-    batch = network.preprocess(collate(samples))
+    step = network.sample_step()
+    batch = network.preprocess(collate([step(sample, np.random.default_rng(0)) for sample in samples]))
     return network.predict(network(batch.inputs), batch)
 
 
@@ -94,10 +96,10 @@ def test_detections_do_not_depend_on_the_batch() -> None:
     samples = [whole_video(30, [[0.5, 1.5], [2.0, 2.9]]), whole_video(50, [[0.0, 5.0], [1.0, 2.0], [4.0, 5.0]])]
     for together, sample in zip(detections(network, samples), samples, strict=True):
         (alone,) = detections(network, [sample])
-        np.testing.assert_allclose(together.segments, alone.segments)
-        np.testing.assert_allclose(together.segment_scores, alone.segment_scores, rtol=1e-5)
-        assert together.segment_labels.tolist() == alone.segment_labels.tolist()
-        assert (np.diff(together.segment_scores) <= 0).all()
+        np.testing.assert_allclose(together.segments.spans, alone.segments.spans)
+        np.testing.assert_allclose(together.segments.scores, alone.segments.scores, rtol=1e-5)
+        assert together.segments.labels.tolist() == alone.segments.labels.tolist()
+        assert (np.diff(together.segments.scores) <= 0).all()
 
 
 def test_segments_move_by_what_is_predicted_for_their_class() -> None:
@@ -106,18 +108,18 @@ def test_segments_move_by_what_is_predicted_for_their_class() -> None:
         nn.init.zeros_(layer.weight)
     network.cls_head.regressor_fc.bias.data = torch.tensor([0.0, 0.0, 0.2, np.log(2) / 2])
     (found,) = detections(network, [whole_video(100, [[4.0, 6.0]])])
-    by_class = dict(zip(found.segment_labels.tolist(), found.segments.tolist(), strict=True))
+    by_class = dict(zip(found.segments.labels.tolist(), found.segments.spans.tolist(), strict=True))
     assert by_class[0] == pytest.approx([4.2, 6.2])  # 0.1 lengths later
     assert by_class[1] == pytest.approx([3.4, 7.4])  # 0.2 lengths later, twice as long
-    np.testing.assert_allclose(found.segment_scores, 1 / 3)
+    np.testing.assert_allclose(found.segments.scores, 1 / 3)
 
 
 def test_a_video_without_proposals_has_no_detections() -> None:
     sample = whole_video(20, [[0.0, 1.0]])
-    meta = {**sample.meta, "proposal_ticks": np.zeros((0, 4), np.int64), "proposal_scales": np.zeros((0, 2))}
-    (found,) = detections(model(), [sample.replace(proposal_segments=np.zeros((0, 2)), meta=meta)])
-    assert found.segments.shape == (0, 2)
-    assert found.segment_labels.shape == (0,)
+    none = sample.extra["stages"].select(slice(0))
+    (found,) = detections(model(), [sample.replace(proposals=Segments(np.zeros((0, 2)))).with_extra(stages=none)])
+    assert found.segments.spans.shape == (0, 2)
+    assert found.segments.labels.shape == (0,)
 
 
 class Halved(Preprocessor):
@@ -142,7 +144,7 @@ def test_frames_of_a_whole_video_become_floats_a_few_at_a_time() -> None:
         layer.weight.data *= 2
     (halved,) = detections(network, [video])
     assert network.data_preprocessor.given == [16, 16, 16, 2]
-    np.testing.assert_allclose(halved.segment_scores, plain.segment_scores, rtol=1e-5)
+    np.testing.assert_allclose(halved.segments.scores, plain.segments.scores, rtol=1e-5)
 
 
 @pytest.fixture
@@ -163,7 +165,7 @@ def test_flow_and_ten_crops_of_it(flow: SSNDataset, crop: CenterCrop | TenCrop) 
     rng = np.random.default_rng(0)
     sample = SampleProposalFrames(test_mode=True, test_interval=6, clip_len=2)(OpenVideo()(flow[0], rng), rng)
     sample = FormatShape("NCHW")(crop(Decode()(sample, rng), rng), rng)
-    batch = network.preprocess(collate([sample]))
+    batch = network.preprocess(collate([network.sample_step()(sample, rng)]))
     frames = network.features(batch.inputs).unflatten(1, (-1, 4))[0]  # of every crop
     first = torch.arange(0, 20, 6)[:, None] * 5 + torch.tensor([0, 2, 5, 7])
     mirrored = first + (255 - 2 * first) * torch.tensor([1, 0, 1, 0])  # x points to the other side
@@ -179,4 +181,4 @@ def test_numbers_of_pictures_that_do_not_fit_are_refused() -> None:
         SSNHead(in_channels=3)(torch.zeros(1, 13, 3), torch.ones(1, 2))
     video = whole_video(20, [[0.5, 1.5]])
     with pytest.raises(UserError, match="SSN got 40 pictures of a video, not 20: only flow has a clip_len above 1"):
-        detections(model(), [video.replace(inputs=video.inputs.repeat(2, 0))])
+        detections(model(), [video.with_inputs(imgs=video.inputs["imgs"].repeat(2, 0))])

@@ -44,11 +44,11 @@ def test_official_databases(tmp_path: Path, command: str, file: str, prefix: str
     said = vidcore("data", "prepare", command, tmp_path, "-o", out)
     assert said.count("wrote") == 6
     train = ActivityNetDataset(out / f"{prefix}_train.json", classes=out / "classes.txt")
-    assert [train[i].meta["video_name"] for i in range(len(train))] == ["v_video0", "v_video1"]
+    assert [train[i].key for i in range(len(train))] == ["v_video0", "v_video1"]
     assert train[1].duration == 11.0
     assert train.class_names == ("c0", "c1", "c2")
     assert [len(ActivityNetDataset(out / f"{prefix}_{part}.json")) for part in ("trainval", "full")] == [3, 4]
-    unlabelled = ActivityNetDataset(out / f"{prefix}_test.json")[0].segments
+    unlabelled = ActivityNetDataset(out / f"{prefix}_test.json")[0].segments.spans
     assert unlabelled is not None
     assert unlabelled.shape == (0, 2)
 
@@ -97,10 +97,10 @@ def test_thumos_tables_and_facts_of_videos(tmp_path: Path) -> None:
     assert data.class_names == ("Diving",)
     assert (tmp_path / "out" / "classes.txt").read_text() == "Diving\n"
     sample = data[0]
-    np.testing.assert_array_equal(sample.meta["ambiguous_segments"], [[0.6, 0.7]])
+    np.testing.assert_array_equal(sample.extra["ambiguous"].spans, [[0.6, 0.7]])
     assert (sample.total_frames, sample.fps) == (8, 10.0)
     assert sample.duration == pytest.approx(0.8)
-    np.testing.assert_array_equal(sample.segments, [[0.2, 0.5]])
+    np.testing.assert_array_equal(sample.segments.spans, [[0.2, 0.5]])
 
 
 def test_charades_tables_are_completed(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_charades_tables_are_completed(tmp_path: Path) -> None:
     vidcore("data", "prepare", "charades-sta", tmp_path, "-o", out)
     assert json.loads((out / "Charades_word2id.json").read_text()) == {"a": 1, "person": 2, "tests": 3, "trains": 4}
     tables = (out / f"Charades_{name}.json" for name in ("word2id", "fps_dict", "duration", "frames_info"))
-    assert CharadesSTADataset(out / "Charades_sta_test.txt", *tables, 16, 0.5)[0].meta["query_tokens"].tolist() == [
+    assert CharadesSTADataset(out / "Charades_sta_test.txt", *tables, 16, 0.5)[0].text.tokens.tolist() == [
         1,
         2,
         3,

@@ -10,6 +10,7 @@ import pytest
 import torch
 from attrs.exceptions import FrozenInstanceError
 
+from vid_localization.records import PartBounds
 from vid_localization.results import write_results
 from vid_localization.transforms.classes import LoadVideoClasses
 from vid_localization.transforms.loading import (
@@ -25,10 +26,19 @@ from vidcore.data.pool.loader import Loader
 from vidcore.errors import AnnotationError, DataError, UserError, VideoError
 from vidcore.features.files import read_features, rescale
 from vidcore.protocols import Dataset
+from vidcore.records import Segments, Varying
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 RNG = np.random.default_rng(0)
 FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+def features(sample: Sample) -> Array:
+    """What the sample has loaded: (channels, positions)."""
+    found = sample.inputs["features"]
+    assert isinstance(found, Varying)
+    return found.array
 
 
 def test_every_kind_of_file_holds_the_same(tmp_path: Path) -> None:
@@ -67,9 +77,10 @@ def test_rescaling_keeps_means_and_edges() -> None:
 def test_features_are_channels_by_time(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", FEATURES)
     sample = LoadLocalizationFeature()(Sample(path=str(tmp_path / "a.npy"), duration=10.0, feature_duration=8.0), RNG)
-    np.testing.assert_array_equal(sample.inputs, FEATURES.T)
+    np.testing.assert_array_equal(features(sample), FEATURES.T)
+    assert sample.inputs["features"].axis == 1
     np.testing.assert_array_equal(sample.feature_times, [1, 3, 5, 7])
-    assert LoadLocalizationFeature(length=9)(sample, RNG).inputs.shape == (3, 9)
+    assert features(LoadLocalizationFeature(length=9)(sample, RNG)).shape == (3, 9)
     with pytest.raises(UserError, match="without path"):
         LoadLocalizationFeature()(Sample(), RNG)
 
@@ -77,51 +88,51 @@ def test_features_are_channels_by_time(tmp_path: Path) -> None:
 def test_a_window_moves_the_segments(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(20, dtype=np.float32).reshape(20, 1))
     segments = np.array([[0.0, 20.0], [9.0, 10.0]])
-    sample = Sample(path=str(tmp_path / "a.npy"), duration=20.0, segments=segments, segment_labels=np.array([3, 5]))
+    sample = Sample(path=str(tmp_path / "a.npy"), duration=20.0, segments=Segments(segments, np.array([3, 5])))
     step = LoadLocalizationFeature(max_length=12)
     for seed in range(6):
         found = step(sample, np.random.default_rng(seed))
-        first = int(found.inputs[0, 0])
-        assert found.inputs.shape == (1, 12)
+        first = int(features(found)[0, 0])
+        assert features(found).shape == (1, 12)
         assert found.duration == 12.0
-        np.testing.assert_array_equal(found.segments, [[0, 12], [9 - first, 10 - first]])
-        np.testing.assert_array_equal(found.segment_labels, [3, 5])
+        np.testing.assert_array_equal(found.segments.spans, [[0, 12], [9 - first, 10 - first]])
+        np.testing.assert_array_equal(found.segments.labels, [3, 5])
     assert step(sample.replace(path=sample.path), np.random.default_rng(0)).feature_times.tolist()[0] == 0.5
 
 
 def test_segments_mostly_outside_of_a_window_are_left_out(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((20, 1), np.float32))
     ends = np.array([[0.0, 1.0], [19.0, 20.0]])
-    sample = Sample(path=str(tmp_path / "a.npy"), duration=20.0, segments=ends, segment_labels=np.array([0, 1]))
+    sample = Sample(path=str(tmp_path / "a.npy"), duration=20.0, segments=Segments(ends, np.array([0, 1])))
     found = [LoadLocalizationFeature(max_length=10)(sample, np.random.default_rng(s)) for s in range(20)]
     assert {len(s.segments) for s in found} == {1}, "a window has a segment if there is one"
-    assert {tuple(s.segments[0]) for s in found} == {(0, 1), (9, 10)}
-    assert all(s.segment_labels[0] == (s.segments[0, 0] > 0) for s in found)
-    long = sample.replace(segments=np.array([[0.0, 20.0]]), segment_labels=np.array([4]))
+    assert {tuple(s.segments.spans[0]) for s in found} == {(0, 1), (9, 10)}
+    assert all(s.segments.labels[0] == (s.segments.spans[0, 0] > 0) for s in found)
+    long = sample.replace(segments=Segments(np.array([[0.0, 20.0]]), np.array([4])))
     cut = LoadLocalizationFeature(max_length=9)(long, RNG)
-    assert cut.segments.shape == (0, 2)
-    assert cut.segment_labels.shape == (0,)
+    assert cut.segments.spans.shape == (0, 2)
+    assert cut.segments.labels.shape == (0,)
 
 
 def test_a_part_of_a_random_length(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(20, dtype=np.float32).reshape(20, 1))
-    sample = Sample(path=str(tmp_path / "a.npy"), duration=20.0, segments=np.array([[5.0, 12.0]]))
+    sample = Sample(path=str(tmp_path / "a.npy"), duration=20.0, segments=Segments(np.array([[5.0, 12.0]])))
     found = [
         LoadLocalizationFeature(max_length=24, crop_ratio=(0.8, 1.0))(sample, np.random.default_rng(s))
         for s in range(40)
     ]
-    assert {s.inputs.shape[1] for s in found} == {16, 17, 18, 19, 20}
+    assert {features(s).shape[1] for s in found} == {16, 17, 18, 19, 20}
     for s in found:
-        np.testing.assert_allclose(s.segments, [[5 - s.inputs[0, 0], 12 - s.inputs[0, 0]]])
-        assert s.duration == len(s.feature_times) == s.inputs.shape[1]
-    assert LoadLocalizationFeature(max_length=7, crop_ratio=(0.8, 1.0))(sample, RNG).inputs.shape == (1, 7)
+        np.testing.assert_allclose(s.segments.spans, [[5 - features(s)[0, 0], 12 - features(s)[0, 0]]])
+        assert s.duration == len(s.feature_times) == features(s).shape[1]
+    assert features(LoadLocalizationFeature(max_length=7, crop_ratio=(0.8, 1.0))(sample, RNG)).shape == (1, 7)
     with pytest.raises(UserError, match="crop_ratio must be two ascending numbers"):
         LoadLocalizationFeature(crop_ratio=(1.0, 0.9))
 
 
 def test_times_of_clips_that_overlap(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(20, dtype=np.float32).reshape(20, 1))
-    sample = Sample(path=str(tmp_path / "a.npy"), fps=10.0, duration=9.9, segments=np.array([[5.0, 6.0]]))
+    sample = Sample(path=str(tmp_path / "a.npy"), fps=10.0, duration=9.9, segments=Segments(np.array([[5.0, 6.0]])))
     step = LoadLocalizationFeature(feature_stride=4, clip_len=16)
     whole = step(sample, RNG)
     np.testing.assert_allclose(whole.feature_times, np.arange(20) * 0.4 + 0.8)
@@ -129,8 +140,8 @@ def test_times_of_clips_that_overlap(tmp_path: Path) -> None:
     part = LoadLocalizationFeature(max_length=10, feature_stride=4, clip_len=16)(sample, RNG)
     np.testing.assert_allclose(part.feature_times, np.arange(10) * 0.4 + 0.8)
     assert part.duration == pytest.approx(0.4 * 9 + 1.6)
-    first = float(part.inputs[0, 0])
-    np.testing.assert_allclose(part.segments, [[5 - 0.4 * first, 6 - 0.4 * first]])
+    first = float(features(part)[0, 0])
+    np.testing.assert_allclose(part.segments.spans, [[5 - 0.4 * first, 6 - 0.4 * first]])
     known = step(sample.replace(feature_duration=10.0), RNG)
     np.testing.assert_allclose(known.feature_times, np.arange(20) * 0.5 + 0.25)
     short = LoadLocalizationFeature(length=5, feature_stride=4)(sample, RNG)
@@ -147,16 +158,18 @@ def proposals(tmp_path: Path) -> LoadProposals:
 
 
 def test_proposals_come_in_seconds(proposals: LoadProposals) -> None:
-    sample = Sample(path="x/other.csv", duration=11.0, feature_duration=10.0, meta={"video_name": "v"})
+    sample = Sample(path="x/other.csv", duration=11.0, feature_duration=10.0, key="v")
     found = proposals(sample, RNG)
-    np.testing.assert_allclose(found.proposal_segments, [[0, 5], [2, 8]], rtol=1e-6)
-    np.testing.assert_allclose(found.proposal_scores, [0.2, 0.1], rtol=1e-6)
-    np.testing.assert_allclose(found.meta["proposal_overlaps"], [0.9, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(found.proposals.spans, [[0, 5], [2, 8]], rtol=1e-6)
+    np.testing.assert_allclose(found.proposals.scores, [0.2, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(found.targets["overlaps"].array, [0.9, 0.3], rtol=1e-6)
     one = LoadProposals(1, proposals.pgm_proposals_dir, proposals.pgm_features_dir)(sample, RNG)
     batch = collate([found, one])  # what is missing in the second is zero
     assert batch.inputs.shape == (2, 2, 6)
     assert batch.inputs[1].sum() == 6
-    assert [len(s.proposal_scores) for s in batch.samples if s.proposal_scores is not None] == [2, 1]
+    assert batch.lengths["features"].tolist() == batch.targets["overlaps"].lengths.tolist() == [2, 1]
+    np.testing.assert_allclose(batch.targets["overlaps"].values, [0.9, 0.3, 0.9], rtol=1e-6)
+    assert [len(s.proposals.scores) for s in batch.samples] == [2, 1]
 
 
 def test_proposals_that_do_not_fit(proposals: LoadProposals, tmp_path: Path) -> None:
@@ -207,23 +220,23 @@ def test_files_of_all_videos_are_read_once(tmp_path: Path) -> None:
 def test_pooled_features_of_proposals(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", FEATURES)
     indexes = np.array([[0, 1], [2, 9], [7, 9]])
-    sample = Sample(path=str(tmp_path / "a.npy"), meta={"proposal_indexes": indexes})
-    np.testing.assert_array_equal(LoadProposalFeatures()(sample, RNG).inputs, FEATURES[[1, 3, 3]])
-    mean = LoadProposalFeatures("mean")(sample, RNG).inputs
+    sample = Sample(path=str(tmp_path / "a.npy"), extra={"parts": PartBounds(indexes)})
+    np.testing.assert_array_equal(LoadProposalFeatures()(sample, RNG).inputs["features"], FEATURES[[1, 3, 3]])
+    mean = LoadProposalFeatures("mean")(sample, RNG).inputs["features"]
     np.testing.assert_array_equal(mean, [FEATURES[:2].mean(0), FEATURES[2:].mean(0), FEATURES[3]])
 
 
 def test_segments_of_another_run_are_proposals(tmp_path: Path) -> None:
-    found = Sample(path="v_a.npy", segments=np.array([[1.0, 2.0], [0.0, 5.0]]), segment_scores=np.array([0.25, 0.75]))
+    found = Sample(path="v_a.npy", segments=Segments(np.array([[1.0, 2.0], [0.0, 5.0]]), scores=np.array([0.25, 0.75])))
     write_results(
         tmp_path / "results.json",
-        [found, found.replace(path="v_b.npy", segments=np.zeros((0, 2)), segment_scores=np.zeros(0))],
+        [found, found.replace(path="v_b.npy", segments=Segments(np.zeros((0, 2)), scores=np.zeros(0)))],
     )
     load = LoadProposalSegments(tmp_path / "results.json")
     sample = load(Sample(path="features/v_a.npy"), RNG)
-    np.testing.assert_array_equal(sample.proposal_segments, [[0, 5], [1, 2]])
-    np.testing.assert_array_equal(sample.proposal_scores, [0.75, 0.25])
-    assert len(LoadProposalSegments(tmp_path / "results.json", 1)(sample, RNG).proposal_scores) == 1
+    np.testing.assert_array_equal(sample.proposals.spans, [[0, 5], [1, 2]])
+    np.testing.assert_array_equal(sample.proposals.scores, [0.75, 0.25])
+    assert len(LoadProposalSegments(tmp_path / "results.json", 1)(sample, RNG).proposals.scores) == 1
     for name in ("b", "c"):
         with pytest.raises(DataError, match=f"results.json: has no proposals of {name}"):
             load(Sample(path=f"v_{name}.npy"), RNG)

@@ -33,6 +33,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             rawframe=["RawframeDataset"],
             video=["VideoDataset"],
         ),
+        "transforms": offer("vid_recognition.transforms", ava=["SampleAVAFrames"], hvu=["LoadHVULabel"]),
         "metrics": offer(
             "vid_recognition.metrics",
             accuracy=["AccMetric"],

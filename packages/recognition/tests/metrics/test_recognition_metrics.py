@@ -15,6 +15,7 @@ from vid_recognition.metrics.accuracy import AccMetric
 from vid_recognition.metrics.confusion import ConfusionMatrix
 from vid_recognition.metrics.picture import draw_confusion_matrix, worst_confusions
 from vid_recognition.metrics.report import ClassReport
+from vid_recognition.records import StreamScores
 from vidcore.errors import DataError, UserError
 from vidcore.sample import Sample
 from vidcore.tools.draw import save_figure
@@ -100,7 +101,10 @@ def test_k_larger_than_the_number_of_classes_is_noticed():
 def test_streams_are_scored_alone_and_together():
     other = RNG.random((40, 6)).astype(np.float32)
     metric = AccMetric(["top_k_accuracy"], topk=[1])
-    predictions = [Sample(meta={"streams": {"rgb": a, "pose": b}}) for a, b in zip(SCORES, other, strict=True)]
+    predictions = [
+        Sample(extra={"streams": StreamScores(np.stack((a, b)), ("rgb", "pose"))})
+        for a, b in zip(SCORES, other, strict=True)
+    ]
     metric.update(predictions, [Sample(index=i, label=int(c)) for i, c in enumerate(LABELS)])
     expected = {"rgb": SCORES, "pose": other, "RGBPose_1:1": SCORES + other}
     expected |= {"RGBPose_2:1": 2 * SCORES + other, "RGBPose_1:2": SCORES + 2 * other}

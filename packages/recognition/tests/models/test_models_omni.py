@@ -41,7 +41,7 @@ def test_an_image_is_a_video_that_stands_still() -> None:
 def test_clips_and_images_have_their_own_classes(shape: tuple[int, ...], views: int, classes: int) -> None:
     model = recognizer()
     rng = np.random.default_rng(0)
-    samples = [Sample(inputs=rng.integers(0, 256, shape, np.uint8), label=i) for i in range(2)]
+    samples = [Sample(inputs={"imgs": rng.integers(0, 256, shape, np.uint8)}, label=i) for i in range(2)]
     batch = model.preprocess(collate(samples))
     scores = model(batch.inputs)
     assert scores.shape == (2, views, classes)

@@ -137,7 +137,7 @@ def test_averages_of_views(mode: Any) -> None:
 def test_views_kept_apart() -> None:
     scores = torch.randn(1, 4, 3)
     (found,) = on_clips(average_clips="none").predict(scores, batch_of(torch.zeros(1, 1)))
-    np.testing.assert_array_equal(found.meta["view_scores"], scores[0])
+    np.testing.assert_array_equal(found.extra["views"].values, scores[0])
     np.testing.assert_allclose(found.scores, scores[0].mean(0), rtol=1e-5)  # type: ignore[arg-type]
     assert average_clips(scores[0], 2, "none").shape == (2, 2, 3)
 

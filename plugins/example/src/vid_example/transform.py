@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from vidcore.sample import Sample
 
@@ -24,9 +24,10 @@ class ReverseTime:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.prob:
             return sample
-        assert sample.frame_indices is not None, "ReverseTime needs the frame indices that SampleFrames sets"
-        clips = sample.frame_indices.reshape(sample.num_clips, -1)
-        return sample.replace(frame_indices=clips[:, ::-1].ravel(), label=self._label(sample))
+        clip = sample.clip
+        assert clip is not None, "ReverseTime needs the frames that SampleFrames chooses"
+        indices = clip.indices.reshape(clip.count, -1)[:, ::-1].ravel()
+        return sample.replace(clip=evolve(clip, indices=indices), label=self._label(sample))
 
     def _label(self, sample: Sample) -> int | None:
         if sample.label is None or sample.class_names is None:

@@ -90,12 +90,14 @@ def predict(
     with click.open_file(str(output) if output else "-", "w", encoding="utf-8") as out:
         for sample in _with_progress(predictor.stream(found, on_error="keep"), len(found)):
             record = _record(sample, top)
-            out.write((json.dumps(plain(record), ensure_ascii=False) if as_json else "\n".join(_lines(record))) + "\n")
+            out.write(
+                (json.dumps(plain(record), ensure_ascii=False) if as_json else "\n".join(_lines(record, sample))) + "\n"
+            )
             out.flush()
             if "error" in record:
                 bad += 1
             elif writers:
-                kept.append(sample.replace(inputs=None))
+                kept.append(sample.replace(inputs={}))
     failed: UserError | OSError | None = None
     for writer, path in writers:  # whatever becomes of one file, the others are not lost
         try:
@@ -126,29 +128,30 @@ def _with_progress(results: Iterable[Sample], total: int) -> Iterable[Sample]:
     return track(results, "predicting", total=total, console=Console(stderr=True), transient=True)
 
 
-def _record(sample: Sample, top: int) -> Mapping[str, Any]:
-    from vidcore.predict.predictor import top_classes, top_segments
+def _record(sample: Sample, top: int) -> dict[str, Any]:
+    """What is predicted, as plain data: classes, and the rows of every predicted record."""
+    from vidcore.predict.predictor import top_classes
 
-    if "error" in sample.meta:
-        return {"video": sample.path, "error": sample.meta["error"]}
+    if sample.error is not None:
+        return {"video": sample.path, "error": sample.error}
+    found: dict[str, Any] = {"video": sample.path}
+    for name, record in sample.records():
+        rows = record.rows(sample.class_names)
+        if rows is not None and name != "proposals":
+            found[name] = rows[:top]
     best = [{"class": name, "score": round(score, 6)} for name, score in top_classes(sample, top)]
-    if sample.segments is None:
-        return {"video": sample.path, "classes": best}
-    found = [
-        {"segment": [round(start, 3), round(end, 3)], "score": round(score, 6), "class": name}
-        for start, end, score, name in top_segments(sample, top)
-    ]
-    best = [row for row in best if row["score"]]  # those that were made to count
-    return {"video": sample.path, "segments": found} | ({"classes": best} if best else {})
+    if len(found) > 1:  # classes of the whole video that were made to count
+        best = [row for row in best if row["score"]]
+    return found | ({"classes": best} if best or len(found) == 1 else {})
 
 
-def _lines(record: Mapping[str, Any]) -> Iterator[str]:
+def _lines(record: Mapping[str, Any], sample: Sample) -> Iterator[str]:
     """What a person reads of a video."""
     yield record["video"]
     if "error" in record:
         yield f"  cannot be read: {record['error'].removeprefix(record['video'] + ': ')}"
     for row in record.get("classes", ()):
         yield f"  {row['score']:8.4f}  {row['class']}"
-    for row in record.get("segments", ()):
-        start, end = row["segment"]
-        yield f"  {row['score']:8.4f}  {start:9.2f} to {end:9.2f} s  {row['class'] or ''}".rstrip()
+    for name, predicted in sample.records():
+        for row in record.get(name, ()):
+            yield f"  {predicted.line(row)}"

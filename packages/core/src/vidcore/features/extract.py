@@ -24,6 +24,7 @@ from vidcore.nn import FeatureModel
 from vidcore.predict.inputs import Video, as_sample
 from vidcore.predict.predictor import Predictor
 from vidcore.randomness import sample_rng
+from vidcore.records import Clip
 from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.loading import OpenVideo
@@ -56,7 +57,7 @@ class Features:
             fps=self.fps,
             duration=self.duration,
             feature_duration=self.feature_duration,
-            meta={"features": self.values},
+            inputs={"features": self.values},
         )
 
 
@@ -118,7 +119,7 @@ class Extractor:
                     if clips:
                         job.coming = pool.submit(next, job.batches, None)
                         job.rows.append(self._describe(clips))
-                        job.last = clips[-1].replace(inputs=None)
+                        job.last = clips[-1].replace(inputs={})
                         active.append(job)
                         continue
                     yield job.number, self._joined(job)
@@ -154,17 +155,15 @@ class Extractor:
         with sample.video as opened:
             step = self.stride.frames(sample.fps, sample.path)
             positions = Positions.of(len(opened), step, self._sampler.offsets(sample))
-            clip = sample.replace(
+            sample = sample.replace(
                 video=ForwardReader(opened, positions.wanted()),
-                clip_len=len(positions.offsets),
-                num_clips=1,
-                frame_interval=self._sampler.frame_interval,
                 duration=len(opened) / sample.fps if sample.fps else None,
                 feature_duration=positions.covered / sample.fps if sample.fps else None,
             )
             for first in range(0, len(positions), self.batch_size):
                 rows = positions.frames(slice(first, first + self.batch_size)) + sample.start_index
-                yield [self._prepare(clip.replace(frame_indices=row), rng) for row in rows]
+                clips = (Clip(row, len(row), interval=self._sampler.frame_interval) for row in rows)
+                yield [self._prepare(sample.replace(clip=chosen), rng) for chosen in clips]
 
     def _describe(self, clips: list[Sample]) -> Array:
         """(clips, C) float32."""
@@ -175,7 +174,9 @@ class Extractor:
                 with autocast(self.predictor.precision, device):
                     features: torch.Tensor = model.clip_features(batch.inputs)
             except UserError as error:
-                frames = f"clips are of {clips[0].clip_len} frames here, as clip_len of {self._sampler_name!r} says"
+                frames = (
+                    f"clips are of {self._sampler.clip_len} frames here, as clip_len of {self._sampler_name!r} says"
+                )
                 raise UserError(f"{error}; {frames}") from error
         return features.float().cpu().numpy()
 

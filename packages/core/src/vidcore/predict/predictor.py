@@ -27,7 +27,7 @@ from vidcore.task.task import Task
 from vidcore.transforms.compose import Pipeline
 from vidcore.video.open import VIDEO_SUFFIXES
 
-__all__ = ["Predictor", "evaluation_part", "top_classes", "top_segments"]
+__all__ = ["Predictor", "evaluation_part", "top_classes"]
 
 
 class Predictor:
@@ -108,7 +108,7 @@ class Predictor:
 
         Args:
             videos: paths, folders of frames, or arrays (frames, height, width, 3) uint8 RGB.
-            on_error: ``keep`` returns a Sample with ``meta["error"]`` for a video that cannot be
+            on_error: ``keep`` returns a Sample with ``error`` for a video that cannot be
                 read, instead of raising ``VideoError``.
         """
         return list(self.stream(videos, on_error))
@@ -134,8 +134,8 @@ class Predictor:
             if isinstance(seen, VideoError):
                 yield seen
                 continue
-            if "error" in classified.meta:
-                yield VideoError(classified.path, classified.meta["error"].removeprefix(f"{classified.path}: "))
+            if classified.error is not None:
+                yield VideoError(classified.path, classified.error.removeprefix(f"{classified.path}: "))
                 continue
             if classified.scores is None:
                 raise UserError(
@@ -163,7 +163,7 @@ class Predictor:
             if isinstance(item, VideoError):
                 if on_error == "raise":
                     raise item
-                yield Sample(path=item.path, meta={"error": str(item)})
+                yield Sample(path=item.path, error=str(item))
             else:
                 sample = next(results)
                 yield sample.replace(class_names=sample.class_names or self.class_names)
@@ -209,26 +209,6 @@ def top_classes(sample: Sample, k: int) -> list[tuple[str, float]]:
     order = np.argsort(-sample.scores, kind="stable")[:k]
     names = sample.class_names
     return [(names[i] if names else str(i), float(sample.scores[i])) for i in order]
-
-
-def top_segments(sample: Sample, k: int) -> list[tuple[float, float, float, str | None]]:
-    """Return the k best (start, end, score, class name or number, None for a proposal) of a predicted Sample.
-
-    >>> found = Sample(segments=np.array([[1.0, 3.0], [2.0, 9.0]]), segment_scores=np.array([0.2, 0.5]))
-    >>> top_segments(found, 1)
-    [(2.0, 9.0, 0.5, None)]
-    """
-    if sample.segments is None:
-        return []
-    names, labels = sample.class_names or (), sample.segment_labels
-    scores = np.ones(len(sample.segments)) if sample.segment_scores is None else sample.segment_scores
-    found = []
-    for i in np.argsort(-scores, kind="stable")[:k]:
-        start, end = sample.segments[i].tolist()
-        label = None if labels is None else int(labels[i])
-        name = None if label is None else names[label] if label < len(names) else str(label)
-        found.append((start, end, float(scores[i]), name))
-    return found
 
 
 def _names_in(about: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,11 +11,11 @@ from attrs import field, frozen
 from vidcore.errors import UserError
 from vidcore.sample import Sample
 from vidcore.transforms.pixels import realize
+from vidcore.typing import Array
 from vidcore.validators import at_least, between
 
 __all__ = ["OPERATIONS", "RandAugment"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Operation = Callable[[Array, float], Array]
 """(frame (height, width, 3) uint8, strength) -> frame. Strength is 0 (mild) to 1, or -1 to 1 where signed."""
 
@@ -134,8 +133,9 @@ class RandAugment:
     magnitude_std: float = field(default=0.5, validator=at_least(0))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        if sample.boxes is not None or sample.proposals is not None or sample.joints is not None:
-            raise UserError("RandAugment cannot carry boxes or joints along")
+        for name, record in sample.records():
+            if record.follows_crops:
+                raise UserError(f"RandAugment cannot move {name} with the frames")
         sample = realize(sample)
         assert sample.frames is not None
         if sample.frames.shape[-1] != 3:

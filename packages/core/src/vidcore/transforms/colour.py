@@ -6,8 +6,6 @@ outside after a change is clipped at the end only.
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 from attrs import field, frozen
@@ -15,11 +13,11 @@ from attrs import field, frozen
 from vidcore.errors import UserError
 from vidcore.sample import Sample
 from vidcore.transforms.pixels import realize
+from vidcore.typing import Array
 from vidcore.validators import at_least, between
 
 __all__ = ["ColorJitter", "adjust_brightness", "adjust_contrast", "adjust_hue", "adjust_saturation", "grey", "jitter"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 ORDER = ("brightness", "contrast", "saturation", "hue")
 
 

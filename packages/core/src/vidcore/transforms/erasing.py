@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from attrs import field, frozen
@@ -11,11 +11,10 @@ from vidcore.errors import UserError
 from vidcore.sample import Sample
 from vidcore.transforms.geometry import current
 from vidcore.transforms.pixels import realize
+from vidcore.typing import Array
 from vidcore.validators import between, one_of, rising
 
 __all__ = ["RandomErasing", "erase", "erased_box"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def erased_box(

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from attrs import field, frozen
 
+from vidcore.errors import UserError
 from vidcore.sample import Sample
 from vidcore.transforms.geometry import flip
 from vidcore.validators import between, one_of
@@ -37,10 +38,14 @@ class Flip:
     """Joints that exchange their places with those of ``right_kp``."""
     right_kp: Sequence[int] = ()
 
+    def __attrs_post_init__(self) -> None:
+        if len(self.left_kp) != len(self.right_kp):
+            raise UserError(f"Flip: left_kp has {len(self.left_kp)} joints and right_kp {len(self.right_kp)}")
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.flip_ratio:
             return sample
-        sample = flip(sample, self.direction, self.left_kp, self.right_kp)
+        sample = flip(sample, self.direction, list(zip(self.left_kp, self.right_kp, strict=True)))
         label, labels = sample.label, sample.labels
         if label is not None:
             label = self.flip_label_map.get(str(label), label)

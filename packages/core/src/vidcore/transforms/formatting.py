@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import cv2
 import numpy as np
 from attrs import field, frozen
 
 from vidcore.errors import UserError
+from vidcore.records import Varying
 from vidcore.sample import Sample
 from vidcore.transforms.geometry import current
 from vidcore.transforms.pixels import frame_count, render
+from vidcore.typing import Array
 from vidcore.validators import one_of
 
-__all__ = ["FormatShape", "PackActionInputs", "Transpose"]
+__all__ = ["FormatShape", "PackActionInputs", "Pad", "Transpose"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 LAYOUTS = ("NCHW", "NCTHW", "NCTHW_Heatmap", "NPTCHW")
 
 
 @frozen
 class FormatShape:
-    """Arrange frames for a model and set ``inputs``; ``frames`` are given up.
+    """Arrange frames for a model, as the input ``imgs``; ``frames`` are given up.
 
     ``NCHW``: (crops * clips * clip_len, channels, height, width) for 2D models; flow becomes
     (crops * clips, 2 * clip_len, height, width). ``NCTHW``: (crops * clips, channels, clip_len, height,
     width) for 3D models, without the first axis with ``collapse`` (one clip only). ``NPTCHW``:
     (proposals, clips * clip_len, channels, height, width). ``NCTHW_Heatmap``: ``heatmaps`` as
-    (clips, maps, frames, height, width).
+    (clips, maps, frames, height, width), the input ``heatmap_imgs``.
 
-    A sample that has heatmaps beside frames gets both: ``{"imgs": ..., "heatmap_imgs": ...}``.
+    A sample that has heatmaps beside frames gets both.
     This step makes the pixels that the steps before have only asked for, straight into the final array.
     """
 
@@ -40,23 +41,25 @@ class FormatShape:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if self.input_format == "NCTHW_Heatmap":
-            return sample.replace(inputs=self._collapsed(_heatmaps(sample, sample.clip_len)), heatmaps=None)
+            length = sample.clip.length if sample.clip else None
+            heatmaps = self._collapsed(_heatmaps(sample, length))
+            return sample.replace(heatmaps=None).with_inputs(heatmap_imgs=heatmaps)
         geometry = current(sample)
         if sample.frames is None:
             raise UserError("FormatShape: the sample has no frames: put Decode before it")
-        inputs: Any = self._collapsed(self._frames(sample))
+        inputs = {"imgs": self._collapsed(self._frames(sample))}
         if sample.heatmaps is not None:
-            heatmaps = _heatmaps(sample, len(sample.heatmaps) // sample.num_clips)
-            inputs = {"imgs": inputs, "heatmap_imgs": self._collapsed(heatmaps)}
-        return sample.replace(inputs=inputs, frames=None, heatmaps=None, geometry=geometry.done())
+            count = sample.clip.count if sample.clip else 1
+            inputs["heatmap_imgs"] = self._collapsed(_heatmaps(sample, len(sample.heatmaps) // count))
+        return sample.replace(frames=None, heatmaps=None, geometry=geometry.done()).with_inputs(**inputs)
 
     def _frames(self, sample: Sample) -> Array:
         assert sample.frames is not None
         geometry = current(sample)
         count = frame_count(sample) * len(geometry.windows)
-        clip_len = sample.clip_len or frame_count(sample)
+        clip_len, num_clips = (sample.clip.length, sample.clip.count) if sample.clip else (frame_count(sample), 1)
         channels, dtype, size = sample.frames.shape[-1], sample.frames.dtype, geometry.size
-        per_group = clip_len * sample.num_clips if self.input_format == "NPTCHW" else clip_len
+        per_group = clip_len * num_clips if self.input_format == "NPTCHW" else clip_len
         if count % per_group:
             raise UserError(f"FormatShape: {count} frames do not divide into groups of {per_group}")
         if self.input_format == "NCTHW":
@@ -85,48 +88,70 @@ def _fill(sample: Sample, slot: Callable[[int], Array]) -> None:
 
 
 def _heatmaps(sample: Sample, clip_len: int | None) -> Array:
-    maps = sample.heatmaps
-    if maps is None or not clip_len:
+    if sample.heatmaps is None or not clip_len:
         raise UserError("FormatShape: the sample has no heatmaps")
+    maps = sample.heatmaps.maps
     clips = maps.reshape(-1, clip_len, *maps.shape[1:])
     return np.ascontiguousarray(clips.transpose(0, 2, 1, 3, 4))
 
 
 @frozen
 class Transpose:
-    """Reorder the axes of fields of the sample, or of named ``inputs``."""
+    """Reorder the axes of named inputs, or of ``frames``."""
 
     keys: Sequence[str]
     order: Sequence[int]
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        named = dict(sample.inputs) if isinstance(sample.inputs, Mapping) else {}
-        changes: dict[str, Array] = {}
+        arrays = dict(sample.inputs) if sample.frames is None else {**sample.inputs, "frames": sample.frames}
+        changed: dict[str, Array] = {}
         for key in self.keys:
-            array = named.get(key, getattr(sample, key, None))
+            array = arrays.get(key)
             if not isinstance(array, np.ndarray):
-                raise UserError(f"Transpose: the sample has no array {key!r}")
+                raise UserError(f"Transpose: the sample has no array {key!r}; it has {', '.join(arrays) or 'none'}")
             if array.ndim != len(self.order):
                 raise UserError(f"Transpose: order has {len(self.order)} axes, {key!r} has {array.ndim}")
-            (named if key in named else changes)[key] = array.transpose(tuple(self.order))
-        return sample.replace(**({"inputs": named} if named else {}), **changes)
+            changed[key] = array.transpose(tuple(self.order))
+        frames = changed.pop("frames", sample.frames)
+        return sample.replace(frames=frames).with_inputs(**changed)
+
+
+@frozen
+class Pad:
+    """Let samples of a batch differ in the length of an input along one axis: the shorter ones are padded with zeros.
+
+    ``Batch.lengths`` tells the model which part of each sample is padding; a model that does not look at it may give
+    scores that depend on the other samples of the batch.
+    """
+
+    axis: int
+    """Counted from the end where negative; the axis of the batch does not count."""
+    key: str = "imgs"
+    """Name of the input."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        array = sample.inputs.get(self.key)
+        if not isinstance(array, np.ndarray):
+            raise UserError(f"Pad: the sample has no input {self.key!r}; it has {', '.join(sample.inputs) or 'none'}")
+        if not -array.ndim <= self.axis < array.ndim:
+            raise UserError(f"Pad: {self.key!r} has {array.ndim} axes, there is no axis {self.axis}")
+        return sample.with_inputs(**{self.key: Varying(array, self.axis)})
 
 
 @frozen
 class PackActionInputs:
-    """Choose what the model gets where several formatting steps have left arrays under their names.
+    """Choose what the model gets of the inputs that formatting steps have made.
 
     Without ``collect_keys``: the first there is of ``imgs``, ``heatmap_imgs``, ``keypoint``,
-    ``audios``, ``text``. With them: a mapping of those. A pipeline with one formatting step does
-    not need it.
+    ``audios``, ``text``. With them: those. A pipeline with one formatting step does not need it.
     """
 
     collect_keys: Sequence[str] = ()
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        if sample.inputs is None:
+        named = sample.inputs
+        if not named:
             raise UserError("PackActionInputs: the sample has no inputs: put a formatting step before it")
-        named = sample.inputs if isinstance(sample.inputs, Mapping) else {"imgs": sample.inputs}
         if self.collect_keys:
             missing = [k for k in self.collect_keys if k not in named]
             if missing:
@@ -135,4 +160,4 @@ class PackActionInputs:
         found = [k for k in ("imgs", "heatmap_imgs", "keypoint", "audios", "text") if k in named]
         if not found:
             raise UserError(f"PackActionInputs: name one of the inputs with collect_keys: {', '.join(named)}")
-        return sample.replace(inputs=named[found[0]])
+        return sample.replace(inputs={found[0]: named[found[0]]})

@@ -1,6 +1,6 @@
 """Resizing, cropping and flipping: recorded on the sample, moving everything that has coordinates.
 
-Steps change only the ``Geometry`` of a sample, and boxes and joints with it; pixels are made
+Steps change only the ``Geometry`` of a sample, and its records with it; pixels are made
 once, by the first step that needs them (``vidcore.transforms.pixels``). What is recorded is at
 most: a region of the stored frames, scaled to one size, of which one or more windows are
 cut, each perhaps mirrored.
@@ -13,10 +13,8 @@ cut, each perhaps mirrored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
 from attrs import evolve
 
 from vidcore.errors import UserError
@@ -24,8 +22,6 @@ from vidcore.geometry import Box, Geometry
 from vidcore.sample import Sample
 
 __all__ = ["crop", "current", "flip", "resize"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def current(sample: Sample) -> Geometry:
@@ -47,23 +43,14 @@ def current(sample: Sample) -> Geometry:
 
 
 def resize(sample: Sample, size: tuple[int, int], interpolation: str = "bilinear") -> Sample:
-    """Scale frames, boxes and joints to that height and width."""
+    """Scale frames, and everything that has coordinates, to that height and width."""
     geometry = current(sample)
-    factors = np.array([size[1] / geometry.size[1], size[0] / geometry.size[0]], np.float32)
-    joints = sample.joints
-    if joints is not None:
-        joints = joints.copy()
-        joints[..., :2] *= factors
-    return sample.replace(
-        geometry=geometry.resized(size, interpolation),
-        boxes=_moved(sample.boxes, lambda b: b * np.tile(factors, 2)),
-        proposals=_moved(sample.proposals, lambda b: b * np.tile(factors, 2)),
-        joints=joints,
-    )
+    factors = (size[1] / geometry.size[1], size[0] / geometry.size[0])
+    return sample.map_records(lambda r: r.resized(factors), geometry=geometry.resized(size, interpolation))
 
 
 def crop(sample: Sample, boxes: Sequence[Box], mirrored: Sequence[bool] | None = None) -> Sample:
-    """Cut frames, boxes and joints; several boxes make several crops of every clip.
+    """Cut frames, and everything that has coordinates; several boxes make several crops of every clip.
 
     Boxes of objects are clipped to the crop, ``[0, size - 1]``, and kept where nothing is left of them.
     """
@@ -75,61 +62,22 @@ def crop(sample: Sample, boxes: Sequence[Box], mirrored: Sequence[bool] | None =
                 f"a crop of {right - left} x {bottom - top} pixels does not fit into frames of {width} x {height} "
                 "(width x height): resize them to at least that size before"
             )
-    mirrored = mirrored or [False] * len(boxes)
-    geometry = geometry.cropped(boxes, mirrored)
-    if len(boxes) > 1:
-        if sample.boxes is not None or sample.proposals is not None or sample.joints is not None:
-            raise UserError("several crops of a clip cannot share its boxes or joints: use CenterCrop")
-        return sample.replace(geometry=geometry, num_crops=sample.num_crops * len(boxes))
-    left, top, right, bottom = boxes[0]
-    origin = np.array([left, top], np.float32)
-    limit = np.array([right - left - 1, bottom - top - 1] * 2, np.float32)
-
-    def move(b: Array) -> Array:
-        return np.asarray(np.clip(b - np.tile(origin, 2), 0, limit))
-
-    joints = sample.joints
-    if joints is not None:
-        joints = joints.copy()
-        joints[..., :2] -= origin
-    return sample.replace(
-        geometry=geometry, boxes=_moved(sample.boxes, move), proposals=_moved(sample.proposals, move), joints=joints
-    )
+    geometry = geometry.cropped(boxes, mirrored or [False] * len(boxes))
+    if len(boxes) == 1:
+        return sample.map_records(lambda r: r.cropped(boxes[0]), geometry=geometry)
+    shared = next((name for name, record in sample.records() if record.follows_crops), None)
+    if shared is not None:
+        raise UserError(f"several crops of a clip cannot share its {shared}: use CenterCrop")
+    return sample.replace(geometry=geometry, num_crops=sample.num_crops * len(boxes))
 
 
-def flip(
-    sample: Sample, direction: str = "horizontal", left_kp: Sequence[int] = (), right_kp: Sequence[int] = ()
-) -> Sample:
-    """Mirror frames, boxes and joints (joints at x = 0 are missing ones and stay); see ``Flip``."""
+def flip(sample: Sample, direction: str = "horizontal", swaps: Sequence[tuple[int, int]] = ()) -> Sample:
+    """Mirror frames, and everything that has coordinates; ``swaps`` are pairs of left and right joints."""
     geometry = current(sample)
-    height, width = geometry.size
     if direction == "vertical":
-        if sample.modality == "Flow" or sample.joints is not None:
-            raise UserError("vertical flipping is not defined for flow and joints")
-        geometry = evolve(geometry, upside_down=not geometry.upside_down)
+        if sample.modality == "Flow":
+            raise UserError("vertical flipping is not defined for flow")
+        after = evolve(geometry, upside_down=not geometry.upside_down)
     else:
-        geometry = evolve(geometry, windows=tuple((x, y, not mirrored) for x, y, mirrored in geometry.windows))
-
-    def move(b: Array) -> Array:
-        moved = b.copy()
-        if direction == "vertical":
-            moved[:, [1, 3]] = height - b[:, [3, 1]]
-        else:
-            moved[:, [0, 2]] = width - b[:, [2, 0]]
-        return moved
-
-    joints = sample.joints
-    if joints is not None:
-        joints = joints.copy()
-        x = joints[..., 0]
-        x[x != 0] = width - x[x != 0]
-        swapped = np.arange(joints.shape[2])
-        swapped[list(left_kp)], swapped[list(right_kp)] = right_kp, left_kp
-        joints = joints[:, :, swapped]
-    return sample.replace(
-        geometry=geometry, boxes=_moved(sample.boxes, move), proposals=_moved(sample.proposals, move), joints=joints
-    )
-
-
-def _moved(boxes: Array | None, move: Callable[[Array], Array]) -> Array | None:
-    return None if boxes is None else move(np.asarray(boxes, np.float32)).astype(np.float32, copy=False)
+        after = evolve(geometry, windows=tuple((x, y, not mirrored) for x, y, mirrored in geometry.windows))
+    return sample.map_records(lambda r: r.flipped(geometry.size, direction, swaps), geometry=after)

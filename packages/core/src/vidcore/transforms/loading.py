@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from attrs import evolve, field, frozen
 
 from vidcore.errors import UserError
 from vidcore.geometry import Geometry
+from vidcore.records import Clip
 from vidcore.sample import Sample
 from vidcore.transforms.geometry import current
 from vidcore.transforms.pixels import frame_count
@@ -20,9 +20,7 @@ from vidcore.video.frames import FrameFolderReader
 from vidcore.video.open import open_video
 from vidcore.video.reader import Decoder, VideoReader
 
-__all__ = ["BuildPseudoClip", "Decode", "DecodeMotionVectors", "LoadHVULabel", "OpenVideo"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
+__all__ = ["BuildPseudoClip", "Decode", "DecodeMotionVectors", "OpenVideo"]
 
 
 @frozen
@@ -43,7 +41,7 @@ class OpenVideo:
 
 @frozen
 class Decode:
-    """Read the frames in ``frame_indices`` (all, without a sampling step) and close the video.
+    """Read the frames of ``clip`` (all, without a sampling step) and close the video.
 
     Each distinct frame is read, and later resized, once. Relative boxes become pixels.
     ``decoder`` and ``threads`` count where no ``OpenVideo`` came before.
@@ -55,30 +53,15 @@ class Decode:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         video = sample.video or _open(sample, self.decoder, self.threads)
         try:
-            indices = (
-                np.arange(len(video)) if sample.frame_indices is None else sample.frame_indices - sample.start_index
-            )
+            indices = np.arange(len(video)) if sample.clip is None else sample.clip.indices - sample.start_index
             distinct, order = np.unique(indices, return_inverse=True)
             frames = video.read(distinct)
         finally:
             video.close()
-        height, width = frames.shape[1:3]
-        boxes, proposals = sample.boxes, sample.proposals
-        if sample.relative_boxes:
-            boxes, proposals = _to_pixels(boxes, width, height), _to_pixels(proposals, width, height)
+        size = (frames.shape[1], frames.shape[2])
         in_order = np.array_equal(order, np.arange(len(frames)))
-        return sample.replace(
-            video=None,
-            frames=frames,
-            geometry=Geometry.whole((height, width), None if in_order else order.reshape(-1)),
-            boxes=boxes,
-            proposals=proposals,
-            relative_boxes=False,
-        )
-
-
-def _to_pixels(boxes: Array | None, width: int, height: int) -> Array | None:
-    return None if boxes is None else (boxes * np.array([width, height, width, height])).astype(np.float32)
+        geometry = Geometry.whole(size, None if in_order else order.reshape(-1))
+        return sample.map_records(lambda r: r.in_pixels(size), video=None, frames=frames, geometry=geometry)
 
 
 def _open(sample: Sample, decoder: Decoder | str, threads: int) -> VideoReader:
@@ -109,11 +92,11 @@ class DecodeMotionVectors:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         from vidcore.video.exact import read_motion_vectors  # PyAV is slow to import
 
-        if sample.path is None or sample.frame_indices is None:
+        if sample.path is None or sample.clip is None:
             raise UserError("DecodeMotionVectors needs the path of a video and a sampling step before it")
         if sample.video is not None:
             sample.video.close()
-        vectors = read_motion_vectors(sample.path, sample.frame_indices, self.threads)
+        vectors = read_motion_vectors(sample.path, sample.clip.indices, self.threads)
         frames = (vectors.astype(np.int16) + 128).astype(np.uint8)
         geometry = Geometry.whole((frames.shape[1], frames.shape[2]))
         return sample.replace(video=None, frames=frames, geometry=geometry, modality="Flow")
@@ -130,39 +113,4 @@ class BuildPseudoClip:
         if sample.frames is None or frame_count(sample) != 1:
             raise UserError("BuildPseudoClip repeats a single picture: put Decode of one before it")
         order = np.zeros(self.clip_len, np.int64)
-        return sample.replace(geometry=evolve(geometry, order=order), clip_len=self.clip_len, num_clips=1)
-
-
-@frozen
-class LoadHVULabel:
-    """Labels of several categories (HVU): ``meta["categories"]``, lists of class numbers by category.
-
-    Sets ``labels``, many-hot over the classes of all categories in order, and in ``meta``
-    ``mask`` (1 for the classes of categories that are annotated) and ``category_mask`` (categories,).
-    """
-
-    hvu_categories: Sequence[str]
-    hvu_category_nums: Sequence[int]
-
-    def __attrs_post_init__(self) -> None:
-        if len(self.hvu_categories) != len(self.hvu_category_nums):
-            raise UserError(
-                f"LoadHVULabel: {len(self.hvu_categories)} hvu_categories but {len(self.hvu_category_nums)} numbers"
-            )
-
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        annotated = sample.meta.get("categories")
-        if annotated is None:
-            raise UserError("LoadHVULabel: the sample has no meta['categories']")
-        total = sum(self.hvu_category_nums)
-        labels, mask = np.zeros(total, np.float32), np.zeros(total, np.float32)
-        present = np.array([name in annotated for name in self.hvu_categories], np.float32)
-        start = 0
-        for name, count in zip(self.hvu_categories, self.hvu_category_nums, strict=True):
-            for number in annotated.get(name, ()):
-                if not 0 <= number < count:
-                    raise UserError(f"LoadHVULabel: class {number} of {name!r}, which has {count}")
-                labels[start + number] = 1
-            mask[start : start + count] = name in annotated
-            start += count
-        return sample.replace(labels=labels, meta={**sample.meta, "mask": mask, "category_mask": present})
+        return sample.replace(geometry=evolve(geometry, order=order), clip=Clip(order, self.clip_len))

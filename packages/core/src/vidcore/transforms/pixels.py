@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,10 +11,10 @@ from vidcore.errors import UserError
 from vidcore.geometry import Geometry
 from vidcore.sample import Sample
 from vidcore.transforms.geometry import current
+from vidcore.typing import Array
 
 __all__ = ["INTERPOLATIONS", "frame_count", "realize", "render"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
 INTERPOLATIONS = {
     "nearest": cv2.INTER_NEAREST,

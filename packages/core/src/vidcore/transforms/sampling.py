@@ -1,28 +1,30 @@
-"""Which frames to read: steps that set ``frame_indices``, with the sample's ``start_index`` included."""
+"""Which frames to read: steps that set ``clip``, with the sample's ``start_index`` included."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from attrs import field, frozen
 
 from vidcore.errors import UserError, VideoError
+from vidcore.records import Clip
 from vidcore.sample import Sample
+from vidcore.typing import Array
 from vidcore.validators import at_least, one_of
 
 __all__ = [
     "DenseSampleFrames",
-    "SampleAVAFrames",
     "SampleFrames",
     "UniformSample",
     "UntrimmedSampleFrames",
+    "frame_total",
+    "with_clips",
 ]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
-
-def _total(sample: Sample) -> int:
+def frame_total(sample: Sample) -> int:
+    """Number of frames to choose from. Raises ``VideoError`` where there are none."""
     if sample.total_frames is None:
         raise UserError("the number of frames is not known yet: put OpenVideo before the sampling step")
     if sample.total_frames < 1:
@@ -30,14 +32,10 @@ def _total(sample: Sample) -> int:
     return sample.total_frames
 
 
-def _sampled(sample: Sample, frames: Array, clip_len: int, frame_interval: int | None) -> Sample:
+def with_clips(sample: Sample, frames: Array, clip_len: int, frame_interval: int | None) -> Sample:
     """Set the frames (clips, clip_len), counted from 0."""
-    return sample.replace(
-        frame_indices=(frames + sample.start_index).reshape(-1).astype(np.int64),
-        clip_len=clip_len,
-        frame_interval=frame_interval,
-        num_clips=frames.size // clip_len,
-    )
+    indices = (frames + sample.start_index).reshape(-1).astype(np.int64)
+    return sample.replace(clip=Clip(indices, clip_len, frames.size // clip_len, frame_interval))
 
 
 @frozen
@@ -76,13 +74,13 @@ class SampleFrames:
             raise UserError("SampleFrames: give target_fps or clip_seconds, not both")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        total = _total(sample)
+        total = frame_total(sample)
         span = self._timed_span(sample)
         starts = self._test_starts(total, span) if self.test_mode else self._train_starts(total, span, rng)
         frames = starts[:, None] + self.offsets(sample)
         if self.temporal_jitter:
             frames += rng.integers(self.frame_interval, size=frames.shape)
-        return _sampled(sample, self._bounded(frames, total), self.clip_len, self.frame_interval)
+        return with_clips(sample, self._bounded(frames, total), self.clip_len, self.frame_interval)
 
     def offsets(self, sample: Sample) -> Array:
         """Where the frames of a clip stand, counted from its first: (clip_len,) int64."""
@@ -173,14 +171,14 @@ class UniformSample:
     test_mode: bool = False
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        length = (_total(sample) - 1) / self.clip_len
+        length = (frame_total(sample) - 1) / self.clip_len
         edges = np.round(np.arange(self.clip_len + 1) * length).astype(np.int64)
         if self.test_mode:
             shifts = (length / (self.num_clips + 1) * np.arange(1, self.num_clips + 1)).astype(np.int64)
             frames = edges[:-1] + shifts[:, None]
         else:
             frames = rng.integers(edges[:-1], edges[1:] + 1, size=(self.num_clips, self.clip_len))
-        return _sampled(sample, frames, self.clip_len, None)
+        return with_clips(sample, frames, self.clip_len, None)
 
 
 @frozen
@@ -195,44 +193,9 @@ class UntrimmedSampleFrames:
     frame_interval: int = field(default=1, validator=at_least(1))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        total = _total(sample)
+        total = frame_total(sample)
         first = self.clip_interval // 2
         centres = np.arange(first if first < total else total // 2, total, self.clip_interval)
         offsets = (np.arange(self.clip_len) - self.clip_len // 2) * self.frame_interval
         frames = np.clip(centres[:, None] + offsets, 0, total - 1)
-        return _sampled(sample, frames, self.clip_len, self.frame_interval)
-
-
-@frozen
-class SampleAVAFrames:
-    """A clip centred on the annotated second, clamped to its shot.
-
-    Needs ``fps``, and in ``meta``: ``timestamp`` and ``timestamp_start`` (seconds; the second
-    at which the frames begin) and ``shot_info`` (first frame and first frame after the shot, from 0),
-    which ``total_frames`` replaces where it is known. While training every frame moves by up to
-    half an interval. ``compat``: as published, frames of folders that count from 1 are taken one later.
-    """
-
-    clip_len: int = field(validator=at_least(1))
-    frame_interval: int = field(default=2, validator=at_least(1))
-    test_mode: bool = False
-    compat: bool = False
-
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        missing = [k for k in ("timestamp", "timestamp_start") if k not in sample.meta]
-        if missing or not sample.fps:
-            raise UserError(f"SampleAVAFrames needs {', '.join(missing) or 'fps'}, which the sample does not have")
-        if sample.total_frames is not None:
-            first, end = 0, _total(sample)
-        elif "shot_info" in sample.meta:
-            first, end = sample.meta["shot_info"]
-        else:
-            raise UserError("SampleAVAFrames needs total_frames or shot_info, which the sample does not have")
-        centre = int(sample.fps * (sample.meta["timestamp"] - sample.meta["timestamp_start"]))
-        if self.compat:
-            centre += sample.start_index
-        frames = centre + (np.arange(self.clip_len) - self.clip_len // 2) * self.frame_interval
-        if not self.test_mode:
-            half = self.frame_interval // 2
-            frames += rng.integers(-half, self.frame_interval - half, size=self.clip_len)
-        return _sampled(sample, np.clip(frames, first, end - 1)[None], self.clip_len, self.frame_interval)
+        return with_clips(sample, frames, self.clip_len, self.frame_interval)

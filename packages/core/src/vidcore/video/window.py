@@ -189,7 +189,7 @@ class Position:
     end: float | None
     """Seconds at which the window ends, within the video."""
     reader: ForwardReader
-    """Reads ``frames``; may stand in a Sample as ``video``, with ``frames`` as its ``frame_indices``."""
+    """Reads ``frames``; may stand in a Sample as ``video``, with ``frames`` as the indices of its clip."""
 
     def read(self) -> Array:
         """Return the frames: (n, height, width, channels) uint8. Positions must be read in order, or left out."""

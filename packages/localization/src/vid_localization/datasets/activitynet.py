@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from vidcore.data.index import fingerprint
 from vidcore.errors import AnnotationError, DataError
 from vidcore.features.files import SUFFIXES, FeatureNote
 from vidcore.protocols import Dataset
+from vidcore.records import Segments
 from vidcore.sample import Sample
 from vidcore.video.open import VIDEO_SUFFIXES
 
@@ -106,11 +106,11 @@ class ActivityNetDataset(Dataset):
         return len(self.annotations.names)
 
     def __getitem__(self, index: int) -> Sample:
-        """Return video ``index`` with path, durations, ``segments`` and ``segment_labels``.
+        """Return video ``index`` with path, durations, and ``segments`` with classes.
 
-        ``feature_duration`` is what ``feature_frame`` says, and None without it. ``meta["video_name"]`` is
-        the name in the annotation file, without the suffix of a video; ``meta["ambiguous_segments"]`` (n, 2) are
-        there where a video has such. Videos with proposals have ``proposal_segments`` and ``proposal_scores``.
+        ``feature_duration`` is what ``feature_frame`` says, and None without it. ``key`` is the name in the annotation
+        file, without the suffix of a video; ``extra["ambiguous"]`` are ambiguous segments, where a video has such.
+        Videos with proposals have ``proposals`` with scores.
         """
         index = range(len(self))[index]
         known = self.annotations
@@ -118,29 +118,27 @@ class ActivityNetDataset(Dataset):
         seconds, frames, covered, fps = (None if math.isnan(v) else float(v) for v in known.facts[index])
         rows = slice(known.offsets[index], known.offsets[index + 1])
         segments, labels = known.segments[rows], known.labels[rows].astype(np.int64)
-        meta: dict[str, Any] = {"video_name": _plain(name)}
-        if (labels < 0).any():
-            meta["ambiguous_segments"] = segments[labels < 0]
+        ambiguous = segments[labels < 0]
         described = covered / frames * seconds if covered and frames and seconds else None
         return Sample(
             index=index,
+            key=_plain(name),
             path=self._path(name),
             duration=seconds,
             feature_duration=described,
             total_frames=None if frames is None else round(frames),
             fps=fps,
-            segments=segments[labels >= 0],
-            segment_labels=labels[labels >= 0],
+            segments=Segments(segments[labels >= 0], labels[labels >= 0]),
+            proposals=self._proposals(index, seconds if described is None else described),
+            extra={"ambiguous": Segments(ambiguous)} if len(ambiguous) else {},
             class_names=known.class_names,
-            meta=meta,
-            **self._proposals(index, seconds if described is None else described),
         )
 
-    def _proposals(self, index: int, seconds: float | None) -> dict[str, Any]:
+    def _proposals(self, index: int, seconds: float | None) -> Segments | None:
         rows = self.annotations.proposals[index].reshape(-1, 3)
         if not len(rows) or seconds is None:
-            return {}
-        return {"proposal_segments": rows[:, :2] * seconds, "proposal_scores": rows[:, 2]}
+            return None
+        return Segments(rows[:, :2] * seconds, scores=rows[:, 2])
 
     def _path(self, name: str) -> str:
         file = name

@@ -13,11 +13,13 @@ from attrs import frozen
 
 from vid_localization.datasets.checks import Policy, checked, notes_of
 from vid_localization.datasets.words import split_words
+from vid_localization.records import PartBounds
 from vidcore.data.fields import positive_number
 from vidcore.data.index import Ragged, StringTable, chosen, fingerprint
 from vidcore.data.text import read_json, read_text
 from vidcore.errors import AnnotationError, DataError, nearest
 from vidcore.protocols import Dataset
+from vidcore.records import Segments, Text
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -117,10 +119,9 @@ class CharadesSTADataset(Dataset):
         return len(self.videos)
 
     def __getitem__(self, index: int) -> Sample:
-        """Return sentence ``index`` with path, ``segments`` (1, 2), and 32 equal ``proposal_segments``.
+        """Return sentence ``index``: path, ``text`` with tokens, one segment, and 32 equal parts as ``proposals``.
 
-        ``meta``: ``video_name``, ``query``, ``query_tokens`` (words,) int64, and ``proposal_indexes`` (32, 2),
-        first and last feature of each proposal.
+        ``extra["parts"]`` says which features describe each part.
         """
         index = range(len(self))[index]
         video = self.videos[index]
@@ -129,18 +130,15 @@ class CharadesSTADataset(Dataset):
         stride = self.window_size * (1 - self.ft_overlap)
         return Sample(
             index=index,
+            key=video,
             path=self._path(video),
             duration=float(duration),
             total_frames=int(frames),
             fps=None if math.isnan(fps) else float(fps),
-            segments=self.segments[index : index + 1],
-            proposal_segments=bounds / frames * duration,
-            meta={
-                "video_name": video,
-                "query": self.sentences[index],
-                "query_tokens": self.words[index],
-                "proposal_indexes": (bounds / stride).astype(np.int32),
-            },
+            segments=Segments(self.segments[index : index + 1]),
+            proposals=Segments(bounds / frames * duration),
+            text=Text((self.sentences[index],), self.words[index]),
+            extra={"parts": PartBounds((bounds / stride).astype(np.int32))},
         )
 
 

@@ -18,6 +18,7 @@ from vidcore.data.classes import read_classes
 from vidcore.data.index import Ragged, StringTable
 from vidcore.data.text import read_text
 from vidcore.errors import AnnotationError, DataError
+from vidcore.records import Segments
 from vidcore.sample import Sample
 from vidcore.typing import Array
 from vidcore.video.open import VIDEO_SUFFIXES
@@ -82,9 +83,8 @@ class SSNDataset(ActivityNetDataset):
         """Return video ``index`` as ``ActivityNetDataset`` does, with proposals and names of frames."""
         sample = super().__getitem__(index)
         is_file = Path(sample.path or "").suffix.lower() in VIDEO_SUFFIXES
-        proposals = np.zeros((0, 2)) if sample.proposal_segments is None else sample.proposal_segments
         return sample.replace(
-            proposal_segments=proposals,
+            proposals=sample.proposals or Segments(np.zeros((0, 2))),
             start_index=0 if is_file else self.start_index,
             filename_tmpl=self.filename_tmpl,
             modality=self.modality,
@@ -108,12 +108,13 @@ class SSNDataset(ActivityNetDataset):
         found = [np.zeros((0, 2))]
         for sample in map(self.__getitem__, range(len(self))):
             assert sample.segments is not None
-            assert sample.proposal_segments is not None
-            proposals = sample.proposal_segments[np.diff(sample.proposal_segments)[:, 0] > 0]
-            if len(sample.segments) and len(proposals):
-                iou, _ = temporal_overlaps(proposals[:, None], sample.segments)
+            assert isinstance(sample.proposals, Segments)
+            true, listed = sample.segments.spans, sample.proposals.spans
+            proposals = listed[np.diff(listed)[:, 0] > 0]
+            if len(true) and len(proposals):
+                iou, _ = temporal_overlaps(proposals[:, None], true)
                 good = iou.max(1) >= positive_iou_threshold
-                found.append(regression_targets(proposals[good], sample.segments[iou.argmax(1)[good]]))
+                found.append(regression_targets(proposals[good], true[iou.argmax(1)[good]]))
         targets = np.concatenate(found)
         if not len(targets):
             raise DataError(f"no proposal overlaps a true segment by {positive_iou_threshold}")

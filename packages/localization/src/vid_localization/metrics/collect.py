@@ -43,12 +43,11 @@ class CollectedSegments(SamplePairs):
         """Return what metrics and result files need of a sample."""
         return Sample(
             index=sample.index,
+            key=sample.key,
             path=sample.path,
-            segments=sample.segments,
-            segment_labels=sample.segment_labels,
-            segment_scores=sample.segment_scores,
             duration=sample.duration,
-            meta={k: v for k, v in sample.meta.items() if k in ("video_name", "ambiguous_segments", "boundary_rows")},
+            segments=sample.segments,
+            extra={name: r for name, r in sample.extra.items() if name in ("ambiguous", "boundaries")},
         )
 
     def flat(self) -> tuple[Flat, Flat, int]:
@@ -59,19 +58,10 @@ class CollectedSegments(SamplePairs):
 
 
 def _flat(samples: Sequence[Sample]) -> Flat:
-    segments = [np.asarray(s.segments, np.float64).reshape(-1, 2) for s in samples]
-    labels = [
-        np.full(len(rows), -1) if s.segment_labels is None else s.segment_labels
-        for s, rows in zip(samples, segments, strict=True)
-    ]
+    found = [s.segments for s in samples if s.segments is not None]
     return Flat(
-        np.concatenate(segments),
-        np.repeat(np.arange(len(samples)), [len(rows) for rows in segments]),
-        np.concatenate(labels).astype(np.int64),
-        np.concatenate(
-            [
-                np.ones(len(rows)) if s.segment_scores is None else np.asarray(s.segment_scores, np.float64)
-                for s, rows in zip(samples, segments, strict=True)
-            ]
-        ),
+        np.concatenate([np.asarray(segments.spans, np.float64) for segments in found]),
+        np.repeat(np.arange(len(found)), [len(segments) for segments in found]),
+        np.concatenate([np.full(len(s), -1) if s.labels is None else s.labels for s in found]).astype(np.int64),
+        np.concatenate([np.ones(len(s)) if s.scores is None else np.asarray(s.scores, np.float64) for s in found]),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
@@ -16,8 +16,10 @@ from vid_localization.metrics.functional import (
     touching,
 )
 from vid_localization.names import file_of, video_name
+from vid_localization.records import Boundaries
 from vid_localization.results import write_boundaries, write_results
 from vidcore.errors import DataError, UserError
+from vidcore.records import Segments
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -41,7 +43,7 @@ def _shown(threshold: float) -> str:
 class DetectionMetric(CollectedSegments):
     """Base of metrics with mean average precision over classes.
 
-    A prediction that is wrong and touches an ambiguous segment (``meta["ambiguous_segments"]`` of the truth) counts
+    A prediction that is wrong and touches an ambiguous segment (``extra["ambiguous"]`` of the truth) counts
     neither for nor against, as in the official evaluation of THUMOS'14.
     """
 
@@ -71,7 +73,8 @@ class DetectionMetric(CollectedSegments):
         return ap
 
     def _excused(self, predicted: Flat) -> Array | None:
-        found = [np.asarray(true.meta.get("ambiguous_segments", ())).reshape(-1, 2) for _, true in self.pairs()]
+        listed = (true.extra.get("ambiguous") for _, true in self.pairs())
+        found = [r.spans if isinstance(r, Segments) else np.zeros((0, 2)) for r in listed]
         videos = np.repeat(np.arange(len(found)), [len(rows) for rows in found])
         return touching(predicted.segments, predicted.videos, np.concatenate(found), videos) if len(videos) else None
 
@@ -95,7 +98,7 @@ class ANetMetric(DetectionMetric):
     ``AR@AN``: ``auc`` (percent), the area under average recall over the average number of proposals, and
     ``AR@1``, ``AR@5``, ``AR@10``, ``AR@100``. ``mAP``: ``average_mAP`` and ``mAP@0.50`` to ``mAP@0.95``, of
     predictions with classes. ``TEM``: no score; ``write`` gives tables of the boundary probabilities that BSN's
-    first stage predicts (``meta["boundary_rows"]``), one ``.csv`` per video.
+    first stage predicts (``extra["boundaries"]``), one ``.csv`` per video.
 
     Args:
         metric_type: one of them.
@@ -122,7 +125,7 @@ class ANetMetric(DetectionMetric):
         """Ask for ``segments`` of both; for TEM for boundary probabilities instead."""
         if self.metric_type != "TEM":
             super().check(predicted, target)
-        elif "boundary_rows" not in predicted.meta:
+        elif "boundaries" not in predicted.extra:
             raise DataError("ANetMetric: TEM needs boundary probabilities, which the model TEM predicts")
 
     def compute(self) -> dict[str, float]:
@@ -159,7 +162,8 @@ class ANetMetric(DetectionMetric):
         tables = folder / "tem_results"
         tables.mkdir(exist_ok=True)
         for sample, _ in self.pairs():
-            write_boundaries(file_of(tables, video_name(sample), ".csv"), sample.meta["boundary_rows"])
+            boundaries = cast(Boundaries, sample.extra["boundaries"])
+            write_boundaries(file_of(tables, video_name(sample), ".csv"), boundaries.table)
         return [tables]
 
 

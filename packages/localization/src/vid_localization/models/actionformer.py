@@ -18,15 +18,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from attrs import frozen
 from torch import Tensor, nn
 
 from vid_localization.models.actionformer_layers import Block, ChannelNorm, ConvStack, masked, sinusoids
-from vid_localization.models.spans import check_features, covered_seconds, ranked
+from vid_localization.models.spans import check_features, covered_seconds, ranked, targets_of
 from vid_localization.names import shown
 from vid_localization.post import suppress_by_class
 from vidcore.batch import Batch
 from vidcore.errors import DataError, UserError
 from vidcore.nn import Model, require
+from vidcore.protocols import Transform
+from vidcore.records import Varying
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -138,11 +141,14 @@ class ActionFormer(Model):
 
         Raises:
             UserError: the features have another number of channels.
-            DataError: a sample does not know how long it is.
         """
         check_features(batch.inputs, self.feat_dim)
-        lengths = torch.tensor([len(_times(s)) for s in batch.samples], device=batch.inputs.device)
-        return batch.replace(inputs={"features": batch.inputs.float(), "lengths": lengths})
+        inputs = {"features": batch.inputs.float(), "lengths": batch.lengths["features"]}
+        return batch.replace(inputs=inputs)
+
+    def sample_step(self) -> Transform:
+        """Put the true segments of an annotated video on the grid of its features."""
+        return _OnGrid(self.num_classes)
 
     def forward(self, inputs: dict[str, Tensor]) -> Outputs:
         """``features`` (B, C, T) and ``lengths`` (B,) -> what every position of every level says."""
@@ -175,7 +181,8 @@ class ActionFormer(Model):
             UserError: a sample has no annotation.
         """
         points, valid = outputs["points"], outputs["valid"]
-        found = [assign(points, *self._truth(s, points.device), self.center_sample_radius) for s in batch.samples]
+        segments, kinds = (ragged.split() for ragged in targets_of(batch, "segments", "classes"))
+        found = [assign(points, *each, self.center_sample_radius) for each in zip(segments, kinds, strict=True)]
         true, classes = (torch.stack(parts) for parts in zip(*found, strict=True))
         positive = valid & (classes > 0).any(-1)
         if self.training:
@@ -191,7 +198,7 @@ class ActionFormer(Model):
         }
 
     def predict(self, outputs: Outputs, batch: Batch) -> list[Sample]:
-        """The samples with ``segments``, ``segment_scores`` and ``segment_labels``, best first."""
+        """The samples with ``segments``, best first."""
         outputs = {key: value.detach() for key, value in outputs.items()}
         place = outputs["points"][:, 0]
         starts, ends = (place + sign * outputs["distances"][..., i] for i, sign in enumerate((-1, 1)))
@@ -226,15 +233,25 @@ class ActionFormer(Model):
             self.voting_threshold,
         )
 
-    def _truth(self, sample: Sample, device: torch.device) -> tuple[Tensor, Tensor]:
-        """True segments (n, 2) in positions, and their classes (n, K), 1.0 or 0.0."""
-        if sample.segments is None or (self.num_classes is not None and sample.segment_labels is None):
-            raise UserError(f"{shown(sample)}: training needs the true segments of every sample, with their classes")
+
+@frozen
+class _OnGrid:
+    """Sets the targets ``segments`` (n, 2) in positions of the features, and ``classes`` (n, K) 1.0 or 0.0."""
+
+    num_classes: int | None
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Raises ``DataError`` for a sample of unknown length, ``UserError`` for one without classes."""
         first, step = _grid(sample)
-        segments = (np.asarray(sample.segments, np.float64).reshape(-1, 2) - first) / step
-        labels = np.zeros(len(segments), np.int64) if self.num_classes is None else np.asarray(sample.segment_labels)
-        classes = F.one_hot(torch.from_numpy(labels).long(), self.num_classes or 1)
-        return torch.from_numpy(segments).float().to(device), classes.float().to(device)
+        true = sample.segments
+        if true is None:
+            return sample
+        if self.num_classes is not None and true.labels is None:
+            raise UserError(f"{shown(sample)}: training needs the true segments of every sample, with their classes")
+        segments = (np.asarray(true.spans, np.float64) - first) / step
+        labels = np.zeros(len(segments), np.int64) if self.num_classes is None else np.asarray(true.labels)
+        classes = np.eye(self.num_classes or 1, dtype=np.float32)[labels]
+        return sample.with_targets(segments=Varying(segments.astype(np.float32)), classes=Varying(classes))
 
 
 def assign(points: Tensor, segments: Tensor, classes: Tensor, radius: float) -> tuple[Tensor, Tensor]:

@@ -14,15 +14,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from attrs import frozen
 from torch import Tensor, nn
 
 from vid_localization.models.boundary_matching import BoundaryMatching, labels, valid_proposals
 from vid_localization.models.losses import BMNLoss
-from vid_localization.models.spans import check_features, covered_seconds, ranked, truth
+from vid_localization.models.spans import (
+    check_features,
+    check_lengths,
+    covered_seconds,
+    ranked,
+    targets_of,
+    truth,
+)
 from vid_localization.post import boundary_candidates, post_processing
 from vidcore.batch import Batch
 from vidcore.errors import CheckpointError
 from vidcore.nn import Model
+from vidcore.protocols import Transform
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -104,7 +113,12 @@ class BMN(Model):
     def preprocess(self, batch: Batch) -> Batch:
         """Features as float32. Raises ``UserError`` where they are of another shape."""
         check_features(batch.inputs, self.feat_dim, self.temporal_dim)
+        check_lengths(batch, self.temporal_dim)
         return batch.replace(inputs=batch.inputs.float())
+
+    def sample_step(self) -> Transform:
+        """Label the proposals and positions of an annotated video."""
+        return _Labels(self.temporal_dim)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C, T) -> overlaps of proposals (B, 2, T, T), probabilities of starts and of ends (B, T)."""
@@ -120,18 +134,31 @@ class BMN(Model):
         Raises:
             UserError: a sample has no annotation.
         """
-        wanted = (t.to(outputs[1].device) for t in labels([truth(s) for s in batch.samples], self.temporal_dim))
+        wanted = targets_of(batch, "overlaps", "start", "end")
         found: dict[str, Tensor] = self.loss_cls(*outputs, *wanted, self.valid)
         return found
 
     def predict(self, outputs: tuple[Tensor, Tensor, Tensor], batch: Batch) -> list[Sample]:
-        """The samples with ``segments`` and ``segment_scores``: at most ``post_process_top_k`` proposals."""
+        """The samples with ``segments``: at most ``post_process_top_k`` proposals."""
         maps, starts, ends = (t.detach().float().cpu().numpy() for t in outputs)
         found = []
         for sample, *probabilities in zip(batch.samples, maps, starts, ends, strict=True):
             rows = post_processing(boundary_proposals(*probabilities), *self.suppression, self.post_process_top_k)
             found.append(ranked(sample, rows, covered_seconds(sample, self.feature_extraction_interval)))
         return found
+
+
+@frozen
+class _Labels:
+    """Sets the targets ``overlaps`` (T, T), ``start`` and ``end`` (T,): float32."""
+
+    length: int
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if sample.segments is None:
+            return sample
+        overlaps, start, end = (t[0].numpy() for t in labels([truth(sample)], self.length))
+        return sample.with_targets(overlaps=overlaps, start=start, end=end)
 
 
 def boundary_proposals(maps: Array, start: Array, end: Array) -> Array:

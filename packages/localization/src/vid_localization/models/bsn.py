@@ -15,21 +15,28 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from attrs import frozen
 from torch import Tensor, nn
 
 from vid_localization.models.losses import BinaryLogisticRegressionLoss
 from vid_localization.models.spans import (
+    candidate_scores,
     candidates,
     check_features,
+    check_lengths,
     covered_seconds,
     overlaps,
     ranked,
     shares,
+    targets_of,
     truth,
 )
 from vid_localization.post import post_processing
+from vid_localization.records import Boundaries
 from vidcore.batch import Batch
 from vidcore.nn import Model
+from vidcore.protocols import Transform
+from vidcore.records import Varying
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -99,7 +106,12 @@ class TEM(Model):
     def preprocess(self, batch: Batch) -> Batch:
         """Features as float32. Raises ``UserError`` where they are of another shape."""
         check_features(batch.inputs, self.feat_dim, self.temporal_dim)
+        check_lengths(batch, self.temporal_dim)
         return batch.replace(inputs=batch.inputs.float())
+
+    def sample_step(self) -> Transform:
+        """Label every position of an annotated video."""
+        return _BoundaryLabels(self.temporal_dim, self.boundary_ratio)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, C, T) -> probabilities (B, 3, T) of action, start, end."""
@@ -114,22 +126,18 @@ class TEM(Model):
         Raises:
             UserError: a sample has no annotation.
         """
-        labels = temporal_labels([truth(s) for s in batch.samples], self.temporal_dim, self.boundary_ratio)
+        labels = targets_of(batch, "action", "start", "end")
         action, start, end = (
-            self.loss_cls(outputs[:, i], label.to(outputs.device), self.tem_match_threshold)
-            for i, label in enumerate(labels)
+            self.loss_cls(outputs[:, i], label, self.tem_match_threshold) for i, label in enumerate(labels)
         )
         return {"loss_action": self.loss_weight * action, "loss_start": start, "loss_end": end}
 
     def predict(self, outputs: Tensor, batch: Batch) -> list[Sample]:
-        """The samples with ``meta["boundary_rows"]``: what the generation of proposals reads.
-
-        Rows (T, 5) float64: probabilities of action, start and end, bounds of the position as fractions.
-        """
+        """The samples with ``extra["boundaries"]``: what the generation of proposals reads."""
         edges = np.arange(self.temporal_dim + 1) / self.temporal_dim
         scores = outputs.detach().float().cpu().numpy()
         return [
-            sample.replace(meta={**sample.meta, "boundary_rows": np.column_stack((*rows, edges[:-1], edges[1:]))})
+            sample.with_extra(boundaries=Boundaries(np.column_stack((*rows, edges[:-1], edges[1:]))))
             for sample, rows in zip(batch.samples, scores, strict=True)
         ]
 
@@ -186,6 +194,10 @@ class PEM(Model):
         check_features(batch.inputs.mT, self.fc1.in_features)
         return batch.replace(inputs=batch.inputs.float())
 
+    def sample_step(self) -> Transform:
+        """Find out how much the proposals of an annotated video overlap true segments."""
+        return _TrueOverlaps()
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Features of proposals (B, P, C) -> overlaps (B, P)."""
         first, second = self.ratios
@@ -195,15 +207,12 @@ class PEM(Model):
     def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """``temporal_iou_loss`` over the proposals of all samples, padding aside.
 
-        True overlaps are ``meta["proposal_overlaps"]`` (P,) where files of proposals state them.
-
         Raises:
             UserError: a sample has no annotation.
-            DataError: a sample has no proposals.
         """
-        wanted = [_true_overlaps(sample) for sample in batch.samples]
-        predicted = torch.cat([row[: len(w)] for row, w in zip(outputs, wanted, strict=True)])
-        return {"temporal_iou_loss": self.overlap_loss(predicted, torch.cat(wanted).to(outputs.device))}
+        (overlaps,) = targets_of(batch, "overlaps")
+        predicted = outputs[overlaps.owners, overlaps.places]
+        return {"temporal_iou_loss": self.overlap_loss(predicted, overlaps.values)}
 
     def overlap_loss(self, predicted: Tensor, overlap: Tensor) -> Tensor:
         """Smooth L1 distance of predicted and true overlaps, both (n,)."""
@@ -219,16 +228,16 @@ class PEM(Model):
         return (distance * weights).sum() / weights.sum().clamp(min=1)
 
     def predict(self, outputs: Tensor, batch: Batch) -> list[Sample]:
-        """The samples with ``segments`` and ``segment_scores``: at most ``post_process_top_k`` proposals.
+        """The samples with ``segments``: at most ``post_process_top_k`` proposals.
 
-        The score is the predicted overlap times ``proposal_scores``, the product of the probabilities of
+        The score is the predicted overlap times that of the proposal, the product of the probabilities of
         start and end.
         """
         found = []
         for sample, row in zip(batch.samples, outputs.detach().double().cpu().numpy(), strict=True):
             seconds = covered_seconds(sample, self.feature_extraction_interval)
             segments = candidates(sample)
-            score = row[: len(segments)] * (1.0 if sample.proposal_scores is None else sample.proposal_scores)
+            score = row[: len(segments)] * candidate_scores(sample)
             rows = post_processing(
                 np.column_stack((segments / seconds, score)), *self.suppression, self.post_process_top_k
             )
@@ -236,8 +245,27 @@ class PEM(Model):
         return found
 
 
-def _true_overlaps(sample: Sample) -> Tensor:
-    if (stated := sample.meta.get("proposal_overlaps")) is not None:
-        return torch.as_tensor(stated, dtype=torch.float32)
-    start, end = torch.from_numpy(candidates(sample) / covered_seconds(sample)).unbind(1)
-    return overlaps(start, end, torch.from_numpy(truth(sample))).float()
+@frozen
+class _BoundaryLabels:
+    """Sets the targets ``action``, ``start`` and ``end``: (T,) float32."""
+
+    length: int
+    boundary_ratio: float
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if sample.segments is None:
+            return sample
+        action, start, end = (t[0].numpy() for t in temporal_labels([truth(sample)], self.length, self.boundary_ratio))
+        return sample.with_targets(action=action, start=start, end=end)
+
+
+@frozen
+class _TrueOverlaps:
+    """Sets the target ``overlaps`` (P,) float32, unless the file of proposals has stated them."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if sample.segments is None or "overlaps" in sample.targets:
+            return sample
+        start, end = torch.from_numpy(candidates(sample) / covered_seconds(sample)).unbind(1)
+        found = overlaps(start, end, torch.from_numpy(truth(sample))).float()
+        return sample.with_targets(overlaps=Varying(found.numpy()))

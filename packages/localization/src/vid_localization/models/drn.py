@@ -21,15 +21,17 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from attrs import frozen
 from torch import Tensor, nn
 
 from vid_localization.models.refinement import paired_overlaps
-from vid_localization.models.spans import check_features, covered_seconds, ranked, truth
+from vid_localization.models.spans import check_features, covered_seconds, ranked, targets_of, truth
 from vid_localization.names import shown
 from vid_localization.post import soft_nms
 from vidcore.batch import Batch
 from vidcore.errors import DataError, UserError
 from vidcore.nn import Model, require
+from vidcore.protocols import Transform
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -116,14 +118,14 @@ class DRN(Model):
         return head
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Features and positions as float32. Raises ``UserError`` for other features, or words it has no number for."""
+        """Features and positions as float32. Raises ``UserError`` for other features."""
         check_features(batch.inputs["features"].mT, self.prop_fc.in_features)
-        words = self.query_encoder.embedding.num_embeddings - 1
-        for sample in batch.samples:
-            if (last := max(sample.meta.get("query_tokens", ()), default=0)) > words:
-                raise UserError(f"the model is made for {words} words (vocab_size), but a sentence has word {last}")
         inputs = {k: v.float() if v.is_floating_point() else v for k, v in batch.inputs.items()}
         return batch.replace(inputs=inputs)
+
+    def sample_step(self) -> Transform:
+        """Check the words of a sentence, and take the segment that it is about."""
+        return _Grounding(self.query_encoder.embedding.num_embeddings - 1)
 
     def forward(self, inputs: dict[str, Tensor]) -> Found:
         """From what ``FormatQuery`` makes.
@@ -145,10 +147,9 @@ class DRN(Model):
 
         Raises:
             UserError: a sample has no annotation.
-            DataError: a sentence has several segments, or none.
         """
         logits, distances, quality = (t.float() for t in outputs)
-        wanted = torch.stack([_segment(s) for s in batch.samples]).to(logits)
+        wanted = targets_of(batch, "segment")[0].to(logits)
         places, levels, number = self.places(logits)
         true = torch.stack((places - wanted[:, :1], wanted[:, 1:] - places), -1) * number
         nearest, furthest = true.amin(-1), true.amax(-1)
@@ -167,7 +168,7 @@ class DRN(Model):
         return losses | {"loss_iou": error / judged.sum().clamp(min=1)}
 
     def predict(self, outputs: Found, batch: Batch) -> list[Sample]:
-        """The samples with ``segments`` and ``segment_scores``: the best six that hardly overlap."""
+        """The samples with ``segments``: the best six that hardly overlap."""
         found = []
         for sample, rows in zip(batch.samples, self.candidates(outputs), strict=True):
             kept = soft_nms(rows, *SUPPRESSION) if len(rows) else rows
@@ -322,8 +323,21 @@ def _focal(logits: Tensor, matches: Tensor, alpha: float, gamma: float) -> Tenso
     return -weight * (-signed).sigmoid() ** gamma * F.logsigmoid(signed)
 
 
-def _segment(sample: Sample) -> Tensor:
-    rows = truth(sample)
-    if len(rows) != 1:
-        raise DataError(f"{shown(sample)}: a sentence is about one segment, found {len(rows)}")
-    return torch.from_numpy(rows[0]).float()
+@frozen
+class _Grounding:
+    """Sets the target ``segment`` (2,) float32: start and end as fractions of the video."""
+
+    words: int
+    """Of the vocabulary."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Raises ``UserError`` for a word without number, ``DataError`` for several segments of a sentence."""
+        tokens = None if sample.text is None else sample.text.tokens
+        if tokens is not None and (last := max(tokens, default=0)) > self.words:
+            raise UserError(f"the model is made for {self.words} words (vocab_size), but a sentence has word {last}")
+        if sample.segments is None:
+            return sample
+        rows = truth(sample)
+        if len(rows) != 1:
+            raise DataError(f"{shown(sample)}: a sentence is about one segment, found {len(rows)}")
+        return sample.with_targets(segment=rows[0].astype(np.float32))

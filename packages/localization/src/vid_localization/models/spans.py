@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vid_localization.names import shown
+from vidcore.batch import Batch
 from vidcore.errors import DataError, UserError
+from vidcore.records import Segments
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
 __all__ = [
+    "candidate_scores",
     "candidates",
     "check_features",
+    "check_lengths",
     "covered_seconds",
     "overlaps",
     "ranked",
     "shares",
+    "targets_of",
     "truth",
 ]
 
@@ -63,9 +69,17 @@ def candidates(sample: Sample) -> Array:
     Raises:
         DataError: the sample has none.
     """
-    if sample.proposal_segments is None:
-        raise DataError(f"{shown(sample)}: has no proposal_segments")
-    return np.asarray(sample.proposal_segments, np.float64)
+    if not isinstance(sample.proposals, Segments):
+        raise DataError(f"{shown(sample)}: has no proposals")
+    return np.asarray(sample.proposals.spans, np.float64)
+
+
+def candidate_scores(sample: Sample) -> Array:
+    """(n,) float64: how good each candidate is; 1 where nobody says."""
+    proposals = sample.proposals
+    if not isinstance(proposals, Segments) or proposals.scores is None:
+        return np.ones(0 if proposals is None else len(proposals))
+    return proposals.scores
 
 
 def truth(sample: Sample, interval: int = 1) -> Array:
@@ -79,8 +93,30 @@ def truth(sample: Sample, interval: int = 1) -> Array:
     """
     if sample.segments is None:
         raise UserError(f"{shown(sample)}: training needs the true segments of every sample")
-    out: Array = np.clip(np.asarray(sample.segments, np.float64) / covered_seconds(sample, interval), 0, 1)
+    out: Array = np.clip(np.asarray(sample.segments.spans, np.float64) / covered_seconds(sample, interval), 0, 1)
     return out
+
+
+def targets_of(batch: Batch, *names: str) -> list[Any]:
+    """The targets of a batch by name.
+
+    Raises:
+        UserError: a sample has no annotation, of which ``Model.sample_step`` would have made them.
+    """
+    if missing := [name for name in names if name not in batch.targets]:
+        who = next((shown(s) for s in batch.samples if s.segments is None), "the batch")
+        raise UserError(f"{who}: training needs the true segments of every sample (no target {missing[0]!r})")
+    return [batch.targets[name] for name in names]
+
+
+def check_lengths(batch: Batch, length: int, name: str = "features") -> None:
+    """Raise ``UserError`` where features of a sample are padded to a length that the network is made for."""
+    for sample, found in zip(batch.samples, batch.lengths.get(name, ()), strict=False):
+        if int(found) != length:
+            raise UserError(
+                f"{shown(sample)}: the model is made for {length} positions of a video, but got {int(found)}: see "
+                "length of LoadLocalizationFeature"
+            )
 
 
 def shares(starts: Tensor, ends: Tensor, segments: Tensor) -> Tensor:
@@ -123,8 +159,9 @@ def ranked(sample: Sample, rows: Array, seconds: float, labels: Sequence[int] | 
         order = np.argsort(-scores, kind="stable")
         rows = rows.repeat(len(classes), 0)[order]
         rows[:, 2], labels = scores[order], np.tile(classes, len(rows) // max(len(classes), 1))[order]
-    return sample.replace(
-        segments=np.asarray(rows[:, :2], np.float64) * seconds,
-        segment_scores=np.asarray(rows[:, 2], np.float64),
-        segment_labels=None if labels is None else np.asarray(labels, np.int64),
+    found = Segments(
+        spans=np.asarray(rows[:, :2], np.float64) * seconds,
+        scores=np.asarray(rows[:, 2], np.float64),
+        labels=None if labels is None else np.asarray(labels, np.int64),
     )
+    return sample.replace(segments=found)

@@ -12,19 +12,23 @@ Differs from published training where a video has no proposal of a kind: see ``S
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from attrs import frozen
 from torch import Tensor, nn
 
 from vid_localization.models.spans import candidates
 from vid_localization.models.ssn_head import SSNHead
 from vid_localization.models.ssn_loss import SSNLoss
 from vid_localization.post import nms_by_class
+from vid_localization.records import ProposalStages
 from vidcore.batch import Batch
 from vidcore.errors import UserError
 from vidcore.nn import Model, Preprocessor, chunked, image_weights, pool_positions, require, require_type
+from vidcore.protocols import Transform
+from vidcore.records import Segments, Varying
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -73,12 +77,13 @@ class SSN(Model):
         self.nms = nms
         self.top_k = top_k
 
+    def sample_step(self) -> Transform:
+        """Let whole videos differ in their number of frames."""
+        return _WholeVideos()
+
     def preprocess(self, batch: Batch) -> Batch:
-        """While training put beside the frames how much of each stage lies within the video."""
-        if not self.training:
-            return batch
-        scales = torch.from_numpy(np.stack([_meta(s, "proposal_scales") for s in batch.samples])).float()
-        return batch.replace(inputs={"imgs": batch.inputs, "scales": scales.to(batch.inputs.device)})
+        """Nothing: frames are normalised chunk by chunk, see ``features``."""
+        return batch
 
     def adapt_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """Turn the weights of an image network into those of the backbone; None where they are of an SSN already."""
@@ -119,11 +124,10 @@ class SSN(Model):
 
     def loss(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Losses of the sampled proposals, see ``SSNLoss``."""
-        device = outputs["activity"].device
-        types, labels, targets = (
-            torch.from_numpy(np.concatenate([_meta(sample, name) for sample in batch.samples])).to(device)
-            for name in ("proposal_types", "proposal_labels", "regression_targets")
-        )
+        names = ("proposal_types", "proposal_labels", "regression_targets")
+        if missing := [name for name in names if name not in batch.targets]:
+            raise UserError(f"SSN needs the target {missing[0]!r}, which SampleProposals sets")
+        types, labels, targets = (cast(Tensor, batch.targets[name]).flatten(0, 1) for name in names)
         mean, deviation = (targets.new_tensor(row) for row in self.reg_normalize_constants)
         losses: dict[str, Tensor] = self.losses(
             outputs["activity"],
@@ -136,8 +140,8 @@ class SSN(Model):
         return losses
 
     def predict(self, outputs: dict[str, Tensor], batch: Batch) -> list[Sample]:
-        """The samples with ``segments`` in seconds, ``segment_scores`` and ``segment_labels``, best first."""
-        longest = max(sample.num_crops * _meta(sample, "frame_count") for sample in batch.samples)
+        """The samples with ``segments`` that have classes and scores, best first."""
+        longest = max(sample.num_crops * _stages(sample).frame_count for sample in batch.samples)
         if (found := outputs["activity"].shape[1]) != longest:
             raise UserError(f"SSN got {found} pictures of a video, not {longest}: only flow has a clip_len above 1")
         return [
@@ -146,14 +150,12 @@ class SSN(Model):
         ]
 
     def _detect(self, sample: Sample, frames: dict[str, Tensor]) -> Sample:
-        segments = candidates(sample)
-        crops, count = sample.num_crops, _meta(sample, "frame_count")
+        segments, stages = candidates(sample), _stages(sample)
+        crops, count = sample.num_crops, stages.frame_count
         # what is after the frames of this video fills up to those of the longest in the batch
         frames = {k: v[: crops * count].unflatten(0, (crops, count)).float().mean(0) for k, v in frames.items()}
         device = frames["activity"].device
-        ticks, scales = (
-            torch.from_numpy(_meta(sample, name)).to(device) for name in ("proposal_ticks", "proposal_scales")
-        )
+        ticks, scales = (torch.from_numpy(rows).to(device) for rows in (stages.ticks, stages.scales))
         scores = {k: v.detach().cpu().numpy() for k, v in self.cls_head.pool(frames, ticks, scales).items()}
         activity = np.exp(scores["activity"] - scores["activity"].max(1, keepdims=True))
         activity /= activity.sum(1, keepdims=True)
@@ -165,9 +167,7 @@ class SSN(Model):
             found = self._moved(found, scores["regression"][rows, labels])
         found = found.clip(0, np.inf if sample.duration is None else sample.duration)
         kept = nms_by_class(found, labels, self.nms)
-        return sample.replace(
-            segments=found[kept], segment_scores=combined[rows, labels][kept], segment_labels=labels[kept]
-        )
+        return sample.replace(segments=Segments(found[kept], labels[kept], combined[rows, labels][kept]))
 
     def _moved(self, segments: Array, regression: Array) -> Array:
         mean, deviation = np.array(self.reg_normalize_constants)
@@ -178,7 +178,19 @@ class SSN(Model):
         return np.stack((centres - half, centres + half), 1)
 
 
-def _meta(sample: Sample, name: str) -> Any:
-    if name not in sample.meta:
-        raise UserError(f"SSN needs meta[{name!r}], which SampleProposals and SampleProposalFrames set")
-    return sample.meta[name]
+def _stages(sample: Sample) -> ProposalStages:
+    stages = sample.extra.get("stages")
+    if not isinstance(stages, ProposalStages):
+        raise UserError("SSN needs the stages of proposals, which SampleProposalFrames sets in test mode")
+    return stages
+
+
+@frozen
+class _WholeVideos:
+    """Whole videos differ in their number of frames; those of a batch are padded to the longest."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        frames = sample.inputs.get("imgs")
+        if "stages" not in sample.extra or not isinstance(frames, np.ndarray):
+            return sample
+        return sample.with_inputs(imgs=Varying(frames))

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from attrs import frozen
 from torch import Tensor, nn
 
 from vid_localization.models.refinement import (
@@ -27,11 +28,23 @@ from vid_localization.models.refinement import (
     sample_regions,
     start_end_offsets,
 )
-from vid_localization.models.spans import candidates, check_features, covered_seconds, overlaps, ranked, truth
+from vid_localization.models.spans import (
+    candidate_scores,
+    candidates,
+    check_features,
+    check_lengths,
+    covered_seconds,
+    overlaps,
+    ranked,
+    targets_of,
+    truth,
+)
 from vid_localization.post import post_processing
 from vidcore.batch import Batch
 from vidcore.errors import CheckpointError
 from vidcore.nn import Model
+from vidcore.protocols import Transform
+from vidcore.records import Varying
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -98,17 +111,14 @@ class TCANet(Model):
         self.tbr1, self.tbr2, self.tbr3 = (_Regressor(se_sample_num, action_sample_num) for _ in range(3))
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Features as float32, and proposals as fractions (B, P, 2), padded with empty ones.
+        """Features as float32. Raises ``UserError`` where they are of another shape."""
+        check_features(batch.inputs["features"], self.feat_dim, self.temporal_dim)
+        check_lengths(batch, self.temporal_dim)
+        return batch.replace(inputs={**batch.inputs, "features": batch.inputs["features"].float()})
 
-        Raises:
-            UserError: the features are of another shape.
-            DataError: a sample has no proposals.
-        """
-        check_features(batch.inputs, self.feat_dim, self.temporal_dim)
-        device = batch.inputs.device
-        rows = [torch.from_numpy(_proposals(s, self.feature_extraction_interval)).float() for s in batch.samples]
-        proposals = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
-        return batch.replace(inputs={"features": batch.inputs.float(), "proposals": proposals})
+    def sample_step(self) -> Transform:
+        """Give the model the proposals of a video, padded with empty ones, and match them with true segments."""
+        return _Matching(self.feature_extraction_interval)
 
     def forward(self, inputs: dict[str, Tensor]) -> list[Stage]:
         """``features`` (B, C, T) and ``proposals`` (B, P, 2) -> what each stage predicts."""
@@ -141,11 +151,8 @@ class TCANet(Model):
         Raises:
             UserError: a sample has no annotation.
         """
-        device = outputs[0][0].device
-        matched = [_match(s, self.feature_extraction_interval) for s in batch.samples]
-        rows = torch.cat([torch.full((len(m),), i) for i, m in enumerate(matched)]).to(device)
-        columns = torch.cat([torch.arange(len(m)) for m in matched]).to(device)
-        wanted = torch.cat(matched).to(device)
+        (matched,) = targets_of(batch, "matched")
+        rows, columns, wanted = matched.owners, matched.places, matched.values
         losses: dict[str, Tensor] = {}
         for number, stage in enumerate(outputs, 1):
             segments, boundaries, centre_width, overlap, _ = (t[rows, columns].float() for t in stage)
@@ -155,14 +162,13 @@ class TCANet(Model):
         return losses
 
     def predict(self, outputs: list[Stage], batch: Batch) -> list[Sample]:
-        """The samples with ``segments`` and ``segment_scores``: at most ``post_process_top_k`` proposals.
+        """The samples with ``segments``: at most ``post_process_top_k`` proposals.
 
         Proposals of all stages compete. The score is the predicted overlap times that of the proposal.
         """
         found = []
         for i, sample in enumerate(batch.samples):
-            number = len(candidates(sample))
-            prior = np.ones(number) if sample.proposal_scores is None else sample.proposal_scores
+            number, prior = len(candidates(sample)), candidate_scores(sample)
             rows = [
                 np.column_stack((_numpy(after[i, :number]), _numpy(overlap[i, :number]) * prior))
                 for *_, overlap, after in outputs
@@ -266,13 +272,24 @@ def _regression_loss(
     return (distance.sum(-1) * positive).sum() / positive.sum().clamp(min=1)
 
 
-def _proposals(sample: Sample, interval: int) -> Array:
-    return candidates(sample) / covered_seconds(sample, interval)
+@frozen
+class _Matching:
+    """Sets the input ``proposals`` (P, 2) float32, as fractions, and the target ``matched`` (P, 2) float32."""
+
+    interval: int
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Raises ``DataError`` for a sample without proposals."""
+        proposals = candidates(sample) / covered_seconds(sample, self.interval)
+        sample = sample.with_inputs(proposals=Varying(proposals.astype(np.float32)))
+        if sample.segments is None:
+            return sample
+        matched = _match(proposals, truth(sample, self.interval))
+        return sample.with_targets(matched=Varying(matched.numpy()))
 
 
-def _match(sample: Sample, interval: int) -> Tensor:
+def _match(proposals: Array, true: Array) -> Tensor:
     """The true segment of every proposal: (P, 2) float32. An empty one at 0 where there is none at all."""
-    proposals, true = _proposals(sample, interval), truth(sample, interval)
     if not len(true):
         return torch.zeros(len(proposals), 2)
     start, end = torch.from_numpy(proposals).unbind(1)

@@ -73,7 +73,7 @@ class GenerateProposals:
         found = sorted(self.boundaries.glob("*.csv"))
         if not found:
             raise DataError(f"{self.boundaries}: there are no tables of boundary probabilities")
-        return [Sample(meta={"video_name": path.stem}) for path in found]
+        return [Sample(key=path.stem) for path in found]
 
     def generate(self, folder: Path, videos: Sequence[Sample]) -> Iterator[str]:
         """Write the files of these videos, and yield the name of each."""
@@ -81,7 +81,7 @@ class GenerateProposals:
             (folder / part).mkdir(parents=True, exist_ok=True)
 
         def one(sample: Sample) -> str:
-            name = str(sample.meta["video_name"])
+            name = str(sample.key)
             source = self.boundaries / f"{name}.csv"
             if not source.is_file():
                 raise DataError(f"{source} does not exist: there are no boundary probabilities of {name}")
@@ -110,7 +110,7 @@ class GenerateProposals:
         seconds = sample.duration if sample.feature_duration is None else sample.feature_duration
         segments = None
         if sample.segments is not None and seconds is not None:
-            segments = np.clip(sample.segments / seconds, 0, 1)
+            segments = np.clip(sample.segments.spans / seconds, 0, 1)
         return generate_proposals(boundaries[:, 1], boundaries[:, 2], segments, self.peak_threshold)
 
     def features(self, boundaries: Array, proposals: Array) -> Array:

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
+from vid_localization.records import PartBounds
 from vidcore.errors import UserError, VideoError
 from vidcore.features.files import SUFFIXES, FeatureNote, read_features, read_table, rescale
 from vidcore.protocols import ReadsFiles
+from vidcore.records import Segments, Varying
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -19,10 +21,10 @@ __all__ = ["LoadLocalizationFeature", "LoadProposalFeatures", "LoadProposals", "
 
 @frozen
 class LoadLocalizationFeature(ReadsFiles):
-    """Read the features of the video: ``inputs`` (C, T) float32.
+    """Read the features of the video: the input ``features`` (C, T) float32, whose T may vary.
 
-    The file is ``sample.path``: ``.csv``, ``.npy`` or ``.pt``, with rows by time; ``meta["features"]``, where it
-    is there, stands for the content of the file. What ``vidcore features`` has noted beside the file says how
+    The file is ``sample.path``: ``.csv``, ``.npy`` or ``.pt``, with rows by time; an input ``features`` (T, C) that
+    is there already stands for the content of the file. What ``vidcore features`` has noted beside the file says how
     much of the video the features cover, and how long it is where the sample does not know. ``feature_times`` are
     the middles of what they describe, evenly over ``feature_duration`` (or ``duration``).
 
@@ -50,11 +52,12 @@ class LoadLocalizationFeature(ReadsFiles):
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Raises ``UserError`` without a path or a frame rate that is needed, ``VideoError`` for a bad file."""
-        meta = dict(sample.meta)
-        features = meta.pop("features", None)
-        if features is None:
-            features = read_features(_path(sample))
-            sample = _with_note(sample)
+        given = sample.inputs.get("features")
+        features: Array
+        if isinstance(given, np.ndarray):
+            features = given
+        else:
+            features, sample = read_features(_path(sample)), _with_note(sample)
         times: Array | None = None
         if self.feature_stride is not None and sample.feature_duration is None:
             times = self._times(sample, len(features), self.feature_stride)
@@ -68,7 +71,8 @@ class LoadLocalizationFeature(ReadsFiles):
         if count < len(features) and times is not None:
             first, sample = _window(sample, times, count, rng)
             features, times = features[first : first + count], times[:count]
-        return sample.replace(inputs=np.ascontiguousarray(features.T), feature_times=times, meta=meta)
+        inputs = Varying(np.ascontiguousarray(features.T), axis=1)
+        return sample.replace(feature_times=times).with_inputs(features=inputs)
 
     def _times(self, sample: Sample, count: int, stride: int) -> Array:
         if sample.fps is None:
@@ -102,7 +106,7 @@ def _window(sample: Sample, times: Array, count: int, rng: np.random.Generator) 
     step = (times[-1] - times[0]) / (len(times) - 1)
     seconds = float((count - 1) * step + 2 * times[0])
     starts = np.arange(len(times) - count + 1) * step
-    segments = np.zeros((0, 2)) if sample.segments is None else sample.segments
+    segments = np.zeros((0, 2)) if sample.segments is None else sample.segments.spans
     moved = segments - starts[:, None, None]
     cut = moved.clip(0, seconds)
     kept = np.diff(cut)[..., 0] * 2 >= np.diff(moved)[..., 0]
@@ -110,9 +114,7 @@ def _window(sample: Sample, times: Array, count: int, rng: np.random.Generator) 
     first = int(rng.choice(with_segment if len(with_segment) else len(starts)))
     sample = sample.replace(duration=seconds, feature_duration=seconds)
     if sample.segments is not None:
-        sample = sample.replace(segments=cut[first, kept[first]])
-        if sample.segment_labels is not None:
-            sample = sample.replace(segment_labels=sample.segment_labels[kept[first]])
+        sample = sample.replace(segments=evolve(sample.segments.select(kept[first]), spans=cut[first, kept[first]]))
     return first, sample
 
 
@@ -150,8 +152,8 @@ class ProposalFile:
 class LoadProposals:
     """Read generated proposals and their features, of files named after the video.
 
-    Sets ``inputs`` (P, C) float32, ``proposal_segments`` in seconds, ``proposal_scores`` (probability of the
-    start times that of the end) and, where the table has it, ``meta["proposal_overlaps"]`` (P,) float32.
+    Sets the input ``features`` (P, C) float32, ``proposals`` with scores (probability of the start times that of
+    the end) and, where the table has it, the target ``overlaps`` (P,) float32.
 
     Args:
         top_k: how many proposals at most.
@@ -168,7 +170,7 @@ class LoadProposals:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Raises ``UserError`` for a sample without name or duration, ``VideoError`` for a bad file."""
-        name = sample.meta.get("video_name") or _path(sample).stem
+        name = sample.key or _path(sample).stem
         table = ProposalFile.read(self.pgm_proposals_dir / f"{name}{self.proposal_ext}", self.top_k)
         path = self.pgm_features_dir / f"{name}{self.feature_ext}"
         features = read_features(path)[: self.top_k]
@@ -177,21 +179,20 @@ class LoadProposals:
         seconds = sample.duration if sample.feature_duration is None else sample.feature_duration
         if seconds is None:
             raise UserError(f"{name}: has no duration, which proposals in seconds need")
-        overlaps = {} if table.overlap is None else {"proposal_overlaps": table.overlap}
-        return sample.replace(
-            inputs=features,
-            proposal_segments=np.stack((table.tmin, table.tmax), 1).astype(np.float64) * seconds,
-            proposal_scores=table.tmin_score.astype(np.float64) * table.tmax_score,
-            meta={**sample.meta, **overlaps},
+        if table.overlap is not None:
+            sample = sample.with_targets(overlaps=Varying(table.overlap))
+        proposals = Segments(
+            spans=np.stack((table.tmin, table.tmax), 1).astype(np.float64) * seconds,
+            scores=table.tmin_score.astype(np.float64) * table.tmax_score,
         )
+        return sample.replace(proposals=proposals).with_inputs(features=Varying(features))
 
 
 @frozen
 class LoadProposalFeatures:
-    """Read the features of the video and pool them over its proposals: ``inputs`` (P, C) float32.
+    """Read the features of the video and pool them over its parts: the input ``features`` (parts, C) float32.
 
-    A proposal's features are those from its first to its last (``meta["proposal_indexes"]``), as far as the
-    file reaches.
+    A part's features are those from its first to its last (``extra["parts"]``), as far as the file reaches.
 
     Args:
         pool: how they become one.
@@ -201,15 +202,14 @@ class LoadProposalFeatures:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Raises ``UserError`` for a sample without proposals, ``VideoError`` for a bad file."""
-        indexes = sample.meta.get("proposal_indexes")
-        if indexes is None:
-            raise UserError(
-                "LoadProposalFeatures needs meta['proposal_indexes'], as samples of CharadesSTADataset have"
-            )
+        parts = sample.extra.get("parts")
+        if not isinstance(parts, PartBounds):
+            raise UserError("LoadProposalFeatures needs extra['parts'], as samples of CharadesSTADataset have")
         features = read_features(_path(sample))
-        first, last = np.minimum(indexes, len(features) - 1).T
+        first, last = np.minimum(parts.features, len(features) - 1).T
         pool = np.max if self.pool == "max" else np.mean
-        return sample.replace(inputs=np.stack([pool(features[a : b + 1], 0) for a, b in zip(first, last, strict=True)]))
+        pooled = np.stack([pool(features[a : b + 1], 0) for a, b in zip(first, last, strict=True)])
+        return sample.with_inputs(features=pooled)
 
 
 def _path(sample: Sample) -> Path:

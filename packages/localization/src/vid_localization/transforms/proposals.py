@@ -11,6 +11,7 @@ from attrs import field, frozen
 from vid_localization.names import result_name, video_name
 from vid_localization.results import read_results
 from vidcore.errors import AnnotationError
+from vidcore.records import Segments
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -19,7 +20,7 @@ __all__ = ["LoadProposalSegments"]
 
 @frozen
 class LoadProposalSegments:
-    """Give a sample the segments of its video in a result file: ``proposal_segments`` and ``proposal_scores``.
+    """Give a sample the segments of its video in a result file: ``proposals``.
 
     The file is ``results.json`` of a run with ``ANetMetric``, in ActivityNet's submission format.
 
@@ -47,4 +48,4 @@ class LoadProposalSegments:
         if rows is None or not len(rows):
             raise AnnotationError(f"{self.file}: has no proposals of {name}")
         rows = rows[np.argsort(-rows[:, 2], kind="stable")][: self.top_k]
-        return sample.replace(proposal_segments=rows[:, :2], proposal_scores=rows[:, 2])
+        return sample.replace(proposals=Segments(rows[:, :2], scores=rows[:, 2]))

@@ -9,7 +9,9 @@ from attrs import field, frozen
 
 from vid_localization.names import shown
 from vid_localization.overlaps import regression_targets, temporal_overlaps
+from vid_localization.records import ProposalStages
 from vidcore.errors import DataError, UserError
+from vidcore.records import Clip, Segments
 from vidcore.sample import Sample
 from vidcore.typing import Array
 from vidcore.validators import at_least
@@ -33,7 +35,7 @@ TRIES = 100
 class SampleProposals:
     """Choose complete, background and incomplete proposals of a video at random, to be learned from.
 
-    Replaces ``proposal_segments``, and sets in ``meta``: ``proposal_types`` (P,), ``proposal_labels`` (P,) from 1, 0
+    Replaces ``proposals``, and sets the targets ``proposal_types`` (P,), ``proposal_labels`` (P,) from 1, 0
     of background, and ``regression_targets`` (P, 2) float32, not yet normalised. True segments count as
     complete proposals. Where a video has no listed proposal of a kind, background is a random stretch without any
     true segment, and an incomplete proposal a random piece of a true one (published training took such from other
@@ -59,10 +61,11 @@ class SampleProposals:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Raises ``UserError`` without classes of segments, ``DataError`` where a video shows no background."""
-        if sample.segments is None or sample.segment_labels is None or not len(sample.segments):
+        true = sample.segments
+        if true is None or true.labels is None or not len(true):
             raise UserError(f"{shown(sample)}: training needs true segments with classes; see SSNDataset.filter_gt")
-        seconds, truth = _seconds(sample), sample.segments
-        listed = np.zeros((0, 2)) if sample.proposal_segments is None else sample.proposal_segments
+        seconds, truth = _seconds(sample), true.spans
+        listed = sample.proposals.spans if isinstance(sample.proposals, Segments) else np.zeros((0, 2))
         proposals = np.concatenate((truth, listed[listed[:, 1] > listed[:, 0]]))
         iou, share = temporal_overlaps(proposals[:, None], truth)
         iou, share = iou.max(1), share.max(1)
@@ -79,12 +82,11 @@ class SampleProposals:
         types = np.repeat([FOREGROUND, INCOMPLETE, BACKGROUND], [count for _, count in counts])
         best = temporal_overlaps(chosen[:, None], truth)[0].argmax(1)
         targets = np.where((types == FOREGROUND)[:, None], regression_targets(chosen, truth[best]), 0)
-        found = {
-            "proposal_types": types,
-            "proposal_labels": np.where(types == BACKGROUND, 0, sample.segment_labels[best] + 1),
-            "regression_targets": targets.astype(np.float32),
-        }
-        return sample.replace(proposal_segments=chosen, proposal_scores=None, meta={**sample.meta, **found})
+        return sample.replace(proposals=Segments(chosen)).with_targets(
+            proposal_types=types,
+            proposal_labels=np.where(types == BACKGROUND, 0, true.labels[best] + 1),
+            regression_targets=targets.astype(np.float32),
+        )
 
     def _pieces(self, truth: Array, rng: np.random.Generator) -> Array:
         whole = truth[rng.integers(len(truth), size=self.incomplete)]
@@ -107,11 +109,10 @@ class SampleProposals:
 class SampleProposalFrames:
     """Frames of proposals, each with a starting stage before and an ending stage after it.
 
-    While training every stage is divided into equal parts, and a clip starts anywhere in each: sets
-    ``frame_indices`` proposal by proposal. In test mode: every ``test_interval``-th frame of the video, and
-    ``meta["proposal_ticks"]`` (P, 4) int64, between which of these frames the stages lie, and
-    ``meta["frame_count"]``. ``meta["proposal_scales"]`` (P, 2) float64: which share of the starting and ending stage
-    lies within the video.
+    While training every stage is divided into equal parts, and a clip starts anywhere in each: sets ``clip``
+    proposal by proposal, and the input ``scales`` (P, 2) float32, which share of the starting and ending stage lies
+    within the video. In test mode: every ``test_interval``-th frame of the video, and where the stages lie among these
+    (``extra["stages"]``).
 
     Args:
         body_segments: parts of the proposal itself.
@@ -133,27 +134,22 @@ class SampleProposalFrames:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Raises ``UserError`` for a sample without proposals, frames or duration."""
-        if sample.proposal_segments is None:
+        if not isinstance(sample.proposals, Segments):
             raise UserError(f"{shown(sample)}: has no proposals; see ann_file and proposal_file of SSNDataset")
         if not sample.total_frames:
             raise UserError(f"{shown(sample)}: the number of frames is not known: put OpenVideo before this step")
         total = sample.total_frames
-        edges, scales = self._stages(sample.proposal_segments / _seconds(sample))
-        meta = {**sample.meta, "proposal_scales": scales}
+        edges, scales = self._stages(sample.proposals.spans / _seconds(sample))
         if self.test_mode:
             starts = np.arange(0, total, self.test_interval)
-            meta["proposal_ticks"] = np.floor(edges * total / self.test_interval + 1e-6).astype(np.int64)
-            meta["frame_count"] = len(starts)
+            ticks = np.floor(edges * total / self.test_interval + 1e-6).astype(np.int64)
+            sample = sample.with_extra(stages=ProposalStages(ticks, scales, len(starts)))
         else:
             starts = self._starts(edges * total, rng)
+            sample = sample.with_inputs(scales=scales.astype(np.float32))
         frames = starts[:, None] + np.arange(self.clip_len) * self.frame_interval
-        return sample.replace(
-            frame_indices=frames.clip(0, total - 1).reshape(-1) + sample.start_index,
-            clip_len=self.clip_len,
-            frame_interval=self.frame_interval,
-            num_clips=len(starts),
-            meta=meta,
-        )
+        indices = frames.clip(0, total - 1).reshape(-1) + sample.start_index
+        return sample.replace(clip=Clip(indices, self.clip_len, len(starts), self.frame_interval))
 
     def _stages(self, segments: Array) -> tuple[Array, Array]:
         """Where stages begin and end within the video: (P, 4), as fractions of it, and shares within: (P, 2)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,6 +14,7 @@ from vid_recognition.metrics.functional import (
     mean_class_accuracy,
     mmit_mean_average_precision,
 )
+from vid_recognition.records import StreamScores
 from vidcore.errors import DataError, UserError, nearest
 from vidcore.metrics import Columns
 from vidcore.sample import Sample
@@ -30,7 +31,7 @@ class AccMetric(Columns):
 
     Keys are ``acc/top1``, ``acc/mean1``, ``acc/mean_average_precision``,
     ``acc/mmit_mean_average_precision``. Predictions with scores of several streams
-    (``meta["streams"]``: stream name to (C,) scores) are scored by stream (``acc/rgb_top1``); the
+    (``extra["streams"]``) are scored by stream (``acc/rgb_top1``); the
     streams ``rgb`` and ``pose`` also together, weighted 1:1, 2:1 and 1:2 (``acc/RGBPose_1:1_top1``).
 
     Args:
@@ -58,12 +59,10 @@ class AccMetric(Columns):
         self.prefix = prefix
 
     def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
-        """Take predictions with ``scores`` (or ``meta["streams"]``) and targets with ``label`` or ``labels``."""
+        """Take predictions with ``scores`` (or ``extra["streams"]``) and targets with ``label`` or ``labels``."""
         if not targets:
             return
-        rows = [p.meta.get("streams", {"": p.scores}) for p in predictions]
-        if any(scores is None for row in rows for scores in row.values()):
-            raise DataError("AccMetric needs scores of every class; these predictions have none")
+        rows = [_streams(p) for p in predictions]
         streams = {name: np.stack([row[name] for row in rows]).astype(np.float32) for name in rows[0]}
         if streams.keys() == {"rgb", "pose"}:
             pair = [streams["rgb"], streams["pose"]]
@@ -118,3 +117,13 @@ class AccMetric(Columns):
             raise DataError(f"labels of {labels.shape[1]} classes, but scores of {scores.shape[1]}")
         function = mean_average_precision if name == "mean_average_precision" else mmit_mean_average_precision
         return {name: function(scores, labels)}
+
+
+def _streams(predicted: Sample) -> Mapping[str, Array]:
+    """Scores by stream; one without a name where the model has no streams."""
+    streams = predicted.extra.get("streams")
+    if isinstance(streams, StreamScores):
+        return streams.by_name
+    if predicted.scores is None:
+        raise DataError("AccMetric needs scores of every class; these predictions have none")
+    return {"": predicted.scores}

@@ -101,6 +101,9 @@ class MultiModalDataPreprocessor(Preprocessor):
 
     def __init__(self, preprocessors: dict[str, nn.Module]) -> None:
         super().__init__()
+        for name, part in preprocessors.items():
+            mixes = isinstance(part, ActionDataPreprocessor) and part.blending is not None
+            require(not mixes, f"preprocessors.{name}.blending: would mix the samples of one modality only")
         self.preprocessors = nn.ModuleDict(preprocessors)
 
     def forward(self, batch: Batch) -> Batch:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vid_recognition.models.heads import Head
+from vid_recognition.records import ViewScores
 from vidcore.batch import Batch
 from vidcore.errors import UserError
 from vidcore.nn import (
@@ -123,8 +124,8 @@ class Recognizer(FeatureModel):
     def predict(self, outputs: Tensor, batch: Batch) -> list[Sample]:
         """The samples of the batch with ``scores``: (K,) float32, the views put together.
 
-        With ``average_clips = "none"`` scores are the mean of the views, and ``meta["view_scores"]``
-        holds all of them: (V', K).
+        With ``average_clips = "none"`` scores are the mean of the views, and ``extra["views"]``
+        holds all of them.
         """
         head = self.cls_head
         mode = head.average_clips
@@ -133,7 +134,7 @@ class Recognizer(FeatureModel):
             return [sample.replace(scores=row) for sample, row in zip(batch.samples, scores, strict=True)]
         views = _numpy(outputs.float())
         return [
-            sample.replace(scores=row, meta={**sample.meta, "view_scores": rows})
+            sample.replace(scores=row).with_extra(views=ViewScores(rows))
             for sample, row, rows in zip(batch.samples, scores, views, strict=True)
         ]
 

@@ -1,0 +1,364 @@
+"""What a sample knows of its video, in small records: each checks its shapes, moves with the pixels, selects its rows,
+and says how people and files see it.
+
+A package brings a kind of annotation of its own by subclassing ``Record`` and keeping it in ``Sample.extra``::
+
+    @frozen(eq=False)
+    class Masks(Record):
+        masks: Array = field(validator=shape(None, None, None))
+
+    sample.replace(extra={**sample.extra, "masks": Masks(masks)})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from attrs import Attribute, evolve, field, fields, frozen
+
+from vidcore.errors import UserError
+from vidcore.geometry import Box
+from vidcore.typing import Array
+
+__all__ = [
+    "Audio",
+    "Boxes",
+    "Clip",
+    "Heatmaps",
+    "Joints",
+    "Record",
+    "Segments",
+    "Text",
+    "Varying",
+    "shape",
+]
+
+
+def shape(*wanted: int | None) -> Any:
+    """Validator: None, or an array with that many dimensions whose lengths are as given (None: any length)."""
+
+    def check(instance: object, attribute: Attribute[Any], value: Any) -> None:
+        if value is None:
+            return
+        found = np.shape(value)
+        if len(found) != len(wanted) or any(w is not None and w != s for w, s in zip(wanted, found, strict=True)):
+            legend = ", ".join("*" if w is None else str(w) for w in wanted)
+            name = f"{type(instance).__name__}.{attribute.name}"
+            raise ValueError(f"{name} must have shape ({legend}), got {tuple(found)}")
+
+    return check
+
+
+def _same_length(record: Record) -> None:
+    lengths = {a.name: len(value) for a, value in record.columns()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name} has {n}" for name, n in lengths.items())
+        raise ValueError(f"{type(record).__name__}: all arrays need one row for each entry; {found}")
+
+
+@frozen(eq=False)
+class Record:
+    """Base of all records: immutable attrs classes whose array fields have one row for each entry.
+
+    Geometry calls ``resized``, ``cropped`` and ``flipped``; a record without coordinates stays as it is.
+    """
+
+    follows_crops: ClassVar[bool] = False
+    """Whether entries belong to one crop of the frames: several crops of a clip cannot share them."""
+
+    def columns(self) -> Iterator[tuple[Attribute[Any], Array]]:
+        """Yield the array fields that are there."""
+        for attribute in fields(type(self)):
+            value = getattr(self, attribute.name)
+            if isinstance(value, np.ndarray):
+                yield attribute, value
+
+    def __len__(self) -> int:
+        return next((len(value) for _, value in self.columns()), 0)
+
+    def select(self, rows: Any) -> Self:
+        """Return the entries that an index, a slice or a mask picks."""
+        return evolve(self, **{a.name: value[rows] for a, value in self.columns()})
+
+    def resized(self, factors: tuple[float, float]) -> Self:
+        """Return the record on frames scaled by (horizontal, vertical) factors."""
+        return self
+
+    def cropped(self, box: Box) -> Self:
+        """Return the record on frames cut to a box."""
+        return self
+
+    def flipped(self, size: tuple[int, int], direction: str, swaps: Sequence[tuple[int, int]] = ()) -> Self:
+        """Return the record on mirrored frames.
+
+        Args:
+            size: height and width of the frames.
+            direction: ``horizontal`` or ``vertical``.
+            swaps: pairs of joints that exchange their places (left and right).
+        """
+        return self
+
+    def in_pixels(self, size: tuple[int, int]) -> Self:
+        """Return the record in pixels of decoded frames (height, width), where it is still in fractions of them."""
+        return self
+
+    def rows(self, class_names: Sequence[str] | None = None) -> list[dict[str, Any]] | None:
+        """Return the entries as plain data for people, JSON and CSV, best first; None for what is not listed."""
+        return None
+
+    def line(self, row: Mapping[str, Any]) -> str:
+        """Return one of ``rows`` as a line of text."""
+        return "  ".join(f"{name} {value}" for name, value in row.items())
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what a file keeps, by field."""
+        return {a.name: value for a, value in self.columns()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
+        """Make a record of what ``arrays`` returned."""
+        return cls(**arrays)
+
+
+@frozen(eq=False)
+class Clip:
+    """Which frames are read: ``count`` clips of ``length`` frames, one after the other."""
+
+    indices: Array = field(validator=shape(None))
+    """(count * length,) int64: frames to read, the sample's ``start_index`` included."""
+    length: int
+    """Frames of a clip."""
+    count: int = 1
+    """Number of clips."""
+    interval: int | None = None
+    """Distance of neighbouring frames of a clip, where it is fixed."""
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.indices) != self.length * self.count:
+            raise ValueError(
+                f"Clip: {self.count} clips of {self.length} frames need {self.length * self.count} indices, "
+                f"got {len(self.indices)}"
+            )
+
+
+@frozen(eq=False)
+class Boxes(Record):
+    """Boxes around people or things, as absolute ``x1, y1, x2, y2`` in pixels of the current frames."""
+
+    xyxy: Array = field(validator=shape(None, 4))
+    """(n, 4) float32."""
+    labels: Array | None = None
+    """(n,) int64 classes, or (n, classes) float32 many-hot."""
+    scores: Array | None = None
+    """(n,) float32 confidence, or (n, classes) float32."""
+    track: Array | None = field(default=None, validator=shape(None))
+    """(n,) int64: who or what each box is around, the same number through time."""
+    relative: bool = False
+    """Whether ``xyxy`` are still fractions of width and height; ``Decode`` makes them pixels."""
+
+    follows_crops = True
+
+    def __attrs_post_init__(self) -> None:
+        _same_length(self)
+
+    def resized(self, factors: tuple[float, float]) -> Self:
+        return evolve(self, xyxy=np.asarray(self.xyxy, np.float32) * np.tile(np.array(factors, np.float32), 2))
+
+    def cropped(self, box: Box) -> Self:
+        """Clip to the box, ``[0, size - 1]``; boxes of which nothing is left are kept."""
+        left, top, right, bottom = box
+        origin = np.array([left, top] * 2, np.float32)
+        limit = np.array([right - left - 1, bottom - top - 1] * 2, np.float32)
+        return evolve(self, xyxy=np.clip(np.asarray(self.xyxy, np.float32) - origin, 0, limit))
+
+    def flipped(self, size: tuple[int, int], direction: str, swaps: Sequence[tuple[int, int]] = ()) -> Self:
+        before = np.asarray(self.xyxy, np.float32)
+        moved = before.copy()
+        first = 1 if direction == "vertical" else 0
+        extent = size[0] if direction == "vertical" else size[1]
+        moved[:, [first, first + 2]] = extent - before[:, [first + 2, first]]
+        return evolve(self, xyxy=moved)
+
+    def in_pixels(self, size: tuple[int, int]) -> Self:
+        if not self.relative:
+            return self
+        height, width = size
+        pixels = (self.xyxy * np.array([width, height, width, height])).astype(np.float32)
+        return evolve(self, xyxy=pixels, relative=False)
+
+    def rows(self, class_names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Return one row for each box, and for each class that it has a score of."""
+        found: list[dict[str, Any]] = []
+        for i, box in enumerate(self.xyxy.tolist()):
+            row: dict[str, Any] = {"box": [round(v, 2) for v in box]}
+            if self.track is not None:
+                row["track"] = int(self.track[i])
+            if self.scores is not None and self.scores.ndim == 2:
+                best = np.flatnonzero(self.scores[i] > 0)
+                found += [
+                    row | {"score": round(float(self.scores[i, k]), 6), "class": _name(k, class_names)} for k in best
+                ]
+                continue
+            if self.scores is not None:
+                row["score"] = round(float(self.scores[i]), 6)
+            if self.labels is not None and self.labels.ndim == 1:
+                row["class"] = _name(self.labels[i], class_names)
+            found.append(row)
+        return sorted(found, key=lambda row: -row.get("score", 0.0))
+
+
+@frozen(eq=False)
+class Joints(Record):
+    """Skeletons: joints of people through time, in pixels of the current frames (or metres, in space)."""
+
+    points: Array = field(validator=shape(None, None, None, None))
+    """(people, frames, joints, 2 or 3) float32: x, y and perhaps z; an x of 0 is a missing joint."""
+    scores: Array | None = field(default=None, validator=shape(None, None, None))
+    """(people, frames, joints) float32: how sure the estimator is."""
+
+    follows_crops = True
+
+    def __attrs_post_init__(self) -> None:
+        if self.scores is not None and self.scores.shape != self.points.shape[:3]:
+            raise ValueError(
+                f"Joints: scores must have one number for each joint, shape {self.points.shape[:3]}, "
+                f"got {self.scores.shape}"
+            )
+
+    def resized(self, factors: tuple[float, float]) -> Self:
+        points = self.points.copy()
+        points[..., :2] *= np.array(factors, np.float32)
+        return evolve(self, points=points)
+
+    def cropped(self, box: Box) -> Self:
+        points = self.points.copy()
+        points[..., :2] -= np.array(box[:2], np.float32)
+        return evolve(self, points=points)
+
+    def flipped(self, size: tuple[int, int], direction: str, swaps: Sequence[tuple[int, int]] = ()) -> Self:
+        """Mirror x, where it is not 0, and exchange the joints of ``swaps``."""
+        if direction == "vertical":
+            raise UserError("vertical flipping is not defined for joints")
+        points = self.points.copy()
+        x = points[..., 0]
+        x[x != 0] = size[1] - x[x != 0]
+        order = np.arange(points.shape[2])
+        for left, right in swaps:
+            order[left], order[right] = right, left
+        scores = None if self.scores is None else self.scores[:, :, order]
+        return evolve(self, points=points[:, :, order], scores=scores)
+
+
+@frozen(eq=False)
+class Heatmaps(Record):
+    """Joints or limbs drawn as maps. They are made after all geometry: nothing moves them with the pixels."""
+
+    maps: Array = field(validator=shape(None, None, None, None))
+    """(frames of all clips, maps, height, width) float32."""
+
+    follows_crops = True
+
+    def resized(self, factors: tuple[float, float]) -> Self:
+        raise UserError(_AFTER_GEOMETRY)
+
+    def cropped(self, box: Box) -> Self:
+        raise UserError(_AFTER_GEOMETRY)
+
+    def flipped(self, size: tuple[int, int], direction: str, swaps: Sequence[tuple[int, int]] = ()) -> Self:
+        raise UserError(_AFTER_GEOMETRY)
+
+
+_AFTER_GEOMETRY = "heatmaps do not move with the frames: put the step that draws them after resizes, crops and flips"
+
+
+@frozen(eq=False)
+class Segments(Record):
+    """Stretches of time."""
+
+    spans: Array = field(validator=shape(None, 2))
+    """(n, 2) float64: start and end in seconds."""
+    labels: Array | None = field(default=None, validator=shape(None))
+    """(n,) int64 classes; None for proposals, which have none."""
+    scores: Array | None = field(default=None, validator=shape(None))
+    """(n,) float64: how good each is; None for true ones."""
+
+    def __attrs_post_init__(self) -> None:
+        _same_length(self)
+
+    def rows(self, class_names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Return ``segment``, ``score`` and ``class`` (None without classes) of each segment, best first.
+
+        >>> Segments(np.array([[1.0, 3.0], [2.0, 9.0]]), scores=np.array([0.2, 0.5])).rows()[0]
+        {'segment': [2.0, 9.0], 'score': 0.5, 'class': None}
+        """
+        scores = np.ones(len(self.spans)) if self.scores is None else self.scores
+        return [
+            {
+                "segment": [round(second, 3) for second in self.spans[i].tolist()],
+                "score": round(float(scores[i]), 6),
+                "class": None if self.labels is None else _name(self.labels[i], class_names),
+            }
+            for i in np.argsort(-scores, kind="stable")
+        ]
+
+    def line(self, row: Mapping[str, Any]) -> str:
+        start, end = row["segment"]
+        return f"{row['score']:8.4f}  {start:9.2f} to {end:9.2f} s  {row['class'] or ''}".rstrip()
+
+
+@frozen(eq=False)
+class Audio(Record):
+    """Sound."""
+
+    samples: Array = field(validator=shape(None, None))
+    """(channels, samples) float32 in [-1, 1]."""
+    rate: int = 0
+    """Samples per second."""
+    start: float = 0.0
+    """Seconds into the video at which the samples begin."""
+
+    def arrays(self) -> dict[str, Array]:
+        """Return nothing: sound is not kept with predictions."""
+        return {}
+
+
+@frozen(eq=False)
+class Text(Record):
+    """Sentences about a video."""
+
+    strings: tuple[str, ...]
+    tokens: Array | None = field(default=None, validator=shape(None))
+    """(tokens,) int64: the first sentence in numbers of a vocabulary."""
+
+    def __len__(self) -> int:
+        return len(self.strings)
+
+    def arrays(self) -> dict[str, Array]:
+        return {"strings": np.array(self.strings, np.str_)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
+        return cls(tuple(arrays["strings"].tolist()))
+
+
+@frozen(eq=False)
+class Varying:
+    """An input or a target whose length along one axis differs from sample to sample.
+
+    As an input it is padded with zeros to the longest of the batch, and ``Batch.lengths`` has the lengths. As a target,
+    the rows of all samples come one after the other, as ``vidcore.batch.Ragged``. Arrays that are not wrapped in
+    this must have one shape in all samples of a batch.
+    """
+
+    array: Array
+    axis: int = 0
+    """Along which lengths differ; counted from the end where negative."""
+
+    def __len__(self) -> int:
+        return int(self.array.shape[self.axis])
+
+
+def _name(number: Any, class_names: Sequence[str] | None) -> str:
+    return class_names[int(number)] if class_names and int(number) < len(class_names) else str(int(number))

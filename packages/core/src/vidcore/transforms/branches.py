@@ -1,0 +1,46 @@
+"""Several modalities of one video."""
+
+from __future__ import annotations
+
+import numpy as np
+from attrs import frozen
+
+from vidcore.protocols import Transform
+from vidcore.records import Varying
+from vidcore.sample import Sample
+from vidcore.transforms.compose import Pipeline
+from vidcore.typing import Array
+
+__all__ = ["Branches"]
+
+
+@frozen
+class Branches:
+    """Run several pipelines on one sample, each from where this step stands, and put their inputs together.
+
+    What comes before is shared: the choice of frames, say. The input of a branch is named after it; a branch with
+    several inputs keeps their names. Everything else of the sample is as it was before this step::
+
+        [data.all.pipeline.both]
+        type = "Branches"
+        [data.all.pipeline.both.branches.imgs]
+        decode = { type = "Decode" }
+        format = { type = "FormatShape", input_format = "NCTHW" }
+        [data.all.pipeline.both.branches.audios]
+        decode = { type = "DecodeAudio" }
+    """
+
+    branches: dict[str, dict[str, Transform]]
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if sample.video is not None:  # each branch opens its own
+            sample.video.close()
+            sample = sample.replace(video=None)
+        inputs: dict[str, Array | Varying] = dict(sample.inputs)
+        targets: dict[str, Array | Varying] = dict(sample.targets)
+        for name, steps in self.branches.items():
+            done = Pipeline(steps)(sample.replace(inputs={}), rng)
+            made = dict(done.inputs)
+            inputs |= {name: next(iter(made.values()))} if len(made) == 1 else made
+            targets |= done.targets
+        return sample.replace(inputs=inputs, targets=targets)

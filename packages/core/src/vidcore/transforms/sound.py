@@ -1,0 +1,37 @@
+"""The sound of a video: DecodeAudio."""
+
+from __future__ import annotations
+
+import numpy as np
+from attrs import frozen
+
+from vidcore.errors import UserError
+from vidcore.records import Audio
+from vidcore.sample import Sample
+
+__all__ = ["DecodeAudio"]
+
+
+@frozen
+class DecodeAudio:
+    """Read the sound of a sample into ``audio``: of the time that ``clip`` covers, or of the whole file without one.
+
+    Clips of a video are read as one stretch, from the first frame of the first to the last frame of the last.
+    """
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Raises ``VideoError`` for a file without audio, ``UserError`` for a clip of unknown frame rate."""
+        from vidcore.video.audio import open_audio  # PyAV is slow to import
+
+        if sample.path is None:
+            raise UserError("DecodeAudio needs the path of a video or an audio file")
+        with open_audio(sample.path) as audio:
+            start, stop = 0, len(audio)
+            if sample.clip is not None:
+                if not sample.fps:
+                    raise UserError(f"{sample.path}: the frame rate is not known, which the time of a clip needs")
+                first, last = sample.clip.indices.min(), sample.clip.indices.max() + 1
+                seconds = (np.array([first, last]) - sample.start_index) / sample.fps - audio.start
+                start, stop = (int(s) for s in np.clip(np.round(seconds * audio.rate), 0, len(audio)))
+            samples = audio.read(start, stop)
+            return sample.replace(audio=Audio(samples, audio.rate, audio.start + start / audio.rate))

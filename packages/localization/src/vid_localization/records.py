@@ -1,0 +1,38 @@
+"""Records of temporal localization, kept in ``Sample.extra``."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from vidcore.records import Record, shape
+from vidcore.typing import Array
+
+__all__ = ["Boundaries", "PartBounds", "ProposalStages"]
+
+
+@frozen(eq=False)
+class Boundaries(Record):
+    """``extra["boundaries"]``: what a temporal evaluation network says of every position of a video."""
+
+    table: Array = field(validator=shape(None, 5))
+    """(T, 5) float64: probabilities of action, start and end; start and end of the position as fractions."""
+
+
+@frozen(eq=False)
+class ProposalStages(Record):
+    """``extra["stages"]``: where the stages of proposals lie among the frames of a whole video."""
+
+    ticks: Array = field(validator=shape(None, 4))
+    """(P, 4) int64: between which of the frames the stages lie."""
+    scales: Array = field(validator=shape(None, 2))
+    """(P, 2) float64: share of the starting and of the ending stage that lies within the video."""
+    frame_count: int = 0
+    """Frames of the whole video that are seen."""
+
+
+@frozen(eq=False)
+class PartBounds(Record):
+    """``extra["parts"]``: which features describe the equal parts of a video."""
+
+    features: Array = field(validator=shape(None, 2))
+    """(parts, 2) int32: first and last feature of each part."""

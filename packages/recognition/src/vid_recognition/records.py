@@ -1,0 +1,44 @@
+"""Records of recognition, kept in ``Sample.extra``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+from attrs import field, frozen
+
+from vidcore.records import Record, shape
+from vidcore.typing import Array
+
+__all__ = ["StreamScores", "ViewScores"]
+
+
+@frozen(eq=False)
+class ViewScores(Record):
+    """``extra["views"]``: scores of every view of a video, where they are not averaged."""
+
+    values: Array = field(validator=shape(None, None))
+    """(views, classes) float32."""
+
+
+@frozen(eq=False)
+class StreamScores(Record):
+    """``extra["streams"]``: scores of several streams of one model, such as ``rgb`` and ``pose``."""
+
+    values: Array = field(validator=shape(None, None))
+    """(streams, classes) float32."""
+    names: tuple[str, ...] = ()
+    """Of the streams."""
+
+    @property
+    def by_name(self) -> dict[str, Array]:
+        """The scores (classes,) of each stream."""
+        return dict(zip(self.names, self.values, strict=True))
+
+    def arrays(self) -> dict[str, Array]:
+        return {"values": self.values, "names": np.array(self.names, np.str_)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
+        return cls(arrays["values"], tuple(arrays["names"].tolist()))
