@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vidcore.batch import Batch
 from vidcore.errors import UserError
+from vidcore.protocols import Transform
 from vidcore.sample import Sample
 
 __all__ = [
@@ -38,6 +39,19 @@ class Model(nn.Module):
 
     Subclasses implement ``forward``, ``loss`` and ``predict``.
     """
+
+    def sample_step(self) -> Transform | None:
+        """Return what ends every pipeline for this model, in the worker that loads a sample; default: nothing.
+
+        The step makes what depends on the arguments of the model: targets of its loss, of samples that are annotated,
+        and inputs beside those of the pipeline. It is sent to workers, so it must not hold the model.
+        """
+        return None
+
+    def pipeline(self, steps: Mapping[str, Transform]) -> dict[str, Transform]:
+        """Return the steps of a pipeline, followed by ``sample_step``."""
+        own = self.sample_step()
+        return dict(steps) if own is None else {**steps, "(model)": own}
 
     def preprocess(self, batch: Batch) -> Batch:
         """On the device: uint8 to float, normalisation, while training also mixing of samples; default: nothing."""

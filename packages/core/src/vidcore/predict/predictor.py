@@ -75,12 +75,12 @@ class Predictor:
         part = evaluation_part(task)
         runtime = task.build("runtime")
         self.task = task
-        self.pipeline = Pipeline(task.build(f"{part}.pipeline"))
         self.batch_size = batch_size or task.get(f"{part}.batch_size") or 1
         self.workers = max(workers, 1)
         self.precision = runtime.precision
         self.device = pick_device(device or runtime.device)
         self.model: Model = task.build("model")
+        self.pipeline = Pipeline(self.model.pipeline(task.build(f"{part}.pipeline")))
         weights, about = read_weights(checkpoint)
         load_state(self.model, weights, source=str(checkpoint))
         self.class_names = _names_in(about) or _names_of(task)

@@ -72,8 +72,11 @@ class RunContext:
             self.say(f"note: the run in {path} goes on with other settings: {'; '.join(run.changed)}")
         return run
 
-    def loader(self, part: str, folder: RunFolder, name: str = "") -> Loader:
-        """Return this process's loader of ``data.<part>``; bad samples are listed in the folder, under ``name``."""
+    def loader(self, part: str, folder: RunFolder, model: Model, name: str = "") -> Loader:
+        """Return this process's loader of ``data.<part>`` for a model.
+
+        Bad samples are listed in the folder, under ``name``; default: that of the part.
+        """
         options: DataPart = self.task.build(f"data.{part}")
         if not part.startswith("train_extra."):  # their classes may be others
             check_class_count(self.task, f"data.{part}", options.dataset)
@@ -81,7 +84,7 @@ class RunContext:
         listed = folder.bad_samples.name if name == "train" else f"bad_samples_{name}.jsonl"
         loader = Loader(
             options.dataset,
-            options.pipeline,
+            model.pipeline(options.pipeline),
             options,
             training=part.startswith("train"),
             seed=self.runtime.seed,

@@ -60,8 +60,8 @@ def _evaluate(
         raise UserError(f"{path}: holds a run, whose report would be lost; choose another folder")
     for folder in (path, *([dump.parent] if dump else [])):  # an evaluation may take hours
         folder.mkdir(parents=True, exist_ok=True)
-    loader = context.loader(part, RunFolder(path))
     model = task.build("model")
+    loader = context.loader(part, RunFolder(path), model)
     load_weights(model, checkpoint)
     model = prepare(model, context.runtime, context.device)
     metrics = task.build("metrics")

@@ -59,12 +59,13 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
     task, folder, precision = context.task, context.run_folder(run_dir, resume), context.runtime.precision
     resumed = resume and folder.started
     options: TrainOptions = task.build("train")
-    loaders = {part: context.loader(part, folder) for part in ("train", "val", "test") if task.get(f"data.{part}")}
-    extra = {name: context.loader(f"train_extra.{name}", folder) for name in task.get("data.train_extra") or ()}
-    check_class_names({part: loader.dataset.class_names for part, loader in loaders.items()})
-    statistics = context.loader("train", folder, "statistics") if options.precise_bn else None
-    data = TrainingData(loaders["train"], extra, statistics)
     model = context.model(options, resumed)
+    parts = [part for part in ("train", "val", "test") if task.get(f"data.{part}")]
+    loaders = {part: context.loader(part, folder, model) for part in parts}
+    extra = {name: context.loader(f"train_extra.{name}", folder, model) for name in task.get("data.train_extra") or ()}
+    check_class_names({part: loader.dataset.class_names for part, loader in loaders.items()})
+    statistics = context.loader("train", folder, model, "statistics") if options.precise_bn else None
+    data = TrainingData(loaders["train"], extra, statistics)
     # where a run resumes, its checkpoint has the rates
     optimizer = context.optimizer(model, 1.0 if resumed else context.lr_scale(options, data.main))
     metrics, schedules = task.build("metrics"), task.build("schedule") or {}

@@ -50,9 +50,10 @@ def bench(task: Task, seconds: float = 10.0) -> dict[str, Any]:
     device = dist.pick_device(runtime.device)
     part: DataPart = task.build("data.train")
     pin = device.type == "cuda"
-    loader = Loader(part.dataset, part.pipeline, part, training=True, seed=runtime.seed, pin_memory=pin)
     reseed(runtime.seed)
     model = prepare(task.build("model"), runtime, device).train()
+    steps = model.pipeline(part.pipeline)
+    loader = Loader(part.dataset, steps, part, training=True, seed=runtime.seed, pin_memory=pin)
     call: Call = task.get("optimizer")
     optimizer = build_optimizer(call.component.load(), build(call.arguments), model, task.build("param_groups"))
     step = Step(model, optimizer, options, runtime)
