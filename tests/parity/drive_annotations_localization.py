@@ -20,8 +20,8 @@ def localization_json(case: Any, row: Any) -> dict[str, Any]:
     written = json.loads(file.read_text())
     samples = []
     for s in dataset:
-        name, segments = s.meta["video_name"], s.segments.tolist()
-        labels = [dataset.class_names[i] for i in s.segment_labels]
+        name, segments = s.key, s.segments.spans.tolist()
+        labels = [dataset.class_names[i] for i in s.segments.labels]
         samples.append(
             written[name]  # facts that vidcore has no use for
             | {"duration_second": s.duration, "duration_frame": s.total_frames, "fps": s.fps}
@@ -47,21 +47,21 @@ def grounding_queries(case: Any, row: Any) -> dict[str, Any]:
         dataset = CharadesSTADataset(file, words, fps, durations, frames, window, overlap, Path(folder), ".npy")
         for i, sample in enumerate(dataset):
             s = LoadProposalFeatures()(sample, np.random.default_rng())
-            ((start, end),) = s.segments.tolist()
-            found[f"q{i}_proposals"] = s.proposal_segments / s.duration
-            found[f"q{i}_proposal_indexes"] = s.meta["proposal_indexes"]
-            found[f"q{i}_raw_feature"] = s.inputs
-            found[f"q{i}_query_tokens"] = s.meta["query_tokens"]
+            ((start, end),) = s.segments.spans.tolist()
+            found[f"q{i}_proposals"] = s.proposals.spans / s.duration
+            found[f"q{i}_proposal_indexes"] = s.extra["parts"].features
+            found[f"q{i}_raw_feature"] = s.inputs["features"]
+            found[f"q{i}_query_tokens"] = s.text.tokens
             found[f"q{i}"] = {
-                "vid_name": s.meta["video_name"],
+                "vid_name": s.key,
                 "fps": s.fps,
                 "num_frames": s.total_frames,
                 "duration": s.duration,
-                "query_length": len(s.meta["query_tokens"]),
+                "query_length": len(s.text.tokens),
                 "gt_start_time": start,
                 "gt_end_time": end,
                 "gt_bbox": [start / s.duration, end / s.duration],
-                "num_proposals": len(s.proposal_segments),
+                "num_proposals": len(s.proposals),
                 "modality": s.modality,
                 "start_index": s.start_index,
             }

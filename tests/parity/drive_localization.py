@@ -17,6 +17,7 @@ from vid_localization.transforms.loading import LoadLocalizationFeature, LoadPro
 from vidcore.batch import collate
 from vidcore.features.files import read_table
 from vidcore.files import write_json
+from vidcore.records import Segments
 from vidcore.sample import Sample
 
 RNG = np.random.default_rng(0)
@@ -71,18 +72,18 @@ def feature_files(case: Any, row: Any) -> dict[str, Any]:
     given = row.inputs
     if "feature_file" in given:
         sample = LoadLocalizationFeature()(Sample(path=str(case.path(given["feature_file"]))), RNG)
-        return {"x": sample.inputs}
+        return {"x": sample.inputs["features"].array}
     if "duration_second" in given:
         return {"segments": truth(_sample(given))}
     if "proposal_file" in given:
         return _proposals(case, row)
-    sample = Sample(inputs=given["raw_feature"], fps=given["fps"], meta={"video_name": given["video_name"]})
-    batch = collate([sample.replace(segments=given["gt_bbox"])])
+    sample = Sample(inputs={"features": given["raw_feature"]}, fps=given["fps"], key=given["video_name"])
+    batch = collate([sample.replace(segments=Segments(given["gt_bbox"]))])
     (light,) = batch.samples
     return {
         "inputs": batch.inputs[0].numpy(),
-        "gt_bbox": light.segments,
-        "meta": {"fps": light.fps, "video_name": light.meta["video_name"]},
+        "gt_bbox": light.segments.spans,
+        "meta": {"fps": light.fps, "video_name": light.key},
     }
 
 
@@ -94,12 +95,12 @@ def _proposals(case: Any, row: Any) -> dict[str, Any]:
         loaded = step(Sample(path=file.name, duration=1.0), RNG)
     table = ProposalFile.read(file, top_k)
     return {
-        "bsp_feature": loaded.inputs,
+        "bsp_feature": loaded.inputs["features"].array,
         "tmin": table.tmin,
         "tmax": table.tmax,
         "tmin_score": table.tmin_score,
         "tmax_score": table.tmax_score,
-        "reference_temporal_iou": loaded.meta["proposal_overlaps"],
+        "reference_temporal_iou": loaded.targets["overlaps"].array,
     }
 
 

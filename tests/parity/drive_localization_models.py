@@ -31,8 +31,9 @@ from vid_localization.models.spans import covered_seconds, ranked
 from vid_localization.models.ssn_loss import SSNLoss, hard_hinge_loss
 from vid_localization.models.tcanet import window_mask
 from vid_localization.post import post_processing
-from vidcore.batch import Batch
+from vidcore.batch import Batch, collate
 from vidcore.engine.weights import load_state
+from vidcore.records import Segments
 from vidcore.sample import Sample
 
 
@@ -87,7 +88,7 @@ def matching_predictions(case: Any, row: Any) -> dict[str, Any]:
 
 
 def listed(found: Sample) -> list[dict[str, Any]]:
-    rows = zip(found.segment_scores.tolist(), found.segments.tolist(), strict=True)
+    rows = zip(found.segments.scores.tolist(), found.segments.spans.tolist(), strict=True)
     return [{"score": score, "segment": segment} for score, segment in rows]
 
 
@@ -159,13 +160,16 @@ def boundary_network(case: Any, row: Any) -> dict[str, Any]:
         return {name: label.numpy() for name, label in zip(("action", "start", "end"), found, strict=True)}
     load_state(model, row.inputs["weights"])
     x = torch.from_numpy(row.inputs["x"])
-    samples = segments or [None] * len(x)
-    batch = Batch(inputs=x, samples=tuple(Sample(segments=rows, duration=1.0) for rows in samples))
+    step = model.sample_step()
+    samples = [Sample(inputs={"features": features}, duration=1.0) for features in row.inputs["x"]]
+    if segments:
+        samples = [s.replace(segments=Segments(rows)) for s, rows in zip(samples, segments, strict=True)]
+    batch = collate([step(sample, np.random.default_rng(0)) for sample in samples])
     with torch.no_grad():
         y = model(x)
     if segments:
         return {name: value.item() for name, value in model.loss(y, batch).items()}
-    tables = {f"v_{i}": sample.meta["boundary_rows"] for i, sample in enumerate(model.predict(y, batch))}
+    tables = {f"v_{i}": sample.extra["boundaries"].table for i, sample in enumerate(model.predict(y, batch))}
     return {name: value for name, value in {"y": y.numpy(), **tables}.items() if name in row.outputs}
 
 
@@ -197,11 +201,11 @@ def evaluation_network(case: Any, row: Any) -> dict[str, Any]:
         return {"y": y[0, :, None].numpy()}
     video = inputs["video"]
     sample = Sample(total_frames=video["duration_frame"], duration=video["duration_second"])
-    sample = sample.replace(
-        proposal_segments=np.stack((inputs["start"], inputs["end"]), 1) * covered_seconds(sample, s["interval"]),
-        proposal_scores=inputs["start_score"] * inputs["end_score"],
+    listed_ones = Segments(
+        np.stack((inputs["start"], inputs["end"]), 1) * covered_seconds(sample, s["interval"]),
+        scores=inputs["start_score"] * inputs["end_score"],
     )
-    (found,) = model.predict(y, Batch(inputs=features, samples=(sample,)))
+    (found,) = model.predict(y, Batch(inputs=features, samples=(sample.replace(proposals=listed_ones),)))
     return {"proposals": listed(found)}
 
 

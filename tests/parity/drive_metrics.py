@@ -12,6 +12,7 @@ from vid_recognition.metrics import functional as F
 from vid_recognition.metrics.accuracy import AccMetric
 from vid_recognition.metrics.confusion import ConfusionMatrix
 from vid_recognition.models.averaging import average_clips
+from vid_recognition.records import StreamScores
 from vidcore.sample import Sample
 
 
@@ -88,7 +89,7 @@ def accuracy_metric(case: Any, row: Any) -> dict[str, Any]:
         predictions = [Sample(scores=s) for s in inputs["scores"]]
     else:
         streams = [dict(zip(inputs, rows, strict=True)) for rows in zip(*inputs.values(), strict=True)]
-        predictions = [Sample(meta={"streams": s}) for s in streams]
+        predictions = [Sample(extra={"streams": StreamScores(np.stack(list(s.values())), tuple(s))}) for s in streams]
     size = settings.get("dataset_size", len(targets))
     padded = [t.replace(index=t.index % size) for t in targets]  # a distributed sampler repeats the first samples
     metric.update(predictions, padded)

@@ -15,7 +15,9 @@ from vid_localization.metrics import functional as F
 from vid_localization.metrics.segments import ANetMetric, RecallatTopK
 from vid_localization.names import result_name
 from vid_localization.overlaps import hull_overlap, temporal_iou
+from vid_localization.records import Boundaries
 from vid_localization.results import read_results
+from vidcore.records import Segments
 from vidcore.sample import Sample
 
 
@@ -71,6 +73,14 @@ def detection_ap_temporal(case: Any, row: Any) -> dict[str, Any]:
     return {"ap": _average_precision(predictions, row.inputs["truth"], row.settings["thresholds"])}
 
 
+def detected(listed: Sequence[Any], class_names: Sequence[str]) -> Segments:
+    return Segments(
+        np.array([d.segment for d in listed]).reshape(-1, 2),
+        np.array([class_names.index(d.label) for d in listed], np.int64),
+        np.array([d.score for d in listed]),
+    )
+
+
 def activitynet_detection(case: Any, row: Any) -> dict[str, Any]:
     thresholds = row.settings["thresholds"]
     if "truth_file" not in row.inputs:
@@ -84,23 +94,12 @@ def activitynet_detection(case: Any, row: Any) -> dict[str, Any]:
     results = read_results(case.path(row.inputs["result_file"]), dataset.class_names)
     metric = ANetMetric("mAP", thresholds)
     for target in dataset:
-        listed = results.get(result_name(target.meta["video_name"]), [])
-        predicted = target.replace(
-            segments=np.array([d.segment for d in listed]).reshape(-1, 2),
-            segment_scores=np.array([d.score for d in listed]),
-            segment_labels=np.array([dataset.class_names.index(d.label) for d in listed], np.int64),
-        )
-        metric.update([predicted], [target])
-    known = {result_name(t.meta["video_name"]) for t in dataset}
+        listed = results.get(result_name(target.key), [])
+        metric.update([target.replace(segments=detected(listed, dataset.class_names))], [target])
+    known = {result_name(t.key) for t in dataset}
     for name in results.keys() - known:  # a video without truth
-        listed = results[name]
-        predicted = Sample(
-            segments=np.array([d.segment for d in listed]),
-            segment_scores=np.array([d.score for d in listed]),
-            segment_labels=np.array([dataset.class_names.index(d.label) for d in listed], np.int64),
-        )
-        empty = Sample(path=name, segments=np.zeros((0, 2)), segment_labels=np.zeros(0, np.int64))
-        metric.update([predicted], [empty])
+        empty = Sample(path=name, segments=Segments(np.zeros((0, 2)), np.zeros(0, np.int64)))
+        metric.update([Sample(segments=detected(results[name], dataset.class_names))], [empty])
     scores, ap = metric.compute(), metric.average_precision()
     written = [a["label"] for v in json.loads(file.read_text()).values() for a in v["annotations"]]
     order = list(dict.fromkeys(written))  # classes as they first appear
@@ -120,7 +119,7 @@ def activitynet_proposals(case: Any, row: Any) -> dict[str, Any]:
     )
     if metric.metric_type == "TEM":
         tables = [
-            Sample(index=i, meta={"video_name": v, "boundary_rows": t}) for i, (v, t) in enumerate(row.inputs.items())
+            Sample(index=i, key=v, extra={"boundaries": Boundaries(t)}) for i, (v, t) in enumerate(row.inputs.items())
         ]
         metric.update(tables, tables)
         with tempfile.TemporaryDirectory() as folder:
@@ -131,13 +130,12 @@ def activitynet_proposals(case: Any, row: Any) -> dict[str, Any]:
     if (without := row.inputs.get("predictions_without")) is not None:
         listed[without] = []
     for i, (video, true) in enumerate(row.inputs["truth"].items()):
-        truth = Sample(index=i, segments=np.array([a["segment"] for a in true]), meta={"video_name": video})
+        truth = Sample(index=i, key=video, segments=Segments(np.array([a["segment"] for a in true])))
         proposals = listed.get(video, [])
-        predicted = truth.replace(
-            segments=np.array([p["segment"] for p in proposals]).reshape(-1, 2),
-            segment_scores=np.array([p["score"] for p in proposals]),
+        found = Segments(
+            np.array([p["segment"] for p in proposals]).reshape(-1, 2), scores=np.array([p["score"] for p in proposals])
         )
-        metric.update([predicted], [truth])
+        metric.update([truth.replace(segments=found)], [truth])
     with tempfile.TemporaryDirectory() as folder:
         (path,) = metric.write(Path(folder))
         written = json.loads(path.read_text())
@@ -157,8 +155,8 @@ def grounding_recall(case: Any, row: Any) -> dict[str, Any]:
     metric = RecallatTopK(row.settings["k"], row.settings["threshold"])
     for i, query in enumerate(row.inputs["queries"]):
         rows = np.array(query["predictions"]).reshape(-1, 3)
-        target = Sample(index=i, segments=np.array([query["gt"]]))
-        metric.update([target.replace(segments=rows[:, :2], segment_scores=rows[:, 2])], [target])
+        target = Sample(index=i, segments=Segments(np.array([query["gt"]])))
+        metric.update([target.replace(segments=Segments(rows[:, :2], scores=rows[:, 2]))], [target])
     return {"report": metric.compute()}
 
 

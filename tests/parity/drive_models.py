@@ -32,7 +32,7 @@ def build(case: dict[str, Any], checkpoint: dict[str, np.ndarray]) -> Any:
 
 def run(model: Any, case: dict[str, Any], inputs: Any) -> dict[str, Any]:
     """Scores, features, losses and the norm of the gradients of a recognizer."""
-    samples = [Sample(inputs=array, label=label) for array, label in zip(inputs, case["labels"], strict=True)]
+    samples = [Sample(inputs={"imgs": array}, label=label) for array, label in zip(inputs, case["labels"], strict=True)]
     batch = model.preprocess(collate(samples))
     with torch.no_grad():
         features = model.extract_features(batch.inputs)
@@ -52,7 +52,9 @@ def training_batches(case: dict[str, Any], model: Any, batch: Batch) -> list[Bat
     if images := spec.get("images"):
         draw = getattr(importlib.import_module("fill"), images["kind"])
         arrays = [draw(tuple(images["shape"]), seed) for seed in images["seeds"]]
-        samples = [Sample(inputs=array, label=label) for array, label in zip(arrays, images["labels"], strict=True)]
+        samples = [
+            Sample(inputs={"imgs": array}, label=label) for array, label in zip(arrays, images["labels"], strict=True)
+        ]
         batches.append(model.preprocess(collate(samples)))
     return batches
 

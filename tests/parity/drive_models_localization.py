@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from attrs import evolve
 
 from vid_localization.datasets.charades import proposal_bounds
-from vid_localization.models.boundary_matching import labels as matching_labels
-from vid_localization.models.bsn import temporal_labels
-from vid_localization.models.spans import covered_seconds, truth
+from vid_localization.models.spans import covered_seconds
 from vid_localization.models.tcanet import BOUNDARY_WEIGHT
 from vid_localization.transforms.queries import FormatQuery
 from vidcore.batch import Batch, collate
+from vidcore.records import Segments, Text, Varying
 from vidcore.sample import Sample
 
 
@@ -25,31 +25,37 @@ def run(model: Any, case: dict[str, Any], inputs: Any) -> dict[str, Any]:
     return KINDS[kind](model, case["input"], inputs)
 
 
-def video(record: dict[str, Any], array: np.ndarray, **known: Any) -> Sample:
+def collated(model: Any, samples: list[Sample]) -> Batch:
+    """A batch of samples behind the step of the model, as a loader makes it."""
+    step = model.sample_step()
+    return model.preprocess(collate([step(sample, np.random.default_rng(0)) for sample in samples]))
+
+
+def video(record: dict[str, Any], features: Any) -> Sample:
     frames, seconds = record["duration_frame"], record["duration_second"]
     return Sample(
-        inputs=array,
+        inputs={"features": features},
         total_frames=frames,
         duration=seconds,
         feature_duration=record["feature_frame"] / frames * seconds,
-        segments=np.array([a["segment"] for a in record["annotations"]], np.float64),
-        **known,
+        segments=Segments(np.array([a["segment"] for a in record["annotations"]], np.float64)),
     )
 
 
 def bmn(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
-    batch = model.preprocess(collate([video(v, a) for v, a in zip(given["videos"], inputs, strict=True)]))
+    samples = [video(v, a) for v, a in zip(given["videos"], inputs, strict=True)]
+    batch = collated(model, samples)
     outputs = model(batch.inputs)
-    wanted = matching_labels([truth(s) for s in batch.samples], model.temporal_dim)
     found = model.loss(outputs, batch)
     out = {f"confidence_map[{i}]": m.detach().numpy() for i, m in enumerate(outputs[0])}
     out |= {"start": outputs[1].detach().numpy(), "end": outputs[2].detach().numpy()}
-    out |= {f"labels.confidence[{i}]": m.numpy() for i, m in enumerate(wanted[0])}
-    out |= {"labels.start": wanted[1].numpy(), "labels.end": wanted[2].numpy()} | proposals(model, outputs, batch)
+    out |= {f"labels.confidence[{i}]": m.numpy() for i, m in enumerate(batch.targets["overlaps"])}
+    out |= {f"labels.{name}": batch.targets[name].numpy() for name in ("start", "end")}
+    out |= proposals(model, outputs, batch)
     out |= {f"loss.{name}_loss": found[name].item() for name in ("tem", "pem_cls")}
     dense = np.array(given["dense_gt_bbox"])
-    batch = batch.replace(samples=tuple(s.replace(segments=dense * s.feature_duration) for s in batch.samples))
-    found = model.loss(outputs, batch)
+    samples = [s.replace(segments=Segments(dense * s.feature_duration)) for s in samples]
+    found = model.loss(outputs, collated(model, samples))
     found["loss"].backward()
     names = {"loss": "loss"} | {name: f"{name}_loss" for name in ("tem", "pem_reg", "pem_cls")}
     out |= {f"loss.dense_gt.{name}": found[key].item() for key, name in names.items()}
@@ -57,25 +63,25 @@ def bmn(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
 
 
 def tem(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
-    batch = model.preprocess(collate([video(v, a) for v, a in zip(given["videos"], inputs, strict=True)]))
+    batch = collated(model, [video(v, a) for v, a in zip(given["videos"], inputs, strict=True)])
     outputs = model(batch.inputs)
-    wanted = temporal_labels([truth(s) for s in batch.samples], model.temporal_dim, model.boundary_ratio)
     out = {"scores": outputs.detach().numpy()}
-    out |= {f"predict[{i}].rows": s.meta["boundary_rows"] for i, s in enumerate(model.predict(outputs, batch))}
-    out |= {f"labels.{name}": m.numpy() for name, m in zip(("action", "start", "end"), wanted, strict=True)}
+    out |= {f"predict[{i}].rows": s.extra["boundaries"].table for i, s in enumerate(model.predict(outputs, batch))}
+    out |= {f"labels.{name}": batch.targets[name].numpy() for name in ("action", "start", "end")}
     return out | losses(model, outputs, batch)
 
 
 def pem(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
     samples = []
     for record, array, rows in zip(given["videos"], inputs, given["rows"], strict=True):
-        sample = video(record, array, meta={"proposal_overlaps": rows["reference_temporal_iou"]})
-        sample = sample.replace(
-            proposal_segments=np.stack((rows["tmin"], rows["tmax"]), 1) * sample.feature_duration,
-            proposal_scores=np.multiply(rows["tmin_score"], rows["tmax_score"]),
+        sample = video(record, Varying(array))
+        sample = sample.with_targets(overlaps=Varying(np.float32(rows["reference_temporal_iou"])))
+        listed = Segments(
+            np.stack((rows["tmin"], rows["tmax"]), 1) * sample.feature_duration,
+            scores=np.multiply(rows["tmin_score"], rows["tmax_score"]),
         )
-        samples.append(sample)
-    batch = model.preprocess(collate(samples))
+        samples.append(sample.replace(proposals=listed))
+    batch = collated(model, samples)
     outputs = model(batch.inputs)
     return {"iou": outputs.detach().numpy()} | proposals(model, outputs, batch) | losses(model, outputs, batch)
 
@@ -84,23 +90,19 @@ def tcanet(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
     samples = []
     for record, array, rows in zip(given["videos"], inputs, given["proposals"], strict=True):
         sample, table = video(record, array), np.array(rows)
-        samples.append(
-            sample.replace(
-                proposal_segments=table[:, :2] * sample.feature_duration,
-                proposal_scores=table[:, 2],
-            )
-        )
-    batch = model.preprocess(collate(samples))
+        listed = Segments(table[:, :2] * sample.feature_duration, scores=table[:, 2])
+        samples.append(sample.replace(proposals=listed))
+    batch = collated(model, samples)
     encoded = model.encode(batch.inputs["features"])
     out = {"encoder": encoded.detach().numpy()}
     for i, sample in enumerate(samples):
-        for k, (*_, overlap, after) in enumerate(model(model.preprocess(collate([sample])).inputs)):
+        for k, (*_, overlap, after) in enumerate(model(collated(model, [sample]).inputs)):
             out |= {f"predict[{i}].stages[{k}].segments": after[0].detach().numpy()}
             out |= {f"predict[{i}].stages[{k}].iou": overlap[0].detach().numpy()}
     stages = model.refine(encoded, batch.inputs["proposals"], BOUNDARY_WEIGHT[True])
     for k, (*_, overlap, after) in enumerate(stages):
         for name, padded in (("segments", after), ("iou", overlap)):
-            rows = [row[: len(s.proposal_segments)] for row, s in zip(padded, samples, strict=True)]
+            rows = [row[: len(s.proposals)] for row, s in zip(padded, samples, strict=True)]
             out[f"train_stages[{k}].{name}"] = torch.cat(rows).detach().numpy()
     return out | losses(model, stages, batch)
 
@@ -110,10 +112,15 @@ def drn(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
     for record, array in zip(given["samples"], inputs, strict=True):
         frames = record["num_frames"]
         parts = proposal_bounds(frames, len(array)) / frames
-        sample = Sample(inputs=array, duration=1.0, segments=np.array([record["gt_bbox"]]), proposal_segments=parts)
-        sample = sample.replace(meta={"query_tokens": record["query_tokens"]})
+        sample = Sample(
+            inputs={"features": array},
+            duration=1.0,
+            segments=Segments(np.array([record["gt_bbox"]])),
+            proposals=Segments(parts),
+            text=Text(("",), np.array(record["query_tokens"])),
+        )
         samples.append(FormatQuery()(sample, np.random.default_rng(0)))
-    batch = model.preprocess(collate(samples))
+    batch = collated(model, samples)
     outputs = model(batch.inputs)
     order = np.argsort([-len(record["query_tokens"]) for record in given["samples"]], kind="stable")
     logits, distances, quality = (y.detach().numpy()[order] for y in outputs)
@@ -125,7 +132,7 @@ def drn(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
         out[f"head.regression[{i}]"] = distances[:, at].swapaxes(1, 2)
     for i, (rows, sample) in enumerate(zip(model.candidates(outputs), model.predict(outputs, batch), strict=True)):
         out[f"predict[{i}].candidates"] = rows
-        out[f"predict[{i}].predictions"] = np.column_stack((sample.segments, sample.segment_scores))
+        out[f"predict[{i}].predictions"] = np.column_stack((sample.segments.spans, sample.segments.scores))
     out |= losses(model, outputs, batch)
     model.zero_grad()
     model.train()
@@ -135,7 +142,7 @@ def drn(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
 def proposals(model: Any, outputs: Any, batch: Batch) -> dict[str, Any]:
     samples = tuple(as_published(s, model.feature_extraction_interval) for s in batch.samples)
     found = enumerate(model.predict(outputs, batch.replace(samples=samples)))
-    return {f"predict[{i}].proposals": np.column_stack((s.segment_scores, s.segments)) for i, s in found}
+    return {f"predict[{i}].proposals": np.column_stack((s.segments.scores, s.segments.spans)) for i, s in found}
 
 
 def as_published(sample: Sample, interval: int) -> Sample:
@@ -143,8 +150,8 @@ def as_published(sample: Sample, interval: int) -> Sample:
     covered, seconds = sample.feature_duration, covered_seconds(sample.replace(feature_duration=None), interval)
     if covered == seconds:
         return sample
-    if sample.proposal_segments is not None:
-        sample = sample.replace(proposal_segments=sample.proposal_segments / covered * seconds)
+    if sample.proposals is not None:
+        sample = sample.replace(proposals=evolve(sample.proposals, spans=sample.proposals.spans / covered * seconds))
     return sample.replace(feature_duration=seconds)
 
 

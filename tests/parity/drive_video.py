@@ -14,10 +14,12 @@ from attrs import evolve, frozen
 from vid_mmaction2.components import Converter
 from vid_mmaction2.pipelines import convert_pipeline
 from vid_recognition.models.blending import BatchBlending, MixupBlending, RandomBatchAugment
+from vid_recognition.transforms.hvu import LoadHVULabel
 from vidcore.batch import collate
 from vidcore.config.bind import build_component
 from vidcore.geometry import Geometry
 from vidcore.plugins.catalog import load_plugins
+from vidcore.records import Boxes, Clip, Heatmaps
 from vidcore.sample import Sample
 from vidcore.transforms.colour import (
     ColorJitter,
@@ -33,7 +35,6 @@ from vidcore.transforms.erasing import RandomErasing, erase
 from vidcore.transforms.flipping import Flip
 from vidcore.transforms.formatting import FormatShape, PackActionInputs, Transpose
 from vidcore.transforms.geometry import crop, current
-from vidcore.transforms.loading import LoadHVULabel
 from vidcore.transforms.pixels import realize
 from vidcore.transforms.resizing import Fuse, RandomRescale, Resize
 
@@ -44,9 +45,19 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+def boxed(rows: np.ndarray | None) -> Boxes | None:
+    return None if rows is None else Boxes(rows)
+
+
+def corners(sample: Sample) -> dict[str, Any]:
+    """Boxes and proposals of a sample, where it has any."""
+    found = {"gt_bboxes": sample.boxes, "proposals": sample.proposals}
+    return {name: None if boxes is None else boxes.xyxy for name, boxes in found.items()}
+
+
 def framed(row: Any) -> Sample:
     """The sample of a row: frames, or only their size; boxes."""
-    boxes = {"boxes": row.inputs.get("gt_bboxes"), "proposals": row.inputs.get("proposals")}
+    boxes = {"boxes": boxed(row.inputs.get("gt_bboxes")), "proposals": boxed(row.inputs.get("proposals"))}
     if "frames_nchw" in row.inputs:
         return Sample(frames=np.ascontiguousarray(row.inputs["frames_nchw"].transpose(0, 2, 3, 1)), **boxes)
     size = row.inputs.get("img_shape")
@@ -132,7 +143,7 @@ def flip(case: Any, row: Any) -> dict[str, Any]:
     if sample.frames is None:
         modality = "RGB" if sample.boxes is not None else "Flow"
         flipped = step(sample.replace(modality=modality, geometry=sample.geometry or Geometry.whole((4, 4))), rng())
-        return {"gt_bboxes": flipped.boxes, "proposals": flipped.proposals}
+        return corners(flipped)
     flipped = step(sample, rng())
     return {"imgs": realize(flipped).frames, "flip": current(flipped).pending}
 
@@ -155,8 +166,7 @@ def boxes(case: Any, row: Any) -> dict[str, Any]:
     geometry = current(sample)
     cut = any(text.startswith(("centre", "crop")) for text in row.settings["steps"])
     return {
-        "gt_bboxes": sample.boxes,
-        "proposals": sample.proposals,
+        **corners(sample),
         "img_shape": list(geometry.size),
         "crop_quadruple": np.float32(geometry.crop_quadruple) if cut else None,
     }
@@ -298,20 +308,29 @@ def erased_boxes(row: Any, draws: int) -> dict[str, Any]:
 # ---- to the model
 
 
+def only(inputs: Any) -> Any:
+    (array,) = inputs.values()
+    return array
+
+
 def format_shape(case: Any, row: Any) -> dict[str, Any]:
     given = row.settings
     if "order" in given:
         named = Sample(inputs={"heatmaps": row.inputs["heatmaps"]})
         return {"y": Transpose(["heatmaps"], given["order"])(named, rng()).inputs["heatmaps"]}
     step = FormatShape(given["format"], given["collapse"])
-    sample = Sample(heatmaps=row.inputs.get("heatmaps"), modality=given.get("modality", "RGB"))
+    maps = row.inputs.get("heatmaps")
+    sample = Sample(heatmaps=None if maps is None else Heatmaps(maps), modality=given.get("modality", "RGB"))
     if "frames_nchw" in row.inputs:
         frames = framed(row).frames[: row.inputs.get("use_frames"), ..., : row.inputs.get("use_channels")]
         sample = sample.replace(frames=np.ascontiguousarray(frames))
     clip_len = given.get("clip_len")
     clip_len = clip_len["RGB"] if isinstance(clip_len, dict) else clip_len
-    inputs = step(sample.replace(clip_len=clip_len, num_clips=given.get("num_clips", 1)), rng()).inputs
-    named = inputs if isinstance(inputs, dict) else {"imgs": inputs}
+    if clip_len is not None:
+        count = given.get("num_clips", 1)
+        sample = sample.replace(clip=Clip(np.arange(clip_len * count), clip_len, count))
+    inputs = step(sample, rng()).inputs
+    named = dict(inputs) if len(inputs) > 1 else {"imgs": only(inputs)}
     shapes = {k.replace("imgs", "input_shape"): list(v.shape) for k, v in named.items()}
     return {**named, **shapes}
 
@@ -323,10 +342,10 @@ def pack_inputs(case: Any, row: Any) -> dict[str, Any]:
     label = label.tolist() if isinstance(label, np.ndarray) and label.dtype.kind == "i" else label
     many_hot = isinstance(label, np.ndarray)
     sample = Sample(
-        inputs=formatted or None,
+        inputs=formatted,
         labels=label if many_hot else None,
-        boxes=given.get("gt_bboxes"),
-        proposals=given.get("proposals"),
+        boxes=boxed(given.get("gt_bboxes")),
+        proposals=boxed(given.get("proposals")),
         meta={k: v for k, v in given.items() if k not in formatted},
     )
     packed = PackActionInputs(row.settings.get("collect_keys") or ())(sample, rng())
@@ -342,14 +361,16 @@ def pack_inputs(case: Any, row: Any) -> dict[str, Any]:
         labels = batch.labels[0] if many_hot else batch.labels
         out |= {"gt_label": labels.numpy(), "gt_label_dtype": str(labels.dtype)}
     if kept.boxes is not None:
-        out |= {"gt_boxes": kept.boxes, "gt_box_labels": kept.meta["gt_labels"], "proposals": kept.proposals}
+        found = corners(kept)
+        out |= {"gt_boxes": found["gt_bboxes"], "proposals": found["proposals"]}
+        out |= {"gt_box_labels": kept.meta["gt_labels"]}
     return out
 
 
 def category_labels(case: Any, row: Any) -> dict[str, Any]:
     step = LoadHVULabel(row.inputs["categories"], row.inputs["numbers"])
     sample = step(Sample(meta={"categories": row.inputs["label"]}), rng())
-    return {"label": sample.labels, "mask": sample.meta["mask"], "category_mask": sample.meta["category_mask"]}
+    return {"label": sample.labels, **sample.targets}
 
 
 def pipelines(case: Any, row: Any) -> dict[str, Any]:
@@ -359,17 +380,17 @@ def pipelines(case: Any, row: Any) -> dict[str, Any]:
     if "file" in given:
         sample = Sample(path=str(DATA / given["file"]))
     else:
-        flow = row.what.startswith("flow")
+        flow, frames = row.what.startswith("flow"), np.array(given["frame_inds"])
+        length = given.get("clip_len", len(frames))
         sample = Sample(
             path=str(DATA / given["folder"]),
             filename_tmpl="{}_{:05d}.jpg" if flow else "img_{:05d}.jpg",
             start_index=1,
             modality="Flow" if flow else "RGB",
-            frame_indices=np.array(given["frame_inds"]),
-            clip_len=given.get("clip_len"),
+            clip=Clip(frames, length, len(frames) // length),
         )
     pipeline = Pipeline({name: build_component(step, "transforms", catalog) for name, step in steps.items()})
-    inputs = pipeline(sample, rng()).inputs
+    inputs = only(pipeline(sample, rng()).inputs)
     step = inputs.shape[-1] // row.outputs["grid"].shape[-1]
     return {
         "shape": list(inputs.shape),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vidcore.records import Boxes, Clip
 from vidcore.sample import Sample
 from vidcore.transforms.loading import BuildPseudoClip, Decode
 from vidcore.transforms.pixels import realize
@@ -34,16 +35,16 @@ def _described(frames: np.ndarray) -> dict[str, Any]:
 
 
 def _boxes(row: Any, path: Path, **place: Any) -> dict[str, Any]:
+    frames = np.ravel(row.inputs["frame_inds"])
     sample = Sample(
         path=str(path),
-        frame_indices=np.ravel(row.inputs["frame_inds"]),
-        boxes=row.inputs["gt_bboxes"],
-        proposals=row.inputs["proposals"],
-        relative_boxes=True,
+        clip=Clip(frames, len(frames)),
+        boxes=Boxes(row.inputs["gt_bboxes"], relative=True),
+        proposals=Boxes(row.inputs["proposals"], relative=True),
         **place,
     )
     sample = Decode()(sample, np.random.default_rng(0))
-    return {"gt_bboxes": sample.boxes, "proposals": sample.proposals}
+    return {"gt_bboxes": sample.boxes.xyxy, "proposals": sample.proposals.xyxy}
 
 
 def decode(case: Any, row: Any) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def _picture(row: Any) -> dict[str, Any]:
     sample = Decode()(Sample(path=str(DATA / row.inputs["file"])), rng)
     if "clip_len" in row.settings:
         sample = BuildPseudoClip(clip_len=row.settings["clip_len"])(sample, rng)
-    clip = {"clip_len": sample.clip_len, "num_clips": sample.num_clips}
+    clip = {} if sample.clip is None else {"clip_len": sample.clip.length, "num_clips": sample.clip.count}
     return {**_described(realize(sample).frames), **clip}
 
 

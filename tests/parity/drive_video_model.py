@@ -20,7 +20,7 @@ def model_preprocessing(case: Any, row: Any) -> dict[str, Any]:
         both = MultiModalDataPreprocessor({"imgs": frames, "heatmaps": ActionDataPreprocessor()})
         return {k: v.numpy() for k, v in both(collate([Sample(inputs=x) for x in inputs])).inputs.items()}
     preprocessor = ActionDataPreprocessor(**row.settings)
-    out = preprocessor(collate([Sample(inputs=x) for x in inputs])).inputs
+    out = preprocessor(collate([Sample(inputs={"imgs": x}) for x in inputs])).inputs
     return {"batch": out.numpy(), "dtype": str(out.dtype)}
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from vid_recognition.transforms.ava import SampleAVAFrames
 from vidcore.sample import Sample
 from vidcore.transforms.sampling import (
     DenseSampleFrames,
-    SampleAVAFrames,
     SampleFrames,
     UniformSample,
     UntrimmedSampleFrames,
@@ -32,14 +32,14 @@ def indices(row: Any, step: Any) -> dict[str, Any]:
     draws = 4 * row.settings["draws"] if "draws" in row.settings else 0
     if draws:  # more than the reference, so that no extreme value is missed
         generator = rng()
-        drawn = np.stack([step(sample, generator).frame_indices for _ in range(draws)])
+        drawn = np.stack([step(sample, generator).clip.indices for _ in range(draws)])
         return {"smallest": drawn.min(0).tolist(), "largest": drawn.max(0).tolist(), "mean": drawn.mean(0)}
-    sampled = step(sample, rng())
+    clip = step(sample, rng()).clip
     return {
-        "frame_inds": sampled.frame_indices.tolist(),
-        "clip_len": sampled.clip_len,
-        "frame_interval": sampled.frame_interval,
-        "num_clips": getattr(step, "num_clips", sampled.num_clips),
+        "frame_inds": clip.indices.tolist(),
+        "clip_len": clip.length,
+        "frame_interval": clip.interval,
+        "num_clips": getattr(step, "num_clips", clip.count),
         "crop_quadruple": np.float32([0, 0, 1, 1]),
     }
 
