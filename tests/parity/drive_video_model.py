@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from vid_recognition.models.blending import cutmix, mixup, soft_labels
 from vid_recognition.models.preprocessor import ActionDataPreprocessor, MultiModalDataPreprocessor
 from vidcore.batch import collate
 from vidcore.sample import Sample
+from vidcore.transforms.formatting import Pad
 
 
 def model_preprocessing(case: Any, row: Any) -> dict[str, Any]:
@@ -20,7 +22,8 @@ def model_preprocessing(case: Any, row: Any) -> dict[str, Any]:
         both = MultiModalDataPreprocessor({"imgs": frames, "heatmaps": ActionDataPreprocessor()})
         return {k: v.numpy() for k, v in both(collate([Sample(inputs=x) for x in inputs])).inputs.items()}
     preprocessor = ActionDataPreprocessor(**row.settings)
-    out = preprocessor(collate([Sample(inputs={"imgs": x}) for x in inputs])).inputs
+    pad, rng = Pad((-2, -1)), np.random.default_rng(0)  # heights and widths may differ
+    out = preprocessor(collate([pad(Sample(inputs={"imgs": x}), rng) for x in inputs])).inputs
     return {"batch": out.numpy(), "dtype": str(out.dtype)}
 
 

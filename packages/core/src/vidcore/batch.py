@@ -50,7 +50,8 @@ class Batch:
     inputs: Any
     """Tensor (batch, ...), or a mapping of them by name where samples have several inputs; still uint8 for frames."""
     lengths: Mapping[str, Tensor] = field(factory=dict)
-    """(batch,) int64 by name of the input: how much of each sample is not padding. Only of inputs that may vary."""
+    """(batch,) int64 by name of the input: how much of each sample is not padding; (batch, axes) where several
+    axes may vary. Only of inputs that may vary."""
     labels: Tensor | None = None
     """(batch,) int64 class numbers, or (batch, num_classes) float32 many-hot or soft labels."""
     targets: Mapping[str, Tensor | Ragged] = field(factory=dict)
@@ -102,7 +103,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Stack the inputs, targets and labels of samples into a Batch.
 
     A single input is given to the model as it is, several as a mapping. Those wrapped in ``Varying`` are padded with
-    zeros at the end of their axis. The samples kept in the batch have no frames, inputs and targets.
+    zeros at the end of their axes. The samples kept in the batch have no frames, inputs and targets.
 
     Raises ``DataError``, naming two samples, where inputs or targets that must have one shape differ.
     """
@@ -131,30 +132,37 @@ def _stacked(samples: Sequence[Sample], name: str, lengths: dict[str, Tensor]) -
         if name not in sample.inputs:
             raise DataError(f"{_who(sample)} has no input {name!r}, which {_who(samples[0])} has")
         given.append(sample.inputs[name])
-    if not isinstance(given[0], Varying):
-        return _same_shape(samples, [torch.as_tensor(a.array if isinstance(a, Varying) else a) for a in given], name)
-    tensors = [torch.as_tensor(a.array) for a in given if isinstance(a, Varying)]
-    axis = given[0].axis % tensors[0].ndim
-    lengths[name] = torch.tensor([t.shape[axis] for t in tensors])
-    longest = int(lengths[name].max())
-    if all(t.shape[axis] == longest for t in tensors):
+    tensors, first = [_tensor(a) for a in given], given[0]
+    if not isinstance(first, Varying) or any(t.ndim != tensors[0].ndim for t in tensors):
         return _same_shape(samples, tensors, name)
-    padded = []
-    for tensor in tensors:
-        shape = list(tensor.shape)
-        shape[axis] = longest
-        out = tensor.new_zeros(shape)
-        out.narrow(axis, 0, tensor.shape[axis]).copy_(tensor)
-        padded.append(out)
-    return _same_shape(samples, padded, name)
+    axes = (first.axis,) if isinstance(first.axis, int) else first.axis
+    sizes = torch.tensor([[t.shape[axis] for axis in axes] for t in tensors])
+    lengths[name] = sizes[:, 0] if isinstance(first.axis, int) else sizes
+    return _same_shape(samples, [_padded(t, axes, sizes.amax(0).tolist()) for t in tensors], name)
 
 
 def _target(samples: Sequence[Sample], name: str) -> Tensor | Ragged:
     given = [sample.targets[name] for sample in samples]
+    rows = [_tensor(a) for a in given]
     if not isinstance(given[0], Varying):
-        return _same_shape(samples, [torch.as_tensor(a.array if isinstance(a, Varying) else a) for a in given], name)
-    rows = [torch.as_tensor(a.array) for a in given if isinstance(a, Varying)]
+        return _same_shape(samples, rows, name)
     return Ragged(torch.cat(rows), torch.tensor([len(r) for r in rows]))
+
+
+def _tensor(given: Any) -> Tensor:
+    return torch.as_tensor(given.array if isinstance(given, Varying) else given)
+
+
+def _padded(tensor: Tensor, axes: Sequence[int], longest: Sequence[int]) -> Tensor:
+    """The tensor with zeros after its end, so long along these axes."""
+    shape = list(tensor.shape)
+    for axis, length in zip(axes, longest, strict=True):
+        shape[axis] = length
+    if shape == list(tensor.shape):
+        return tensor
+    out = tensor.new_zeros(shape)
+    out[tuple(map(slice, tensor.shape))] = tensor
+    return out
 
 
 def _same_shape(samples: Sequence[Sample], tensors: Sequence[Tensor], name: str) -> Tensor:

@@ -345,7 +345,7 @@ class Text(Record):
 
 @frozen(eq=False)
 class Varying:
-    """An input or a target whose length along one axis differs from sample to sample.
+    """An input or a target whose length along an axis differs from sample to sample.
 
     As an input it is padded with zeros to the longest of the batch, and ``Batch.lengths`` has the lengths. As a target,
     the rows of all samples come one after the other, as ``vidcore.batch.Ragged``. Arrays that are not wrapped in
@@ -353,11 +353,8 @@ class Varying:
     """
 
     array: Array
-    axis: int = 0
-    """Along which lengths differ; counted from the end where negative."""
-
-    def __len__(self) -> int:
-        return int(self.array.shape[self.axis])
+    axis: int | tuple[int, ...] = 0
+    """Along which lengths differ, or several such, of an input; counted from the end where negative. 0 of a target."""
 
 
 def _name(number: Any, class_names: Sequence[str] | None) -> str:

@@ -118,14 +118,14 @@ class Transpose:
 
 @frozen
 class Pad:
-    """Let samples of a batch differ in the length of an input along one axis: the shorter ones are padded with zeros.
+    """Let samples of a batch differ in the length of an input along some axes: the shorter ones are padded with zeros.
 
     ``Batch.lengths`` tells the model which part of each sample is padding; a model that does not look at it may give
     scores that depend on the other samples of the batch.
     """
 
-    axis: int
-    """Counted from the end where negative; the axis of the batch does not count."""
+    axis: int | Sequence[int]
+    """One or several, counted from the end where negative; the axis of the batch does not count."""
     key: str = "imgs"
     """Name of the input."""
 
@@ -133,9 +133,11 @@ class Pad:
         array = sample.inputs.get(self.key)
         if not isinstance(array, np.ndarray):
             raise UserError(f"Pad: the sample has no input {self.key!r}; it has {', '.join(sample.inputs) or 'none'}")
-        if not -array.ndim <= self.axis < array.ndim:
-            raise UserError(f"Pad: {self.key!r} has {array.ndim} axes, there is no axis {self.axis}")
-        return sample.with_inputs(**{self.key: Varying(array, self.axis)})
+        axis = self.axis if isinstance(self.axis, int) else tuple(self.axis)
+        for number in (axis,) if isinstance(axis, int) else axis:
+            if not -array.ndim <= number < array.ndim:
+                raise UserError(f"Pad: {self.key!r} has {array.ndim} axes, there is no axis {number}")
+        return sample.with_inputs(**{self.key: Varying(array, axis)})
 
 
 @frozen
