@@ -10,6 +10,7 @@ import importlib.metadata
 import inspect
 import pickle
 import sys
+import wave
 from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from pathlib import Path
@@ -119,6 +120,9 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.release()
     rows = ["tmin,tmax,tmin_score,tmax_score", *(f"0.{i},0.{i + 2},0.5,0.25" for i in range(5))]
     path.with_suffix(".csv").write_text("\n".join(rows))  # features, or proposals
+    with wave.open(str(path.with_suffix(".wav")), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(rng.integers(0, 256, 16000, np.uint8).tobytes())
     (path.parent / "classes.jsonl").write_text('{"video": "noise.mp4", "classes": [{"class": "left", "score": 0.7}]}')
     (path.parent / "results.json").write_text('{"results": {"noise": [{"segment": [0, 1], "score": 0.5}]}}')
     return path
@@ -130,7 +134,17 @@ PREPARE: list[dict[str, Any]] = [
     {"type": "Decode"},
     {"type": "FormatShape", "input_format": "NCTHW"},
 ]
-STAGES = {"file": 0, "features": 0, "opened": 1, "sampled": 2, "decoded": 3, "boxes": 3, "picture": 3, "formatted": 4}
+STAGES = {
+    "file": 0,
+    "features": 0,
+    "sound": 0,
+    "opened": 1,
+    "sampled": 2,
+    "decoded": 3,
+    "boxes": 3,
+    "picture": 3,
+    "formatted": 4,
+}
 """How many of these steps a sample has behind it."""
 
 
@@ -151,6 +165,8 @@ def sample_at(stage: str, video: Path) -> Sample:
             proposals=Segments(np.array([[0, 1], [1, 2.4]])),
             extra={"parts": PartBounds(np.array([[0, 1], [2, 9]]))},
         )
+    if stage == "sound":
+        return sample.replace(path=str(video.with_suffix(".wav")))
     if stage == "boxes":
         boxes = Boxes(np.array([[4, 4, 20, 30], [10, 0, 40, 40]], np.float32))
         return sample.replace(boxes=boxes, proposals=boxes)
@@ -283,7 +299,7 @@ def test_dataset(component: Component) -> None:
     assert len(data) == 2
     samples = [data[i] for i in range(len(data))]
     assert [s.index for s in samples] == [0, 1]
-    assert [s.label for s in samples] == [0, 1] or all(s.segments.shape == (1, 2) for s in samples)
+    assert [s.label for s in samples] == [0, 1] or all(s.segments.spans.shape == (1, 2) for s in samples)
     assert all(s.path and s.frames is None and s.video is None for s in samples), "no pixels before a transform decodes"
     again = pickle.loads(pickle.dumps(data))
     assert [content(again[i]) for i in range(2)] == [content(s) for s in samples]

@@ -170,7 +170,7 @@ class DumpPredictions(SamplePairs):
 
     def slim(self, sample: Sample) -> Sample:
         """Return a sample without the fields that the file has no place for."""
-        return super().slim(sample).replace(geometry=None, heatmaps=None, joints=None, frame_indices=None)
+        return super().slim(sample).replace(geometry=None, heatmaps=None, joints=None, audio=None, clip=None)
 
     def compute(self) -> dict[str, float]:
         """Return nothing: predictions are no score."""

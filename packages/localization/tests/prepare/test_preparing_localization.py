@@ -209,6 +209,6 @@ def test_proposals_are_generated_once(tmp_path: Path) -> None:
     assert table.stat().st_mtime_ns == before
     step = LoadProposals(12, table.parent, tmp_path / "pgm" / "pgm_features")
     found = step(ActivityNetDataset(tmp_path / "anno.json")[0], rng)
-    assert found.inputs.shape == (12, 32)
-    assert (np.diff(found.proposal_scores) <= 1e-6).all()
-    assert found.meta["proposal_overlaps"].max() > 0.2
+    assert found.inputs["features"].array.shape == (12, 32)
+    assert (np.diff(found.proposals.scores) <= 1e-6).all()
+    assert found.targets["overlaps"].array.max() > 0.2

@@ -209,7 +209,7 @@ def test_files_of_all_videos_are_read_once(tmp_path: Path) -> None:
         (tmp_path / file).unlink()
     segments, classes = pickle.loads(made)  # as on the way to a worker
     sample = classes(segments(Sample(path="v.csv", class_names=("run",)), RNG), RNG)
-    assert (sample.proposal_segments.tolist(), sample.scores.tolist()) == ([[0, 1]], [0.5])
+    assert (sample.proposals.spans.tolist(), sample.scores.tolist()) == ([[0, 1]], [0.5])
     with pytest.raises(FrozenInstanceError):
         classes.top_k = 3
     for step in (LoadProposalSegments, LoadVideoClasses):
