@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,6 +176,13 @@ def test_files_of_the_core_import_from_lower_floors(workspace: dict[str, Any]) -
         if folder(name, core.modules) != folder(module, core.modules) and floor(name) >= floor(module)
     ]
     assert not wrong
+
+
+def test_the_picture_of_the_floors_shows_them_all() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "architecture.md").read_text()
+    picture = page.partition("## Floors of the core")[2].partition("```mermaid")[2].partition("```")[0]
+    drawn = [set(floor.split(" · ")) for floor in re.findall(r'\w\["([^"]+)"\]', re.sub(r"subgraph .*", "", picture))]
+    assert drawn == [set(floor) for floor in (*reversed(TOOLS), *reversed(KERNEL))]
 
 
 def test_third_parties_are_declared_and_needed(dist: Any) -> None:
