@@ -76,7 +76,7 @@ class Same:
     def __len__(self) -> int:
         return self.batches
 
-    def between(self, first: int, last: int) -> Iterator[Batch]:
+    def batches_between(self, first: int, last: int) -> Iterator[Batch]:
         for _ in range(first, last):
             yield self.batch
 

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Lock", "atomic_write", "plain", "sha256", "write_json", "write_png", "write_text"]
+__all__ = ["Lock", "atomic_write", "sha256", "to_jsonable", "write_json", "write_png", "write_text"]
 
 
 @contextmanager
@@ -76,8 +76,8 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a JSON file, atomically; see ``plain`` for what becomes of paths and the like."""
-    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n")
+    """Write a JSON file, atomically; see ``to_jsonable`` for what becomes of paths and the like."""
+    write_text(path, json.dumps(to_jsonable(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def write_png(path: str | Path, image: np.ndarray[Any, Any]) -> None:
@@ -138,18 +138,18 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def plain(value: Any) -> Any:
+def to_jsonable(value: Any) -> Any:
     """The value in what JSON knows: NumPy numbers as numbers; paths, nan and infinity as texts, which ``float`` reads.
 
-    >>> plain({"path": Path("a"), "scores": (0.5, float("nan"))})
+    >>> to_jsonable({"path": Path("a"), "scores": (0.5, float("nan"))})
     {'path': 'a', 'scores': [0.5, 'nan']}
     """
     if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
+        return {key: to_jsonable(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [to_jsonable(inner) for inner in value]
     if hasattr(value, "tolist"):
-        return plain(value.tolist())
+        return to_jsonable(value.tolist())
     if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return str(value)

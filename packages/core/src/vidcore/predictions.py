@@ -16,7 +16,7 @@ import numpy as np
 from attrs import evolve, frozen
 
 from vidcore.errors import DataError
-from vidcore.files import atomic_write, plain
+from vidcore.files import atomic_write, to_jsonable
 from vidcore.records import Boxes, Record, Segments
 from vidcore.sample import RECORDS, Sample
 from vidcore.typing import Array
@@ -42,7 +42,7 @@ class PredictionFile:
         for side, samples in (("predicted", self.predictions), ("true", self.targets)):
             for name in FIELDS:
                 columns |= _column(f"{side}.{name}", [getattr(s, name) for s in samples])
-            columns |= _column(f"{side}.meta", [json.dumps(plain(dict(s.meta))) for s in samples])
+            columns |= _column(f"{side}.meta", [json.dumps(to_jsonable(dict(s.meta))) for s in samples])
             columns |= _record_columns(side, samples)
         names = next((s.class_names for s in (*self.predictions, *self.targets) if s.class_names), ())
         columns["class_names"] = np.array(names, dtype=np.str_)

@@ -9,7 +9,7 @@ from attrs import Attribute
 
 from vidcore.errors import UserError, nearest
 
-__all__ = ["at_least", "below_one", "between", "fail", "one_of", "pair_of_sizes", "rising"]
+__all__ = ["ascending_pair", "at_least", "below_one", "fail", "in_range", "one_of", "pair_of_sizes"]
 
 Validator = Callable[[Any, "Attribute[Any]", Any], None]
 
@@ -35,7 +35,7 @@ def below_one(instance: object, attribute: Attribute[Any], value: Any) -> None:
         fail(instance, attribute, value, "at least 0 and less than 1")
 
 
-def between(low: float, high: float) -> Validator:
+def in_range(low: float, high: float) -> Validator:
     """A number within [low, high]."""
 
     def check(instance: object, attribute: Attribute[Any], value: Any) -> None:
@@ -45,7 +45,7 @@ def between(low: float, high: float) -> Validator:
     return check
 
 
-def rising(low: float, high: float = float("inf")) -> Validator:
+def ascending_pair(low: float, high: float = float("inf")) -> Validator:
     """A pair (smallest, largest) within [low, high]."""
 
     def check(instance: object, attribute: Attribute[Any], value: Any) -> None:

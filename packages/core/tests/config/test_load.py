@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vidcore.config.load import load, load_table, spread
+from vidcore.config.load import apply_shared_tables, load, load_table
 from vidcore.errors import ConfigError
 
 
@@ -132,7 +132,7 @@ def test_what_all_parts_share_goes_over_what_a_file_extends(tmp_path: Path) -> N
     write(tmp_path, "base.toml", "[data.all]\nx = 1\ny = 1\n[data.train]\nx = 2\n[data.val]\n")
     task = write(tmp_path, "task.toml", 'extends = ["base.toml"]\n[data.all]\nx = 3\n[data.val]\ny = 4\n')
     loaded = load(task, {}, ["data.all.z=5"])
-    spread(loaded)
+    apply_shared_tables(loaded)
     assert loaded.data["data"] == {"train": {"x": 3, "y": 1, "z": 5}, "val": {"x": 3, "y": 4, "z": 5}}
 
 
@@ -146,7 +146,7 @@ def test_steps_find_their_place_among_the_shared_ones(tmp_path: Path) -> None:
 
 def test_sharing_brings_no_part_of_its_own(tmp_path: Path) -> None:
     loaded = load(write(tmp_path, "task.toml", "[data.all]\nx = 1\n[data.train]\ny = 1\n"), {})
-    spread(loaded)
+    apply_shared_tables(loaded)
     assert loaded.data == {"data": {"train": {"x": 1, "y": 1}}}
 
 
@@ -154,7 +154,7 @@ def test_sharing_brings_no_part_of_its_own(tmp_path: Path) -> None:
 def test_stages_share_what_stands_beside_them_or_in_them(tmp_path: Path, shared: str) -> None:
     text = "[stages.a.data.train]\ny = 1\n[stages.b.data.val]\ny = 2\n[stages.c]\njob = 1\n"
     loaded = load(write(tmp_path, "task.toml", shared + text), {})
-    spread(loaded)
+    apply_shared_tables(loaded)
     stages = loaded.data["stages"]
     assert stages["a"] == {"data": {"train": {"x": 1, "y": 1}}}
     assert stages["b"] == {"data": {"val": {"x": 1, "y": 2}}}
@@ -163,7 +163,7 @@ def test_stages_share_what_stands_beside_them_or_in_them(tmp_path: Path, shared:
 
 def test_plain_data_may_share_too() -> None:
     loaded = load_table({"data": {"all": {"x": 1}, "val": {"y": 2}}})
-    spread(loaded)
+    apply_shared_tables(loaded)
     assert loaded.data == {"data": {"val": {"x": 1, "y": 2}}}
 
 

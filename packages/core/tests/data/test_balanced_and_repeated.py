@@ -46,7 +46,9 @@ def loader(balanced: bool = True, rank: int = 0, world: int = 1, batch_size: int
 
 
 def drawn(one: Loader, first: int, last: int) -> list[tuple[int, float]]:
-    return [(s.index, float(x)) for b in one.between(first, last) for s, x in zip(b.samples, b.inputs, strict=True)]
+    return [
+        (s.index, float(x)) for b in one.batches_between(first, last) for s, x in zip(b.samples, b.inputs, strict=True)
+    ]
 
 
 def test_classes_come_equally_often_in_an_epoch_of_the_same_length() -> None:

@@ -75,18 +75,18 @@ def indices(batches: Any) -> list[int]:
 @pytest.mark.parametrize("step", [Draw(), Draw(bad=(3, 17))])
 def test_workers_change_nothing(step: Draw) -> None:
     alone, helped = loader(step=step), loader(step=step, workers=2)
-    assert content(alone.between(0, 12)) == content(helped.between(0, 12))
+    assert content(alone.batches_between(0, 12)) == content(helped.batches_between(0, 12))
     assert content(alone) == content(helped)  # and again from the start, with the same workers
     assert alone.bad.failures == helped.bad.failures
     helped.close()
 
 
 def test_any_batch_can_be_the_first(tmp_path: Path) -> None:
-    straight = content(loader().between(0, 15))
+    straight = content(loader().batches_between(0, 15))
     for workers in (0, 2):
         late = loader(Numbers(touched=tmp_path), workers=workers)
-        assert content(late.between(10, 15)) == straight[10:15]
-        left = indices(loader().between(10, 15))
+        assert content(late.batches_between(10, 15)) == straight[10:15]
+        left = indices(loader().batches_between(10, 15))
         assert {int(p.name) for p in tmp_path.iterdir()} == set(left), "what was skipped was loaded"
         late.close()
 
@@ -94,7 +94,7 @@ def test_any_batch_can_be_the_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("prefetch", [1, 3])
 def test_workers_run_as_far_ahead_as_they_may(prefetch: int, tmp_path: Path) -> None:
     one = loader(Numbers(touched=tmp_path), workers=1, prefetch=prefetch)
-    next(batches := one.between(0, 6))
+    next(batches := one.batches_between(0, 6))
     end = time.monotonic() + 30
     while len(list(tmp_path.iterdir())) < 4 * prefetch and time.monotonic() < end:
         time.sleep(0.01)
@@ -106,18 +106,18 @@ def test_workers_run_as_far_ahead_as_they_may(prefetch: int, tmp_path: Path) -> 
 
 def test_leaving_an_iteration_early_does_not_disturb_the_next() -> None:
     one = loader(workers=2)
-    next(one.between(0, 6))
-    assert content(one.between(4, 6)) == content(loader().between(4, 6))
+    next(one.batches_between(0, 6))
+    assert content(one.batches_between(4, 6)) == content(loader().batches_between(4, 6))
     one.close()
 
 
 def test_every_epoch_has_every_sample_once_in_another_order() -> None:
     one = loader()
     assert len(one) == 6
-    epochs = [indices(one.between(6 * e, 6 * e + 6)) for e in range(3)]
+    epochs = [indices(one.batches_between(6 * e, 6 * e + 6)) for e in range(3)]
     assert [sorted(e) for e in epochs] == [list(range(23))] * 3
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
-    draws = {b[1] for e in content(one.between(0, 18)) for b in e}
+    draws = {b[1] for e in content(one.batches_between(0, 18)) for b in e}
     assert len(draws) == 3 * 23, "random numbers repeat over samples or epochs"
     assert indices(loader(seed=1)) != epochs[0]
     assert indices(loader(shuffle=False)) == list(range(23))
@@ -177,11 +177,11 @@ def test_policy_skip_leaves_out_and_lists(tmp_path: Path) -> None:
 
 def test_policy_resample_replaces_by_another_sample() -> None:
     one = loader(step=Draw(bad=(5, 6)))
-    batches = list(one.between(0, 12))
+    batches = list(one.batches_between(0, 12))
     assert [len(b) for b in batches] == [4, 4, 4, 4, 4, 3] * 2
     assert not {5, 6} & set(indices(batches))
     assert sorted(one.bad.failures) == [5, 6]
-    assert content(batches) == content(loader(step=Draw(bad=(5, 6))).between(0, 12))
+    assert content(batches) == content(loader(step=Draw(bad=(5, 6))).batches_between(0, 12))
     first, second = indices(batches[:6]), indices(batches[6:])
     assert sorted(first) != sorted(second), "the replacement is always the same sample"
 
@@ -304,7 +304,13 @@ def test_the_list_of_bad_samples_survives_a_kill(tmp_path: Path) -> None:
     assert sorted(again.failures) == [0, 1]
 
 
+def test_a_list_written_before_quarantined_had_its_name_is_read(tmp_path: Path) -> None:
+    listed = tmp_path / "bad.jsonl"
+    listed.write_text('{"index": 3, "epoch": 0, "path": null, "reason": "hung", "step": "", "avoid": true}\n')
+    assert BadSamples(100, path=listed).failures == {3: Failure(3, 0, None, "hung", quarantined=True)}
+
+
 def test_batches_are_numbered_through_the_epochs() -> None:
     batches = Batches(size=5, batch_size=2)
-    assert list(batches.between(2, 5)) == [[(0, 4, 0)], [(1, 0, 0), (1, 1, 0)], [(1, 2, 0), (1, 3, 0)]]
-    assert list(batches.between(3, 3)) == []
+    assert list(batches.batches_between(2, 5)) == [[(0, 4, 0)], [(1, 0, 0), (1, 1, 0)], [(1, 2, 0), (1, 3, 0)]]
+    assert list(batches.batches_between(3, 3)) == []

@@ -120,7 +120,7 @@ def test_a_sample_that_hangs_is_a_bad_sample(hang: Callable[[], None], tmp_path:
     assert indices(one) == [i for i in range(16) if i != 5]
     (line,) = [json.loads(line) for line in listed.read_text().splitlines()]
     reason = "did not end within 0.4 seconds (time_limit)"
-    assert line == {"index": 5, "epoch": 0, "path": "5.mp4", "reason": reason, "step": "step cut", "avoid": True}
+    assert line == {"index": 5, "epoch": 0, "path": "5.mp4", "reason": reason, "step": "step cut", "quarantined": True}
     start = time.monotonic()
     again = loader({5: hang}, bad_list=listed, time_limit=1000.0)
     assert indices(again) == [i for i in range(16) if i != 5], "what hung is not tried again in a resumed run"
@@ -144,7 +144,7 @@ def test_a_data_set_that_hangs_does_so_in_a_worker_only() -> None:
 
 def test_a_sample_that_hangs_is_replaced_in_training() -> None:
     one, other = loader({5: in_python}, training=True), loader({5: in_python}, training=True, workers=1)
-    found = [indices(x.between(0, 16)) for x in (one, other)]
+    found = [indices(x.batches_between(0, 16)) for x in (one, other)]
     assert len(found[0]) == 32 and 5 not in found[0]
     assert found[0] == found[1]
     assert list(one.bad.failures) == [5]
@@ -435,10 +435,10 @@ def test_the_ledger_knows_where_the_time_goes() -> None:
 def test_what_a_worker_is_at() -> None:
     ledger = Ledger(2, ["read", "decode"])
     row = ledger.row(1)
-    assert ledger.doing(1) is None
-    row.begin(3, 7)
-    row.enter(1)
-    doing = ledger.doing(1)
-    assert doing is not None and (doing.epoch, doing.index, doing.phase, row.phase) == (3, 7, 1, 1)
-    row.end(1)
-    assert ledger.doing(1) is None and ledger.doing(0) is None
+    assert ledger.in_flight(1) is None
+    row.begin_sample(3, 7)
+    row.enter_phase(1)
+    in_flight = ledger.in_flight(1)
+    assert in_flight is not None and (in_flight.epoch, in_flight.index, in_flight.phase, row.phase) == (3, 7, 1, 1)
+    row.finish(1)
+    assert ledger.in_flight(1) is None and ledger.in_flight(0) is None

@@ -32,7 +32,7 @@ def test_average_of_the_weights(toy: ModuleType) -> None:
     step = Step(model, optimizer, TrainOptions(ema_decay=0.75), RuntimeOptions())
     wanted = {name: value.clone() for name, value in model.state_dict().items()}
     loader = toy.Loader(toy.Points(8), [toy.Read()], LoaderOptions(batch_size=4), training=True)
-    for batch in loader.between(0, 5):
+    for batch in loader.batches_between(0, 5):
         step([batch])
         for name, value in model.state_dict().items():
             wanted[name] = wanted[name] * 0.75 + value * 0.25 if value.is_floating_point() else value.clone()
@@ -100,8 +100,8 @@ def test_precise_batch_statistics(toy: ModuleType) -> None:
     model(torch.randn(5, 1, 8))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     loader = toy.Loader(toy.Points(24), [toy.Read()], LoaderOptions(batch_size=8), training=True)
-    points = np.concatenate([batch.inputs[:, 0].numpy() for batch in loader.between(0, 3)])
-    with precise_statistics(model, loader.between(0, 3), "fp32"):
+    points = np.concatenate([batch.inputs[:, 0].numpy() for batch in loader.batches_between(0, 3)])
+    with precise_statistics(model, loader.batches_between(0, 3), "fp32"):
         np.testing.assert_allclose(model.norm.running_mean, points.mean(0), rtol=1e-5)
         within = np.mean([part.var(0, ddof=1) for part in np.split(points, 3)], 0)
         between = np.stack([part.mean(0) for part in np.split(points, 3)]).var(0)

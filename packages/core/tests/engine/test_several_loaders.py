@@ -33,11 +33,11 @@ def numbers(batch: Batch) -> list[int]:
 
 
 def test_others_go_through_their_data_at_their_own_pace(toy: ModuleType) -> None:
-    joint = list(TrainingData(loader(toy, 8, 2), {"more": loader(toy, 6, 3)}).between(0, 8))
-    alone = list(loader(toy, 6, 3).between(0, 8))
+    joint = list(TrainingData(loader(toy, 8, 2), {"more": loader(toy, 6, 3)}).batches_between(0, 8))
+    alone = list(loader(toy, 6, 3).batches_between(0, 8))
     assert [numbers(b.extra["more"]) for b in joint] == [numbers(b) for b in alone]
     assert sorted(i for b in joint[:4] for i in numbers(b)) == list(range(8))
-    later = list(TrainingData(loader(toy, 8, 2), {"more": loader(toy, 6, 3)}).between(5, 8))
+    later = list(TrainingData(loader(toy, 8, 2), {"more": loader(toy, 6, 3)}).batches_between(5, 8))
     assert [numbers(b.extra["more"]) for b in later] == [numbers(b) for b in alone[5:]]
 
 
@@ -125,4 +125,4 @@ def test_a_task_names_them(tmp_path: Path) -> None:
 
 def test_the_first_decides_how_long_an_epoch_is(toy: ModuleType) -> None:
     data = TrainingData(loader(toy, 4, 2), {"more": loader(toy, 100, 2)})
-    assert len(data) == len(list(islice(data.between(0, 2), 10))) == 2
+    assert len(data) == len(list(islice(data.batches_between(0, 2), 10))) == 2

@@ -62,7 +62,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing, or holds something that is not plain data (``file:line``).
     """
-    return _plain(_load(Path(path), ()))  # type: ignore[no-any-return]
+    return _with_lists(_load(Path(path), ()))  # type: ignore[no-any-return]
 
 
 def _load(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
@@ -121,11 +121,11 @@ def merge(base: dict[str, Any], own: dict[str, Any], where: str, inside: str = "
     return merged
 
 
-def _plain(value: Any) -> Any:
+def _with_lists(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): _with_lists(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [_with_lists(v) for v in value]
     return value
 
 

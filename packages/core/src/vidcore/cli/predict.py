@@ -11,7 +11,7 @@ import click
 
 from vidcore.cli.common import FILE, FOLDER, checkpoint_option, keep_inputs, with_task
 from vidcore.errors import UserError
-from vidcore.files import plain
+from vidcore.files import to_jsonable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -91,7 +91,8 @@ def predict(
         for sample in _with_progress(predictor.stream(found, on_error="keep"), len(found)):
             record = _record(sample, top)
             out.write(
-                (json.dumps(plain(record), ensure_ascii=False) if as_json else "\n".join(_lines(record, sample))) + "\n"
+                (json.dumps(to_jsonable(record), ensure_ascii=False) if as_json else "\n".join(_lines(record, sample)))
+                + "\n"
             )
             out.flush()
             if "error" in record:

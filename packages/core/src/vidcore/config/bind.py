@@ -16,7 +16,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from vidcore.config.load import Key, Loaded, format_key
-from vidcore.config.references import referred
+from vidcore.config.references import stage_reference
 from vidcore.config.signature import Signature, read_signature
 from vidcore.config.types import ByName, Choice, DictOf, ListOf, Object, Record, Scalar, TupleOf, Type, Union
 from vidcore.errors import ConfigError, DataError, MissingLibraryError, PluginError, UserError, nearest
@@ -25,7 +25,7 @@ from vidcore.plugins.catalog import Catalog, Component, kind_of, load_plugins
 __all__ = ["Binder", "Call", "build", "build_component"]
 
 
-REFUSALS = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError)
+BUILD_ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError)
 """What a component raises, itself or by the layers it makes, where nothing can be made of its arguments."""
 
 BASES = {
@@ -66,7 +66,7 @@ def build(bound: Any) -> Any:
         factory = bound.component.load()
         try:
             made = factory(**arguments)
-        except (*REFUSALS, UserError) as error:
+        except (*BUILD_ERRORS, UserError) as error:
             kind = type(error) if isinstance(error, UserError) else UserError
             if kind not in (UserError, ConfigError, DataError):  # names a place of its own: a line of a file
                 raise
@@ -168,7 +168,7 @@ class Binder:
         return value if type(value) is allowed else self._wrong(value, wanted, key)
 
     def _path(self, value: str, key: Key) -> Path:
-        if referred(value, key):
+        if stage_reference(value, key):
             return Path(value)
         self.paths[key] = self.loaded.source(key).folder / Path(value).expanduser()
         return self.paths[key]
@@ -239,7 +239,7 @@ class Binder:
 
     def _call(self, component: Component | Record, table: Mapping[str, Any], signature: Signature, key: Key) -> Call:
         parameters = dict(signature.parameters)
-        for name in GIVEN.get(component.kind, ()) if isinstance(component, Component) else ():
+        for name in INJECTED.get(component.kind, ()) if isinstance(component, Component) else ():
             parameters.pop(name, None)
         arguments: dict[str, Any] = {}
         for name, value in table.items():
@@ -280,5 +280,5 @@ class Binder:
 RENAMED = {"step": "job", "train_also": "train_extra"}
 """Old names of keys of a Task, and the new ones."""
 
-GIVEN = {"optimizers": ("params",)}
+INJECTED = {"optimizers": ("params",)}
 """Arguments that the engine passes itself, by kind."""

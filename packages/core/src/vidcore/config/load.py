@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 
 from vidcore.errors import ConfigError, nearest
 
-__all__ = ["PARTS", "Loaded", "Source", "Table", "format_key", "load", "load_table", "spread"]
+__all__ = ["PARTS", "Loaded", "Source", "Table", "apply_shared_tables", "format_key", "load", "load_table"]
 
 Table = dict[str, Any]
 Key = tuple[str, ...]
@@ -192,7 +192,7 @@ def _table(data: Table, key: Key) -> Table:
     return data
 
 
-def spread(loaded: Loaded) -> None:
+def apply_shared_tables(loaded: Loaded) -> None:
     """Lay what stands beside ``stages`` over every stage that trains; drop parts of the data that no file names."""
     stages = loaded.data.get("stages")
     named = _named(loaded, ())

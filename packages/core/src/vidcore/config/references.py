@@ -9,13 +9,13 @@ from typing import Any
 from vidcore.config.load import Key, Loaded, format_key
 from vidcore.errors import nearest
 
-__all__ = ["REFERENCE", "reference_problems", "references", "referred"]
+__all__ = ["REFERENCE", "reference_problems", "references", "stage_reference"]
 
 REFERENCE = re.compile(r"\{([A-Za-z_][\w-]*)\}(?=/|$)")
 NAME = re.compile(r"[A-Za-z_][\w-]*")
 
 
-def referred(text: str, key: Key) -> str | None:
+def stage_reference(text: str, key: Key) -> str | None:
     """The stage whose folder a text at a key of a Task begins with; None where it is an ordinary text."""
     found = REFERENCE.match(text) if key[:1] == ("stages",) else None
     return found[1] if found else None
@@ -23,7 +23,7 @@ def referred(text: str, key: Key) -> str | None:
 
 def references(stage: Any) -> set[str]:
     """The stages that a stage's table refers to."""
-    return {name for key, text in _texts(stage, ("stages",)) if (name := referred(text, key))}
+    return {name for key, text in _texts(stage, ("stages",)) if (name := stage_reference(text, key))}
 
 
 def reference_problems(loaded: Loaded) -> Iterator[str]:
@@ -35,7 +35,7 @@ def reference_problems(loaded: Loaded) -> Iterator[str]:
             where = loaded.source(("stages", stage)).name
             yield f"{where}: stages: {stage!r} is the name of a folder: letters, digits, _ and -, a letter first"
         for key, text in _texts(table, ("stages", stage)):
-            name = referred(text, key)
+            name = stage_reference(text, key)
             if name is not None and name not in before:
                 hint = nearest(name, before) or f"; before it there is {', '.join(before) or 'none'}"
                 yield f"{loaded.source(key).name}: {format_key(key)}: {text!r}: no stage before this is {name!r}{hint}"

@@ -206,7 +206,7 @@ def _named(module: Module, name: str) -> Type:
         return DictOf(ANY)
     if name in ("Any", "object"):
         return ANY
-    node = module.find(name)
+    node = module.names.get(name)
     if isinstance(node, ast.Assign):  # an alias: Size = tuple[int, int]
         return _type(module, node.value)
     if isinstance(node, ast.AnnAssign) and node.value is not None:
@@ -215,7 +215,7 @@ def _named(module: Module, name: str) -> Type:
         return Object(name)
     if isinstance(node, ast.ImportFrom):  # an alias may live in another module, too
         other, original = module.imported(node, name)
-        if other and isinstance(other.find(original), ast.Assign | ast.AnnAssign):
+        if other and isinstance(other.names.get(original), ast.Assign | ast.AnnAssign):
             return _named(other, original)
     found = module.definition(name)
     if found and isinstance(found[1], ast.ClassDef) and _has_fields(found[1]):

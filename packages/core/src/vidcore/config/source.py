@@ -22,39 +22,13 @@ class Module:
     """A source file, parsed."""
 
     name: str
-    tree: ast.Module
     package: str
-
-    def find(self, name: str) -> ast.stmt | None:
-        """The statement that defines or imports a name, looked for in ``if`` and ``try`` blocks as well."""
-        return self._names().get(name)
-
-    @cache  # noqa: B019 - modules live as long as the cache of modules
-    def _names(self) -> dict[str, ast.stmt]:
-        names: dict[str, ast.stmt] = {}
-
-        def visit(body: list[ast.stmt]) -> None:
-            for node in body:
-                match node:
-                    case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
-                        names[name] = node
-                    case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
-                        for alias in aliases:
-                            names[alias.asname or alias.name.partition(".")[0]] = node
-                    case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
-                        names[name] = node
-                    case ast.If(body=inner, orelse=other):
-                        visit(other)
-                        visit(inner)
-                    case ast.Try(body=inner):
-                        visit(inner)
-
-        visit(self.tree.body)
-        return names
+    names: dict[str, ast.stmt]
+    """The statements that define or import a name, also inside ``if`` and ``try`` blocks."""
 
     def definition(self, name: str) -> tuple[Module, Definition] | None:
-        """Where a class or function is defined, following ``from x import y``."""
-        node = self.find(name)
+        """Return where a class or function is defined, following ``from x import y``."""
+        node = self.names.get(name)
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             return self, node
         if isinstance(node, ast.ImportFrom):
@@ -63,7 +37,7 @@ class Module:
         return None
 
     def imported(self, node: ast.ImportFrom, name: str) -> tuple[Module | None, str]:
-        """Where ``from x import y as name`` leads: the module x and y."""
+        """Return where ``from x import y as name`` leads: the module x and y."""
         source = "." * node.level + (node.module or "")
         original = next(a.name for a in node.names if (a.asname or a.name) == name)
         return find_module(importlib.util.resolve_name(source, self.package)), original
@@ -73,7 +47,7 @@ class Module:
 def find_module(name: str) -> Module | None:
     """Parse a module found on the path; parent packages are located, never imported.
 
-    Raises ``PluginError`` where it is no Python.
+    Raises ``PluginError`` if it is not Python.
     """
     top, *rest = name.split(".")
     try:
@@ -93,4 +67,23 @@ def find_module(name: str) -> Module | None:
         tree = ast.parse(Path(spec.origin).read_bytes(), spec.origin)
     except (SyntaxError, ValueError) as error:
         raise PluginError(f"{spec.origin}: cannot be read: {error}") from error
-    return Module(name, tree, package)
+    names: dict[str, ast.stmt] = {}
+    _collect_names(tree.body, names)
+    return Module(name, package, names)
+
+
+def _collect_names(body: list[ast.stmt], names: dict[str, ast.stmt]) -> None:
+    for node in body:
+        match node:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+                names[name] = node
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                for alias in aliases:
+                    names[alias.asname or alias.name.partition(".")[0]] = node
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                names[name] = node
+            case ast.If(body=inner, orelse=other):
+                _collect_names(other, names)
+                _collect_names(inner, names)
+            case ast.Try(body=inner):
+                _collect_names(inner, names)

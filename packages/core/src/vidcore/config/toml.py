@@ -22,17 +22,17 @@ def dumps(data: Mapping[str, Any]) -> str:
     type = "SGD"
     betas = [0.9, 0.999]
     """
-    return tomlkit.dumps(_plain(data, "")).strip("\n") + "\n"
+    return tomlkit.dumps(_to_toml(data, "")).strip("\n") + "\n"
 
 
-def _plain(value: Any, where: str) -> Any:
+def _to_toml(value: Any, where: str) -> Any:
     """The value in the few types that TOML knows."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v, f"{where}.{k}" if where else str(k)) for k, v in value.items()}
+        return {str(k): _to_toml(v, f"{where}.{k}" if where else str(k)) for k, v in value.items()}
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        return [_to_toml(v, f"{where}[{i}]") for i, v in enumerate(value)]
     if value is None:
         raise TypeError(f"{where}: TOML cannot express None")
     return value

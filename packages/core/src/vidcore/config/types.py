@@ -15,12 +15,12 @@ class Type:
 
 
 @frozen
-class Any_(Type):
+class AnyValue(Type):
     def __str__(self) -> str:
         return "any value"
 
 
-ANY = Any_()
+ANY = AnyValue()
 
 
 @frozen

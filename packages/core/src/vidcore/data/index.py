@@ -19,7 +19,7 @@ from attrs import frozen
 from vidcore.errors import DataError
 from vidcore.typing import Array
 
-__all__ = ["Ragged", "StringTable", "chosen", "fingerprint"]
+__all__ = ["Ragged", "StringTable", "fingerprint", "select_rows"]
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -124,7 +124,7 @@ class StringTable(Sequence[str]):
         return self.rows.nbytes
 
 
-def chosen(indices: int | Sequence[int], total: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def select_rows(indices: int | Sequence[int], total: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return which of ``total`` entries are meant: the first n (n >= 0), the last -n (n < 0), or those listed.
 
     Raises ``DataError`` for a number beyond them.

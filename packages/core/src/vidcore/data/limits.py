@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from vidcore.errors import DataError
 
-__all__ = ["advised", "shortage"]
+__all__ = ["resource_hint", "with_hint"]
 
 
-def shortage(error: BaseException) -> str | None:
+def resource_hint(error: BaseException) -> str | None:
     """Return what ran out and what to do about it; None where the error is about something else.
 
     An unreadable video may just mean that no more files can be opened, whatever its reader says.
@@ -26,9 +26,9 @@ def shortage(error: BaseException) -> str | None:
     return None
 
 
-def advised(error: OSError) -> Exception:
+def with_hint(error: OSError) -> Exception:
     """Return the error to raise in place of this one."""
-    advice = shortage(error)
+    advice = resource_hint(error)
     return DataError(advice) if advice else error
 
 

@@ -9,14 +9,14 @@ from typing import Literal
 
 from attrs import asdict, evolve, field, frozen
 
-from vidcore.data.limits import shortage
+from vidcore.data.limits import resource_hint
 from vidcore.errors import AnnotationError, DataError, UserError, VideoError
 from vidcore.sample import Sample
 
-__all__ = ["BAD", "BadSamples", "Failure", "Policy"]
+__all__ = ["RECOVERABLE", "BadSamples", "Failure", "Policy"]
 
 Policy = Literal["raise", "skip", "resample"]
-BAD = (VideoError, AnnotationError)
+RECOVERABLE = (VideoError, AnnotationError)
 """Errors of the data, which a policy may forgive; every other error ends the run."""
 
 
@@ -34,17 +34,17 @@ class Failure:
     """No policy forgives it."""
     details: str = field(default="", repr=False)
     """Traceback of an error that is no mistake of the user's."""
-    avoid: bool = False
+    quarantined: bool = False
     """Loading it makes a process hang or die: it is not tried again, neither when the run is resumed."""
 
     @classmethod
     def of(cls, error: Exception, index: int, epoch: int, sample: Sample | None, step: str) -> Failure:
         """Describe the error that is being handled."""
         path = sample.path if sample else None
-        if short := shortage(error):
+        if short := resource_hint(error):
             return cls(index, epoch, path, short, step, fatal=True)
         if isinstance(error, UserError):
-            return cls(index, epoch, path, str(error), step, fatal=not isinstance(error, BAD))
+            return cls(index, epoch, path, str(error), step, fatal=not isinstance(error, RECOVERABLE))
         return cls(index, epoch, path, f"{type(error).__name__}: {error}", step, True, traceback.format_exc())
 
     def as_fatal(self) -> Failure:
@@ -63,7 +63,7 @@ class Failure:
 class BadSamples:
     """The bad samples of one data set: counts them, lists them in a file, and ends the run when they are too many.
 
-    The file has one JSON object a line (index, epoch, path, reason, step, and avoid where it is true), each
+    The file has one JSON object a line (index, epoch, path, reason, step, and quarantined if true), each
     sample once, also over resumed runs; a budget therefore counts the same samples before and after.
     """
 
@@ -81,7 +81,10 @@ class BadSamples:
         if path is not None and path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
-                    known = Failure(**json.loads(line))
+                    row = json.loads(line)
+                    if "avoid" in row:  # written before the field was renamed
+                        row["quarantined"] = row.pop("avoid")
+                    known = Failure(**row)
                 except (ValueError, TypeError):  # the line that a kill cut off
                     continue
                 self.failures[known.index] = known

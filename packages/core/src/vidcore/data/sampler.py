@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-__all__ = ["Batches", "Key"]
+__all__ = ["Batches", "SampleKey"]
 
-Key = tuple[int, int, int]
+SampleKey = tuple[int, int, int]
 """(epoch, sample index, how often it came before in this epoch): what a worker is asked for."""
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -59,7 +59,7 @@ class Batches:
             order = np.resize(order, (-(-self.size // self.world) * self.world, 2))  # repeats from the start
         return order[self.rank :: self.world]
 
-    def between(self, first: int, last: int) -> Iterator[list[Key]]:
+    def batches_between(self, first: int, last: int) -> Iterator[list[SampleKey]]:
         """Yield the batches from number ``first`` up to, not including, number ``last``."""
         number = first
         while number < last:

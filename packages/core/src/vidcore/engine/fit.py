@@ -117,7 +117,7 @@ def fit(
         if validates(first) and history.evaluated_step < first:  # killed during the evaluation
             evaluate(math.ceil(first / per_epoch), first)
         model.train()
-        batches = data.between(*(_batches_before(n, len(data), options.accumulate) for n in (first, total)))
+        batches = data.batches_between(*(_batches_before(n, len(data), options.accumulate) for n in (first, total)))
         while done < total and not history.should_stop:
             done += 1
             epoch, place = divmod(done - 1, per_epoch)

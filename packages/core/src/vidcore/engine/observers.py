@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vidcore.files import plain, write_text
+from vidcore.files import to_jsonable, write_text
 from vidcore.protocols import Observer, StepValues
 
 __all__ = ["JsonLines", "Observers", "Recorder"]
@@ -110,4 +110,4 @@ class JsonLines(Recorder):
         weakref.finalize(self, self._file.close)
 
     def record(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        self._file.write(json.dumps(plain({"kind": kind, "epoch": epoch, "step": step, **values})) + "\n")
+        self._file.write(json.dumps(to_jsonable({"kind": kind, "epoch": epoch, "step": step, **values})) + "\n")

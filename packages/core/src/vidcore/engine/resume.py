@@ -114,7 +114,7 @@ class RunState:
         They are the same in every process; while training, batch-norm statistics are not.
         """
         statistics, model = self.data.statistics, self.step.model
-        batches = statistics.between(0, self.step.options.precise_bn) if statistics else ()
+        batches = statistics.batches_between(0, self.step.options.precise_bn) if statistics else ()
         with self.step.average.swapped():
             dist.broadcast_tensors(model.buffers())
             with precise_statistics(model, batches, self.step.runtime.precision):

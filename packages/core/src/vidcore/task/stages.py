@@ -16,7 +16,7 @@ import torch
 from attrs import asdict, evolve, frozen
 
 from vidcore.config.bind import Call
-from vidcore.config.references import REFERENCE, references, referred
+from vidcore.config.references import REFERENCE, references, stage_reference
 from vidcore.config.toml import dumps
 from vidcore.engine import dist
 from vidcore.errors import UserError
@@ -116,7 +116,7 @@ def _substitute_stages(stage: Task, folders: Mapping[str, Path]) -> Task:
 
     def substitute(value: Any) -> Any:
         if isinstance(value, str | Path):
-            name = referred(str(value), ("stages",))
+            name = stage_reference(str(value), ("stages",))
             return value if name is None else type(value)(REFERENCE.sub(str(folders[name]), str(value), count=1))
         if isinstance(value, Mapping):
             return {k: substitute(v) for k, v in value.items()}

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from vidcore.config.bind import Binder, Call, build
-from vidcore.config.load import Key, Loaded, Table, load, load_table, spread
+from vidcore.config.load import Key, Loaded, Table, apply_shared_tables, load, load_table
 from vidcore.config.references import reference_problems
 from vidcore.config.signature import read_signature
 from vidcore.config.types import Record
@@ -56,7 +56,7 @@ class Task:
 
     @classmethod
     def _checked(cls, name: str, loaded: Loaded, catalog: Catalog) -> Task:
-        spread(loaded)
+        apply_shared_tables(loaded)
         stages = loaded.data.get("stages") or {}
         parts: dict[Key, Any] = {("stages", n): part for n, part in stages.items()} if isinstance(stages, dict) else {}
         parts = parts or {(): loaded.data}

@@ -64,7 +64,7 @@ def bench(task: Task, seconds: float = 10.0) -> dict[str, Any]:
         clock.lap("data")
         step([batch])
 
-    batches = loader.between(0, ENDLESS)
+    batches = loader.batches_between(0, ENDLESS)
     warm_up = max(2, 2 * part.workers)
     try:
         loaded, _ = _rate(batches, kept.append, seconds, warm_up, clock)

@@ -12,7 +12,7 @@ from vidcore.errors import UserError
 from vidcore.sample import Sample
 from vidcore.transforms.pixels import realize
 from vidcore.typing import Array
-from vidcore.validators import at_least, between
+from vidcore.validators import at_least, in_range
 
 __all__ = ["OPERATIONS", "RandAugment"]
 
@@ -127,9 +127,9 @@ class RandAugment:
     and sharpness by a factor of 0.1 or 1.9. Places outside of the frame become grey.
     """
 
-    magnitude: float = field(default=9, validator=between(0, 10))
+    magnitude: float = field(default=9, validator=in_range(0, 10))
     num_layers: int = field(default=2, validator=at_least(1))
-    prob: float = field(default=0.5, validator=between(0, 1))
+    prob: float = field(default=0.5, validator=in_range(0, 1))
     magnitude_std: float = field(default=0.5, validator=at_least(0))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:

@@ -14,7 +14,7 @@ from vidcore.errors import UserError
 from vidcore.sample import Sample
 from vidcore.transforms.pixels import realize
 from vidcore.typing import Array
-from vidcore.validators import at_least, between
+from vidcore.validators import at_least, in_range
 
 __all__ = ["ColorJitter", "adjust_brightness", "adjust_contrast", "adjust_hue", "adjust_saturation", "grey", "jitter"]
 
@@ -83,7 +83,7 @@ class ColorJitter:
     brightness: float = field(default=0.5, validator=at_least(0))
     contrast: float = field(default=0.5, validator=at_least(0))
     saturation: float = field(default=0.5, validator=at_least(0))
-    hue: float = field(default=0.1, validator=between(0, 0.5))
+    hue: float = field(default=0.1, validator=in_range(0, 0.5))
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:

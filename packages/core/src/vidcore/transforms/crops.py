@@ -11,7 +11,7 @@ from vidcore.errors import UserError
 from vidcore.geometry import Box
 from vidcore.sample import Sample
 from vidcore.transforms.geometry import crop, current
-from vidcore.validators import at_least, one_of, pair_of_sizes, rising
+from vidcore.validators import ascending_pair, at_least, one_of, pair_of_sizes
 
 __all__ = [
     "CenterCrop",
@@ -124,8 +124,8 @@ def _place(room: int, compat: bool, rng: np.random.Generator) -> int:
 class RandomResizedCrop:
     """Cut a random box by area and aspect ratio; see ``random_area_box``. A ``Resize`` follows."""
 
-    area_range: tuple[float, float] = field(default=(0.08, 1.0), validator=rising(0, 1))
-    aspect_ratio_range: tuple[float, float] = field(default=(3 / 4, 4 / 3), validator=rising(1e-6))
+    area_range: tuple[float, float] = field(default=(0.08, 1.0), validator=ascending_pair(0, 1))
+    aspect_ratio_range: tuple[float, float] = field(default=(3 / 4, 4 / 3), validator=ascending_pair(1e-6))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return crop(sample, [random_area_box(current(sample).size, self.area_range, self.aspect_ratio_range, rng)])

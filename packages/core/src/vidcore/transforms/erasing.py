@@ -12,7 +12,7 @@ from vidcore.sample import Sample
 from vidcore.transforms.geometry import current
 from vidcore.transforms.pixels import realize
 from vidcore.typing import Array
-from vidcore.validators import between, one_of, rising
+from vidcore.validators import ascending_pair, in_range, one_of
 
 __all__ = ["RandomErasing", "erase", "erased_box"]
 
@@ -57,10 +57,10 @@ class RandomErasing:
     (clipped), or uniform over all levels where ``fill_std`` is not given.
     """
 
-    erase_prob: float = field(default=0.5, validator=between(0, 1))
-    min_area_ratio: float = field(default=0.02, validator=between(0, 1))
-    max_area_ratio: float = field(default=1 / 3, validator=between(0, 1))
-    aspect_range: tuple[float, float] = field(default=(3 / 10, 10 / 3), validator=rising(1e-6))
+    erase_prob: float = field(default=0.5, validator=in_range(0, 1))
+    min_area_ratio: float = field(default=0.02, validator=in_range(0, 1))
+    max_area_ratio: float = field(default=1 / 3, validator=in_range(0, 1))
+    aspect_range: tuple[float, float] = field(default=(3 / 10, 10 / 3), validator=ascending_pair(1e-6))
     mode: Literal["const", "rand"] = field(default="const", validator=one_of("const", "rand"))
     fill_color: int | tuple[int, int, int] = (128, 128, 128)
     fill_std: float | tuple[float, float, float] | None = None

@@ -11,7 +11,7 @@ from attrs import field, frozen
 from vidcore.errors import UserError
 from vidcore.sample import Sample
 from vidcore.transforms.geometry import flip
-from vidcore.validators import between, one_of
+from vidcore.validators import in_range, one_of
 
 __all__ = ["Flip"]
 
@@ -30,7 +30,7 @@ class Flip:
     code inverted both channels of every other frame instead.)
     """
 
-    flip_ratio: float = field(default=0.5, validator=between(0, 1))
+    flip_ratio: float = field(default=0.5, validator=in_range(0, 1))
     direction: Direction = field(default="horizontal", validator=one_of("horizontal", "vertical"))
     flip_label_map: dict[str, int] = field(factory=dict, converter=_by_text)
     """Classes that become another one when mirrored (left and right): ``{86 = 87, 87 = 86}``."""

@@ -11,20 +11,20 @@ from vidcore.errors import UserError
 from vidcore.sample import Sample
 from vidcore.transforms.geometry import current, resize
 from vidcore.transforms.pixels import INTERPOLATIONS, realize
-from vidcore.validators import fail, one_of, rising
+from vidcore.validators import ascending_pair, fail, one_of
 
-__all__ = ["Fuse", "RandomRescale", "Resize", "fitted"]
+__all__ = ["Fuse", "RandomRescale", "Resize", "scaled_size"]
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "lanczos"]
 
 
-def fitted(size: tuple[int, int], scale: float | tuple[int, int]) -> tuple[int, int]:
+def scaled_size(size: tuple[int, int], scale: float | tuple[int, int]) -> tuple[int, int]:
     """Return (height, width) of a frame of ``size`` scaled with its ratio kept.
 
     A number is the factor; a pair bounds the long side by its larger and the short side by
     its smaller number, -1 standing for no bound.
 
-    >>> fitted((240, 320), (-1, 256)), fitted((240, 320), (171, 128)), fitted((240, 320), 0.5)
+    >>> scaled_size((240, 320), (-1, 256)), scaled_size((240, 320), (171, 128)), scaled_size((240, 320), 0.5)
     ((256, 341), (128, 171), (120, 160))
     """
     height, width = size
@@ -69,7 +69,7 @@ class Resize:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if self.keep_ratio:
-            size = fitted(current(sample).size, self.scale)
+            size = scaled_size(current(sample).size, self.scale)
         else:
             assert isinstance(self.scale, tuple)
             size = (self.scale[1], self.scale[0])
@@ -80,12 +80,12 @@ class Resize:
 class RandomRescale:
     """Scale frames so that the short side is a random number of pixels in ``scale_range``, ends included."""
 
-    scale_range: tuple[int, int] = field(validator=rising(1))
+    scale_range: tuple[int, int] = field(validator=ascending_pair(1))
     interpolation: Interpolation = field(default="bilinear", validator=one_of(*INTERPOLATIONS))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         short = int(rng.integers(self.scale_range[0], self.scale_range[1] + 1))
-        return resize(_one_window(sample), fitted(current(sample).size, (-1, short)), self.interpolation)
+        return resize(_one_window(sample), scaled_size(current(sample).size, (-1, short)), self.interpolation)
 
 
 @frozen

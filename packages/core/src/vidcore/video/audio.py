@@ -18,7 +18,7 @@ from av.stream import Disposition
 
 from vidcore.errors import VideoError
 from vidcore.typing import Array
-from vidcore.video.checks import Closing, existing_file
+from vidcore.video.checks import ReaderBase, existing_file
 from vidcore.video.container import open_container, reason
 from vidcore.video.reader import AudioReader
 
@@ -46,7 +46,7 @@ def open_audio(path: str | Path) -> AudioReader:
     return PyAVAudioReader(path)
 
 
-class PyAVAudioReader(Closing):
+class PyAVAudioReader(ReaderBase):
     """Samples by number, as a decoding of the whole file in order would give them; with PyAV.
 
     A time stamp does not say exactly which sample it belongs to (Matroska rounds to milliseconds), and what a lossy

@@ -12,12 +12,12 @@ import numpy as np
 
 from vidcore.errors import VideoError
 
-__all__ = ["Closing", "existing_file", "frame_numbers"]
+__all__ = ["ReaderBase", "existing_file", "frame_numbers"]
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
-class Closing:
+class ReaderBase:
     """Base of readers that may be used as context managers."""
 
     def close(self) -> None:

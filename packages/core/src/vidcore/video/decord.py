@@ -13,7 +13,7 @@ import av  # noqa: F401 - first: the symbols that decord makes global would repl
 import numpy as np
 
 from vidcore.errors import MissingLibraryError, VideoError
-from vidcore.video.checks import Closing, existing_file, frame_numbers
+from vidcore.video.checks import ReaderBase, existing_file, frame_numbers
 
 try:
     import decord
@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:
 __all__ = ["DecordReader"]
 
 
-class DecordReader(Closing):
+class DecordReader(ReaderBase):
     """Frames by number, as decord finds them: not exact, and never chosen by ``auto``.
 
     decord silently returns wrong frames for MPEG transport and program streams, open groups of pictures, edit lists,

@@ -11,12 +11,12 @@ import numpy as np
 
 from vidcore.errors import VideoError
 from vidcore.typing import Array
-from vidcore.video.checks import Closing, existing_file, frame_numbers
+from vidcore.video.checks import ReaderBase, existing_file, frame_numbers
 
 __all__ = ["ArrayReader", "FrameFolderReader", "ImageReader"]
 
 
-class ArrayReader(Closing):
+class ArrayReader(ReaderBase):
     """Frames in memory.
 
     Args:
@@ -68,7 +68,7 @@ class ImageReader(ArrayReader):
         super().__init__(_read_image(Path(path), grey=False)[None], path=str(path))
 
 
-class FrameFolderReader(Closing):
+class FrameFolderReader(ReaderBase):
     """A folder of pictures, one or (flow) two per frame.
 
     Args:

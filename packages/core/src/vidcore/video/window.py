@@ -19,7 +19,7 @@ from attrs import define, field, frozen
 
 from vidcore.errors import UserError, VideoError
 from vidcore.typing import Array
-from vidcore.video.checks import Closing
+from vidcore.video.checks import ReaderBase
 from vidcore.video.reader import VideoReader
 
 __all__ = ["ForwardReader", "Position", "Positions", "Span", "windows"]
@@ -114,7 +114,7 @@ class Positions:
 
 
 @define(eq=False)
-class ForwardReader(Closing):
+class ForwardReader(ReaderBase):
     """Reads windows that move forward, decoding each frame once and in order.
 
     It keeps the frames from the beginning of the window read last on, and forgets those before it. Closing it does

@@ -122,7 +122,7 @@ class ActivityNetDataset(Dataset):
         described = covered / frames * seconds if covered and frames and seconds else None
         return Sample(
             index=index,
-            key=_plain(name),
+            key=_file_stem(name),
             path=self._path(name),
             duration=seconds,
             feature_duration=described,
@@ -143,7 +143,7 @@ class ActivityNetDataset(Dataset):
     def _path(self, name: str) -> str:
         file = name
         if self.suffix:  # features are all in one folder, videos may be in folders of it
-            file = (_plain(name) if self.suffix in SUFFIXES else _without_suffix(name)) + self.suffix
+            file = (_file_stem(name) if self.suffix in SUFFIXES else _without_suffix(name)) + self.suffix
         return file if self.data_root is None else os.path.join(self.data_root, file)
 
     def _measured(self, name: str) -> float:
@@ -164,7 +164,7 @@ def _without_suffix(name: str) -> str:
     return stem if suffix.lower() in VIDEO_SUFFIXES else name
 
 
-def _plain(name: str) -> str:
+def _file_stem(name: str) -> str:
     """What files made from a video are called: its name, or if that is of a file, without folders and suffix."""
     stem = _without_suffix(name)
     return name if stem == name else os.path.basename(stem)
@@ -173,6 +173,6 @@ def _plain(name: str) -> str:
 def _check_names(file: Path, names: Iterable[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(result_name(_plain(name)), name)
+        other = seen.setdefault(result_name(_file_stem(name)), name)
         if other != name:
             raise AnnotationError(f"{file}: {name}: and {other} have one name; files made of them are named by it")

@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 from vid_localization.datasets.checks import Policy, checked
 from vidcore.data.classes import check_file
 from vidcore.data.fields import finite_number, positive_number
-from vidcore.data.index import Ragged, StringTable, chosen
+from vidcore.data.index import Ragged, StringTable, select_rows
 from vidcore.data.text import read_json
 from vidcore.errors import AnnotationError, DataError, nearest
 from vidcore.typing import Array
@@ -67,7 +67,7 @@ class Annotations:
 
     def take(self, indices: int | Sequence[int]) -> Annotations:
         """Return the first n videos (n >= 0), the last -n (n < 0), or those listed."""
-        rows = chosen(indices, len(self.names))
+        rows = select_rows(indices, len(self.names))
         kept = Ragged(np.arange(len(self.labels)), self.offsets).take(rows)
         return evolve(
             self,

@@ -15,7 +15,7 @@ from vid_localization.datasets.checks import Policy, checked, notes_of
 from vid_localization.datasets.words import split_words
 from vid_localization.records import PartBounds
 from vidcore.data.fields import positive_number
-from vidcore.data.index import Ragged, StringTable, chosen, fingerprint
+from vidcore.data.index import Ragged, StringTable, fingerprint, select_rows
 from vidcore.data.text import read_json, read_text
 from vidcore.errors import AnnotationError, DataError, nearest
 from vidcore.protocols import Dataset
@@ -89,7 +89,7 @@ class CharadesSTADataset(Dataset):
             ann_file, names, facts[:, 1], segments, np.zeros(len(queries)), np.arange(len(queries) + 1), bad_segments
         )
         if indices is not None:
-            rows = chosen(indices, len(kept))
+            rows = select_rows(indices, len(kept))
             kept, segments = kept[rows], segments[rows]
         self.segments: Array = segments
         self.facts: Array = facts[kept]

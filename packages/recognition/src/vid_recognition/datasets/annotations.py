@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from vid_recognition.datasets.classes import Vocabulary
 from vid_recognition.datasets.readers import Layout, Row, read_rows
 from vidcore.data.classes import check_file
-from vidcore.data.index import Ragged, StringTable, chosen
+from vidcore.data.index import Ragged, StringTable, select_rows
 from vidcore.errors import AnnotationError, DataError
 
 __all__ = ["Annotations", "Labels", "load"]
@@ -35,7 +35,7 @@ class Annotations:
 
     def take(self, indices: int | Sequence[int]) -> Annotations:
         """Return the first n entries (n >= 0), the last -n (n < 0), or those listed."""
-        rows = chosen(indices, len(self.names))
+        rows = select_rows(indices, len(self.names))
         labels = self.labels.take(rows) if isinstance(self.labels, Ragged) else self.labels[rows]
         return evolve(self, names=self.names.take(rows), labels=labels, numbers=self.numbers[rows])
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-__all__ = ["Doing", "Ledger", "Row"]
+__all__ = ["InFlight", "Ledger", "Row"]
 
 STARTED, EPOCH, INDEX, PHASE, SAMPLES, SECONDS = range(6)
 """Columns of a row; the seconds of all phases follow the last."""
 
 
 @frozen
-class Doing:
+class InFlight:
     """The sample a worker is at."""
 
     started: float
@@ -48,10 +48,10 @@ class Ledger:
         """Return the row that worker ``number`` writes."""
         return Row(self._table()[number])
 
-    def doing(self, number: int) -> Doing | None:
+    def in_flight(self, number: int) -> InFlight | None:
         """Return what a worker is at; None between samples."""
         started, epoch, index, phase = self._table()[number, :SAMPLES]
-        return Doing(float(started), int(epoch), int(index), int(phase)) if started else None
+        return InFlight(float(started), int(epoch), int(index), int(phase)) if started else None
 
     def forget(self, number: int) -> None:
         """A worker ended; nobody is at its sample."""
@@ -78,27 +78,27 @@ class Row:
         """What the worker is at."""
         return self._phase
 
-    def begin(self, epoch: int, index: int, phase: int = 0) -> None:
+    def begin_sample(self, epoch: int, index: int, phase: int = 0) -> None:
         """A sample begins (or a batch, by its first sample), with this phase."""
         self._numbers[EPOCH:PHASE] = epoch, index
         self._numbers[STARTED] = time.monotonic()
-        self.start(phase)
+        self.start_phase(phase)
 
-    def start(self, phase: int) -> None:
+    def start_phase(self, phase: int) -> None:
         """A phase begins; the time before it is not booked."""
         self._phase = self._numbers[PHASE] = phase
         self._last = time.perf_counter()
 
-    def enter(self, phase: int) -> None:
+    def enter_phase(self, phase: int) -> None:
         """A phase begins where another ends."""
-        self._book()
-        self.start(phase)
+        self._charge()
+        self.start_phase(phase)
 
-    def end(self, samples: int = 0) -> None:
+    def finish(self, samples: int = 0) -> None:
         """The last phase ends, so many samples are finished."""
-        self._book()
+        self._charge()
         self._numbers[STARTED] = 0
         self._numbers[SAMPLES] += samples
 
-    def _book(self) -> None:
+    def _charge(self) -> None:
         self._numbers[SECONDS + self._phase] += time.perf_counter() - self._last

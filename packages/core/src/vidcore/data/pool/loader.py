@@ -19,8 +19,8 @@ from vidcore.batch import Batch, collate
 from vidcore.data.options import LoaderOptions
 from vidcore.data.policy import BadSamples, Failure, Policy
 from vidcore.data.pool.ledger import Ledger, Row
-from vidcore.data.pool.workers import Loaded, Workers
-from vidcore.data.sampler import Batches, Key
+from vidcore.data.pool.workers import LoadedBatch, Workers
+from vidcore.data.sampler import Batches, SampleKey
 from vidcore.errors import DataError
 from vidcore.protocols import Dataset, Transform
 from vidcore.randomness import sample_rng
@@ -104,10 +104,10 @@ class Loader:
         phases = ["annotation", *names, "collate"]
         self.ledger = Ledger(max(1, options.workers), phases)
         in_task = (f"{name}.dataset", *(f"{name}.pipeline.{step}" for step in names), "collate")
-        places = in_task if name else tuple(f"step {phase}" for phase in phases)
+        phase_names = in_task if name else tuple(f"step {phase}" for phase in phases)
         repeats = options.num_repeats, options.sample_once
-        self._fetch = _Fetch(dataset, steps, places, seed, self.policy, collate, *repeats)
-        self._avoid = {index: failure for index, failure in self.bad.failures.items() if failure.avoid}
+        self._fetch = _Fetch(dataset, steps, phase_names, seed, self.policy, collate, *repeats)
+        self._quarantined = {index: failure for index, failure in self.bad.failures.items() if failure.quarantined}
         self._pin_memory = pin_memory
         self._workers: Workers | None = None
 
@@ -121,9 +121,9 @@ class Loader:
         return len(self.bad)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.between(0, len(self))
+        return self.batches_between(0, len(self))
 
-    def between(self, first: int, last: int) -> Iterator[Batch]:
+    def batches_between(self, first: int, last: int) -> Iterator[Batch]:
         """Yield batches by number through all epochs; batch ``len(self)`` is the first of epoch 1.
 
         Workers run ahead over the end of an epoch. In evaluation, no batch comes where all its samples are bad.
@@ -133,7 +133,7 @@ class Loader:
         """
         batches = self._load(first, last)
         try:
-            for batch, failures in _one_ahead(map(_pinned, batches)) if self._pin_memory else batches:
+            for batch, failures in _prefetch_one(map(_pinned, batches)) if self._pin_memory else batches:
                 for failure in failures:
                     if failure.fatal or self.policy == "raise":
                         raise failure.as_error()
@@ -146,16 +146,16 @@ class Loader:
             self.close()
             raise
 
-    def _load(self, first: int, last: int) -> Iterator[Loaded]:
-        requests = self.batches.between(first, last)
+    def _load(self, first: int, last: int) -> Iterator[LoadedBatch]:
+        requests = self.batches.batches_between(first, last)
         if not self.options.workers:
             row = self.ledger.row(0)
-            return (self._fetch(keys, row, self._avoid) for keys in requests)
+            return (self._fetch(keys, row, self._quarantined) for keys in requests)
         if self._workers is None:
             self._workers = Workers(
                 self._fetch,
                 self.ledger,
-                self._avoid,
+                self._quarantined,
                 self.dataset,
                 count=self.options.workers,
                 prefetch=self.options.prefetch,
@@ -181,12 +181,12 @@ def _labels(dataset: Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
     return labels.astype(np.int64)
 
 
-def _pinned(loaded: Loaded) -> Loaded:
+def _pinned(loaded: LoadedBatch) -> LoadedBatch:
     batch, failures = loaded
     return batch and batch.pin_memory(), failures
 
 
-def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+def _prefetch_one(items: Iterator[T]) -> Iterator[T]:
     """Get the next item in a thread while the last is in use."""
     end = object()
     with ThreadPoolExecutor(1, "loader") as thread:
@@ -202,7 +202,7 @@ class _Fetch:
 
     dataset: Dataset
     steps: tuple[Transform, ...]
-    places: tuple[str, ...]
+    phase_names: tuple[str, ...]
     """What messages call the phases: that of the data set, of every step, of the collation."""
     seed: int
     policy: Policy
@@ -210,32 +210,34 @@ class _Fetch:
     repeats: int = 1
     share_frames: bool = False
 
-    def __call__(self, keys: Sequence[Key], row: Row, avoid: Mapping[int, Failure]) -> Loaded:
+    def __call__(self, keys: Sequence[SampleKey], row: Row, quarantined: Mapping[int, Failure]) -> LoadedBatch:
         samples: list[Sample] = []
         failures: list[Failure] = []
         for key in keys:
-            loaded, tried = self._forgiving(key, row, avoid)
+            loaded, tried = self._load_or_replace(key, row, quarantined)
             failures += tried
             samples += loaded
         if not samples or any(f.fatal for f in failures):
             return None, tuple(failures)
         epoch, index, _ = keys[0]
-        row.begin(epoch, index, len(self.steps) + 1)
+        row.begin_sample(epoch, index, len(self.steps) + 1)
         try:
             return self.collate(samples), tuple(failures)
         except Exception as error:
-            failed = Failure.of(error, samples[0].index, epoch, samples[0], self.places[row.phase])
+            failed = Failure.of(error, samples[0].index, epoch, samples[0], self.phase_names[row.phase])
             return None, (*failures, failed.as_fatal())
         finally:
-            row.end()
+            row.finish()
 
-    def _forgiving(self, key: Key, row: Row, avoid: Mapping[int, Failure]) -> tuple[list[Sample], list[Failure]]:
+    def _load_or_replace(
+        self, key: SampleKey, row: Row, quarantined: Mapping[int, Failure]
+    ) -> tuple[list[Sample], list[Failure]]:
         """Load a sample (and its repeats) or, by policy, one in its place; with what failed on the way."""
         epoch, index, copy = key
         failures: list[Failure] = []
         for attempt in range(ATTEMPTS + 1 if self.policy == "resample" else 1):
             other = sample_rng(self.seed, epoch, index, attempt).integers(len(self.dataset)) if attempt else index
-            loaded = avoid.get(int(other)) or self._load((epoch, int(other), copy), attempt, row)
+            loaded = quarantined.get(int(other)) or self._load((epoch, int(other), copy), attempt, row)
             if not isinstance(loaded, Failure):
                 return loaded, failures
             failures.append(loaded)
@@ -246,28 +248,28 @@ class _Fetch:
             failures.append(Failure(index, epoch, failures[0].path, reason, fatal=True))
         return [], failures
 
-    def _load(self, key: Key, attempt: int, row: Row) -> list[Sample] | Failure:
+    def _load(self, key: SampleKey, attempt: int, row: Row) -> list[Sample] | Failure:
         epoch, index, copy = key
         repeats = range(copy * self.repeats, (copy + 1) * self.repeats)
         rngs = [sample_rng(self.seed, epoch, index, attempt, repeat) for repeat in repeats]
         loaded, sample, steps = [], None, list(enumerate(self.steps, 1))
-        row.begin(epoch, index)
+        row.begin_sample(epoch, index)
         try:
             start = sample = self.dataset[index].replace(index=index)
             while self.share_frames and steps and sample.frames is None:
                 number, step = steps.pop(0)
-                row.enter(number)
+                row.enter_phase(number)
                 start = sample = step(sample, rngs[0])
             for rng in rngs:
                 sample = start
                 for number, step in steps:
-                    row.enter(number)
+                    row.enter_phase(number)
                     sample = step(sample, rng)
                 loaded.append(sample)
             return loaded
         except Exception as error:  # the name of the sample must not get lost on the way out of the worker
             if sample is not None and sample.video is not None:
                 sample.video.close()
-            return Failure.of(error, index, epoch, sample, self.places[row.phase])
+            return Failure.of(error, index, epoch, sample, self.phase_names[row.phase])
         finally:
-            row.end(len(loaded))
+            row.finish(len(loaded))

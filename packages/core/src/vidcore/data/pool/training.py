@@ -32,10 +32,10 @@ class TrainingData:
         """The loaders that steps take batches from, by their keys in a Task, ``data.train`` first."""
         return {"data.train": self.main} | {f"data.train_extra.{name}": loader for name, loader in self.extra.items()}
 
-    def between(self, first: int, last: int) -> Iterator[Batch]:
+    def batches_between(self, first: int, last: int) -> Iterator[Batch]:
         """Yield the batches from number ``first`` up to, not including, number ``last``, through all epochs."""
-        others = {name: loader.between(first, last) for name, loader in self.extra.items()}
-        for batch in self.main.between(first, last):
+        others = {name: loader.batches_between(first, last) for name, loader in self.extra.items()}
+        for batch in self.main.batches_between(first, last):
             yield batch.replace(extra={name: next(batches) for name, batches in others.items()}) if others else batch
 
     def close(self) -> None:

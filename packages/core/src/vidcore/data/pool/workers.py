@@ -22,34 +22,34 @@ import torch
 from attrs import define, field
 
 from vidcore.batch import Batch
-from vidcore.data.limits import advised
+from vidcore.data.limits import with_hint
 from vidcore.data.policy import Failure
 from vidcore.data.pool.ledger import Ledger, Row
 from vidcore.data.pool.transport import receive, send, send_small
-from vidcore.data.sampler import Key
+from vidcore.data.sampler import SampleKey
 from vidcore.errors import DataError
 from vidcore.processes import die_with_parent
 from vidcore.protocols import Dataset
 
-__all__ = ["Loaded", "Workers"]
+__all__ = ["LoadedBatch", "Workers"]
 
 OUT_OF_MEMORY = (
     "the system kills processes where memory runs out: use fewer data.*.workers, a smaller prefetch or batch_size"
 )
 
-Loaded = tuple[Batch | None, tuple[Failure, ...]]
+LoadedBatch = tuple[Batch | None, tuple[Failure, ...]]
 """A batch (None where no sample of it could be loaded) and what failed on the way."""
 
 
 class Fetch(Protocol):
-    """What workers do: make a batch, except of the samples to avoid, and say in the row what they are at."""
+    """What workers do: make a batch, without quarantined samples, and record in the row what they are doing."""
 
     @property
-    def places(self) -> Sequence[str]:
+    def phase_names(self) -> Sequence[str]:
         """What messages call the phases of the ledger; the last is that of whole batches."""
         ...
 
-    def __call__(self, keys: list[Key], row: Row, avoid: dict[int, Failure]) -> Loaded: ...
+    def __call__(self, keys: list[SampleKey], row: Row, quarantined: dict[int, Failure]) -> LoadedBatch: ...
 
 
 @define(eq=False)
@@ -57,7 +57,7 @@ class _Worker:
     process: BaseProcess
     requests: Connection
     results: Connection
-    pending: dict[int, list[Key]] = field(factory=dict)
+    pending: dict[int, list[SampleKey]] = field(factory=dict)
     """What it was asked for and has not delivered, by number."""
     seen: float = 0.0
     """Start of the sample it was at when last looked at."""
@@ -72,7 +72,7 @@ class Workers:
         self,
         fetch: Fetch,
         ledger: Ledger,
-        avoid: dict[int, Failure],
+        quarantined: dict[int, Failure],
         dataset: Dataset,
         *,
         count: int,
@@ -83,27 +83,27 @@ class Workers:
         Args:
             fetch: makes batches; called in the workers.
             ledger: with a row for each worker.
-            avoid: samples not to be tried, by index; those that make a worker hang or die are added.
+            quarantined: samples not to load, by index; those that make a worker hang or die are added.
             dataset: says where a sample comes from, for messages.
             count: how many workers.
             prefetch: batches that each may have under way or ready.
             time_limit: seconds that one sample may take.
         """
-        self._fetch, self._ledger, self._avoid, self._dataset = fetch, ledger, avoid, dataset
+        self._fetch, self._ledger, self._quarantined, self._dataset = fetch, ledger, quarantined, dataset
         self._ahead = count * prefetch
         self._limit = time_limit
         self._number = 0
         self._team = [self._start(slot) for slot in range(count)]
         self.close = weakref.finalize(self, _end, self._team, os.getpid())
 
-    def run(self, requests: Iterator[list[Key]]) -> Iterator[Loaded]:
+    def run(self, requests: Iterator[list[SampleKey]]) -> Iterator[LoadedBatch]:
         """Yield what was asked for, in that order.
 
         Raises:
             DataError: memory or file descriptors ran out, or a worker ended and no sample is to blame.
         """
         wanted: deque[int] = deque()
-        done: dict[int, Loaded] = {}
+        done: dict[int, LoadedBatch] = {}
         while True:
             while len(wanted) < self._ahead and (keys := next(requests, None)) is not None:
                 self._number += 1
@@ -118,14 +118,14 @@ class Workers:
                     done[number] = loaded
             yield done.pop(wanted.popleft())
 
-    def _ask(self, worker: _Worker, number: int, keys: list[Key]) -> None:
+    def _ask(self, worker: _Worker, number: int, keys: list[SampleKey]) -> None:
         worker.pending[number] = keys
         try:
-            worker.requests.send((number, keys, self._avoid))
+            worker.requests.send((number, keys, self._quarantined))
         except OSError:  # it died; that is seen, and the request repeated, when its result is waited for
             return
 
-    def _next(self) -> tuple[int, Loaded]:
+    def _next(self) -> tuple[int, LoadedBatch]:
         """Wait for the next batch of any worker."""
         poll = min(1.0, self._limit / 4)
         while True:
@@ -143,15 +143,15 @@ class Workers:
                 self._replace(worker)
                 continue
             except OSError as error:
-                raise advised(error) from error
+                raise with_hint(error) from error
             del worker.pending[number]
             return number, loaded
 
     def _watch(self, workers: Any, seconds: float) -> None:
         """Take note of who is still at the same sample, and replace who has been for too long."""
         for worker in workers:
-            doing = self._ledger.doing(self._team.index(worker))
-            started = doing.started if doing else 0.0
+            in_flight = self._ledger.in_flight(self._team.index(worker))
+            started = in_flight.started if in_flight else 0.0
             worker.waited = worker.waited + seconds if started and started == worker.seen else 0.0
             worker.seen = started
             if worker.waited > self._limit:
@@ -162,22 +162,23 @@ class Workers:
         """Start another worker in the place of one that ended or was killed, and ask it for the same."""
         worker.process.join()
         slot = self._team.index(worker)
-        doing = self._ledger.doing(slot)
+        in_flight = self._ledger.in_flight(slot)
         how = _how(worker.process.exitcode)
-        if doing is None:
+        if in_flight is None:
             if not hung:  # else it went on in the very last moment
                 raise DataError(f"a worker of the loader ended ({how}) and was not loading a sample")
-        elif not hung or doing.started == worker.seen:
+        elif not hung or in_flight.started == worker.seen:
             limit = f"did not end within {self._limit:g} seconds (time_limit)"
             reason = limit if hung else f"ended the worker process ({how})"
-            place = self._fetch.places[doing.phase]
-            path = self._dataset[doing.index].path if doing.phase else None  # else it would hang or die here as well
-            blamed = Failure(doing.index, doing.epoch, path, reason, place, avoid=True)
+            place = self._fetch.phase_names[in_flight.phase]
+            # the dataset itself would hang or die here as well
+            path = self._dataset[in_flight.index].path if in_flight.phase else None
+            blamed = Failure(in_flight.index, in_flight.epoch, path, reason, place, quarantined=True)
             if not hung and worker.process.exitcode == -signal.SIGKILL:
                 raise DataError(f"{blamed}; {OUT_OF_MEMORY}")
-            if doing.phase == len(self._fetch.places) - 1:
+            if in_flight.phase == len(self._fetch.phase_names) - 1:
                 raise DataError(f"the batch from {blamed}")
-            self._avoid[doing.index] = blamed
+            self._quarantined[in_flight.index] = blamed
         worker.requests.close()
         worker.results.close()
         self._team[slot] = self._start(slot)
@@ -195,7 +196,7 @@ class Workers:
             process = multiprocessing.Process(target=_work, args=arguments, daemon=True)
             process.start()
         except OSError as error:
-            raise advised(error) from error
+            raise with_hint(error) from error
         their_requests.close()
         their_results.close()  # only if nobody else holds it, the death of the worker shows at our end
         return _Worker(process, our_requests, our_results)
@@ -231,16 +232,16 @@ def _work(fetch: Fetch, ledger: Ledger, slot: int, requests: Connection, results
             if os.getppid() != parent:
                 return
         try:
-            number, keys, avoid = requests.recv()
+            number, keys, quarantined = requests.recv()
         except EOFError:
             return
         if os.getppid() != parent:  # other workers may hold the other end of the pipe open
             return
-        loaded = fetch(keys, row, avoid)
+        loaded = fetch(keys, row, quarantined)
         try:
-            row.start(len(ledger.phases) - 1)
+            row.start_phase(len(ledger.phases) - 1)
             send(results, (number, loaded))
-            row.end()
+            row.finish()
         except BrokenPipeError:
             return
         except Exception as error:  # the batch cannot be sent; what can is why

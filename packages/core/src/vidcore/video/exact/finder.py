@@ -253,8 +253,8 @@ class FrameFinder:
         self._packets.reopen()  # a decoder that was used before may treat a damaged beginning differently
         self._context = self._decoder()
         self._damaged = lost = False
-        count, whole = 0, self._packets.begins_whole
-        losses = [*self._packets.losses]
+        count, whole = 0, self._packets.starts_at_keyframe
+        gaps = [*self._packets.gaps]
         for number in range(len(self._packets) + 1):
             try:
                 frames = self._context.decode(self._packets[number] if number < len(self._packets) else None)
@@ -265,8 +265,8 @@ class FrameFinder:
             for frame in frames:
                 self._damaged |= frame.is_corrupt
                 lost |= frame.is_corrupt and count > 0
-                while losses and (frame.pts or 0) >= losses[0]:
-                    losses.pop(0)
+                while gaps and (frame.pts or 0) >= gaps[0]:
+                    gaps.pop(0)
                     whole = False
                 whole = not frame.is_corrupt and (whole or frame.key_frame)
                 place = self._place.get(number if frame.pts is None else frame.pts, -1) if self._place else count

@@ -47,9 +47,9 @@ class Packets:
     decoding from the beginning and counting tells which frame is which."""
     entries: list[int]
     """Ascending packet numbers where decoding may begin, 0 first. A container's claim, to be checked."""
-    losses: list[int]
+    gaps: list[int]
     """Packets from which on frames may refer to something missing, until the next picture that refers to none."""
-    begins_whole: bool
+    starts_at_keyframe: bool
     """Whether the first packet needs none before it."""
     cut: bool | None
     """Whether packets are missing at the end; None where the container does not tell."""
@@ -140,9 +140,9 @@ class Packets:
             self.cut = True
         if not self._notes:
             raise VideoError(self._path, "has a video stream without any frame")
-        self.begins_whole = self._notes[0].entry
+        self.starts_at_keyframe = self._notes[0].entry
         self.order = show_order(self._notes, context, self.cut) if resets else None
-        self.losses = _losses(self._notes) if self._container.format.name == "mpegts" else []
+        self.gaps = _gaps(self._notes) if self._container.format.name == "mpegts" else []
         self.entries = [k for k, note in enumerate(self._notes) if k == 0 or note.entry]
         self.advertised = max(self.stream.frames, promised)
         self.rate = self._rate()
@@ -194,7 +194,7 @@ class Packets:
         self.reopen()
 
 
-def _losses(notes: Sequence[Note]) -> list[int]:
+def _gaps(notes: Sequence[Note]) -> list[int]:
     """Where a counter in the transport stream has a gap, unless files were put one behind the other.
 
     There the new one begins with an entry, at the next packet or (parsers hold one back) the one after it.

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from vidcore.video.checks import Closing
+from vidcore.video.checks import ReaderBase
 from vidcore.video.exact.finder import FrameFinder
 from vidcore.video.exact.rotation import Orientation
 
 __all__ = ["PyAVReader"]
 
 
-class PyAVReader(Closing):
+class PyAVReader(ReaderBase):
     """Frames by number, as a decoding of the whole file in order would show them; see ``FrameFinder``.
 
     Threads may share one, and so may processes that are forked while it is open.
