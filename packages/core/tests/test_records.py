@@ -44,6 +44,7 @@ def rng() -> np.random.Generator:
         (lambda: Segments(np.zeros((2, 2)), np.zeros(3)), "one row for each entry; spans has 2, labels has 3"),
         (lambda: Joints(np.zeros((1, 2, 3, 2)), np.zeros((1, 2, 4))), r"one number for each joint, shape \(1, 2, 3\)"),
         (lambda: Clip(np.arange(5), 2, 3), "3 clips of 2 frames need 6 indices, got 5"),
+        (lambda: Sample(extra={"boxes": Points(np.zeros((1, 2)))}), r"Sample\.extra\['boxes'\]: a field has this name"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(wrong: object, message: str) -> None:

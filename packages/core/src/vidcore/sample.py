@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from attrs import evolve, field, fields, frozen
+from attrs import Attribute, evolve, field, fields, frozen
 
 from vidcore.records import Audio, Boxes, Clip, Heatmaps, Joints, Record, Segments, Text, Varying, shape
 from vidcore.typing import Array
@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 __all__ = ["Sample"]
 
 EMPTY: Mapping[str, Any] = {}
+
+RECORDS = ("audio", "text", "boxes", "proposals", "joints", "heatmaps", "segments")
+"""Fields of ``Sample`` that hold a ``Record``."""
+
+
+def _own_names(sample: Sample, attribute: Attribute[Any], extra: Mapping[str, Record]) -> None:
+    """Geometry and files of predictions know records by their names."""
+    for name in extra:
+        if name in RECORDS:
+            raise ValueError(
+                f"Sample.extra[{name!r}]: a field has this name; keep the record there, or name it otherwise"
+            )
 
 
 @frozen(eq=False, repr=False, kw_only=True)
@@ -78,8 +90,8 @@ class Sample:
     heatmaps: Heatmaps | None = None
     segments: Segments | None = None
     """True segments, or predicted ones, best first."""
-    extra: Mapping[str, Record] = EMPTY
-    """Records that packages bring, under names of theirs."""
+    extra: Mapping[str, Record] = field(default=EMPTY, validator=_own_names)
+    """Records that packages bring, under names of theirs: none that a field has."""
 
     label: int | None = None
     """Class number of a single-label sample."""
@@ -143,10 +155,6 @@ class Sample:
             elif value is not None and not (type(value) is type(a.default) and value == a.default):
                 parts.append(f"{a.name}={value!r}")
         return f"Sample({', '.join(parts)})"
-
-
-RECORDS = ("audio", "text", "boxes", "proposals", "joints", "heatmaps", "segments")
-"""Fields of ``Sample`` that hold a ``Record``."""
 
 
 def _brief(value: Any) -> str:
