@@ -12,6 +12,7 @@ import pytest
 from vidcore.errors import DataError
 from vidcore.metrics import Columns, DumpPredictions, SamplePairs
 from vidcore.predictions import PredictionFile
+from vidcore.records import Audio, Segments, Varying
 from vidcore.sample import Sample
 
 
@@ -61,9 +62,21 @@ def test_a_sample_that_is_kept_does_not_keep_its_batch(tmp_path: Path) -> None:
     frames, whole = np.zeros((1, 4, 4, 3), np.uint8), np.arange(3.0)
     for metric in (Pairs(), DumpPredictions(str(tmp_path / "p.npz"))):
         sample = Sample(index=0, scores=batch[7], frames=frames, meta={"views": batch[8, :2], "whole": whole})
+        sample = sample.replace(
+            audio=Audio(batch[:1]),
+            segments=Segments(batch[:4, :2]),
+            extra={"ambiguous": Segments(batch[5:8, :2])},
+            inputs={"features": batch},
+            targets={"rows": Varying(batch)},
+        )
         metric.update([sample], [sample])
         ((kept, _),) = metric.pairs()
-        assert kept.frames is None
+        assert kept.frames is kept.audio is None
+        assert kept.inputs == kept.targets == {}
+        for found, given in zip((kept.segments, kept.extra["ambiguous"]), (batch[:4, :2], batch[5:8, :2]), strict=True):
+            assert isinstance(found, Segments)
+            assert found.spans.base is None
+            np.testing.assert_array_equal(found.spans, given)
         assert kept.scores.base is kept.meta["views"].base is None, "copies, not views of the batch"
         np.testing.assert_array_equal(kept.scores, batch[7])
         assert kept.meta["whole"] is whole, "an array of its own is not copied"

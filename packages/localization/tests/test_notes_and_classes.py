@@ -163,4 +163,4 @@ def test_models_name_what_they_are_made_for(model: Any, inputs: Any, message: st
 def test_words_without_a_number_are_named() -> None:
     sample = Sample(text=Text(("turn round",), np.array([3, 12])))
     with pytest.raises(UserError, match=r"made for 11 words \(vocab_size\), but a sentence has word 12"):
-        DRN(vocab_size=11, feature_dim=8).sample_step()(sample, np.random.default_rng(0))
+        DRN(vocab_size=11, feature_dim=8).sample_step()(sample, RNG)

@@ -118,8 +118,8 @@ class SamplePairs(_Collector):
         """Raise ``DataError`` where a pair lacks what the metric needs; default: nothing is needed."""
 
     def slim(self, sample: Sample) -> Sample:
-        """Return a sample without what the metric does not need; default: without media and inputs of models."""
-        return sample.replace(frames=None, video=None, inputs=None)
+        """Return a sample without what the metric does not need; default: without media, inputs and targets."""
+        return sample.replace(frames=None, video=None, audio=None, inputs={}, targets={})
 
     def reset(self) -> None:
         """Forget all samples."""
@@ -170,7 +170,7 @@ class DumpPredictions(SamplePairs):
 
     def slim(self, sample: Sample) -> Sample:
         """Return a sample without the fields that the file has no place for."""
-        return super().slim(sample).replace(geometry=None, heatmaps=None, joints=None, audio=None, clip=None)
+        return super().slim(sample).replace(geometry=None, heatmaps=None, joints=None, clip=None)
 
     def compute(self) -> dict[str, float]:
         """Return nothing: predictions are no score."""
