@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vidcore.features.files import FeatureNote, read_features
+from vidcore.features.files import FeatureInfo, read_features
 
 SETS = ["--set", "model.backbone.base_channels=2", "--set", "model.cls_head.in_channels=8"]
 TRAIN = [*SETS, "--set", "train.epochs=1", "--set", "data.val.pipeline.sample.num_clips=1"]
@@ -60,7 +60,7 @@ def test_what_is_written(here: Path) -> None:
     assert len(list(Path("whole").glob("*.npy"))) == 16
     features = read_features(Path("whole/left_001.npy"))
     assert features.shape == (8, 8)
-    note = FeatureNote.read(Path("whole/left_001.npy"))
+    note = FeatureInfo.read(Path("whole/left_001.npy"))
     assert note is not None
     assert (note.frames, note.fps, note.duration, note.feature_duration) == (32, 16.0, 2.0, 2.0)
     assert (note.rows, note.channels, note.video) == (8, 8, "demo/videos/left_001.mp4")
@@ -100,7 +100,7 @@ def test_other_settings_are_refused(here: Path, vidcore: Command, more: list[str
 
 
 def test_what_nothing_is_known_of_is_not_added_to(here: Path, vidcore: Command) -> None:
-    assert vidcore("data", "features", "whole", "--output", "scaled", "--length", "5").code == 0
+    assert vidcore("data", "convert-features", "whole", "--output", "scaled", "--length", "5").code == 0
     before = contents("scaled")
     vidcore(*command("scaled")).refuses("scaled: holds features .*: nothing says what .*npy is made with")
     assert contents("scaled") == before

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from vidcore.cli import run
+from vidcore.errors import PluginError
+from vidcore.plugins.catalog import load_plugins
 
 RUN = """
 import os, signal, sys, time
@@ -63,6 +65,31 @@ def test_a_command_run_from_python_leaves_the_process_as_it_was(monkeypatch: pyt
     assert run(["list", "metricks"]) == 2
     assert (warnings.showwarning, signal.getsignal(signal.SIGTERM)) == before
     assert "OMP_WAIT_POLICY" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["evaluate", "a.npz", "task.toml"], "'vidcore evaluate' is now 'vidcore score'"),
+        (["data", "features", "folder"], "'vidcore data features' is now 'vidcore data convert-features'"),
+        (["evaluatte"], "no command 'evaluatte'"),
+    ],
+)
+def test_a_renamed_command_names_the_new_one(command: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(command) == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "why"),
+    [
+        ("CSVLog", "observers", "was removed: pandas.read_json"),
+        ("LBFGS", "optimizers", "is not supported: it needs the loss"),
+    ],
+)
+def test_a_component_that_is_not_offered_has_a_reason(name: str, kind: str, why: str) -> None:
+    with pytest.raises(PluginError, match=f"^'{name}' {why}"):
+        load_plugins().get(name, kind)
 
 
 def without_torch(folder: Path, *arguments: str) -> tuple[int, str, str]:

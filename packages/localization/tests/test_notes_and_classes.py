@@ -20,13 +20,13 @@ from vid_localization.transforms.classes import LoadVideoClasses
 from vid_localization.transforms.loading import LoadLocalizationFeature
 from vidcore.batch import Batch
 from vidcore.errors import DataError, UserError
-from vidcore.features.files import FeatureNote
+from vidcore.features.files import FeatureInfo
 from vidcore.records import Text
 from vidcore.sample import Sample
 
 RNG = np.random.default_rng(0)
 FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3)
-NOTE = FeatureNote(
+NOTE = FeatureInfo(
     video="videos/a.mp4",
     size=1,
     settings="x",

@@ -149,14 +149,14 @@ def test_options_without_effect_are_said(
     wanted.append("train.accumulate: a step takes no more than an epoch, which has 4 batches")
     wanted.append("data.train.time_limit: needs workers, and data.train.workers is 0")
     wanted.append("schedule.warmup: is made for 34 epochs, the run has 1")
-    assert report["notices"] == [*wanted, "data.train: a label is odd"]
+    assert report["notes"] == [*wanted, "data.train: a label is odd"]
     seen = capsys.readouterr()
-    for notice in report["notices"]:
-        assert f"note: {notice}" in seen.err, "at the start"
-        assert f"note: {notice}" in seen.out.replace("\n", " "), "and at the end"
+    for note in report["notes"]:
+        assert f"note: {note}" in seen.err, "at the start"
+        assert f"note: {note}" in seen.out.replace("\n", " "), "and at the end"
     monkeypatch.undo()
     del table["schedule"], table["data"]["train"]["time_limit"]
-    assert run(table, tmp_path / "b")[0]["notices"] == []
+    assert run(table, tmp_path / "b")[0]["notes"] == []
 
 
 def test_a_run_is_not_tested_into_and_what_is_too_small_is_named(table: dict[str, Any], tmp_path: Path) -> None:

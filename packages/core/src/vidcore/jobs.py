@@ -88,7 +88,7 @@ class Counts:
     """
 
     new: int = 0
-    there: int = 0
+    existing: int = 0
     """Were done before."""
     bad: int = 0
     """Failed; they are in the list of failures."""
@@ -96,14 +96,14 @@ class Counts:
     @property
     def good(self) -> int:
         """Files that are done, now or before."""
-        return self.new + self.there
+        return self.new + self.existing
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(self.new + other.new, self.there + other.there, self.bad + other.bad)
+        return Counts(self.new + other.new, self.existing + other.existing, self.bad + other.bad)
 
     def __str__(self) -> str:
         parts = [f"{self.new} new"]
-        parts += [f"{self.there} already there"] if self.there else []
+        parts += [f"{self.existing} already there"] if self.existing else []
         parts += [f"{self.bad} cannot be read"] if self.bad else []
         return ", ".join(parts)
 
@@ -184,7 +184,7 @@ def share(work: Callable[[Shard, str], Counts], shard: Shard) -> Counts | None:
 
     with dist.process_group(torch.device("cpu"), PATIENCE) as world:
         label = f"process {world.rank}: " if world.size > 1 else ""
-        everyone = dist.gather_to_first(work(shard.split(world.rank, world.size), label))
+        everyone = dist.gather_to_rank0(work(shard.split(world.rank, world.size), label))
     return None if everyone is None else sum(everyone, Counts())
 
 

@@ -13,7 +13,7 @@ from vidcore.data.wrappers import ConcatDataset, RepeatDataset
 from vidcore.errors import DataError
 from vidcore.protocols import Dataset
 from vidcore.sample import Sample
-from vidcore.task.report import notices, overlaps
+from vidcore.task.report import dataset_notes, shared_video_notes
 
 
 @frozen
@@ -87,8 +87,8 @@ def test_wrappers_lose_nothing(wrap: Callable[[Dataset], Dataset]) -> None:
     assert wrapped.notes() == ["a looks wrong"]
     assert wrapped.fingerprint() != wrap(Loud("b", 2, ("x", "y", "z"), 3)).fingerprint()
     loaders = {"train": SimpleNamespace(dataset=wrapped), "val": SimpleNamespace(dataset=loud)}
-    assert notices(loaders) == ["data.train: a looks wrong", "data.val: a looks wrong"]
-    assert overlaps(loaders) == ["data.val: 2 of its 2 videos are in data.train as well"]
+    assert dataset_notes(loaders) == ["data.train: a looks wrong", "data.val: a looks wrong"]
+    assert shared_video_notes(loaders) == ["data.val: 2 of its 2 videos are in data.train as well"]
 
 
 def test_a_dataset_of_length_and_samples_alone_has_all_the_rest() -> None:

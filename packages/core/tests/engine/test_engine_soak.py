@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from vidcore.engine.observers import JsonLines
 from vidcore.protocols import Observer
-from vidcore.tools.loggers import CSVLog, TensorBoard
+from vidcore.tools.loggers import TensorBoard
 
 STEPS = int(os.environ.get("VIDCORE_SOAK", "5000"))
 EVALUATIONS = 20
@@ -48,7 +49,7 @@ def _resident(process: str) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, calls glibc")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TensorBoard
 def test_neither_memory_nor_handles_grow(toy: ModuleType, tmp_path: Path) -> None:
-    gauge, observers = Gauge(), [CSVLog()]
+    gauge, observers = Gauge(), [JsonLines()]
     try:
         import tensorboard
     except ImportError:

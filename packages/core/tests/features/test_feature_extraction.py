@@ -16,7 +16,7 @@ from vidcore.batch import Batch
 from vidcore.errors import UserError, VideoError
 from vidcore.features import extract
 from vidcore.features.extract import Extractor, Features
-from vidcore.features.files import FeatureNote, read_features, write_features
+from vidcore.features.files import FeatureInfo, read_features, write_features
 from vidcore.features.folder import FeatureFolder, feature_names
 from vidcore.nn import FeatureModel
 from vidcore.sample import Sample
@@ -181,9 +181,9 @@ def test_feature_files_with_times(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_features(tmp_path / "a.csv"), features)
     write_features(tmp_path / "a.npy", features, "npy", seconds=8.0)
     np.testing.assert_array_equal(read_features(tmp_path / "a.npy"), features)
-    assert FeatureNote.read(tmp_path / "a.npy") is None
+    assert FeatureInfo.read(tmp_path / "a.npy") is None
     (tmp_path / "a.json").write_text('{"v_1": {"annotations": []}}')
-    assert FeatureNote.read(tmp_path / "a.npy") is None, "an annotation file is no note"
+    assert FeatureInfo.read(tmp_path / "a.npy") is None, "an annotation file is no note"
     for name, text in (("b.csv", "a\nx\n"), ("c.npy", "x"), ("d.mp4", ""), ("e.npy", None)):
         if text is not None:
             (tmp_path / name).write_text(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from vidcore.errors import UserError
 from vidcore.protocols import Observer, StepValues
 from vidcore.tools.curves import Curves, draw_curves
 from vidcore.tools.draw import Axes, save_figure
-from vidcore.tools.loggers import CSVLog, TensorBoard, WandB
+from vidcore.tools.loggers import TensorBoard, WandB
 
 START = {"steps": 4, "steps_per_epoch": 2, "resumed_step": 0, "evaluated_step": 0, "parameters": 10, "task": "tiny"}
 
@@ -31,29 +30,6 @@ def tell(observer: Observer, folder: Path, *, resumed: int = 0, steps: int = 4) 
         if step % 2 == 0:
             observer.on_epoch(step // 2, StepValues(losses={"loss": 0.5}))
             observer.on_evaluation(step // 2, step, {"acc/top1": step / 4})
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_tables(tmp_path: Path) -> None:
-    tell(CSVLog(), tmp_path)
-    steps = read(tmp_path / "steps.csv")
-    assert [float(row["loss"]) for row in steps] == [1 / s for s in range(1, 5)]
-    assert [row["grad_norm"] for row in steps] == ["", "", "2.0", "2.0"], "a column that came later"
-    assert [row["step"] for row in read(tmp_path / "epochs.csv")] == ["2", "4"]
-    assert read(tmp_path / "evaluations.csv")[1] == {"epoch": "2", "step": "4", "acc/top1": "1.0"}
-
-
-def test_tables_of_a_run_that_was_killed(tmp_path: Path) -> None:
-    tell(CSVLog(), tmp_path, steps=3)
-    with (tmp_path / "steps.csv").open("a") as file:
-        file.write("2,4,0.")
-    tell(CSVLog(), tmp_path, resumed=2)
-    assert [row["step"] for row in read(tmp_path / "steps.csv")] == ["1", "2", "3", "4"]
-    assert [row["step"] for row in read(tmp_path / "evaluations.csv")] == ["2", "4"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

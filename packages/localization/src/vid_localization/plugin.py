@@ -51,7 +51,7 @@ def vidcore_recipes() -> str:
 @hookimpl
 def vidcore_commands() -> dict[str, str]:
     return {
-        "data features": "vid_localization.prepare.command:features",
+        "data convert-features": "vid_localization.prepare.command:convert_features",
         "data prepare activitynet": "vid_localization.prepare.command:activitynet",
         "data prepare charades-sta": "vid_localization.prepare.command:charades_sta",
         "data prepare hacs": "vid_localization.prepare.command:hacs",

@@ -344,5 +344,5 @@ def test_wrong_segments_and_leaks_are_seen_through_wrappers(tmp_path: Path) -> N
     train, val = (ActivityNetDataset(tmp_path / f"{part}.csv", tmp_path) for part in ("train", "val"))
     loaders = {"train": RepeatDataset(ConcatDataset([train]), 2), "val": val}
     loaders = {part: SimpleNamespace(dataset=dataset) for part, dataset in loaders.items()}
-    assert [note.partition(",")[0] for note in report.notices(loaders)] == ["data.train: 1 segment looks wrong"]
-    assert report.overlaps(loaders) == ["data.val: 1 of its 2 videos are in data.train as well"]
+    assert [note.partition(",")[0] for note in report.dataset_notes(loaders)] == ["data.train: 1 segment looks wrong"]
+    assert report.shared_video_notes(loaders) == ["data.val: 1 of its 2 videos are in data.train as well"]

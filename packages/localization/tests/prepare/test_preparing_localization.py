@@ -16,7 +16,7 @@ from vid_localization.results import write_boundaries
 from vid_localization.transforms.loading import LoadProposals
 from vidcore.cli import cli
 from vidcore.errors import UserError
-from vidcore.features.files import FeatureNote
+from vidcore.features.files import FeatureInfo
 
 
 def vidcore(*arguments: object) -> str:
@@ -171,26 +171,26 @@ def test_rgb_and_flow_side_by_side(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         np.save(tmp_path / name / "v_a.npy", np.full((length, channels), channels, np.float32))
     folders = tmp_path / "rgb", tmp_path / "flow"
-    said = vidcore("data", "features", *folders, "-o", tmp_path / "out", "--length", 5, "--format", "csv")
+    said = vidcore("data", "convert-features", *folders, "-o", tmp_path / "out", "--length", 5, "--format", "csv")
     assert "wrote 1 files with 5 channels" in said
     lines = (tmp_path / "out" / "v_a.csv").read_text().splitlines()
     assert lines == ["f0,f1,f2,f3,f4", *["3,3,3,2,2"] * 5]
-    FeatureNote(video="a.mp4", settings="", frames=100, duration=10.0, feature_duration=10.0, rows=9, channels=3).write(
+    FeatureInfo(video="a.mp4", settings="", frames=100, duration=10.0, feature_duration=10.0, rows=9, channels=3).write(
         tmp_path / "rgb" / "v_a.npy"
     )
-    vidcore("data", "features", *folders, "-o", tmp_path / "out", "--length", 5, "--format", "csv")
+    vidcore("data", "convert-features", *folders, "-o", tmp_path / "out", "--length", 5, "--format", "csv")
     lines = (tmp_path / "out" / "v_a.csv").read_text().splitlines()
     assert lines == ["time,f0,f1,f2,f3,f4", *[f"{time},3,3,3,2,2" for time in (1, 3, 5, 7, 9)]]
-    assert FeatureNote.read(tmp_path / "out" / "v_a.csv").rows == 5
-    result = CliRunner().invoke(cli, ["data", "features", *map(str, folders), "-o", str(tmp_path / "rgb")])
+    assert FeatureInfo.read(tmp_path / "out" / "v_a.csv").rows == 5
+    result = CliRunner().invoke(cli, ["data", "convert-features", *map(str, folders), "-o", str(tmp_path / "rgb")])
     assert "is where the features are read from" in str(result.exception)
-    result = CliRunner().invoke(cli, ["data", "features", *map(str, folders), "-o", str(tmp_path / "out")])
+    result = CliRunner().invoke(cli, ["data", "convert-features", *map(str, folders), "-o", str(tmp_path / "out")])
     assert "differ in length" in str(result.exception)
     np.save(tmp_path / "rgb" / "v_b.npy", np.ones((2, 2)))
-    result = CliRunner().invoke(cli, ["data", "features", *map(str, folders), "-o", str(tmp_path / "out")])
+    result = CliRunner().invoke(cli, ["data", "convert-features", *map(str, folders), "-o", str(tmp_path / "out")])
     assert "1 of 2 videos are missing, for example v_b" in str(result.exception)
     (tmp_path / "rgb" / "v_b.csv").write_text("f0,f1\n1,1\n")
-    result = CliRunner().invoke(cli, ["data", "features", *map(str, folders), "-o", str(tmp_path / "out")])
+    result = CliRunner().invoke(cli, ["data", "convert-features", *map(str, folders), "-o", str(tmp_path / "out")])
     assert "are features of one video; which are meant?" in str(result.exception)
 
 

@@ -16,7 +16,7 @@ from vid_recognition.datasets.rawframe import RawframeDataset
 from vid_recognition.datasets.video import VideoDataset
 from vidcore.errors import DataError
 from vidcore.protocols import Dataset
-from vidcore.task.report import overlaps
+from vidcore.task.report import shared_video_notes
 
 
 @pytest.fixture
@@ -166,5 +166,5 @@ def test_videos_trained_on_and_evaluated_on_are_noticed(tmp_path):
     train, val = loader("train.txt", "a.mp4 0\nb.mp4 1\nc.mp4 0\n"), loader("val.txt", "d.mp4 0\nb.mp4 1\n")
     assert list(val.dataset.sample_paths()) == [val.dataset[i].path for i in range(2)]
     said = ["data.val: 1 of its 2 videos are in data.train as well"]
-    assert overlaps({"train": train, "val": val, "test": loader("test.txt", "e.mp4 1\n")}) == said
-    assert overlaps({"val": val}) == []
+    assert shared_video_notes({"train": train, "val": val, "test": loader("test.txt", "e.mp4 1\n")}) == said
+    assert shared_video_notes({"val": val}) == []

@@ -14,7 +14,7 @@ import click
 
 from vidcore import __version__
 from vidcore.errors import PluginError, UserError, missing_library, nearest
-from vidcore.plugins.catalog import Catalog, Component, load_plugins
+from vidcore.plugins.catalog import NOT_OFFERED, Catalog, Component, load_plugins
 
 __all__ = ["Context", "main", "run"]
 
@@ -67,9 +67,12 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in self._offered(ctx):
+            name = f"{self.prefix}{args[0]}"
+            if name in NOT_OFFERED:
+                raise click.UsageError(f"'vidcore {name}' {NOT_OFFERED[name]}", ctx)
             names = self.list_commands(ctx)
             hint = nearest(args[0], names) or f"; there are {', '.join(names)}"
-            raise click.UsageError(f"no command {self.prefix}{args[0]!r}{hint}", ctx)
+            raise click.UsageError(f"no command {name!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -145,7 +148,7 @@ def run(arguments: Sequence[str]) -> int:
             time.sleep(5)  # torchrun ends this one at once, and names as the cause whoever was the first to end
         elif _out_of_memory(error):
             what = ". ".join(str(error).split(". ")[:2]) or "out of memory"
-            click.echo(f"{_error()}: {what}: {LESS}", err=True)
+            click.echo(f"{_error()}: {what}: {OOM_HINT}", err=True)
         else:
             click.echo(f"{_error()}: {type(error).__name__}: {error}\n{BUG}", err=True)
         code = 1
@@ -173,7 +176,7 @@ def _other_process_ended(error: Exception) -> bool:
     return type(error).__name__ in ("DistBackendError", "DistNetworkError") or "gloo/transport" in str(error)
 
 
-LESS = (
+OOM_HINT = (
     "use a smaller data.*.batch_size (train.accumulate makes up for it in training) or input, or "
     'runtime.precision = "bf16"'
 )

@@ -15,7 +15,7 @@ from vidcore.errors import UserError
 from vidcore.jobs import Shard
 from vidcore.video.open import VIDEO_SUFFIXES
 
-__all__ = ["FILE", "FOLDER", "checkpoint_option", "keep_inputs", "shard_option", "table", "with_task"]
+__all__ = ["FILE", "FOLDER", "checkpoint_option", "refuse_overwriting_inputs", "shard_option", "table", "with_task"]
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -47,7 +47,7 @@ def with_task(command: Callable[..., None]) -> Callable[..., None]:
     return checked
 
 
-def keep_inputs(output: Path | None) -> None:
+def refuse_overwriting_inputs(output: Path | None) -> None:
     """Refuse to write over what the command reads, or over a video: ``-o a.mp4 b.mp4`` lacks a name."""
     if output is None or not output.is_file():
         return

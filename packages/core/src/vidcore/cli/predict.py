@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidcore.cli.common import FILE, FOLDER, checkpoint_option, keep_inputs, with_task
+from vidcore.cli.common import FILE, FOLDER, checkpoint_option, refuse_overwriting_inputs, with_task
 from vidcore.errors import UserError
 from vidcore.files import to_jsonable
 
@@ -60,7 +60,7 @@ def predict(
     A FOLDER means the videos below it (or the feature files, if those are what TASK reads); a .txt file is a list
     of them.
     """
-    keep_inputs(output)
+    refuse_overwriting_inputs(output)
     if font:
         from vidcore.tools.draw import prefer_font
 
@@ -88,7 +88,7 @@ def predict(
     kept: list[Sample] = []
     bad = 0
     with click.open_file(str(output) if output else "-", "w", encoding="utf-8") as out:
-        for sample in _with_progress(predictor.stream(found, on_error="keep"), len(found)):
+        for sample in _with_progress(predictor.iter(found, on_error="keep"), len(found)):
             record = _record(sample, top)
             out.write(
                 (json.dumps(to_jsonable(record), ensure_ascii=False) if as_json else "\n".join(_lines(record, sample)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vidcore.cli import Context
-from vidcore.cli.common import FILE, FOLDER, keep_inputs, table, with_task
+from vidcore.cli.common import FILE, FOLDER, refuse_overwriting_inputs, table, with_task
 from vidcore.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("predictions", type=FILE)
 @with_task
 @click.option("--dir", "folder", type=FOLDER, help="Write here; default a folder named after the file.")
-def evaluate(task: Task, predictions: Path, folder: Path | None) -> None:
+def score(task: Task, predictions: Path, folder: Path | None) -> None:
     """Score a file of PREDICTIONS (of `test --dump` or `fuse`) with the metrics of TASK."""
     from vidcore.predictions import PredictionFile
     from vidcore.task.report import score_predictions
@@ -39,7 +39,7 @@ def evaluate(task: Task, predictions: Path, folder: Path | None) -> None:
 @click.pass_obj
 def fuse(context: Context, predictions: tuple[Path, ...], weights: str | None, output: Path, task: str | None) -> None:
     """Add up the class scores in several files of PREDICTIONS, e.g. of RGB and flow."""
-    keep_inputs(output)
+    refuse_overwriting_inputs(output)
     factors = _weights(weights, len(predictions))
     from vidcore.task.task import Task
 

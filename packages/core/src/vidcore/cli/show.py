@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vidcore.cli import Context
-from vidcore.cli.common import FILE, keep_inputs, table, with_task
+from vidcore.cli.common import FILE, refuse_overwriting_inputs, table, with_task
 from vidcore.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def check(task: Task, build: bool) -> None:
 @click.option("--steps-per-epoch", type=click.IntRange(1), help="For --schedule; else counted in the data.")
 def explain(task: Task, output: Path | None, schedule: bool, steps_per_epoch: int | None) -> None:
     """Print TASK with everything it extends and overrides resolved: TOML that runs to the same result."""
-    keep_inputs(output)
+    refuse_overwriting_inputs(output)
     if schedule:
         from vidcore.tools.lr_preview import LRPreview
 

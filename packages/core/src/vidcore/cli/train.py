@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidcore.cli.common import FILE, FOLDER, checkpoint_option, keep_inputs, with_task
+from vidcore.cli.common import FILE, FOLDER, checkpoint_option, refuse_overwriting_inputs, with_task
 
 if TYPE_CHECKING:
     from vidcore.task.task import Task
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @with_task
-@click.option("--dir", "run_dir", type=FOLDER, help="Write here; default runs/TASK.")
+@click.option("--dir", "--work-dir", "run_dir", type=FOLDER, help="Folder of the run; default: runs/TASK.")
 @click.option("--resume", is_flag=True, help="Continue the run in that folder: from its last checkpoint or stage.")
 def run(task: Task, run_dir: Path | None, resume: bool) -> None:
     """Train and evaluate what TASK (a file or recipe) describes, stage after stage where it has several."""
@@ -38,11 +38,11 @@ def run(task: Task, run_dir: Path | None, resume: bool) -> None:
 @click.command()
 @with_task
 @checkpoint_option
-@click.option("--dir", "run_dir", type=FOLDER, help="Write the report here.")
+@click.option("--dir", "--work-dir", "run_dir", type=FOLDER, help="Folder of the report; default: runs/TASK-test.")
 @click.option("--dump", type=FILE, help="Write the predictions to this .npz file.")
 def test(task: Task, checkpoint: Path, run_dir: Path | None, dump: Path | None) -> None:
     """Evaluate a checkpoint on the test data of TASK."""
-    keep_inputs(dump)
+    refuse_overwriting_inputs(dump)
     from vidcore.task.evaluate import evaluate_checkpoint
     from vidcore.tools.console import Console
 

@@ -27,7 +27,7 @@ __all__ = [
     "broadcast_tensors",
     "collectives",
     "gather",
-    "gather_to_first",
+    "gather_to_rank0",
     "join",
     "leave",
     "mean",
@@ -172,7 +172,7 @@ def all_reduce_mean(value: torch.Tensor) -> torch.Tensor:
     return summed / size
 
 
-def gather_to_first(value: T) -> list[T] | None:
+def gather_to_rank0(value: T) -> list[T] | None:
     """Return the values of all processes, in order of rank, in the first process; None in the others."""
     here = world()
     if here.size == 1:

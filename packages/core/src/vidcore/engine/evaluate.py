@@ -103,7 +103,7 @@ def evaluate(
 
 def _scores(metrics: Mapping[str, Metric], few: bool) -> dict[str, float] | None:
     """Merge what all processes collected into the first, compute there, and tell everyone; None where too few."""
-    collected = dist.gather_to_first(list(metrics.values()))
+    collected = dist.gather_to_rank0(list(metrics.values()))
     scores: dict[str, float] = {}
     if collected is not None:
         for position, (name, metric) in enumerate(metrics.items()):

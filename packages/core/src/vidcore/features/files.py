@@ -13,7 +13,7 @@ from vidcore.errors import DataError, VideoError
 from vidcore.files import atomic_write, write_json
 from vidcore.typing import Array
 
-__all__ = ["SUFFIXES", "FeatureNote", "read_features", "read_table", "rescale", "write_features"]
+__all__ = ["SUFFIXES", "FeatureInfo", "read_features", "read_table", "rescale", "write_features"]
 
 SUFFIXES = (".csv", ".npy", ".pt")
 TIME = "time"
@@ -21,7 +21,7 @@ TIME = "time"
 
 
 @frozen(kw_only=True)
-class FeatureNote:
+class FeatureInfo:
     """What ``vidcore features`` notes beside a feature file, under its name with ``.json``.
 
     Row i describes the video around ``(i + 0.5) * feature_duration / rows`` seconds.
@@ -47,7 +47,7 @@ class FeatureNote:
         return features.with_suffix(".json")
 
     @classmethod
-    def read(cls, features: Path) -> FeatureNote | None:
+    def read(cls, features: Path) -> FeatureInfo | None:
         """Read the note on a feature file; None where there is none, or it is of something else."""
         try:
             return cls(**json.loads(cls.path(features).read_text(encoding="utf-8", errors="surrogateescape")))

@@ -16,7 +16,7 @@ from vidcore.config.toml import dumps
 from vidcore.data.classes import check_file
 from vidcore.errors import UserError
 from vidcore.features.extract import Extractor, Features
-from vidcore.features.files import SUFFIXES, FeatureNote, write_features
+from vidcore.features.files import SUFFIXES, FeatureInfo, write_features
 from vidcore.files import Lock, sha256, write_text
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.predict.predictor import Predictor, evaluation_part
@@ -140,7 +140,9 @@ class FeatureFolder:
             theirs = FeatureFolder.load(self.path).settings
             return next(differences(_identity(theirs), _identity(self.settings)), None)
         files = sorted(p for p in self.path.glob("*") if p.suffix in SUFFIXES)
-        other = next((p for p in files if FeatureNote.read(p)), None)  # of vidcore data features, or a lost table
+        other = next(
+            (p for p in files if FeatureInfo.read(p)), None
+        )  # of vidcore data convert-features, or a lost table
         return None if other is None else f"nothing says what {other.name} is made with"
 
     def file(self, name: str) -> Path:
@@ -149,22 +151,22 @@ class FeatureFolder:
 
     def has(self, name: str, video: Path) -> bool:
         """Whether the features of a video are there, whole, of that very file, and made as they should be."""
-        note = FeatureNote.read(self.file(name))
+        note = FeatureInfo.read(self.file(name))
         wanted = (self._fingerprint(), _size(video))
         return note is not None and (note.settings, note.size) == wanted and self.file(name).is_file()
 
     def save(self, name: str, video: Path, features: Features) -> Path:
         """Write the features of a video; the note comes last, and says that they are whole."""
         path = self.file(name)
-        note = FeatureNote.read(path)
-        if note is None and FeatureNote.path(path).exists():
-            raise UserError(f"{FeatureNote.path(path)}: is in the way of a note on features; choose another folder")
+        note = FeatureInfo.read(path)
+        if note is None and FeatureInfo.path(path).exists():
+            raise UserError(f"{FeatureInfo.path(path)}: is in the way of a note on features; choose another folder")
         for suffix in SUFFIXES if note else ():  # one note stands for one file
             if suffix != path.suffix:
                 (self.path / f"{name}{suffix}").unlink(missing_ok=True)
         write_features(path, features.values, self.settings["format"], features.feature_duration)
         rows, channels = features.values.shape
-        FeatureNote(
+        FeatureInfo(
             video=str(video),
             size=_size(video),
             settings=self._fingerprint(),

@@ -24,8 +24,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             sampling=["DenseSampleFrames", "SampleFrames", "UniformSample", "UntrimmedSampleFrames"],
         ),
         "metrics": offer("vidcore", metrics=["DumpPredictions"]),
-        # By module, so that the arguments can be read from the source. Without those of torch.optim that need the loss
-        # as a function (LBFGS), sparse gradients (SparseAdam) or a network of matrices alone (Muon).
+        # by module, so that the arguments can be read from the source; NOT_OFFERED has the others of torch.optim
         "optimizers": offer(
             "torch.optim",
             _adafactor=["Adafactor"],
@@ -55,7 +54,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             "image": "vidcore.video.frames:ImageReader",
             "pyav": "vidcore.video.exact:PyAVReader",
         },
-        "observers": offer("vidcore.tools", loggers=["CSVLog", "TensorBoard", "WandB"]),
+        "observers": offer("vidcore.tools", loggers=["TensorBoard", "WandB"]),
         "jobs": offer("vidcore.features", run=["ExtractFeatures"]),
     }
 
@@ -66,7 +65,6 @@ def vidcore_commands() -> dict[str, str]:
         "bench": "vidcore.cli.bench:bench",
         "check": "vidcore.cli.show:check",
         "compare": "vidcore.cli.scores:compare",
-        "evaluate": "vidcore.cli.scores:evaluate",
         "doctor": "vidcore.cli.doctor:doctor",
         "explain": "vidcore.cli.show:explain",
         "features": "vidcore.cli.features:features",
@@ -76,5 +74,6 @@ def vidcore_commands() -> dict[str, str]:
         "predict": "vidcore.cli.predict:predict",
         "publish": "vidcore.cli.scores:publish",
         "run": "vidcore.cli.train:run",
+        "score": "vidcore.cli.scores:score",
         "test": "vidcore.cli.train:test",
     }

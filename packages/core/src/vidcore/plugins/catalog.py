@@ -23,7 +23,7 @@ from attrs import frozen
 from vidcore.errors import MissingLibraryError, PluginError, missing_library, nearest
 from vidcore.plugins import hooks
 
-__all__ = ["Catalog", "Component", "kind_of", "load_plugins"]
+__all__ = ["NOT_OFFERED", "Catalog", "Component", "kind_of", "load_plugins"]
 
 GROUP = "vidcore"
 
@@ -33,8 +33,16 @@ KINDS = (
 )
 """Kinds of components that the core itself uses. A plugin may bring others."""
 
-REMOVED = {"opencv": "OpenCV returns wrong frames of some files; use 'pyav'"}
-"""Components that are gone, and what to use in their place."""
+NOT_OFFERED = {
+    "CSVLog": "was removed: pandas.read_json('metrics.jsonl', lines=True) reads what every run logs",
+    "LBFGS": "is not supported: it needs the loss as a function",
+    "Muon": "is not supported: it takes matrices only, no convolutions or biases",
+    "SparseAdam": "is not supported: it needs sparse gradients",
+    "data features": "is now 'vidcore data convert-features'",
+    "evaluate": "is now 'vidcore score'",
+    "opencv": "was removed: OpenCV returns wrong frames of some files; use 'pyav'",
+}
+"""Names of components and commands that a user may look for in vain -> what became of them."""
 
 
 @frozen
@@ -111,8 +119,8 @@ class Catalog:
         return {n: c for n, c in sorted(self.components.items()) if c.kind == kind}
 
     def _unknown(self, name: str, kind: str | None) -> str:
-        if name in REMOVED:
-            return f"{name!r} was removed: {REMOVED[name]}"
+        if name in NOT_OFFERED:
+            return f"{name!r} {NOT_OFFERED[name]}"
         hint = nearest(name, self.of_kind(kind) if kind else self.components)
         what = f"{kind} component" if kind else "component"
         install = f"; install the vid-... package that brings it (vidcore list{f' {kind}' if kind else ''} shows yours)"

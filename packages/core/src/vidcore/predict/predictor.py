@@ -111,9 +111,9 @@ class Predictor:
             on_error: ``keep`` returns a Sample with ``error`` for a video that cannot be
                 read, instead of raising ``VideoError``.
         """
-        return list(self.stream(videos, on_error))
+        return list(self.iter(videos, on_error))
 
-    def stream(self, videos: Iterable[Video], on_error: Literal["raise", "keep"] = "raise") -> Iterator[Sample]:
+    def iter(self, videos: Iterable[Video], on_error: Literal["raise", "keep"] = "raise") -> Iterator[Sample]:
         """As ``__call__``, one after another as they are ready: for any number of videos."""
         todo = enumerate(self._inputs(videos))
         with ThreadPoolExecutor(self.workers) as pool:
@@ -130,7 +130,7 @@ class Predictor:
         if self.classifier is None:
             yield from inputs
             return
-        for seen, classified in zip(inputs, self.classifier.stream(again, "keep"), strict=True):
+        for seen, classified in zip(inputs, self.classifier.iter(again, "keep"), strict=True):
             if isinstance(seen, VideoError):
                 yield seen
                 continue

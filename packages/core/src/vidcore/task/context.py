@@ -23,7 +23,7 @@ from vidcore.nn import Model
 from vidcore.protocols import Dataset
 from vidcore.randomness import be_deterministic, reseed
 from vidcore.task.classes import num_classes
-from vidcore.task.report import notices
+from vidcore.task.report import dataset_notes
 from vidcore.task.run_folder import RunFolder
 from vidcore.task.schema import DataPart
 from vidcore.task.task import Task
@@ -95,8 +95,8 @@ class RunContext:
             name=f"data.{part}",
         )
         if name != "statistics":  # the same data as data.train
-            for notice in notices({part: loader}):
-                self.say(f"note: {notice}")
+            for note in dataset_notes({part: loader}):
+                self.say(f"note: {note}")
         return loader
 
     def model(self, options: TrainOptions, resumed: bool) -> Model:

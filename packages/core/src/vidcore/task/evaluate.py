@@ -14,7 +14,7 @@ from vidcore.errors import UserError
 from vidcore.metrics import DumpPredictions
 from vidcore.protocols import Observer
 from vidcore.task.context import RunContext
-from vidcore.task.report import evaluated, finish, header, notices
+from vidcore.task.report import dataset_notes, evaluation_fields, finish, header
 from vidcore.task.run_folder import RunFolder
 from vidcore.task.task import Task
 
@@ -71,8 +71,8 @@ def _evaluate(
     tell.on_start(path, {"steps": 0, "steps_per_epoch": 1, "resumed_step": 0, "parameters": 0})
     with tell.watching():
         found = evaluate(model, loader, metrics, context.runtime.precision, tell.on_progress)
-    report = header(task, model) | {"weights": str(checkpoint), "notices": notices({part: loader})}
-    report |= evaluated(task, part, loader, found)
+    report = header(task, model) | {"weights": str(checkpoint), "notes": dataset_notes({part: loader})}
+    report |= evaluation_fields(task, part, loader, found)
     tell.on_end(report)
     if context.rank == 0:
         finish(path, report, metrics, [])

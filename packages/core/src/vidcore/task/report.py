@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from vidcore.data.pool.loader import Loader
     from vidcore.engine.evaluate import Evaluation
 
-__all__ = ["coverage", "evaluated", "finish", "header", "notices", "overlaps", "score_predictions"]
+__all__ = [
+    "coverage",
+    "dataset_notes",
+    "evaluation_fields",
+    "finish",
+    "header",
+    "score_predictions",
+    "shared_video_notes",
+]
 
 
 LIBRARIES = ("torch", "numpy", "av", "opencv-python-headless", "decord", "decord2")
@@ -50,12 +58,12 @@ def _version(name: str) -> str | None:
         return None
 
 
-def notices(loaders: Mapping[str, Loader]) -> list[str]:
+def dataset_notes(loaders: Mapping[str, Loader]) -> list[str]:
     """What data sets want a reader of the scores to know."""
     return [f"data.{part}: {n}" for part, one in loaders.items() for n in one.dataset.notes()]
 
 
-def overlaps(loaders: Mapping[str, Loader]) -> list[str]:
+def shared_video_notes(loaders: Mapping[str, Loader]) -> list[str]:
     """Say how many videos are evaluated on that are trained on, too: scores then promise too much."""
     found = {part: set(one.dataset.sample_paths()) for part, one in loaders.items()}
     trained = found.pop("train", set())
@@ -75,7 +83,7 @@ def coverage(loader: Loader) -> dict[str, Any]:
     return {"samples": size, "used": size - len(bad), "fingerprint": loader.dataset.fingerprint()}
 
 
-def evaluated(task: Task, part: str, loader: Loader, found: Evaluation) -> dict[str, Any]:
+def evaluation_fields(task: Task, part: str, loader: Loader, found: Evaluation) -> dict[str, Any]:
     """What a report says of an evaluation on ``data.<part>``: scores, how they were obtained, and on how much."""
     steps = task.table["data"][part].get("pipeline", {})
     return {
@@ -94,7 +102,7 @@ def finish(folder: Path, report: dict[str, Any], metrics: Mapping[str, Metric], 
     """Write report and pictures, and say what came out and where it is."""
     for metric in metrics.values():
         written += metric.write(folder)
-    report.setdefault("notices", []).extend(n for m in metrics.values() for n in m.notes())
+    report.setdefault("notes", []).extend(n for m in metrics.values() for n in m.notes())
     report["files"] = [str(p) for p in written if p.exists()]
     write_json(folder / "report.json", report)
     _print(report, folder / "report.json", [m.table() for m in metrics.values()])
@@ -153,7 +161,7 @@ def _print(report: Mapping[str, Any], path: Path, tables: Sequence[Sequence[Mapp
         terminal.print(table)
         steps = ", ".join(report["protocol"]["pipeline"])
         terminal.print(f"on {report['protocol']['data']}{': ' if steps else ''}{steps}", markup=False)
-    for notice in report["notices"]:
-        terminal.print(f"note: {notice}", markup=False)
+    for note in report["notes"]:
+        terminal.print(f"note: {note}", markup=False)
     for file in (*report["files"], str(path)):
         terminal.print(f"wrote {file}", markup=False)

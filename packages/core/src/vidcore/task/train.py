@@ -24,7 +24,7 @@ from vidcore.errors import DataError
 from vidcore.nn import Model
 from vidcore.protocols import Metric, Observer
 from vidcore.task.context import RunContext
-from vidcore.task.report import coverage, evaluated, finish, header, notices, overlaps
+from vidcore.task.report import coverage, dataset_notes, evaluation_fields, finish, header, shared_video_notes
 from vidcore.task.task import Task
 
 __all__ = ["check_class_names", "train"]
@@ -72,7 +72,7 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
     validates = "val" in loaders and bool(metrics or options.val_loss)
     per_epoch = options.steps_per_epoch(len(data))
     notes = ignored_options(options, loaders, validates)
-    notes += overlaps(loaders)
+    notes += shared_video_notes(loaders)
     notes += unreached(schedules, per_epoch, options.total_steps(per_epoch))
     for note in notes:
         context.say(f"note: {note}")
@@ -101,7 +101,7 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
     training = asdict(result) | {"data": coverage(data.main)}
     for observer in watching:
         training |= observer.report()
-    report = header(task, model) | {"training": training, "notices": notes + notices(loaders)}
+    report = header(task, model) | {"training": training, "notes": notes + dataset_notes(loaders)}
     part = next((p for p in ("test", "val") if p in loaders), None)
     best = Checkpoints(folder.checkpoints).best
     with tell.watching():
@@ -110,7 +110,7 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
                 load_weights(model, best)
                 report["weights"] = str(best)
             found = evaluate(model, loaders[part], metrics, precision, tell.on_progress)
-            report |= evaluated(task, part, loaders[part], found)
+            report |= evaluation_fields(task, part, loaders[part], found)
         tell.on_end(report)
     if context.rank == 0:
         written = [folder.task, folder.metrics, *(path for o in watching for path in o.files()), best]

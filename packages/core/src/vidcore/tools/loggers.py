@@ -1,9 +1,7 @@
-"""Observers that a Task may ask for: tables for a spreadsheet, TensorBoard, Weights & Biases."""
+"""Observers for a Task: TensorBoard, Weights & Biases."""
 
 from __future__ import annotations
 
-import csv
-import io
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,56 +11,7 @@ from vidcore.engine.observers import Recorder
 from vidcore.errors import UserError
 from vidcore.files import write_text
 
-__all__ = ["CSVLog", "TensorBoard", "WandB"]
-
-
-class CSVLog(Recorder):
-    """Writes ``steps.csv``, ``epochs.csv`` and ``evaluations.csv`` into the run folder, with a column for each name.
-
-    When a run resumes, the lines of steps that are done again are dropped.
-    """
-
-    def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
-        super().on_start(run_dir, info)
-        last = {"step": self._step, "epoch": self._step, "evaluation": int(info.get("evaluated_step", 0))}
-        self._tables = {kind: _Table(run_dir / f"{kind}s.csv", done) for kind, done in last.items()}
-
-    def record(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        self._tables[kind].add({"epoch": epoch, "step": step, **values})
-
-
-class _Table:
-    """A CSV file with a column ``step``; new columns may come at any time."""
-
-    def __init__(self, path: Path, last: int) -> None:
-        """Keep what is there of steps up to ``last``."""
-        self.path = path
-        self.columns: list[str] = []
-        if path.exists():
-            self._write([row for row in self._read() if int(row["step"]) <= last])
-
-    def _read(self) -> list[dict[str, str]]:
-        with self.path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return [row for row in rows if None not in row.values()]  # without the line that a kill cut off
-
-    def _write(self, rows: list[dict[str, str]]) -> None:
-        self.columns = list(dict.fromkeys([*self.columns, *(name for row in rows for name in row)]))
-        write_text(self.path, _lines([self.columns, *([row.get(c, "") for c in self.columns] for row in rows)]))
-
-    def add(self, row: Mapping[str, float]) -> None:
-        if not row.keys() <= set(self.columns):
-            rows = self._read() if self.path.exists() else []
-            self.columns = list(dict.fromkeys([*self.columns, *row]))
-            self._write(rows)
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            file.write(_lines([[row.get(c, "") for c in self.columns]]))
-
-
-def _lines(rows: list[list[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+__all__ = ["TensorBoard", "WandB"]
 
 
 class TensorBoard(Recorder):

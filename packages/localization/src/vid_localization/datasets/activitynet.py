@@ -15,7 +15,7 @@ from vid_localization.names import result_name
 from vidcore.data.classes import read_classes
 from vidcore.data.index import fingerprint
 from vidcore.errors import AnnotationError, DataError
-from vidcore.features.files import SUFFIXES, FeatureNote
+from vidcore.features.files import SUFFIXES, FeatureInfo
 from vidcore.protocols import Dataset
 from vidcore.records import Segments
 from vidcore.sample import Sample
@@ -148,7 +148,7 @@ class ActivityNetDataset(Dataset):
 
     def _measured(self, name: str) -> float:
         """Seconds of a video as ``vidcore features`` has noted them; nan where it has not."""
-        note = FeatureNote.read(Path(self._path(name)))
+        note = FeatureInfo.read(Path(self._path(name)))
         return math.nan if note is None or note.duration is None else note.duration
 
     def fingerprint(self) -> str:

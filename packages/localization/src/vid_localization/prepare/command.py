@@ -1,4 +1,4 @@
-"""Commands: ``vidcore data prepare ...``, ``vidcore data features``, ``vidcore data proposals``."""
+"""Commands: ``vidcore data prepare ...``, ``vidcore data convert-features``, ``vidcore data proposals``."""
 
 from __future__ import annotations
 
@@ -114,12 +114,12 @@ def charades_sta(folder: Path, output: Path, videos: Path | None) -> None:
     _say(prepare_charades(folder, output, videos, progress_bar))
 
 
-@click.command()
+@click.command("convert-features")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @output_option
 @click.option("--length", type=click.IntRange(min=1), help="Rescale the features of every video to this length.")
 @click.option("--format", "kind", type=click.Choice(["npy", "csv"]), default="npy", show_default=True)
-def features(folders: tuple[Path, ...], output: Path, length: int | None, kind: Any) -> None:
+def convert_features(folders: tuple[Path, ...], output: Path, length: int | None, kind: Any) -> None:
     """Convert the feature files in FOLDERS; those of a video in several (RGB and flow) are put side by side."""
     from vid_localization.prepare.merging import feature_files, merge_features, merged_note
     from vidcore.errors import DataError

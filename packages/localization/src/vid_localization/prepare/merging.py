@@ -9,7 +9,7 @@ import numpy as np
 from attrs import evolve
 
 from vidcore.errors import DataError
-from vidcore.features.files import SUFFIXES, FeatureNote, read_features, rescale
+from vidcore.features.files import SUFFIXES, FeatureInfo, read_features, rescale
 from vidcore.typing import Array
 
 __all__ = ["feature_files", "merge_features", "merged_note"]
@@ -57,8 +57,8 @@ def merge_features(paths: Sequence[Path], length: int | None = None) -> Array:
     return np.concatenate(parts, 1)
 
 
-def merged_note(paths: Sequence[Path], merged: Array) -> FeatureNote | None:
+def merged_note(paths: Sequence[Path], merged: Array) -> FeatureInfo | None:
     """What is known of time for merged features: as the note on the first file that has one says."""
-    notes = (FeatureNote.read(path) for path in paths)
+    notes = (FeatureInfo.read(path) for path in paths)
     note = next((n for n in notes if n is not None), None)
     return note and evolve(note, settings="merged", rows=merged.shape[0], channels=merged.shape[1])

@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 
 from vid_localization.records import PartBounds
 from vidcore.errors import UserError, VideoError
-from vidcore.features.files import SUFFIXES, FeatureNote, read_features, read_table, rescale
+from vidcore.features.files import SUFFIXES, FeatureInfo, read_features, read_table, rescale
 from vidcore.protocols import ReadsFiles
 from vidcore.records import Segments, Varying
 from vidcore.sample import Sample
@@ -90,7 +90,7 @@ class LoadLocalizationFeature(ReadsFiles):
 
 
 def _with_note(sample: Sample) -> Sample:
-    note = FeatureNote.read(_path(sample))
+    note = FeatureInfo.read(_path(sample))
     if note is None:
         return sample
     return sample.replace(
