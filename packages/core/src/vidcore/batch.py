@@ -111,6 +111,11 @@ def collate(samples: Sequence[Sample]) -> Batch:
     names = list(samples[0].inputs)
     if not names:
         raise DataError("the sample has no inputs yet: end the pipeline with FormatShape, or what makes them")
+    for sample in samples:
+        if different := sample.inputs.keys() ^ samples[0].inputs.keys():
+            name = min(different)
+            has, lacks = (sample, samples[0]) if name in sample.inputs else (samples[0], sample)
+            raise DataError(f"{_who(lacks)} has no input {name!r}, which {_who(has)} has")
     inputs: dict[str, Tensor] = {}
     lengths: dict[str, Tensor] = {}
     for name in names:
@@ -127,11 +132,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 def _stacked(samples: Sequence[Sample], name: str, lengths: dict[str, Tensor]) -> Tensor:
-    given = []
-    for sample in samples:
-        if name not in sample.inputs:
-            raise DataError(f"{_who(sample)} has no input {name!r}, which {_who(samples[0])} has")
-        given.append(sample.inputs[name])
+    given = [sample.inputs[name] for sample in samples]
     tensors, first = [_tensor(a) for a in given], given[0]
     if not isinstance(first, Varying) or any(t.ndim != tensors[0].ndim for t in tensors):
         return _same_shape(samples, tensors, name)

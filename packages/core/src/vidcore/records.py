@@ -113,13 +113,14 @@ class Record:
         return "  ".join(f"{name} {value}" for name, value in row.items())
 
     def arrays(self) -> dict[str, Array]:
-        """Return what a file keeps, by field."""
-        return {a.name: value for a, value in self.columns()}
+        """Return what a file keeps, by field: arrays, and numbers as arrays without axes."""
+        given = {a.name: getattr(self, a.name) for a in fields(type(self))}
+        return {name: np.asarray(v) for name, v in given.items() if isinstance(v, np.ndarray | bool | int | float)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
         """Make a record of what ``arrays`` returned."""
-        return cls(**arrays)
+        return cls(**{name: array if array.ndim else array.item() for name, array in arrays.items()})
 
 
 @frozen(eq=False)

@@ -250,7 +250,9 @@ class _OnGrid:
             raise UserError(f"{shown(sample)}: training needs the true segments of every sample, with their classes")
         segments = (np.asarray(true.spans, np.float64) - first) / step
         labels = np.zeros(len(segments), np.int64) if self.num_classes is None else np.asarray(true.labels)
-        classes = np.eye(self.num_classes or 1, dtype=np.float32)[labels]
+        classes = (labels[:, None] == np.arange(self.num_classes or 1)).astype(np.float32)
+        if (classes.sum(1) != 1).any():
+            raise UserError(f"{shown(sample)}: has classes {labels.tolist()}, the model has {self.num_classes}")
         return sample.with_targets(segments=Varying(segments.astype(np.float32)), classes=Varying(classes))
 
 

@@ -12,6 +12,7 @@ prediction (it was overwritten by the number of its video in the batch), and a b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ from vid_localization.models.spans import (
 )
 from vid_localization.post import post_processing
 from vidcore.batch import Batch
-from vidcore.errors import CheckpointError
+from vidcore.errors import CheckpointError, UserError
 from vidcore.nn import Model
 from vidcore.protocols import Transform
 from vidcore.records import Varying
@@ -112,6 +113,8 @@ class TCANet(Model):
 
     def preprocess(self, batch: Batch) -> Batch:
         """Features as float32. Raises ``UserError`` where they are of another shape."""
+        if not isinstance(batch.inputs, Mapping):
+            raise UserError("TCANet needs features and proposals; sample_step puts the proposals beside the features")
         check_features(batch.inputs["features"], self.feat_dim, self.temporal_dim)
         check_lengths(batch, self.temporal_dim)
         return batch.replace(inputs={**batch.inputs, "features": batch.inputs["features"].float()})
