@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from vid_recognition.demo import LENGTH, clip, recognition
+from vid_recognition.demo import LENGTH, recognition, render_video
 from vidcore.cli import run
 from vidcore.errors import UserError
 from vidcore.video.open import open_video
@@ -31,14 +31,14 @@ def clips(start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return ``count`` videos of every class: (n, LENGTH, SIZE, SIZE, 3) uint8, and their class numbers."""
     videos, labels = [], []
     for number in range(start, start + count * len(LABELS)):
-        videos.append(np.stack(list(clip(LABELS[number % len(LABELS)], 0, number))))
+        videos.append(np.stack(list(render_video(LABELS[number % len(LABELS)], 0, number))))
         labels.append(number % len(LABELS))
     return np.stack(videos), np.array(labels)
 
 
 def test_one_frame_does_not_tell() -> None:
     for number in range(4):
-        middle = [list(clip(label, 3, number))[LENGTH // 2] for label in LABELS]
+        middle = [list(render_video(label, 3, number))[LENGTH // 2] for label in LABELS]
         assert all(np.array_equal(middle[0], frame) for frame in middle)
 
 
@@ -114,7 +114,7 @@ def test_what_it_writes(tmp_path: Path) -> None:
             assert (len(video), video.size, video.fps) == (LENGTH, (SIZE, SIZE), 16)
             frames = video.read(range(LENGTH)).astype(int)
         number = [f"{label}{' ' if n == 0 else '_'}{n:03}.mp4" for n in range(5) for label in LABELS].index(name)
-        assert np.abs(frames - np.stack(list(clip(listed[name], 0, number)))).mean() < 5
+        assert np.abs(frames - np.stack(list(render_video(listed[name], 0, number)))).mean() < 5
 
 
 def test_the_task_is_checked_and_reads_the_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LENGTH = 32
 """Frames of a video."""
-TASK = Path(__file__).with_name("demo.toml")
+TASK_FILE = Path(__file__).with_name("demo.toml")
 
 
 @click.command()
@@ -49,18 +49,18 @@ def recognition(folder: Path, videos_per_class: int, seed: int, force: bool) -> 
     for place, (number, label) in enumerate(track(jobs, "rendering")):
         space = " " if number == 0 else "_"  # names with spaces are as good as others, and shown to be
         name = f"{label}{space}{number:03}.mp4"
-        write_video(folder / "videos" / name, clip(label, seed, place))
+        write_video(folder / "videos" / name, render_video(label, seed, place))
         rows["val" if number < held_out else "train"].append((name, label))
     for part, listed in rows.items():
         with (folder / f"{part}.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([("path", "label"), *listed])
     (folder / "classes.txt").write_text("".join(f"{label}\n" for label in MOTIONS), encoding="utf-8")
-    shutil.copyfile(TASK, folder / "task.toml")
+    shutil.copyfile(TASK_FILE, folder / "task.toml")
     click.echo(f"{len(rows['train'])} videos to train on and {len(rows['val'])} to test with in {folder}")
     click.echo(f"Next: vidcore run {shlex.quote(str(folder / 'task.toml'))}")
 
 
-def clip(label: str, seed: int, number: int) -> Iterator[Array]:
+def render_video(label: str, seed: int, number: int) -> Iterator[Array]:
     """Yield the frames of one video: (SIZE, SIZE, 3) uint8 RGB.
 
     What is drawn at random depends on ``seed`` and ``number`` only, and describes the middle frame:

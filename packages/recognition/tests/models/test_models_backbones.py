@@ -93,7 +93,7 @@ def test_recomputing_activations_changes_nothing(name: str) -> None:
 def test_frozen_stages_stay(name: str) -> None:
     backbone = net(name, frozen_stages=1).train()
     frozen = {k for k, p in backbone.named_parameters() if not p.requires_grad}
-    parts = backbone.parts()
+    parts = backbone.freezable()
     held = [p for part in parts[:2] for module in part for p in module.parameters()]
     assert len(frozen) == len(held) > 0
     before = copy.deepcopy(backbone.state_dict())

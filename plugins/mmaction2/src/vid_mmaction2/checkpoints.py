@@ -50,7 +50,7 @@ def read_checkpoint(path: str | Path) -> Published:
         CheckpointError: the file is missing, damaged, or holds no weights.
     """
     path = Path(path)
-    content = _load(path)
+    content = _load_file(path)
     check_hash(path)
     state = content
     for key in ("state_dict", "model_state", "model", "module"):
@@ -61,7 +61,7 @@ def read_checkpoint(path: str | Path) -> Published:
         raise CheckpointError(f"{path}: holds no weights (a table of tensors, or one under 'state_dict')")
     weights = convert_weights(state)
     meta = content.get("meta") if state is not content else None
-    return Published(weights, _classes(meta), tuple(k for k in state if bare(k) not in weights))
+    return Published(weights, _classes(meta), tuple(k for k in state if strip_wrappers(k) not in weights))
 
 
 def write_checkpoint(path: Path, published: Published) -> None:
@@ -86,7 +86,7 @@ def convert_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     The names are the same, except that vidcore's data preprocessor has no buffers, and that what
     distributed training and compilation put in front (``module.``, ``_orig_mod.``) is dropped.
     """
-    named = {bare(key): value for key, value in state.items()}
+    named = {strip_wrappers(key): value for key, value in state.items()}
     return {
         key: value.detach()
         for key, value in named.items()
@@ -94,7 +94,7 @@ def convert_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     }
 
 
-def bare(key: str) -> str:
+def strip_wrappers(key: str) -> str:
     """The name of a weight without the names of what its model was wrapped in."""
     return re.sub(r"^(module\.|_orig_mod\.)+", "", key)
 
@@ -111,7 +111,7 @@ def _classes(meta: Any) -> tuple[str, ...] | None:
     return None
 
 
-def _load(path: Path) -> Any:
+def _load_file(path: Path) -> Any:
     try:
         return checkpoint.load(path)
     except CheckpointError as error:
@@ -119,7 +119,7 @@ def _load(path: Path) -> Any:
     try:
         if zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip():
             raise refused  # damaged: torch itself would not notice
-        return torch.load(path, map_location="cpu", pickle_module=_CarefulPickle, weights_only=False)
+        return torch.load(path, map_location="cpu", pickle_module=_SafePickle, weights_only=False)
     except Exception:  # torch raises many types here, and the first message was about the file
         raise refused from None
 
@@ -143,7 +143,7 @@ class _Placeholder:
         return _Placeholder()
 
 
-_HARMLESS: dict[tuple[str, str], Callable[..., Any]] = {
+_SAFE: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("builtins", "set"): set,
     ("builtins", "frozenset"): frozenset,
@@ -158,7 +158,7 @@ class _Unpickler(pickle.Unpickler):
     """Makes tensors and containers. A pickle can only call what ``find_class`` gives it: these, or nothing."""
 
     def find_class(self, module: str, name: str) -> Any:
-        known = _HARMLESS.get((module, name))
+        known = _SAFE.get((module, name))
         if known is not None:
             return known
         if module == "torch":  # names of element types; storages are resolved by torch before it asks here
@@ -170,7 +170,7 @@ class _Unpickler(pickle.Unpickler):
         return type(name, (_Placeholder,), {"__module__": module})
 
 
-class _CarefulPickle:
+class _SafePickle:
     """What torch needs of a pickle module."""
 
     Unpickler = _Unpickler

@@ -19,7 +19,7 @@ from vidcore.config.types import Choice, Record
 from vidcore.errors import PluginError, nearest
 from vidcore.plugins.catalog import Catalog
 
-__all__ = ["Converter", "Rule", "Table", "dropping", "snake", "unscoped", "without"]
+__all__ = ["Converter", "Rule", "Table", "drop_arguments", "snake_case", "strip_scope", "without"]
 
 Table = dict[str, Any]
 
@@ -41,7 +41,7 @@ class Converter:
     catalog: Catalog
     rules: Mapping[str, Rule] = field(factory=dict)
     """By component name."""
-    foreign: Mapping[str, Table] = field(factory=dict)
+    other_packages: Mapping[str, Table] = field(factory=dict)
     """Networks of other packages: published type (``mmcls.ResNeXt``) to the table that replaces type and arguments."""
     problems: list[str] = field(factory=list)
     """``place in the published configuration: reason``, one for everything that was left out."""
@@ -50,21 +50,21 @@ class Converter:
     sync_batchnorm: bool = False
     """Some batch norm takes its statistics over all processes."""
 
-    def problem(self, at: str, why: str) -> None:
+    def report(self, at: str, why: str) -> None:
         self.problems.append(f"{at}: {why}")
 
     def component(self, table: Any, at: str) -> Table | None:
         """Convert ``{"type": "Name", ...}``; None, and a problem, where there is no such component."""
         if not isinstance(table, Mapping) or not isinstance(table.get("type"), str):
-            self.problem(at, "a table with a type is needed here")
+            self.report(at, "a table with a type is needed here")
             return None
-        table = {**table, **self.foreign.get(table["type"], {})}
-        name = unscoped(table["type"])
+        table = {**table, **self.other_packages.get(table["type"], {})}
+        name = strip_scope(table["type"])
         try:
             component = self.catalog.get(name)
             parameters = read_signature(component.target).parameters
         except PluginError as error:
-            self.problem(f"{at}.type", str(error))
+            self.report(f"{at}.type", str(error))
             return None
         arguments = without(table, "type", "_scope_", "_delete_")
         if name in self.rules:
@@ -80,9 +80,9 @@ class Converter:
                 FRAMEWORK[key](self, value, at, known, converted)
             elif key not in known:
                 if value is not None:
-                    self.problem(place, f"{owner} of vidcore takes no {key!r}{nearest(key, known)}")
+                    self.report(place, f"{owner} of vidcore takes no {key!r}{nearest(key, known)}")
             elif value is None:
-                self._nothing(known[key], place, converted)
+                self._convert_none(known[key], place, converted)
             else:
                 new = self.value(value, place, known[key])
                 if new is not None:
@@ -101,13 +101,13 @@ class Converter:
             return [self.value(v, f"{at}[{i}]") for i, v in enumerate(value)]
         return value
 
-    def _nothing(self, parameter: Parameter, place: str, converted: Table) -> None:
+    def _convert_none(self, parameter: Parameter, place: str, converted: Table) -> None:
         """``None``: TOML cannot say it, so the default must be None or there must be a word for it."""
         options = getattr(parameter.type, "options", (parameter.type,))
         if any(isinstance(o, Choice) and "none" in o.values for o in options):
             converted[parameter.name] = "none"
         elif parameter.required or parameter.default is not None:
-            self.problem(place, "None has no equivalent here")
+            self.report(place, "None has no equivalent here")
 
 
 def without(table: Mapping[str, Any], *keys: str) -> Table:
@@ -115,12 +115,12 @@ def without(table: Mapping[str, Any], *keys: str) -> Table:
     return {key: value for key, value in table.items() if key not in keys}
 
 
-def dropping(*keys: str) -> Rule:
+def drop_arguments(*keys: str) -> Rule:
     """A rule for arguments that mean nothing here."""
     return lambda converter, table, at: without(table, *keys)
 
 
-def unscoped(name: str) -> str:
+def strip_scope(name: str) -> str:
     """``mmaction.ResNet`` -> ``ResNet``; names of other packages stay whole."""
     scope, dot, rest = name.partition(".")
     return rest if dot and scope in OWN_SCOPES else name
@@ -136,25 +136,25 @@ def _norm(converter: Converter, value: Any, at: str, known: Mapping[str, Paramet
     value = dict(value or {})
     kind, trains = value.pop("type", "BN"), value.pop("requires_grad", True)
     if kind not in ORDINARY_NORMS or value:
-        converter.problem(f"{at}.norm_cfg", f"only batch norm as it is can be converted, found {kind} {value or ''}")
+        converter.report(f"{at}.norm_cfg", f"only batch norm as it is can be converted, found {kind} {value or ''}")
     converter.sync_batchnorm |= kind == "SyncBN"
     if not trains:
-        converter.problem(f"{at}.norm_cfg.requires_grad", "this component cannot freeze its batch norms")
+        converter.report(f"{at}.norm_cfg.requires_grad", "this component cannot freeze its batch norms")
 
 
 def _convolution(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
     kind = (value or {}).get("type", "Conv")
     if kind not in ORDINARY_CONVOLUTIONS:
-        converter.problem(f"{at}.conv_cfg", f"only ordinary convolutions can be converted, found {kind}")
+        converter.report(f"{at}.conv_cfg", f"only ordinary convolutions can be converted, found {kind}")
 
 
 def _activation(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
     kind = (value or {}).get("type", "ReLU")
     if kind != "ReLU":
-        converter.problem(f"{at}.act_cfg", f"only ReLU can be converted, found {kind}")
+        converter.report(f"{at}.act_cfg", f"only ReLU can be converted, found {kind}")
 
 
-def _initial(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
+def _init_cfg(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
     """Every network initialises itself; only weights to start from are a setting."""
     for entry in value if isinstance(value, list) else [value]:
         if isinstance(entry, Mapping) and entry.get("type") == "Pretrained":
@@ -166,7 +166,7 @@ def _pretrained(converter: Converter, value: Any, at: str, known: Mapping[str, P
         converter.weights[at] = value
 
 
-def _meaningless(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
+def _ignored(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
     """Settings of the training framework that have no counterpart, because nothing depends on them."""
 
 
@@ -174,19 +174,19 @@ FRAMEWORK: dict[str, Callable[[Converter, Any, str, Mapping[str, Parameter], Tab
     "norm_cfg": _norm,
     "conv_cfg": _convolution,
     "act_cfg": _activation,
-    "init_cfg": _initial,
+    "init_cfg": _init_cfg,
     "pretrained": _pretrained,
-    "torchvision_pretrain": _meaningless,  # weights are recognised by their names
-    "pretrained2d": _meaningless,  # inflation follows from the shapes of the weights
-    "io_backend": _meaningless,
-    "lazy": _meaningless,  # geometry is always put off until pixels are needed
+    "torchvision_pretrain": _ignored,  # weights are recognised by their names
+    "pretrained2d": _ignored,  # inflation follows from the shapes of the weights
+    "io_backend": _ignored,
+    "lazy": _ignored,  # geometry is always put off until pixels are needed
 }
 
 
-def snake(name: str) -> str:
+def snake_case(name: str) -> str:
     """Words in small letters.
 
-    >>> snake("SampleFrames"), snake("SampleAVAFrames")
+    >>> snake_case("SampleFrames"), snake_case("SampleAVAFrames")
     ('sample_frames', 'sample_ava_frames')
     """
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from vid_mmaction2 import data, localization, models, pipelines, training
-from vid_mmaction2.components import Converter, Table, unscoped, without
+from vid_mmaction2.components import Converter, Table, strip_scope, without
 from vidcore.plugins.catalog import Catalog
 
 __all__ = ["Imported", "convert_config"]
@@ -54,14 +54,14 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
         config: as ``read_config`` returns it.
         catalog: what is installed.
     """
-    converter = Converter(catalog, RULES, models.FOREIGN)
-    config = _of_known_form(converter, config)
+    converter = Converter(catalog, RULES, models.OTHER_PACKAGES)
+    config = _without_malformed(converter, config)
     task: Table = {}
     if "pgm_proposals_cfg" in config:
         return Imported(localization.convert_generation(converter, config), tuple(converter.problems))
     model = config.get("model")
     if model is None:
-        converter.problem("model", "is missing, and a Task needs one")
+        converter.report("model", "is missing, and a Task needs one")
     else:
         if isinstance(model, Mapping) and config.get("data_preprocessor"):  # beside the model it counts as well
             model = {"data_preprocessor": config["data_preprocessor"], **model}
@@ -82,8 +82,8 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
     _runtime(converter, config, task)
     for key, advice in UNSUPPORTED.items():
         if config.get(key):
-            converter.problem(key, f"cannot be converted: {advice}")
-    _start(converter, config, task["train"])
+            converter.report(key, f"cannot be converted: {advice}")
+    _initial_weights(converter, config, task["train"])
     scaling = config.get("auto_scale_lr") or {}
     if base := scaling.get("base_batch_size"):
         if scaling.get("enable"):
@@ -93,14 +93,14 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
     return Imported({key: table for key, table in task.items() if table}, tuple(converter.problems))
 
 
-def _of_known_form(converter: Converter, config: Mapping[str, Any]) -> Table:
+def _without_malformed(converter: Converter, config: Mapping[str, Any]) -> Table:
     """The configuration without sections that are no tables, or no lists of tables, where these are needed."""
     wrong = {key: "a table" for key in TABLES if not isinstance(config.get(key) or {}, Mapping)}
     hooks = config.get("custom_hooks") or []
     if not isinstance(hooks, list) or not all(isinstance(hook, Mapping) for hook in hooks):
         wrong["custom_hooks"] = "a list of tables"
     for key, form in wrong.items():
-        converter.problem(key, f"{form} is needed here")
+        converter.report(key, f"{form} is needed here")
     return without(config, *wrong)
 
 
@@ -112,9 +112,9 @@ def _runtime(converter: Converter, config: Mapping[str, Any], task: Table) -> No
     if randomness.get("deterministic"):
         runtime["deterministic"] = True
     wrapper = config.get("model_wrapper_cfg") or {}
-    kind = unscoped(wrapper.get("type", "MMDistributedDataParallel"))
+    kind = strip_scope(wrapper.get("type", "MMDistributedDataParallel"))
     if kind != "MMDistributedDataParallel":
-        converter.problem("model_wrapper_cfg.type", f"{kind} is not converted: see runtime.strategy")
+        converter.report("model_wrapper_cfg.type", f"{kind} is not converted: see runtime.strategy")
     # DDP finds unused parameters out by itself where it is told that the graph stays the same
     if config.get("find_unused_parameters") or wrapper.get("find_unused_parameters") or wrapper.get("static_graph"):
         runtime["find_unused_parameters"] = True
@@ -125,21 +125,21 @@ def _runtime(converter: Converter, config: Mapping[str, Any], task: Table) -> No
     if config.get("compile"):
         runtime["compile"] = True
         if config["compile"] is not True:
-            converter.problem("compile", "is on or off here, without options")
+            converter.report("compile", "is on or off here, without options")
     for part in ("val", "test"):
         kind = (config.get(f"{part}_cfg") or {}).get("type", "")
         if kind not in ("", f"{part.capitalize()}Loop"):
-            converter.problem(f"{part}_cfg.type", f"{kind} has no equivalent here")
+            converter.report(f"{part}_cfg.type", f"{kind} has no equivalent here")
 
 
-def _start(converter: Converter, config: Mapping[str, Any], train: Table) -> None:
+def _initial_weights(converter: Converter, config: Mapping[str, Any], train: Table) -> None:
     """Weights to start from are one setting here, whether of the whole network or of its backbone."""
     if config.get("load_from"):
-        train["weights"] = training.file_of(config["load_from"])
+        train["weights"] = training.file_name(config["load_from"])
         return
     for i, (at, name) in enumerate(converter.weights.items()):
-        file = IMAGE_WEIGHTS.get(name, training.file_of(name))
+        file = IMAGE_WEIGHTS.get(name, training.file_name(name))
         if i or "://" in file:
-            converter.problem(f"{at}.pretrained", f"put the file of {name} into train.weights yourself")
+            converter.report(f"{at}.pretrained", f"put the file of {name} into train.weights yourself")
         else:
             train["weights"] = file

@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table, unscoped, without
+from vid_mmaction2.components import Converter, Rule, Table, strip_scope, without
 from vid_mmaction2.pipelines import convert_pipeline, free_name
 
-__all__ = ["RULES", "convert_loader", "convert_other_loaders", "files"]
+__all__ = ["RULES", "convert_loader", "convert_other_loaders", "convert_paths"]
 
 LOADER_KEYS = {"batch_size": "batch_size", "num_workers": "workers", "prefetch_factor": "prefetch"}
-MEANINGLESS = {"dataset", "sampler", "collate_fn", "persistent_workers", "pin_memory", "drop_last", "batch_sampler"}
+IGNORED_KEYS = {"dataset", "sampler", "collate_fn", "persistent_workers", "pin_memory", "drop_last", "batch_sampler"}
 MISPLACED = {"pipeline", "test_mode"}
 """Keys of the data set that a published file has one level too high; such a file fails to load where it came from."""
-MEANINGLESS_IN_DATA = ("test_mode", "lazy_init", "serialize_data", "max_refetch", "metainfo", "filter_cfg")
+IGNORED_DATASET_KEYS = ("test_mode", "lazy_init", "serialize_data", "max_refetch", "metainfo", "filter_cfg")
 SAMPLERS = {"DefaultSampler", "InfiniteSampler"}
-PICTURES = {"mmcls.ImageNet": "VideoDataset", "mmpretrain.ImageNet": "VideoDataset"}
+IMAGE_DATASETS = {"mmcls.ImageNet": "VideoDataset", "mmpretrain.ImageNet": "VideoDataset"}
 """Lists of pictures with class numbers: here a picture is a video of one frame."""
 COLLATORS = {"default_collate", "pseudo_collate", "repeat_pseudo_collate"}
 
@@ -26,19 +26,19 @@ COLLATORS = {"default_collate", "pseudo_collate", "repeat_pseudo_collate"}
 def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
     """Convert a ``*_dataloader`` into a ``[data.*]`` table: loading, ``dataset``, ``pipeline``."""
     if not isinstance(loader, Mapping) or not isinstance(loader.get("dataset"), Mapping):
-        converter.problem(at, "a data loader is a table with a dataset")
+        converter.report(at, "a data loader is a table with a dataset")
         return None
     table: Table = {new: loader[old] for old, new in LOADER_KEYS.items() if loader.get(old) is not None}
     _sampling(converter, loader, table, at)
-    for key in loader.keys() - LOADER_KEYS.keys() - MEANINGLESS - MISPLACED:
-        converter.problem(f"{at}.{key}", "has no equivalent here")
+    for key in loader.keys() - LOADER_KEYS.keys() - IGNORED_KEYS - MISPLACED:
+        converter.report(f"{at}.{key}", "has no equivalent here")
     published = {**loader["dataset"], **{key: loader[key] for key in MISPLACED & loader.keys()}}
-    if unscoped(str(published.get("type"))) == "RepeatAugDataset":
+    if strip_scope(str(published.get("type"))) == "RepeatAugDataset":
         # here the loader repeats, whatever the data set
         table["num_repeats"] = published.pop("num_repeats", 4)
         table["sample_once"] = published.pop("sample_once", False)
         published["type"] = "VideoDataset"
-    published["type"] = PICTURES.get(str(published.get("type")), published.get("type"))
+    published["type"] = IMAGE_DATASETS.get(str(published.get("type")), published.get("type"))
     dataset, pipeline = _dataset(converter, published, f"{at}.dataset")
     if dataset is not None:
         table["dataset"] = dataset
@@ -53,7 +53,7 @@ def convert_other_loaders(converter: Converter, loaders: Any, at: str) -> Table:
     for i, loader in enumerate(loaders):
         table = convert_loader(converter, loader, f"{at}[{i}]")
         if table:
-            images = loader["dataset"].get("type") in PICTURES
+            images = loader["dataset"].get("type") in IMAGE_DATASETS
             named[free_name("images" if images else "videos", named)] = table
     return named
 
@@ -61,14 +61,14 @@ def convert_other_loaders(converter: Converter, loaders: Any, at: str) -> Table:
 def _sampling(converter: Converter, loader: Mapping[str, Any], table: Table, at: str) -> None:
     sampler = loader.get("sampler") or {}
     if sampler.get("type", "DefaultSampler") not in SAMPLERS:
-        converter.problem(f"{at}.sampler", f"{sampler['type']} has no equivalent here")
+        converter.report(f"{at}.sampler", f"{sampler['type']} has no equivalent here")
     if sampler.get("shuffle", at.startswith("train")) != at.startswith("train"):
         table["shuffle"] = sampler["shuffle"]
     if loader.get("drop_last"):
         table["drop_last"] = True
     collate = (loader.get("collate_fn") or {}).get("type", "pseudo_collate")
     if collate not in COLLATORS:
-        converter.problem(f"{at}.collate_fn", f"{collate} has no equivalent here")
+        converter.report(f"{at}.collate_fn", f"{collate} has no equivalent here")
 
 
 def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[Table | None, Table]:
@@ -84,20 +84,20 @@ def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[T
     parts = [_dataset(converter, part, f"{at}.datasets[{i}]") for i, part in enumerate(own["datasets"])]
     pipelines = [p for _, p in parts] or [{}]
     if any(p != pipelines[0] for p in pipelines):
-        converter.problem(f"{at}.datasets", "data sets that are joined must share one pipeline")
+        converter.report(f"{at}.datasets", "data sets that are joined must share one pipeline")
     joined = converter.component({**own, "datasets": []}, at)
     if joined is not None:
         joined["datasets"] = [d for d, _ in parts if d is not None]
     return joined, pipelines[0]
 
 
-def files(converter: Converter, table: Table, at: str, kind: str = "video") -> Table:
+def convert_paths(converter: Converter, table: Table, at: str, kind: str = "video") -> Table:
     """One folder (``data_root``) instead of a root and a prefix for every kind of file; ``kind`` is the one read."""
-    out = without(table, *MEANINGLESS_IN_DATA, "data_root", "data_prefix", "ann_file")
+    out = without(table, *IGNORED_DATASET_KEYS, "data_root", "data_prefix", "ann_file")
     root, prefix = table.get("data_root") or "", table.get("data_prefix") or {}
     if isinstance(prefix, Mapping):
         if len(prefix) > 1 and kind not in prefix:
-            converter.problem(f"{at}.data_prefix", f"more than one prefix: {', '.join(prefix)}")
+            converter.report(f"{at}.data_prefix", f"more than one prefix: {', '.join(prefix)}")
         prefix = prefix.get(kind, next(iter(prefix.values()), "")) or ""
     if names := (table.get("metainfo") or {}).get("classes"):
         out["classes"] = names
@@ -108,4 +108,4 @@ def files(converter: Converter, table: Table, at: str, kind: str = "video") -> T
     return out
 
 
-RULES: dict[str, Rule] = {"VideoDataset": files, "RawframeDataset": partial(files, kind="img")}
+RULES: dict[str, Rule] = {"VideoDataset": convert_paths, "RawframeDataset": partial(convert_paths, kind="img")}

@@ -6,8 +6,8 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table, dropping, without
-from vid_mmaction2.data import files
+from vid_mmaction2.components import Converter, Rule, Table, drop_arguments, without
+from vid_mmaction2.data import convert_paths
 
 __all__ = ["RULES", "convert_generation", "result_folder"]
 
@@ -27,7 +27,7 @@ def convert_generation(converter: Converter, config: Mapping[str, Any]) -> Table
         part.pop("pgm_features_thread", None)
     job["top_k"] = max((part.pop("top_k") for part in parts if "top_k" in part), default=1000)
     if parts[0] != parts[1]:
-        converter.problem("pgm_features_train_cfg", "must say the same as pgm_features_test_cfg, up to top_k")
+        converter.report("pgm_features_train_cfg", "must say the same as pgm_features_test_cfg, up to top_k")
     boundaries = config.get("tem_results_dir") or posixpath.join(folder, "tem_results")
     job = {"type": "GenerateProposals", "boundaries": posixpath.normpath(boundaries), **job, **parts[1]}
     converted = converter.component(job, "pgm_features_test_cfg")
@@ -45,7 +45,7 @@ def result_folder(config: Mapping[str, Any]) -> str | None:
 
 def _videos(converter: Converter, table: Table, at: str) -> Table:
     """Published scores count segments as they are, mistakes included; training is better off without these."""
-    return files(converter, table, at) | ({} if at.startswith("train") else {"bad_segments": "keep"})
+    return convert_paths(converter, table, at) | ({} if at.startswith("train") else {"bad_segments": "keep"})
 
 
 def _proposals(converter: Converter, table: Table, at: str) -> Table:
@@ -66,5 +66,5 @@ RULES: dict[str, Rule] = {
     "CharadesSTADataset": _videos,
     "ANetMetric": _metric,
     "LoadProposals": _proposals,
-    "RecallatTopK": dropping("collect_device", "prefix"),
+    "RecallatTopK": drop_arguments("collect_device", "prefix"),
 }

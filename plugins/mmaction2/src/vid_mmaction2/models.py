@@ -9,7 +9,7 @@ from vid_mmaction2.components import Converter, Rule, Table, without
 from vidcore.errors import ConfigError
 from vidcore.plugins.catalog import Catalog, load_plugins
 
-__all__ = ["FOREIGN", "RULES", "convert_model"]
+__all__ = ["OTHER_PACKAGES", "RULES", "convert_model"]
 
 
 def convert_model(table: Mapping[str, Any], catalog: Catalog | None = None) -> Table:
@@ -22,7 +22,7 @@ def convert_model(table: Mapping[str, Any], catalog: Catalog | None = None) -> T
     Raises:
         ConfigError: naming every component and argument that cannot be converted.
     """
-    converter = Converter(catalog or load_plugins(), RULES, FOREIGN)
+    converter = Converter(catalog or load_plugins(), RULES, OTHER_PACKAGES)
     model = converter.component(table, "model")
     if converter.problems or model is None:
         raise ConfigError(converter.problems)
@@ -42,7 +42,7 @@ def _recognizer(converter: Converter, table: Table, at: str) -> Table:
     for name, rest in settings.items():
         for key, value in rest.items():
             if value not in (None, False):
-                converter.problem(f"{at}.{name}.{key}", "has no equivalent here")
+                converter.report(f"{at}.{name}.{key}", "has no equivalent here")
     return table
 
 
@@ -50,7 +50,7 @@ def _head(converter: Converter, table: Table, at: str) -> Table:
     table = dict(table)
     consensus = table.pop("consensus", None)
     if consensus is not None and dict(consensus) not in ({"type": "AvgConsensus", "dim": 1}, {"type": "AvgConsensus"}):
-        converter.problem(f"{at}.consensus", f"only the mean over segments can be converted, found {consensus}")
+        converter.report(f"{at}.consensus", f"only the mean over segments can be converted, found {consensus}")
     if not table.pop("is_shift", True):  # of TSM: it only decided whether temporal_pool counts
         table.pop("temporal_pool", None)
     table.setdefault("average_clips", None)  # published heads average nothing unless told to
@@ -73,7 +73,7 @@ def _backbone(converter: Converter, table: Table, at: str) -> Table:
             options["norm"] = False
         table["non_local_cfg"] = options
     if table.pop("lateral", False):
-        converter.problem(f"{at}.lateral", "only the slow pathway of ResNet3dSlowFast has lateral connections")
+        converter.report(f"{at}.lateral", "only the slow pathway of ResNet3dSlowFast has lateral connections")
     return without(table, *LATERAL, "speed_ratio", "channel_ratio")  # mean nothing without them
 
 
@@ -92,7 +92,7 @@ def _slowfast(converter: Converter, table: Table, at: str) -> Table:
         table["fast_pathway"] = fast
     wide, narrow = (slow or {}).get("base_channels", 64), (fast or {}).get("base_channels", 8)
     if wide != ratio * narrow:
-        converter.problem(f"{at}.channel_ratio", f"must be the ratio of the widths {wide} and {narrow}, found {ratio}")
+        converter.report(f"{at}.channel_ratio", f"must be the ratio of the widths {wide} and {narrow}, found {ratio}")
     return table
 
 
@@ -102,13 +102,13 @@ def _pathway(converter: Converter, published: Any, at: str) -> Table | None:
     table = without(published, "speed_ratio", "channel_ratio")
     kind = table.pop("type", "resnet3d")
     if kind != "resnet3d":
-        converter.problem(f"{at}.type", f"pathways are resnet3d, found {kind!r}")
+        converter.report(f"{at}.type", f"pathways are resnet3d, found {kind!r}")
     if table.pop("lateral_inv", False):
-        converter.problem(f"{at}.lateral_inv", "has no equivalent here")
+        converter.report(f"{at}.lateral_inv", "has no equivalent here")
     if table.pop("lateral_infl", 2) != 2:
-        converter.problem(f"{at}.lateral_infl", "lateral connections double the channels")
+        converter.report(f"{at}.lateral_infl", "lateral connections double the channels")
     if any(a != 1 for a in table.pop("lateral_activate", [1])):
-        converter.problem(f"{at}.lateral_activate", "lateral connections are at every stage or at none")
+        converter.report(f"{at}.lateral_activate", "lateral connections are at every stage or at none")
     return table
 
 
@@ -121,7 +121,7 @@ def _blendings(converter: Converter, table: Table, at: str) -> Table:
 def _resnext(converter: Converter, table: Table, at: str) -> Table:
     table = dict(table)
     if table.pop("style", "pytorch") != "pytorch":
-        converter.problem(f"{at}.style", "the stride of a block is in its 3x3 convolution")
+        converter.report(f"{at}.style", "the stride of a block is in its 3x3 convolution")
     return table
 
 
@@ -134,14 +134,14 @@ def _pem(converter: Converter, table: Table, at: str) -> Table:
     """Published training averaged before it weighted; and there is one output."""
     table = {"subsampling": "none", **table}
     if table.pop("output_dim", 1) != 1:
-        converter.problem(f"{at}.output_dim", "a proposal has one overlap")
+        converter.report(f"{at}.output_dim", "a proposal has one overlap")
     return table
 
 
 def _tem(converter: Converter, table: Table, at: str) -> Table:
     table = dict(table)
     if table.pop("output_dim", 3) != 3:
-        converter.problem(f"{at}.output_dim", "there are probabilities of action, start and end")
+        converter.report(f"{at}.output_dim", "there are probabilities of action, start and end")
     return table
 
 
@@ -149,12 +149,12 @@ def _drn(converter: Converter, table: Table, at: str) -> Table:
     """Two switches say which of three stages it is; some settings were never read."""
     table = without(table, "graph_node_features", "fcos_nms_thr")
     if table.pop("fcos_num_class", 2) != 2:
-        converter.problem(f"{at}.fcos_num_class", "a sentence is matched or not: two classes")
+        converter.report(f"{at}.fcos_num_class", "a sentence is matched or not: two classes")
     first, second = table.pop("is_first_stage", False), table.pop("is_second_stage", False)
     return {**table, "stage": "first" if first else "second" if second else "third"}
 
 
-FOREIGN: dict[str, Table] = {
+OTHER_PACKAGES: dict[str, Table] = {
     **{f"{scope}.ResNeXt": {"type": "ResNeXt"} for scope in ("mmcls", "mmpretrain")},
     **{f"{scope}.MobileOne": {"type": "MobileOne"} for scope in ("mmcls", "mmpretrain")},
     "torchvision.densenet161": {"type": "DenseNet", "depth": 161, "pretrained": "densenet161-8d451a50.pth"},

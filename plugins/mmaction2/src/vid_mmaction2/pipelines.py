@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table, dropping, snake, unscoped, without
+from vid_mmaction2.components import Converter, Rule, Table, drop_arguments, snake_case, strip_scope, without
 
 __all__ = ["RULES", "convert_pipeline", "free_name"]
 
@@ -53,22 +53,22 @@ def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
     name gets a number (``resize_2``).
     """
     if not isinstance(steps, list):
-        converter.problem(at, "a pipeline is a list of steps")
+        converter.report(at, "a pipeline is a list of steps")
         return {}
     named: Table = {}
-    parts = ((position, part) for position, whole in enumerate(steps) for part in _parts(whole))
+    parts = ((position, part) for position, whole in enumerate(steps) for part in _split_step(whole))
     for position, step in parts:
         place = f"{at}[{position}]"
-        kind = unscoped(step["type"]) if isinstance(step, dict) and isinstance(step.get("type"), str) else ""
+        kind = strip_scope(step["type"]) if isinstance(step, dict) and isinstance(step.get("type"), str) else ""
         if kind in PACKERS | LABELS or (kind == "PackActionInputs" and not step.get("collect_keys")):
             continue
-        converted = converter.component(_translated(converter, kind, step, place), place)
+        converted = converter.component(_translate(converter, kind, step, place), place)
         if converted is not None:
-            named[free_name(STEP_NAMES.get(converted["type"], snake(converted["type"])), named)] = converted
+            named[free_name(STEP_NAMES.get(converted["type"], snake_case(converted["type"])), named)] = converted
     return named
 
 
-def _parts(step: Any) -> list[Any]:
+def _split_step(step: Any) -> list[Any]:
     """Steps that are another one here, or two."""
     match step:
         case {"type": "mmcls.RandomResizedCrop", "scale": int(size), **rest}:
@@ -83,12 +83,12 @@ def _parts(step: Any) -> list[Any]:
     return [step]
 
 
-def _translated(converter: Converter, kind: str, step: Any, at: str) -> Any:
+def _translate(converter: Converter, kind: str, step: Any, at: str) -> Any:
     """The step under the name it has here."""
     if kind in OPENERS | DECODERS | {"PyAVDecodeMotionVector"}:
         for key, value in INEXACT:
             if step.get(key) == value:
-                converter.problem(f"{at}.{key}", f"{value!r} has no equivalent: frames are exact, and RGB")
+                converter.report(f"{at}.{key}", f"{value!r} has no equivalent: frames are exact, and RGB")
     if kind in OPENERS:
         return {"type": "OpenVideo", **({"threads": step["num_threads"]} if step.get("num_threads", 1) != 1 else {})}
     if kind in DECODERS:
@@ -98,13 +98,13 @@ def _translated(converter: Converter, kind: str, step: Any, at: str) -> Any:
     if kind == "PackActionInputs":
         return {"type": kind, "collect_keys": step["collect_keys"]}
     if kind in WRAPPERS:
-        return _unwrapped(step)
+        return _unwrap(step)
     if kind == "ImgAug" and step.get("transforms") == "default":
         return {"type": "RandAugment", "magnitude": 9, "num_layers": 2, "prob": 1.0, "magnitude_std": 0.0}
     return step
 
 
-def _unwrapped(step: Table) -> Table:
+def _unwrap(step: Table) -> Table:
     """Transforms of other libraries that are also here; others keep their wrapper, which is then named as missing."""
     options = without(step, "type", "op")
     match step.get("op"):
@@ -133,5 +133,5 @@ def free_name(name: str, taken: Table) -> str:
 
 RULES: dict[str, Rule] = dict.fromkeys(
     ("SampleFrames", "DenseSampleFrames"),
-    dropping("start_index"),  # moved to the data set long ago
+    drop_arguments("start_index"),  # moved to the data set long ago
 )

@@ -48,8 +48,8 @@ _METHODS: dict[type, tuple[str, ...]] = {
     list: ("append", "copy", "extend", "insert", "pop"),
     str: ("format", "join", "lower", "upper"),
 }
-_PLACE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
-LONGEST = 100_000
+_SUBSTITUTION = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+MAX_REPEATED = 100_000
 """Most elements a repetition like ``[0] * n`` may have."""
 
 
@@ -62,10 +62,10 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing, or holds something that is not plain data (``file:line``).
     """
-    return _with_lists(_load(Path(path), ()))  # type: ignore[no-any-return]
+    return _with_lists(_load_config(Path(path), ()))  # type: ignore[no-any-return]
 
 
-def _load(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
+def _load_config(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     path = path.resolve()
     if path in below:
         raise ConfigError("configurations inherit in a circle: " + " -> ".join(str(p) for p in (*below, path)))
@@ -96,7 +96,7 @@ def _bases(path: Path, names: Any, below: tuple[Path, ...]) -> dict[str, Any]:
     for name in [names] if isinstance(names, str) else names:
         if not isinstance(name, str) or "::" in name:
             raise ConfigError(f"{path}: _base_ must name files beside this one, found {name!r}")
-        table = _load(path.parent / name, (*below, path))
+        table = _load_config(path.parent / name, (*below, path))
         if twice := sorted(joined.keys() & table.keys()):
             raise ConfigError(f"{path}: more than one file of _base_ defines {', '.join(twice)}")
         joined.update(table)
@@ -194,7 +194,7 @@ class _Module:
         if not (isinstance(node, ast.ImportFrom) and node.level and node.module):
             raise self.not_data(node)
         folder = self.path.parents[node.level - 1]
-        table = _load(folder.joinpath(*node.module.split(".")).with_suffix(".py"), (*self.below, self.path))
+        table = _load_config(folder.joinpath(*node.module.split(".")).with_suffix(".py"), (*self.below, self.path))
         for alias in node.names:
             if alias.name == "*":
                 self.names.update(table)
@@ -316,8 +316,8 @@ class _Module:
             raise self.not_data(node)
         if isinstance(op, ast.Mult) and any(isinstance(v, (str, list, tuple)) for v in values):
             sizes = [len(v) if isinstance(v, (str, list, tuple)) else v for v in values]
-            if all(isinstance(s, int) for s in sizes) and sizes[0] * sizes[1] > LONGEST:
-                raise self.fail(node, f"a repetition of more than {LONGEST} elements is refused")
+            if all(isinstance(s, int) for s in sizes) and sizes[0] * sizes[1] > MAX_REPEATED:
+                raise self.fail(node, f"a repetition of more than {MAX_REPEATED} elements is refused")
         try:
             return _OPERATORS[type(op)](*values)
         except (TypeError, ValueError, ArithmeticError) as error:
@@ -350,8 +350,8 @@ class _Module:
                 return known[inside]
             raise self.fail(node, f"{{{{{inside}}}}} cannot be filled in; known are {', '.join(known)}, _base_.<name>")
 
-        whole = _PLACE.fullmatch(text)
-        return one(whole[1]) if whole else _PLACE.sub(lambda m: str(one(m[1])), text)
+        whole = _SUBSTITUTION.fullmatch(text)
+        return one(whole[1]) if whole else _SUBSTITUTION.sub(lambda m: str(one(m[1])), text)
 
 
 def _is_name(node: ast.expr, name: str) -> bool:

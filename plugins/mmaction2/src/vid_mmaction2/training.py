@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table, dropping, snake, unscoped, without
+from vid_mmaction2.components import Converter, Rule, Table, drop_arguments, snake_case, strip_scope, without
 from vid_mmaction2.pipelines import free_name
 
-__all__ = ["RULES", "convert_metrics", "convert_optimizer", "convert_schedules", "convert_train", "file_of"]
+__all__ = ["RULES", "convert_metrics", "convert_optimizer", "convert_schedules", "convert_train", "file_name"]
 
 SCHEDULE_NAMES = {"LinearLR": "warmup", "MultiStepLR": "step", "CosineAnnealingLR": "cosine"}
 METRIC_NAMES = {"AccMetric": "acc", "ANetMetric": "anet", "ConfusionMatrix": "confusion", "RecallatTopK": "recall"}
@@ -19,7 +19,7 @@ GROUPINGS = {
     "SwinOptimWrapperConstructor": "SwinGroups",
     "LearningRateDecayOptimizerConstructor": "LayerDecayGroups",
 }
-SILENT_HOOKS = {"runtime_info", "timer", "param_scheduler", "sampler_seed", "sync_buffers", "visualization"}
+IGNORED_HOOKS = {"runtime_info", "timer", "param_scheduler", "sampler_seed", "sync_buffers", "visualization"}
 """Hooks of the training framework whose job is done without being asked for."""
 ADVICE = {
     "EMAHook": "is not converted: set train.ema_decay yourself",
@@ -40,25 +40,25 @@ def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
         by_epoch = [s.get("by_epoch", True) for s in (schedules if isinstance(schedules, list) else [schedules])]
         if "steps" in train or not all(by_epoch):
             why = f"iterations are batches there and steps here: divide what counts them by {count} yourself"
-            converter.problem("optim_wrapper.accumulative_counts", why)
+            converter.report("optim_wrapper.accumulative_counts", why)
     clip = wrapper.get("clip_grad") or {}
     if "max_norm" in clip:
         train["clip_norm"] = clip["max_norm"]
         if clip.get("norm_type", 2) != 2:
-            converter.problem("optim_wrapper.clip_grad.norm_type", "only the 2-norm can be limited")
+            converter.report("optim_wrapper.clip_grad.norm_type", "only the 2-norm can be limited")
     if "clip_value" in clip:
         train["clip_value"] = clip["clip_value"]
     hooks = config.get("default_hooks") or {}
-    _checkpoints(converter, hooks.get("checkpoint"), train)
+    _checkpoint_options(converter, hooks.get("checkpoint"), train)
     if "interval" in (hooks.get("logger") or {}):
         train["log_interval"] = hooks["logger"]["interval"]
     others = {
-        f"default_hooks.{k}": v for k, v in hooks.items() if k not in SILENT_HOOKS | {"checkpoint", "logger"} and v
+        f"default_hooks.{k}": v for k, v in hooks.items() if k not in IGNORED_HOOKS | {"checkpoint", "logger"} and v
     }
     others |= {f"custom_hooks[{i}]": hook for i, hook in enumerate(config.get("custom_hooks") or [])}
     for at, hook in others.items():
-        kind = unscoped(hook.get("type", "this hook"))
-        converter.problem(at, f"{kind} {ADVICE.get(kind, 'has no equivalent here')}")
+        kind = strip_scope(hook.get("type", "this hook"))
+        converter.report(at, f"{kind} {ADVICE.get(kind, 'has no equivalent here')}")
     return train
 
 
@@ -67,7 +67,7 @@ def _loop(converter: Converter, loop: Mapping[str, Any], train: Table) -> None:
     kind = loop.get("type") or ("EpochBasedTrainLoop" if loop.get("by_epoch", True) else "IterBasedTrainLoop")
     lengths = {"EpochBasedTrainLoop": ("max_epochs", "epochs"), "IterBasedTrainLoop": ("max_iters", "steps")}
     if kind not in lengths and kind != "MultiLoaderEpochBasedTrainLoop":
-        converter.problem(f"{at}.type", f"{kind} has no equivalent here")
+        converter.report(f"{at}.type", f"{kind} has no equivalent here")
     old, new = lengths.get(kind, lengths["EpochBasedTrainLoop"])
     if old in loop:
         train[new] = loop[old]
@@ -75,13 +75,13 @@ def _loop(converter: Converter, loop: Mapping[str, Any], train: Table) -> None:
     if new == "steps" or interval != 1:  # one epoch is what it is here where not given
         train["val_interval"] = interval
     if loop.get("val_begin", 1) > 1:
-        converter.problem(f"{at}.val_begin", "evaluation starts with the first interval")
+        converter.report(f"{at}.val_begin", "evaluation starts with the first interval")
     converted = {"type", "by_epoch", "max_epochs", "max_iters", "val_interval", "val_begin", "other_loaders"}
     for key in loop.keys() - converted:
-        converter.problem(f"{at}.{key}", "has no equivalent here")
+        converter.report(f"{at}.{key}", "has no equivalent here")
 
 
-def _checkpoints(converter: Converter, hook: Mapping[str, Any] | None, train: Table) -> None:
+def _checkpoint_options(converter: Converter, hook: Mapping[str, Any] | None, train: Table) -> None:
     if hook is None and "steps" not in train:
         return
     hook = hook or {}
@@ -97,7 +97,7 @@ def _checkpoints(converter: Converter, hook: Mapping[str, Any] | None, train: Ta
     if isinstance(best, str) and best != "auto":
         train["best"] = best
     elif best is not None and not isinstance(best, str):
-        converter.problem("default_hooks.checkpoint.save_best", "one score decides which weights are the best")
+        converter.report("default_hooks.checkpoint.save_best", "one score decides which weights are the best")
     if isinstance(hook.get("rule"), str):
         train["best_rule"] = hook["rule"]
 
@@ -111,13 +111,13 @@ def convert_optimizer(converter: Converter, wrapper: Mapping[str, Any], task: Ta
         if number in PRECISIONS:
             task.setdefault("runtime", {})["precision"] = PRECISIONS[number]
         else:
-            converter.problem(f"{at}.dtype", f"must be float16 or bfloat16, found {number}")
+            converter.report(f"{at}.dtype", f"must be float16 or bfloat16, found {number}")
     elif kind != "OptimWrapper":
-        converter.problem(f"{at}.type", f"{kind} has no equivalent here")
+        converter.report(f"{at}.type", f"{kind} has no equivalent here")
     groups = {"constructor", "paramwise_cfg"}
     known = {"type", "optimizer", "clip_grad", "accumulative_counts", "loss_scale", "dtype"} | groups
     for key in wrapper.keys() - known:
-        converter.problem(f"{at}.{key}", "has no equivalent here")
+        converter.report(f"{at}.{key}", "has no equivalent here")
     if "optimizer" in wrapper:
         optimizer = converter.component(wrapper["optimizer"], f"{at}.optimizer")
         if optimizer is not None:
@@ -134,12 +134,12 @@ def _grouping(converter: Converter, wrapper: Mapping[str, Any], at: str) -> Tabl
         settings.pop("bypass_duplicate", None)  # a parameter that occurs twice always counts once
         return converter.component({"type": "DefaultGroups", **settings}, f"{at}.paramwise_cfg") if settings else None
     if constructor not in GROUPINGS:
-        converter.problem(f"{at}.constructor", f"{constructor} has no equivalent here")
+        converter.report(f"{at}.constructor", f"{constructor} has no equivalent here")
         return None
     if constructor == "SwinOptimWrapperConstructor":
         settings = {"custom_keys": settings}
     if settings.pop("decay_type", "layer_wise") != "layer_wise":
-        converter.problem(f"{at}.paramwise_cfg.decay_type", "only layer_wise can be converted")
+        converter.report(f"{at}.paramwise_cfg.decay_type", "only layer_wise can be converted")
     return converter.component({"type": GROUPINGS[constructor], **settings}, f"{at}.paramwise_cfg")
 
 
@@ -148,14 +148,14 @@ def convert_schedules(converter: Converter, schedules: Any) -> Table:
     named: Table = {}
     for i, table in enumerate(schedules if isinstance(schedules, list) else [schedules]):
         at = f"param_scheduler[{i}]"
-        new = converter.component(_of_what(converter, table, at), at)
+        new = converter.component(_as_lr_schedule(converter, table, at), at)
         if new is not None:
-            short = SCHEDULE_NAMES.get(new["type"], snake(new["type"]).removesuffix("_lr"))
+            short = SCHEDULE_NAMES.get(new["type"], snake_case(new["type"]).removesuffix("_lr"))
             named[free_name(f"{short}_momentum" if "param" in new else short, named)] = new
     return named
 
 
-def _of_what(converter: Converter, table: Any, at: str) -> Any:
+def _as_lr_schedule(converter: Converter, table: Any, at: str) -> Any:
     """A schedule of the rate or the momentum: ``LinearMomentum`` and ``LinearParamScheduler`` are ``LinearLR`` here."""
     kind = (
         re.fullmatch(r"(.+)(Momentum|ParamScheduler)", str(table.get("type"))) if isinstance(table, Mapping) else None
@@ -164,7 +164,7 @@ def _of_what(converter: Converter, table: Any, at: str) -> Any:
         return table
     param = "momentum" if kind[2] == "Momentum" else table.get("param_name", "lr")
     if param not in ("lr", "momentum"):
-        converter.problem(f"{at}.param_name", f"only lr and momentum can be scheduled, found {param}")
+        converter.report(f"{at}.param_name", f"only lr and momentum can be scheduled, found {param}")
     return {**table, "type": f"{kind[1]}LR", **({"param": param} if param == "momentum" else {})}
 
 
@@ -175,18 +175,18 @@ def convert_metrics(converter: Converter, config: Mapping[str, Any]) -> Table:
         value = config.get(f"{part}_evaluator")
         found[part] = value if isinstance(value, list) else [value] if value else []
     if found["val"] and found["test"] and found["val"] != found["test"]:
-        converter.problem("test_evaluator", "validation and test share their metrics; those of the test are taken")
+        converter.report("test_evaluator", "validation and test share their metrics; those of the test are taken")
     part = "test" if found["test"] else "val"
     named: Table = {}
     for i, table in enumerate(found[part]):
         new = converter.component(table, f"{part}_evaluator[{i}]" if len(found[part]) > 1 else f"{part}_evaluator")
         if new is not None:
-            short = snake(new["type"]).removesuffix("_metric")
+            short = snake_case(new["type"]).removesuffix("_metric")
             named[free_name(METRIC_NAMES.get(new["type"], short), named)] = new
     return named
 
 
-def file_of(address: str) -> str:
+def file_name(address: str) -> str:
     """The file name of a web address; everything else stays as it is."""
     return posixpath.basename(address) if address.startswith(("http://", "https://")) else address
 
@@ -200,7 +200,7 @@ def _accuracy(converter: Converter, table: Table, at: str) -> Table:
     if isinstance(table.get("metric_list"), str):
         table["metric_list"] = [table["metric_list"]]
     for name in options:
-        converter.problem(f"{at}.metric_options.{name}", "has no equivalent here")
+        converter.report(f"{at}.metric_options.{name}", "has no equivalent here")
     return table
 
 
@@ -209,7 +209,7 @@ SCHEDULES = (
     *("MultiStepLR", "OneCycleLR", "PolyLR", "StepLR"),
 )
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(SCHEDULES, dropping("verbose", "last_step", "param_name")),
+    **dict.fromkeys(SCHEDULES, drop_arguments("verbose", "last_step", "param_name")),
     "AccMetric": _accuracy,
-    "ConfusionMatrix": dropping("collect_device", "prefix"),
+    "ConfusionMatrix": drop_arguments("collect_device", "prefix"),
 }

@@ -16,7 +16,7 @@ from vidcore.data.classes import check_file
 from vidcore.data.index import Ragged, StringTable, select_rows
 from vidcore.errors import AnnotationError, DataError
 
-__all__ = ["Annotations", "Labels", "load"]
+__all__ = ["Annotations", "Labels", "load_annotations"]
 
 Labels = np.ndarray[Any, np.dtype[np.int32]] | Ragged[np.int32]
 """Single-label: (n,) int32, -1 where unknown. Multi-label: the class numbers of each entry."""
@@ -40,7 +40,7 @@ class Annotations:
         return evolve(self, names=self.names.take(rows), labels=labels, numbers=self.numbers[rows])
 
 
-def load(
+def load_annotations(
     file: Path, layout: Layout, class_names: tuple[str, ...] | None = None, num_classes: int | None = None
 ) -> Annotations:
     """Read an annotation file.

@@ -13,10 +13,9 @@ from vid_recognition.datasets.base import ActionDataset
 from vidcore.data.classes import read_classes
 from vidcore.data.index import StringTable
 from vidcore.errors import DataError, nearest
+from vidcore.video.open import VIDEO_SUFFIXES
 
 __all__ = ["FolderDataset"]
-
-SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 
 
 class FolderDataset(ActionDataset):
@@ -36,7 +35,7 @@ class FolderDataset(ActionDataset):
         self,
         data_root: Path,
         classes: Path | list[str] | None = None,
-        suffixes: Sequence[str] = SUFFIXES,
+        suffixes: Sequence[str] = VIDEO_SUFFIXES,
         indices: int | Sequence[int] | None = None,
     ) -> None:
         if not data_root.is_dir():

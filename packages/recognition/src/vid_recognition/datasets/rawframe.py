@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vid_recognition.datasets.annotations import load
+from vid_recognition.datasets.annotations import load_annotations
 from vid_recognition.datasets.base import ActionDataset, Modality
 from vid_recognition.datasets.readers import Layout
 from vidcore.data.classes import read_classes
@@ -59,7 +59,7 @@ class RawframeDataset(ActionDataset):
     ) -> None:
         columns = ("offset", "total_frames") if with_offset else ("total_frames",)
         layout = Layout(columns, multi_class, delimiter, compat)
-        annotations = load(ann_file, layout, read_classes(classes), num_classes)
+        annotations = load_annotations(ann_file, layout, read_classes(classes), num_classes)
         super().__init__(annotations, data_root, start_index, modality, indices)
         self.filename_tmpl = filename_tmpl
 

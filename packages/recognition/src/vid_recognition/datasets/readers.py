@@ -120,10 +120,10 @@ def _list_row(path: Path, line: int, name: str, numbers: list[int], layout: Layo
     if len(numbers) < wanted or (len(labels) > 1 and not layout.multi_class):
         several = "; several labels need multi_class = true" if labels else ""
         raise AnnotationError(f"{path}:{line}: {numbers} after {name!r}, but a line is '{layout}'{several}")
-    return Row(line, name, numbers[:wanted], _known(labels, layout))
+    return Row(line, name, numbers[:wanted], _without_missing(labels, layout))
 
 
-def _known(labels: Sequence[int | str], layout: Layout) -> Sequence[int | str]:
+def _without_missing(labels: Sequence[int | str], layout: Layout) -> Sequence[int | str]:
     """Drop the -1 (and the empty cell) by which single-label files say that there is no label."""
     return () if not layout.multi_class and labels and labels[0] in (-1, "-1", "") else labels
 
@@ -158,7 +158,7 @@ def _table_rows(path: Path, file: TextIO, layout: Layout, delimiter: str) -> Ite
             label = entry.get("label", "")
             labels = [part for cell in label.split(";") if (part := cell.strip())] if layout.multi_class else [label]
             numbers = [int(entry[column]) for column in layout.columns]
-            yield Row(reader.line_num, entry["path"], numbers, _known(labels, layout))
+            yield Row(reader.line_num, entry["path"], numbers, _without_missing(labels, layout))
     except csv.Error as error:
         raise AnnotationError(f"{path}:{reader.line_num}: {error}") from error
 
@@ -193,4 +193,4 @@ def _json_rows(path: Path, file: TextIO, layout: Layout) -> Iterator[Row]:
             if type(one) is not int and type(one) is not str:
                 several = "; several labels need multi_class = true" if isinstance(one, list) else ""
                 raise AnnotationError(f"{path}:{line}: label must be a number or a name, got {one!r}{several}")
-        yield Row(line, name, numbers, _known(labels, layout))
+        yield Row(line, name, numbers, _without_missing(labels, layout))

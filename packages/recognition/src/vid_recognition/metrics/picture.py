@@ -24,13 +24,13 @@ from vidcore.typing import Array
 
 __all__ = ["draw_confusion_matrix", "worst_confusions"]
 
-SIDE, SMALLEST, LARGEST, COUNTED = 8.0, 0.16, 0.6, 0.3
+MAX_SIDE, MIN_CELL, MAX_CELL, MIN_COUNT_CELL = 8.0, 0.16, 0.6, 0.3
 """Inches: side of a large matrix; least and greatest size of a cell with a name; least size of one with its count."""
-NAMED = 60
+MAX_NAMED = 60
 """Classes that get a name each; of more, some do, and the others are found by number."""
-PIXELS = 480
+MAX_CELLS = 480
 """Cells along a side at most: of more classes, a cell shows the largest share of several."""
-WIDTH, LINE = 28, 0.15
+NAME_WIDTH, LINE_HEIGHT = 28, 0.15
 """Columns of a name before it is wrapped, and inches of a line."""
 
 
@@ -47,10 +47,12 @@ def draw_confusion_matrix(matrix: Array, names: Sequence[str], font: Path | None
     """
     classes = len(matrix)
     with drawing(names, font) as letters:
-        width = WIDTH if classes <= 20 else max(WIDTH, max(map(columns, names)) // 2 + 8)  # at most two lines
+        width = NAME_WIDTH if classes <= 20 else max(NAME_WIDTH, max(map(columns, names)) // 2 + 8)  # at most two lines
         labels = [letters.name(name, i, min(width, 64)) for i, name in enumerate(names)]
         lines = 1 + max(label.count("\n") for label in labels)
-        cell = SIDE / classes if classes > NAMED else max(SMALLEST, LINE * lines + 0.02, min(SIDE / classes, LARGEST))
+        cell = MAX_SIDE / classes
+        if classes <= MAX_NAMED:
+            cell = max(MIN_CELL, LINE_HEIGHT * lines + 0.02, min(cell, MAX_CELL))
         side = cell * classes
         figure = new_figure(side + 2, side + 2)
         axes = add_axes(figure, 1, 1, side, side)
@@ -59,8 +61,8 @@ def draw_confusion_matrix(matrix: Array, names: Sequence[str], font: Path | None
         axes.xaxis.tick_top()
         axes.xaxis.set_label_position("top")
         axes.set_xlabel("predicted class")
-        axes.set_ylabel("true class" if classes > NAMED else "true class (samples)")
-        if classes > NAMED:
+        axes.set_ylabel("true class" if classes > MAX_NAMED else "true class (samples)")
+        if classes > MAX_NAMED:
             step = next(s for s in (5, 10, 20, 25, 50, 100, 200, 500, classes) if classes / s <= 25)
             ticks = range(0, classes, step)
             axes.set_xticks(ticks, [str(i) for i in ticks])
@@ -73,7 +75,7 @@ def draw_confusion_matrix(matrix: Array, names: Sequence[str], font: Path | None
             for edge in np.arange(0.5, classes - 1):
                 axes.axhline(edge, color="#dddddd", linewidth=0.5)
                 axes.axvline(edge, color="#dddddd", linewidth=0.5)
-        if cell >= COUNTED:
+        if cell >= MIN_COUNT_CELL:
             _write_counts(axes, matrix, cell)
         else:
             _write_worst(axes, side, worst_confusions(matrix, 25), names, letters)
@@ -101,7 +103,7 @@ def _cells(matrix: Array) -> Array:
     strength = np.sqrt(_shares(matrix))  # the root makes rare mistakes visible
     wrong = strength * ~np.eye(len(matrix), dtype=bool)
     right = strength - wrong
-    starts = np.arange(0, len(matrix), -(-len(matrix) // PIXELS))
+    starts = np.arange(0, len(matrix), -(-len(matrix) // MAX_CELLS))
     right, wrong = (np.maximum.reduceat(np.maximum.reduceat(s, starts, 0), starts, 1) for s in (right, wrong))
     return np.where(right[..., None] > 0, tint(BLUE, right), tint(VERMILION, wrong))
 
@@ -120,7 +122,7 @@ def _write_worst(
     """List confusions to the right of a matrix, as many as fit beside its ``side`` inches."""
 
     def name(i: int) -> str:
-        number = f"{i}  " if len(names) > NAMED else ""  # by which it is found on the axes
+        number = f"{i}  " if len(names) > MAX_NAMED else ""  # by which it is found on the axes
         return number + letters.name(names[i], i, 42)
 
     def write(text: str, right: float, size: float = 9) -> None:
@@ -133,7 +135,7 @@ def _write_worst(
     down += 0.3
     for true, predicted, count, share in worst:
         text = f"{name(true)}\n→ {name(predicted)}"
-        height = LINE * (text.count("\n") + 1)
+        height = LINE_HEIGHT * (text.count("\n") + 1)
         if down + height > side:
             break
         write(f"{count}\n{share:.0%}", 0)

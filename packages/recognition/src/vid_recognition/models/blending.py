@@ -70,11 +70,11 @@ class BatchBlending:
         raise NotImplementedError
 
 
-def _share(alpha: float) -> float:
+def _draw_lam(alpha: float) -> float:
     return float(torch.distributions.Beta(alpha, alpha).sample())
 
 
-def _partners(inputs: Tensor) -> Tensor:
+def _draw_permutation(inputs: Tensor) -> Tensor:
     return torch.randperm(inputs.shape[0]).to(inputs.device, non_blocking=True)
 
 
@@ -86,7 +86,7 @@ class MixupBlending(BatchBlending):
     alpha: float = field(default=0.2, validator=validators.gt(0))
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return mixup(inputs, soft_labels(labels, self.num_classes), _share(self.alpha), _partners(inputs))
+        return mixup(inputs, soft_labels(labels, self.num_classes), _draw_lam(self.alpha), _draw_permutation(inputs))
 
 
 @frozen
@@ -100,7 +100,7 @@ class CutmixBlending(BatchBlending):
         height, width = inputs.shape[-2:]
         centre = (int(torch.randint(width, ())), int(torch.randint(height, ())))
         labels = soft_labels(labels, self.num_classes)
-        return cutmix(inputs, labels, _share(self.alpha), _partners(inputs), centre)
+        return cutmix(inputs, labels, _draw_lam(self.alpha), _draw_permutation(inputs), centre)
 
 
 @frozen

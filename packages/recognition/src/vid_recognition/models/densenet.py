@@ -106,7 +106,7 @@ class DenseNet(Backbone):
     def stages(self) -> list[nn.Module]:
         return [self.features.get_submodule(f"denseblock{i}") for i in range(1, 5)]
 
-    def parts(self) -> list[list[nn.Module]]:
+    def freezable(self) -> list[list[nn.Module]]:
         between = [[], *([self.features.get_submodule(f"transition{i}")] for i in range(1, 4))]
         stages = [[*before, stage] for before, stage in zip(between, self.stages, strict=True)]
         return [[self.features.get_submodule("conv0"), self.features.get_submodule("norm0")], *stages]

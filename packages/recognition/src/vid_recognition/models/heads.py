@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vid_recognition.models.averaging import AverageClips, average_clips
-from vid_recognition.models.losses import BCELossWithLogits, ClassWeighted, CrossEntropyLoss
+from vid_recognition.models.losses import BCELossWithLogits, ClassWeightedLoss, CrossEntropyLoss
 from vidcore.errors import UserError
 from vidcore.nn import require
 
@@ -111,7 +111,7 @@ class ClassificationHead(Head):
     ) -> None:
         super().__init__(**kwargs)
         require(num_classes > 0, f"num_classes must be positive, got {num_classes}")
-        weights = self.loss_cls.class_weight if isinstance(self.loss_cls, ClassWeighted) else None
+        weights = self.loss_cls.class_weight if isinstance(self.loss_cls, ClassWeightedLoss) else None
         require(
             weights is None or len(weights) == num_classes,
             f"loss_cls has numbers for {0 if weights is None else len(weights)} classes, num_classes is {num_classes}",

@@ -97,7 +97,7 @@ class Backbone(ImageWeights):
         """The stages, in order."""
         return [self.get_submodule(f"layer{i + 1}") for i in range(self.num_stages)]
 
-    def parts(self) -> list[list[nn.Module]]:
+    def freezable(self) -> list[list[nn.Module]]:
         """What can be frozen: the modules of the stem, then those of each stage."""
         return [[self.conv1], *([stage] for stage in self.stages)]
 
@@ -128,7 +128,7 @@ class Backbone(ImageWeights):
 
     def freeze(self) -> None:
         """Stop learning where ``frozen_stages`` says so; constructors call this last."""
-        for part in self.parts()[: self.frozen_stages + 1]:
+        for part in self.freezable()[: self.frozen_stages + 1]:
             for module in part:
                 module.eval()
                 module.requires_grad_(False)
@@ -157,14 +157,14 @@ def _checkpointed(block: nn.Module, x: Tensor) -> Tensor:
         return out
 
     def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-        return nullcontext(), _statistics_kept(block)
+        return nullcontext(), _running_stats_frozen(block)
 
     out = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
     return out
 
 
 @contextmanager
-def _statistics_kept(block: nn.Module) -> Iterator[None]:
+def _running_stats_frozen(block: nn.Module) -> Iterator[None]:
     """While a block is recomputed: its running statistics have seen this batch already."""
     norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
     kept = [(m.momentum, m.num_batches_tracked.clone()) for m in norms if m.num_batches_tracked is not None]

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from vidcore.errors import UserError
 from vidcore.nn import require
 
-__all__ = ["BCELossWithLogits", "CBFocalLoss", "ClassWeighted", "CrossEntropyLoss", "NLLLoss"]
+__all__ = ["BCELossWithLogits", "CBFocalLoss", "ClassWeightedLoss", "CrossEntropyLoss", "NLLLoss"]
 
 
-class ClassWeighted(nn.Module):
+class ClassWeightedLoss(nn.Module):
     """Holds weights of classes on the device of the model; they are no part of its checkpoints."""
 
     class_weight: Tensor | None
@@ -26,7 +26,7 @@ class ClassWeighted(nn.Module):
         self.register_buffer("class_weight", weight, persistent=False)
 
 
-class CrossEntropyLoss(ClassWeighted):
+class CrossEntropyLoss(ClassWeightedLoss):
     """Softmax cross entropy.
 
     Args:
@@ -66,7 +66,7 @@ class NLLLoss(nn.Module):
         return self.loss_weight * F.nll_loss(scores.float(), labels)
 
 
-class BCELossWithLogits(ClassWeighted):
+class BCELossWithLogits(ClassWeightedLoss):
     """Binary cross entropy of every class on its own.
 
     Args:
@@ -86,7 +86,7 @@ class BCELossWithLogits(ClassWeighted):
         return self.loss_weight * loss
 
 
-class CBFocalLoss(ClassWeighted):
+class CBFocalLoss(ClassWeightedLoss):
     """Class-balanced focal loss (arXiv:1901.05555, eq. 7 and 10) for single labels under sigmoids.
 
     Args:

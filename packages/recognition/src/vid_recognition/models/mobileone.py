@@ -173,7 +173,7 @@ class MobileOne(Backbone):
     def stages(self) -> list[nn.Module]:
         return [self.get_submodule(f"stage{i + 1}") for i in range(self.num_stages)]
 
-    def parts(self) -> list[list[nn.Module]]:
+    def freezable(self) -> list[list[nn.Module]]:
         return [[self.stage0], *([stage] for stage in self.stages)]
 
     def stem(self, x: Tensor) -> Tensor:

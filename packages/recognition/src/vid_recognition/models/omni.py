@@ -86,7 +86,7 @@ class OmniResNet(Backbone):
         init_conv_net(self)
         self.freeze()
 
-    def parts(self) -> list[list[nn.Module]]:
+    def freezable(self) -> list[list[nn.Module]]:
         return [[self.conv1, self.bn1], *([stage] for stage in self.stages)]
 
     def stem(self, x: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ InflateStyle = Literal["3x1x1", "3x3x3"]
 Triple = tuple[int, int, int]
 
 
-def _conv(
+def _conv_unit(
     inplanes: int, planes: int, kernel: Triple, stride: Triple = (1, 1, 1), dilation: int = 1, relu: bool = True
 ) -> ConvUnit:
     """A convolution that keeps the size but for its stride; dilated in space only."""
@@ -38,7 +38,7 @@ def _conv(
 
 
 @frozen
-class _Kind:
+class _BlockOptions:
     """What a block is like, beside its channels; a basic block has one place for its stride and for inflation."""
 
     stride: Triple
@@ -76,12 +76,17 @@ class BasicBlock3d(_Block):
     last = "conv2"
 
     def __init__(
-        self, inplanes: int, planes: int, kind: _Kind, downsample: nn.Module | None, non_local: nn.Module | None
+        self,
+        inplanes: int,
+        planes: int,
+        options: _BlockOptions,
+        downsample: nn.Module | None,
+        non_local: nn.Module | None,
     ) -> None:
         super().__init__(downsample, non_local)
-        kernel = (3, 3, 3) if kind.inflate else (1, 3, 3)
-        self.conv1 = _conv(inplanes, planes, kernel, kind.stride, kind.dilation)
-        self.conv2 = _conv(planes, planes, kernel, relu=False)
+        kernel = (3, 3, 3) if options.inflate else (1, 3, 3)
+        self.conv1 = _conv_unit(inplanes, planes, kernel, options.stride, options.dilation)
+        self.conv2 = _conv_unit(planes, planes, kernel, relu=False)
 
     def branch(self, x: Tensor) -> Tensor:
         return self.conv2(self.conv1(x))  # type: ignore[no-any-return]
@@ -94,15 +99,20 @@ class Bottleneck3d(_Block):
     last = "conv3"
 
     def __init__(
-        self, inplanes: int, planes: int, kind: _Kind, downsample: nn.Module | None, non_local: nn.Module | None
+        self,
+        inplanes: int,
+        planes: int,
+        options: _BlockOptions,
+        downsample: nn.Module | None,
+        non_local: nn.Module | None,
     ) -> None:
         super().__init__(downsample, non_local)
         one: Triple = (1, 1, 1)
-        first, second = (one, kind.stride) if kind.style == "pytorch" else (kind.stride, one)
-        long, wide = (kind.inflate and kind.inflate_style == style for style in ("3x1x1", "3x3x3"))
-        self.conv1 = _conv(inplanes, planes, (3, 1, 1) if long else one, first)
-        self.conv2 = _conv(planes, planes, (3, 3, 3) if wide else (1, 3, 3), second, kind.dilation)
-        self.conv3 = _conv(planes, planes * self.expansion, one, relu=False)
+        first, second = (one, options.stride) if options.style == "pytorch" else (options.stride, one)
+        long, wide = (options.inflate and options.inflate_style == style for style in ("3x1x1", "3x3x3"))
+        self.conv1 = _conv_unit(inplanes, planes, (3, 1, 1) if long else one, first)
+        self.conv2 = _conv_unit(planes, planes, (3, 3, 3) if wide else (1, 3, 3), second, options.dilation)
+        self.conv3 = _conv_unit(planes, planes * self.expansion, one, relu=False)
 
     def branch(self, x: Tensor) -> Tensor:
         return self.conv3(self.conv2(self.conv1(x)))  # type: ignore[no-any-return]
@@ -195,7 +205,7 @@ class ResNet3d(Backbone):
         self.channels = [base_channels * 2**i * block.expansion for i in range(num_stages)]
 
         stem_stride = (conv1_stride_t, conv1_stride_s, conv1_stride_s)
-        self.conv1 = _conv(in_channels, base_channels, conv1_kernel, stem_stride)
+        self.conv1 = _conv_unit(in_channels, base_channels, conv1_kernel, stem_stride)
         pool_stride = (pool1_stride_t, pool1_stride_s, pool1_stride_s)
         self.maxpool = nn.MaxPool3d((1, 3, 3), pool_stride, padding=(0, 1, 1)) if with_pool1 else nn.Identity()
         self.pool2 = nn.MaxPool3d((2, 1, 1), (2, 1, 1)) if with_pool2 else nn.Identity()
@@ -212,10 +222,10 @@ class ResNet3d(Backbone):
                 stride = (time, space, space)
                 shortcut = None
                 if max(stride) > 1 or inplanes != channels:
-                    shortcut = _conv(inplanes, channels, (1, 1, 1), stride, relu=False)
+                    shortcut = _conv_unit(inplanes, channels, (1, 1, 1), stride, relu=False)
                 attention = non_local_cfg.block(channels) if attentions[i][j] else None
-                kind = _Kind(stride, dilations[i], style, inflations[i][j], inflate_style)
-                layers.append(block(inplanes, planes, kind, shortcut, attention))
+                options = _BlockOptions(stride, dilations[i], style, inflations[i][j], inflate_style)
+                layers.append(block(inplanes, planes, options, shortcut, attention))
                 inplanes = channels
             self.add_module(f"layer{i + 1}", nn.Sequential(*layers))
         self.init_weights(zero_init_residual)

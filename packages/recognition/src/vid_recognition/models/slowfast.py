@@ -127,8 +127,8 @@ class ResNet3dSlowFast(nn.Module):
             raise UserError(f"SlowFast needs at least {self.resample_rate} frames (resample_rate), got {frames}")
         if self.lateral and frames % self.resample_rate >= self.fast_rate:  # the fast pathway would have more steps
             raise UserError(f"SlowFast needs a multiple of {self.resample_rate} frames (resample_rate), got {frames}")
-        slow = self.slow_path.stem(_every(x, self.resample_rate))
-        fast = self.fast_path.stem(_every(x, self.fast_rate))
+        slow = self.slow_path.stem(_subsample(x, self.resample_rate))
+        fast = self.fast_path.stem(_subsample(x, self.fast_rate))
         laterals = self._laterals()
         for i, (slow_stage, fast_stage) in enumerate(zip(self.slow_path.stages, self.fast_path.stages, strict=True)):
             if self.lateral:
@@ -149,6 +149,6 @@ def _lateral(channels: int, options: SlowPathway, speed_ratio: int) -> ConvUnit:
     return unit
 
 
-def _every(x: Tensor, rate: int) -> Tensor:
+def _subsample(x: Tensor, rate: int) -> Tensor:
     """Every rate-th frame; frames at the end that make no whole step are left out."""
     return x[:, :, : x.shape[2] // rate * rate : rate]

@@ -20,18 +20,18 @@ from vidcore.nn import DropPath, require
 
 __all__ = ["SwinTransformer"]
 
-LATER = re.compile(r"layers\.(\d+)\.downsample\.")
+DOWNSAMPLE = re.compile(r"layers\.(\d+)\.downsample\.")
 
 
-def _windows(x: Tensor, size: int) -> Tensor:
+def _split_windows(x: Tensor, size: int) -> Tensor:
     """(N, H, W, C) -> (N * windows, size * size, C)."""
     x = x.unflatten(2, (-1, size)).unflatten(1, (-1, size))  # N, H/w, w, W/w, w, C
     windows: Tensor = x.transpose(2, 3).flatten(3, 4).flatten(0, 2)
     return windows
 
 
-def _whole(windows: Tensor, size: int, height: int, width: int) -> Tensor:
-    """The inverse of ``_windows``."""
+def _merge_windows(windows: Tensor, size: int, height: int, width: int) -> Tensor:
+    """The inverse of ``_split_windows``."""
     x = windows.unflatten(1, (size, size)).unflatten(0, (-1, height // size, width // size))
     whole: Tensor = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
     return whole
@@ -102,23 +102,23 @@ class SwinBlock(nn.Module):
         mask = None
         if shift:
             x = x.roll((-shift, -shift), (1, 2))
-            mask = _apart(padded[0], padded[1], size, shift, x)
-        x = _whole(self.attn(_windows(x, size), mask), size, *padded)
+            mask = _shift_mask(padded[0], padded[1], size, shift, x)
+        x = _merge_windows(self.attn(_split_windows(x, size), mask), size, *padded)
         if shift:
             x = x.roll((shift, shift), (1, 2))
         return x[:, :height, :width]
 
 
-def _apart(height: int, width: int, size: int, shift: int, like: Tensor) -> Tensor:
+def _shift_mask(height: int, width: int, size: int, shift: int, like: Tensor) -> Tensor:
     """-100 between places that only the roll has brought into one window (figure 4): (windows, w * w, w * w)."""
 
-    def part(length: int) -> Tensor:
+    def region(length: int) -> Tensor:
         """0 in whole windows, 1 and 2 in the two parts of the last one."""
         place = torch.arange(length, device=like.device)
         return (place >= length - size).int() + (place >= length - shift).int()
 
-    regions = 3 * part(height)[:, None] + part(width)
-    flat = _windows(regions[None, :, :, None], size)[..., 0]
+    regions = 3 * region(height)[:, None] + region(width)
+    flat = _split_windows(regions[None, :, :, None], size)[..., 0]
     return (flat[:, :, None] != flat[:, None, :]).to(like.dtype) * -100.0
 
 
@@ -212,7 +212,7 @@ class SwinTransformer(Backbone):
                     nn.init.zeros_(module.bias)
         self.freeze()
 
-    def parts(self) -> list[list[nn.Module]]:
+    def freezable(self) -> list[list[nn.Module]]:
         return [[self.patch_embed], *([stage] for stage in self.layers)]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -228,6 +228,6 @@ class SwinTransformer(Backbone):
         """
         last = f"layers.{len(self.layers) - 1}.downsample."
         if any(last in key for key in state_dict):
-            names = {k: LATER.sub(lambda m: f"layers.{int(m[1]) - 1}.downsample.", k) for k in state_dict}
+            names = {k: DOWNSAMPLE.sub(lambda m: f"layers.{int(m[1]) - 1}.downsample.", k) for k in state_dict}
             state_dict = {names[k]: v for k, v in state_dict.items()}
         return super().convert_2d_weights(state_dict)

@@ -25,7 +25,7 @@ RENAMES = [
 """From the names of image classification libraries to those of published video networks."""
 UNUSED = re.compile(r"^(fc|head|classifier|cls_head)\.|relative_position_index$|attn_mask$")
 """Classifiers, and constants that are computed here."""
-OWN = re.compile(r"non_local_block|_lateral|num_batches_tracked")
+VIDEO_ONLY = re.compile(r"non_local_block|_lateral|num_batches_tracked")
 """What an image network never has."""
 
 
@@ -56,17 +56,17 @@ def convert_2d_weights(net: nn.Module, state_dict: Mapping[str, Tensor]) -> dict
                 plain = pattern.sub(replacement, plain)
         if plain in wanted:
             key, target = wanted[plain]
-            out[key] = _fit(name, value, target)
+            out[key] = _fit_shape(name, value, target)
         elif not UNUSED.search(name):
             extra.append(name)
-    missing = [k for k, _ in wanted.values() if k not in out and not OWN.search(k)]
+    missing = [k for k, _ in wanted.values() if k not in out and not VIDEO_ONLY.search(k)]
     if missing or extra:
         what = f"lack {missing[0]} and {len(missing) - 1} more" if missing else f"have {extra[0]}, which it lacks"
         raise CheckpointError(f"these are not weights of an image network like this {type(net).__name__}: they {what}")
     return out
 
 
-def _fit(name: str, value: Tensor, target: Tensor) -> Tensor:
+def _fit_shape(name: str, value: Tensor, target: Tensor) -> Tensor:
     if value.ndim == 4 and target.ndim == 5:
         times = target.shape[2]
         value = value.unsqueeze(2).expand(-1, -1, times, -1, -1) / times
