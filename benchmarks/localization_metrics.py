@@ -20,9 +20,11 @@ import numpy as np
 
 from vid_localization.metrics.functional import average_recall, detection_average_precision
 from vid_localization.models.bmn import boundary_proposals
-from vid_localization.models.boundary_matching import labels, sample_mask
-from vid_localization.overlaps import temporal_iou
-from vid_localization.post import generate_proposals, proposal_features, soft_nms
+from vid_localization.models.boundary_matching import matching_labels, sample_mask
+from vid_localization.overlaps import iou_and_coverage
+from vid_localization.post.features import proposal_features
+from vid_localization.post.proposals import generate_proposals
+from vid_localization.post.suppression import soft_nms
 from vidcore.typing import Array
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -63,7 +65,7 @@ def loop_average_recall(found: dict[str, Array], true: dict[str, Array], videos:
         mine = np.arange(counts[:video].sum(), counts[: video + 1].sum())
         order = mine[np.argsort(-found["scores"][mine], kind="stable")][: kept[video]]
         truth = true["segments"][true["videos"] == video]
-        iou = temporal_iou(found["segments"][order].astype(np.float32), truth.astype(np.float32))[0]
+        iou = iou_and_coverage(found["segments"][order].astype(np.float32), truth[:, None].astype(np.float32))[0]
         for row, threshold in enumerate(THRESHOLDS):
             hit = iou >= threshold
             for column, share in enumerate(shares):
@@ -89,7 +91,7 @@ def loop_average_precision(found: dict[str, Array], true: dict[str, Array], vide
             video = int(found["videos"][i])
             if video not in truths:
                 continue
-            iou = temporal_iou(found["segments"][i], truths[video])[0]
+            iou = iou_and_coverage(found["segments"][i], truths[video])[0].astype(np.float32)
             for row, threshold in enumerate(THRESHOLDS):
                 for best in np.argsort(-iou):
                     if iou[best] < threshold:
@@ -288,7 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     compare(
         "boundary matching: labels",
-        timed(lambda: labels([segments], 100)[0][0].numpy(), repeat=20),
+        timed(lambda: matching_labels(segments, 100)[0], repeat=20),
         timed(lambda: loop_labels(segments, 100).astype(np.float32)),
         10,
     )

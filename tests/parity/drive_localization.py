@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from vid_localization import post
 from vid_localization.datasets.activitynet import ActivityNetDataset
-from vid_localization.models.spans import covered_seconds, truth
-from vid_localization.overlaps import temporal_overlaps as overlaps
+from vid_localization.models.spans import covered_seconds, target_segments
+from vid_localization.overlaps import iou_and_coverage
+from vid_localization.post import suppression
 from vid_localization.prepare.proposals import PROPOSAL_COLUMNS, GenerateProposals
 from vid_localization.transforms.loading import LoadLocalizationFeature, LoadProposals, ProposalFile
 from vidcore.batch import collate
@@ -26,7 +26,7 @@ RNG = np.random.default_rng(0)
 def temporal_overlaps(case: Any, row: Any) -> dict[str, Any]:
     given = row.inputs
     many, one = np.stack((given["starts"], given["ends"]), 1), np.array([given["start"], given["end"]])
-    iou, share = overlaps(many, one) if next(iter(given)) == "starts" else overlaps(one, many)
+    iou, share = iou_and_coverage(many, one) if next(iter(given)) == "starts" else iou_and_coverage(one, many)
     return {"iou": iou, "over_own_length": share}
 
 
@@ -35,14 +35,14 @@ def _suppression(settings: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def soft_nms(case: Any, row: Any) -> dict[str, Any]:
-    return {"proposals": post.soft_nms(row.inputs["proposals"], *_suppression(row.settings))}
+    return {"proposals": suppression.soft_nms(row.inputs["proposals"], *_suppression(row.settings))}
 
 
 def post_processing(case: Any, row: Any) -> dict[str, Any]:
     video = row.inputs["video"]
     sample = Sample(total_frames=video["duration_frame"], duration=video["duration_second"])
     seconds = covered_seconds(sample, row.settings["interval"])
-    rows = post.post_processing(row.inputs["proposals"], *_suppression(row.settings))
+    rows = suppression.post_processing(row.inputs["proposals"], *_suppression(row.settings))
     return {"proposals": [{"score": s, "segment": [a * seconds, b * seconds]} for a, b, s in rows.tolist()]}
 
 
@@ -74,7 +74,7 @@ def feature_files(case: Any, row: Any) -> dict[str, Any]:
         sample = LoadLocalizationFeature()(Sample(path=str(case.path(given["feature_file"]))), RNG)
         return {"x": sample.inputs["features"].array}
     if "duration_second" in given:
-        return {"segments": truth(_sample(given))}
+        return {"segments": target_segments(_sample(given))}
     if "proposal_file" in given:
         return _proposals(case, row)
     sample = Sample(inputs={"features": given["raw_feature"]}, fps=given["fps"], key=given["video_name"])

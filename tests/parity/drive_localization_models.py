@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from vid_localization.models import boundary_matching
 from vid_localization.models.bmn import BMN, boundary_proposals
 from vid_localization.models.boundary_matching import (
     BoundaryMatching,
-    anchors,
-    labels,
-    proposals,
+    position_zones,
+    proposal_cells,
     sample_mask,
     valid_proposals,
 )
@@ -23,14 +23,14 @@ from vid_localization.models.refinement import (
     centre_width_offsets,
     move_boundaries,
     move_centre_width,
-    paired_overlaps,
+    paired_iou,
     sample_regions,
     start_end_offsets,
 )
-from vid_localization.models.spans import covered_seconds, ranked
+from vid_localization.models.spans import covered_seconds, with_predictions
 from vid_localization.models.ssn_loss import SSNLoss, hard_hinge_loss
 from vid_localization.models.tcanet import window_mask
-from vid_localization.post import post_processing
+from vid_localization.post.suppression import post_processing
 from vidcore.batch import Batch, collate
 from vidcore.engine.weights import load_state
 from vidcore.records import Segments
@@ -64,15 +64,20 @@ def mask(case: Any, row: Any) -> dict[str, Any]:
 def matching_labels(case: Any, row: Any) -> dict[str, Any]:
     length = row.settings["T"]
     if not row.inputs:
-        (starts, ends), around = proposals(length), anchors(length)
+        starts, ends = position_zones(length).T
         return {
             "valid": valid_proposals(length).numpy(),
-            "segments": torch.stack((starts, ends), -1).flatten(0, 1).numpy(),
-            "anchor_starts": around[0].numpy(),
-            "anchor_ends": around[1].numpy(),
+            "segments": proposal_cells(length).reshape(-1, 2),
+            "anchor_starts": starts,
+            "anchor_ends": ends,
         }
-    overlap, start, end = labels(segments_of(row), length)
-    return {"overlap_map": overlap.numpy(), "start": start.numpy(), "end": end.numpy()}
+    found = [boundary_matching.matching_labels(segments, length) for segments in segments_of(row)]
+    return stacked(("overlap_map", "start", "end"), found)
+
+
+def stacked(names: tuple[str, ...], found: list[tuple[np.ndarray, ...]]) -> dict[str, Any]:
+    """Labels of each sample -> arrays of all samples by name."""
+    return {name: np.stack(arrays) for name, arrays in zip(names, zip(*found, strict=True), strict=True)}
 
 
 def segments_of(row: Any) -> list[np.ndarray]:
@@ -84,7 +89,7 @@ def matching_predictions(case: Any, row: Any) -> dict[str, Any]:
     rows = boundary_proposals(row.inputs["maps"][0], row.inputs["start"][0], row.inputs["end"][0])
     kept = post_processing(rows, s["alpha"], s["low_threshold"], s["high_threshold"], s["top_k"])
     sample = Sample(total_frames=video["duration_frame"], duration=video["duration_second"])
-    return {"proposals": listed(ranked(sample, kept, covered_seconds(sample, s["interval"])))}
+    return {"proposals": listed(with_predictions(sample, kept, covered_seconds(sample, s["interval"])))}
 
 
 def listed(found: Sample) -> list[dict[str, Any]]:
@@ -156,8 +161,8 @@ def boundary_network(case: Any, row: Any) -> dict[str, Any]:
     ).eval()
     segments = segments_of(row)
     if "x" not in row.inputs:
-        found = temporal_labels(segments, s["T"], s["boundary_ratio"])
-        return {name: label.numpy() for name, label in zip(("action", "start", "end"), found, strict=True)}
+        found = [temporal_labels(rows, s["T"], s["boundary_ratio"]) for rows in segments]
+        return stacked(("action", "start", "end"), found)
     load_state(model, row.inputs["weights"])
     x = torch.from_numpy(row.inputs["x"])
     step = model.sample_step()
@@ -228,7 +233,7 @@ def refinement(case: Any, row: Any) -> dict[str, Any]:
         return {name: y[:, :, 0].numpy() for name, y in zip(("start", "inside", "end"), found, strict=True)}
     segments, wanted, offsets = tensors(row, "segments", "truth", "offsets")
     found = {
-        "overlap": paired_overlaps(segments, wanted),
+        "overlap": paired_iou(segments, wanted),
         "encode_centre_width": centre_width_offsets(segments, wanted),
         "encode_start_end": start_end_offsets(segments, wanted),
     }

@@ -14,7 +14,7 @@ from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.metrics import functional as F
 from vid_localization.metrics.segments import ANetMetric, RecallatTopK
 from vid_localization.names import result_name
-from vid_localization.overlaps import hull_overlap, temporal_iou
+from vid_localization.overlaps import hull_iou, iou_and_coverage
 from vid_localization.records import Boundaries
 from vid_localization.results import read_results
 from vidcore.records import Segments
@@ -22,8 +22,10 @@ from vidcore.sample import Sample
 
 
 def temporal_iou_matrix(case: Any, row: Any) -> dict[str, Any]:
-    iou, share = temporal_iou(row.inputs["candidates"], row.inputs["targets"])
-    return {"iou": iou} | ({"covered_share": share} if "covered_share" in row.outputs else {})
+    candidates, targets = row.inputs["candidates"], row.inputs["targets"]
+    iou, coverage = iou_and_coverage(candidates, targets[:, None] if candidates.ndim == 2 else targets)
+    found = {"iou": iou.astype(np.float32), "covered_share": coverage.astype(np.float32)}
+    return {name: found[name] for name in row.outputs}
 
 
 def interpolated_average_precision(case: Any, row: Any) -> dict[str, Any]:
@@ -151,7 +153,7 @@ def activitynet_proposals(case: Any, row: Any) -> dict[str, Any]:
 def grounding_recall(case: Any, row: Any) -> dict[str, Any]:
     if "pairs" in row.inputs:
         pairs = np.array(row.inputs["pairs"])
-        return {"iou": hull_overlap(pairs[:, 0], pairs[:, 1]).tolist()}
+        return {"iou": hull_iou(pairs[:, 0], pairs[:, 1]).tolist()}
     metric = RecallatTopK(row.settings["k"], row.settings["threshold"])
     for i, query in enumerate(row.inputs["queries"]):
         rows = np.array(query["predictions"]).reshape(-1, 3)

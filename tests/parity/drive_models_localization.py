@@ -140,7 +140,7 @@ def drn(model: Any, given: dict[str, Any], inputs: Any) -> dict[str, Any]:
 
 
 def proposals(model: Any, outputs: Any, batch: Batch) -> dict[str, Any]:
-    samples = tuple(as_published(s, model.feature_extraction_interval) for s in batch.samples)
+    samples = tuple(as_published(s, model.selection.interval) for s in batch.samples)
     found = enumerate(model.predict(outputs, batch.replace(samples=samples)))
     return {f"predict[{i}].proposals": np.column_stack((s.segments.scores, s.segments.spans)) for i, s in found}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vid_localization.names import file_of
+from vid_localization.names import safe_path
 from vid_localization.prepare.proposals import GenerateProposals
 from vidcore.errors import DataError
 
@@ -18,13 +18,13 @@ TABLE = "action,start,end,tmin,tmax\n" + "".join(f"0.5,{i % 2},{i % 2},{i / 8},{
 def test_a_name_stays_in_its_folder(tmp_path: Path, name: str) -> None:
     if name.strip("."):
         with pytest.raises(DataError, match="is the name of a video, and cannot be that of a file"):
-            file_of(tmp_path, name, ".csv")
+            safe_path(tmp_path, name, ".csv")
     else:
-        assert file_of(tmp_path, name, ".csv").parent == tmp_path
+        assert safe_path(tmp_path, name, ".csv").parent == tmp_path
 
 
 def test_names_with_dots_and_blanks_are_names(tmp_path: Path) -> None:
-    assert file_of(tmp_path, "..a b.c", ".npy") == tmp_path / "..a b.c.npy"
+    assert safe_path(tmp_path, "..a b.c", ".npy") == tmp_path / "..a b.c.npy"
 
 
 def test_proposals_are_written_nowhere_else(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.models.bsn import PEM, TEM
 from vid_localization.models.drn import DRN
-from vid_localization.models.spans import check_features, ranked
+from vid_localization.models.spans import check_features, with_predictions
 from vid_localization.models.tcanet import TCANet
 from vid_localization.prepare.merging import merged_note
 from vid_localization.transforms.classes import LoadVideoClasses
@@ -85,20 +85,20 @@ def test_merged_features_keep_what_is_known_of_time(features: Path, tmp_path: Pa
 
 def test_proposals_times_classes() -> None:
     rows = np.array([[0.0, 0.5, 0.9], [0.5, 1.0, 0.4]])
-    plain = ranked(Sample(), rows, 10.0)
+    plain = with_predictions(Sample(), rows, 10.0)
     assert plain.segments.labels is None
     sample = Sample(scores=np.array([0.0, 0.2, 0.0, 0.6], np.float32))
-    found = ranked(sample, rows, 10.0)
+    found = with_predictions(sample, rows, 10.0)
     np.testing.assert_allclose(found.segments.scores, [0.54, 0.24, 0.18, 0.08], rtol=1e-6)
     assert found.segments.labels is not None
     assert found.segments.labels.tolist() == [3, 3, 1, 1]
     np.testing.assert_array_equal(found.segments.spans, [[0, 5], [5, 10], [0, 5], [5, 10]])
-    own = ranked(sample, rows, 10.0, labels=[1, 2])
+    own = with_predictions(sample, rows, 10.0, labels=[1, 2])
     np.testing.assert_array_equal(own.segments.scores, rows[:, 2])
-    none = ranked(sample.replace(scores=np.zeros(4, np.float32)), rows, 10.0)
+    none = with_predictions(sample.replace(scores=np.zeros(4, np.float32)), rows, 10.0)
     assert none.segments is not None
     assert len(none.segments) == 0
-    assert len(ranked(sample, np.zeros((0, 3)), 10.0).segments) == 0
+    assert len(with_predictions(sample, np.zeros((0, 3)), 10.0).segments) == 0
 
 
 def test_classes_of_videos_from_files(tmp_path: Path) -> None:

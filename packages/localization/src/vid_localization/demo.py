@@ -125,7 +125,7 @@ def compare(folder: Path, scores: Mapping[str, Any], seed: int) -> None:
     """Print what the models have reached beside what random segments do."""
     from vidcore.cli.common import table
 
-    held_out = truth(folder)
+    held_out = held_out_videos(folder)
     reached = {f"bmn: {key}": scores["bmn"][key] for key in ("auc", "AR@10", "AR@100")}
     reached["bmn, classes by the recognizer: average_mAP"] = classified(folder, held_out)["average_mAP"]
     reached["actionformer: average_mAP"] = scores["actionformer"]["average_mAP"]
@@ -140,7 +140,7 @@ def compare(folder: Path, scores: Mapping[str, Any], seed: int) -> None:
     table(["score, in percent", "model", "random segments", "margin"], rows)
 
 
-def truth(folder: Path) -> list[Sample]:
+def held_out_videos(folder: Path) -> list[Sample]:
     """The held-out videos, with their segments and the files of their features."""
     from vid_localization.datasets.activitynet import ActivityNetDataset
 
@@ -198,7 +198,7 @@ def draw(folder: Path, stage: str) -> None:
     from vidcore.predict.predictor import Predictor
     from vidcore.tools.draw import save_figure
 
-    sample = truth(folder)[0]
+    sample = held_out_videos(folder)[0]
     trained = folder / "run" / stage
     with Predictor(trained / "task.toml", trained / "checkpoints" / "best.pt") as predict:
         (found,) = predict([str(sample.path)])

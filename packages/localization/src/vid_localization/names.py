@@ -7,7 +7,7 @@ from pathlib import Path
 from vidcore.errors import DataError
 from vidcore.sample import Sample
 
-__all__ = ["file_of", "result_name", "shown", "video_name"]
+__all__ = ["result_name", "safe_path", "sample_label", "video_name"]
 
 
 def video_name(sample: Sample) -> str:
@@ -24,7 +24,7 @@ def result_name(name: str) -> str:
     return name.removeprefix("v_")
 
 
-def file_of(folder: Path, name: str, suffix: str) -> Path:
+def safe_path(folder: Path, name: str, suffix: str) -> Path:
     """The file that is written for a video.
 
     Raises ``DataError`` for a name that would lead elsewhere: names come from files of strangers.
@@ -35,6 +35,6 @@ def file_of(folder: Path, name: str, suffix: str) -> Path:
     return path
 
 
-def shown(sample: Sample) -> str:
+def sample_label(sample: Sample) -> str:
     """What a message calls a sample."""
     return str(sample.path or sample.key or f"sample {sample.index}")

@@ -1,28 +1,26 @@
-"""How much segments of a video have in common."""
+"""Overlaps of segments, and offsets from one segment to another, as NumPy functions."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from vidcore.errors import UserError
 from vidcore.typing import Array
 
-__all__ = ["Array", "hull_overlap", "regression_targets", "temporal_iou", "temporal_overlaps"]
+__all__ = ["best_coverage", "best_iou", "hull_iou", "iou_and_coverage", "regression_targets"]
 
 
-def temporal_overlaps(segments: Array, others: Array) -> tuple[Array, Array]:
-    """Overlap of segments with others, by NumPy's rules of shapes.
+def iou_and_coverage(segments: Array, others: Array) -> tuple[Array, Array]:
+    """Intersection over union, and the part of each segment that the other one covers.
 
     Args:
-        segments: (..., 2) start and end.
-        others: (..., 2).
+        segments, others: (..., 2) start and end; the leading axes are broadcast.
 
     Returns:
-        Intersection over union, and intersection over the length of ``segments``: both of the common shape,
-        in the precision of the arguments. What has no length is nan.
+        Two arrays of the broadcast shape, in the precision of the arguments; nan where the union or the segment
+        has no length.
 
-    >>> iou, share = temporal_overlaps(np.array([0.2, 0.6]), np.array([[0.2, 0.6], [0.5, 0.9]]))
-    >>> iou.round(3).tolist(), share.round(3).tolist()
+    >>> iou, coverage = iou_and_coverage(np.array([0.2, 0.6]), np.array([[0.2, 0.6], [0.5, 0.9]]))
+    >>> iou.round(3).tolist(), coverage.round(3).tolist()
     ([1.0, 0.143], [1.0, 0.25])
     """
     starts, ends = segments[..., 0], segments[..., 1]
@@ -34,34 +32,31 @@ def temporal_overlaps(segments: Array, others: Array) -> tuple[Array, Array]:
         return iou, shared / lengths
 
 
-def temporal_iou(candidates: Array, targets: Array) -> tuple[Array, Array]:
-    """Overlap of every target with every candidate.
+def best_iou(segments: Array, others: Array) -> Array:
+    """Highest intersection over union of each segment with one of the others.
 
     Args:
-        candidates: (m, 2) start and end, or (2,) for one.
-        targets: (n, 2).
+        segments: (..., 2) start and end.
+        others: (n, 2).
 
     Returns:
-        Intersection over union, and the covered share of each candidate: (n, m) float32, or (n,) for one
-        candidate. nan where a union or a candidate has no length.
-
-    Raises:
-        UserError: the shapes are others.
+        (...), 0 if there are no others.
     """
-    candidates, targets = np.asarray(candidates), np.asarray(targets)
-    if targets.shape[1:] != (2,) or candidates.shape[-1:] != (2,) or candidates.ndim > 2:
-        raise UserError(
-            f"segments must have shape (n, 2), candidates also (2,); got {targets.shape} and {candidates.shape}"
-        )
-    share, iou = temporal_overlaps(candidates, targets[:, None] if candidates.ndim == 2 else targets)[::-1]
-    return iou.astype(np.float32), share.astype(np.float32)
+    out: Array = iou_and_coverage(segments[..., None, :], others)[0].max(-1, initial=0)
+    return out
 
 
-def hull_overlap(segments: Array, others: Array) -> Array:
-    """Intersection over the hull of both, as grounding scores it: negative where they are apart.
+def best_coverage(segments: Array, others: Array) -> Array:
+    """Largest part of each segment that one of the others covers; shapes as in ``best_iou``."""
+    out: Array = iou_and_coverage(segments[..., None, :], others)[1].max(-1, initial=0)
+    return out
+
+
+def hull_iou(segments: Array, others: Array) -> Array:
+    """Intersection over the hull of both segments, which grounding is scored by: negative if they are apart.
 
     Args:
-        segments, others: (..., 2) start and end.
+        segments, others: (..., 2) start and end; the leading axes are broadcast.
     """
     inner = np.minimum(segments[..., 1], others[..., 1]) - np.maximum(segments[..., 0], others[..., 0])
     hull = np.maximum(segments[..., 1], others[..., 1]) - np.minimum(segments[..., 0], others[..., 0])
@@ -70,9 +65,16 @@ def hull_overlap(segments: Array, others: Array) -> Array:
     return out
 
 
-def regression_targets(proposals: Array, truth: Array) -> Array:
-    """Shift of the centre in lengths of the proposal, and logarithm of the growth of the length: (n, 2) float64."""
+def regression_targets(proposals: Array, targets: Array) -> Array:
+    """Offsets from each proposal to the target segment in the same row.
+
+    Args:
+        proposals, targets: (n, 2) start and end.
+
+    Returns:
+        (n, 2) float64: shift of the centre in lengths of the proposal, and logarithm of the ratio of the lengths.
+    """
     lengths = proposals[:, 1] - proposals[:, 0]
-    shift = (truth.mean(1) - proposals.mean(1)) / lengths
-    out: Array = np.stack((shift, np.log((truth[:, 1] - truth[:, 0]) / lengths)), 1)
+    shift = (targets.mean(1) - proposals.mean(1)) / lengths
+    out: Array = np.stack((shift, np.log((targets[:, 1] - targets[:, 0]) / lengths)), 1)
     return out

@@ -10,7 +10,7 @@ import pytest
 
 from vid_localization.metrics.functional import average_recall, detection_average_precision, grounding_recall
 from vid_localization.metrics.segments import ANetMetric, RecallatTopK, THUMOSMetric
-from vid_localization.overlaps import temporal_iou
+from vid_localization.overlaps import iou_and_coverage
 from vid_localization.records import Boundaries
 from vid_localization.results import read_results
 from vidcore.errors import DataError, UserError
@@ -57,7 +57,7 @@ def plain_average_precision(predicted: list[Sample], true: list[Sample], label: 
     free = [np.ones(len(t), bool) for t in truths]
     right = []
     for _, video, segment in sorted(rows, key=lambda row: row[0]):
-        iou = temporal_iou(segment, truths[video])[0] if len(truths[video]) else np.zeros(0)
+        iou = iou_and_coverage(segment, truths[video])[0].astype(np.float32) if len(truths[video]) else np.zeros(0)
         iou = np.where(free[video] & (iou >= threshold), iou, -1)
         best = int(iou.argmax()) if len(iou) else -1
         right.append(best >= 0 and iou[best] >= 0)
@@ -150,9 +150,8 @@ def plain_recall(predicted: list[Sample], true: list[Sample], limit: float, thre
     found = count = 0
     for p, t, n in zip(predicted, true, kept, strict=True):
         order = np.argsort(-p.segments.scores)[: min(int(n * share), n)]
-        iou = temporal_iou(
-            p.segments.spans[order].astype(np.float32), t.segments.spans.astype(np.float32).reshape(-1, 2)
-        )[0]
+        targets = t.segments.spans.astype(np.float32).reshape(-1, 1, 2)
+        iou, _ = iou_and_coverage(p.segments.spans[order].astype(np.float32), targets)
         found += int((iou >= threshold).any(1).sum())
         count += len(t.segments)
     return found / count

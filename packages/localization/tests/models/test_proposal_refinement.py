@@ -14,7 +14,7 @@ from vid_localization.models.refinement import (
     centre_width_offsets,
     move_boundaries,
     move_centre_width,
-    paired_overlaps,
+    paired_iou,
     sample_regions,
     start_end_offsets,
 )
@@ -59,7 +59,7 @@ def prepared(net: TCANet, *samples: Sample) -> Batch:
 def test_offsets_lead_to_the_truth() -> None:
     torch.testing.assert_close(move_boundaries(SEGMENTS, start_end_offsets(SEGMENTS, TRUTH), 1.0), TRUTH)
     torch.testing.assert_close(move_centre_width(SEGMENTS, centre_width_offsets(SEGMENTS, TRUTH), 1.0, 1.0), TRUTH)
-    torch.testing.assert_close(paired_overlaps(SEGMENTS, TRUTH), torch.tensor([0.5, 7 / 9]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(paired_iou(SEGMENTS, TRUTH), torch.tensor([0.5, 7 / 9]), atol=1e-4, rtol=0)
 
 
 def test_regions_are_sampled_at_the_middles_of_equal_parts() -> None:
@@ -106,7 +106,7 @@ def test_it_learns_to_move_proposals_to_the_action() -> None:
     truth = torch.tensor([[0.2, 0.5]]).expand(2, -1)
     *_, overlap, after = net.eval()(batch.inputs)[-1]
     before = batch.inputs["proposals"]
-    assert paired_overlaps(after[0, :2], truth).sum() > paired_overlaps(before[0, :2], truth).sum()
+    assert paired_iou(after[0, :2], truth).sum() > paired_iou(before[0, :2], truth).sum()
     assert overlap[0, :2].min() > overlap[0, 2], "the last proposal overlaps nothing"
 
 

@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from vid_localization.overlaps import hull_overlap, temporal_iou
-from vid_localization.post import generate_proposals, post_processing, proposal_features, soft_nms
-from vid_localization.post.suppression import soft_picks
+from vid_localization.overlaps import best_coverage, best_iou, hull_iou, iou_and_coverage
+from vid_localization.post.features import proposal_features
+from vid_localization.post.proposals import generate_proposals
+from vid_localization.post.suppression import post_processing, soft_nms, soft_picks
 from vidcore.errors import UserError
 
 
@@ -83,11 +84,13 @@ def test_features_of_a_constant_probability_are_that_inside_and_less_outside() -
     np.testing.assert_allclose(found[1, 2:7], 0.5)
 
 
-def test_overlap_matrices() -> None:
-    iou, share = temporal_iou(np.array([[0.0, 2.0], [5.0, 5.0]]), np.array([[1.0, 3.0]]))
+def test_overlaps() -> None:
+    segments, others = np.array([[0.0, 2.0], [5.0, 5.0]], np.float32), np.array([[1.0, 3.0], [0.0, 8.0]], np.float32)
+    iou, coverage = iou_and_coverage(segments, others[:, None])
     assert iou.dtype == np.float32
-    np.testing.assert_allclose(iou, [[1 / 3, 0.0]])
-    np.testing.assert_allclose(share, [[0.5, np.nan]])
-    assert hull_overlap(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == pytest.approx(-1 / 3)
-    with pytest.raises(UserError, match="shape"):
-        temporal_iou(np.zeros((2, 2)), np.zeros(2))
+    np.testing.assert_allclose(iou, [[1 / 3, 0.0], [0.25, 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(coverage, [[0.5, np.nan], [1.0, np.nan]])
+    np.testing.assert_array_equal(best_iou(segments, others), iou.max(0))
+    np.testing.assert_array_equal(best_coverage(segments, others), coverage.max(0))
+    assert best_iou(segments, others[:0]).tolist() == best_coverage(segments, others[:0]).tolist() == [0, 0]
+    assert hull_iou(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == pytest.approx(-1 / 3)

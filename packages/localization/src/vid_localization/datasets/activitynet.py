@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vid_localization.datasets.annotations import Annotations, read_annotations
-from vid_localization.datasets.checks import Policy, notes_of
+from vid_localization.datasets.checks import SegmentPolicy, problem_notes
 from vid_localization.names import result_name
 from vidcore.data.classes import read_classes
 from vidcore.data.index import fingerprint
@@ -66,7 +66,7 @@ class ActivityNetDataset(Dataset):
         suffix: str = ".csv",
         classes: Path | list[str] | None = None,
         subset: str | None = None,
-        bad_segments: Policy = "repair",
+        bad_segments: SegmentPolicy = "repair",
         indices: int | Sequence[int] | None = None,
     ) -> None:
         if bad_segments not in ("repair", "keep", "raise"):
@@ -95,7 +95,7 @@ class ActivityNetDataset(Dataset):
         """Return a line about ``problems``, where there are any, and one about files of videos that are not there."""
         paths = list(self.sample_paths())
         missing = [path for path in paths if not os.path.exists(path)]
-        found = notes_of(self.problems)
+        found = problem_notes(self.problems)
         if not len(self.annotations.segments):
             found.append("no video has a segment: there is nothing to learn or to score")
         if 0 < len(missing) < len(paths):  # none at all: an error soon, or they are not needed

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from attrs import evolve, field, frozen
 
-from vid_localization.datasets.checks import Policy, checked
+from vid_localization.datasets.checks import SegmentPolicy, validate_segments
 from vidcore.data.classes import check_file
 from vidcore.data.fields import finite_number, positive_number
 from vidcore.data.index import Ragged, StringTable, select_rows
@@ -79,20 +79,31 @@ class Annotations:
             proposals=self.proposals.take(rows),
         )
 
-    def checked(self, file: Path, policy: Policy) -> Annotations:
-        """Return the annotations with what ``checks.checked`` makes of their segments; ``file`` is for messages."""
-        kept, segments, problems = checked(
-            file, self.names, self.facts[:, 0], self.segments, self.labels, self.offsets, policy
+    def validated(self, file: Path, policy: SegmentPolicy) -> Annotations:
+        """Return the annotations with the segments that ``validate_segments`` keeps; ``file`` is for messages."""
+        valid = validate_segments(
+            file,
+            policy,
+            names=self.names,
+            durations=self.facts[:, 0],
+            offsets=self.offsets,
+            segments=self.segments,
+            labels=self.labels,
         )
-        offsets = np.searchsorted(kept, self.offsets)
-        return evolve(self, segments=segments, labels=self.labels[kept], offsets=offsets, problems=problems)
+        return evolve(
+            self,
+            segments=valid.segments,
+            labels=self.labels[valid.indices],
+            offsets=np.searchsorted(valid.indices, self.offsets),
+            problems=valid.problems,
+        )
 
 
 def read_annotations(
     file: Path,
     class_names: tuple[str, ...] | None = None,
     subset: str | None = None,
-    policy: Policy = "repair",
+    policy: SegmentPolicy = "repair",
     seconds: Callable[[str], float] = lambda name: math.nan,
 ) -> Annotations:
     """Read and check an annotation file.
@@ -153,7 +164,7 @@ def read_annotations(
         class_names,
         Ragged.from_rows(proposals, np.float64),
     )
-    return annotations.checked(file, policy)
+    return annotations.validated(file, policy)
 
 
 def read_videos(file: Path) -> Iterator[Video]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from vid_localization.datasets.checks import Policy, checked, notes_of
+from vid_localization.datasets.checks import SegmentPolicy, problem_notes, validate_segments
 from vid_localization.datasets.words import split_words
 from vid_localization.records import PartBounds
 from vidcore.data.fields import positive_number
@@ -70,7 +70,7 @@ class CharadesSTADataset(Dataset):
         ft_overlap: float,
         data_root: Path | None = None,
         suffix: str = ".pt",
-        bad_segments: Policy = "repair",
+        bad_segments: SegmentPolicy = "repair",
         indices: int | Sequence[int] | None = None,
     ) -> None:
         if window_size < 1 or not 0 <= ft_overlap < 1:
@@ -84,14 +84,19 @@ class CharadesSTADataset(Dataset):
             raise DataError(f"annotation file {ann_file} has no sentences")
         facts = np.array([[_fact(file, q.video, table) for file, table in tables] for q in queries])
         names = [f"{q.video}: {q.sentence!r}" for q in queries]
-        segments = np.array([(q.start, q.end) for q in queries])
-        kept, segments, self.problems = checked(
-            ann_file, names, facts[:, 1], segments, np.zeros(len(queries)), np.arange(len(queries) + 1), bad_segments
+        valid = validate_segments(
+            ann_file,
+            bad_segments,
+            names=names,
+            durations=facts[:, 1],
+            offsets=np.arange(len(queries) + 1),
+            segments=np.array([(q.start, q.end) for q in queries]),
+            labels=np.zeros(len(queries)),
         )
-        if indices is not None:
-            rows = select_rows(indices, len(kept))
-            kept, segments = kept[rows], segments[rows]
-        self.segments: Array = segments
+        rows = slice(None) if indices is None else select_rows(indices, len(valid.indices))
+        kept = valid.indices[rows]
+        self.problems = valid.problems
+        self.segments: Array = valid.segments[rows]
         self.facts: Array = facts[kept]
         self.videos = StringTable.from_strings(queries[i].video for i in kept)
         self.sentences = StringTable.from_strings(queries[i].sentence for i in kept)
@@ -109,7 +114,7 @@ class CharadesSTADataset(Dataset):
 
     def notes(self) -> list[str]:
         """Return a line about ``problems``, where there are any."""
-        return notes_of(self.problems)
+        return problem_notes(self.problems)
 
     def _path(self, video: str) -> str:
         file = video + self.suffix

@@ -12,8 +12,8 @@ import numpy as np
 
 from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.datasets.annotations import Annotations
-from vid_localization.datasets.checks import Policy
-from vid_localization.overlaps import regression_targets, temporal_overlaps
+from vid_localization.datasets.checks import SegmentPolicy
+from vid_localization.overlaps import iou_and_coverage, regression_targets
 from vidcore.data.classes import read_classes
 from vidcore.data.index import Ragged, StringTable
 from vidcore.data.text import read_text
@@ -56,7 +56,7 @@ class SSNDataset(ActivityNetDataset):
         suffix: str = "",
         classes: Path | list[str] | None = None,
         subset: str | None = None,
-        bad_segments: Policy = "repair",
+        bad_segments: SegmentPolicy = "repair",
         indices: int | Sequence[int] | None = None,
         filter_gt: bool = False,
         filename_tmpl: str = "img_{:05}.jpg",
@@ -112,7 +112,7 @@ class SSNDataset(ActivityNetDataset):
             true, listed = sample.segments.spans, sample.proposals.spans
             proposals = listed[np.diff(listed)[:, 0] > 0]
             if len(true) and len(proposals):
-                iou, _ = temporal_overlaps(proposals[:, None], true)
+                iou, _ = iou_and_coverage(proposals[:, None], true)
                 good = iou.max(1) >= positive_iou_threshold
                 found.append(regression_targets(proposals[good], true[iou.argmax(1)[good]]))
         targets = np.concatenate(found)
@@ -122,7 +122,7 @@ class SSNDataset(ActivityNetDataset):
 
 
 def read_proposal_list(
-    file: Path, class_names: tuple[str, ...] | None = None, policy: Policy = "repair"
+    file: Path, class_names: tuple[str, ...] | None = None, policy: SegmentPolicy = "repair"
 ) -> Annotations:
     """Read a published list, see ``SSNDataset``; without names classes are called by their numbers, from 1.
 
@@ -160,7 +160,7 @@ def read_proposal_list(
         class_names,
         Ragged.from_rows(proposals, np.float64),
     )
-    return annotations.checked(file, policy)
+    return annotations.validated(file, policy)
 
 
 Block = tuple[str, float, float, Array, Array]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from attrs import frozen
 
-from vid_localization.overlaps import hull_overlap, temporal_overlaps
+from vid_localization.overlaps import hull_iou, iou_and_coverage
 from vidcore.typing import Array
 
 __all__ = [
@@ -89,7 +89,7 @@ def average_recall(
     never = len(proposals) + 1
     ranks = np.full((len(thresholds), len(truth)), never)
     for target, widths, rank, place in _blocks(truth_videos, counts, kept):
-        iou = temporal_overlaps(truth[target].repeat(widths, 0), proposals[place])[0]
+        iou = iou_and_coverage(truth[target].repeat(widths, 0), proposals[place])[0]
         starts = np.cumsum(widths) - widths
         for row, threshold in zip(ranks, thresholds, strict=True):
             hit = np.where(iou >= np.float64(threshold), rank + 1, never)
@@ -147,7 +147,7 @@ def match(segments: Array, groups: Array, truth: Array, truth_groups: Array, thr
     parts = []
     for target, widths, _, place in _blocks(truth_groups, counts, counts):
         prediction, target = order[place], target.repeat(widths)
-        iou = temporal_overlaps(truth[target], segments[prediction])[0].astype(np.float32)
+        iou = iou_and_coverage(truth[target], segments[prediction])[0].astype(np.float32)
         near = iou >= np.float64(lowest)
         parts.append((prediction[near], target[near], iou[near]))
     if not parts:
@@ -294,7 +294,7 @@ def grounding_recall(predictions: Array, queries: Array, truth: Array, ks: Seque
     order = np.argsort(queries, kind="stable")
     predictions, queries = predictions[order], queries[order]
     rank = np.arange(len(queries)) - np.searchsorted(queries, queries)
-    hit = hull_overlap(predictions, truth[queries]) > threshold
+    hit = hull_iou(predictions, truth[queries]) > threshold
     best = np.full(len(truth), np.inf)  # of what was never hit, or had no prediction
     np.minimum.at(best, queries[hit], rank[hit] + 1)
     return np.array([(best <= k).mean() if len(truth) else np.nan for k in ks])

@@ -15,7 +15,7 @@ from vid_localization.metrics.functional import (
     grounding_recall,
     touching,
 )
-from vid_localization.names import file_of, video_name
+from vid_localization.names import safe_path, video_name
 from vid_localization.records import Boundaries
 from vid_localization.results import write_boundaries, write_results
 from vidcore.errors import DataError, UserError
@@ -35,7 +35,7 @@ def _check_thresholds(metric: str, thresholds: Sequence[float]) -> None:
         raise UserError(f"{metric}: thresholds must lie between 0 and 1, got {list(thresholds)}")
 
 
-def _shown(threshold: float) -> str:
+def _threshold_label(threshold: float) -> str:
     """Two digits, or all where there are more: scores of different thresholds have different names."""
     return f"{threshold:.2f}" if abs(threshold - round(threshold, 2)) < 1e-9 else f"{threshold:g}"
 
@@ -88,7 +88,9 @@ class DetectionMetric(CollectedSegments):
         """``average_mAP``, and ``mAP@`` every threshold."""
         self._notes = []
         means = np.nanmean(self.average_precision(), 1)
-        scores = {f"mAP@{_shown(t)}": float(m) for t, m in zip(self.temporal_iou_thresholds, means, strict=True)}
+        scores = {
+            f"mAP@{_threshold_label(t)}": float(m) for t, m in zip(self.temporal_iou_thresholds, means, strict=True)
+        }
         return {"average_mAP": float(means.mean()), **scores}
 
 
@@ -163,7 +165,7 @@ class ANetMetric(DetectionMetric):
         tables.mkdir(exist_ok=True)
         for sample, _ in self.pairs():
             boundaries = cast(Boundaries, sample.extra["boundaries"])
-            write_boundaries(file_of(tables, video_name(sample), ".csv"), boundaries.table)
+            write_boundaries(safe_path(tables, video_name(sample), ".csv"), boundaries.table)
         return [tables]
 
 

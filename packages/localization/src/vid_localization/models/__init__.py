@@ -1,0 +1,1 @@
+"""Models that find segments: proposal networks, detectors and grounding of sentences."""

@@ -22,10 +22,10 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from vid_localization.models.actionformer_layers import Block, ChannelNorm, ConvStack, masked, sinusoids
-from vid_localization.models.spans import check_features, covered_seconds, ranked, targets_of
-from vid_localization.names import shown
-from vid_localization.post import suppress_by_class
-from vidcore.batch import Batch
+from vid_localization.models.spans import check_features, covered_seconds, required_targets, with_predictions
+from vid_localization.names import sample_label
+from vid_localization.post.detections import suppress_by_class
+from vidcore.batch import Batch, Ragged
 from vidcore.errors import DataError, UserError
 from vidcore.nn import Model, require
 from vidcore.protocols import Transform
@@ -181,7 +181,7 @@ class ActionFormer(Model):
             UserError: a sample has no annotation.
         """
         points, valid = outputs["points"], outputs["valid"]
-        segments, kinds = (ragged.split() for ragged in targets_of(batch, "segments", "classes"))
+        segments, kinds = (ragged.split() for ragged in required_targets(batch, Ragged, "segments", "classes"))
         found = [assign(points, *each, self.center_sample_radius) for each in zip(segments, kinds, strict=True)]
         true, classes = (torch.stack(parts) for parts in zip(*found, strict=True))
         positive = valid & (classes > 0).any(-1)
@@ -208,14 +208,14 @@ class ActionFormer(Model):
         found = []
         for sample, rows, row_scores in zip(batch.samples, segments, scores, strict=True):
             first, step = _grid(sample)
-            kept, kept_scores, labels = self._chosen(rows, row_scores, levels)
+            kept, kept_scores, labels = self._select(rows, row_scores, levels)
             seconds = covered_seconds(sample) if sample.duration is None else sample.duration
             fractions = (kept * step + first).clip(0, seconds) / seconds
             table = np.column_stack((fractions, kept_scores))
-            found.append(ranked(sample, table, seconds, None if self.num_classes is None else labels))
+            found.append(with_predictions(sample, table, seconds, None if self.num_classes is None else labels))
         return found
 
-    def _chosen(self, segments: Array, scores: Array, levels: Array) -> tuple[Array, Array, Array]:
+    def _select(self, segments: Array, scores: Array, levels: Array) -> tuple[Array, Array, Array]:
         """Segments (P, 2), scores (P, K) and levels (P,) of positions -> the best, with scores and classes."""
         long = segments[:, 1] - segments[:, 0] > self.min_duration
         place, label = np.nonzero((scores > MIN_SCORE) & long[:, None])
@@ -247,12 +247,14 @@ class _OnGrid:
         if true is None:
             return sample
         if self.num_classes is not None and true.labels is None:
-            raise UserError(f"{shown(sample)}: training needs the true segments of every sample, with their classes")
+            raise UserError(
+                f"{sample_label(sample)}: training needs the true segments of every sample, with their classes"
+            )
         segments = (np.asarray(true.spans, np.float64) - first) / step
         labels = np.zeros(len(segments), np.int64) if self.num_classes is None else np.asarray(true.labels)
         classes = (labels[:, None] == np.arange(self.num_classes or 1)).astype(np.float32)
         if (classes.sum(1) != 1).any():
-            raise UserError(f"{shown(sample)}: has classes {labels.tolist()}, the model has {self.num_classes}")
+            raise UserError(f"{sample_label(sample)}: has classes {labels.tolist()}, the model has {self.num_classes}")
         return sample.with_targets(segments=Varying(segments.astype(np.float32)), classes=Varying(classes))
 
 
@@ -311,7 +313,7 @@ def boundary_loss(found: Tensor, true: Tensor) -> Tensor:
 
 def _times(sample: Sample) -> Array:
     if sample.feature_times is None or not len(sample.feature_times):
-        raise DataError(f"{shown(sample)}: has no feature_times: it is not known how long the video is")
+        raise DataError(f"{sample_label(sample)}: has no feature_times: it is not known how long the video is")
     return np.asarray(sample.feature_times, np.float64)
 
 

@@ -17,17 +17,16 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from vid_localization.models.boundary_matching import BoundaryMatching, labels, valid_proposals
+from vid_localization.models.boundary_matching import BoundaryMatching, matching_labels, valid_proposals
 from vid_localization.models.losses import BMNLoss
 from vid_localization.models.spans import (
+    ProposalSelection,
     check_features,
     check_lengths,
-    covered_seconds,
-    ranked,
-    targets_of,
-    truth,
+    required_targets,
+    target_segments,
 )
-from vid_localization.post import boundary_candidates, post_processing
+from vid_localization.post.proposals import boundary_candidates
 from vidcore.batch import Batch
 from vidcore.errors import CheckpointError
 from vidcore.nn import Model
@@ -76,9 +75,13 @@ class BMN(Model):
     ) -> None:
         super().__init__()
         self.temporal_dim, self.feat_dim = temporal_dim, feat_dim
-        self.suppression = (soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold)
-        self.post_process_top_k = post_process_top_k
-        self.feature_extraction_interval = feature_extraction_interval
+        self.selection = ProposalSelection(
+            soft_nms_alpha,
+            soft_nms_low_threshold,
+            soft_nms_high_threshold,
+            post_process_top_k,
+            feature_extraction_interval,
+        )
         self.loss_cls = loss_cls or BMNLoss()
         self.register_buffer("valid", valid_proposals(temporal_dim), persistent=False)
 
@@ -134,18 +137,17 @@ class BMN(Model):
         Raises:
             UserError: a sample has no annotation.
         """
-        wanted = targets_of(batch, "overlaps", "start", "end")
+        wanted = required_targets(batch, Tensor, "overlaps", "start", "end")
         found: dict[str, Tensor] = self.loss_cls(*outputs, *wanted, self.valid)
         return found
 
     def predict(self, outputs: tuple[Tensor, Tensor, Tensor], batch: Batch) -> list[Sample]:
         """The samples with ``segments``: at most ``post_process_top_k`` proposals."""
         maps, starts, ends = (t.detach().float().cpu().numpy() for t in outputs)
-        found = []
-        for sample, *probabilities in zip(batch.samples, maps, starts, ends, strict=True):
-            rows = post_processing(boundary_proposals(*probabilities), *self.suppression, self.post_process_top_k)
-            found.append(ranked(sample, rows, covered_seconds(sample, self.feature_extraction_interval)))
-        return found
+        return [
+            self.selection.apply(sample, boundary_proposals(*probabilities))
+            for sample, *probabilities in zip(batch.samples, maps, starts, ends, strict=True)
+        ]
 
 
 @frozen
@@ -157,7 +159,7 @@ class _Labels:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if sample.segments is None:
             return sample
-        overlaps, start, end = (t[0].numpy() for t in labels([truth(sample)], self.length))
+        overlaps, start, end = matching_labels(target_segments(sample), self.length)
         return sample.with_targets(overlaps=overlaps, start=start, end=end)
 
 

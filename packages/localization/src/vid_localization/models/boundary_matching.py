@@ -6,7 +6,7 @@ from start / T to (start + duration + 1) / T. N points are sampled from every pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vid_localization.models.spans import overlaps, shares
+from vid_localization.overlaps import best_coverage, best_iou
 from vidcore.nn import require
 from vidcore.typing import Array
 
-__all__ = ["BoundaryMatching", "labels", "proposals", "sample_mask", "valid_proposals"]
+__all__ = [
+    "BoundaryMatching",
+    "matching_labels",
+    "position_zones",
+    "proposal_cells",
+    "sample_mask",
+    "valid_proposals",
+]
 
 
 def _taps(length: int, samples: int, per_sample: int, extension: float) -> tuple[Array, Array, Array, Array]:
@@ -69,38 +76,34 @@ def valid_proposals(length: int) -> Tensor:
     return (index[:, None] + index < length).float()
 
 
-def proposals(length: int) -> tuple[Tensor, Tensor]:
-    """Starts and ends of all proposals, also of those beyond the end: two (T, T) float64, fractions."""
-    start = torch.arange(length, dtype=torch.float64).expand(length, length)
-    end = start + torch.arange(1, length + 1, dtype=torch.float64)[:, None]
-    return start / length, end / length
+def proposal_cells(length: int) -> Array:
+    """Start and end of all proposals as fractions, also of those that end outside: (T, T, 2) float64."""
+    start = np.broadcast_to(np.arange(length, dtype=np.float64), (length, length))
+    end = start + np.arange(1, length + 1, dtype=np.float64)[:, None]
+    return np.stack((start, end), -1) / length
 
 
-def anchors(length: int) -> tuple[Tensor, Tensor]:
-    """Bounds of the neighbourhood of every position, two positions wide: two (T,) float64, fractions."""
-    middle = torch.arange(length, dtype=torch.float64) + 0.5
-    return (middle - 1) / length, (middle + 1) / length
+def position_zones(length: int) -> Array:
+    """Start and end of the neighbourhood of every position, two positions wide, as fractions: (T, 2) float64."""
+    middle = np.arange(length, dtype=np.float64) + 0.5
+    return np.stack((middle - 1, middle + 1), -1) / length
 
 
-def labels(segments: Sequence[Array], length: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What the network should say.
+def matching_labels(segments: Array, length: int) -> tuple[Array, Array, Array]:
+    """What the network learns from one sample.
 
     Args:
-        segments: of every sample, (n, 2) fractions.
+        segments: (n, 2) fractions.
         length: T.
 
     Returns:
-        Overlap of each proposal with the best segment (B, T, T); which part of the neighbourhood of each
-        position is near (within one and a half positions of) a start (B, T), or an end (B, T). float32.
+        Highest overlap of each proposal with a segment (T, T); part of the neighbourhood of each position that lies
+        within one and a half positions of a start (T,), and of an end (T,). float32.
     """
-    cells, around = proposals(length), anchors(length)
-    radius = 1.5 / length
-    found = []
-    for rows in segments:
-        boxes = torch.from_numpy(np.asarray(rows, np.float64).reshape(-1, 2))
-        near = (torch.stack((at - radius, at + radius), 1) for at in boxes.unbind(1))
-        found.append((overlaps(*cells, boxes), *(shares(*around, zone) for zone in near)))
-    overlap, start, end = (torch.stack(parts).float() for parts in zip(*found, strict=True))
+    segments = np.asarray(segments, np.float64).reshape(-1, 2)
+    zones, radius = position_zones(length), 1.5 / length
+    near = (best_coverage(zones, np.stack((at - radius, at + radius), 1)) for at in segments.T)
+    overlap, start, end = (a.astype(np.float32) for a in (best_iou(proposal_cells(length), segments), *near))
     return overlap, start, end
 
 

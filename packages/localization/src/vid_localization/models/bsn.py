@@ -20,48 +20,44 @@ from torch import Tensor, nn
 
 from vid_localization.models.losses import BinaryLogisticRegressionLoss
 from vid_localization.models.spans import (
-    candidate_scores,
-    candidates,
+    ProposalSelection,
     check_features,
     check_lengths,
     covered_seconds,
-    overlaps,
-    ranked,
-    shares,
-    targets_of,
-    truth,
+    proposal_scores,
+    proposal_spans,
+    required_targets,
+    target_segments,
 )
-from vid_localization.post import post_processing
+from vid_localization.overlaps import best_coverage, best_iou
 from vid_localization.records import Boundaries
-from vidcore.batch import Batch
+from vidcore.batch import Batch, Ragged
 from vidcore.nn import Model
 from vidcore.protocols import Transform
 from vidcore.records import Varying
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
-__all__ = ["PEM", "TEM", "TemporalLabels", "temporal_labels"]
-
-TemporalLabels = tuple[Tensor, Tensor, Tensor]
-"""Action, start, end: three (B, T) float32."""
+__all__ = ["PEM", "TEM", "temporal_labels"]
 
 
-def temporal_labels(segments: list[Array], length: int, boundary_ratio: float) -> TemporalLabels:
-    """Which part of every position lies within an action, near a start, near an end (section 3.3).
+def temporal_labels(segments: Array, length: int, boundary_ratio: float) -> tuple[Array, Array, Array]:
+    """Largest part of every position that lies within an action, near a start, near an end (section 3.3).
 
     Args:
-        segments: of every sample, (n, 2) fractions.
+        segments: (n, 2) fractions, of one sample.
         length: T.
-        boundary_ratio: width of the neighbourhood of a boundary as part of its segment; at least a position.
+        boundary_ratio: width of the neighbourhood of a boundary as part of its segment; at least one position.
+
+    Returns:
+        Three (T,) float32.
     """
-    edges = torch.arange(length + 1, dtype=torch.float64) / length
-    found = []
-    for rows in segments:
-        boxes = torch.from_numpy(np.asarray(rows, np.float64).reshape(-1, 2))
-        radius = (boundary_ratio * (boxes[:, 1] - boxes[:, 0])).clamp(min=1 / length) / 2
-        near = (torch.stack((at - radius, at + radius), 1) for at in boxes.unbind(1))
-        found.append([shares(edges[:-1], edges[1:], zone) for zone in (boxes, *near)])
-    action, start, end = (torch.stack(parts).float() for parts in zip(*found, strict=True))
+    segments = np.asarray(segments, np.float64).reshape(-1, 2)
+    edges = np.arange(length + 1, dtype=np.float64) / length
+    positions = np.stack((edges[:-1], edges[1:]), 1)
+    radius = np.maximum(boundary_ratio * (segments[:, 1] - segments[:, 0]), 1 / length) / 2
+    near = (np.stack((at - radius, at + radius), 1) for at in segments.T)
+    action, start, end = (best_coverage(positions, zone).astype(np.float32) for zone in (segments, *near))
     return action, start, end
 
 
@@ -126,7 +122,7 @@ class TEM(Model):
         Raises:
             UserError: a sample has no annotation.
         """
-        labels = targets_of(batch, "action", "start", "end")
+        labels = required_targets(batch, Tensor, "action", "start", "end")
         action, start, end = (
             self.loss_cls(outputs[:, i], label, self.tem_match_threshold) for i, label in enumerate(labels)
         )
@@ -181,9 +177,13 @@ class PEM(Model):
             (pem_low_temporal_iou_threshold, pem_high_temporal_iou_threshold, pem_u_ratio_m),
             (-1.0, pem_low_temporal_iou_threshold, pem_u_ratio_l),
         )
-        self.suppression = (soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold)
-        self.post_process_top_k = post_process_top_k
-        self.feature_extraction_interval = feature_extraction_interval
+        self.selection = ProposalSelection(
+            soft_nms_alpha,
+            soft_nms_low_threshold,
+            soft_nms_high_threshold,
+            post_process_top_k,
+            feature_extraction_interval,
+        )
         self.ratios = (fc1_ratio, fc2_ratio)
         self.subsampling = subsampling
         self.fc1 = nn.Linear(pem_feat_dim, pem_hidden_dim)
@@ -210,7 +210,7 @@ class PEM(Model):
         Raises:
             UserError: a sample has no annotation.
         """
-        (overlaps,) = targets_of(batch, "overlaps")
+        (overlaps,) = required_targets(batch, Ragged, "overlaps")
         predicted = outputs[overlaps.owners, overlaps.places]
         return {"temporal_iou_loss": self.overlap_loss(predicted, overlaps.values)}
 
@@ -235,13 +235,9 @@ class PEM(Model):
         """
         found = []
         for sample, row in zip(batch.samples, outputs.detach().double().cpu().numpy(), strict=True):
-            seconds = covered_seconds(sample, self.feature_extraction_interval)
-            segments = candidates(sample)
-            score = row[: len(segments)] * candidate_scores(sample)
-            rows = post_processing(
-                np.column_stack((segments / seconds, score)), *self.suppression, self.post_process_top_k
-            )
-            found.append(ranked(sample, rows, seconds))
+            segments = proposal_spans(sample) / covered_seconds(sample, self.selection.interval)
+            scores = row[: len(segments)] * proposal_scores(sample)
+            found.append(self.selection.apply(sample, np.column_stack((segments, scores))))
         return found
 
 
@@ -255,7 +251,7 @@ class _BoundaryLabels:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if sample.segments is None:
             return sample
-        action, start, end = (t[0].numpy() for t in temporal_labels([truth(sample)], self.length, self.boundary_ratio))
+        action, start, end = temporal_labels(target_segments(sample), self.length, self.boundary_ratio)
         return sample.with_targets(action=action, start=start, end=end)
 
 
@@ -266,6 +262,5 @@ class _TrueOverlaps:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if sample.segments is None or "overlaps" in sample.targets:
             return sample
-        start, end = torch.from_numpy(candidates(sample) / covered_seconds(sample)).unbind(1)
-        found = overlaps(start, end, torch.from_numpy(truth(sample))).float()
-        return sample.with_targets(overlaps=Varying(found.numpy()))
+        overlaps = best_iou(proposal_spans(sample) / covered_seconds(sample), target_segments(sample))
+        return sample.with_targets(overlaps=Varying(overlaps.astype(np.float32)))

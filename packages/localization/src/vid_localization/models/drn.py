@@ -24,10 +24,16 @@ import torch.nn.functional as F
 from attrs import frozen
 from torch import Tensor, nn
 
-from vid_localization.models.refinement import paired_overlaps
-from vid_localization.models.spans import check_features, covered_seconds, ranked, targets_of, truth
-from vid_localization.names import shown
-from vid_localization.post import soft_nms
+from vid_localization.models.refinement import paired_iou
+from vid_localization.models.spans import (
+    check_features,
+    covered_seconds,
+    required_targets,
+    target_segments,
+    with_predictions,
+)
+from vid_localization.names import sample_label
+from vid_localization.post.suppression import soft_nms
 from vidcore.batch import Batch
 from vidcore.errors import DataError, UserError
 from vidcore.nn import Model, require
@@ -35,7 +41,7 @@ from vidcore.protocols import Transform
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
-__all__ = ["DRN", "Found"]
+__all__ = ["DRN", "DRNOutput"]
 
 POSITION = 256
 """Channels that tell where a part of the video is."""
@@ -46,7 +52,7 @@ JUDGED_ABOVE = 0.9
 SUPPRESSION = (0.4, 0.5, 0.9, 5)
 """Of overlapping predictions; arguments of ``soft_nms``, which keeps one more than asked for."""
 
-Found = tuple[Tensor, Tensor, Tensor]
+DRNOutput = tuple[Tensor, Tensor, Tensor]
 """Of every position: logit of a match (B, N), distances to start and end in parts (B, N, 2), logit of quality."""
 
 
@@ -127,7 +133,7 @@ class DRN(Model):
         """Check the words of a sentence, and take the segment that it is about."""
         return _Grounding(self.query_encoder.embedding.num_embeddings - 1)
 
-    def forward(self, inputs: dict[str, Tensor]) -> Found:
+    def forward(self, inputs: dict[str, Tensor]) -> DRNOutput:
         """From what ``FormatQuery`` makes.
 
         ``features`` (B, T, C), ``proposals`` (B, T, 2) the parts as fractions of the video, ``query`` (B, L) int64
@@ -139,17 +145,17 @@ class DRN(Model):
         where = self.position_transform(torch.cat((parts, parts[..., 1:] - parts[..., :1]), -1))
         content = self.prop_fc(inputs["features"]).transpose(1, 2)
         levels = self.backbone_net(content, where.transpose(1, 2), gates)
-        found: Found = self.head(self.fpn(levels))
+        found: DRNOutput = self.head(self.fpn(levels))
         return found
 
-    def loss(self, outputs: Found, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, outputs: DRNOutput, batch: Batch) -> dict[str, Tensor]:
         """``loss_cls`` of matches, ``loss_reg`` of distances, ``loss_iou`` of qualities (0 in the first stage).
 
         Raises:
             UserError: a sample has no annotation.
         """
         logits, distances, quality = (t.float() for t in outputs)
-        wanted = targets_of(batch, "segment")[0].to(logits)
+        wanted = required_targets(batch, Tensor, "segment")[0].to(logits)
         places, levels, number = self.places(logits)
         true = torch.stack((places - wanted[:, :1], wanted[:, 1:] - places), -1) * number
         nearest, furthest = true.amin(-1), true.amax(-1)
@@ -162,20 +168,20 @@ class DRN(Model):
         gap = (union[matches].log() - shared[matches].log()).sum()
         losses = {"loss_cls": total / (count + len(logits)), "loss_reg": gap / count.clamp(min=1)}
 
-        overlap = paired_overlaps(self.segments(distances), wanted[:, None], eps=1e-6)
+        overlap = paired_iou(self.segments(distances), wanted[:, None], eps=1e-6)
         judged = overlap > (math.inf if self.stage == "first" else JUDGED_ABOVE)
         error = F.smooth_l1_loss(quality.sigmoid()[judged], overlap[judged], reduction="sum")
         return losses | {"loss_iou": error / judged.sum().clamp(min=1)}
 
-    def predict(self, outputs: Found, batch: Batch) -> list[Sample]:
+    def predict(self, outputs: DRNOutput, batch: Batch) -> list[Sample]:
         """The samples with ``segments``: the best six that hardly overlap."""
         found = []
         for sample, rows in zip(batch.samples, self.candidates(outputs), strict=True):
             kept = soft_nms(rows, *SUPPRESSION) if len(rows) else rows
-            found.append(ranked(sample, kept, covered_seconds(sample)))
+            found.append(with_predictions(sample, kept, covered_seconds(sample)))
         return found
 
-    def candidates(self, outputs: Found) -> list[Array]:
+    def candidates(self, outputs: DRNOutput) -> list[Array]:
         """Of every sample, (n, 3) float64: start and end as fractions, and score."""
         logits, distances, quality = (t.detach().float() for t in outputs)
         match = logits.sigmoid()
@@ -292,7 +298,7 @@ class _Head(nn.Module):
         assert self.cls_logits.bias is not None
         nn.init.constant_(self.cls_logits.bias, math.log(prior / (1 - prior)))
 
-    def forward(self, levels: list[Tensor]) -> Found:
+    def forward(self, levels: list[Tensor]) -> DRNOutput:
         found = []
         for level, scale in zip(levels, self.scales, strict=True):
             about, bounds = self.cls_tower(level), self.bbox_tower(level)
@@ -337,7 +343,7 @@ class _Grounding:
             raise UserError(f"the model is made for {self.words} words (vocab_size), but a sentence has word {last}")
         if sample.segments is None:
             return sample
-        rows = truth(sample)
+        rows = target_segments(sample)
         if len(rows) != 1:
-            raise DataError(f"{shown(sample)}: a sentence is about one segment, found {len(rows)}")
+            raise DataError(f"{sample_label(sample)}: a sentence is about one segment, found {len(rows)}")
         return sample.with_targets(segment=rows[0].astype(np.float32))

@@ -14,7 +14,7 @@ __all__ = [
     "centre_width_offsets",
     "move_boundaries",
     "move_centre_width",
-    "paired_overlaps",
+    "paired_iou",
     "sample_regions",
     "start_end_offsets",
 ]
@@ -23,7 +23,7 @@ EPS = 1e-5
 """Width below which a segment is a point; also added to unions."""
 
 
-def paired_overlaps(segments: Tensor, truth: Tensor, eps: float = EPS) -> Tensor:
+def paired_iou(segments: Tensor, truth: Tensor, eps: float = EPS) -> Tensor:
     """Intersection over union (and ``eps``) of each segment and the true one at its place: (..., 2) -> (...)."""
     inside = torch.minimum(segments[..., 1], truth[..., 1]) - torch.maximum(segments[..., 0], truth[..., 0])
     inside = inside.clamp(min=0)

@@ -19,10 +19,10 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from vid_localization.models.spans import candidates
+from vid_localization.models.spans import proposal_spans
 from vid_localization.models.ssn_head import SSNHead
 from vid_localization.models.ssn_loss import SSNLoss
-from vid_localization.post import nms_by_class
+from vid_localization.post.detections import nms_by_class
 from vid_localization.records import ProposalStages
 from vidcore.batch import Batch
 from vidcore.errors import UserError
@@ -150,7 +150,7 @@ class SSN(Model):
         ]
 
     def _detect(self, sample: Sample, frames: dict[str, Tensor]) -> Sample:
-        segments, stages = candidates(sample), _stages(sample)
+        segments, stages = proposal_spans(sample), _stages(sample)
         crops, count = sample.num_crops, stages.frame_count
         # what is after the frames of this video fills up to those of the longest in the batch
         frames = {k: v[: crops * count].unflatten(0, (crops, count)).float().mean(0) for k, v in frames.items()}

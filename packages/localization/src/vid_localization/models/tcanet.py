@@ -25,23 +25,22 @@ from vid_localization.models.refinement import (
     centre_width_offsets,
     move_boundaries,
     move_centre_width,
-    paired_overlaps,
+    paired_iou,
     sample_regions,
     start_end_offsets,
 )
 from vid_localization.models.spans import (
-    candidate_scores,
-    candidates,
+    ProposalSelection,
     check_features,
     check_lengths,
     covered_seconds,
-    overlaps,
-    ranked,
-    targets_of,
-    truth,
+    proposal_scores,
+    proposal_spans,
+    required_targets,
+    target_segments,
 )
-from vid_localization.post import post_processing
-from vidcore.batch import Batch
+from vid_localization.overlaps import iou_and_coverage
+from vidcore.batch import Batch, Ragged
 from vidcore.errors import CheckpointError, UserError
 from vidcore.nn import Model
 from vidcore.protocols import Transform
@@ -99,9 +98,13 @@ class TCANet(Model):
         super().__init__()
         self.temporal_dim, self.feat_dim = temporal_dim, feat_dim
         self.samples = (se_sample_num, action_sample_num)
-        self.suppression = (soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold)
-        self.post_process_top_k = post_process_top_k
-        self.feature_extraction_interval = feature_extraction_interval
+        self.selection = ProposalSelection(
+            soft_nms_alpha,
+            soft_nms_low_threshold,
+            soft_nms_high_threshold,
+            post_process_top_k,
+            feature_extraction_interval,
+        )
         self.x_1d_b_f = nn.Sequential(
             nn.Conv1d(feat_dim, HIDDEN, 3, padding=1, groups=4),
             nn.ReLU(inplace=True),
@@ -121,7 +124,7 @@ class TCANet(Model):
 
     def sample_step(self) -> Transform:
         """Give the model the proposals of a video, padded with empty ones, and match them with true segments."""
-        return _Matching(self.feature_extraction_interval)
+        return _Matching(self.selection.interval)
 
     def forward(self, inputs: dict[str, Tensor]) -> list[Stage]:
         """``features`` (B, C, T) and ``proposals`` (B, P, 2) -> what each stage predicts."""
@@ -154,12 +157,12 @@ class TCANet(Model):
         Raises:
             UserError: a sample has no annotation.
         """
-        (matched,) = targets_of(batch, "matched")
+        (matched,) = required_targets(batch, Ragged, "matched")
         rows, columns, wanted = matched.owners, matched.places, matched.values
         losses: dict[str, Tensor] = {}
         for number, stage in enumerate(outputs, 1):
             segments, boundaries, centre_width, overlap, _ = (t[rows, columns].float() for t in stage)
-            true_overlap = paired_overlaps(segments, wanted)
+            true_overlap = paired_iou(segments, wanted)
             losses[f"rloss{number}"] = _regression_loss(segments, boundaries, centre_width, wanted, true_overlap)
             losses[f"iloss{number}"] = F.smooth_l1_loss(overlap, true_overlap)
         return losses
@@ -171,13 +174,12 @@ class TCANet(Model):
         """
         found = []
         for i, sample in enumerate(batch.samples):
-            number, prior = len(candidates(sample)), candidate_scores(sample)
+            number, prior = len(proposal_spans(sample)), proposal_scores(sample)
             rows = [
                 np.column_stack((_numpy(after[i, :number]), _numpy(overlap[i, :number]) * prior))
                 for *_, overlap, after in outputs
             ]
-            kept = post_processing(np.concatenate(rows), *self.suppression, self.post_process_top_k)
-            found.append(ranked(sample, kept, covered_seconds(sample, self.feature_extraction_interval)))
+            found.append(self.selection.apply(sample, np.concatenate(rows)))
         return found
 
 
@@ -283,21 +285,20 @@ class _Matching:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Raises ``DataError`` for a sample without proposals."""
-        proposals = candidates(sample) / covered_seconds(sample, self.interval)
+        proposals = proposal_spans(sample) / covered_seconds(sample, self.interval)
         sample = sample.with_inputs(proposals=Varying(proposals.astype(np.float32)))
         if sample.segments is None:
             return sample
-        matched = _match(proposals, truth(sample, self.interval))
-        return sample.with_targets(matched=Varying(matched.numpy()))
+        matched = _best_targets(proposals, target_segments(sample, self.interval))
+        return sample.with_targets(matched=Varying(matched.astype(np.float32)))
 
 
-def _match(proposals: Array, true: Array) -> Tensor:
-    """The true segment of every proposal: (P, 2) float32. An empty one at 0 where there is none at all."""
-    if not len(true):
-        return torch.zeros(len(proposals), 2)
-    start, end = torch.from_numpy(proposals).unbind(1)
-    each = torch.stack([overlaps(start, end, row[None]) for row in torch.from_numpy(true)], 1)
-    return torch.from_numpy(true).float()[each.argmax(1)]
+def _best_targets(proposals: Array, targets: Array) -> Array:
+    """The target segment that each proposal overlaps best: (P, 2); zeros if there are no targets."""
+    if not len(targets):
+        return np.zeros((len(proposals), 2))
+    best: Array = targets[iou_and_coverage(proposals[:, None], targets)[0].argmax(1)]
+    return best
 
 
 def _numpy(tensor: Tensor) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vid_localization.overlaps import temporal_overlaps
+from vid_localization.overlaps import iou_and_coverage
 from vid_localization.post.suppression import soft_picks
 from vidcore.typing import Array
 
@@ -64,7 +64,7 @@ def vote(segments: Array, voters: Array, scores: Array, threshold: float) -> Arr
     Returns:
         (m, 2) float64.
     """
-    overlap, _ = temporal_overlaps(segments[:, None], voters)
+    overlap, _ = iou_and_coverage(segments[:, None], voters)
     weights = np.where(overlap >= threshold, overlap * scores, 0.0)
     out: Array = weights @ voters / weights.sum(1, keepdims=True)
     return out
@@ -86,6 +86,6 @@ def nms_by_class(segments: Array, labels: Array, threshold: float) -> Array:
     while len(left):
         best, left = left[0], left[1:]
         kept.append(best)
-        overlap, _ = temporal_overlaps(segments[left], segments[best])
+        overlap, _ = iou_and_coverage(segments[left], segments[best])
         left = left[~((labels[left] == labels[best]) & (overlap > threshold))]
     return np.array(kept, np.int64)

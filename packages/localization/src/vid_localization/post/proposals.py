@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vid_localization.overlaps import temporal_overlaps
+from vid_localization.overlaps import iou_and_coverage
 from vidcore.errors import UserError
 from vidcore.typing import Array
 
@@ -55,5 +55,5 @@ def generate_proposals(start: Array, end: Array, segments: Array | None = None, 
     rows = rows[np.argsort(rows[:, 4], kind="stable")[::-1]]
     if segments is None:
         return rows
-    best = (o.max(1, initial=0) for o in temporal_overlaps(rows[:, None, :2], np.asarray(segments, np.float64)))
+    best = (o.max(1, initial=0) for o in iou_and_coverage(rows[:, None, :2], np.asarray(segments, np.float64)))
     return np.concatenate((rows, np.stack(tuple(best), 1)), 1)

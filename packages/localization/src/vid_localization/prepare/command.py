@@ -27,9 +27,9 @@ videos_option = click.option(
 )
 
 
-def _say(prepared: Prepared) -> None:
-    for notice in prepared.notices:
-        click.echo(f"note: {notice}", err=True)
+def _report(prepared: Prepared) -> None:
+    for note in prepared.notes:
+        click.echo(f"note: {note}", err=True)
     for path in prepared.files:
         click.echo(f"wrote {path}")
 
@@ -64,7 +64,7 @@ def _prepare(
         if not measured:
             raise DataError(f"{facts}: no video below it is one of the {len(found)} annotated ones, and can be read")
         found = measured
-    _say(write_parts(prefix, found, output, present))
+    _report(write_parts(prefix, found, output, present))
 
 
 @click.command()
@@ -111,7 +111,7 @@ def charades_sta(folder: Path, output: Path, videos: Path | None) -> None:
     """Charades-STA: FOLDER has charades_sta_train.txt and charades_sta_test.txt, and the tables there are."""
     from vid_localization.prepare.official import prepare_charades
 
-    _say(prepare_charades(folder, output, videos, progress_bar))
+    _report(prepare_charades(folder, output, videos, progress_bar))
 
 
 @click.command("convert-features")

@@ -45,7 +45,7 @@ class Prepared:
     """What was written, and what a reader should know."""
 
     files: tuple[Path, ...]
-    notices: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def activitynet_videos(folder: Path) -> list[Video]:
@@ -129,8 +129,8 @@ def write_parts(
     classes = sorted({label for video in kept for label in video.labels} - {AMBIGUOUS})
     written.append(output / "classes.txt")
     write_text(written[-1], "".join(f"{name}\n" for name in classes))
-    notices = [f"{missing} of {missing + len(kept)} videos have no file and are left out"] if missing else []
-    return Prepared(tuple(written), tuple(notices))
+    notes = [f"{missing} of {missing + len(kept)} videos have no file and are left out"] if missing else []
+    return Prepared(tuple(written), tuple(notes))
 
 
 def find_files(folder: Path, suffixes: Sequence[str] = ()) -> dict[str, Path]:

@@ -10,7 +10,7 @@ import numpy as np
 from attrs import frozen
 
 from vid_localization.datasets.activitynet import ActivityNetDataset
-from vid_localization.names import file_of
+from vid_localization.names import safe_path
 from vid_localization.post.features import proposal_features
 from vid_localization.post.proposals import generate_proposals
 from vidcore.errors import DataError
@@ -85,8 +85,8 @@ class GenerateProposals:
             source = self.boundaries / f"{name}.csv"
             if not source.is_file():
                 raise DataError(f"{source} does not exist: there are no boundary probabilities of {name}")
-            table = file_of(folder / "pgm_proposals", name, ".csv")
-            array = file_of(folder / "pgm_features", name, ".npy")
+            table = safe_path(folder / "pgm_proposals", name, ".csv")
+            array = safe_path(folder / "pgm_features", name, ".npy")
             if all(f.is_file() and f.stat().st_mtime >= source.stat().st_mtime for f in (table, array)):
                 return name
             _, rows = read_table(source)

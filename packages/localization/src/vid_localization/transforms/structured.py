@@ -7,8 +7,8 @@ import math
 import numpy as np
 from attrs import field, frozen
 
-from vid_localization.names import shown
-from vid_localization.overlaps import regression_targets, temporal_overlaps
+from vid_localization.names import sample_label
+from vid_localization.overlaps import iou_and_coverage, regression_targets
 from vid_localization.records import ProposalStages
 from vidcore.errors import DataError, UserError
 from vidcore.records import Clip, Segments
@@ -22,7 +22,6 @@ __all__ = [
     "INCOMPLETE",
     "SampleProposalFrames",
     "SampleProposals",
-    "regression_targets",
 ]
 
 FOREGROUND, INCOMPLETE, BACKGROUND = range(3)
@@ -63,11 +62,13 @@ class SampleProposals:
         """Raises ``UserError`` without classes of segments, ``DataError`` where a video shows no background."""
         true = sample.segments
         if true is None or true.labels is None or not len(true):
-            raise UserError(f"{shown(sample)}: training needs true segments with classes; see SSNDataset.filter_gt")
+            raise UserError(
+                f"{sample_label(sample)}: training needs true segments with classes; see SSNDataset.filter_gt"
+            )
         seconds, truth = _seconds(sample), true.spans
         listed = sample.proposals.spans if isinstance(sample.proposals, Segments) else np.zeros((0, 2))
         proposals = np.concatenate((truth, listed[listed[:, 1] > listed[:, 0]]))
-        iou, share = temporal_overlaps(proposals[:, None], truth)
+        iou, share = iou_and_coverage(proposals[:, None], truth)
         iou, share = iou.max(1), share.max(1)
         cover = (proposals[:, 1] - proposals[:, 0]) / seconds
         complete = proposals[iou >= self.positive_iou_threshold]
@@ -80,7 +81,7 @@ class SampleProposals:
         counts = ((complete, self.foreground), (cut, self.incomplete), (empty, self.background))
         chosen = np.concatenate([_draw(pool, count, rng) for pool, count in counts])
         types = np.repeat([FOREGROUND, INCOMPLETE, BACKGROUND], [count for _, count in counts])
-        best = temporal_overlaps(chosen[:, None], truth)[0].argmax(1)
+        best = iou_and_coverage(chosen[:, None], truth)[0].argmax(1)
         targets = np.where((types == FOREGROUND)[:, None], regression_targets(chosen, truth[best]), 0)
         return sample.replace(proposals=Segments(chosen)).with_targets(
             proposal_types=types,
@@ -99,9 +100,11 @@ class SampleProposals:
         lengths = seconds * rng.uniform(self.background_coverage_threshold, 0.5, TRIES) ** 2
         starts = rng.random(TRIES) * (seconds - lengths)
         tried = np.stack((starts, starts + lengths), 1)
-        free: Array = tried[temporal_overlaps(tried[:, None], truth)[0].max(1) == 0]
+        free: Array = tried[iou_and_coverage(tried[:, None], truth)[0].max(1) == 0]
         if not len(free):
-            raise DataError(f"{shown(sample)}: there is no background, the true segments leave nothing of the video")
+            raise DataError(
+                f"{sample_label(sample)}: there is no background, the true segments leave nothing of the video"
+            )
         return free
 
 
@@ -135,9 +138,11 @@ class SampleProposalFrames:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Raises ``UserError`` for a sample without proposals, frames or duration."""
         if not isinstance(sample.proposals, Segments):
-            raise UserError(f"{shown(sample)}: has no proposals; see ann_file and proposal_file of SSNDataset")
+            raise UserError(f"{sample_label(sample)}: has no proposals; see ann_file and proposal_file of SSNDataset")
         if not sample.total_frames:
-            raise UserError(f"{shown(sample)}: the number of frames is not known: put OpenVideo before this step")
+            raise UserError(
+                f"{sample_label(sample)}: the number of frames is not known: put OpenVideo before this step"
+            )
         total = sample.total_frames
         edges, scales = self._stages(sample.proposals.spans / _seconds(sample))
         if self.test_mode:
@@ -180,5 +185,5 @@ def _draw(pool: Array, count: int, rng: np.random.Generator) -> Array:
 
 def _seconds(sample: Sample) -> float:
     if sample.duration is None or not math.isfinite(sample.duration):
-        raise UserError(f"{shown(sample)}: its duration is not known, which proposals in seconds need")
+        raise UserError(f"{sample_label(sample)}: its duration is not known, which proposals in seconds need")
     return sample.duration
