@@ -149,5 +149,5 @@ def test_it_finds_what_the_word_means() -> None:
 
 def test_a_sentence_is_about_one_segment() -> None:
     net = drn()
-    with pytest.raises(DataError, match=r"v\.pt: a sentence is about one segment, found 2"):
+    with pytest.raises(DataError, match=r"v\.pt: a sentence must describe one segment, found 2"):
         prepared(net, sample([1]).replace(segments=Segments(np.array([[0, 1], [2, 3.0]]))))

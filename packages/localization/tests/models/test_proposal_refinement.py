@@ -142,7 +142,7 @@ def test_published_masks_are_accepted_if_they_are_of_the_same_window() -> None:
     masks = {f"lgtes.{i}.mask": window_mask(8, 20, 5)[None].long() for i in range(2)}
     load_state(net, net.state_dict() | masks)
     masks["lgtes.1.mask"] = window_mask(8, 20, 7)[None].long()
-    with pytest.raises(CheckpointError, match=r"lgtes\.1\.mask is of another window_size"):
+    with pytest.raises(CheckpointError, match=r"lgtes\.1\.mask has a different window_size"):
         load_state(net, net.state_dict() | masks)
 
 

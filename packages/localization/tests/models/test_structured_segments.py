@@ -180,5 +180,5 @@ def test_numbers_of_pictures_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UserError, match=r"a proposal has 13 segments, but num_segments of SSNHead is \(2, 5, 2\)"):
         SSNHead(in_channels=3)(torch.zeros(1, 13, 3), torch.ones(1, 2))
     video = whole_video(20, [[0.5, 1.5]])
-    with pytest.raises(UserError, match="SSN got 40 pictures of a video, not 20: only flow has a clip_len above 1"):
+    with pytest.raises(UserError, match="SSN got 40 frames of a video, not 20: only flow has a clip_len above 1"):
         detections(model(), [video.with_inputs(imgs=video.inputs["imgs"].repeat(2, 0))])

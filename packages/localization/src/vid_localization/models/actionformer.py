@@ -1,11 +1,11 @@
 """ActionFormer: segments and their classes in one step (Zhang, Wu and Li, ECCV 2022, arXiv:2202.07925).
 
-Features of a video, of any length, become a pyramid: convolutions, transformer blocks with attention to what is
-near, and blocks that halve the number of positions. At each position of each level a classifier says what happens
-there, and a regressor how far start and end are away. Soft suppression and voting choose among all positions.
+The features of a video, of any length, become a pyramid: convolutions, transformer blocks with local attention, and
+blocks that halve the number of positions. At each position of each level a classifier predicts the classes, and a
+regressor the distances to start and end. Soft suppression and voting select among all positions.
 
-Shapes: B samples, C channels, T positions, P positions of all levels together, K classes. Places and distances are
-measured in positions of the features, 0 being the middle of the first.
+Shapes: B samples, C channels, T positions, P positions of all levels together, K classes. The unit of places and
+distances is one position of the features; 0 is the middle of the first.
 
 Differs from the authors' code in the names of parameters: weights published with it cannot be loaded.
 """
@@ -38,45 +38,45 @@ __all__ = ["ActionFormer", "assign", "boundary_loss", "focal_loss"]
 PRIOR = 0.01
 """Probability of each class before training."""
 FINEST = 4
-"""Distances that the first level is for, at most; twice as much with every level."""
+"""Largest distance that the first level predicts; it doubles with every level."""
 EMBEDDING, HEAD = 2, 2
 """Convolutions before the blocks, and of each head before its output."""
 MEMORY = 0.9
-"""How much of the average number of positives stays from step to step."""
+"""Decay of the moving average of the number of positives."""
 SAME = 1e-3
-"""Segments whose lengths differ by less belong to a position both."""
+"""A position learns all segments whose lengths differ by less than this from the shortest."""
 MIN_SCORE = 0.001
 
 Outputs = dict[str, Tensor]
-"""``logits`` (B, P, K), ``distances`` (B, P, 2) to start and end, ``valid`` (B, P) bool; ``points`` (P, 2), place of
+"""``logits`` (B, P, K); ``distances`` (B, P, 2) to start and end; ``valid`` (B, P) bool; ``points`` (P, 2), place of
 each position and stride of its level."""
 
 
 class ActionFormer(Model):
-    """Segments with classes from features.
+    """Predict segments with classes from features.
 
     Args:
         feat_dim: channels of the features.
-        num_classes: classes; not given, there is one, action, and segments become those of the classes that the
-            whole video has (``LoadVideoClasses``, or ``vidcore predict --classifier``).
+        num_classes: number of classes; default: one, action, and segments get the classes of the whole video
+            (``LoadVideoClasses``, or ``vidcore predict --classifier``).
         hidden_dim: channels of all layers.
-        levels: of the pyramid; each has half the positions of the one before.
+        levels: levels of the pyramid; each has half the positions of the one before.
         stem_blocks: transformer blocks before the pyramid.
-        heads: of the attention.
-        window_size: positions that one attends to, itself in the middle (odd); -1 for all of them. One number, or
-            one for each level.
+        heads: heads of the attention.
+        window_size: number of positions that a position attends to, itself in the middle (odd), or -1 for all;
+            one number, or one for each level.
         position_embedding: add sines and cosines of the position to the features.
-        dropout: in the blocks.
-        drop_path: probability of leaving a residual branch out in training.
-        center_sample_radius: a position learns a segment if it is no more than so many strides from its middle.
-        label_smoothing: part of a label that is given to all classes alike.
+        dropout: dropout rate in the blocks.
+        drop_path: probability of dropping a residual branch in training.
+        center_sample_radius: a position learns a segment if it is less than this number of strides from its middle.
+        label_smoothing: part of a label that is spread evenly over all classes.
         regression_weight: factor of ``reg_loss``.
-        initial_positives: what the average number of positives per step starts with.
-        pre_nms_top_k: candidates of each level.
-        min_duration: of a segment, in positions of the features.
+        initial_positives: initial value of the average number of positives per step.
+        pre_nms_top_k: largest number of candidates of each level.
+        min_duration: least duration of a segment, in positions of the features.
         soft_nms_sigma: width of the soft suppression within each class.
-        voting_threshold: overlap from which candidates count in moving a segment.
-        post_process_top_k: segments of a video.
+        voting_threshold: least overlap of candidates that count in moving a segment.
+        post_process_top_k: largest number of segments of a video.
     """
 
     positives: Tensor
@@ -116,7 +116,7 @@ class ActionFormer(Model):
         self.regression_weight = regression_weight
         self.pre_nms_top_k, self.min_duration, self.post_process_top_k = pre_nms_top_k, min_duration, post_process_top_k
         self.soft_nms_sigma, self.voting_threshold = soft_nms_sigma, voting_threshold
-        # no constant of the model: exact resume needs it
+        # part of the state, for exact resume
         self.register_buffer("positives", torch.tensor(initial_positives))
 
         def block(level: int, stride: int) -> Block:
@@ -137,21 +137,21 @@ class ActionFormer(Model):
         nn.init.constant_(self.classifier.bias, -math.log((1 - PRIOR) / PRIOR))
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Features as float32, and how many positions each sample has.
+        """Features as float32, and the number of positions of each sample.
 
         Raises:
-            UserError: the features have another number of channels.
+            UserError: the features have a different number of channels.
         """
         check_features(batch.inputs, self.feat_dim)
         inputs = {"features": batch.inputs.float(), "lengths": batch.lengths["features"]}
         return batch.replace(inputs=inputs)
 
     def sample_step(self) -> Transform:
-        """Put the true segments of an annotated video on the grid of its features."""
+        """Convert the true segments of an annotated video to positions of its features."""
         return _OnGrid(self.num_classes)
 
     def forward(self, inputs: dict[str, Tensor]) -> Outputs:
-        """``features`` (B, C, T) and ``lengths`` (B,) -> what every position of every level says."""
+        """``features`` (B, C, T) and ``lengths`` (B,) -> predictions of every position of every level."""
         x = inputs["features"]
         valid = (torch.arange(x.shape[2], device=x.device) < inputs["lengths"][:, None])[:, None]
         x = self.embedding(masked(x, valid), valid)
@@ -168,17 +168,17 @@ class ActionFormer(Model):
             seen = masked(norm(x), valid)
             logits = self.classifier(self.classify(seen, valid))
             distances = F.relu(self.regressor(self.regress(seen, valid)) * self.level_scales[level])
-            # half precision would not tell positions far from the beginning apart
+            # half precision cannot distinguish positions far from the beginning
             found.append((logits.mT, distances.mT.float() * points[:, 1:2], valid[:, 0], points))
         logits, distances, valid = (torch.cat(parts, 1) for parts in list(zip(*found, strict=True))[:3])
         points = torch.cat([rest[3] for rest in found])
         return {"logits": logits.float(), "distances": distances, "valid": valid, "points": points}
 
     def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """``cls_loss`` over all positions, ``reg_loss`` of those within segments; sums over the usual number of those.
+        """``cls_loss`` over all positions, ``reg_loss`` over positives; both per average number of positives.
 
         Raises:
-            UserError: a sample has no annotation.
+            UserError: a sample is not annotated.
         """
         points, valid = outputs["points"], outputs["valid"]
         segments, kinds = (ragged.split() for ragged in required_targets(batch, Ragged, "segments", "classes"))
@@ -190,11 +190,11 @@ class ActionFormer(Model):
             self.positives.lerp_(count.to(self.positives), 1 - MEMORY)
         classes = classes * (1 - self.label_smoothing) + self.label_smoothing / (classes.shape[-1] + 1)
         distance = boundary_loss(outputs["distances"][positive], true[positive])
-        # a copy: the next step changes the buffer before this one is gone backward where steps are accumulated
-        usual = self.positives.clone()
+        # a copy: with gradient accumulation the next forward pass changes the buffer before this backward pass
+        average = self.positives.clone()
         return {
-            "cls_loss": focal_loss(outputs["logits"][valid], classes[valid]).sum() / usual,
-            "reg_loss": self.regression_weight * distance.sum() / usual,
+            "cls_loss": focal_loss(outputs["logits"][valid], classes[valid]).sum() / average,
+            "reg_loss": self.regression_weight * distance.sum() / average,
         }
 
     def predict(self, outputs: Outputs, batch: Batch) -> list[Sample]:
@@ -216,7 +216,7 @@ class ActionFormer(Model):
         return found
 
     def _select(self, segments: Array, scores: Array, levels: Array) -> tuple[Array, Array, Array]:
-        """Segments (P, 2), scores (P, K) and levels (P,) of positions -> the best, with scores and classes."""
+        """Segments (P, 2), scores (P, K) and levels (P,) of positions -> the best segments, scores and classes."""
         long = segments[:, 1] - segments[:, 0] > self.min_duration
         place, label = np.nonzero((scores > MIN_SCORE) & long[:, None])
         order = np.argsort(-scores[place, label], kind="stable")
@@ -236,12 +236,12 @@ class ActionFormer(Model):
 
 @frozen
 class _OnGrid:
-    """Sets the targets ``segments`` (n, 2) in positions of the features, and ``classes`` (n, K) 1.0 or 0.0."""
+    """Sets the targets ``segments`` (n, 2) in positions of the features, and ``classes`` (n, K) one-hot, float32."""
 
     num_classes: int | None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``DataError`` for a sample of unknown length, ``UserError`` for one without classes."""
+        """Raises ``DataError`` if the duration is not known, ``UserError`` if segments have no valid classes."""
         first, step = _grid(sample)
         true = sample.segments
         if true is None:
@@ -259,19 +259,19 @@ class _OnGrid:
 
 
 def assign(points: Tensor, segments: Tensor, classes: Tensor, radius: float) -> tuple[Tensor, Tensor]:
-    """What each position learns: the shortest of the segments that are for it (section 3.3).
+    """Assign to each position the shortest of the segments that match it (section 3.3).
 
-    A segment is for a position that lies within it, less than ``radius`` strides from its middle, and whose
-    greater distance to start and end is one that the level is for.
+    A segment matches a position that lies within it, less than ``radius`` strides from its middle, and whose larger
+    distance to start and end is in the range of the level.
 
     Args:
         points: (P, 2) place and stride.
         segments: (n, 2).
-        classes: (n, K) 1.0 or 0.0.
+        classes: (n, K) one-hot.
         radius: in strides.
 
     Returns:
-        Distances to start and end (P, 2), anything where there is no segment; classes (P, K), 1.0 or 0.0.
+        Distances to start and end (P, 2), undefined for positions without segment; classes (P, K), 1.0 or 0.0.
     """
     place, stride = points[:, :1], points[:, 1:]
     if not len(segments):
@@ -284,12 +284,12 @@ def assign(points: Tensor, segments: Tensor, classes: Tensor, radius: float) -> 
     fits &= (farthest >= low) & (farthest <= high)
     lengths = torch.where(fits, segments[:, 1] - segments[:, 0], math.inf)
     shortest, which = lengths.min(1, keepdim=True)
-    chosen = fits & (lengths <= shortest + SAME)
-    return distances.take_along_dim(which[..., None], 1)[:, 0], (chosen.to(classes) @ classes).clamp(max=1)
+    assigned = fits & (lengths <= shortest + SAME)
+    return distances.take_along_dim(which[..., None], 1)[:, 0], (assigned.to(classes) @ classes).clamp(max=1)
 
 
 def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Focal loss of independent classes (arXiv:1708.02002), one value per logit; targets may be soft."""
+    """Focal loss of independent classes (arXiv:1708.02002): one value per logit; targets may be soft."""
     chance = logits.sigmoid()
     wrong = chance * (1 - targets) + (1 - chance) * targets
     weight = alpha * targets + (1 - alpha) * (1 - targets)
@@ -297,10 +297,10 @@ def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: floa
 
 
 def boundary_loss(found: Tensor, true: Tensor) -> Tensor:
-    """Distance-IoU loss (arXiv:1911.08287) of segments around one place: 1 - overlap + (gap of middles / hull)^2.
+    """Distance-IoU loss (arXiv:1911.08287) of segments around one place: 1 - IoU + (gap of middles / hull)^2.
 
     Args:
-        found, true: (n, 2) distances to start and end, none negative.
+        found, true: (n, 2) non-negative distances to start and end.
 
     Returns:
         (n,)
@@ -313,11 +313,11 @@ def boundary_loss(found: Tensor, true: Tensor) -> Tensor:
 
 def _times(sample: Sample) -> Array:
     if sample.feature_times is None or not len(sample.feature_times):
-        raise DataError(f"{sample_label(sample)}: has no feature_times: it is not known how long the video is")
+        raise DataError(f"{sample_label(sample)}: has no feature_times: the duration of the video is not known")
     return np.asarray(sample.feature_times, np.float64)
 
 
 def _grid(sample: Sample) -> tuple[float, float]:
-    """Seconds of the middle of the first position, and from one position to the next."""
+    """Seconds of the middle of the first position, and between neighbouring positions."""
     times = _times(sample)
     return float(times[0]), float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 2 * float(times[0])

@@ -1,7 +1,7 @@
 """Layers of ActionFormer: convolution and attention over videos of different lengths in one batch.
 
-Shapes: B samples, C channels, T positions. A sample may be shorter than T: ``valid`` (B, 1, T) bool says where it has
-positions. What lies behind its end is 0 and never seen, so that a sample gives the same in every batch.
+Shapes: B samples, C channels, T positions. A sample may be shorter than T: ``valid`` (B, 1, T) bool marks its
+positions. Positions behind its end are 0 and never attended to, so that a sample gives the same result in every batch.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from vidcore.nn import DropPath
 __all__ = ["Attention", "Block", "ChannelNorm", "ConvStack", "masked", "sinusoids", "window_attention"]
 
 LAYER_SCALE = 1e-4
-"""What residual branches are multiplied by before training."""
+"""Initial factor of residual branches."""
 
 
 def masked(x: Tensor, valid: Tensor) -> Tensor:
-    """Zero behind the end of each sample."""
+    """Set positions behind the end of each sample to zero."""
     return x * valid.to(x.dtype)
 
 
@@ -34,10 +34,10 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class ConvStack(nn.Module):
-    """Convolutions over three positions, each with normalization and ReLU.
+    """Convolutions over three positions, each followed by normalization and ReLU.
 
     Args:
-        widths: channels of the input, and after each layer.
+        widths: channels of the input and of each layer.
     """
 
     def __init__(self, *widths: int) -> None:
@@ -53,13 +53,13 @@ class ConvStack(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention whose queries, keys and values see their neighbours (section 3.2).
+    """Multi-head attention whose queries, keys and values are convolved with their neighbours (section 3.2).
 
     Args:
         dim: channels.
         heads: number of heads.
-        window: positions that one sees, itself in the middle; an odd number, or -1 for all.
-        stride: of the positions that come out.
+        window: number of positions that a position attends to, itself in the middle; odd, or -1 for all.
+        stride: stride of the convolutions.
     """
 
     def __init__(self, dim: int, heads: int, window: int, stride: int) -> None:
@@ -71,7 +71,7 @@ class Attention(nn.Module):
         self.out = nn.Conv1d(dim, dim, 1)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """(B, C, T), and what is valid of the output -> (B, C, T / stride); behind the end there is anything."""
+        """(B, C, T) and the valid positions of the output -> (B, C, T / stride), undefined behind the end."""
         parts = zip(self.near, self.norms, self.projections, strict=True)
         q, k, v = (
             project(norm(masked(near(x), valid))).unflatten(1, (self.heads, -1)).transpose(2, 3)
@@ -88,12 +88,12 @@ class Attention(nn.Module):
 def window_attention(q: Tensor, k: Tensor, v: Tensor, valid: Tensor, window: int) -> Tensor:
     """Scaled dot-product attention of every position to those at most ``window // 2`` away.
 
-    Queries are cut into blocks, each of which meets its own positions and half a window on both sides: memory grows
-    with T * window.
+    Queries are split into blocks, each of which attends to its own positions and half a window on both sides: memory
+    grows with T * window.
 
     Args:
         q, k, v: (B, heads, T, D).
-        valid: (B, 1, T) bool: keys that may be seen. A position always sees itself.
+        valid: (B, 1, T) bool: keys that may be attended to. A position always attends to itself.
         window: an odd number.
 
     Returns:
@@ -118,14 +118,14 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, valid: Tensor, window: int
 
 
 class Block(nn.Module):
-    """A transformer block; one with a stride of 2 halves the number of positions.
+    """A transformer block; a stride of 2 halves the number of positions.
 
     Args:
         dim: channels.
-        heads, window: of the attention.
+        heads, window: see ``Attention``.
         stride: 1 or 2.
-        drop_path: probability of leaving a residual branch out, for a sample in training (arXiv:1603.09382).
-        dropout: after the projections of a branch.
+        drop_path: probability of dropping a residual branch of a sample in training (arXiv:1603.09382).
+        dropout: dropout rate after the projections of a branch.
     """
 
     def __init__(self, dim: int, heads: int, window: int, stride: int, drop_path: float, dropout: float) -> None:
@@ -140,7 +140,7 @@ class Block(nn.Module):
         self.scale1, self.scale2 = (nn.Parameter(torch.full((dim,), LAYER_SCALE)) for _ in range(2))
 
     def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, T) and what is valid of it -> the same of the output."""
+        """(B, C, T) and its valid positions -> output and its valid positions."""
         below, valid_below = x, valid
         if self.stride > 1:
             valid = valid[:, :, :: self.stride]

@@ -1,11 +1,13 @@
 """BMN: Boundary-Matching Network (Lin et al. 2019, arXiv:1907.09702).
 
-Two branches over features of a video, (B, C, T): probabilities of starting and ending at every position,
-and for every proposal (duration, start) its overlap with an action, once regressed, once classified.
+From the features of a video, (B, C, T), one branch predicts probabilities of a start and an end at every position, the
+other the overlap of every proposal (duration, start) with an action, once by regression, once by classification.
 Proposals between likely starts and ends, scored by all four, go through soft suppression.
 
-Shapes: B samples, C channels, T positions. Differs from the paper in nothing known; the layer that samples
-features of proposals is computed in another order, with the same result (see ``BoundaryMatching``).
+Shapes: B samples, C channels, T positions.
+
+No difference to the paper is known; the layer that samples features of proposals is computed in a different order,
+with the same result (see ``BoundaryMatching``).
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ __all__ = ["BMN", "boundary_proposals"]
 
 
 class BMN(Model):
-    """Proposals from features.
+    """Predict proposals from features.
 
     Args:
         temporal_dim: positions of the features, T.
@@ -46,11 +48,11 @@ class BMN(Model):
         num_samples: samples of a proposal.
         num_samples_per_bin: points averaged for each sample.
         feat_dim: channels of the features.
-        soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold: soft suppression of proposals.
-        post_process_top_k: proposals of a video.
-        feature_extraction_interval: frames of the video per extracted feature; counts only for samples
-            that do not know how much of the video their features cover.
-        loss_cls: loss.
+        soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold: see ``soft_picks``.
+        post_process_top_k: largest number of proposals of a video.
+        feature_extraction_interval: frames of the video per feature; used only for samples without
+            ``feature_duration``.
+        loss_cls: default: ``BMNLoss()``.
         hidden_dim_1d, hidden_dim_2d, hidden_dim_3d: channels of the hidden layers.
     """
 
@@ -114,7 +116,7 @@ class BMN(Model):
         self.register_load_state_dict_pre_hook(_drop_masks)  # type: ignore[no-untyped-call]
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Features as float32. Raises ``UserError`` where they are of another shape."""
+        """Features as float32. Raises ``UserError`` if they have a different shape."""
         check_features(batch.inputs, self.feat_dim, self.temporal_dim)
         check_lengths(batch, self.temporal_dim)
         return batch.replace(inputs=batch.inputs.float())
@@ -132,14 +134,14 @@ class BMN(Model):
         return self.x_2d_p(torch.relu(sampled + mix.bias[:, None, None])), start, end
 
     def loss(self, outputs: tuple[Tensor, Tensor, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """``loss``, and its parts ``tem``, ``pem_reg``, ``pem_cls`` as reports.
+        """``loss``, and its parts ``tem``, ``pem_reg``, ``pem_cls``, which are only reported.
 
         Raises:
-            UserError: a sample has no annotation.
+            UserError: a sample is not annotated.
         """
-        wanted = required_targets(batch, Tensor, "overlaps", "start", "end")
-        found: dict[str, Tensor] = self.loss_cls(*outputs, *wanted, self.valid)
-        return found
+        targets = required_targets(batch, Tensor, "overlaps", "start", "end")
+        losses: dict[str, Tensor] = self.loss_cls(*outputs, *targets, self.valid)
+        return losses
 
     def predict(self, outputs: tuple[Tensor, Tensor, Tensor], batch: Batch) -> list[Sample]:
         """The samples with ``segments``: at most ``post_process_top_k`` proposals."""
@@ -166,8 +168,8 @@ class _Labels:
 def boundary_proposals(maps: Array, start: Array, end: Array) -> Array:
     """Proposals from probabilities (section 4.5).
 
-    Boundaries are positions with a probability above half of the highest, or higher than both neighbours;
-    the first position always is a start, the last an end.
+    Boundaries are positions with a probability above half of the highest, or higher than both neighbours. The first
+    position is always a start, the last always an end.
 
     Args:
         maps: (2, T, T) overlaps of proposals (duration, start).
@@ -180,16 +182,16 @@ def boundary_proposals(maps: Array, start: Array, end: Array) -> Array:
     begins, finishes = boundary_candidates(start), boundary_candidates(end)
     begins[0] = finishes[-1] = True
     first, last = np.nonzero(begins[:, None] & finishes & (np.arange(length)[:, None] < np.arange(length)))
-    # the cell of a proposal has its duration less one: from the middle of a position to that of another
+    # a cell is one position longer than its index
     duration = last - first - 1
     score = start[first] * end[last] * maps[0, duration, first] * maps[1, duration, first]
-    # overlaps can equal the threshold of their suppression, and then one bit decides: rounded as published
+    # an overlap may equal the threshold of the suppression, where one bit decides: rounded as published
     return np.stack((first * (1 / length), last / length, score), 1).astype(np.float64)
 
 
 def _drop_masks(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Published checkpoints contain two masks that follow from the settings."""
+    """Published checkpoints contain two masks that follow from the arguments."""
     assert isinstance(module, BMN)
     masks = {key: state_dict.pop(prefix + key) for key in ("sample_mask", "bm_mask") if prefix + key in state_dict}
     if problems := module.boundary_matching.check_published(masks):
-        raise CheckpointError("the weights are of another model: " + "; ".join(problems))
+        raise CheckpointError("the weights belong to a different model: " + "; ".join(problems))

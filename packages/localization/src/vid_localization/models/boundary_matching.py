@@ -1,7 +1,7 @@
 """The boundary-matching layer and its labels (BMN, arXiv:1907.09702, sections 3.2, 4.2 and 4.3).
 
-Shapes: B samples, C channels, T positions. A proposal is a cell (duration, start) of a T x T map: it goes
-from start / T to (start + duration + 1) / T. N points are sampled from every proposal.
+Shapes: B samples, C channels, T positions. A proposal is a cell (duration, start) of a T x T map: it lasts from
+start / T to (start + duration + 1) / T. N samples are taken of every proposal.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ __all__ = [
 
 
 def _taps(length: int, samples: int, per_sample: int, extension: float) -> tuple[Array, Array, Array, Array]:
-    """What every point reads: (cells, samples, positions, weights), all one-dimensional.
+    """Positions that every point reads: (cells, samples, positions, weights), all one-dimensional.
 
-    A point between two positions is interpolated. One less than a step before the first position takes
-    that position, one behind the last loses the part that lies outside; what is farther away counts nothing.
+    A point between two positions is interpolated. A point less than one position before the first reads the first; a
+    point behind the last loses the part that lies outside; points farther away read nothing.
     """
     duration, start = (a.ravel() for a in np.indices((length, length)))
     inside = np.flatnonzero(duration + start < length)
     duration, start = duration[inside], start[inside]
     margin = extension * (duration + 1)
     step = (duration + 2 * margin) / (samples * per_sample - 1)
-    # (cells, points): starts and ends are those of the first and last position of a proposal
+    # (cells, points): a proposal is sampled from its first to its last position
     at = (start - margin)[:, None] + step[:, None] * np.arange(samples * per_sample)
     at = np.where((at > -1) & (at < 0), 0.0, at)
     left = np.floor(at).astype(np.int64)
@@ -53,16 +53,16 @@ def _taps(length: int, samples: int, per_sample: int, extension: float) -> tuple
 
 
 def sample_mask(length: int, samples: int, per_sample: int, extension: float) -> Array:
-    """The layer as one matrix: (T, N, T, T) float32, weights of a position in a sample of (duration, start).
+    """The layer as one matrix: (T, N, T, T) float32, weight of each position in each sample of (duration, start).
 
-    Published checkpoints hold it, flat, as ``sample_mask``; the layer itself never makes it (128 MB at the
-    usual size).
+    Published checkpoints contain it, flattened, as ``sample_mask``; the layer never builds it (128 MB at the usual
+    size).
 
     Args:
         length: T.
         samples: N.
         per_sample: points averaged for a sample.
-        extension: part of a proposal's length added on both sides.
+        extension: part of a proposal's length that is added on both sides.
     """
     cells, slots, positions, weights = _taps(length, samples, per_sample, extension)
     mask = np.zeros((length, samples, length * length), np.float32)
@@ -77,7 +77,7 @@ def valid_proposals(length: int) -> Tensor:
 
 
 def proposal_cells(length: int) -> Array:
-    """Start and end of all proposals as fractions, also of those that end outside: (T, T, 2) float64."""
+    """Start and end of all proposals as fractions, including those that end outside: (T, T, 2) float64."""
     start = np.broadcast_to(np.arange(length, dtype=np.float64), (length, length))
     end = start + np.arange(1, length + 1, dtype=np.float64)[:, None]
     return np.stack((start, end), -1) / length
@@ -90,7 +90,7 @@ def position_zones(length: int) -> Array:
 
 
 def matching_labels(segments: Array, length: int) -> tuple[Array, Array, Array]:
-    """What the network learns from one sample.
+    """Targets of the network for one sample.
 
     Args:
         segments: (n, 2) fractions.
@@ -108,16 +108,16 @@ def matching_labels(segments: Array, length: int) -> tuple[Array, Array, Array]:
 
 
 class BoundaryMatching(nn.Module):
-    """Samples features of every proposal and mixes the samples of each.
+    """Samples the features of every proposal and mixes the samples of each.
 
-    Sampling is linear, and so is what follows it. Hence the samples are mixed at every position first, and
-    interpolated then: at the usual size a hundredth of the work, and nothing of size N x T x T.
+    Sampling and mixing are both linear. We mix at every position first and interpolate then: at the usual size a
+    hundredth of the work, and no tensor of size N x T x T.
 
     Args:
         length: T.
         samples: N.
         per_sample: points averaged for a sample.
-        extension: part of a proposal's length added on both sides.
+        extension: part of a proposal's length that is added on both sides.
     """
 
     index: Tensor
@@ -140,7 +140,7 @@ class BoundaryMatching(nn.Module):
 
         Args:
             x: (B, C, T).
-            kernel: (C', C, N), how channels and samples are mixed.
+            kernel: (C', C, N), weights that mix channels and samples.
 
         Returns:
             (B, C', T, T), zero for proposals that end outside.
@@ -153,14 +153,14 @@ class BoundaryMatching(nn.Module):
         return out.view(self.length, self.length, batch, channels).permute(2, 3, 0, 1)
 
     def check_published(self, state: Mapping[str, Any]) -> list[str]:
-        """What the masks of a published checkpoint say otherwise; none where they are of this layer."""
-        wrong = []
+        """Return one line for each mask of a published checkpoint that does not fit this layer."""
+        problems = []
         for key, make in (("sample_mask", self.mask), ("bm_mask", lambda: valid_proposals(self.length))):
             if key in state:
                 theirs, ours = torch.as_tensor(state[key]).float().cpu().flatten(), make().flatten()
                 if theirs.shape != ours.shape or not torch.allclose(theirs, ours, 0, 1e-4):
-                    wrong.append(f"{key} is of other settings (temporal_dim, num_samples, boundary_ratio)")
-        return wrong
+                    problems.append(f"{key} differs (temporal_dim, num_samples or boundary_ratio)")
+        return problems
 
     def mask(self) -> Tensor:
         """The layer as a matrix: see ``sample_mask``."""

@@ -1,11 +1,11 @@
 """BSN: Boundary-Sensitive Network (Lin et al. 2018, arXiv:1806.02964), its two trained stages.
 
-``TEM`` gives every position of a video probabilities of action, start and end. From them proposals and
-their features are generated. ``PEM`` tells how well each proposal overlaps an action.
+``TEM`` predicts probabilities of action, start and end at every position of a video. Proposals and their features are
+generated from them. ``PEM`` predicts how much each proposal overlaps an action.
 
 Shapes: B samples, C channels, T positions, P proposals.
 
-Differs from published training in what was a slip there, unless asked for it: see ``subsampling`` of ``PEM``.
+Follows the paper; a bug of published training is reproduced only on request, see ``subsampling`` of ``PEM``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = ["PEM", "TEM", "temporal_labels"]
 
 
 def temporal_labels(segments: Array, length: int, boundary_ratio: float) -> tuple[Array, Array, Array]:
-    """Largest part of every position that lies within an action, near a start, near an end (section 3.3).
+    """Part of every position that lies within an action, near a start, and near an end (section 3.3).
 
     Args:
         segments: (n, 2) fractions, of one sample.
@@ -62,7 +62,7 @@ def temporal_labels(segments: Array, length: int, boundary_ratio: float) -> tupl
 
 
 class TEM(Model):
-    """Temporal evaluation: probabilities of action, start and end (section 3.2).
+    """Temporal evaluation: predict probabilities of action, start and end (section 3.2).
 
     Args:
         temporal_dim: positions of the features, T.
@@ -70,9 +70,9 @@ class TEM(Model):
         tem_feat_dim: channels of the features.
         tem_hidden_dim: channels of the hidden layers.
         tem_match_threshold: labels above it are positive.
-        loss_cls: loss of each of the three.
+        loss_cls: loss of each of the three; default: ``BinaryLogisticRegressionLoss()``.
         loss_weight: factor of the loss of actions.
-        conv1_ratio, conv2_ratio, conv3_ratio: factors of what the layers give.
+        conv1_ratio, conv2_ratio, conv3_ratio: factors of the outputs of the layers.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class TEM(Model):
         self.conv3 = nn.Conv1d(tem_hidden_dim, 3, 1)
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Features as float32. Raises ``UserError`` where they are of another shape."""
+        """Features as float32. Raises ``UserError`` if they have a different shape."""
         check_features(batch.inputs, self.feat_dim, self.temporal_dim)
         check_lengths(batch, self.temporal_dim)
         return batch.replace(inputs=batch.inputs.float())
@@ -120,7 +120,7 @@ class TEM(Model):
         """``loss_action`` (weighted), ``loss_start``, ``loss_end``.
 
         Raises:
-            UserError: a sample has no annotation.
+            UserError: a sample is not annotated.
         """
         labels = required_targets(batch, Tensor, "action", "start", "end")
         action, start, end = (
@@ -129,7 +129,7 @@ class TEM(Model):
         return {"loss_action": self.loss_weight * action, "loss_start": start, "loss_end": end}
 
     def predict(self, outputs: Tensor, batch: Batch) -> list[Sample]:
-        """The samples with ``extra["boundaries"]``: what the generation of proposals reads."""
+        """The samples with ``extra["boundaries"]``, from which proposals are generated."""
         edges = np.arange(self.temporal_dim + 1) / self.temporal_dim
         scores = outputs.detach().float().cpu().numpy()
         return [
@@ -139,20 +139,20 @@ class TEM(Model):
 
 
 class PEM(Model):
-    """Proposal evaluation: overlap of proposals with actions, from features of their boundaries (section 3.2).
+    """Proposal evaluation: predict the overlap of proposals with actions from their features (section 3.2).
 
     Args:
-        pem_feat_dim: numbers that describe a proposal.
-        pem_hidden_dim: size of the hidden layer.
-        pem_u_ratio_m, pem_u_ratio_l: proposals of middle and of low overlap per one of high overlap in the loss.
-        pem_high_temporal_iou_threshold, pem_low_temporal_iou_threshold: bounds of the middle.
-        soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold: soft suppression of proposals.
-        post_process_top_k: proposals of a video.
-        feature_extraction_interval: frames of the video per extracted feature; counts only for samples
-            that do not know how much of the video their features cover.
-        fc1_ratio, fc2_ratio: factors of what the layers give.
-        subsampling: ``balanced`` takes as many proposals of each overlap as the ratios say (eq. 6);
-            ``none`` is what published training did: a plain mean, because a slip made the weights cancel.
+        pem_feat_dim: channels of the features of a proposal.
+        pem_hidden_dim: channels of the hidden layer.
+        pem_u_ratio_m, pem_u_ratio_l: proposals of middle and of low overlap for each one of high overlap in the loss.
+        pem_high_temporal_iou_threshold, pem_low_temporal_iou_threshold: bounds of middle overlaps.
+        soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold: see ``soft_picks``.
+        post_process_top_k: largest number of proposals of a video.
+        feature_extraction_interval: frames of the video per feature; used only for samples without
+            ``feature_duration``.
+        fc1_ratio, fc2_ratio: factors of the outputs of the layers.
+        subsampling: ``balanced`` samples proposals by these ratios (eq. 6); ``none`` is the plain mean that published
+            training computed, because a bug cancelled the weights.
     """
 
     def __init__(
@@ -190,12 +190,12 @@ class PEM(Model):
         self.fc2 = nn.Linear(pem_hidden_dim, 1)
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Features as float32. Raises ``UserError`` where proposals have another number of them."""
+        """Features as float32. Raises ``UserError`` if they have a different number of channels."""
         check_features(batch.inputs.mT, self.fc1.in_features)
         return batch.replace(inputs=batch.inputs.float())
 
     def sample_step(self) -> Transform:
-        """Find out how much the proposals of an annotated video overlap true segments."""
+        """Compute the overlaps of the proposals of an annotated video with true segments."""
         return _TrueOverlaps()
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -205,10 +205,10 @@ class PEM(Model):
         return torch.sigmoid(second * self.fc2(hidden)).squeeze(-1)
 
     def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """``temporal_iou_loss`` over the proposals of all samples, padding aside.
+        """``temporal_iou_loss`` over the proposals of all samples, without padding.
 
         Raises:
-            UserError: a sample has no annotation.
+            UserError: a sample is not annotated.
         """
         (overlaps,) = required_targets(batch, Ragged, "overlaps")
         predicted = outputs[overlaps.owners, overlaps.places]
@@ -230,8 +230,7 @@ class PEM(Model):
     def predict(self, outputs: Tensor, batch: Batch) -> list[Sample]:
         """The samples with ``segments``: at most ``post_process_top_k`` proposals.
 
-        The score is the predicted overlap times that of the proposal, the product of the probabilities of
-        start and end.
+        The score is the predicted overlap times the score of the proposal (probability of start times that of end).
         """
         found = []
         for sample, row in zip(batch.samples, outputs.detach().double().cpu().numpy(), strict=True):
@@ -257,7 +256,7 @@ class _BoundaryLabels:
 
 @frozen
 class _TrueOverlaps:
-    """Sets the target ``overlaps`` (P,) float32, unless the file of proposals has stated them."""
+    """Sets the target ``overlaps`` (P,) float32, unless it was read from the file of proposals."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if sample.segments is None or "overlaps" in sample.targets:

@@ -1,15 +1,16 @@
 """DRN: Dense Regression Network for video grounding (Zeng et al. 2020, arXiv:2004.03545).
 
-Finds the segment that a sentence is about. The video comes as features of equal parts. The sentence, read by an
-LSTM, weighs their channels at three resolutions; a pyramid joins these; and from every position of every level a
-head tells whether the segment is about it, how far it reaches to both sides, and how good that segment is.
+Finds the segment that a sentence describes. The input is one feature for each of T equal parts of the video, and the
+sentence. An LSTM reads the sentence, which gates the channels of the features at three resolutions; a feature pyramid
+joins these. At every position of every level a head predicts whether the sentence matches, the distances to start and
+end of the segment, and the quality of that segment.
 
-It is trained three times (``stage``): matching and location; then the part that judges segments, alone; then all.
+Training has three stages (``stage``): matching and location; the quality branch alone; everything.
 
 Shapes: B samples, T parts of a video, C channels, L words, N positions of all levels (T + T/2 + T/4).
 
-Differs from published training in what was a slip there: a batch may be of one sample, keeps its order, and may
-have no segment that is good enough for the judging part to learn from.
+Differs from published training in three bugs that are fixed: a batch may have one sample, keeps its order, and need
+not have a segment that is good enough for the quality branch to learn from.
 """
 
 from __future__ import annotations
@@ -44,37 +45,37 @@ from vidcore.typing import Array
 __all__ = ["DRN", "DRNOutput"]
 
 POSITION = 256
-"""Channels that tell where a part of the video is."""
-REACHES = ((-1.0, 6.0), (5.6, 11.0), (11.0, math.inf))
-"""Larger distance to the bounds of the truth, in parts of the video, that a level is responsible for."""
-JUDGED_ABOVE = 0.9
-"""Overlap with the truth above which a segment teaches the judging part."""
+"""Channels of the position of a part in the video."""
+RANGES = ((-1.0, 6.0), (5.6, 11.0), (11.0, math.inf))
+"""Range, for each level, of the larger distance to start and end of the true segment, in parts of the video."""
+QUALITY_THRESHOLD = 0.9
+"""The quality branch learns from segments that overlap the true one by more than this."""
 SUPPRESSION = (0.4, 0.5, 0.9, 5)
-"""Of overlapping predictions; arguments of ``soft_nms``, which keeps one more than asked for."""
+"""Arguments of ``soft_nms``, which keeps one segment more than the last says."""
 
 DRNOutput = tuple[Tensor, Tensor, Tensor]
-"""Of every position: logit of a match (B, N), distances to start and end in parts (B, N, 2), logit of quality."""
+"""Logits of a match (B, N), distances to start and end in parts (B, N, 2), and logits of quality (B, N)."""
 
 
 class DRN(Model):
-    """The segment of a video that a sentence is about.
+    """Predict the segment of a video that a sentence describes.
 
     Args:
-        vocab_size: words; they are numbered from 1, and 0 pads.
-        hidden_dim: state of the LSTM in one direction.
+        vocab_size: number of words; they are numbered from 1, and 0 is padding.
+        hidden_dim: size of the LSTM's state in one direction.
         embed_dim: channels of a word.
         bidirection: read the sentence in both directions.
-        first_output_dim: channels at the highest resolution; doubled with each halving.
+        first_output_dim: channels at the highest resolution; they double when the resolution halves.
         fpn_feature_dim: channels of the pyramid.
         feature_dim: channels of the features, C.
         lstm_layers: layers of the LSTM.
-        fcos_pre_nms_top_n: candidates of a level.
-        fcos_inference_thr: probability of a match that a candidate needs.
+        fcos_pre_nms_top_n: largest number of candidates of a level.
+        fcos_inference_thr: least probability of a match of a candidate.
         fcos_prior_prob: probability of a match before training.
-        focal_alpha, focal_gamma: weight of matches, and exponent of the focal loss (arXiv:1708.02002).
+        focal_alpha, focal_gamma: weight of matches and exponent of the focal loss (arXiv:1708.02002).
         fpn_stride: parts of the video per position of each level.
         fcos_conv_layers: layers of the head before its outputs.
-        stage: what is trained. Scores of the first stage do not count the quality of segments.
+        stage: what is trained. Scores of the first stage ignore the quality of segments.
     """
 
     def __init__(
@@ -112,9 +113,9 @@ class DRN(Model):
         self.position_transform = nn.Linear(3, POSITION)
         self.qInput = nn.ModuleList(nn.Linear(sentence, width) for width in (feature_dim, *widths[:2]))
 
-        judges = {p for part in (self.head.mix_fc, self.head.iou_scores) for p in part.parameters()}
+        quality = {p for part in (self.head.mix_fc, self.head.iou_scores) for p in part.parameters()}
         for parameter in self.parameters():
-            trained = {"first": parameter not in judges, "second": parameter in judges, "third": True}[stage]
+            trained = {"first": parameter not in quality, "second": parameter in quality, "third": True}[stage]
             parameter.requires_grad_(trained)
 
     @property
@@ -124,20 +125,21 @@ class DRN(Model):
         return head
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Features and positions as float32. Raises ``UserError`` for other features."""
+        """Features and positions as float32. Raises ``UserError`` if features have a different number of channels."""
         check_features(batch.inputs["features"].mT, self.prop_fc.in_features)
         inputs = {k: v.float() if v.is_floating_point() else v for k, v in batch.inputs.items()}
         return batch.replace(inputs=inputs)
 
     def sample_step(self) -> Transform:
-        """Check the words of a sentence, and take the segment that it is about."""
+        """Check the words of the sentence, and set the segment it describes as the target."""
         return _Grounding(self.query_encoder.embedding.num_embeddings - 1)
 
     def forward(self, inputs: dict[str, Tensor]) -> DRNOutput:
-        """From what ``FormatQuery`` makes.
+        """Predict from the inputs that ``FormatQuery`` makes.
 
-        ``features`` (B, T, C), ``proposals`` (B, T, 2) the parts as fractions of the video, ``query`` (B, L) int64
-        padded with 0, ``query_length`` (B,) int64.
+        Args:
+            inputs: ``features`` (B, T, C); ``proposals`` (B, T, 2), the parts as fractions of the video; ``query``
+                (B, L) int64, padded with 0; ``query_length`` (B,) int64.
         """
         sentence = self.query_encoder(inputs["query"], inputs["query_length"])
         gates = [gate(vector)[..., None] for gate, vector in zip(self.qInput, sentence, strict=True)]
@@ -152,14 +154,14 @@ class DRN(Model):
         """``loss_cls`` of matches, ``loss_reg`` of distances, ``loss_iou`` of qualities (0 in the first stage).
 
         Raises:
-            UserError: a sample has no annotation.
+            UserError: a sample is not annotated.
         """
         logits, distances, quality = (t.float() for t in outputs)
         wanted = required_targets(batch, Tensor, "segment")[0].to(logits)
         places, levels, number = self.places(logits)
         true = torch.stack((places - wanted[:, :1], wanted[:, 1:] - places), -1) * number
         nearest, furthest = true.amin(-1), true.amax(-1)
-        least, most = torch.tensor(REACHES, device=places.device)[levels].unbind(-1)
+        least, most = torch.tensor(RANGES, device=places.device)[levels].unbind(-1)
         matches = (nearest > 0) & (furthest >= least) & (furthest <= most)
 
         count = matches.sum()
@@ -169,12 +171,12 @@ class DRN(Model):
         losses = {"loss_cls": total / (count + len(logits)), "loss_reg": gap / count.clamp(min=1)}
 
         overlap = paired_iou(self.segments(distances), wanted[:, None], eps=1e-6)
-        judged = overlap > (math.inf if self.stage == "first" else JUDGED_ABOVE)
-        error = F.smooth_l1_loss(quality.sigmoid()[judged], overlap[judged], reduction="sum")
-        return losses | {"loss_iou": error / judged.sum().clamp(min=1)}
+        good = overlap > (math.inf if self.stage == "first" else QUALITY_THRESHOLD)
+        error = F.smooth_l1_loss(quality.sigmoid()[good], overlap[good], reduction="sum")
+        return losses | {"loss_iou": error / good.sum().clamp(min=1)}
 
     def predict(self, outputs: DRNOutput, batch: Batch) -> list[Sample]:
-        """The samples with ``segments``: the best six that hardly overlap."""
+        """The samples with ``segments``: at most six, after soft suppression."""
         found = []
         for sample, rows in zip(batch.samples, self.candidates(outputs), strict=True):
             kept = soft_nms(rows, *SUPPRESSION) if len(rows) else rows
@@ -182,7 +184,7 @@ class DRN(Model):
         return found
 
     def candidates(self, outputs: DRNOutput) -> list[Array]:
-        """Of every sample, (n, 3) float64: start and end as fractions, and score."""
+        """Candidates of every sample: (n, 3) float64 start and end as fractions, and score."""
         logits, distances, quality = (t.detach().float() for t in outputs)
         match = logits.sigmoid()
         score = match if self.stage == "first" else match * quality.sigmoid()
@@ -217,7 +219,7 @@ class DRN(Model):
 
 
 class _QueryEncoder(nn.Module):
-    """A sentence as three vectors: three ways to attend to the states of its words (section 3.2)."""
+    """A sentence as three vectors: three attentions over the states of its words (section 3.2)."""
 
     def __init__(self, words: int, embedding: int, hidden: int, layers: int, bidirectional: bool) -> None:
         super().__init__()
@@ -231,7 +233,7 @@ class _QueryEncoder(nn.Module):
     def forward(self, query: Tensor, length: Tensor) -> list[Tensor]:
         rnn = nn.utils.rnn
         packed = rnn.pack_padded_sequence(self.embedding(query), length.cpu(), batch_first=True, enforce_sorted=False)
-        with torch.autocast(query.device.type, enabled=False):  # half precision gains nothing, and some CPUs refuse
+        with torch.autocast(query.device.type, enabled=False):  # some CPUs have no LSTM in half precision
             read, _ = self.biLSTM(packed)
         states, _ = rnn.pad_packed_sequence(read, batch_first=True, total_length=query.shape[1])
         last = states[torch.arange(len(states), device=states.device), length - 1]
@@ -245,7 +247,7 @@ class _QueryEncoder(nn.Module):
 
 
 class _Backbone(nn.Module):
-    """The video at three resolutions; before each the sentence weighs the channels (section 3.3)."""
+    """The video at three resolutions; the sentence gates the channels before each (section 3.3)."""
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()
@@ -262,7 +264,7 @@ class _Backbone(nn.Module):
 
 
 class _Pyramid(nn.Module):
-    """Feature pyramid (arXiv:1612.03144): coarse levels are added to finer ones."""
+    """Feature pyramid (arXiv:1612.03144): coarse levels are added to fine ones."""
 
     def __init__(self, widths: list[int], width: int) -> None:
         super().__init__()
@@ -277,7 +279,7 @@ class _Pyramid(nn.Module):
 
 
 class _Head(nn.Module):
-    """Match, distances and quality of every position; the same for all levels but for a scale (section 3.4)."""
+    """Match, distances and quality of every position; only a scale differs between levels (section 3.4)."""
 
     def __init__(self, width: int, layers: int, prior: float) -> None:
         super().__init__()
@@ -334,10 +336,10 @@ class _Grounding:
     """Sets the target ``segment`` (2,) float32: start and end as fractions of the video."""
 
     words: int
-    """Of the vocabulary."""
+    """Size of the vocabulary."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``UserError`` for a word without number, ``DataError`` for several segments of a sentence."""
+        """Raises ``UserError`` for a word outside of the vocabulary, ``DataError`` unless there is one segment."""
         tokens = None if sample.text is None else sample.text.tokens
         if tokens is not None and (last := max(tokens, default=0)) > self.words:
             raise UserError(f"the model is made for {self.words} words (vocab_size), but a sentence has word {last}")
@@ -345,5 +347,5 @@ class _Grounding:
             return sample
         rows = target_segments(sample)
         if len(rows) != 1:
-            raise DataError(f"{sample_label(sample)}: a sentence is about one segment, found {len(rows)}")
+            raise DataError(f"{sample_label(sample)}: a sentence must describe one segment, found {len(rows)}")
         return sample.with_targets(segment=rows[0].astype(np.float32))

@@ -1,4 +1,4 @@
-"""Losses of proposal networks on probabilities, with classes balanced by how often they occur."""
+"""Losses of proposal networks on probabilities, with classes balanced by their frequency."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ EPS = 1e-5
 
 
 def weighted_logistic_loss(probability: Tensor, positive: Tensor, negative: Tensor, count: Tensor) -> Tensor:
-    """Two-class cross entropy in which both classes count alike, whatever their numbers (BSN, eq. 3-4).
+    """Two-class cross entropy with equal weight of both classes, however many entries they have (BSN, eq. 3-4).
 
     Args:
-        probability: of the positive class.
-        positive, negative: 1.0 where that class is true, else 0.0.
-        count: of entries; its ratio to the positive ones is kept within 1.05 and 21.
+        probability: probability of the positive class.
+        positive, negative: 1.0 for entries of that class, else 0.0.
+        count: number of entries; its ratio to the number of positive ones is clamped to [1.05, 21].
     """
     ratio = (count / positive.sum().clamp(min=1)).clamp(*RATIO_RANGE)
     gain = 0.5 * ratio * positive * (probability + EPS).log()
@@ -29,8 +29,8 @@ def weighted_logistic_loss(probability: Tensor, positive: Tensor, negative: Tens
 class BinaryLogisticRegressionLoss(nn.Module):
     """Balanced two-class cross entropy (BSN, arXiv:1806.02964, eq. 3-4).
 
-    ``forward(probability, label, threshold)``: two tensors of one shape -> scalar; labels above the
-    threshold are positive.
+    ``forward(probability, label, threshold)``: two tensors of the same shape -> scalar; labels above the threshold
+    are positive.
     """
 
     def forward(self, probability: Tensor, label: Tensor, threshold: float = 0.5) -> Tensor:
@@ -44,10 +44,9 @@ class BMNLoss(nn.Module):
 
     Args:
         weight_tem, weight_pem_reg, weight_pem_cls: factors of the three parts.
-        weight_outside_bands: compatible with published training. Regression balances three bands of
-            overlap by keeping a random share of the two lower ones. Where a band has fewer cells than the
-            high one, published training gave weight to every cell of the map, also to impossible
-            proposals, once for each such band. By default only the cells of the band count.
+        weight_outside_bands: reproduce published training. Regression balances three bands of overlap by keeping a
+            random part of the two lower ones. If a band has fewer cells than the high one, published training gave
+            weight to every cell of the map, even to impossible proposals. By default only cells of the band count.
     """
 
     def __init__(
@@ -66,19 +65,19 @@ class BMNLoss(nn.Module):
     def forward(
         self, maps: Tensor, starts: Tensor, ends: Tensor, overlap: Tensor, start: Tensor, end: Tensor, valid: Tensor
     ) -> dict[str, Tensor]:
-        """Return ``loss``, and unweighted its parts ``tem``, ``pem_reg``, ``pem_cls``.
+        """Return ``loss`` and its unweighted parts ``tem``, ``pem_reg``, ``pem_cls``.
 
         Args:
             maps: (B, 2, T, T) regressed and classified overlap of every proposal (duration, start).
             starts, ends: (B, T) probabilities of boundaries.
             overlap: (B, T, T) true overlaps.
-            start, end: (B, T) true neighbourhood of boundaries.
+            start, end: (B, T) labels of boundaries, see ``matching_labels``.
             valid: (T, T) 1.0 for proposals that end within the video.
         """
         tem = self.boundary_loss(starts, ends, start, end)
         if bool((overlap * valid > 0.7).any()):
             regression = self.regression_loss(maps[:, 0], overlap, valid)
-        else:  # nothing to balance the map with: the mean over no cell
+        else:  # there is no cell to balance the others with
             regression = 0.0 * maps[:, 0].float().sum()
         classification = self.classification_loss(maps[:, 1], overlap, valid)
         total = self.weight_tem * tem + self.weight_pem_reg * regression + self.weight_pem_cls * classification
@@ -93,9 +92,9 @@ class BMNLoss(nn.Module):
     def regression_loss(
         self, predicted: Tensor, overlap: Tensor, valid: Tensor, high: float = 0.7, low: float = 0.3
     ) -> Tensor:
-        """Half the mean squared error over cells above ``high`` and as many of ``(low, high]`` and ``(0, low]``.
+        """Half the mean squared error over cells above ``high`` and equally many of ``(low, high]`` and ``(0, low]``.
 
-        Without any cell above ``high`` it is not a number.
+        It is nan if no cell is above ``high``.
         """
         predicted, truth = predicted.float(), overlap * valid
         weights = best = (truth > high).float()
@@ -109,7 +108,7 @@ class BMNLoss(nn.Module):
         """Balanced cross entropy over all proposals; those above the threshold are positive."""
         positive = (overlap * valid > threshold).float()
         negative = (1 - positive) * valid
-        # at least one positive is counted also in the number of entries
+        # the number of entries, like the ratio, counts at least one positive
         return weighted_logistic_loss(
             predicted.float(), positive, negative, positive.sum().clamp(min=1) + negative.sum()
         )

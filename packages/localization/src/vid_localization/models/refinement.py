@@ -1,7 +1,7 @@
-"""Moving the bounds of segments towards true ones: what is predicted, from which features.
+"""Refinement of segments: offsets to the true segments, and the features that they are predicted from.
 
-Segments are (..., 2) fractions of what the features cover. Offsets are relative to the width of the segment
-they start from: either of its start and end, or of its centre (relative) and width (logarithm of the factor).
+Segments are (..., 2) fractions of what the features cover. Offsets are relative to the width of the segment: either of
+its start and end, or of its centre and (as the logarithm of a factor) its width.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = [
 ]
 
 EPS = 1e-5
-"""Width below which a segment is a point; also added to unions."""
+"""Least width that offsets are relative to; also added to unions."""
 
 
 def paired_iou(segments: Tensor, truth: Tensor, eps: float = EPS) -> Tensor:
-    """Intersection over union (and ``eps``) of each segment and the true one at its place: (..., 2) -> (...)."""
+    """Intersection over (union + ``eps``) of each segment with the true one at its place: (..., 2) -> (...)."""
     inside = torch.minimum(segments[..., 1], truth[..., 1]) - torch.maximum(segments[..., 0], truth[..., 0])
     inside = inside.clamp(min=0)
     return inside / (_width(segments) + _width(truth) - inside + eps)
@@ -42,12 +42,12 @@ def centre_width_offsets(segments: Tensor, truth: Tensor) -> Tensor:
 
 
 def move_boundaries(segments: Tensor, offsets: Tensor, weight: float) -> Tensor:
-    """Segments moved by ``weight`` of these offsets of start and end."""
+    """Segments moved by ``weight`` times these offsets of start and end."""
     return segments + weight * offsets * _width(segments)[..., None]
 
 
 def move_centre_width(segments: Tensor, offsets: Tensor, centre_weight: float, width_weight: float) -> Tensor:
-    """Segments moved by these parts of the offsets of centre and width."""
+    """Segments moved by weighted offsets of centre and width."""
     width = _width(segments)
     centre = segments[..., 0] + 0.5 * width + centre_weight * offsets[..., 0] * width
     half = 0.5 * (width * (width_weight * offsets[..., 1]).exp())
@@ -57,15 +57,16 @@ def move_centre_width(segments: Tensor, offsets: Tensor, centre_weight: float, w
 def sample_regions(
     features: Tensor, segments: Tensor, extension: float, boundary_samples: int, inside_samples: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Features before the start, within, and after the end of segments.
+    """Features before the start, inside, and after the end of segments.
 
-    A region ends at the bounds of the features. It is cut into as many equal parts as there are samples,
-    and features are interpolated at the middle of each.
+    Regions are clipped to the bounds of the features. Each is split into equal parts, one for each sample, and
+    features are interpolated at the middle of each part.
 
     Args:
         features: (B, C, T).
         segments: (B, P, 2).
-        extension: how far the outer regions reach, as part of the segment's width.
+        extension: width of the outer regions as part of the segment's width.
+        boundary_samples, inside_samples: number of samples of the outer regions and of the inner one.
 
     Returns:
         Three (B, C, P, samples).
@@ -82,7 +83,7 @@ def sample_regions(
 
 
 def _sample(features: Tensor, first: Tensor, last: Tensor, number: int) -> Tensor:
-    # features lie within [-1, 1]; rounded as published, for gradients jump where a sample passes a feature
+    # grid_sample maps the features to [-1, 1]; rounded as published, because gradients jump at each feature
     first, last = 2 * first - 1, 2 * last - 1
     half, middle = ((last - first) / 2)[..., None], ((first + last) / 2)[..., None]
     x = torch.linspace(-1, 1, number, device=first.device) * ((number - 1) / number) * half + middle

@@ -1,12 +1,12 @@
 """SSN: Structured Segment Networks (Zhao et al. 2017, arXiv:1704.06228).
 
-A picture network describes frames of a proposal, of its start and of its end; a pyramid over these three stages tells
-activity, completeness and exact location. While training every sample is a few proposals of one video; for prediction
-it is frames at equal distances of a whole video, each seen once however many proposals there are.
+An image network describes frames of a proposal and of the stages before and after it; a pyramid over these three stages
+predicts activity, completeness and exact location. In training a sample is a few proposals of one video. In prediction
+it is evenly spaced frames of the whole video, each of which passes the network once, for all proposals.
 
 Shapes: B videos, P proposals of each, S segments of a proposal, T frames, K classes.
 
-Differs from published training where a video has no proposal of a kind: see ``SampleProposals``.
+Differs from published training if a video has no proposal of a kind: see ``SampleProposals``.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ __all__ = ["SSN"]
 
 
 class SSN(Model):
-    """Detections among proposals, from frames.
+    """Detect actions among proposals, from frames.
 
     Args:
-        backbone: network from pictures (n, 3, H, W) to features (n, C, ...).
-        cls_head: the classifiers.
-        loss: of sampled proposals; its numbers of proposals are those of ``SampleProposals``.
-        data_preprocessor: from a batch of uint8 frames to normalised ones; by default only to float.
-        dropout_ratio: of the features of frames.
-        reg_normalize_constants: mean and standard deviation of shift and growth of positive proposals, by which
-            regression is normalised: ((mean, mean), (deviation, deviation)). ``SSNDataset`` tells them.
-        max_testing_views: frames that go through the backbone at once outside of training.
-        nms: a detection that overlaps a better one of its class by more is dropped.
-        top_k: scores of proposals and classes, the best of a video, that are looked at.
+        backbone: network from images (n, 3, H, W) to features (n, C, ...).
+        cls_head: the classifiers, an ``SSNHead``.
+        loss: loss of sampled proposals, whose numbers must be those of ``SampleProposals``; default: ``SSNLoss()``.
+        data_preprocessor: normalises a batch of uint8 frames; default: conversion to float.
+        dropout_ratio: dropout rate of the features of frames.
+        reg_normalize_constants: mean and standard deviation of shift and growth of positive proposals, which
+            normalise regression: ((mean, mean), (deviation, deviation)). ``SSNDataset`` reports them.
+        max_testing_views: number of frames that pass the backbone at once outside of training.
+        nms: largest overlap of a detection with a better one of its class.
+        top_k: number of pairs of a proposal and a class, the best of a video, that suppression starts from.
     """
 
     def __init__(
@@ -78,15 +78,15 @@ class SSN(Model):
         self.top_k = top_k
 
     def sample_step(self) -> Transform:
-        """Let whole videos differ in their number of frames."""
+        """Allow whole videos to differ in their number of frames."""
         return _WholeVideos()
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Nothing: frames are normalised chunk by chunk, see ``features``."""
+        """Return the batch as it is: frames are normalised chunk by chunk, see ``features``."""
         return batch
 
     def adapt_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-        """Turn the weights of an image network into those of the backbone; None where they are of an SSN already."""
+        """Convert the weights of an image network to weights of the backbone; None if they belong to an SSN."""
         if any(key.startswith("cls_head.") for key in state_dict):
             return None
         return image_weights(self.backbone, state_dict)
@@ -94,16 +94,16 @@ class SSN(Model):
     def features(self, frames: Tensor) -> Tensor:
         """Features of frames (B, n, C, H, W), averaged over space: (B, n, C').
 
-        The frames of a whole video stay as small as they are, and are normalised a few at a time.
+        The frames of a whole video stay uint8 and are normalised a few at a time.
         """
         if frames.ndim != 5:
-            raise UserError(f"SSN needs frames (B, n, C, H, W), got {tuple(frames.shape)}: see FormatShape, NCHW")
+            raise UserError(f"SSN needs frames (B, n, C, H, W), got {tuple(frames.shape)}: use FormatShape with NCHW")
         found = chunked(self._describe, frames.flatten(0, 1), None if self.training else self.max_testing_views)
         out: Tensor = self.dropout(found).unflatten(0, frames.shape[:2])
         return out
 
     def _describe(self, views: Tensor) -> Tensor:
-        """(n, C, H, W) as they are in a batch -> (n, C')."""
+        """(n, C, H, W) frames of a batch -> (n, C')."""
         return pool_positions(self.backbone(self.data_preprocessor.normalise(views[None])[0]))
 
     def forward(self, inputs: Any) -> dict[str, Tensor]:
@@ -113,7 +113,7 @@ class SSN(Model):
             inputs: ``imgs`` (B, P * S, 3, H, W) and ``scales`` (B, P, 2), or frames (B, T, 3, H, W).
 
         Returns:
-            As ``SSNHead.forward``, of B * P proposals; else as ``SSNHead.score_frames``, (B, T, ...).
+            What ``SSNHead.forward`` returns for B * P proposals, or ``SSNHead.score_frames`` for (B, T) frames.
         """
         if not isinstance(inputs, Mapping):
             return self.cls_head.score_frames(self.features(inputs))
@@ -123,7 +123,11 @@ class SSN(Model):
         return scores
 
     def loss(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Losses of the sampled proposals, see ``SSNLoss``."""
+        """Losses of the sampled proposals, see ``SSNLoss``.
+
+        Raises:
+            UserError: the batch has no sampled proposals.
+        """
         names = ("proposal_types", "proposal_labels", "regression_targets")
         if missing := [name for name in names if name not in batch.targets]:
             raise UserError(f"SSN needs the target {missing[0]!r}, which SampleProposals sets")
@@ -143,7 +147,7 @@ class SSN(Model):
         """The samples with ``segments`` that have classes and scores, best first."""
         longest = max(sample.num_crops * _stages(sample).frame_count for sample in batch.samples)
         if (found := outputs["activity"].shape[1]) != longest:
-            raise UserError(f"SSN got {found} pictures of a video, not {longest}: only flow has a clip_len above 1")
+            raise UserError(f"SSN got {found} frames of a video, not {longest}: only flow has a clip_len above 1")
         return [
             self._detect(sample, {name: scores[i] for name, scores in outputs.items()})
             for i, sample in enumerate(batch.samples)
@@ -152,7 +156,7 @@ class SSN(Model):
     def _detect(self, sample: Sample, frames: dict[str, Tensor]) -> Sample:
         segments, stages = proposal_spans(sample), _stages(sample)
         crops, count = sample.num_crops, stages.frame_count
-        # what is after the frames of this video fills up to those of the longest in the batch
+        # the rest is padding to the longest video of the batch
         frames = {k: v[: crops * count].unflatten(0, (crops, count)).float().mean(0) for k, v in frames.items()}
         device = frames["activity"].device
         ticks, scales = (torch.from_numpy(rows).to(device) for rows in (stages.ticks, stages.scales))
@@ -187,7 +191,7 @@ def _stages(sample: Sample) -> ProposalStages:
 
 @frozen
 class _WholeVideos:
-    """Whole videos differ in their number of frames; those of a batch are padded to the longest."""
+    """Marks the frames of whole videos as varying in number; a batch pads them to the longest video."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         frames = sample.inputs.get("imgs")

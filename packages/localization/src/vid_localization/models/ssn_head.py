@@ -17,8 +17,8 @@ def pyramid_bounds(ticks: Tensor, stages: Sequence[Sequence[int]]) -> Tensor:
     """First and last position (exclusive) of every part of the pyramid: (P, parts, 2) int64, none empty.
 
     Args:
-        ticks: (P, 4) int64, where the starting stage, the course and the ending stage begin, and where that ends.
-        stages: for each stage the levels of its pyramid: into how many equal parts a level divides it.
+        ticks: (P, 4) int64, first positions of the starting stage, the course and the ending stage, and end of that.
+        stages: levels of the pyramid of each stage; a level is the number of equal parts that it has.
     """
     bounds = []
     for stage, levels in enumerate(stages):
@@ -30,11 +30,11 @@ def pyramid_bounds(ticks: Tensor, stages: Sequence[Sequence[int]]) -> Tensor:
 
 
 def pyramid_means(rows: Tensor, bounds: Tensor) -> Tensor:
-    """Mean of the rows within bounds, by differences of cumulative sums: (P, parts, C) float64.
+    """Mean of the rows within bounds, from differences of cumulative sums: (P, parts, C) float64.
 
     Args:
-        rows: (T, C), or (T, parts, C) where every part has rows of its own.
-        bounds: (P, parts, 2) as of ``pyramid_bounds``, within T.
+        rows: (T, C), or (T, parts, C) if the rows differ between parts.
+        bounds: (P, parts, 2) from ``pyramid_bounds``, within T.
     """
     sums = torch.cat((rows.new_zeros(1, *rows.shape[1:], dtype=torch.float64), rows.double().cumsum(0)))
     if rows.ndim == 3:
@@ -46,19 +46,19 @@ def pyramid_means(rows: Tensor, bounds: Tensor) -> Tensor:
 
 
 class SSNHead(nn.Module):
-    """Whether a proposal shows an activity, whether all of it, and where it lies exactly.
+    """Predict the activity, completeness and exact location of a proposal.
 
-    Activity is told from the course alone; completeness and regression from the pyramid of starting stage, course
-    and ending stage. Starting and ending parts count by the share of the stage that lies within the video.
+    Activity is predicted from the course alone; completeness and regression from the pyramid of starting stage, course
+    and ending stage. Starting and ending stage are weighted by the part of them that lies within the video.
 
     Args:
-        dropout_ratio: of the features of segments.
+        dropout_ratio: dropout rate of the features of segments.
         in_channels: channels of the features, C.
-        num_classes: K, without background.
-        num_segments: of starting stage, course and ending stage while training.
-        stpp_stage: levels of the pyramid for each of the three; (1, 2) is the whole and both halves.
-        use_regression: whether there is regression.
-        init_std: of the initial weights.
+        num_classes: number of classes without background, K.
+        num_segments: segments of starting stage, course and ending stage in training.
+        stpp_stage: levels of the pyramid of each of the three; (1, 2) is the whole and both halves.
+        use_regression: predict the location too.
+        init_std: standard deviation of the initial weights.
     """
 
     def __init__(
@@ -93,18 +93,18 @@ class SSNHead(nn.Module):
 
         Args:
             features: (P, sum of num_segments, C).
-            scales: (P, 2) shares of starting and ending stage within the video.
+            scales: (P, 2) parts of starting and ending stage that lie within the video.
 
         Returns:
             ``activity`` (P, K + 1), ``completeness`` (P, K) and ``regression`` (P, K, 2).
 
         Raises:
-            UserError: a proposal has another number of segments.
+            UserError: a proposal has a different number of segments.
         """
         if features.shape[1] != sum(self.num_segments):
             raise UserError(
-                f"a proposal has {features.shape[1]} segments, but num_segments of SSNHead is {self.num_segments}; see "
-                "aug_segments and body_segments of SampleProposalFrames; and only flow has a clip_len above 1"
+                f"a proposal has {features.shape[1]} segments, but num_segments of SSNHead is {self.num_segments}; set "
+                "aug_segments and body_segments of SampleProposalFrames (only flow has a clip_len above 1)"
             )
         ticks = torch.tensor([[0, *self.num_segments]], device=features.device).cumsum(1)
         bounds = pyramid_bounds(ticks, self.stages)[0].tolist()
@@ -121,7 +121,7 @@ class SSNHead(nn.Module):
         return scores
 
     def score_frames(self, features: Tensor) -> dict[str, Tensor]:
-        """What every frame adds to the scores of proposals around it: as pooling is linear, it may come last.
+        """Contribution of every frame to the scores of proposals: pooling is linear, so it can come last.
 
         Args:
             features: (..., C).
@@ -136,12 +136,12 @@ class SSNHead(nn.Module):
         return scores
 
     def pool(self, frames: dict[str, Tensor], ticks: Tensor, scales: Tensor) -> dict[str, Tensor]:
-        """Scores of all proposals of a video: what ``forward`` says of the same frames, in float64.
+        """Scores of all proposals of a video, in float64; the same as ``forward`` returns for the same frames.
 
         Args:
-            frames: what ``score_frames`` says of the T frames of one video.
-            ticks: (P, 4) int64 as of ``pyramid_bounds``; those after the last frame are moved to it.
-            scales: (P, 2) as of ``forward``.
+            frames: scores of the T frames of one video, from ``score_frames``.
+            ticks: (P, 4) int64 as in ``pyramid_bounds``; clipped to the frames.
+            scales: (P, 2) as in ``forward``.
         """
         count = len(frames["activity"])
         ticks = torch.cat((ticks[:, :3].clamp(0, count - 1), ticks[:, 3:].clamp(1, count)), 1)

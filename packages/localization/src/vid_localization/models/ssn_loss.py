@@ -15,31 +15,31 @@ def hard_hinge_loss(scores: Tensor, labels: Tensor, sign: int, keep_ratio: float
     """Hinge loss of the score of the true class, summed over the hardest proposals of each group.
 
     Args:
-        scores: (n, K) of the classes 1 to K.
+        scores: (n, K) scores of the classes 1 to K.
         labels: (n,) int64, 1 to K.
-        sign: 1 where the score should be above 1, -1 where it should be below -1.
-        keep_ratio: share of a group that counts, rounded down.
-        group_size: neighbouring proposals in a group.
+        sign: 1 if scores should be above 1, -1 if they should be below -1.
+        keep_ratio: part of a group that counts, rounded down.
+        group_size: number of consecutive proposals in a group.
 
     Raises:
-        ValueError: numbers of scores and labels differ, or do not make whole groups.
+        ValueError: scores and labels differ in number, or do not divide into groups.
     """
     if len(scores) != len(labels):
         raise ValueError(f"{len(scores)} proposals have scores, but {len(labels)} have labels")
     if len(scores) % group_size:
         raise ValueError(f"{len(scores)} proposals do not divide into groups of {group_size}")
-    own = scores.float().gather(1, labels[:, None] - 1)
-    losses = (1 - sign * own).clamp(min=0).view(-1, group_size)
+    true = scores.float().gather(1, labels[:, None] - 1)
+    losses = (1 - sign * true).clamp(min=0).view(-1, group_size)
     return losses.topk(int(group_size * keep_ratio), 1).values.sum()
 
 
 class SSNLoss(nn.Module):
-    """Activity, completeness and class-wise regression of sampled proposals.
+    """Losses of activity, completeness and class-wise regression of sampled proposals.
 
     Args:
         completeness_weight, regression_weight: factors of these parts; that of activity is 1.
-        foreground, incomplete: proposals of these kinds that every video has.
-        keep_ratio: share of the incomplete ones of a video, the hardest, that completeness learns from.
+        foreground, incomplete: numbers of proposals of these kinds in every video.
+        keep_ratio: part of the incomplete proposals of a video, the hardest, that completeness learns from.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class SSNLoss(nn.Module):
             activity: (n, K + 1) scores of background and K classes.
             completeness: (n, K).
             types: (n,) ``FOREGROUND``, ``INCOMPLETE`` or ``BACKGROUND``, video after video.
-            labels: (n,) classes from 1; 0 of background.
-            targets: (n, 2) shift of the centre and growth of the length of foreground ones, normalised.
-            regression: (n, K, 2) the same as predicted for every class.
+            labels: (n,) classes from 1; 0 for background.
+            targets: (n, 2) normalised shift and growth (``regression_targets``) of foreground proposals.
+            regression: (n, K, 2) predictions of these for every class.
         """
         losses = {
             "loss_activity": self.activity_loss(activity, types, labels),
@@ -85,19 +85,19 @@ class SSNLoss(nn.Module):
         return losses
 
     def activity_loss(self, activity: Tensor, types: Tensor, labels: Tensor) -> Tensor:
-        """Cross entropy of foreground and background; incomplete ones are neither. Arguments as of ``forward``."""
-        chosen = types != INCOMPLETE
-        return F.cross_entropy(activity[chosen].float(), labels[chosen])
+        """Cross entropy of foreground and background, without incomplete proposals; arguments as in ``forward``."""
+        kept = types != INCOMPLETE
+        return F.cross_entropy(activity[kept].float(), labels[kept])
 
     def completeness_loss(self, completeness: Tensor, types: Tensor, labels: Tensor) -> Tensor:
         """Mean hinge loss of all foreground and the hardest incomplete proposals of every video."""
-        complete, cut = types == FOREGROUND, types == INCOMPLETE
-        positive = hard_hinge_loss(completeness[complete], labels[complete], 1, 1.0, self.foreground)
-        negative = hard_hinge_loss(completeness[cut], labels[cut], -1, self.keep_ratio, self.incomplete)
-        return (positive + negative) / (complete.sum() + (cut.sum() * self.keep_ratio).long())
+        foreground, incomplete = types == FOREGROUND, types == INCOMPLETE
+        positive = hard_hinge_loss(completeness[foreground], labels[foreground], 1, 1.0, self.foreground)
+        negative = hard_hinge_loss(completeness[incomplete], labels[incomplete], -1, self.keep_ratio, self.incomplete)
+        return (positive + negative) / (foreground.sum() + (incomplete.sum() * self.keep_ratio).long())
 
     def regression_loss(self, regression: Tensor, types: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-        """Twice the mean smooth L1 distance of foreground proposals, each by the prediction for its class."""
-        chosen = (types == FOREGROUND).nonzero()[:, 0]
-        predicted = regression[chosen, labels[chosen] - 1].float()
-        return 2 * F.smooth_l1_loss(predicted, targets[chosen].to(torch.float32))
+        """Twice the mean smooth L1 loss of foreground proposals, each with the prediction for its class."""
+        foreground = (types == FOREGROUND).nonzero()[:, 0]
+        predicted = regression[foreground, labels[foreground] - 1].float()
+        return 2 * F.smooth_l1_loss(predicted, targets[foreground].to(torch.float32))

@@ -1,13 +1,13 @@
 """TCANet: temporal context aggregation for proposals (Qing et al. 2021, arXiv:2103.13141).
 
-Takes proposals of another network, such as BMN, and refines them. An encoder mixes near and far features
-(local-global temporal encoder, LGTE); three stages (temporal boundary regressors, TBR) then move the bounds of
-each proposal, one after the other, and say how well it overlaps an action.
+Refines the proposals of another network, such as BMN. An encoder mixes near and far features (local-global temporal
+encoder, LGTE); three stages (temporal boundary regressors, TBR) then move the bounds of each proposal in turn, and
+predict its overlap with an action.
 
 Shapes: B samples, C channels, T positions, P proposals.
 
-Differs from published training and prediction in what was a slip there: a proposal's own score counts in
-prediction (it was overwritten by the number of its video in the batch), and a batch may hold several videos.
+Differs from published training and prediction in two bugs that are fixed: the score of a proposal counts in prediction
+(the index of its video in the batch had replaced it), and a batch may have several videos.
 """
 
 from __future__ import annotations
@@ -54,31 +54,32 @@ HIDDEN = 512
 HEADS = 8
 DROPOUT = 0.1
 EXTENSION = 0.5
-"""How far the context of a proposal reaches on both sides, as part of its width."""
+"""Width of the context on each side of a proposal, as part of the proposal's width."""
 CENTRE_WEIGHT, WIDTH_WEIGHT = 0.1, 0.2
 BOUNDARY_WEIGHT = {True: 1.0, False: 0.2}
-"""Part of the predicted offsets of start and end that moves a proposal, in training and in prediction."""
+"""Factor of the predicted offsets of start and end, in training and in prediction."""
 POSITIVE_OVERLAP = 0.5
-"""Proposals that overlap a true segment by less are not drawn towards it."""
+"""Proposals learn offsets if they overlap their true segment by more than this."""
 
 Stage = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""Segments before, offsets of start and end, of centre and width (B, P, 2), overlap (B, P), segments after."""
+"""Segments before, offsets of start and end, offsets of centre and width, overlap, segments after: (B, P, 2), but
+overlap (B, P)."""
 
 
 class TCANet(Model):
-    """Refined proposals from features and proposals.
+    """Refine proposals.
 
     Args:
         feat_dim: channels of the features.
         se_sample_num: samples of the context before and after a proposal.
         action_sample_num: samples of a proposal.
         temporal_dim: positions of the features, T.
-        window_size: positions that a local head sees.
+        window_size: positions that a local head attends to.
         lgte_num: blocks of the encoder.
-        soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold: soft suppression of proposals.
-        post_process_top_k: proposals of a video.
-        feature_extraction_interval: frames of the video per extracted feature; counts only for samples
-            that do not know how much of the video their features cover.
+        soft_nms_alpha, soft_nms_low_threshold, soft_nms_high_threshold: see ``soft_picks``.
+        post_process_top_k: largest number of proposals of a video.
+        feature_extraction_interval: frames of the video per feature; used only for samples without
+            ``feature_duration``.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class TCANet(Model):
         self.tbr1, self.tbr2, self.tbr3 = (_Regressor(se_sample_num, action_sample_num) for _ in range(3))
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Features as float32. Raises ``UserError`` where they are of another shape."""
+        """Features as float32. Raises ``UserError`` if they have a different shape."""
         if not isinstance(batch.inputs, Mapping):
             raise UserError("TCANet needs features and proposals; sample_step puts the proposals beside the features")
         check_features(batch.inputs["features"], self.feat_dim, self.temporal_dim)
@@ -123,11 +124,11 @@ class TCANet(Model):
         return batch.replace(inputs={**batch.inputs, "features": batch.inputs["features"].float()})
 
     def sample_step(self) -> Transform:
-        """Give the model the proposals of a video, padded with empty ones, and match them with true segments."""
+        """Add the proposals of a video to the inputs, and match them with true segments."""
         return _Matching(self.selection.interval)
 
     def forward(self, inputs: dict[str, Tensor]) -> list[Stage]:
-        """``features`` (B, C, T) and ``proposals`` (B, P, 2) -> what each stage predicts."""
+        """``features`` (B, C, T) and ``proposals`` (B, P, 2) -> predictions of each stage."""
         return self.refine(self.encode(inputs["features"]), inputs["proposals"], BOUNDARY_WEIGHT[self.training])
 
     def encode(self, features: Tensor) -> Tensor:
@@ -138,7 +139,7 @@ class TCANet(Model):
         return x.permute(1, 2, 0)
 
     def refine(self, encoded: Tensor, segments: Tensor, boundary_weight: float) -> list[Stage]:
-        """Encoded features and proposals -> what each stage predicts; its segments go to the next one."""
+        """Encoded features and proposals -> predictions of each stage; its segments go to the next one."""
         stages: list[Stage] = []
         for regress in (self.tbr1, self.tbr2, self.tbr3):
             boundaries, centre_width, overlap = regress(*sample_regions(encoded, segments, EXTENSION, *self.samples))
@@ -152,10 +153,10 @@ class TCANet(Model):
     def loss(self, outputs: list[Stage], batch: Batch) -> dict[str, Tensor]:
         """``rloss1`` to ``rloss3`` of the offsets, ``iloss1`` to ``iloss3`` of the overlaps.
 
-        A proposal belongs to the true segment that it overlaps best.
+        The target of a proposal is the true segment that it overlaps best.
 
         Raises:
-            UserError: a sample has no annotation.
+            UserError: a sample is not annotated.
         """
         (matched,) = required_targets(batch, Ragged, "matched")
         rows, columns, wanted = matched.owners, matched.places, matched.values
@@ -170,7 +171,7 @@ class TCANet(Model):
     def predict(self, outputs: list[Stage], batch: Batch) -> list[Sample]:
         """The samples with ``segments``: at most ``post_process_top_k`` proposals.
 
-        Proposals of all stages compete. The score is the predicted overlap times that of the proposal.
+        Proposals of all stages compete. The score is the predicted overlap times the score of the proposal.
         """
         found = []
         for i, sample in enumerate(batch.samples):
@@ -184,7 +185,7 @@ class TCANet(Model):
 
 
 class _Encoder(nn.Module):
-    """Block of the encoder: attention of which half the heads see a window only, and two layers (section 3.1)."""
+    """Block of the encoder: attention, in which half of the heads are local, and two layers (section 3.1)."""
 
     def __init__(self, length: int, window: int) -> None:
         super().__init__()
@@ -209,7 +210,7 @@ class _Attention(nn.Module):
         self.drop = nn.Dropout(DROPOUT)
 
     def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """(T, B, 512) and what each head does not see (heads, T, T) -> (T, B, 512)."""
+        """(T, B, 512) and the positions hidden from each head (heads, T, T) -> (T, B, 512)."""
         mixed, _ = self.attn(x, x, x, attn_mask=hidden.repeat(x.shape[1], 1, 1))
         out: Tensor = self.drop(mixed)
         return out
@@ -227,7 +228,7 @@ class _FeedForward(nn.Module):
 
 
 class _Regressor(nn.Module):
-    """One stage: offsets of bounds from the context, of centre and width from everything (section 3.2)."""
+    """One stage: offsets of bounds from the context, of centre and width from all samples (section 3.2)."""
 
     def __init__(self, boundary_samples: int, inside_samples: int) -> None:
         super().__init__()
@@ -261,7 +262,7 @@ class _Regressor(nn.Module):
 
 
 def window_mask(heads: int, length: int, window: int) -> Tensor:
-    """What attention does not see: (heads, length, length) bool; the first half of the heads sees a window only."""
+    """Positions hidden from attention: (heads, length, length) bool; the first half of the heads is local."""
     place = torch.arange(length)
     mask = torch.zeros(heads, length, length, dtype=torch.bool)
     mask[: heads // 2] = (place[:, None] - place).abs() > window // 2
@@ -279,7 +280,10 @@ def _regression_loss(
 
 @frozen
 class _Matching:
-    """Sets the input ``proposals`` (P, 2) float32, as fractions, and the target ``matched`` (P, 2) float32."""
+    """Sets the input ``proposals`` (P, 2) float32, as fractions, and the target ``matched`` (P, 2) float32.
+
+    A batch pads ``proposals`` with empty ones.
+    """
 
     interval: int
 
@@ -307,8 +311,8 @@ def _numpy(tensor: Tensor) -> Array:
 
 
 def _drop_mask(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Published checkpoints contain the mask, which follows from the settings."""
+    """Published checkpoints contain the mask, which follows from the arguments."""
     assert isinstance(module, _Encoder)
     mask = state_dict.pop(prefix + "mask", None)
     if mask is not None and not torch.equal(mask.reshape(module.hidden.shape).bool().cpu(), module.hidden.cpu()):
-        raise CheckpointError(f"the weights are of another model: {prefix}mask is of another window_size")
+        raise CheckpointError(f"the weights belong to a different model: {prefix}mask has a different window_size")
