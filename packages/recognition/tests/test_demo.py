@@ -1,4 +1,4 @@
-"""The demo's videos: readable, reproducible, and told apart by motion alone."""
+"""The videos of the demo: readable, reproducible, and classified by motion alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def demo(folder: Path, *options: str) -> str:
 
 
 def clips(start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``count`` videos of every class: (n, LENGTH, SIZE, SIZE, 3) uint8, and their class numbers."""
+    """Return ``count`` videos per class: (N, LENGTH, SIZE, SIZE, 3) uint8, and their class numbers (N,)."""
     videos, labels = [], []
     for number in range(start, start + count * len(LABELS)):
         videos.append(np.stack(list(render_video(LABELS[number % len(LABELS)], 0, number))))
@@ -36,7 +36,7 @@ def clips(start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(videos), np.array(labels)
 
 
-def test_one_frame_does_not_tell() -> None:
+def test_the_middle_frame_is_the_same_for_every_class() -> None:
     for number in range(4):
         middle = [list(render_video(label, 3, number))[LENGTH // 2] for label in LABELS]
         assert all(np.array_equal(middle[0], frame) for frame in middle)
@@ -47,7 +47,7 @@ def test_a_classifier_of_single_frames_stays_at_chance() -> None:
     test, test_labels = clips(1000, 12)
 
     def features(videos: np.ndarray, moment: int) -> np.ndarray:
-        # the strength of spatial frequencies does not depend on where something is; of pixels, the layout does
+        # spatial frequencies do not depend on position, pixels do
         small = np.stack([cv2.resize(v[moment], (16, 16), interpolation=cv2.INTER_AREA)[..., 0] for v in videos])
         waves = np.abs(np.fft.fft2(small - small.mean((1, 2), keepdims=True)))
         return np.concatenate([small.reshape(len(small), -1), waves.reshape(len(small), -1)], 1).astype(np.float64)
@@ -62,13 +62,13 @@ def test_a_classifier_of_single_frames_stays_at_chance() -> None:
     assert np.mean(hits) < 0.2  # chance is 0.125
 
 
-def test_motion_tells() -> None:
+def test_a_motion_rule_finds_the_class() -> None:
     videos, labels = clips(2000, 4)
     assert np.mean([seen_motion(video) == label for video, label in zip(videos, labels, strict=True)]) > 0.9
 
 
 def seen_motion(video: np.ndarray) -> int:
-    """Tell the class by rule: how position, angle and size of what is bright change from frame to frame."""
+    """Return the class by rule: how position, angle and size of the ellipse change from frame to frame."""
     rates = []
     for before, after in pairwise(video):
         (x0, y0, axis0, size0), (x1, y1, axis1, size1) = ellipse(before), ellipse(after)
@@ -81,7 +81,7 @@ def seen_motion(video: np.ndarray) -> int:
 
 
 def ellipse(frame: np.ndarray) -> tuple[float, float, complex, float]:
-    """Return centre, direction (towards the brighter half) and area of what is coloured, on a cyclic picture."""
+    """Return centre, direction (towards the brighter half) and area of the coloured ellipse, on a cyclic image."""
     weight = np.clip(frame[..., 0].astype(float) - frame[..., 2] - 20, 0, None)
     wave = np.exp(2j * np.pi * np.arange(SIZE) / SIZE)
     x, y = (np.angle((weight.sum(axis) * wave).sum()) % (2 * np.pi) * SIZE / (2 * np.pi) for axis in (0, 1))
@@ -96,7 +96,7 @@ def ellipse(frame: np.ndarray) -> tuple[float, float, complex, float]:
     return x, y, axis if (np.conj(axis) * complex(*towards)).real >= 0 else -axis, float(inside.sum())
 
 
-def test_what_it_writes(tmp_path: Path) -> None:
+def test_files_it_writes(tmp_path: Path) -> None:
     folder = tmp_path / "a b"
     output = demo(folder, "--videos-per-class", "5")
     assert output.splitlines()[-1] == f"Next: vidcore run '{folder}/task.toml'"
@@ -117,7 +117,7 @@ def test_what_it_writes(tmp_path: Path) -> None:
         assert np.abs(frames - np.stack(list(render_video(listed[name], 0, number)))).mean() < 5
 
 
-def test_the_task_is_checked_and_reads_the_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_task_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     demo(tmp_path, "--videos-per-class", "2")
     code = run(["check", str(tmp_path / "task.toml")])
     assert (code, capsys.readouterr().out) == (0, "task: fine\n")
@@ -135,7 +135,7 @@ def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     assert all(written["a"][name] != written["c"][name] for name in written["a"])
 
 
-def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
+def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("kept")
     with pytest.raises(UserError, match=r"not empty.*--force"):
         demo(tmp_path)

@@ -1,4 +1,4 @@
-"""The course of a run drawn before it is run."""
+"""``vidcore explain --schedule``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every recipe resolves, is right in every name and type, and builds a network of the size it states."""
+"""Every recipe resolves, is valid, and builds a network of the size it states."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def test_recipe_is_complete_and_of_the_stated_size(path: Path, catalog: Catalog)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
-def test_recipe_says_only_what_is_its_own(path: Path) -> None:
+def test_recipe_has_only_what_differs(path: Path) -> None:
     text = path.read_text()
     own = tomllib.loads(text)
-    assert own["extends"], "builds on others"
+    assert own["extends"], "extends fragments"
     assert len(text.splitlines()) <= 45
     assert "parameters" in own["info"]
 
 
-def test_no_fragment_is_left_over() -> None:
+def test_every_fragment_is_used() -> None:
     used = {(p.parent / name).resolve() for p in FOLDER.rglob("*.toml") for name in _extends(p)}
     assert {p.resolve() for p in (FOLDER / "base").glob("*.toml")} <= used
 
 
-def test_fragments_have_no_name(catalog: Catalog) -> None:
+def test_fragments_are_private(catalog: Catalog) -> None:
     assert not {p.stem for p in (FOLDER / "base").glob("*.toml")} & catalog.recipes.keys()
 
 

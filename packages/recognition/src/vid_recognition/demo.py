@@ -1,10 +1,9 @@
-"""``vidcore demo recognition DIR``: a small set of real video files on which a model learns in a minute or two.
+"""``vidcore demo recognition DIR``: a small dataset of video files that a model learns in a minute or two.
 
-The eight classes differ only in motion. A two-toned ellipse drifts, turns or changes its size before a
-drifting background. Where it is, how it is turned and how large it is are drawn alike for every class
-and stay so distributed at every moment: positions and angles are cyclic, and an ellipse that has grown
-to the largest size starts again with the smallest. So one frame does not tell the class; only the
-sign and kind of the change does.
+The eight classes differ only in motion: a two-toned ellipse moves, rotates or changes its size before a
+drifting background. Its position, angle and size have the same distribution for every class and
+in every frame: position and angle are cyclic, and an ellipse that reaches the largest size restarts at
+the smallest. So the class cannot be seen in a single frame, only in the kind and direction of change.
 """
 
 from __future__ import annotations
@@ -25,29 +24,33 @@ if TYPE_CHECKING:
     from vidcore.typing import Array
 
 LENGTH = 32
-"""Frames of a video."""
+"""Frames per video."""
 TASK_FILE = Path(__file__).with_name("demo.toml")
 
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
-    "--videos-per-class", type=click.IntRange(min=2), default=50, show_default=True, help="A fifth is held out."
+    "--videos-per-class",
+    type=click.IntRange(min=2),
+    default=50,
+    show_default=True,
+    help="Videos per class; a fifth is for validation.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other videos.")
-@click.option("--force", is_flag=True, help="Write into DIR even if it holds files.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed of the videos.")
+@click.option("--force", is_flag=True, help="Write into DIR even if it is not empty.")
 def recognition(folder: Path, videos_per_class: int, seed: int, force: bool) -> None:
-    """Render a labelled set of videos into DIR, with lists and a Task that trains on them."""
+    """Render a labelled dataset of videos into DIR, with annotation files and a Task that trains on it."""
     from rich.progress import track
 
     if folder.exists() and any(folder.iterdir()) and not force:
-        raise UserError(f"{folder} is not empty; name another folder, or add --force to write into this one")
+        raise UserError(f"{folder} is not empty; choose another folder, or use --force to write into this one")
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     held_out = max(1, videos_per_class // 5)
     rows: dict[str, list[tuple[str, str]]] = {"train": [], "val": []}
     jobs = [(number, label) for number in range(videos_per_class) for label in MOTIONS]
     for place, (number, label) in enumerate(track(jobs, "rendering")):
-        space = " " if number == 0 else "_"  # names with spaces are as good as others, and shown to be
+        space = " " if number == 0 else "_"  # shows that names may contain spaces
         name = f"{label}{space}{number:03}.mp4"
         write_video(folder / "videos" / name, render_video(label, seed, place))
         rows["val" if number < held_out else "train"].append((name, label))
@@ -56,15 +59,15 @@ def recognition(folder: Path, videos_per_class: int, seed: int, force: bool) -> 
             csv.writer(file, lineterminator="\n").writerows([("path", "label"), *listed])
     (folder / "classes.txt").write_text("".join(f"{label}\n" for label in MOTIONS), encoding="utf-8")
     shutil.copyfile(TASK_FILE, folder / "task.toml")
-    click.echo(f"{len(rows['train'])} videos to train on and {len(rows['val'])} to test with in {folder}")
+    click.echo(f"{len(rows['train'])} training and {len(rows['val'])} validation videos in {folder}")
     click.echo(f"Next: vidcore run {shlex.quote(str(folder / 'task.toml'))}")
 
 
 def render_video(label: str, seed: int, number: int) -> Iterator[Array]:
     """Yield the frames of one video: (SIZE, SIZE, 3) uint8 RGB.
 
-    What is drawn at random depends on ``seed`` and ``number`` only, and describes the middle frame:
-    that frame is the same whatever the label.
+    Random values depend on ``seed`` and ``number`` only and describe the middle frame, which is therefore
+    the same for every label.
     """
     import numpy as np
 

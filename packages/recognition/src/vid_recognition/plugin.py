@@ -1,4 +1,4 @@
-"""What vid-recognition offers."""
+"""Components, recipes and commands of vid-recognition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of recognition, kept in ``Sample.extra``."""
+"""Records of recognition, stored in ``Sample.extra``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["StreamScores", "ViewScores"]
 
 @frozen(eq=False)
 class ViewScores(Record):
-    """``extra["views"]``: scores of every view of a video, where they are not averaged."""
+    """``extra["views"]``: scores of each view of a video, if they are not averaged."""
 
     values: Array = field(validator=shape(None, None))
     """(views, classes) float32."""
@@ -29,11 +29,11 @@ class StreamScores(Record):
     values: Array = field(validator=shape(None, None))
     """(streams, classes) float32."""
     names: tuple[str, ...] = ()
-    """Of the streams."""
+    """Name of each stream."""
 
     @property
     def by_name(self) -> dict[str, Array]:
-        """The scores (classes,) of each stream."""
+        """Scores (classes,) of each stream."""
         return dict(zip(self.names, self.values, strict=True))
 
     def arrays(self) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""Data sets as others use them: indexing, parts, fingerprints, memory, folders."""
+"""Datasets: indexing, subsets, fingerprints, memory, folders."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def listed(tmp_path):
 @pytest.mark.parametrize(
     ("indices", "names"), [(3, "abc"), (0, ""), (9, "abcde"), (-2, "de"), ([4, 0, 4], "eae"), ([-1], "e")]
 )
-def test_a_part_of_the_entries(listed, indices, names):
+def test_subset_of_the_entries(listed, indices, names):
     dataset = VideoDataset(listed, indices=indices)
     assert [s.path[0] for s in dataset] == list(names)
     assert [s.label for s in dataset] == ["abcde".index(n) for n in names]
@@ -37,7 +37,7 @@ def test_a_part_of_the_entries(listed, indices, names):
     assert dataset.labels.tolist() == [s.label for s in dataset]
 
 
-def test_a_part_of_entries_with_several_labels(tmp_path):
+def test_subset_of_entries_with_multiple_labels(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("a 1 3\nb 0\nc\nd 2 3\n")
     dataset = VideoDataset(path, multi_class=True, num_classes=4, indices=[3, 1])
@@ -54,13 +54,13 @@ def test_index_out_of_range(listed):
             dataset[index]
 
 
-def test_absolute_names_stay(tmp_path):
+def test_absolute_names_are_kept(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("/data/a.mp4 0\nb.mp4 0\n")
     assert [s.path for s in VideoDataset(path, Path("root"))] == ["/data/a.mp4", "root/b.mp4"]
 
 
-def test_fingerprint_follows_content_and_not_place_or_format(tmp_path, listed):
+def test_fingerprint_depends_on_content_only(tmp_path, listed):
     table = tmp_path / "other.csv"
     table.write_text("label,path\n" + "".join(f"{label},{name}.mp4\n" for label, name in enumerate("abcde")))
     fingerprint = VideoDataset(listed).fingerprint()
@@ -78,7 +78,7 @@ def test_fingerprint_follows_content_and_not_place_or_format(tmp_path, listed):
     assert len({fingerprint, *(o.fingerprint() for o in others)}) == 6
 
 
-def test_fingerprint_sees_the_number_of_frames(tmp_path):
+def test_fingerprint_depends_on_the_number_of_frames(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("a 10 1\n")
     first = RawframeDataset(path).fingerprint()
@@ -86,7 +86,7 @@ def test_fingerprint_sees_the_number_of_frames(tmp_path):
     assert RawframeDataset(path).fingerprint() != first
 
 
-def test_pickled_data_set_is_small(tmp_path):
+def test_pickled_dataset_is_small(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("".join(f"class_{i % 9}/video_{i:06}.mp4 {i % 9}\n" for i in range(5_000)))
     dataset = VideoDataset(path)
@@ -99,6 +99,7 @@ def folders(tmp_path):
     for name in (
         "run/b.mp4",
         "run/deep/a.AVI",
+        "run/e.m2ts",
         "jump/c d.mkv",
         "jump/notes.txt",
         "jump/._c.mp4",
@@ -110,18 +111,19 @@ def folders(tmp_path):
     return tmp_path
 
 
-def test_a_folder_per_class(folders):
+def test_one_folder_per_class(folders):
     dataset = FolderDataset(folders)
     assert dataset.class_names == ("empty", "jump", "run")
     assert dataset.num_classes == 3
     found = [(s.path, s.label) for s in dataset]
-    assert found == [(str(folders / n), c) for n, c in (("jump/c d.mkv", 1), ("run/b.mp4", 2), ("run/deep/a.AVI", 2))]
+    listed = [("jump/c d.mkv", 1), ("run/b.mp4", 2), ("run/e.m2ts", 2), ("run/deep/a.AVI", 2)]
+    assert found == [(str(folders / name), label) for name, label in listed]
     assert FolderDataset(folders, indices=1)[0].path == str(folders / "jump/c d.mkv")
 
 
-def test_chosen_classes_of_a_folder(folders):
+def test_given_classes_of_a_folder(folders):
     dataset = FolderDataset(folders, classes=["run", "jump"])
-    assert [s.label for s in dataset] == [0, 0, 1]
+    assert [s.label for s in dataset] == [0, 0, 0, 1]
     assert dataset.class_names == ("run", "jump")
 
 
@@ -132,19 +134,19 @@ def test_chosen_classes_of_a_folder(folders):
         ({"suffixes": [".webm"]}, r"no videos \(\.webm\) in the 3 class folders"),
     ],
 )
-def test_folders_that_do_not_fit(folders, arguments, message):
+def test_folders_that_are_refused(folders, arguments, message):
     with pytest.raises(DataError, match=message):
         FolderDataset(folders, **arguments)
 
 
-def test_no_folder(tmp_path):
-    with pytest.raises(DataError, match="is no folder"):
+def test_missing_folder(tmp_path):
+    with pytest.raises(DataError, match="is not a folder"):
         FolderDataset(tmp_path / "missing")
     with pytest.raises(DataError, match="no videos"):
         FolderDataset(tmp_path)
 
 
-def test_data_sets_import_no_heavy_library():
+def test_datasets_import_no_heavy_library():
     code = (
         "import sys\n"
         "from vid_recognition.datasets import folder, rawframe, video\n"
@@ -158,7 +160,7 @@ def test_labels_are_32_bit(listed):
     assert VideoDataset(listed).labels.dtype == np.int32
 
 
-def test_videos_trained_on_and_evaluated_on_are_noticed(tmp_path):
+def test_videos_in_both_training_and_validation_are_reported(tmp_path):
     def loader(name, lines):
         (tmp_path / name).write_text(lines)
         return SimpleNamespace(dataset=VideoDataset(tmp_path / name, data_root=tmp_path / "videos"))

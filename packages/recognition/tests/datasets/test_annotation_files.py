@@ -1,4 +1,4 @@
-"""Every format of annotation files, and every mistake in them."""
+"""Every format of annotation files, and every error in them."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def test_names_with_spaces_and_digits(write):
     ]
 
 
-def test_names_in_csv_may_hold_the_delimiter(write):
+def test_names_in_csv_may_contain_the_delimiter(write):
     dataset = VideoDataset(write("list.csv", 'path,label\n"one, two.mp4",1\n'))
     assert entries(dataset) == [("one, two.mp4", 1)]
 
 
-def test_names_that_are_no_utf8(write):
+def test_names_that_are_not_utf8(write):
     dataset = VideoDataset(write("list.txt", b"caf\xe9.mp4 1\n"))
     assert dataset[0].path.encode("utf-8", "surrogateescape") == b"caf\xe9.mp4"
 
@@ -85,14 +85,14 @@ def test_names_that_are_no_utf8(write):
         ),
     ],
 )
-def test_several_labels(write, name, content):
+def test_multiple_labels(write, name, content):
     dataset = VideoDataset(write(name, content), multi_class=True, num_classes=4)
     assert entries(dataset) == [("a.mp4", [1, 3]), ("b.mp4", [0]), ("c d.mp4", [2]), ("e.mp4", [])]
     assert dataset[0].label is None
     assert dataset[0].labels.dtype == np.float32
 
 
-def test_names_of_classes_are_sorted_and_numbered(write):
+def test_class_names_are_sorted_and_numbered(write):
     dataset = VideoDataset(write("l.csv", "path,label\na.mp4,run\nb.mp4,jump\nc.mp4,run\n"))
     assert dataset.class_names == ("jump", "run")
     assert dataset.num_classes == 2
@@ -108,7 +108,7 @@ def test_given_classes_set_the_order(write):
         assert dataset.num_classes == 3
 
 
-def test_several_names(write):
+def test_multiple_names(write):
     dataset = VideoDataset(write("l.csv", "path,label\na.mp4,run; jump\nb.mp4,sit\n"), multi_class=True)
     assert dataset.class_names == ("jump", "run", "sit")
     assert entries(dataset) == [("a.mp4", [0, 1]), ("b.mp4", [2])]
@@ -121,32 +121,37 @@ def test_a_file_without_labels(write, content):
     assert dataset.labels.tolist() == [-1, -1]
 
 
-def test_compat_reads_lists_to_the_letter(write):
+def test_compat_parses_lists_exactly_as_published(write):
     dataset = VideoDataset(write("l.txt", "a.mp4 1\n\nb.mp4\t2\n"), Path("root"), delimiter=" ", compat=True)
     assert entries(dataset) == [("root/a.mp4", 1), ("root/", None), ("root/b.mp4\t2", None)]
-    with pytest.raises(AnnotationError, match=r"l\.txt:1: 'b\.mp4' is not a whole number"):
+    with pytest.raises(AnnotationError, match=r"l\.txt:1: 'b\.mp4' is not an integer"):
         VideoDataset(write("l.txt", "a b.mp4 1\n"), compat=True)
 
 
 BAD_LISTS = [
     ("l.txt", "a.mp4 1\nb.mp4 3x\n", {}, r"l\.txt:2: no class number in 'b\.mp4 3x'"),
     ("l.txt", "a.mp4 1\nb.mp4 -1\n", {}, r"l\.txt:2: no label for 'b\.mp4'"),
-    ("l.txt", "a.mp4 1 2\n", {}, r"l\.txt:1: \[1, 2\] after 'a\.mp4', .*several labels need multi_class = true"),
+    ("l.txt", "a.mp4 1 2\n", {}, r"l\.txt:1: \[1, 2\] after 'a\.mp4', .*multiple labels need multi_class = true"),
     ("l.txt", "a.mp4,1\n", {}, r"l\.txt:1: no label in 'a\.mp4,1'; delimiter = ',' would find one"),
     ("l.txt", "a b.mp4 run\n", {}, r"l\.txt:1: no class number in 'a b\.mp4 run'; .*the first line of a table"),
     ("l.csv", "a.MP4,run\n", {}, r"l\.csv:1: no class number in 'a\.MP4,run'; .*path,label"),
-    ("l.csv", "\npath,label\na.mp4,run\n", {}, r"l\.csv:2: 'path,label' would be a file name; the first line"),
-    ("l.csv", "Path;Label\na.mp4;run\n", {}, r"l\.csv:1: 'Path;Label' would be a file name; .*delimiter"),
+    ("l.csv", "\npath,label\na.mp4,run\n", {}, r"l\.csv:2: 'path,label' would be read as a file name; the first line"),
+    ("l.csv", "Path;Label\na.mp4;run\n", {}, r"l\.csv:1: 'Path;Label' would be read as a file name; .*delimiter"),
     ("l.csv", "a.mp4 1\n", {}, r"l\.csv:1: .*delimiter = ' '"),
-    ("l.txt", "a.mp4 1\nb.mp4 5\n", {"num_classes": 5}, r"l\.txt:2: label 5 is out of range, allowed is 0 to 4"),
+    ("l.txt", "a.mp4 1\nb.mp4 5\n", {"num_classes": 5}, r"l\.txt:2: label 5 is out of range; allowed: 0 to 4"),
     ("l.txt", "a.mp4 1\nb.mp4 -3\n", {}, r"l\.txt:2: label -3 is out of range"),
-    ("l.csv", "path,label\na,1\n\nb,run,3\n", {}, r"l\.csv:4: 3 columns, but the header names 2"),
+    ("l.csv", "path,label\na,1\n\nb,run,3\n", {}, r"l\.csv:4: 3 columns, but the header has 2"),
     ("l.csv", "path,lable\na,1\n", {}, r"l\.csv:1: no column 'label' among path, lable; did you mean 'lable'"),
     ("l.csv", "file,label\na,1\n", {}, r"l\.csv:1: no column 'path' among file, label"),
-    ("l.csv", "path,label,label\na,1,2\n", {}, r"l\.csv:1: a column is there twice"),
+    ("l.csv", "path,label,label\na,1,2\n", {}, r"l\.csv:1: duplicate column: path, label, label"),
     ("l.csv", 'path,label\n"a"b,1\n', {}, r"l\.csv:2: "),
     ("l.csv", "path,label\n,1\n", {}, r"l\.csv:2: no file name"),
-    ("l.csv", "path,label\na,runn\n", {"classes": ["run", "jump"]}, r"l\.csv:2: label 'runn' is none of the 2.*'run'"),
+    (
+        "l.csv",
+        "path,label\na,runn\n",
+        {"classes": ["run", "jump"]},
+        r"l\.csv:2: label 'runn' is not one of the 2.*'run'",
+    ),
     ("l.jsonl", "{'path'}\n", {}, r"l\.jsonl:1: not JSON"),
     ("l.jsonl", '["a.mp4"]\n', {}, r"l\.jsonl:1: must be an object"),
     ("l.jsonl", '{"pth": "a"}\n', {}, r"l\.jsonl:1: path must be a string, got None; did you mean 'pth'"),
@@ -161,12 +166,12 @@ BAD_LISTS = [
         {},
         r"l\.jsonl:2: label 1 is a number, but",
     ),
-    ("l.txt", "a.mp4 1\n".encode("utf-16"), {}, r"l\.txt:1: not a text file in UTF-8"),
+    ("l.txt", "a.mp4 1\n".encode("utf-16"), {}, r"l\.txt:1: not a UTF-8 text file"),
 ]
 
 
 @pytest.mark.parametrize(("name", "content", "arguments", "message"), BAD_LISTS)
-def test_mistakes_are_reported_with_file_and_line(write, name, content, arguments, message):
+def test_errors_name_file_and_line(write, name, content, arguments, message):
     with pytest.raises(AnnotationError, match=message):
         VideoDataset(write(name, content), **arguments)
 
@@ -181,13 +186,13 @@ def test_mistakes_are_reported_with_file_and_line(write, name, content, argument
         ("a.mp4 1\n", {"indices": [3]}, "indices: index 3 is out of bounds"),
     ],
 )
-def test_data_sets_that_cannot_be(write, content, arguments, message):
+def test_datasets_that_are_refused(write, content, arguments, message):
     with pytest.raises(DataError, match=message):
         VideoDataset(write("l.txt", content), **arguments)
 
 
-def test_names_fewer_than_num_classes(write):
-    with pytest.raises(DataError, match="names 2 classes, but num_classes is 3"):
+def test_fewer_names_than_num_classes(write):
+    with pytest.raises(DataError, match="has 2 class names, but num_classes is 3"):
         VideoDataset(write("l.csv", "path,label\na,x\nb,y\n"), num_classes=3)
 
 
@@ -235,14 +240,14 @@ def test_clips_of_longer_videos(write):
 @pytest.mark.parametrize(
     ("name", "content", "arguments", "message"),
     [
-        ("l.txt", "a 1 20 3\n", {}, r"l\.txt:1: \[1, 20, 3\] after 'a', but a line is 'path total_frames label'"),
+        ("l.txt", "a 1 20 3\n", {}, r"l\.txt:1: \[1, 20, 3\] after 'a', but a line must be 'path total_frames label'"),
         ("l.txt", "a 20 3\nb\n", {}, r"l\.txt:2: \[\] after 'b'"),
         ("l.txt", "a -20 3\n", {}, r"l\.txt:1: total_frames must not be negative"),
         ("l.csv", "path,label\na,3\n", {}, r"l\.csv:1: no column 'total_frames'"),
-        ("l.csv", "path,total_frames\na,many\n", {}, r"l\.csv:2: total_frames must be a whole number, got 'many'"),
-        ("l.jsonl", '{"path": "a", "total_frames": 2.5}\n', {}, r"l\.jsonl:1: total_frames must be a whole number"),
+        ("l.csv", "path,total_frames\na,many\n", {}, r"l\.csv:2: total_frames must be an integer, got 'many'"),
+        ("l.jsonl", '{"path": "a", "total_frames": 2.5}\n', {}, r"l\.jsonl:1: total_frames must be an integer"),
     ],
 )
-def test_mistakes_in_lists_of_folders(write, name, content, arguments, message):
+def test_errors_in_lists_of_folders(write, name, content, arguments, message):
     with pytest.raises(AnnotationError, match=message):
         RawframeDataset(write(name, content), **arguments)

@@ -1,4 +1,4 @@
-"""What a Task says about classes reaches data sets within others."""
+"""The classes of a Task reach nested datasets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vidcore.plugins.catalog import load_plugins
 from vidcore.task.task import Task
 
 
-def test_classes_reach_repeated_and_joined_data_sets() -> None:
+def test_classes_reach_repeated_and_concatenated_datasets() -> None:
     catalog = load_plugins()
     listed = {"type": "VideoDataset", "ann_file": "list.txt"}
     repeated = {"type": "RepeatDataset", "times": 2, "dataset": dict(listed)}

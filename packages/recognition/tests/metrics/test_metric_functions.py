@@ -1,4 +1,4 @@
-"""Scores against slow, obvious ways to compute them."""
+"""Metric functions compared with slow, obvious implementations."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def test_top_k_beyond_the_classes_counts_labels_in_range():
     assert F.top_k_accuracy(scores, labels, [7, 8, 100]) == [0.75, 0.75, 0.75]
 
 
-def test_scores_that_are_nan_find_nothing():
+def test_nan_scores_are_never_correct():
     scores = np.full((2, 3), np.nan)
     assert F.top_k_accuracy(scores, [0, 2], [1, 2]) == [0, 0]
-    scores[0, 0] = scores[1, 2] = 0.5  # a nan elsewhere must not help
+    scores[0, 0] = scores[1, 2] = 0.5  # NaN in other classes must not help
     assert F.top_k_accuracy(scores, [0, 2], [1, 2]) == [0, 0]
 
 
@@ -42,13 +42,13 @@ def test_confusion_matrix_counts():
     assert F.confusion_matrix(predicted, labels, num_classes=5).tolist() == expected
 
 
-def test_confusion_matrix_over_what_occurs():
+def test_confusion_matrix_of_the_classes_that_occur():
     matrix = F.confusion_matrix([4, 9, 9], [9, 9, 2])
     assert matrix.tolist() == [[0, 0, 1], [0, 0, 0], [0, 1, 1]]  # 2, 4, 9
 
 
 @pytest.mark.parametrize(("normalize", "axis"), [("true", 1), ("pred", 0), ("all", None)])
-def test_shares_sum_to_one(normalize, axis):
+def test_fractions_sum_to_one(normalize, axis):
     matrix = F.confusion_matrix([0, 1, 1, 3], [0, 0, 1, 1], normalize, num_classes=5)
     sums = matrix.sum(axis)
     assert set(np.round(np.atleast_1d(sums), 12)) <= {0.0, 1.0}
@@ -110,7 +110,7 @@ def test_average_precision_is_the_area(levels):
     assert F.mmit_mean_average_precision(scores, labels) == pytest.approx(np.mean(by_sample))
 
 
-def test_rows_without_positives_are_left_out():
+def test_rows_without_positives_are_ignored():
     scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.4]])
     labels = np.array([[1, 0], [0, 0], [1, 0]])
     assert F.mean_average_precision(scores, labels) == 1.0

@@ -1,4 +1,4 @@
-"""Metrics as the engine uses them: in batches, over processes, with notices and files."""
+"""Metrics as the engine uses them: in batches, over processes, with notes and files."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from vidcore.tools.draw import save_figure
 RNG = np.random.default_rng(3)
 SCORES = RNG.random((40, 6)).astype(np.float32)
 LABELS = RNG.integers(0, 6, 40)
-MANY_HOT = (RNG.random((40, 6)) < 0.3).astype(np.float32)
+MULTI_HOT = (RNG.random((40, 6)) < 0.3).astype(np.float32)
 NAMES = ("a", "b", "c", "d", "e", "f")
 
 
-def feed(metric, indices, batch=7, many_hot=False, scores=SCORES):
+def feed(metric, indices, batch=7, multi_hot=False, scores=SCORES):
     for start in range(0, len(indices), batch):
         part = indices[start : start + batch]
-        truth = [{"labels": MANY_HOT[i]} if many_hot else {"label": int(LABELS[i])} for i in part]
+        truth = [{"labels": MULTI_HOT[i]} if multi_hot else {"label": int(LABELS[i])} for i in part]
         metric.update(
             [Sample(index=i, scores=scores[i]) for i in part],
             [Sample(index=i, class_names=NAMES, **t) for i, t in zip(part, truth, strict=True)],
@@ -44,11 +44,11 @@ def test_accuracies():
     assert found == {"acc/top1": top1, "acc/top3": top3, "acc/mean1": F.mean_class_accuracy(SCORES, LABELS)}
 
 
-def test_average_precisions_with_another_prefix():
+def test_average_precisions_with_a_prefix():
     metric = AccMetric(["mean_average_precision", "mmit_mean_average_precision"], prefix="val")
-    assert feed(metric, range(40), many_hot=True).compute() == {
-        "val/mean_average_precision": F.mean_average_precision(SCORES, MANY_HOT),
-        "val/mmit_mean_average_precision": F.mmit_mean_average_precision(SCORES, MANY_HOT),
+    assert feed(metric, range(40), multi_hot=True).compute() == {
+        "val/mean_average_precision": F.mean_average_precision(SCORES, MULTI_HOT),
+        "val/mmit_mean_average_precision": F.mmit_mean_average_precision(SCORES, MULTI_HOT),
     }
 
 
@@ -58,7 +58,7 @@ def test_average_precision_of_single_labels():
 
 
 @pytest.mark.parametrize("kind", [AccMetric, ClassReport, ConfusionMatrix])
-def test_neither_order_nor_processes_matter(kind):
+def test_results_do_not_depend_on_order_or_processes(kind):
     whole = feed(kind(), range(40))
     shuffled = RNG.permutation(40).tolist()
     parts = [feed(kind(), shuffled[k::3] + shuffled[:1]) for k in range(3)]  # the first sample is padding twice
@@ -76,26 +76,26 @@ def test_the_first_of_two_entries_of_one_sample_counts():
     metric.update([right, wrong], [Sample(index=4, label=1)] * 2)
     assert metric.compute() == {"acc/top1": 1.0}
     metric.reset()
-    metric.update([right, wrong], [Sample(label=1)] * 2)  # no index, so these are two samples
+    metric.update([right, wrong], [Sample(label=1)] * 2)  # without an index, these are two samples
     assert metric.compute() == {"acc/top1": 0.5}
 
 
-def test_computing_again_and_going_on():
+def test_computing_twice_and_continuing():
     metric = feed(AccMetric(), range(20))
     assert metric.compute() == metric.compute()
     assert feed(metric, range(20, 40)).compute() == feed(AccMetric(), range(40)).compute()
 
 
-def test_k_larger_than_the_number_of_classes_is_noticed():
+def test_k_above_the_number_of_classes_is_limited_with_a_note():
     metric = feed(AccMetric(topk=(1, 10)), range(40))
     assert metric.compute()["acc/top10"] == 1.0
-    assert metric.notes() == ["acc/top10: only 6 classes, so k is 6"]
+    assert metric.notes() == ["acc/top10: k is 6, the number of classes"]
     metric.reset()
     feed(metric, range(40), scores=SCORES[:, :4])
     found = metric.compute()
     beyond = int(np.sum(LABELS >= 4))
     assert found["acc/top10"] == pytest.approx(1 - beyond / 40)
-    assert metric.notes()[1:] == [f"{beyond} samples have a class beyond the 4 scored ones and count as wrong"]
+    assert metric.notes()[1:] == [f"{beyond} samples have a class above the 4 scored ones and count as wrong"]
 
 
 def test_streams_are_scored_alone_and_together():
@@ -114,9 +114,9 @@ def test_streams_are_scored_alone_and_together():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"metric_list": ["top_k_acuracy"]}, "no 'top_k_acuracy'; did you mean 'top_k_accuracy'"),
-        ({"metric_list": []}, "needs something to compute"),
-        ({"topk": [0]}, "k of at least 1"),
+        ({"metric_list": ["top_k_acuracy"]}, "no score 'top_k_acuracy'; did you mean 'top_k_accuracy'"),
+        ({"metric_list": []}, "needs a non-empty metric_list"),
+        ({"topk": [0]}, "topk of at least 1"),
     ],
 )
 def test_options_that_are_refused(arguments, message):
@@ -124,21 +124,21 @@ def test_options_that_are_refused(arguments, message):
         AccMetric(**arguments)
 
 
-def test_samples_that_do_not_fit():
+def test_samples_that_are_refused():
     with pytest.raises(DataError, match="AccMetric has seen no samples"):
         AccMetric().compute()
-    with pytest.raises(DataError, match="needs a label for every sample"):
+    with pytest.raises(DataError, match="needs a label for each sample"):
         AccMetric().update([Sample(scores=SCORES[0])], [Sample()])
     with pytest.raises(DataError, match="top_k_accuracy needs one label per sample"):
-        feed(AccMetric(), range(40), many_hot=True).compute()
-    with pytest.raises(DataError, match="labels of 6 classes, but scores of 4"):
-        feed(AccMetric(["mean_average_precision"]), range(40), many_hot=True, scores=SCORES[:, :4]).compute()
-    mixed = feed(feed(AccMetric(["mean_average_precision"]), range(9)), range(9, 40), many_hot=True)
+        feed(AccMetric(), range(40), multi_hot=True).compute()
+    with pytest.raises(DataError, match="labels have 6 classes, but scores have 4"):
+        feed(AccMetric(["mean_average_precision"]), range(40), multi_hot=True, scores=SCORES[:, :4]).compute()
+    mixed = feed(feed(AccMetric(["mean_average_precision"]), range(9)), range(9, 40), multi_hot=True)
     with pytest.raises(DataError, match="samples differ in what they hold"):
         mixed.compute()
-    with pytest.raises(DataError, match="ConfusionMatrix needs one true label"):
+    with pytest.raises(DataError, match="ConfusionMatrix needs one label per target"):
         ConfusionMatrix().update([Sample(scores=SCORES[0])], [Sample()])
-    with pytest.raises(DataError, match="AccMetric needs scores"):
+    with pytest.raises(DataError, match="AccMetric needs predictions with scores"):
         AccMetric().update([Sample()], [Sample(label=1)])
 
 
@@ -162,17 +162,17 @@ def test_confusion_matrix_of_scores_and_of_labels():
     assert metric.matrix("all").sum() == pytest.approx(1)
 
 
-def test_confusion_matrix_needs_to_know_the_classes():
+def test_confusion_matrix_needs_the_number_of_classes():
     metric = ConfusionMatrix()
     metric.update([Sample(label=1)], [Sample(index=0, label=0)])
     with pytest.raises(DataError, match="needs num_classes"):
         metric.matrix()
     small = ConfusionMatrix(num_classes=3)
-    with pytest.raises(DataError, match="classes 0 to 5 occur, allowed is 0 to 2"):
+    with pytest.raises(DataError, match="found classes 0 to 5; allowed: 0 to 2"):
         feed(small, range(40)).matrix()
 
 
-def test_confusion_matrix_writes_a_picture_and_a_table(tmp_path):
+def test_confusion_matrix_writes_an_image_and_a_table(tmp_path):
     metric = feed(ConfusionMatrix(), range(40))
     assert metric.compute() == {}
     picture, table = metric.write(tmp_path)
@@ -193,11 +193,11 @@ def confused(classes):
 
 
 @pytest.mark.parametrize("classes", [1, 2, 60, 61, 1000])
-def test_picture_shows_right_in_blue_and_wrong_in_red(classes, tmp_path):
+def test_correct_cells_are_blue_and_wrong_cells_red(classes, tmp_path):
     figure = draw_confusion_matrix(confused(classes), [f"long class name number {i} of them" for i in range(classes)])
     red, _, blue = np.moveaxis(np.asarray(figure.axes[0].images[0].get_array()), 2, 0)
     size = len(red)
-    assert size == (classes if classes < 1000 else 334), "of very many classes a cell shows several"
+    assert size == (classes if classes < 1000 else 334), "a cell shows several of many classes"
     assert (blue - red > 0.5).tolist() == np.eye(size, dtype=bool).tolist()
     assert np.argwhere(red - blue > 0.3).tolist() == ([[0, size - 1]] if classes > 1 else [])
     save_figure(figure, tmp_path / "c.png")
@@ -226,7 +226,7 @@ def test_long_names_are_wrapped_and_do_not_overlap(tmp_path):
     assert all(lower.y1 <= upper.y0 + 1 for upper, lower in itertools.pairwise(boxes))
 
 
-def test_many_classes_are_an_overview_with_the_worst_confusions(tmp_path):
+def test_many_classes_are_drawn_as_an_overview_with_the_worst_confusions(tmp_path):
     matrix = np.eye(400, dtype=np.int64) * 50
     matrix[3, 7], matrix[200, 100], matrix[5, 6] = 20, 30, 20
     matrix[5, 5] = 0
@@ -247,7 +247,7 @@ def test_worst_confusions():
     assert len(worst_confusions(matrix, 9)) == 3
 
 
-def test_the_font_of_a_matrix_can_be_named(tmp_path):
+def test_font_that_cannot_be_read(tmp_path):
     metric = feed(ConfusionMatrix(font=tmp_path / "no.ttf"), range(40))
     with pytest.raises(UserError, match=r"no\.ttf: is no font"):
         metric.write(tmp_path)

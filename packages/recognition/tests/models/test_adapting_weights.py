@@ -1,4 +1,4 @@
-"""Recognizers start from the weights of image networks, and leave those of video networks alone."""
+"""Recognizers convert the weights of image networks, and leave those of video networks unchanged."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def test_image_weights_are_inflated() -> None:
     torch.testing.assert_close(adapted[key].sum(2), flat.state_dict()[key])
 
 
-def test_video_weights_stay_as_they_are() -> None:
+def test_video_weights_are_unchanged() -> None:
     deep = Recognizer3D(ResNet3dSlowOnly(depth=18), I3DHead(num_classes=3, in_channels=512))
     assert deep.adapt_weights(deep.state_dict()) is None
 
 
-def test_image_weights_with_the_names_of_ours_are_told_by_their_classifier() -> None:
+def test_image_weights_with_our_names_are_recognised_by_their_classifier() -> None:
     model = Recognizer2D(MobileOne("s0"), TSNHead(num_classes=3, in_channels=1024))
     backbone = {k: v for k, v in model.state_dict().items() if k.startswith("backbone.")}
     adapted = model.adapt_weights(backbone | {"head.fc.weight": torch.rand(5, 1024)})
@@ -36,8 +36,8 @@ def test_image_weights_with_the_names_of_ours_are_told_by_their_classifier() -> 
     assert adapted.keys() == backbone.keys()
 
 
-def test_another_image_network_is_refused() -> None:
+def test_a_different_image_network_is_refused() -> None:
     flat = Recognizer2D(ResNet(18), TSNHead(num_classes=3, in_channels=512))
     deep = Recognizer3D(ResNet3dSlowOnly(depth=50), I3DHead(num_classes=3, in_channels=2048))
-    with pytest.raises(CheckpointError, match="this network needs"):
+    with pytest.raises(CheckpointError, match="but this network needs"):
         deep.adapt_weights(flat.state_dict())

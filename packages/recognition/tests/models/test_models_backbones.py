@@ -1,4 +1,4 @@
-"""Backbones: shapes, partial training, gradient checkpointing, and that they survive pickling."""
+"""Backbones: shapes, frozen stages, gradient checkpointing, pickling."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def net(name: str, **options: Any) -> Backbone:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_every_parameter_learns(name: str) -> None:
+def test_every_parameter_gets_a_gradient(name: str) -> None:
     backbone = net(name)
-    for module in backbone.modules():  # what starts at zero keeps gradients from what is before it
+    for module in backbone.modules():  # layers initialised with zeros block the gradients of earlier layers
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             nn.init.ones_(module.weight)
     out = backbone(images(name, 64))
@@ -78,24 +78,23 @@ def test_every_parameter_learns(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_recomputing_activations_changes_nothing(name: str) -> None:
+def test_gradient_checkpointing_changes_nothing(name: str) -> None:
     plain, saving = net(name), net(name, with_cp=True)
     for backbone in (plain, saving):
         backbone(images(name)).square().mean().backward()
     for (key, a), (_, b) in zip(plain.named_parameters(), saving.named_parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, msg=lambda text, key=key: f"{key}: {text}")
-    # the statistics have seen the batch once, not twice
+    # running statistics are updated once, not twice
     for (key, a), (_, b) in zip(plain.named_buffers(), saving.named_buffers(), strict=True):
         torch.testing.assert_close(a, b, msg=lambda text, key=key: f"{key}: {text}")
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_frozen_stages_stay(name: str) -> None:
+def test_frozen_stages_do_not_change(name: str) -> None:
     backbone = net(name, frozen_stages=1).train()
     frozen = {k for k, p in backbone.named_parameters() if not p.requires_grad}
-    parts = backbone.freezable()
-    held = [p for part in parts[:2] for module in part for p in module.parameters()]
-    assert len(frozen) == len(held) > 0
+    expected = [p for modules in backbone.freezable()[:2] for module in modules for p in module.parameters()]
+    assert len(frozen) == len(expected) > 0
     before = copy.deepcopy(backbone.state_dict())
     optimizer = torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=0.1)
     backbone(images(name)).square().mean().backward()
@@ -109,11 +108,11 @@ def test_frozen_stages_stay(name: str) -> None:
 
 
 def test_frozen_stages_beyond_the_network_are_refused() -> None:
-    with pytest.raises(ValueError, match="frozen_stages is 5, there are 4 stages"):
+    with pytest.raises(ValueError, match="frozen_stages is 5, but there are 4 stages"):
         ResNet(18, frozen_stages=5)
 
 
-def test_statistics_can_stay_while_weights_learn() -> None:
+def test_norm_eval_keeps_statistics_while_weights_are_trained() -> None:
     backbone = net("ResNet", norm_eval=True).train()
     before = copy.deepcopy(backbone.state_dict())
     backbone(images("ResNet")).sum().backward()
@@ -122,7 +121,7 @@ def test_statistics_can_stay_while_weights_learn() -> None:
     assert all(p.grad is not None for p in backbone.parameters())
 
 
-def test_partial_batch_normalisation_keeps_the_first() -> None:
+def test_partial_bn_freezes_all_batch_norms_but_the_first() -> None:
     backbone = net("ResNetTSM", partial_bn=True).train()
     norms = {k: m for k, m in backbone.named_modules() if isinstance(m, nn.BatchNorm2d)}
     learning = [k for k, m in norms.items() if m.training and m.weight.requires_grad]
@@ -133,14 +132,14 @@ def test_partial_batch_normalisation_keeps_the_first() -> None:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_pickle_keeps_everything(name: str) -> None:
+def test_pickled_backbone_computes_the_same(name: str) -> None:
     backbone = net(name).eval()
     again = pickle.loads(pickle.dumps(backbone))
     with torch.no_grad():
         assert torch.equal(backbone(images(name)), again(images(name)))
 
 
-def test_several_stages_are_a_tuple() -> None:
+def test_multiple_stages_are_a_tuple() -> None:
     outputs = ResNet(18, out_indices=(0, 3))(torch.rand(1, 3, 64, 64))
     assert [tuple(o.shape) for o in outputs] == [(1, 64, 16, 16), (1, 512, 2, 2)]
     clips = C2D(18, out_indices=(0, 1), num_stages=2)(torch.rand(1, 3, 5, 67, 67))
@@ -166,7 +165,7 @@ def test_several_stages_are_a_tuple() -> None:
         (lambda: MobileOne("s9"), "arch must be one of"),  # type: ignore[arg-type]
     ],
 )
-def test_wrong_arguments_are_named(build: Callable[[], object], message: str) -> None:
+def test_wrong_arguments_are_refused(build: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
 
@@ -183,7 +182,7 @@ def test_strides_and_pooling_in_time() -> None:
     assert [o.shape[-1] for o in outputs] == [16, 8, 4, 2]
 
 
-def test_inflation_says_which_kernels_reach_over_time() -> None:
+def test_inflate_selects_the_temporal_kernels() -> None:
     backbone = ResNet3d(50, base_channels=4, inflate=(0, [1, 0, 1, 0], 1, 0), inflate_style="3x3x3")
     state = backbone.state_dict()
     reach = [state[f"layer2.{i}.conv2.conv.weight"].shape[2] for i in range(4)]
@@ -191,7 +190,7 @@ def test_inflation_says_which_kernels_reach_over_time() -> None:
     assert {v.shape[2] for k, v in state.items() if "conv1.conv" in k and "layer" in k} == {1}
 
 
-def test_new_blocks_are_the_identity() -> None:
+def test_new_residual_blocks_are_the_identity() -> None:
     x = torch.rand(1, 16, 2, 4, 4)  # after ReLU
     block = ResNet3d(50, base_channels=4).stages[0][1].eval()  # type: ignore[index]
     torch.testing.assert_close(block(x), x)
@@ -205,9 +204,9 @@ def slowfast(**options: Any) -> ResNet3dSlowFast:
     return ResNet3dSlowFast(4, 2, slow, FastPathway(**small, base_channels=2))
 
 
-def test_slowfast_sees_two_frame_rates() -> None:
+def test_slowfast_has_two_frame_rates() -> None:
     backbone = slowfast()
-    video = torch.rand(1, 3, 9, 32, 32)  # one frame too many: left out
+    video = torch.rand(1, 3, 9, 32, 32)  # the last frame is dropped
     slow, fast = backbone(video)
     assert slow.shape == (1, 64, 2, 1, 1)
     assert fast.shape == (1, 16, 4, 1, 1)
@@ -220,7 +219,7 @@ def test_slowfast_sees_two_frame_rates() -> None:
         backbone(torch.rand(1, 3, 10, 32, 32))
 
 
-def test_slowfast_connections_freeze_with_the_stage_before_them() -> None:
+def test_lateral_connections_are_frozen_with_the_stage_before_them() -> None:
     backbone = slowfast(frozen_stages=1).train()
     frozen = {k.split(".")[1] for k, p in backbone.named_parameters() if not p.requires_grad}
     assert frozen == {"conv1", "layer1", "conv1_lateral", "layer1_lateral"}
@@ -231,12 +230,12 @@ def test_slowfast_connections_freeze_with_the_stage_before_them() -> None:
 # Image networks
 
 
-def test_mobileone_deployed_computes_the_same() -> None:
+def test_deployed_mobileone_computes_the_same() -> None:
     torch.manual_seed(0)
     for arch in ("s0", "s4"):
         training = MobileOne(arch, out_indices=(0,))
         x = torch.rand(2, 3, 32, 32)
-        training(x)  # statistics that differ from their start
+        training(x)  # running statistics that differ from their initial values
         training.eval()
         expected = training(x)
         loaded = MobileOne(arch, out_indices=(0,), deploy=True).eval()
@@ -258,11 +257,11 @@ def test_swin_windows_tile_any_size(size: tuple[int, int]) -> None:
     assert all(p.grad is not None for p in backbone.parameters())
 
 
-def test_swin_shifted_windows_see_neighbours_only() -> None:
+def test_swin_shifted_windows_attend_to_neighbours_only() -> None:
     torch.manual_seed(0)
     block = SwinTransformer(8, (2,), (2,), window_size=4).eval().layers[0].blocks[1]  # type: ignore[union-attr,index]
     x = torch.rand(1, 8, 8, 8, requires_grad=True)
-    block(x)[0, 0, 0].sum().backward()  # the corner: its window holds 2 x 2 places after the shift
+    block(x)[0, 0, 0].sum().backward()  # the window of the corner has 2 x 2 positions after the shift
     assert x.grad is not None
     seen = x.grad[0].abs().sum(-1) > 0
     assert seen.nonzero().amax(0).tolist() == [1, 1]
@@ -273,12 +272,12 @@ def test_stochastic_depth_keeps_the_mean() -> None:
     drop = DropPath(0.25)
     out = drop(torch.ones(4000, 2))
     assert out.unique().tolist() == pytest.approx([0, 4 / 3])
-    assert torch.equal(out[:, 0], out[:, 1])  # a sample as a whole
+    assert torch.equal(out[:, 0], out[:, 1])  # whole samples
     assert out.mean().item() == pytest.approx(1.0, abs=0.05)
     assert torch.equal(drop.eval()(torch.ones(3)), torch.ones(3))
 
 
-def test_compiled_networks_recompute_activations_as_well() -> None:
+def test_gradient_checkpointing_of_compiled_networks() -> None:
     plain, compiled = net("ResNet"), torch.compile(net("ResNet", with_cp=True), backend="aot_eager")
     for backbone in (plain, compiled):
         backbone(images("ResNet")).square().mean().backward()

@@ -1,4 +1,4 @@
-"""Preprocessing and mixing of batches, and losses on what comes out."""
+"""Preprocessing and blending of batches, and losses."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def test_channels_are_normalised(shape: tuple[int, ...], layout: Any, axis: int)
     floats = inputs.float()
     again = ActionDataPreprocessor(MEAN, STD, format_shape=layout)(Batch(inputs=floats)).inputs
     assert torch.equal(again, out)
-    assert torch.equal(floats, inputs.float())  # what came in is not touched
+    assert torch.equal(floats, inputs.float())  # the input is not modified
 
 
-def test_wrong_number_of_channels_is_named() -> None:
-    with pytest.raises(UserError, match=r"3 channels, inputs of shape \(1, 1, 2, 4, 5, 5\) have 2 on axis 2"):
+def test_wrong_number_of_channels_is_refused() -> None:
+    with pytest.raises(UserError, match=r"3 channels, but inputs of shape \(1, 1, 2, 4, 5, 5\) have 2 on axis 2"):
         ActionDataPreprocessor(MEAN, STD)(Batch(inputs=frames(1, 1, 2, 4, 5, 5)))
-    with pytest.raises(ValueError, match="given both or not at all"):
+    with pytest.raises(ValueError, match="set both mean and std, or neither"):
         ActionDataPreprocessor(MEAN)
 
 
-def test_preprocessing_leaves_no_trace_in_checkpoints() -> None:
+def test_preprocessor_has_no_state() -> None:
     assert ActionDataPreprocessor(MEAN, STD).state_dict() == {}
 
 
-def test_modalities_have_their_own_preprocessing() -> None:
+def test_modalities_are_preprocessed_separately() -> None:
     both = MultiModalDataPreprocessor({"RGB": ActionDataPreprocessor(MEAN, STD), "heatmap": ActionDataPreprocessor()})
     out = both(Batch(inputs={"RGB": frames(1, 1, 3, 2, 2), "heatmap": torch.ones(1, 2)})).inputs
     assert out["RGB"].min() < 0
@@ -60,7 +60,7 @@ def test_modalities_have_their_own_preprocessing() -> None:
         both(Batch(inputs={"RGB": frames(1, 1, 3, 2, 2)}))
 
 
-def test_mixing_only_while_training() -> None:
+def test_blending_only_while_training() -> None:
     batch = Batch(inputs=frames(4, 2, 3, 8, 8), labels=torch.tensor([0, 1, 2, 0]))
     preprocessor = ActionDataPreprocessor(MEAN, STD, blending=MixupBlending(3, alpha=1.0))
     torch.manual_seed(0)
@@ -74,7 +74,7 @@ def test_mixing_only_while_training() -> None:
         preprocessor.train()(Batch(inputs=batch.inputs))
 
 
-def test_same_seed_same_mixture() -> None:
+def test_blending_is_reproducible() -> None:
     blending = RandomBatchAugment([MixupBlending(3, 0.8), CutmixBlending(3, 1.0)])
     inputs, labels = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
     outs = []
@@ -94,8 +94,8 @@ def test_mixup_draws_from_beta() -> None:
     shares = []
     while len(shares) < 1000:
         mixed, soft = blending(inputs, labels)
-        torch.testing.assert_close(mixed[:, 0], soft[:, 1])  # pictures and labels mix alike
-        if mixed[0] != 0 or mixed[1] != 1:  # the partner is another sample
+        torch.testing.assert_close(mixed[:, 0], soft[:, 1])  # images and labels have the same weights
+        if mixed[0] != 0 or mixed[1] != 1:  # the partner is the other sample
             shares.append(1 - mixed[0, 0].item())
     drawn = torch.tensor(shares)
     assert drawn.mean().item() == pytest.approx(0.5, abs=0.04)
@@ -116,12 +116,12 @@ def test_cutmix_labels_follow_the_area() -> None:
     assert max(areas) > 0.5
 
 
-def test_augments_are_chosen_by_their_probabilities() -> None:
+def test_augments_are_drawn_by_their_probabilities() -> None:
     torch.manual_seed(0)
     blending = RandomBatchAugment([MixupBlending(2), CutmixBlending(2)], probs=[0.2, 0.3])
     inputs = torch.rand(2, 1, 8, 8)
     same = [torch.equal(blending(inputs, torch.tensor([0, 1]))[0], inputs) for _ in range(400)]
-    assert 0.5 < sum(same) / 400 < 0.9  # half of them untouched, and those whose partner is themselves
+    assert 0.5 < sum(same) / 400 < 0.9  # half are unchanged, as are those that are their own partner
     _, labels = RandomBatchAugment([MixupBlending(2)], probs=[0.0])(inputs, torch.tensor([0, 1]))
     assert torch.equal(labels, torch.eye(2))
 
@@ -129,18 +129,18 @@ def test_augments_are_chosen_by_their_probabilities() -> None:
 @pytest.mark.parametrize(
     ("augments", "probs", "message"),
     [
-        ([], None, "at least one"),
+        ([], None, "must not be empty"),
         ([MixupBlending(2), CutmixBlending(3)], None, "same num_classes"),
         ([MixupBlending(2)], [0.5, 0.5], "one number per augment"),
         ([MixupBlending(2), CutmixBlending(2)], [0.7, 0.7], "at most 1"),
     ],
 )
-def test_wrong_augments_are_refused(augments: Any, probs: Any, message: str) -> None:
+def test_augments_that_are_refused(augments: Any, probs: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RandomBatchAugment(augments, probs)
 
 
-def test_mixtures_at_their_ends() -> None:
+def test_weights_of_0_and_1() -> None:
     inputs, labels, turned = torch.rand(2, 3, 8, 8), torch.eye(2), torch.tensor([1, 0])
     for lam, expected in ((1.0, inputs), (0.0, inputs[turned])):
         torch.testing.assert_close(mixup(inputs, labels, lam, turned)[0], expected)
@@ -159,18 +159,18 @@ def test_soft_labels_generalise_class_numbers() -> None:
         assert loss.state_dict() == {}
 
 
-def test_class_weights_travel_with_the_model() -> None:
+def test_class_weights_follow_the_dtype_of_the_model() -> None:
     loss = BCELossWithLogits(class_weight=[1.0, 2.0]).to(torch.float64)
     assert loss.class_weight is not None
     assert loss.class_weight.dtype == torch.float64
 
 
-def test_losses_of_half_precision_scores_are_exact() -> None:
+def test_losses_of_half_precision_scores_are_float32() -> None:
     scores = torch.tensor([[30.0, 0.0]], dtype=torch.bfloat16)
     assert CrossEntropyLoss()(scores, torch.tensor([1])).dtype == torch.float32
 
 
-def test_focal_loss_weighs_rare_classes_and_hard_samples() -> None:
+def test_focal_loss_weights_rare_classes() -> None:
     scores, labels = torch.zeros(2, 2), torch.tensor([0, 1])
     plain = CBFocalLoss([10, 10], gamma=0.0)(scores, labels)
     torch.testing.assert_close(plain, 2 * torch.tensor(2.0).log())

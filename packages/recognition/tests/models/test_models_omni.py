@@ -1,4 +1,4 @@
-"""One network for clips and images."""
+"""OmniSource: one network for clips and images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def recognizer() -> RecognizerOmni:
     return RecognizerOmni(OmniResNet((1, 1, 1)), head, preprocessor).eval()
 
 
-def test_an_image_is_a_video_that_stands_still() -> None:
+def test_image_is_a_still_video() -> None:
     backbone = recognizer().backbone
     image = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
@@ -38,7 +38,7 @@ def test_an_image_is_a_video_that_stands_still() -> None:
 @pytest.mark.parametrize(
     ("shape", "views", "classes"), [((3, 32, 32), 1, 2), ((3, 4, 32, 32), 1, 3), ((2, 3, 4, 32, 32), 2, 3)]
 )
-def test_clips_and_images_have_their_own_classes(shape: tuple[int, ...], views: int, classes: int) -> None:
+def test_clips_and_images_have_separate_classifiers(shape: tuple[int, ...], views: int, classes: int) -> None:
     model = recognizer()
     rng = np.random.default_rng(0)
     samples = [Sample(inputs={"imgs": rng.integers(0, 256, shape, np.uint8)}, label=i) for i in range(2)]
@@ -72,7 +72,7 @@ def test_clips_and_images_train_together_in_a_task(tmp_path: Path) -> None:
         return {"dataset": dataset, "pipeline": steps, **loading}
 
     clip = {"repeat": {"type": "BuildPseudoClip", "clip_len": 4}, "format": _format("NCTHW")}
-    picture = {"format": _format("NCHW", collapse=True)}
+    image_format = {"format": _format("NCHW", collapse=True)}
     head = {"type": "OmniHead", "image_classes": 2, "video_classes": 2, "in_channels": 1024}
     table = {
         "model": {
@@ -83,7 +83,7 @@ def test_clips_and_images_train_together_in_a_task(tmp_path: Path) -> None:
         },
         "data": {
             "train": data("clips", clip, batch_size=2),
-            "train_extra": {"images": data("images", picture, batch_size=3)},
+            "train_extra": {"images": data("images", image_format, batch_size=3)},
         },
         "optimizer": {"type": "SGD", "lr": 0.01},
         "train": {"epochs": 2, "log_interval": 1},

@@ -1,4 +1,4 @@
-"""Temporal shift, non-local blocks, and weights of image networks in video networks."""
+"""Temporal shift, non-local blocks, and conversion of the weights of image networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vid_recognition.models.swin import SwinTransformer
 from vidcore.errors import CheckpointError, UserError
 
 
-def test_shift_moves_frames() -> None:
+def test_shift_moves_channels_between_frames() -> None:
     x = torch.arange(1.0, 7.0).view(6, 1, 1, 1).expand(6, 4, 1, 1)  # two clips of three frames
     out = temporal_shift(x, num_segments=3, shift_div=4)[..., 0, 0]
     assert out[:, 0].tolist() == [2, 3, 0, 5, 6, 0]
@@ -32,7 +32,7 @@ def test_shift_keeps_the_memory_format() -> None:
 
 
 def test_shift_needs_whole_clips() -> None:
-    with pytest.raises(UserError, match="6 frames do not make clips of 4 segments"):
+    with pytest.raises(UserError, match="6 frames do not divide into clips of 4 segments"):
         temporal_shift(torch.rand(6, 8, 1, 1), 4)
 
 
@@ -62,7 +62,7 @@ def test_new_non_local_blocks_are_the_identity(mode: Mode, dims: int) -> None:
         torch.testing.assert_close(block(x), x)
 
 
-def test_non_local_follows_its_equation() -> None:
+def test_non_local_block_follows_its_equation() -> None:
     torch.manual_seed(0)
     block = NonLocal(mode="embedded_gaussian", use_scale=True, norm=False).block(4, 2)
     torch.nn.init.normal_(block.conv_out.conv.weight)
@@ -77,7 +77,7 @@ def test_non_local_follows_its_equation() -> None:
 
 
 def torchvision_names(net: ResNet) -> dict[str, torch.Tensor]:
-    """The state of a ResNet as image classification libraries name it, with a classifier."""
+    """The state dict of a ResNet with the names of image classification libraries, with a classifier."""
     out = {"fc.weight": torch.rand(10, 512), "fc.bias": torch.rand(10)}
     for key, value in net.state_dict().items():
         name = key.replace("downsample.conv", "downsample.0").replace("downsample.bn", "downsample.1")
@@ -91,11 +91,11 @@ def image_network(**options: Any) -> ResNet:
     torch.manual_seed(0)
     net = ResNet(18, **options).train()
     with torch.no_grad():
-        net(torch.rand(4, 3, 64, 64))  # statistics that differ from their start
+        net(torch.rand(4, 3, 64, 64))  # running statistics that differ from their initial values
     return net.eval()
 
 
-def test_names_of_image_libraries_are_understood() -> None:
+def test_names_of_image_libraries_are_accepted() -> None:
     source = image_network()
     for target in (ResNet(18), ResNetTSM(18, is_shift=True), C2D(18)):
         weights = target.convert_2d_weights(torchvision_names(source))
@@ -106,7 +106,7 @@ def test_names_of_image_libraries_are_understood() -> None:
     assert torch.equal(copy(x), source(x))
 
 
-def test_inflated_network_sees_a_still_video_as_the_image() -> None:
+def test_inflated_network_maps_a_still_video_like_the_image() -> None:
     source = image_network()
     net = ResNet3d(18, conv1_kernel=(1, 7, 7), inflate=(0, 0, 0, 0), non_local=(0, 1, 0, 0), with_pool2=False).eval()
     missing = net.load_state_dict(net.convert_2d_weights(torchvision_names(source)), strict=False)
@@ -116,30 +116,30 @@ def test_inflated_network_sees_a_still_video_as_the_image() -> None:
     still = image.unsqueeze(2).expand(-1, -1, 4, -1, -1)
     torch.testing.assert_close(net(still)[:, :, 1], source(image))
 
-    reaching = ResNet3d(18, with_pool2=False).eval()  # kernels of three frames: equal but at the ends of the clip
-    reaching.load_state_dict(reaching.convert_2d_weights(source.state_dict()))
+    inflated = ResNet3d(18, with_pool2=False).eval()  # kernels of three frames: equal except at the ends of the clip
+    inflated.load_state_dict(inflated.convert_2d_weights(source.state_dict()))
     still = image.unsqueeze(2).expand(-1, -1, 39, -1, -1)
-    torch.testing.assert_close(reaching(still)[:, :, 19], source(image), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(inflated(still)[:, :, 19], source(image), rtol=1e-3, atol=1e-4)
 
 
-def test_flow_networks_start_from_the_mean_over_colours() -> None:
+def test_flow_networks_get_the_mean_over_colours() -> None:
     source = image_network()
     weight = ResNet(18, in_channels=10).convert_2d_weights(source.state_dict())["conv1.conv.weight"]
     assert weight.shape[1] == 10
     torch.testing.assert_close(weight[:, 7], source.state_dict()["conv1.conv.weight"].mean(1))
 
 
-def test_weights_of_another_network_are_refused() -> None:
+def test_weights_of_a_different_network_are_refused() -> None:
     source = image_network().state_dict()
     with pytest.raises(CheckpointError, match=r"lack layer1\.2"):
         ResNet(34).convert_2d_weights(source)
     with pytest.raises(CheckpointError, match=r"have layer3\.0"):
         ResNet(18, num_stages=2, out_indices=(1,)).convert_2d_weights(source)
-    with pytest.raises(CheckpointError, match="this network needs"):
+    with pytest.raises(CheckpointError, match="but this network needs"):
         ResNet3d(18, base_channels=32).convert_2d_weights(source)
 
 
-def test_other_image_networks_are_renamed() -> None:
+def test_weights_of_other_image_networks_are_renamed() -> None:
     dense = DenseNet(121)
     old = {k.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): v for k, v in dense.state_dict().items()}
     assert dense.convert_2d_weights(old | {"classifier.weight": torch.rand(2, 2)}).keys() == dense.state_dict().keys()

@@ -56,7 +56,7 @@ def test_frames_to_probabilities() -> None:
         assert sample.scores.sum() == pytest.approx(1)
 
 
-def test_features_are_what_the_classifier_sees() -> None:
+def test_clip_features_are_the_input_of_the_classifier() -> None:
     for model, inputs in (
         (on_frames(dropout_ratio=0.0), torch.rand(2, 5, 3, 32, 32)),
         (on_clips(dropout_ratio=0.0), torch.rand(2, 4, 3, 4, 32, 32)),
@@ -85,11 +85,11 @@ def test_segments_make_views() -> None:
     head = TSMHead(3, 4, num_segments=2)
     assert head(torch.rand(12, 4, 2, 2), batch_size=2).shape == (2, 3, 3)
     assert TSMHead(3, 4, num_segments=4, temporal_pool=True)(torch.rand(12, 4), 2).shape == (2, 3, 3)
-    with pytest.raises(UserError, match="3 frames of a sample do not make views of 2 segments"):
+    with pytest.raises(UserError, match="3 frames per sample do not divide into views of 2 segments"):
         head(torch.rand(6, 4, 2, 2), batch_size=2)
 
 
-def test_shifted_clips_are_views_of_their_own() -> None:
+def test_temporal_shift_does_not_mix_views() -> None:
     torch.manual_seed(0)
     backbone = ResNetTSM(18, num_segments=2, num_stages=1, out_indices=(0,))
     model = Recognizer2D(backbone, TSMHead(3, 64, num_segments=2, init_std=1.0)).eval()
@@ -101,19 +101,19 @@ def test_shifted_clips_are_views_of_their_own() -> None:
     torch.testing.assert_close(together[:, 1:2], alone)
 
 
-def test_views_in_portions_give_the_same() -> None:
+def test_views_in_chunks_give_the_same() -> None:
     x = torch.rand(2, 5, 3, 4, 32, 32)
-    whole, portions = on_clips().eval(), on_clips(max_testing_views=3).eval()
+    whole, chunked = on_clips().eval(), on_clips(max_testing_views=3).eval()
     seen: list[int] = []
-    portions.backbone.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    chunked.backbone.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
     with torch.no_grad():
-        torch.testing.assert_close(portions(x), whole(x))
+        torch.testing.assert_close(chunked(x), whole(x))
         assert seen == [3, 3, 3, 1]
-        portions.train()(x)
+        chunked.train()(x)
     assert seen[4:] == [10]
 
 
-def test_views_in_portions_of_two_pathways() -> None:
+def test_views_in_chunks_of_two_pathways() -> None:
     torch.manual_seed(0)
     small: dict[str, Any] = {"depth": 18, "stage_blocks": (1, 1, 1, 1)}
     backbone = ResNet3dSlowFast(2, 2, SlowPathway(**small, base_channels=8), FastPathway(**small, base_channels=1))
@@ -134,7 +134,7 @@ def test_averages_of_views(mode: Any) -> None:
     np.testing.assert_allclose(np.stack([s.scores for s in found]), each.mean(1), rtol=1e-5)  # type: ignore[arg-type]
 
 
-def test_views_kept_apart() -> None:
+def test_scores_of_each_view() -> None:
     scores = torch.randn(1, 4, 3)
     (found,) = on_clips(average_clips="none").predict(scores, batch_of(torch.zeros(1, 1)))
     np.testing.assert_array_equal(found.extra["views"].values, scores[0])
@@ -142,7 +142,7 @@ def test_views_kept_apart() -> None:
     assert average_clips(scores[0], 2, "none").shape == (2, 2, 3)
 
 
-def test_classes_that_do_not_exclude_each_other() -> None:
+def test_classes_that_are_not_mutually_exclusive() -> None:
     model = on_clips(multi_class=True)
     scores = torch.randn(2, 1, 3)
     found = model.predict(scores, batch_of(torch.zeros(2, 1)))
@@ -163,7 +163,7 @@ def test_every_view_counts_in_the_loss() -> None:
     assert losses["top5_acc"] == 1  # of three classes
 
 
-def test_accuracies_beside_the_loss() -> None:
+def test_accuracies_reported_with_the_loss() -> None:
     head = I3DHead(4, 2, topk=(1, 2))
     scores = torch.tensor([[4.0, 3, 2, 1], [4, 3, 2, 1], [4, 3, 2, 1], [4, 3, 2, 1]])
     losses = head.loss(scores, torch.tensor([0, 1, 2, 0]))
@@ -179,7 +179,7 @@ def test_label_smoothing_spreads_the_label() -> None:
     torch.testing.assert_close(soft["loss_cls"], reference)
 
 
-def test_training_step_learns() -> None:
+def test_training_steps_reduce_the_loss() -> None:
     model = on_clips(dropout_ratio=0.0).train()
     batch = batch_of(torch.rand(3, 1, 3, 4, 32, 32))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
@@ -193,13 +193,13 @@ def test_training_step_learns() -> None:
     assert losses[-1] < losses[0]
 
 
-def test_state_has_published_keys_only() -> None:
+def test_state_dict_has_published_keys_only() -> None:
     keys = on_frames().state_dict().keys()
     assert {k.partition(".")[0] for k in keys} == {"backbone", "cls_head"}
     assert {k for k in keys if k.startswith("cls_head")} == {"cls_head.fc_cls.weight", "cls_head.fc_cls.bias"}
 
 
-def test_wrong_layout_is_named() -> None:
+def test_wrong_layout_is_refused() -> None:
     with pytest.raises(UserError, match=r"Recognizer3D needs inputs with the axes batch views .* got shape \(1, 3, 4"):
         on_clips()(torch.rand(1, 3, 4, 8, 8))
 
@@ -231,9 +231,9 @@ def test_export_takes_any_number_of_samples() -> None:
     [
         (
             lambda: I3DHead(3, 4, loss_cls=CrossEntropyLoss(class_weight=[1.0, 2.0])),
-            "numbers for 2 classes, num_.* is 3",
+            "weights for 2 classes, but num_.* is 3",
         ),
-        (lambda: I3DHead(3, 4, loss_cls=CBFocalLoss([5, 6])), "numbers for 2 classes, num_classes is 3"),
+        (lambda: I3DHead(3, 4, loss_cls=CBFocalLoss([5, 6])), "weights for 2 classes, but num_classes is 3"),
         (lambda: CBFocalLoss([5, 0]), r"samples_per_cls must be positive, got \(5, 0\)"),
         (lambda: I3DHead(3, 4, label_smooth_eps=1.5), "label_smooth_eps must be at least 0 and below 1"),
         (lambda: ActionDataPreprocessor([0.0], [0.0]), "std must not be 0"),
@@ -248,7 +248,7 @@ def test_export_takes_any_number_of_samples() -> None:
         ),
     ],
 )
-def test_numbers_of_classes_and_of_mixing_that_do_not_fit_are_named(build: Callable[[], Any], message: str) -> None:
+def test_options_that_do_not_match_are_refused(build: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
 
@@ -256,11 +256,11 @@ def test_numbers_of_classes_and_of_mixing_that_do_not_fit_are_named(build: Calla
 @pytest.mark.parametrize(
     ("head", "labels", "message"),
     [
-        (I3DHead(3, 4, multi_class=True), torch.tensor([0, 1]), "BCELossWithLogits needs labels of every class"),
+        (I3DHead(3, 4, multi_class=True), torch.tensor([0, 1]), "BCELossWithLogits needs multi-hot labels"),
         (I3DHead(3, 4, loss_cls=CBFocalLoss([5, 6, 7])), torch.eye(3)[:2], "CBFocalLoss needs one class number"),
-        (I3DHead(3, 4), torch.eye(5)[:2], "labels are of 5 classes, scores of 3: see cls_head.num_classes"),
+        (I3DHead(3, 4), torch.eye(5)[:2], "labels have 5 classes, scores have 3: see cls_head.num_classes"),
     ],
 )
-def test_labels_that_a_loss_cannot_take_are_named(head: I3DHead, labels: Tensor, message: str) -> None:
+def test_labels_of_the_wrong_kind_are_refused(head: I3DHead, labels: Tensor, message: str) -> None:
     with pytest.raises(UserError, match=message):
         head.loss(torch.zeros(2, 3), labels)

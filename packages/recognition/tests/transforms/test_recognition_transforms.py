@@ -1,4 +1,4 @@
-"""Steps that only some datasets of recognition need."""
+"""Pipeline steps that only some action recognition datasets need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_a_clip_around_a_second_stays_in_its_shot() -> None:
+def test_clip_around_a_timestamp_stays_in_its_shot() -> None:
     meta = {"timestamp": 902, "timestamp_start": 900, "shot_info": (0, 61)}
     sample = Sample(fps=30, meta=meta, start_index=1)
     step = SampleAVAFrames(4, 2, test_mode=True)
@@ -31,5 +31,5 @@ def test_category_labels_out_of_range_are_refused() -> None:
     assert sample.labels is not None
     assert sample.labels.tolist() == [0, 0, 0, 0, 1]
     assert sample.targets["mask"].tolist() == [0, 0, 0, 1, 1]
-    with pytest.raises(UserError, match="class 2 of 'scene', which has 2"):
+    with pytest.raises(UserError, match="'scene' has class 2; allowed: 0 to 1"):
         step(Sample(meta={"categories": {"scene": [2]}}), rng())

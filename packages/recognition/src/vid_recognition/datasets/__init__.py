@@ -1,1 +1,1 @@
-"""Data sets for action recognition: lists of videos, folders of frames, a folder per class."""
+"""Datasets for action recognition: lists of videos, folders of frames, a folder per class."""

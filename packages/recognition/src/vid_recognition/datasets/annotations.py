@@ -19,22 +19,22 @@ from vidcore.errors import AnnotationError, DataError
 __all__ = ["Annotations", "Labels", "load_annotations"]
 
 Labels = np.ndarray[Any, np.dtype[np.int32]] | Ragged[np.int32]
-"""Single-label: (n,) int32, -1 where unknown. Multi-label: the class numbers of each entry."""
+"""Single-label: (N,) int32, -1 if unknown. Multi-label: the class numbers of each entry."""
 
 
 @frozen(eq=False)
 class Annotations:
-    """The content of an annotation file of n entries."""
+    """The content of an annotation file with N entries."""
 
     names: StringTable
     labels: Labels
     numbers: np.ndarray[Any, np.dtype[np.int32]]
-    """(n, columns) int32: the wanted columns."""
+    """(N, columns) int32: the number columns of the layout, such as the number of frames."""
     class_names: tuple[str, ...] | None = None
     num_classes: int | None = None
 
     def take(self, indices: int | Sequence[int]) -> Annotations:
-        """Return the first n entries (n >= 0), the last -n (n < 0), or those listed."""
+        """Return the first n entries (n >= 0), the last -n (n < 0), or the listed ones."""
         rows = select_rows(indices, len(self.names))
         labels = self.labels.take(rows) if isinstance(self.labels, Ragged) else self.labels[rows]
         return evolve(self, names=self.names.take(rows), labels=labels, numbers=self.numbers[rows])
@@ -45,7 +45,7 @@ def load_annotations(
 ) -> Annotations:
     """Read an annotation file.
 
-    Raises ``AnnotationError`` for a wrong line, and ``DataError`` for a missing or empty file.
+    Raises ``AnnotationError`` for a line that is not valid, ``DataError`` for a missing or empty file.
     """
     check_file(file, "annotation file")
     vocabulary = Vocabulary(file, class_names, num_classes)

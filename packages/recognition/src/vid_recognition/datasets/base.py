@@ -1,4 +1,4 @@
-"""What all data sets for action recognition share."""
+"""Base class of datasets for action recognition."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Modality = Literal["RGB", "Flow"]
 
 
 class ActionDataset(Dataset):
-    """Entries of an annotation file as samples without pixels, kept in flat arrays.
+    """Serves the entries of an annotation file, kept in flat arrays, as samples without pixels.
 
     Args:
         annotations: the entries.
-        data_root: folder that relative names start from.
+        data_root: folder that relative names are relative to; default: the working directory.
         start_index: number of the first frame.
         modality: ``RGB`` or ``Flow``.
-        indices: use the first n entries (n >= 0), the last -n (n < 0), or those listed.
+        indices: use the first n entries (n >= 0), the last -n (n < 0), or the listed ones; default: all.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class ActionDataset(Dataset):
         indices: int | Sequence[int] | None = None,
     ) -> None:
         if isinstance(annotations.labels, Ragged) and annotations.num_classes is None:
-            raise DataError("multi_class = true needs num_classes, or classes")
+            raise DataError("multi_class = true needs num_classes or classes")
         self.annotations = annotations if indices is None else annotations.take(indices)
         self.class_names = self.annotations.class_names
         self.num_classes = self.annotations.num_classes
         self.labels: Labels = self.annotations.labels
-        """Single-label: (n,) int32, -1 where unknown. Multi-label: the class numbers of each entry."""
+        """Single-label: (N,) int32, -1 if unknown. Multi-label: the class numbers of each entry."""
         self.data_root = data_root
         self.start_index = start_index
         self.modality = modality
@@ -54,7 +54,7 @@ class ActionDataset(Dataset):
         return len(self.annotations.names)
 
     def __getitem__(self, index: int) -> Sample:
-        """Return entry ``index`` with path and label; ``labels`` is many-hot float32 for several labels."""
+        """Return entry ``index`` with ``path`` and ``label``, or ``labels`` (num_classes,) float32 multi-hot."""
         index = range(len(self))[index]
         name = self.annotations.names[index]
         found = self.annotations.labels[index]
@@ -78,11 +78,11 @@ class ActionDataset(Dataset):
         return name if self.data_root is None else os.path.join(self.data_root, name)
 
     def sample_paths(self) -> Iterator[str]:
-        """Return the files of all entries."""
+        """Return the paths of all entries."""
         return map(self._path, self.annotations.names)
 
     def fingerprint(self) -> str:
-        """Return a hash of names, labels and class names, for telling whether two runs saw the same data."""
+        """Return a hash of names, labels and class names: equal for two runs on the same data."""
         rows, labels = self.annotations.names.rows, self.annotations.labels
         parts = (labels.values, labels.offsets) if isinstance(labels, Ragged) else (labels,)
         head = repr((len(self), self.num_classes, self.class_names))

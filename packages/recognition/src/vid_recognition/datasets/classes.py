@@ -1,4 +1,4 @@
-"""Turning the labels of an annotation file into class numbers."""
+"""Conversion of the labels of an annotation file to class numbers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from vidcore.errors import AnnotationError, DataError, nearest
 __all__ = ["INTEGER", "Vocabulary"]
 
 INTEGER = re.compile(r"[+-]?[0-9]{1,9}").fullmatch
-"""Longer digits are no class and no number of frames, but part of a name."""
+"""More than nine digits are part of a name, not a class number or a number of frames."""
 
 
 class Vocabulary:
-    """Collects labels and numbers them at the end, when it is clear whether they are names or numbers.
+    """Collects labels and numbers them at the end, once it is clear whether they are names or numbers.
 
-    A label among ``class_names`` is that class, else a whole number is a class number. Without
-    ``class_names``, labels that are all whole numbers are class numbers; otherwise the names are
-    sorted and numbered from 0. Mistakes are reported with the line where a label first occurs.
+    With ``class_names``, a label is one of these names or a class number. Without them, labels are
+    class numbers if all are integers; otherwise they are names, sorted and numbered from 0.
+    Errors name the line in which a label first occurs.
     """
 
     def __init__(self, file: Path, class_names: tuple[str, ...] | None = None, num_classes: int | None = None) -> None:
@@ -35,14 +35,14 @@ class Vocabulary:
         self._labels = array("i")
 
     def add(self, label: int | str, line: int) -> None:
-        """Note the next label and the line it stands in."""
+        """Add the next label and its line."""
         number = self._ids.setdefault(label, len(self._ids))
         if number == len(self._lines):
             self._lines.append(line)
         self._labels.append(number)
 
     def finish(self) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-        """Return the class numbers of all labels in order of arrival: (labels,) int32."""
+        """Return the class numbers of all labels, in the order they were added: (labels,) int32."""
         if self.class_names is None and not all(isinstance(x, int) or INTEGER(x) for x in self._ids):
             self._learn_names()
         known = {name: i for i, name in enumerate(self.class_names or ())}
@@ -52,12 +52,12 @@ class Vocabulary:
     def _learn_names(self) -> None:
         for label in self._ids:
             if isinstance(label, int):
-                raise self._error(label, f"label {label} is a number, but other labels are names")
+                raise self._error(label, f"label {label} is a number, but others are names")
         self.class_names = tuple(sorted(map(str, self._ids)))
         if self.num_classes not in (None, len(self.class_names)):
             raise DataError(
-                f"{self.file} names {len(self.class_names)} classes, but num_classes is {self.num_classes}; "
-                "give all names with classes"
+                f"{self.file} has {len(self.class_names)} class names, but num_classes is {self.num_classes}; "
+                "list all names in classes"
             )
         self.num_classes = len(self.class_names)
 
@@ -66,11 +66,13 @@ class Vocabulary:
             if label in known:
                 return known[label]
             if not INTEGER(label):
-                raise self._error(label, f"label {label!r} is none of the {len(known)} classes{nearest(label, known)}")
+                raise self._error(
+                    label, f"label {label!r} is not one of the {len(known)} classes{nearest(label, known)}"
+                )
         number = int(label)
         if not 0 <= number < (self.num_classes or 2**31):
             allowed = f"0 to {self.num_classes - 1}" if self.num_classes else "0 and up"
-            raise self._error(label, f"label {number} is out of range, allowed is {allowed}")
+            raise self._error(label, f"label {number} is out of range; allowed: {allowed}")
         return number
 
     def _error(self, label: int | str, text: str) -> AnnotationError:

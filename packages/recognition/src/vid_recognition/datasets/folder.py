@@ -1,4 +1,4 @@
-"""A folder per class."""
+"""Videos in one folder per class."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["FolderDataset"]
 
 
 class FolderDataset(ActionDataset):
-    """Video files in a folder per class, at any depth: ``data_root/running/a.mp4`` is of class ``running``.
+    """Video files in one folder per class, at any depth: ``data_root/running/a.mp4`` has the class ``running``.
 
     Args:
-        data_root: the folder that holds the folders of the classes.
+        data_root: the folder that contains the class folders.
         classes: class names by number, or a file with one name per line, each the name of a folder;
-            if not given, all folders, sorted. Other folders are left out.
-        suffixes: endings of the files to take, in lower case.
-        indices: use the first n entries (n >= 0), the last -n (n < 0), or those listed.
+            default: all folders, sorted. Folders of other names are ignored.
+        suffixes: suffixes of video files, in lower case.
+        indices: use the first n entries (n >= 0), the last -n (n < 0), or the listed ones; default: all.
 
-    Raises ``DataError`` where a class has no folder, or there is no video at all.
+    Raises ``DataError`` if a class has no folder, or no video is found.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class FolderDataset(ActionDataset):
         indices: int | Sequence[int] | None = None,
     ) -> None:
         if not data_root.is_dir():
-            raise DataError(f"data_root {data_root} is no folder")
+            raise DataError(f"data_root {data_root} is not a folder")
         folders = sorted(e.name for e in os.scandir(data_root) if e.is_dir() and not e.name.startswith("."))
         class_names = read_classes(classes) or tuple(folders)
         for name in class_names:
@@ -62,7 +62,7 @@ class FolderDataset(ActionDataset):
 
 
 def _files(folder: str, suffixes: tuple[str, ...]) -> Iterator[str]:
-    """Files below a folder in an order that does not depend on the file system."""
+    """Yield the videos below a folder, in an order that does not depend on the file system."""
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
         videos = (f for f in sorted(files) if f.lower().endswith(suffixes) and not f.startswith("."))

@@ -1,4 +1,4 @@
-"""Lists of folders with the frames of a video."""
+"""Folders of frames listed in an annotation file."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ __all__ = ["RawframeDataset"]
 
 
 class RawframeDataset(ActionDataset):
-    """Folders of frames with class labels; formats as in ``VideoDataset``, with more columns.
+    """Folders of frames and their labels; the formats are those of ``VideoDataset``, with more columns.
 
     A list has the folder, the number of frames, and the class number (several with ``multi_class``);
-    with ``with_offset``, the offset stands before the number of frames::
+    ``with_offset`` puts the offset before the number of frames::
 
         some/directory-1 163 1
 
-    Tables and JSON lines have ``path``, ``total_frames``, ``label`` and, ``with_offset``, ``offset``.
+    Tables and JSON lines have ``path``, ``total_frames``, ``label`` and, if ``with_offset``, ``offset``.
 
     Args:
         ann_file: annotation file.
-        data_root: folder that relative names start from; the working directory if not given.
-        filename_tmpl: name of a frame file; for flow the first place is ``x`` or ``y``.
-        with_offset: entries are clips of longer videos: frames are numbered from the offset.
-        classes: class names by number, or a file with one name per line.
-        num_classes: number of classes; follows from ``classes``. Labels are checked against it.
-        multi_class: an entry has any number of labels; samples get ``labels`` instead of ``label``.
-        delimiter: between columns; a comma in ``.csv``, a tab in ``.tsv``, else white space.
+        data_root: folder that relative names are relative to; default: the working directory.
+        filename_tmpl: template of frame file names; for flow, the first field is ``x`` or ``y``.
+        with_offset: entries are clips of longer videos; frames are numbered from the offset.
+        classes: class names in order, or a file with one name per line.
+        num_classes: number of classes; default: that of ``classes``. Labels are checked against it.
+        multi_class: an entry has any number of labels; samples have ``labels`` instead of ``label``.
+        delimiter: column delimiter; default: a comma in ``.csv``, a tab in ``.tsv``, else whitespace.
         start_index: number of the first frame file.
         modality: ``RGB`` or ``Flow``.
-        indices: use the first n entries (n >= 0), the last -n (n < 0), or those listed.
-        compat: read a list to the letter as MMAction2 1.x does, see ``VideoDataset``.
+        indices: use the first n entries (n >= 0), the last -n (n < 0), or the listed ones; default: all.
+        compat: parse lists exactly as MMAction2 1.x does, see ``VideoDataset``.
 
-    Raises ``AnnotationError``, beginning with ``file:line``, for a wrong line, and ``DataError`` for
-    a missing or empty file.
+    Raises ``AnnotationError``, starting with ``file:line``, for a line that is not valid, ``DataError``
+    for a missing or empty file.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class RawframeDataset(ActionDataset):
         self.filename_tmpl = filename_tmpl
 
     def __getitem__(self, index: int) -> Sample:
-        """Return entry ``index`` with path, number of frames, offset, template and label."""
+        """Return entry ``index`` with path, number of frames, offset, file name template and label."""
         *offset, total_frames = self.annotations.numbers[index].tolist()
         return (
             super()

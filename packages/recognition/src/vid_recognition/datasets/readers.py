@@ -1,6 +1,6 @@
-"""The formats of annotation files: text list, table with a header (CSV), JSON lines.
+"""Readers of annotation files: text list, table with a header (CSV), JSON lines.
 
-Each reader yields a ``Row`` per entry. A mistake is an ``AnnotationError`` that starts with ``file:line``.
+Each yields one ``Row`` per entry, and raises ``AnnotationError`` starting with ``file:line``.
 """
 
 from __future__ import annotations
@@ -25,41 +25,41 @@ NAMED_LABEL = re.compile(rf"({'|'.join(map(re.escape, VIDEO_SUFFIXES))})\"?[\s,;
 
 
 class Row(NamedTuple):
-    """One entry as it stands in the file."""
+    """One entry of the file, as written."""
 
     line: int
     name: str
     numbers: Sequence[int]
-    """One for each wanted column, such as the number of frames."""
+    """One per column of the layout, such as the number of frames."""
     labels: Sequence[int | str]
-    """Class numbers or names; empty where the file gives none."""
+    """Class numbers or names; empty if the entry has none."""
 
 
 @frozen
 class Layout:
-    """What an entry of an annotation file is made of."""
+    """The format of the entries of an annotation file."""
 
     columns: tuple[str, ...] = ()
-    """Whole numbers that stand between the name and the labels (``total_frames``)."""
+    """Integer columns between the name and the labels (``total_frames``)."""
     multi_class: bool = False
-    """Any number of labels, instead of one or none."""
+    """Entries have any number of labels, instead of at most one."""
     delimiter: str | None = None
-    """Between columns; None: a comma in ``.csv``, a tab in ``.tsv``, else white space."""
+    """Column delimiter; None: a comma in ``.csv``, a tab in ``.tsv``, else whitespace."""
     compat: bool = False
-    """Read lists to the letter as MMAction2 1.x does: names end at the first delimiter, blank lines are entries."""
+    """Parse lists exactly as MMAction2 1.x does: names end at the first delimiter, blank lines are entries."""
 
     def __str__(self) -> str:
         return " ".join(("path", *self.columns, "label..." if self.multi_class else "label"))
 
 
 def read_rows(path: Path, layout: Layout) -> Iterator[Row]:
-    """Read an annotation file; ``.jsonl`` is JSON lines, a first line with ``path`` or ``label`` makes a table."""
+    """Read an annotation file: ``.jsonl`` is JSON lines, a file whose first line has ``path`` or ``label`` a table."""
     delimiter = layout.delimiter or {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower())
-    # a byte order mark is dropped, names may hold any bytes, \r\n and \r end lines as well
+    # drops a byte order mark, accepts any bytes in names and any line ending
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         first = file.readline()
         if "\0" in first:
-            raise AnnotationError(f"{path}:1: not a text file in UTF-8 (it holds zero bytes; UTF-16?)")
+            raise AnnotationError(f"{path}:1: not a UTF-8 text file (it contains zero bytes; UTF-16?)")
         file.seek(0)
         if path.suffix.lower() == ".jsonl":
             rows = _json_rows(path, file, layout)
@@ -79,7 +79,7 @@ def read_rows(path: Path, layout: Layout) -> Iterator[Row]:
 
 
 def _list_rows(path: Path, file: TextIO, layout: Layout, delimiter: str | None) -> Iterator[Row]:
-    """A list without header. Numbers are taken from the right, because names may hold the delimiter."""
+    """Read a list without a header. Numbers are read from the right, because names may contain the delimiter."""
     for line, text in enumerate(file, 1):
         name = text.strip()
         if not name:
@@ -94,13 +94,13 @@ def _list_rows(path: Path, file: TextIO, layout: Layout, delimiter: str | None) 
 
 
 def _check_unlabelled(path: Path, line: int, name: str) -> None:
-    """A line without numbers may be a name and nothing else; not one that ends like a line of another format."""
+    """Raise an error if a line without numbers looks like a line of another format, rather than like a lone name."""
     if other := WRONG_DELIMITER(name):
         found = other[1] or other[2]
         raise AnnotationError(f"{path}:{line}: no label in {name!r}; delimiter = {found!r} would find one")
-    table = "the first line of a table is path,label (columns that no comma separates need a delimiter)"
+    table = "the first line of a table is path,label (set delimiter if columns are not separated by commas)"
     if {"path", "label"} <= {cell.strip('" ').lower() for cell in re.split(r"[,;|\t]", name)}:
-        raise AnnotationError(f"{path}:{line}: {name!r} would be a file name; {table}")
+        raise AnnotationError(f"{path}:{line}: {name!r} would be read as a file name; {table}")
     if NAMED_LABEL(name):
         raise AnnotationError(f"{path}:{line}: no class number in {name!r}; for class names, {table}")
 
@@ -110,7 +110,7 @@ def _compat_rows(path: Path, file: TextIO, layout: Layout, delimiter: str | None
         name, *cells = text.strip().split(delimiter) or [""]
         for cell in cells:
             if not INTEGER(cell.strip()):
-                raise AnnotationError(f"{path}:{line}: {cell!r} is not a whole number; a line is '{layout}'")
+                raise AnnotationError(f"{path}:{line}: {cell!r} is not an integer; a line must be '{layout}'")
         yield _list_row(path, line, name, [int(cell) for cell in cells], layout)
 
 
@@ -118,27 +118,27 @@ def _list_row(path: Path, line: int, name: str, numbers: list[int], layout: Layo
     wanted = len(layout.columns)
     labels = numbers[wanted:]
     if len(numbers) < wanted or (len(labels) > 1 and not layout.multi_class):
-        several = "; several labels need multi_class = true" if labels else ""
-        raise AnnotationError(f"{path}:{line}: {numbers} after {name!r}, but a line is '{layout}'{several}")
+        hint = "; multiple labels need multi_class = true" if labels else ""
+        raise AnnotationError(f"{path}:{line}: {numbers} after {name!r}, but a line must be '{layout}'{hint}")
     return Row(line, name, numbers[:wanted], _without_missing(labels, layout))
 
 
 def _without_missing(labels: Sequence[int | str], layout: Layout) -> Sequence[int | str]:
-    """Drop the -1 (and the empty cell) by which single-label files say that there is no label."""
+    """Drop the -1 or empty cell that stands for no label in single-label files."""
     return () if not layout.multi_class and labels and labels[0] in (-1, "-1", "") else labels
 
 
 def _table_rows(path: Path, file: TextIO, layout: Layout, delimiter: str) -> Iterator[Row]:
-    """A table with the columns ``path``, ``label`` and the wanted numbers in any order; others are ignored.
+    """Read a table with the columns ``path``, ``label`` and those of the layout, in any order; ignore others.
 
-    Several labels stand in one cell, separated by semicolons.
+    Multiple labels are in one cell, separated by semicolons.
     """
     reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         header = [cell.strip() for cell in next(reader)]
         shown = ", ".join(header)
         if len(set(header)) < len(header):
-            raise AnnotationError(f"{path}:1: a column is there twice: {shown}")
+            raise AnnotationError(f"{path}:1: duplicate column: {shown}")
         for column in ("path", *layout.columns):
             if column not in header:
                 raise AnnotationError(f"{path}:1: no column {column!r} among {shown}{nearest(column, header)}")
@@ -148,12 +148,12 @@ def _table_rows(path: Path, file: TextIO, layout: Layout, delimiter: str) -> Ite
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != len(header):
-                found = f"{len(cells)} columns, but the header names {len(header)}: {shown}"
+                found = f"{len(cells)} columns, but the header has {len(header)}: {shown}"
                 raise AnnotationError(f"{path}:{reader.line_num}: {found}")
             entry = dict(zip(header, (cell.strip() for cell in cells), strict=True))
             for column in layout.columns:
                 if not INTEGER(entry[column]):
-                    found = f"{column} must be a whole number, got {entry[column]!r}"
+                    found = f"{column} must be an integer, got {entry[column]!r}"
                     raise AnnotationError(f"{path}:{reader.line_num}: {found}")
             label = entry.get("label", "")
             labels = [part for cell in label.split(";") if (part := cell.strip())] if layout.multi_class else [label]
@@ -164,7 +164,7 @@ def _table_rows(path: Path, file: TextIO, layout: Layout, delimiter: str) -> Ite
 
 
 def _json_rows(path: Path, file: TextIO, layout: Layout) -> Iterator[Row]:
-    """One object per line: ``{"path": "a.mp4", "label": 3}``; a label is a number or a name, several are a list."""
+    """Read one object per line: ``{"path": "a.mp4", "label": 3}``; a label is a number, a name or a list of these."""
     for line, text in enumerate(file, 1):
         if not text.strip():
             continue
@@ -183,14 +183,14 @@ def _json_rows(path: Path, file: TextIO, layout: Layout) -> Iterator[Row]:
         for column in layout.columns:
             number = entry.get(column)
             if type(number) is not int or number >= 2**31:
-                raise AnnotationError(f"{path}:{line}: {column} must be a whole number, got {number!r}")
+                raise AnnotationError(f"{path}:{line}: {column} must be an integer, got {number!r}")
             numbers.append(number)
         label = entry.get("label")
         labels = label if layout.multi_class else [] if label is None else [label]
         if not isinstance(labels, list):
-            raise AnnotationError(f"{path}:{line}: label must be a list with multi_class = true, got {label!r}")
+            raise AnnotationError(f"{path}:{line}: label must be a list if multi_class = true, got {label!r}")
         for one in labels:
             if type(one) is not int and type(one) is not str:
-                several = "; several labels need multi_class = true" if isinstance(one, list) else ""
-                raise AnnotationError(f"{path}:{line}: label must be a number or a name, got {one!r}{several}")
+                hint = "; multiple labels need multi_class = true" if isinstance(one, list) else ""
+                raise AnnotationError(f"{path}:{line}: label must be a number or a name, got {one!r}{hint}")
         yield Row(line, name, numbers, _without_missing(labels, layout))

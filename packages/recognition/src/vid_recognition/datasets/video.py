@@ -1,4 +1,4 @@
-"""Lists of video files."""
+"""Video files listed in an annotation file."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ __all__ = ["VideoDataset"]
 
 
 class VideoDataset(ActionDataset):
-    r"""Video files with class labels, from an annotation file in one of three formats.
+    r"""Video files and their labels, from an annotation file in one of three formats.
 
-    A list without header: name and class number, or several with ``multi_class``. The name may hold
-    the delimiter: numbers are taken from the right::
+    A list without a header: name and class number, several with ``multi_class``. Names may contain
+    the delimiter, because numbers are read from the right::
 
         some/path/my video.mp4 1
         some/path/001.mp4 2
 
-    A table with a header; other columns are ignored, several labels are separated by semicolons::
+    A table with a header; other columns are ignored, multiple labels are separated by semicolons::
 
         path,label
         some/path/000.mp4,running
 
-    JSON lines, file name ending in ``.jsonl``; several labels are a list::
+    JSON lines (``.jsonl``); multiple labels are a list::
 
         {"path": "some/path/000.mp4", "label": "running"}
 
     Labels are class numbers or, in tables and JSON lines, class names. Without ``classes``, names
-    are sorted and numbered from 0. No label in the whole file is fine (for prediction); in a part of
-    it, it is an error. Blank lines are skipped.
+    are sorted and numbered from 0. A file without any labels is valid (for prediction); a file in
+    which some entries lack labels is an error. Blank lines are skipped.
 
     Args:
         ann_file: annotation file.
-        data_root: folder that relative names start from; the working directory if not given.
-        classes: class names by number, or a file with one name per line.
-        num_classes: number of classes; follows from ``classes``. Labels are checked against it.
-        multi_class: an entry has any number of labels; samples get ``labels`` instead of ``label``.
-        delimiter: between columns; a comma in ``.csv``, a tab in ``.tsv``, else white space.
+        data_root: folder that relative names are relative to; default: the working directory.
+        classes: class names in order, or a file with one name per line.
+        num_classes: number of classes; default: that of ``classes``. Labels are checked against it.
+        multi_class: an entry has any number of labels; samples have ``labels`` instead of ``label``.
+        delimiter: column delimiter; default: a comma in ``.csv``, a tab in ``.tsv``, else whitespace.
         start_index: number of the first frame.
         modality: ``RGB`` or ``Flow``.
-        indices: use the first n entries (n >= 0), the last -n (n < 0), or those listed.
-        compat: read a list to the letter as MMAction2 1.x does: the name ends at the first
-            delimiter, blank lines are entries without name, labels may be missing here and there.
+        indices: use the first n entries (n >= 0), the last -n (n < 0), or the listed ones; default: all.
+        compat: parse lists exactly as MMAction2 1.x does: the name ends at the first delimiter,
+            blank lines are entries without a name, some entries may lack labels.
 
-    Raises ``AnnotationError``, beginning with ``file:line``, for a wrong line, and ``DataError`` for
-    a missing or empty file.
+    Raises ``AnnotationError``, starting with ``file:line``, for a line that is not valid, ``DataError``
+    for a missing or empty file.
     """
 
     def __init__(

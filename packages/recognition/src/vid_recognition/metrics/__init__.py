@@ -1,1 +1,1 @@
-"""Scores of action recognition."""
+"""Metrics for action recognition."""

@@ -1,4 +1,4 @@
-"""The usual scores of recognition."""
+"""Accuracies and average precision."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class AccMetric(Columns):
 
     Keys are ``acc/top1``, ``acc/mean1``, ``acc/mean_average_precision``,
     ``acc/mmit_mean_average_precision``. Predictions with scores of several streams
-    (``extra["streams"]``) are scored by stream (``acc/rgb_top1``); the
-    streams ``rgb`` and ``pose`` also together, weighted 1:1, 2:1 and 1:2 (``acc/RGBPose_1:1_top1``).
+    (``extra["streams"]``) are scored per stream (``acc/rgb_top1``); the streams ``rgb`` and
+    ``pose`` also as weighted sums, 1:1, 2:1 and 1:2 (``acc/RGBPose_1:1_top1``).
 
     Args:
-        metric_list: what to compute. Accuracies need targets with ``label``; average precision takes
-            many-hot ``labels``, too.
-        topk: the k of top-k accuracy. With fewer than k classes all are taken, and a notice says so.
+        metric_list: scores to compute. Accuracies need ``label``; average precision also accepts
+            multi-hot ``labels``.
+        topk: the k of top-k accuracy; limited to the number of classes, with a note.
         prefix: first part of the keys.
     """
 
@@ -51,15 +51,17 @@ class AccMetric(Columns):
         for name in metric_list:
             if name not in get_args(Score):
                 known = get_args(Score)
-                raise UserError(f"AccMetric has no {name!r}{nearest(name, known)}; it has {', '.join(known)}")
+                raise UserError(f"AccMetric has no score {name!r}{nearest(name, known)}; it has {', '.join(known)}")
         if not metric_list or any(k < 1 for k in topk):
-            raise UserError(f"AccMetric needs something to compute and k of at least 1, got {metric_list}, {topk}")
+            raise UserError(
+                f"AccMetric needs a non-empty metric_list and topk of at least 1, got {metric_list}, {topk}"
+            )
         self.metric_list = tuple(metric_list)
         self.topk = tuple(topk)
         self.prefix = prefix
 
     def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
-        """Take predictions with ``scores`` (or ``extra["streams"]``) and targets with ``label`` or ``labels``."""
+        """Add predictions with ``scores`` (or ``extra["streams"]``) and targets with ``label`` or ``labels``."""
         if not targets:
             return
         rows = [_streams(p) for p in predictions]
@@ -73,17 +75,17 @@ class AccMetric(Columns):
         if all(t.labels is not None for t in targets):
             if single:
                 raise DataError(
-                    f"{single[0]} needs one label per sample; for several labels use mean_average_precision"
+                    f"{single[0]} needs one label per sample; for multi-label data use mean_average_precision"
                 )
             columns["labels"] = np.stack([np.asarray(t.labels, np.float32) for t in targets])
         elif all(t.label is not None for t in targets):
             columns["label"] = np.array([t.label for t in targets], np.int64)
         else:
-            raise DataError("AccMetric needs a label for every sample; this data set has some without")
+            raise DataError("AccMetric needs a label for each sample; some samples of this dataset have none")
         for name, scores in streams.items():
             if len(single) < len(self.metric_list):
                 columns[f"scores {name}"] = scores
-            if single:  # all that accuracies need, a hundredth of the scores
+            if single:  # accuracies need no more: a hundredth of the memory
                 columns[f"rank {name}"] = label_ranks(scores, columns["label"])
                 columns[f"first {name}"] = np.argmax(scores, axis=1)
         self.add(targets, **columns)
@@ -100,10 +102,10 @@ class AccMetric(Columns):
                 out |= {head + key: value for key, value in self._score(name, stream, columns, classes).items()}
         if "top_k_accuracy" in self.metric_list:
             self._notes += [
-                f"{self.prefix}/top{k}: only {classes} classes, so k is {classes}" for k in self.topk if k > classes
+                f"{self.prefix}/top{k}: k is {classes}, the number of classes" for k in self.topk if k > classes
             ]
         if beyond := np.count_nonzero(columns.get("label", np.zeros(0)) >= classes):
-            self._notes.append(f"{beyond} samples have a class beyond the {classes} scored ones and count as wrong")
+            self._notes.append(f"{beyond} samples have a class above the {classes} scored ones and count as wrong")
         return out
 
     def _score(self, name: str, stream: str, columns: dict[str, Array], classes: int) -> dict[str, float]:
@@ -114,16 +116,16 @@ class AccMetric(Columns):
         scores = columns[f"scores {stream}"]
         labels = columns["labels"] if "labels" in columns else columns["label"][:, None] == np.arange(classes)
         if labels.shape != scores.shape:
-            raise DataError(f"labels of {labels.shape[1]} classes, but scores of {scores.shape[1]}")
+            raise DataError(f"labels have {labels.shape[1]} classes, but scores have {scores.shape[1]}")
         function = mean_average_precision if name == "mean_average_precision" else mmit_mean_average_precision
         return {name: function(scores, labels)}
 
 
 def _streams(predicted: Sample) -> Mapping[str, Array]:
-    """Scores by stream; one without a name where the model has no streams."""
+    """Return scores by stream; a single stream named "" if the model has no streams."""
     streams = predicted.extra.get("streams")
     if isinstance(streams, StreamScores):
         return streams.by_name
     if predicted.scores is None:
-        raise DataError("AccMetric needs scores of every class; these predictions have none")
+        raise DataError("AccMetric needs predictions with scores of each class")
     return {"": predicted.scores}

@@ -1,4 +1,4 @@
-"""What metrics of recognition share: pairs of a predicted and a true class, and tables."""
+"""Base class of metrics on pairs of a predicted and a true class, and CSV files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["LabelPairs", "write_csv"]
 
 
 def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
-    """Write a table."""
+    """Write a CSV file."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     write_text(path, text.getvalue())
@@ -29,7 +29,7 @@ class LabelPairs(Columns):
     """Base of metrics that compare one predicted class with one true class.
 
     Args:
-        num_classes: number of classes; if not given it follows from scores or class names.
+        num_classes: number of classes; default: that of the scores, or of the class names.
     """
 
     def __init__(self, num_classes: int | None = None) -> None:
@@ -37,35 +37,33 @@ class LabelPairs(Columns):
         self.num_classes = num_classes
 
     def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
-        """Take predictions with ``scores``, or with ``label``, and targets with ``label``."""
+        """Add predictions with ``scores`` or ``label``, and targets with ``label``."""
         widths = [len(p.scores) for p in predictions if p.scores is not None]
         found = [p.label if p.scores is None else int(np.argmax(p.scores)) for p in predictions]
-        truth = [t.label for t in targets]
-        if None in found or None in truth:
-            raise DataError(f"{type(self).__name__} needs one true label per sample, and scores or one label predicted")
+        true = [t.label for t in targets]
+        if None in found or None in true:
+            raise DataError(f"{type(self).__name__} needs one label per target, and scores or one label per prediction")
         width = max(widths, default=0)
         self.add(
             targets,
             predicted=np.array(found, np.int64),
-            label=np.array(truth, np.int64),
+            label=np.array(true, np.int64),
             width=np.full(len(targets), width, np.int64),
         )
 
     def pairs(self) -> tuple[Array, Array, int]:
-        """Return predicted classes (N,), true classes (N,), and the number of classes."""
+        """Return predicted classes (N,) int64, true classes (N,) int64, and the number of classes."""
         columns = self.columns()
         classes = self.num_classes or int(columns["width"].max()) or len(self.class_names or ())
         if not classes:
-            raise DataError(f"{type(self).__name__} needs num_classes where predictions are labels without scores")
+            raise DataError(f"{type(self).__name__} needs num_classes if predictions have labels only")
         predicted, label = columns["predicted"], columns["label"]
         lowest, highest = min(predicted.min(), label.min()), max(predicted.max(), label.max())
         if lowest < 0 or highest >= classes:
-            raise DataError(
-                f"{type(self).__name__}: classes {lowest} to {highest} occur, allowed is 0 to {classes - 1}"
-            )
+            raise DataError(f"{type(self).__name__}: found classes {lowest} to {highest}; allowed: 0 to {classes - 1}")
         return predicted, label, classes
 
     def names(self, classes: int) -> list[str]:
-        """Return a name for every class: its number where there is none."""
-        given = self.class_names or ()
-        return [given[i] if i < len(given) else str(i) for i in range(classes)]
+        """Return the name of each class; default: its number."""
+        names = self.class_names or ()
+        return [names[i] if i < len(names) else str(i) for i in range(classes)]

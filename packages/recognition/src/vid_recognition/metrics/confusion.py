@@ -1,4 +1,4 @@
-"""The confusion matrix, as numbers and as a picture."""
+"""The confusion matrix, as numbers and as an image."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["ConfusionMatrix"]
 
 
 class ConfusionMatrix(LabelPairs):
-    """Which classes are taken for which: counts by true class (rows) and predicted class (columns).
+    """Counts by true class (rows) and predicted class (columns).
 
-    ``compute`` has no single number to give; ``matrix`` returns the counts and ``write`` draws them.
+    ``compute`` returns no score; ``matrix`` returns the counts and ``write`` draws them.
 
     Args:
-        num_classes: number of classes; if not given it follows from scores or class names.
-        font: file of a font for the names of classes; default: installed fonts that have their characters.
+        num_classes: number of classes; default: that of the scores, or of the class names.
+        font: font file for class names; default: installed fonts that have their characters.
     """
 
     def __init__(self, num_classes: int | None = None, font: Path | None = None) -> None:
@@ -26,11 +26,11 @@ class ConfusionMatrix(LabelPairs):
         self.font = font
 
     def compute(self) -> dict[str, float]:
-        """Return nothing: a matrix is no score."""
+        """Return an empty dictionary: a matrix is not a score."""
         return {}
 
     def matrix(self, normalize: Normalize = None) -> Array:
-        """Return (C, C) int64 counts, or float64 shares; see ``functional.confusion_matrix``."""
+        """Return (C, C) int64 counts, or float64 fractions; see ``functional.confusion_matrix``."""
         predicted, label, classes = self.pairs()
         return confusion_matrix(predicted, label, normalize, classes)
 

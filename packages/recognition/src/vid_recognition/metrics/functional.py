@@ -1,6 +1,6 @@
-"""Scores of recognition as plain functions on arrays.
+"""Metrics of recognition as functions on arrays.
 
-Shapes: N samples, C classes. Scores may be of any float type; sums are taken in float64.
+Shapes: N samples, C classes. Scores may have any float dtype; sums are float64.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Normalize = Literal["true", "pred", "all"] | None
 
 
 def label_ranks(scores: ArrayLike, labels: ArrayLike) -> Array:
-    """Return, for each sample, how many classes are ranked above its true one; C where that is not ranked at all.
+    """Return the number of classes ranked above the true class of each sample; C if that is not ranked.
 
-    Of equal scores the later class is ranked higher. A label outside of 0 to C - 1, or with a score of nan,
-    is not ranked.
+    Among equal scores, the class with the higher number ranks higher. A label outside of 0 to C - 1, or
+    whose score is NaN, is not ranked.
 
     Args:
         scores: (N, C).
@@ -51,19 +51,19 @@ def label_ranks(scores: ArrayLike, labels: ArrayLike) -> Array:
     valid = (labels >= 0) & (labels < classes)
     true = np.where(valid, labels, 0)[:, None]
     own = np.take_along_axis(scores, true, axis=1)
-    above = ~(scores <= own)  # not ">": nan must push its class to the end, not to the front
+    above = ~(scores <= own)  # not ">": NaN ranks last, not first
     tied = (scores == own) & (np.arange(classes) > true)
     ranks: Array = np.where(valid, np.count_nonzero(above | tied, axis=1), classes)
     return ranks
 
 
 def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, topk: Sequence[int] = (1,)) -> list[float]:
-    """Return, for each k, the share of samples whose class is among the k highest scores; see ``label_ranks``.
+    """Return, for each k, the fraction of samples whose class is among the k highest scores; see ``label_ranks``.
 
     Args:
         scores: (N, C).
         labels: (N,) class numbers.
-        topk: the k, each at least 1; those above C are C.
+        topk: the k, each at least 1, limited to C.
 
     >>> top_k_accuracy([[0.1, 0.6, 0.3], [0.5, 0.2, 0.3]], [1, 2], (1, 2))
     [0.5, 1.0]
@@ -80,12 +80,12 @@ def confusion_matrix(
     Args:
         predictions: (N,) integers.
         labels: (N,) integers.
-        normalize: None: counts, int64. ``true``: shares of each row, ``pred``: of each column,
+        normalize: None: counts, int64. ``true``: fractions of each row, ``pred``: of each column,
             ``all``: of all samples, float64; empty rows and columns are 0.
-        num_classes: number of rows and columns; if not given they are the sorted classes that
-            occur in labels or predictions.
+        num_classes: number of rows and columns; default: one for each class that occurs in
+            labels or predictions, sorted.
 
-    Raises ``TypeError`` where labels are no integers, ``ValueError`` for an unknown ``normalize``.
+    Raises ``TypeError`` if labels are not integers, ``ValueError`` for an unknown ``normalize``.
 
     >>> confusion_matrix(predictions=[0, 1, 1], labels=[0, 0, 1]).tolist()
     [[1, 1], [0, 1]]
@@ -108,17 +108,17 @@ def confusion_matrix(
     if normalize is None:
         return matrix
     axis = {"true": 1, "pred": 0, "all": None}[normalize]
-    shares: Array = matrix / np.maximum(matrix.sum(axis, keepdims=True), 1)
-    return shares
+    fractions: Array = matrix / np.maximum(matrix.sum(axis, keepdims=True), 1)
+    return fractions
 
 
 def mean_class_accuracy(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Return the mean over classes of the share of its samples that get the highest score.
+    """Return the mean over classes of the accuracy on their samples.
 
-    Classes that are only predicted, never true, count as 0; classes that do not occur do not count.
+    Classes that are only predicted, never true, count as 0; classes that do not occur are ignored.
 
     Args:
-        scores: (N, C), or (N,) the classes with the highest scores.
+        scores: (N, C), or (N,) predicted classes.
         labels: (N,) class numbers.
 
     >>> mean_class_accuracy([0, 0, 0, 1], [0, 0, 0, 1]), mean_class_accuracy([0, 0, 0, 0], [0, 0, 0, 1])
@@ -133,7 +133,7 @@ def mean_class_accuracy(scores: ArrayLike, labels: ArrayLike) -> float:
 def top_k_classes(
     scores: ArrayLike, labels: ArrayLike, k: int = 10, mode: Literal["accurate", "inaccurate"] = "accurate"
 ) -> list[tuple[int, float]]:
-    """Return the k classes of highest (or lowest) accuracy as (class number, accuracy), best (worst) first."""
+    """Return the k classes of highest or lowest accuracy as (class number, accuracy), best or worst first."""
     if mode not in ("accurate", "inaccurate"):
         raise ValueError(f"mode must be 'accurate' or 'inaccurate', got {mode!r}")
     labels, predictions = np.asarray(labels), np.argmax(np.asarray(scores), axis=1)
@@ -145,16 +145,16 @@ def top_k_classes(
 
 
 def precision_recall_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[Array, Array, Array]:
-    """Return precision, recall and thresholds, from the lowest threshold up.
+    """Return precision, recall and thresholds, by ascending threshold.
 
     Args:
         scores: (N,).
         labels: (N,); 1 is positive.
 
     Returns:
-        precision and recall (T + 1,), thresholds (T,): the distinct scores from the one that
-        finds all positives up; the closing point is precision 1, recall 0. Recall is nan
-        where nothing is positive.
+        precision and recall (T + 1,), thresholds (T,): the distinct scores, starting with the
+        highest one at which recall is 1; the last point is precision 1, recall 0. Recall is NaN
+        if nothing is positive.
     """
     scores, positive = np.asarray(scores), np.asarray(labels) == 1
     thresholds, group = np.unique(scores, return_inverse=True)
@@ -162,15 +162,15 @@ def precision_recall_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[Array,
     hits = np.cumsum(np.bincount(group, weights=positive)[::-1])[::-1]
     with np.errstate(invalid="ignore"):
         recall = hits / hits[0]
-    start = len(hits) - 1 - np.argmax((hits == hits[0])[::-1])  # lower thresholds find nothing more
+    start = len(hits) - 1 - np.argmax((hits == hits[0])[::-1])  # lower thresholds add no positives
     precision = np.append(hits[start:] / chosen[start:], 1.0)
     return precision, np.append(recall[start:], 0.0), thresholds[start:]
 
 
 def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Return the area under the step curve of precision over recall, one step per distinct score.
+    """Return the area under the step curve of precision over recall, with one step per distinct score.
 
-    This is the mean, over the positives, of the precision at their score; nan without positives.
+    This is the mean, over the positives, of the precision at their score; NaN without positives.
 
     Args:
         scores: (N,).
@@ -184,7 +184,7 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
 
 
 def _average_precision(scores: Array, positives: Array) -> float:
-    """Average precision from all scores and the scores of positives, both ascending."""
+    """Return the average precision, from all scores and the scores of positives, both ascending."""
     if not len(positives):
         return float("nan")
     hits = len(positives) - np.searchsorted(positives, positives)
@@ -193,31 +193,31 @@ def _average_precision(scores: Array, positives: Array) -> float:
 
 
 def _average_precisions(scores: Array, labels: Array) -> Array:
-    """Average precision of every row of (rows, columns)."""
+    """Return the average precision of each row of (rows, columns)."""
     scores, labels = np.ascontiguousarray(scores), np.ascontiguousarray(labels)
     ordered, positive = np.sort(scores, axis=1), labels == 1
     return np.array([_average_precision(ordered[i], np.sort(scores[i][positive[i]])) for i in range(len(scores))])
 
 
 def mean_average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Return average precision over samples, averaged over classes that have a positive.
+    """Return the average precision over samples, averaged over classes that have a positive.
 
     Args:
         scores: (N, C).
-        labels: (N, C); 1 is positive. Without any positive the result is nan.
+        labels: (N, C); 1 is positive. Without a positive, the result is NaN.
     """
     return _nanmean(_average_precisions(np.asarray(scores).T, np.asarray(labels).T))
 
 
 def mmit_mean_average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Return average precision over classes, averaged over samples that have a positive.
+    """Return the average precision over classes, averaged over samples that have a positive.
 
-    The measure of Multi-Moments in Time (Monfort et al., 2019). Samples without any positive
-    are left out, as classes are in ``mean_average_precision`` (MMAction2 returns nan for them).
+    The metric of Multi-Moments in Time (Monfort et al., 2019). Samples without a positive are
+    ignored, as classes are in ``mean_average_precision`` (MMAction2 returns NaN for them).
 
     Args:
         scores: (N, C).
-        labels: (N, C); 1 is positive. Without any positive the result is nan.
+        labels: (N, C); 1 is positive. Without a positive, the result is NaN.
     """
     return _nanmean(_average_precisions(np.asarray(scores), np.asarray(labels)))
 
@@ -238,7 +238,7 @@ def softmax(x: ArrayLike, axis: int = 1) -> Array:
 def get_weighted_score(score_list: Sequence[ArrayLike], coeff_list: Sequence[float]) -> Array:
     """Return the weighted sum of the scores of several models, each (N, C) in the same order.
 
-    Raises ``ValueError`` where the models differ in shape or number.
+    Raises ``ValueError`` if shapes, or the numbers of scores and weights, differ.
     """
     scores = [np.asarray(s) for s in score_list]
     if len(scores) != len(coeff_list) or len({s.shape for s in scores}) != 1:

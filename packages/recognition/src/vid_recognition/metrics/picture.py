@@ -1,4 +1,4 @@
-"""Drawing a confusion matrix."""
+"""Drawing of a confusion matrix."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from vidcore.typing import Array
 __all__ = ["draw_confusion_matrix", "worst_confusions"]
 
 MAX_SIDE, MIN_CELL, MAX_CELL, MIN_COUNT_CELL = 8.0, 0.16, 0.6, 0.3
-"""Inches: side of a large matrix; least and greatest size of a cell with a name; least size of one with its count."""
+"""In inches: side of a large matrix; size of a cell with a name; minimum size of a cell with a count."""
 MAX_NAMED = 60
-"""Classes that get a name each; of more, some do, and the others are found by number."""
+"""Above this number of classes, only some are labelled with their name, and cells are found by number."""
 MAX_CELLS = 480
-"""Cells along a side at most: of more classes, a cell shows the largest share of several."""
+"""Maximum cells per side; with more classes, a cell shows the largest fraction of several classes."""
 NAME_WIDTH, LINE_HEIGHT = 28, 0.15
-"""Columns of a name before it is wrapped, and inches of a line."""
+"""Columns of a name before it is wrapped, and height of a line in inches."""
 
 
 def draw_confusion_matrix(matrix: Array, names: Sequence[str], font: Path | None = None) -> Figure:
     """Draw counts: rows are true classes, blue on the diagonal, red elsewhere.
 
-    A cell is the darker, the larger its share of the row. Counts are written where they fit; where they do not, the
-    most frequent confusions are listed beside the matrix. More than 60 classes are an overview.
+    The larger its fraction of the row, the darker a cell. If counts do not fit into cells, the most
+    frequent confusions are listed beside the matrix. More than 60 classes are drawn as an overview.
 
     Args:
         matrix: (C, C) counts.
-        names: of the classes.
-        font: file of a font that comes before the installed ones.
+        names: class names.
+        font: font file to prefer over the installed fonts.
     """
     classes = len(matrix)
     with drawing(names, font) as letters:
@@ -83,24 +83,24 @@ def draw_confusion_matrix(matrix: Array, names: Sequence[str], font: Path | None
 
 
 def worst_confusions(matrix: Array, top: int) -> list[tuple[int, int, int, float]]:
-    """Return the most frequent confusions: true class, predicted class, count, and share of the true class.
+    """Return the most frequent confusions: true class, predicted class, count, and fraction of the true class.
 
-    Of equal counts the larger share comes first, then the lower class numbers.
+    Equal counts are sorted by fraction, then by class numbers.
     """
     wrong = matrix * ~np.eye(len(matrix), dtype=bool)
     true, predicted = np.nonzero(wrong)
-    counts, shares = wrong[true, predicted], _shares(matrix)[true, predicted]
-    order = np.lexsort((-shares, -counts))[:top]
-    return [(int(true[i]), int(predicted[i]), int(counts[i]), float(shares[i])) for i in order]
+    counts, fractions = wrong[true, predicted], _fractions(matrix)[true, predicted]
+    order = np.lexsort((-fractions, -counts))[:top]
+    return [(int(true[i]), int(predicted[i]), int(counts[i]), float(fractions[i])) for i in order]
 
 
-def _shares(matrix: Array) -> Array:
+def _fractions(matrix: Array) -> Array:
     return np.asarray(matrix / np.maximum(matrix.sum(1, keepdims=True), 1))
 
 
 def _cells(matrix: Array) -> Array:
-    """Return (S, S, 3) colours, one or several classes a cell."""
-    strength = np.sqrt(_shares(matrix))  # the root makes rare mistakes visible
+    """Return (S, S, 3) float colours of cells, each of one or several classes."""
+    strength = np.sqrt(_fractions(matrix))  # the square root makes rare errors visible
     wrong = strength * ~np.eye(len(matrix), dtype=bool)
     right = strength - wrong
     starts = np.arange(0, len(matrix), -(-len(matrix) // MAX_CELLS))
@@ -110,19 +110,19 @@ def _cells(matrix: Array) -> Array:
 
 def _write_counts(axes: Axes, matrix: Array, cell: float) -> None:
     size = min(9.0, cell * 72 / (0.65 * len(str(matrix.max())) + 0.5))
-    shares = _shares(matrix)
+    fractions = _fractions(matrix)
     for i, j in np.argwhere(matrix) if size >= 5 else ():
-        ink = "white" if shares[i, j] > 0.3 else INK
+        ink = "white" if fractions[i, j] > 0.3 else INK
         axes.text(j, i, str(matrix[i, j]), ha="center", va="center", fontsize=size, color=ink)
 
 
 def _write_worst(
     axes: Axes, side: float, worst: Sequence[tuple[int, int, int, float]], names: Sequence[str], letters: Letters
 ) -> None:
-    """List confusions to the right of a matrix, as many as fit beside its ``side`` inches."""
+    """List confusions to the right of a matrix, as many as fit into ``side`` inches."""
 
     def name(i: int) -> str:
-        number = f"{i}  " if len(names) > MAX_NAMED else ""  # by which it is found on the axes
+        number = f"{i}  " if len(names) > MAX_NAMED else ""  # axes are labelled by number
         return number + letters.name(names[i], i, 42)
 
     def write(text: str, right: float, size: float = 9) -> None:
@@ -133,11 +133,11 @@ def _write_worst(
     if worst:
         write("most frequent confusions", 0, 11)
     down += 0.3
-    for true, predicted, count, share in worst:
+    for true, predicted, count, fraction in worst:
         text = f"{name(true)}\n→ {name(predicted)}"
         height = LINE_HEIGHT * (text.count("\n") + 1)
         if down + height > side:
             break
-        write(f"{count}\n{share:.0%}", 0)
+        write(f"{count}\n{fraction:.0%}", 0)
         write(text, 0.6)
         down += height + 0.13

@@ -1,4 +1,4 @@
-"""Precision, recall and F1 of every class."""
+"""Precision, recall and F1 of each class."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["ClassReport"]
 
 
 class ClassReport(LabelPairs):
-    """Precision, recall, F1 and support (true samples) of every class; see ``table``.
+    """Precision, recall, F1 and support (true samples) of each class; see ``table``.
 
-    ``compute`` gives their unweighted means, ``class/precision``, ``class/recall`` and ``class/f1``,
-    over the classes that occur among labels or predictions; so ``class/recall`` is ``acc/mean1``.
+    ``compute`` returns their unweighted means, ``class/precision``, ``class/recall`` and ``class/f1``,
+    over the classes that occur in labels or predictions; so ``class/recall`` equals ``acc/mean1``.
 
     Args:
-        num_classes: number of classes; if not given it follows from scores or class names.
+        num_classes: number of classes; default: that of the scores, or of the class names.
     """
 
     def _per_class(self) -> tuple[Array, list[str]]:
-        """(C, 5) precision, recall, F1, support, predicted; a share of nothing is 0."""
+        """Return (C, 5) float64 precision, recall, F1, support, predicted samples (0 / 0 is 0), and class names."""
         predicted, label, classes = self.pairs()
         matrix = confusion_matrix(predicted, label, num_classes=classes)
         support, chosen, hits = matrix.sum(1), matrix.sum(0), np.diagonal(matrix)

@@ -1,4 +1,4 @@
-"""Putting the scores of several views of a sample together."""
+"""Averaging of scores over the views of a sample."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ AverageClips = Literal["prob", "score", "none"]
 def average_clips(
     scores: Tensor, num_views: int, mode: AverageClips = "prob", activation: Literal["softmax", "sigmoid"] = "softmax"
 ) -> Tensor:
-    """Average class scores over the views of every sample.
+    """Average class scores over the views of each sample.
 
     Args:
         scores: (samples * num_views, classes), the views of a sample consecutive.
-        num_views: views of a sample.
-        mode: ``prob`` averages probabilities, ``score`` the scores themselves, ``none`` keeps views apart.
-        activation: what turns scores into probabilities; ``sigmoid`` where classes do not exclude each other.
+        num_views: views per sample.
+        mode: ``prob`` averages probabilities, ``score`` averages scores, ``none`` does not average.
+        activation: function from scores to probabilities; ``sigmoid`` if classes are not mutually exclusive.
 
     Returns:
         (samples, classes), or (samples, num_views, classes) for ``none``.

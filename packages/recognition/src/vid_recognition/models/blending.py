@@ -1,4 +1,4 @@
-"""Mixing the samples of a batch with each other while training, and their labels with them.
+"""Blending of the samples and labels of a training batch.
 
 Papers: mixup, arXiv:1710.09412; CutMix, arXiv:1905.04899.
 Shapes: B samples, K classes, H height, W width; inputs (B, ..., H, W), labels (B,) or (B, K).
@@ -17,7 +17,7 @@ __all__ = ["BatchBlending", "CutmixBlending", "MixupBlending", "RandomBatchAugme
 
 
 def soft_labels(labels: Tensor, num_classes: int) -> Tensor:
-    """Class numbers (B,) become one-hot (B, K); labels of all classes stay. Result: float32.
+    """Return labels (B, K) float32: class numbers (B,) as one-hot, labels (B, K) unchanged.
 
     >>> soft_labels(torch.tensor([2, 0]), 3).tolist()
     [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
@@ -26,13 +26,13 @@ def soft_labels(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def mixup(inputs: Tensor, labels: Tensor, lam: float, permutation: Tensor) -> tuple[Tensor, Tensor]:
-    """Mix every sample with a partner: ``lam`` of itself and ``1 - lam`` of the partner.
+    """Blend each sample with a partner, with weights ``lam`` and ``1 - lam``.
 
     Args:
         inputs: (B, ...) float.
         labels: (B, K) float.
-        lam: share of the sample itself, 0 to 1.
-        permutation: (B,) number of the partner of every sample.
+        lam: weight of the sample itself, 0 to 1.
+        permutation: (B,) int64 index of each partner.
     """
     return torch.lerp(inputs[permutation], inputs, lam), torch.lerp(labels[permutation], labels, lam)
 
@@ -40,14 +40,14 @@ def mixup(inputs: Tensor, labels: Tensor, lam: float, permutation: Tensor) -> tu
 def cutmix(
     inputs: Tensor, labels: Tensor, lam: float, permutation: Tensor, centre: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Paste a box of a partner into every sample; labels mix by the area of the box.
+    """Paste a box of a partner into each sample; labels are blended by the area of the box.
 
     Args:
         inputs: (B, ..., H, W) float.
         labels: (B, K) float.
-        lam: share of the area that the sample keeps, before the box is cut off at the border.
-        permutation: (B,) number of the partner of every sample.
-        centre: of the box, x and y in pixels.
+        lam: fraction of the area that the sample keeps, before the box is clipped at the border.
+        permutation: (B,) int64 index of each partner.
+        centre: x and y of the centre of the box, in pixels.
     """
     height, width = inputs.shape[-2:]
     side = (1 - lam) ** 0.5
@@ -62,7 +62,7 @@ def cutmix(
 
 
 class BatchBlending:
-    """``(inputs, labels) -> (inputs, labels)`` with labels (B, K). Draws from torch's CPU generator."""
+    """Base of blendings: ``(inputs, labels) -> (inputs, labels (B, K))``. Draws from torch's CPU generator."""
 
     num_classes: int
 
@@ -80,7 +80,7 @@ def _draw_permutation(inputs: Tensor) -> Tensor:
 
 @frozen
 class MixupBlending(BatchBlending):
-    """Mixup with a share drawn from Beta(alpha, alpha)."""
+    """Mixup with a weight drawn from Beta(alpha, alpha)."""
 
     num_classes: int
     alpha: float = field(default=0.2, validator=validators.gt(0))
@@ -91,7 +91,7 @@ class MixupBlending(BatchBlending):
 
 @frozen
 class CutmixBlending(BatchBlending):
-    """CutMix with a share drawn from Beta(alpha, alpha) and a centre anywhere."""
+    """CutMix with an area drawn from Beta(alpha, alpha) and a centre drawn uniformly."""
 
     num_classes: int
     alpha: float = field(default=0.2, validator=validators.gt(0))
@@ -105,9 +105,9 @@ class CutmixBlending(BatchBlending):
 
 @frozen
 class RandomBatchAugment(BatchBlending):
-    """One of several blendings for every batch.
+    """Applies a randomly chosen blending to each batch.
 
-    ``probs`` are their probabilities, equal where absent; what they lack to 1 leaves a batch as it is.
+    ``probs`` are their probabilities (default: equal); if the sum is below 1, the rest of the batches is unchanged.
     """
 
     augments: Sequence[BatchBlending]
@@ -115,11 +115,11 @@ class RandomBatchAugment(BatchBlending):
 
     def __attrs_post_init__(self) -> None:
         if not self.augments:
-            raise ValueError("augments must have at least one blending")
+            raise ValueError("augments must not be empty")
         if len({a.num_classes for a in self.augments}) > 1:
             raise ValueError("all augments must have the same num_classes")
         if self.probs is not None and (len(self.probs) != len(self.augments) or not 0 <= sum(self.probs) <= 1):
-            raise ValueError(f"probs must be one number per augment with a sum of at most 1, got {self.probs}")
+            raise ValueError(f"probs must have one number per augment and a sum of at most 1, got {self.probs}")
 
     @property
     def num_classes(self) -> int:  # type: ignore[override]
@@ -132,6 +132,6 @@ class RandomBatchAugment(BatchBlending):
             draw -= prob
             if draw < 0:
                 return augment(inputs, labels)
-        if self.probs is None:  # rounding of the equal shares
+        if self.probs is None:  # equal probabilities may sum to slightly less than 1
             return self.augments[-1](inputs, labels)
         return inputs, soft_labels(labels, self.num_classes)

@@ -1,8 +1,8 @@
-"""C2D: a 2D ResNet that sees time only through pooling.
+"""C2D: a 2D ResNet whose only temporal operation is pooling.
 
 Paper: Non-local Neural Networks, arXiv:1711.07971, section 4 and table 1.
 Shapes: N clips, C channels, T frames, H height, W width; input (N, 3, T, H, W), output (N, 2048, T/2, H/32, W/32).
-What differs from the paper: time is pooled once, after the first stage.
+What differs: time is pooled once, after the first stage.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ __all__ = ["C2D"]
 
 
 class C2D(ResNet):
-    """ResNet over the frames of clips, with maximum pooling of neighbouring frames after the first stage.
+    """ResNet on the frames of clips, with max pooling of adjacent frames after the first stage.
 
     Takes the arguments of ``ResNet``. ``forward``: (N, C, T, H, W) -> (N, C', T // 2, H', W').
     """
 
     def __init__(self, depth: int, **kwargs: Any) -> None:
         super().__init__(depth, **kwargs)
-        self.maxpool = nn.MaxPool2d(3, stride=2)  # without padding, unlike an image network
+        self.maxpool = nn.MaxPool2d(3, stride=2)  # no padding, unlike image networks
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         clips = x.shape[0]

@@ -23,13 +23,13 @@ DEPTHS = {
     169: (32, (6, 12, 32, 32)),
     201: (32, (6, 12, 48, 32)),
 }
-"""Growth (channels every layer adds) and layers of every block."""
+"""Growth rate (channels that each layer adds) and layers per block."""
 BOTTLENECK = 4
-"""Channels of the 1x1 convolution, in units of the growth."""
+"""Channels of the 1x1 convolution, as a multiple of the growth rate."""
 
 
 class DenseLayer(nn.Module):
-    """Adds ``growth`` channels to what it gets: 1x1 and 3x3 convolution, each after normalisation and ReLU."""
+    """Appends ``growth`` channels to its input: batch norm, ReLU and convolution (1x1), then the same (3x3)."""
 
     def __init__(self, inplanes: int, growth: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class DenseLayer(nn.Module):
 
 
 def _transition(inplanes: int) -> nn.Sequential:
-    """Half the channels, half the size."""
+    """Halve the channels, height and width."""
     return nn.Sequential(
         OrderedDict(
             norm=nn.BatchNorm2d(inplanes),
@@ -62,9 +62,7 @@ class DenseNet(Backbone):
     Args:
         depth: 121, 161, 169 or 201.
         in_channels: channels of a frame.
-        frozen_stages: how much never learns: -1 nothing, 0 the stem, n the stem and the first n blocks.
-        norm_eval: batch normalisation keeps its statistics while training.
-        with_cp: recompute activations inside layers in the backward pass instead of keeping them.
+        frozen_stages, norm_eval, with_cp: see ``Backbone``.
 
     ``forward``: (N, in_channels, H, W) -> (N, C, H/32, W/32).
     """

@@ -1,7 +1,7 @@
-"""Classification heads: from features to class scores of every view, their losses and predictions.
+"""Classification heads: features to class scores per view, and their loss.
 
-Shapes: B samples, V views of a sample (clips times crops), S segments (frames of a view that are
-scored one by one), K classes. ``forward(features, batch_size)`` returns (B, V, K).
+Shapes: B samples, V views per sample (clips times crops), S segments (frames of a view that are
+scored separately), K classes. ``forward(features, batch_size)`` returns (B, V, K).
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ __all__ = ["ClassificationHead", "Head", "I3DHead", "SlowFastHead", "TSMHead", "
 
 
 class Head(nn.Module):
-    """What heads do with class scores: losses, accuracies, putting views together.
+    """Base of heads: loss and accuracies of class scores, and averaging over views.
 
     Args:
-        loss_cls: loss; by default cross entropy, binary cross entropy for ``multi_class``.
-        average_clips: how views are put together: ``prob``, ``score``, or ``none`` (all of them in ``meta``).
-        multi_class: a sample can have several classes: sigmoid instead of softmax, many-hot labels.
-        label_smooth_eps: part of the label spread over all classes (arXiv:1906.02629).
-        topk: accuracies reported beside the loss.
+        loss_cls: loss; default: cross entropy, or binary cross entropy if ``multi_class``.
+        average_clips: how views are averaged: ``prob``, ``score`` or ``none``, see ``average_clips``.
+        multi_class: samples have any number of classes: sigmoid instead of softmax, multi-hot labels.
+        label_smooth_eps: label smoothing: weight of the uniform distribution in the label (arXiv:1906.02629).
+        topk: the k of the top-k accuracies reported with the loss.
     """
 
     num_classes: int | None = None
-    """Number of classes; None for heads that have several numbers."""
+    """Number of classes; None for heads with more than one classifier."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Head(nn.Module):
         topk: Sequence[int] = (1, 5),
     ) -> None:
         super().__init__()
-        require(all(k > 0 for k in topk), f"topk must be positive numbers, got {tuple(topk)}")
+        require(all(k > 0 for k in topk), f"topk must be positive, got {tuple(topk)}")
         require(0 <= label_smooth_eps < 1, f"label_smooth_eps must be at least 0 and below 1, got {label_smooth_eps}")
         self.loss_cls = loss_cls or (BCELossWithLogits() if multi_class else CrossEntropyLoss())
         self.average_clips = average_clips
@@ -53,23 +53,23 @@ class Head(nn.Module):
         self.topk = tuple(topk)
 
     def forward(self, features: Any, batch_size: int) -> Tensor:
-        """Scores of every view: (batch_size, views, classes)."""
+        """Return the scores of each view: (B, V, K)."""
         raise NotImplementedError
 
     def loss(self, scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Loss and accuracies.
+        """Return the loss and accuracies.
 
         Args:
-            scores: (N, K) as ``forward`` gives them.
-            labels: (N,) class numbers, or (N, K) soft or many-hot.
+            scores: (N, K).
+            labels: (N,) int64 class numbers, or (N, K) soft or multi-hot.
 
         Returns:
-            ``loss_cls``, and for class numbers ``top<k>_acc`` for every k.
+            ``loss_cls``, and for class numbers ``top<k>_acc`` for each k; scalars.
         """
         losses = {}
         classes = scores.shape[1]
         if labels.ndim > 1 and labels.shape[1] != classes:
-            raise UserError(f"labels are of {labels.shape[1]} classes, scores of {classes}: see cls_head.num_classes")
+            raise UserError(f"labels have {labels.shape[1]} classes, scores have {classes}: see cls_head.num_classes")
         if labels.ndim == 1:
             ranked = scores.detach().topk(min(max(self.topk), classes), dim=1).indices
             hits = ranked == labels[:, None]
@@ -82,7 +82,7 @@ class Head(nn.Module):
         return losses
 
     def average(self, scores: Tensor, mode: AverageClips) -> Tensor:
-        """Put views together: (B, V, K) -> (B, K), or (B, V, K) for the mode ``none``."""
+        """Average over views: (B, V, K) -> (B, K), or (B, V, K) if ``mode`` is ``none``."""
         activation: Literal["softmax", "sigmoid"] = "sigmoid" if self.multi_class else "softmax"
         return average_clips(scores.flatten(0, 1), scores.shape[1], mode, activation)
 
@@ -93,7 +93,7 @@ class ClassificationHead(Head):
     Args:
         num_classes: number of classes.
         in_channels: channels of the features.
-        spatial_type: ``avg`` averages features over space and time, ``none`` takes pooled ones.
+        spatial_type: ``avg`` averages features over space and time, ``none`` expects pooled features.
         dropout_ratio: probability of zeroing a feature while training.
         init_std: standard deviation of the classifier's initial weights.
 
@@ -111,11 +111,9 @@ class ClassificationHead(Head):
     ) -> None:
         super().__init__(**kwargs)
         require(num_classes > 0, f"num_classes must be positive, got {num_classes}")
-        weights = self.loss_cls.class_weight if isinstance(self.loss_cls, ClassWeightedLoss) else None
-        require(
-            weights is None or len(weights) == num_classes,
-            f"loss_cls has numbers for {0 if weights is None else len(weights)} classes, num_classes is {num_classes}",
-        )
+        weight = self.loss_cls.class_weight if isinstance(self.loss_cls, ClassWeightedLoss) else None
+        weights = num_classes if weight is None else len(weight)
+        require(weights == num_classes, f"loss_cls has weights for {weights} classes, but num_classes is {num_classes}")
         self.num_classes = num_classes
         self.spatial_type = spatial_type
         self.dropout = nn.Dropout(dropout_ratio)
@@ -124,21 +122,24 @@ class ClassificationHead(Head):
         nn.init.zeros_(self.fc_cls.bias)
 
     def pool(self, features: Tensor) -> Tensor:
-        """(rows, C, ...) -> (rows, C)."""
+        """Average over space and time, unless ``spatial_type`` is ``none``: (rows, C, ...) -> (rows, C)."""
         if self.spatial_type == "avg" and features.ndim > 2:
             return features.mean(tuple(range(2, features.ndim)))
         return features.flatten(1)
 
     def linear(self, pooled: Tensor) -> Tensor:
-        """(rows, in_channels) -> (rows, num_classes); says so where the backbone gives other channels."""
-        given, wanted = pooled.shape[1], self.fc_cls.in_features
-        if given != wanted:
-            raise UserError(f"cls_head.in_channels is {wanted}, but the backbone gives {given} channels")
+        """Apply the classifier: (rows, in_channels) -> (rows, num_classes).
+
+        Raises ``UserError`` if the number of channels differs.
+        """
+        found, expected = pooled.shape[1], self.fc_cls.in_features
+        if found != expected:
+            raise UserError(f"cls_head.in_channels is {expected}, but the backbone returns {found} channels")
         scores: Tensor = self.fc_cls(pooled)
         return scores
 
     def classify(self, features: Any) -> Tensor:
-        """Scores of every row of the features: (rows, num_classes)."""
+        """Return the scores of each row of the features: (rows, num_classes)."""
         return self.linear(self.dropout(self.pool(features)))
 
     def forward(self, features: Any, batch_size: int) -> Tensor:
@@ -147,11 +148,11 @@ class ClassificationHead(Head):
 
 
 class I3DHead(ClassificationHead):
-    """One score per clip, for networks on clips. Takes the arguments of ``ClassificationHead``."""
+    """Scores clips, for networks on clips. Takes the arguments of ``ClassificationHead``."""
 
 
 class SlowFastHead(ClassificationHead):
-    """The features of both pathways, pooled and put side by side (arXiv:1812.03982, section 3.5).
+    """Classifies the pooled and concatenated features of both pathways (arXiv:1812.03982, section 3.5).
 
     Takes the arguments of ``ClassificationHead``.
     """
@@ -166,9 +167,9 @@ class SlowFastHead(ClassificationHead):
 
 
 class TSNHead(ClassificationHead):
-    """Segmental consensus: the mean over the scores of all frames of a sample (arXiv:1608.00859, section 3.1).
+    """Segmental consensus: the mean of the scores of all frames of a sample (arXiv:1608.00859, section 3.1).
 
-    Takes the arguments of ``ClassificationHead``. Crops count as further frames.
+    Takes the arguments of ``ClassificationHead``. Crops count as frames.
     """
 
     def __init__(self, num_classes: int, in_channels: int, dropout_ratio: float = 0.4, **kwargs: Any) -> None:
@@ -180,13 +181,13 @@ class TSNHead(ClassificationHead):
 
 
 class TSMHead(ClassificationHead):
-    """The mean over the scores of the frames of every view (arXiv:1811.08383).
+    """The mean of the scores of the frames of each view (arXiv:1811.08383).
 
     Args:
         num_classes: number of classes.
         in_channels: channels of the features.
-        num_segments: frames of a view, the same as in the backbone.
-        temporal_pool: the backbone has halved the number of frames.
+        num_segments: frames of a view; must be that of the backbone.
+        temporal_pool: must be that of the backbone, which halves the number of frames.
 
     and the arguments of ``ClassificationHead``.
     """
@@ -209,8 +210,8 @@ class TSMHead(ClassificationHead):
         scores = super().forward(features, batch_size)
         if scores.shape[1] % self.num_segments:
             raise UserError(
-                f"{scores.shape[1]} frames of a sample do not make views of {self.num_segments} segments:"
-                " num_segments of backbone and head must agree with num_clips of the pipeline"
+                f"{scores.shape[1]} frames per sample do not divide into views of {self.num_segments} segments:"
+                " num_segments of backbone and head must match num_clips of the pipeline"
             )
         views: Tensor = scores.unflatten(1, (-1, self.num_segments))
         return views.mean(2)

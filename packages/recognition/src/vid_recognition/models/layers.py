@@ -1,4 +1,4 @@
-"""What several networks share: convolution units, freezing of stages, gradient checkpointing, initial weights."""
+"""Base class of backbones (freezing, gradient checkpointing), convolution units and initial weights."""
 
 from __future__ import annotations
 
@@ -25,20 +25,23 @@ NORMS: dict[type[nn.Module], type[_BatchNorm]] = {
 
 
 def per_block(values: Sequence[int | Sequence[int]], blocks: Sequence[int], name: str) -> list[tuple[int, ...]]:
-    """Spread a setting over the blocks of every stage: a number counts for all blocks of its stage.
+    """Expand a setting to one number per block of each stage; a single number applies to all blocks of its stage.
 
     >>> per_block([0, [1, 0]], [3, 2], "inflate")
     [(0, 0, 0), (1, 0)]
     """
     require(len(values) >= len(blocks), f"{name} needs one entry for each of the {len(blocks)} stages, got {values}")
-    spread = [(v,) * n if isinstance(v, int) else tuple(v) for v, n in zip(values, blocks, strict=False)]
-    for stage, (given, n) in enumerate(zip(spread, blocks, strict=True)):
-        require(len(given) == n, f"{name}[{stage}] must be a number or {n} numbers (blocks of that stage), got {given}")
-    return spread
+    expanded = [(v,) * n if isinstance(v, int) else tuple(v) for v, n in zip(values, blocks, strict=False)]
+    for stage, (given, n) in enumerate(zip(expanded, blocks, strict=True)):
+        require(
+            len(given) == n,
+            f"{name}[{stage}] must be a number or {n} numbers (one per block), got {given}",
+        )
+    return expanded
 
 
 class ConvUnit(nn.Sequential):
-    """Convolution, batch normalisation, activation, under the names ``conv``, ``bn``, ``activate``."""
+    """Convolution, batch norm and activation, named ``conv``, ``bn`` and ``activate``."""
 
     conv: _ConvNd
     bn: _BatchNorm
@@ -53,7 +56,7 @@ class ConvUnit(nn.Sequential):
 
 
 def init_conv_net(net: nn.Module) -> None:
-    """He's normal initialisation for convolutions (arXiv:1502.01852, eq. 10, fan out), ones for normalisation."""
+    """Initialise convolutions with He's normal (arXiv:1502.01852, eq. 10, fan out), batch norm with ones."""
     for module in net.modules():
         if isinstance(module, _ConvNd):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -65,14 +68,14 @@ def init_conv_net(net: nn.Module) -> None:
 
 
 class Backbone(ImageWeights):
-    """A network of a stem and stages of blocks (``layer1``, ``layer2``, ...) that can be trained in part.
+    """Base of backbones with a stem and stages of blocks (``layer1``, ``layer2``, ...), some of which can be frozen.
 
     Args:
-        num_stages: how many stages there are.
+        num_stages: number of stages.
         out_indices: stages (from 0) whose outputs are returned.
-        frozen_stages: how much never learns: -1 nothing, 0 the stem, n the stem and the first n stages.
-        norm_eval: batch normalisation keeps its statistics while training.
-        with_cp: recompute activations inside blocks in the backward pass instead of keeping them.
+        frozen_stages: what is not trained: -1 nothing, 0 the stem, N the stem and the first N stages.
+        norm_eval: keep the running statistics of batch norm fixed while training.
+        with_cp: gradient checkpointing: recompute the activations of each block in the backward pass.
     """
 
     conv1: nn.Module
@@ -85,7 +88,7 @@ class Backbone(ImageWeights):
             len(out_indices) > 0 and all(0 <= i < num_stages for i in out_indices),
             f"out_indices must name stages 0 to {num_stages - 1}, got {tuple(out_indices)}",
         )
-        require(frozen_stages <= num_stages, f"frozen_stages is {frozen_stages}, there are {num_stages} stages")
+        require(frozen_stages <= num_stages, f"frozen_stages is {frozen_stages}, but there are {num_stages} stages")
         self.num_stages = num_stages
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
@@ -98,15 +101,15 @@ class Backbone(ImageWeights):
         return [self.get_submodule(f"layer{i + 1}") for i in range(self.num_stages)]
 
     def freezable(self) -> list[list[nn.Module]]:
-        """What can be frozen: the modules of the stem, then those of each stage."""
+        """Return the modules that ``frozen_stages`` counts: those of the stem, then those of each stage."""
         return [[self.conv1], *([stage] for stage in self.stages)]
 
     def stem(self, x: Tensor) -> Tensor:
-        """What comes before the first stage."""
+        """Run the layers before the first stage."""
         raise NotImplementedError
 
     def after_stage(self, index: int, x: Tensor) -> Tensor:
-        """What comes between a stage and the next."""
+        """Run the layers between stage ``index`` and the next."""
         return x
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -119,7 +122,7 @@ class Backbone(ImageWeights):
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def run_stage(self, stage: nn.Module, x: Tensor) -> Tensor:
-        """Run the blocks of a stage, with or without keeping what is inside them."""
+        """Run a stage, block by block with gradient checkpointing."""
         if not (self.with_cp and torch.is_grad_enabled()):
             return stage(x)  # type: ignore[no-any-return]
         for block in stage if type(stage) is nn.Sequential else [stage]:
@@ -127,9 +130,9 @@ class Backbone(ImageWeights):
         return x
 
     def freeze(self) -> None:
-        """Stop learning where ``frozen_stages`` says so; constructors call this last."""
-        for part in self.freezable()[: self.frozen_stages + 1]:
-            for module in part:
+        """Freeze the first ``frozen_stages`` stages; constructors call this last."""
+        for modules in self.freezable()[: self.frozen_stages + 1]:
+            for module in modules:
                 module.eval()
                 module.requires_grad_(False)
 
@@ -145,14 +148,14 @@ class Backbone(ImageWeights):
     def convert_2d_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the weights of an image network under the names and in the shapes of this network.
 
-        See ``vid_recognition.models.weights``. Raises ``CheckpointError`` where they belong to another network.
+        See ``vid_recognition.models.weights``. Raises ``CheckpointError`` if they belong to a different network.
         """
         return convert_2d_weights(self, state_dict)
 
 
 def _checkpointed(block: nn.Module, x: Tensor) -> Tensor:
     out: Tensor
-    if torch.compiler.is_compiling():  # a compiled graph recomputes values, never updates of statistics
+    if torch.compiler.is_compiling():  # a compiled graph does not repeat the updates of running statistics
         out = checkpoint(block, x, use_reentrant=False)
         return out
 
@@ -165,7 +168,7 @@ def _checkpointed(block: nn.Module, x: Tensor) -> Tensor:
 
 @contextmanager
 def _running_stats_frozen(block: nn.Module) -> Iterator[None]:
-    """While a block is recomputed: its running statistics have seen this batch already."""
+    """Keep the running statistics while a block is recomputed: they include this batch already."""
     norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
     kept = [(m.momentum, m.num_batches_tracked.clone()) for m in norms if m.num_batches_tracked is not None]
     for norm in norms:

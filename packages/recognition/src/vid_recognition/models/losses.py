@@ -1,4 +1,7 @@
-"""Classification losses: ``loss(scores, labels) -> scalar``."""
+"""Classification losses: ``loss(scores, labels) -> scalar``.
+
+Shapes: N rows, K classes.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ __all__ = ["BCELossWithLogits", "CBFocalLoss", "ClassWeightedLoss", "CrossEntrop
 
 
 class ClassWeightedLoss(nn.Module):
-    """Holds weights of classes on the device of the model; they are no part of its checkpoints."""
+    """Base of losses with class weights, which are on the device of the model, but not in its state dict."""
 
     class_weight: Tensor | None
 
@@ -30,11 +33,11 @@ class CrossEntropyLoss(ClassWeightedLoss):
     """Softmax cross entropy.
 
     Args:
-        loss_weight: factor of the result.
-        class_weight: one factor per class; the mean is then a weighted one.
-        ignore_index: label of samples that do not count.
+        loss_weight: factor of the loss.
+        class_weight: one weight per class; the mean is then weighted.
+        ignore_index: label of samples to ignore.
 
-    ``forward``: scores (N, classes); labels (N,) class numbers or (N, classes) soft labels -> scalar.
+    ``forward``: scores (N, K); labels (N,) class numbers or (N, K) soft labels -> scalar.
     """
 
     def __init__(
@@ -49,14 +52,14 @@ class CrossEntropyLoss(ClassWeightedLoss):
             loss = F.cross_entropy(scores, labels, self.class_weight, ignore_index=self.ignore_index)
         elif self.class_weight is None:
             loss = F.cross_entropy(scores, labels)
-        else:  # divided by the weighted mass of the labels, as with class numbers
+        else:  # divided by the sum of the weights of the labels, as for class numbers
             mass = labels * self.class_weight
             loss = -(mass * scores.log_softmax(1)).sum() / mass.sum()
         return self.loss_weight * loss
 
 
 class NLLLoss(nn.Module):
-    """Negative log likelihood: scores are log probabilities (N, classes), labels (N,) class numbers -> scalar."""
+    """Negative log likelihood: scores (N, K) log probabilities, labels (N,) class numbers -> scalar."""
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
@@ -67,13 +70,13 @@ class NLLLoss(nn.Module):
 
 
 class BCELossWithLogits(ClassWeightedLoss):
-    """Binary cross entropy of every class on its own.
+    """Binary cross entropy of each class.
 
     Args:
-        loss_weight: factor of the result.
-        class_weight: one factor per class.
+        loss_weight: factor of the loss.
+        class_weight: one weight per class.
 
-    ``forward``: scores and many-hot or soft labels, both (N, classes) -> scalar, the mean over samples and classes.
+    ``forward``: scores and multi-hot or soft labels, both (N, K) -> scalar, the mean over samples and classes.
     """
 
     def __init__(self, loss_weight: float = 1.0, class_weight: Sequence[float] | None = None) -> None:
@@ -81,7 +84,7 @@ class BCELossWithLogits(ClassWeightedLoss):
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         if labels.ndim == 1:
-            raise UserError("BCELossWithLogits needs labels of every class: see multi_class of the data set")
+            raise UserError("BCELossWithLogits needs multi-hot labels: see multi_class of the dataset")
         loss = F.binary_cross_entropy_with_logits(scores.float(), labels.float(), self.class_weight)
         return self.loss_weight * loss
 
@@ -90,12 +93,12 @@ class CBFocalLoss(ClassWeightedLoss):
     """Class-balanced focal loss (arXiv:1901.05555, eq. 7 and 10) for single labels under sigmoids.
 
     Args:
-        samples_per_cls: number of training samples of every class.
-        loss_weight: factor of the result.
-        beta: the closer to 1, the more a rare class counts.
-        gamma: exponent of the focal factor; 0 switches it off.
+        samples_per_cls: number of training samples of each class.
+        loss_weight: factor of the loss.
+        beta: the closer to 1, the higher the weight of rare classes.
+        gamma: exponent of the focal factor; 0 disables it.
 
-    ``forward``: scores (N, classes), labels (N,) class numbers -> scalar.
+    ``forward``: scores (N, K), labels (N,) class numbers -> scalar.
     """
 
     def __init__(
@@ -111,11 +114,11 @@ class CBFocalLoss(ClassWeightedLoss):
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         assert self.class_weight is not None
         if labels.ndim > 1:
-            raise UserError("CBFocalLoss needs one class number per sample, not labels of every class")
+            raise UserError("CBFocalLoss needs one class number per sample, not multi-hot or soft labels")
         scores = scores.float()
-        truth = F.one_hot(labels, scores.shape[1]).to(scores.dtype)
-        entropy = F.binary_cross_entropy_with_logits(scores, truth, reduction="none")
+        one_hot = F.one_hot(labels, scores.shape[1]).to(scores.dtype)
+        entropy = F.binary_cross_entropy_with_logits(scores, one_hot, reduction="none")
         # (1 - p_t) ** gamma with log(1 - p_t) from the log-sigmoid: no cancellation for large scores
-        focal = torch.exp(self.gamma * F.logsigmoid(scores * (1 - 2 * truth)))
+        focal = torch.exp(self.gamma * F.logsigmoid(scores * (1 - 2 * one_hot)))
         weighted = self.class_weight[labels][:, None] * focal * entropy
-        return self.loss_weight * weighted.sum() / truth.sum()
+        return self.loss_weight * weighted.sum() / one_hot.sum()

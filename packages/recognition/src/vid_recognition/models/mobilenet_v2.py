@@ -2,7 +2,7 @@
 
 Papers: MobileNetV2, arXiv:1801.04381, table 2; TSM, arXiv:1811.08383.
 Shapes: N frames, C channels, H height, W width; input (N, 3, H, W), output (N, 1280, H/32, W/32).
-What differs: nothing; with shift, every block with a shortcut shifts in front of its first convolution.
+What differs: nothing; with temporal shift, each block with a shortcut shifts before its first convolution.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3,
 
 
 class InvertedResidual(nn.Module):
-    """Expand (1x1), filter every channel (3x3), project (1x1), and a shortcut where shapes agree."""
+    """Expansion (1x1), depthwise (3x3) and projection (1x1) convolutions, and a shortcut if shapes match."""
 
     def __init__(self, inplanes: int, planes: int, stride: int, expansion: int) -> None:
         super().__init__()
         self.shortcut = stride == 1 and inplanes == planes
         inner = inplanes * expansion
-        filters = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=inner, bias=False)
+        depthwise = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=inner, bias=False)
         units = [
-            ConvUnit(filters, act=nn.ReLU6(inplace=True)),
+            ConvUnit(depthwise, act=nn.ReLU6(inplace=True)),
             ConvUnit(nn.Conv2d(inner, planes, 1, bias=False)),
         ]
         if expansion != 1:
@@ -47,14 +47,12 @@ class MobileNetV2(Backbone):
     """MobileNetV2 (arXiv:1801.04381).
 
     Args:
-        widen_factor: multiplies the channels of every layer.
+        widen_factor: factor of the channels of each layer.
         in_channels: channels of a frame.
-        out_indices: what is returned: 0 to 6 the stages, 7 the last convolution.
-        frozen_stages: how much never learns: -1 nothing, 0 the stem, n the stem and the first n stages.
-        norm_eval: batch normalisation keeps its statistics while training.
-        with_cp: recompute activations inside blocks in the backward pass instead of keeping them.
+        out_indices: outputs to return: 0 to 6 the stages, 7 the last convolution.
+        frozen_stages, norm_eval, with_cp: see ``Backbone``.
 
-    ``forward``: (N, in_channels, H, W) -> (N, C, H', W'), or a tuple of them for several ``out_indices``.
+    ``forward``: (N, in_channels, H, W) -> (N, C, H', W'), or a tuple of these for multiple ``out_indices``.
     """
 
     def __init__(
@@ -94,8 +92,8 @@ class MobileNetV2TSM(MobileNetV2):
     """MobileNetV2 with temporal shift.
 
     Args:
-        num_segments: frames of a clip; the head and the pipeline (``num_clips``) must agree.
-        is_shift: shift at all.
+        num_segments: frames of a clip; must match the head and ``num_clips`` of the pipeline.
+        is_shift: shift channels.
         shift_div: 2 / shift_div of the channels are shifted.
 
     and the arguments of ``MobileNetV2``. ``forward``: (N * num_segments, C, H, W) -> (N * num_segments, C', H', W').

@@ -1,9 +1,9 @@
-"""MobileOne on frames: many parallel branches while training, one convolution when deployed.
+"""MobileOne on frames: parallel branches for training, fused into one convolution for deployment.
 
 Papers: MobileOne: An Improved One millisecond Mobile Backbone, arXiv:2206.04040, figure 3 and tables 2 and 3;
 TSM, arXiv:1811.08383.
 Shapes: N frames, C channels, H height, W width; input (N, 3, H, W), output (N, 2048, H/32, W/32) for s4.
-What differs: nothing; with shift, every block shifts.
+What differs: nothing; with temporal shift, each block shifts.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ WIDTHS: dict[str, tuple[float, float, float, float]] = {
 }
 BN_EPS = 1e-5
 CONV_BRANCHES = {"s0": 4}
-"""Convolutions side by side; one in the other sizes."""
+"""Parallel convolutions per block; default: 1."""
 SQUEEZED = {"s4": (0, 0, 5, 1)}
-"""Blocks at the end of every stage with squeeze and excitation; none in the other sizes."""
+"""Number of blocks with squeeze and excitation at the end of each stage; default: none."""
 
 
 class SqueezeExcite(nn.Module):
-    """Weights channels by a look at all of them (arXiv:1709.01507)."""
+    """Squeeze and excitation: channel weights from all channels (arXiv:1709.01507)."""
 
     def __init__(self, channels: int, ratio: int = 16) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class SqueezeExcite(nn.Module):
 
 
 class MobileOneBlock(nn.Module):
-    """A sum of convolutions, a 1x1 convolution and the input, each normalised; or one convolution equal to it."""
+    """The sum of convolutions, a 1x1 convolution and the input, each with batch norm; or one equal convolution."""
 
     def __init__(
         self,
@@ -83,12 +83,12 @@ class MobileOneBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.branch_reparam is not None:
             return torch.relu(self.se(self.branch_reparam(x)))
-        # in this order: with many layers the rounding of another one shows (the reference numbers are that sensitive)
+        # the order matters: over many layers, the rounding of a different order shows in the reference numbers
         branches = [self.branch_norm, self.branch_scale, *self.branch_conv_list]
         return torch.relu(self.se(reduce(torch.add, [branch(x) for branch in branches if branch is not None])))
 
     def switch_to_deploy(self) -> None:
-        """Replace the branches by one convolution that computes the same as they do in evaluation."""
+        """Replace the branches by one convolution with the same output in evaluation mode."""
         if self.branch_reparam is not None:
             return
         fused = _fuse({k: v for k, v in self.state_dict().items() if k.startswith("branch_")}, self.shape[2])
@@ -98,8 +98,8 @@ class MobileOneBlock(nn.Module):
         self.branch_reparam = conv
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        """Fuse weights of the training form if this block is deployed."""
         if self.branch_reparam is not None and f"{prefix}branch_reparam.weight" not in state_dict:
-            # weights of the training form
             branches = [k for k in state_dict if k.startswith(f"{prefix}branch_")]
             fused = _fuse({k.removeprefix(prefix): state_dict.pop(k) for k in branches}, self.shape[2])
             state_dict |= {f"{prefix}branch_reparam.{k}": v for k, v in fused.items()}
@@ -111,13 +111,13 @@ def _normalised(conv: nn.Conv2d) -> nn.Sequential:
 
 
 def _fuse(branches: Mapping[str, Tensor], kernel: int) -> dict[str, Tensor]:
-    """Weight and bias of the convolution that equals the sum of normalised branches (section 3.2)."""
+    """Return weight and bias of the convolution that equals the sum of the branches (section 3.2)."""
     convs = {k.removesuffix("conv.weight"): v for k, v in branches.items() if k.endswith("conv.weight")}
     out = {"weight": torch.zeros(()), "bias": torch.zeros(())}
     for norm in [k.removesuffix("running_var") for k in branches if k.endswith("running_var")]:
         factor = branches[f"{norm}weight"] / torch.sqrt(branches[f"{norm}running_var"] + BN_EPS)
         weight = convs.get(norm.removesuffix("norm."))
-        if weight is None:  # the input itself: every channel takes its own place among those of its group
+        if weight is None:  # the identity branch, as a 1x1 convolution
             width = next(iter(convs.values())).shape[1]
             weight = torch.eye(width).repeat(len(factor) // width, 1)[:, :, None, None].to(factor)
         weight = F.pad(weight, [(kernel - weight.shape[-1]) // 2] * 4)
@@ -133,12 +133,10 @@ class MobileOne(Backbone):
         arch: size, ``s0`` to ``s4``.
         in_channels: channels of a frame.
         out_indices: stages (from 0) whose outputs are returned.
-        frozen_stages: how much never learns: -1 nothing, 0 the stem, n the stem and the first n stages.
-        norm_eval: batch normalisation keeps its statistics while training.
-        with_cp: recompute activations inside blocks in the backward pass instead of keeping them.
-        deploy: one convolution per block; weights of the training form are fused while they load.
+        frozen_stages, norm_eval, with_cp: see ``Backbone``.
+        deploy: build one convolution per block; weights of the training form are fused when loaded.
 
-    ``forward``: (N, in_channels, H, W) -> (N, C, H', W'), or a tuple of them for several ``out_indices``.
+    ``forward``: (N, in_channels, H, W) -> (N, C, H', W'), or a tuple of these for multiple ``out_indices``.
     """
 
     def __init__(
@@ -180,7 +178,7 @@ class MobileOne(Backbone):
         return self.stage0(x)  # type: ignore[no-any-return]
 
     def switch_to_deploy(self) -> None:
-        """Fuse the branches of every block, for faster inference; the network cannot be trained well afterwards."""
+        """Fuse the branches of each block for faster inference; the network should not be trained afterwards."""
         for module in list(self.modules()):
             if isinstance(module, MobileOneBlock):
                 module.switch_to_deploy()
@@ -191,8 +189,8 @@ class MobileOneTSM(MobileOne):
 
     Args:
         arch: size, ``s0`` to ``s4``.
-        num_segments: frames of a clip; the head and the pipeline (``num_clips``) must agree.
-        is_shift: shift at all.
+        num_segments: frames of a clip; must match the head and ``num_clips`` of the pipeline.
+        is_shift: shift channels.
         shift_div: 2 / shift_div of the channels are shifted.
 
     and the arguments of ``MobileOne``. ``forward``: (N * num_segments, C, H, W) -> (N * num_segments, C', H', W').

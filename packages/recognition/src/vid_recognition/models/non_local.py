@@ -1,8 +1,8 @@
-"""Non-local block: attention of every position to every other, with a residual.
+"""Non-local block: attention between all positions, with a residual connection.
 
 Paper: Non-local Neural Networks, arXiv:1711.07971, section 3 and eq. 6.
 Shapes: N clips, C channels, P positions (the product of T, H, W); in and out (N, C, T, H, W).
-What differs: ``use_scale`` divides the products of the embedded Gaussian by the root of their channels.
+What differs: ``use_scale`` divides the products of the embedded Gaussian by the square root of their channels.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ class NonLocal:
     sub_sample: bool = False
     """Halve height and width of keys and values (section 3.3)."""
     use_scale: bool = True
-    """Divide the products of ``embedded_gaussian`` by the root of the number of channels."""
+    """Divide the products of ``embedded_gaussian`` by the square root of the number of channels."""
     reduction: int = 2
-    """Channels of the embeddings: those of the input divided by this."""
+    """Divisor of the channels of the embeddings."""
     norm: bool = True
-    """Batch normalisation at the end of the block."""
+    """End the block with batch norm."""
 
     def block(self, channels: int, dims: int = 3) -> NonLocalBlock:
-        """Return a block for that many channels and dimensions."""
+        """Return a block for ``channels`` channels and ``dims`` axes of positions."""
         return NonLocalBlock(channels, self, dims)
 
 
 class NonLocalBlock(nn.Module):
-    """(N, C, ...) -> the same shape; the identity when new, because its last layer starts at zero."""
+    """(N, C, ...) -> the same shape; initially the identity, because the last layer is initialised with zeros."""
 
     def __init__(self, channels: int, options: NonLocal, dims: int = 3) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class NonLocalBlock(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Small embeddings, and zero as the last layer (section 4.1)."""
+        """Initialise embeddings with a small normal, the last layer with zeros (section 4.1)."""
         for module in self.modules():
             if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
                 nn.init.normal_(module.weight, std=0.01)

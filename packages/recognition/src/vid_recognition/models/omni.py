@@ -1,11 +1,11 @@
-"""OmniSource: one network for clips and for single images from the web, each with a classifier of its own.
+"""OmniSource: one network for clips and for web images, with a classifier for each.
 
 Paper: Omni-sourced Webly-supervised Learning for Video Recognition, arXiv:2003.13042, section 4.
 Shapes: N clips, C channels, T frames, H height, W width; input (N, 3, T, H, W) clips or (N, 3, H, W) images,
 output (N, 2048, T, H/32, W/32) or (N, 2048, H/32, W/32).
-What differs: parameters have the names of image classification libraries (``layer1.0.conv1.weight``,
-``layer1.0.bn1.weight``), because published weights do. An image is seen as a video that stands still:
-kernels are summed over time.
+What differs: parameters are named as in image classification libraries (``layer1.0.conv1.weight``,
+``layer1.0.bn1.weight``), because those of published weights are. An image is treated as a still video: kernels
+are summed over time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1x1 (3x1x1 in time where inflated), 3x3 and 1x1 convolution and a shortcut."""
+    """1x1 (3x1x1 if inflated), 3x3 and 1x1 convolutions and a shortcut."""
 
     def __init__(self, inplanes: int, width: int, stride: int, inflate: bool) -> None:
         super().__init__()
@@ -57,10 +57,8 @@ class OmniResNet(Backbone):
     """The slow pathway of SlowFast (arXiv:1812.03982) for clips and images.
 
     Args:
-        layers: blocks of every stage; those of ResNet-50 by default.
-        frozen_stages: how much never learns: -1 nothing, 0 the stem, n the stem and the first n stages.
-        norm_eval: batch normalisation keeps its statistics while training.
-        with_cp: recompute activations inside blocks in the backward pass instead of keeping them.
+        layers: blocks per stage; default: those of ResNet-50.
+        frozen_stages, norm_eval, with_cp: see ``Backbone``.
 
     ``forward``: (N, 3, T, H, W) -> (N, 2048, T, H', W'), or (N, 3, H, W) -> (N, 2048, H', W').
     """
@@ -101,18 +99,18 @@ class OmniResNet(Backbone):
 
 
 class OmniHead(Head):
-    """Classifiers for clips and for images.
+    """A classifier for clips and one for images.
 
     Args:
-        image_classes: number of classes of images.
-        video_classes: number of classes of clips.
+        image_classes: number of image classes.
+        video_classes: number of clip classes.
         in_channels: channels of the features.
         image_dropout_ratio: probability of zeroing a feature of an image while training.
         video_dropout_ratio: probability of zeroing a feature of a clip while training.
-        video_nl_head: clips get a hidden layer.
+        video_nl_head: the classifier of clips has a hidden layer.
 
     and the arguments of ``Head``. ``forward``: features (rows, C, T, H, W) of clips or
-    (rows, C, H, W) of images -> (batch_size, views, classes of their kind).
+    (rows, C, H, W) of images -> scores (batch_size, views, video_classes or image_classes).
     """
 
     def __init__(
@@ -147,7 +145,7 @@ class OmniHead(Head):
 
 
 class RecognizerOmni(Recognizer):
-    """For clips and for images, a batch of the ones or the others.
+    """For clips and images; a batch has only one of both.
 
     ``forward``: (B, V, C, T, H, W) or (B, C, T, H, W) clips, or (B, C, H, W) images -> (B, V, K).
     """

@@ -1,4 +1,4 @@
-"""From a batch of uint8 frames to what a network takes, on the device of the network."""
+"""Preprocessing of batches of uint8 frames, on the device of the network."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["ActionDataPreprocessor", "MultiModalDataPreprocessor"]
 
 
 class ActionDataPreprocessor(Preprocessor):
-    """Normalises frames, and mixes samples while training.
+    """Normalises frames, and blends samples while training.
 
     Args:
-        mean: value of every channel that becomes 0, in the range of the frames (0 to 255).
-        std: distance from ``mean`` that becomes 1, for every channel.
-        to_rgb: reverse the channels first (frames of vidcore are RGB already).
-        to_float32: convert to float32 where there is nothing to normalise.
-        blending: mixing of the samples of a training batch.
-        format_shape: layout of a sample: ``NCHW`` frames, ``NCTHW`` clips, or ``MIX2d3d`` single pictures
-            or clips, which need no axis of views.
+        mean: mean of each channel, in the range of the frames (0 to 255).
+        std: standard deviation of each channel.
+        to_rgb: reverse the channels first (frames that vidcore reads are RGB already).
+        to_float32: convert to float32 if there is no ``mean``.
+        blending: blending of the samples of a training batch.
+        format_shape: layout of a sample: ``NCHW`` frames, ``NCTHW`` clips, or ``MIX2d3d`` single images
+            or clips, with or without an axis of views.
 
     ``forward``: Batch -> Batch; inputs (B, N, C, [T,] H, W) uint8 or float -> the same shape, float32.
     """
@@ -44,7 +44,7 @@ class ActionDataPreprocessor(Preprocessor):
         format_shape: Literal["NCHW", "NCTHW", "MIX2d3d"] = "NCHW",
     ) -> None:
         super().__init__()
-        require((mean is None) == (std is None), "mean and std are given both or not at all")
+        require((mean is None) == (std is None), "set both mean and std, or neither")
         require(format_shape in ("NCHW", "NCTHW", "MIX2d3d"), f"unknown format_shape {format_shape!r}")
         require(mean is None or std is None or len(mean) == len(std), "mean and std must have the same length")
         require(std is None or all(std), f"std must not be 0, got {std}")
@@ -62,17 +62,17 @@ class ActionDataPreprocessor(Preprocessor):
         if self.blending is None or not self.training:
             return batch
         if batch.labels is None:
-            raise UserError("blending needs a label for every sample")
+            raise UserError("blending needs a label for each sample")
         inputs, labels = self.blending(batch.inputs, batch.labels)
         return batch.replace(inputs=inputs, labels=labels)
 
     @torch.no_grad()
     def normalise(self, inputs: Tensor) -> Tensor:
-        """Convert frames and subtract ``mean``, divide by ``std``: of the same shape, float32.
+        """Return ``(inputs - mean) / std``: the same shape, float32.
 
-        Raises ``UserError`` where the channels are others.
+        Raises ``UserError`` if the number of channels is not that of ``mean``.
         """
-        axis = 2  # after samples and views; pictures and training clips of a mixture have no views
+        axis = 2  # channels follow samples and views; images and training clips of MIX2d3d have no views
         if self.format_shape == "MIX2d3d" and inputs.ndim < 6:
             axis = 1
         if self.to_rgb:
@@ -82,19 +82,19 @@ class ActionDataPreprocessor(Preprocessor):
         channels = inputs.shape[axis] if inputs.ndim > axis else 0
         if channels != len(self.mean):
             raise UserError(
-                f"mean and std are for {len(self.mean)} channels, inputs of shape {tuple(inputs.shape)} have"
+                f"mean and std are for {len(self.mean)} channels, but inputs of shape {tuple(inputs.shape)} have"
                 f" {channels} on axis {axis}: see format_shape and input_format of FormatShape"
             )
         shape = (-1, *[1] * (inputs.ndim - axis - 1))
-        # converted once, the rest in place
+        # one conversion, then in place
         return inputs.to(torch.float32, copy=True).sub_(self.mean.view(shape)).div_(self.std.view(shape))
 
 
 class MultiModalDataPreprocessor(Preprocessor):
-    """Preprocesses every modality of a batch on its own.
+    """Preprocesses each modality of a batch separately.
 
     Args:
-        preprocessors: preprocessor by name of the modality.
+        preprocessors: modality to preprocessor.
 
     ``forward``: Batch -> Batch; inputs are a mapping from modality to tensor.
     """
@@ -102,14 +102,14 @@ class MultiModalDataPreprocessor(Preprocessor):
     def __init__(self, preprocessors: dict[str, nn.Module]) -> None:
         super().__init__()
         for name, part in preprocessors.items():
-            mixes = isinstance(part, ActionDataPreprocessor) and part.blending is not None
-            require(not mixes, f"preprocessors.{name}.blending: would mix the samples of one modality only")
+            blends = isinstance(part, ActionDataPreprocessor) and part.blending is not None
+            require(not blends, f"preprocessors.{name}.blending: would blend the samples of one modality only")
         self.preprocessors = nn.ModuleDict(preprocessors)
 
     def forward(self, batch: Batch) -> Batch:
         if set(batch.inputs) != set(self.preprocessors):
             raise UserError(
-                f"inputs hold {sorted(batch.inputs)}, there are preprocessors for {sorted(self.preprocessors)}"
+                f"inputs have {sorted(batch.inputs)}, but there are preprocessors for {sorted(self.preprocessors)}"
             )
         parts = {name: batch.replace(inputs=tensor) for name, tensor in batch.inputs.items()}
         return batch.replace(inputs={name: self.preprocessors[name](part).inputs for name, part in parts.items()})

@@ -1,6 +1,6 @@
-"""Recognizers: a backbone and a head that name the action in a video.
+"""Recognizers: a backbone and a head that classify videos.
 
-Shapes: B samples, V views of a sample (clips times crops; for 2D networks frames), C channels,
+Shapes: B samples, V views per sample (clips times crops; for 2D networks frames), C channels,
 T frames of a clip, H height, W width, K classes.
 """
 
@@ -33,13 +33,13 @@ __all__ = ["Recognizer", "Recognizer2D", "Recognizer3D"]
 
 
 class Recognizer(FeatureModel):
-    """Backbone, head and preprocessing of a batch.
+    """Base of recognizers: preprocessing, backbone and head.
 
     Args:
-        backbone: network from frames or clips to features.
-        cls_head: head from features to class scores.
-        data_preprocessor: conversion of a batch; by default to float32 without normalisation.
-        max_testing_views: views that go through the backbone at once outside of training, to save memory.
+        backbone: network that maps frames or clips to features.
+        cls_head: head that maps features to class scores.
+        data_preprocessor: preprocessing of a batch; default: conversion to float32.
+        max_testing_views: views that the backbone processes at once outside of training, to save memory; default: all.
     """
 
     layout: str
@@ -59,22 +59,22 @@ class Recognizer(FeatureModel):
         preprocessor = Preprocessor() if data_preprocessor is None else data_preprocessor
         self.data_preprocessor = require_type(preprocessor, Preprocessor, "data_preprocessor")
         self.max_testing_views = max_testing_views
-        mixed, scored = self.data_preprocessor.num_classes, self.cls_head.num_classes
+        blended, scored = self.data_preprocessor.num_classes, self.cls_head.num_classes
         require(
-            mixed is None or scored in (None, mixed),
-            f"data_preprocessor.blending.num_classes is {mixed}, but cls_head.num_classes is {scored}",
+            blended is None or scored in (None, blended),
+            f"data_preprocessor.blending.num_classes is {blended}, but cls_head.num_classes is {scored}",
         )
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Convert inputs on the device; while training mix samples as well."""
+        """Normalise inputs on the device; while training, also blend samples."""
         out: Batch = self.data_preprocessor(batch)
         return out
 
     def extract_features(self, inputs: Tensor) -> Any:
-        """Features of every view: what the backbone returns, (B * V, C, ...) or a tuple of such.
+        """Return the features of each view: (B * V, C, ...), or a tuple of these if the backbone returns one.
 
         Args:
-            inputs: preprocessed, in the layout that ``forward`` takes.
+            inputs: preprocessed, in the layout of ``forward``.
         """
         if inputs.ndim != len(self.layout.split()):
             raise UserError(
@@ -84,10 +84,10 @@ class Recognizer(FeatureModel):
         return chunked(self.backbone, inputs.flatten(0, 1), None if self.training else self.max_testing_views)
 
     def clip_features(self, inputs: Tensor) -> Tensor:
-        """Features averaged over space, time and the views of a sample: (B, C); several pathways side by side.
+        """Return features averaged over space, time and views: (B, C); those of several pathways are concatenated.
 
         Args:
-            inputs: preprocessed, in the layout that ``forward`` takes.
+            inputs: preprocessed, in the layout of ``forward``.
         """
         features = self.extract_features(inputs)
         paths = [features] if isinstance(features, Tensor) else features
@@ -95,37 +95,37 @@ class Recognizer(FeatureModel):
         return average_views(pooled, len(pooled) // len(inputs))
 
     def adapt_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-        """Turn the weights of an image network into those of the backbone, inflated for 3D networks.
+        """Convert the weights of an image network to those of the backbone, inflated for 3D networks.
 
         Returns:
-            Weights for part of this model, or None where they are of a video network already.
+            Weights of the backbone, or None if ``state_dict`` is that of a video network.
 
         Raises:
-            CheckpointError: they are of an image network of another kind.
+            CheckpointError: they belong to a different image network.
         """
         own = self.state_dict()
         same_kind = any(k in own and own[k].ndim == v.ndim for k, v in state_dict.items() if v.ndim > 2)
         if same_kind and any(k.startswith("cls_head.") for k in state_dict):
-            return None  # some image networks have the same names as ours, but none has our head
+            return None  # some image networks use the same names, but none has this head
         return image_weights(self.backbone, state_dict)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Class scores of every view: (B, V', K); V' is 1 where the head takes the views together."""
+        """Return the class scores of each view: (B, V', K); V' is 1 if the head averages over views."""
         out: Tensor = self.cls_head(self.extract_features(inputs), inputs.shape[0])
         return out
 
     def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Loss and accuracies of the scores that ``forward`` gave; every view counts on its own."""
+        """Return loss and accuracies of the scores of ``forward``, the mean over all views."""
         if batch.labels is None:
-            raise UserError("training needs a label for every sample")
+            raise UserError("training needs a label for each sample")
         labels = batch.labels.repeat_interleave(outputs.shape[1], 0)
         return self.cls_head.loss(outputs.flatten(0, 1), labels)
 
     def predict(self, outputs: Tensor, batch: Batch) -> list[Sample]:
-        """The samples of the batch with ``scores``: (K,) float32, the views put together.
+        """Return the samples of the batch with ``scores``: (K,) float32, averaged over views.
 
-        With ``average_clips = "none"`` scores are the mean of the views, and ``extra["views"]``
-        holds all of them.
+        With ``average_clips = "none"``, ``scores`` is the mean, and ``extra["views"]`` has the scores
+        of each view.
         """
         head = self.cls_head
         mode = head.average_clips
@@ -145,7 +145,7 @@ def _numpy(scores: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 class Recognizer2D(Recognizer):
-    """For networks on frames. ``forward``: (B, V, C, H, W) -> (B, V', K); V are segments times crops."""
+    """For networks on frames. ``forward``: (B, V, C, H, W) -> (B, V', K); V is segments times crops."""
 
     layout = "batch segments channels height width"
 

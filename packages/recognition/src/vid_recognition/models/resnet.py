@@ -2,8 +2,8 @@
 
 Paper: Deep Residual Learning for Image Recognition, arXiv:1512.03385.
 Shapes: N frames, C channels, H height, W width; input (N, 3, H, W), output (N, 512 * expansion, H/32, W/32).
-What differs: the stride of a bottleneck sits in its 3x3 convolution (``style="pytorch"``), as in the
-weights everybody uses; the paper's place, the first 1x1 convolution, is ``style="caffe"``.
+What differs: the stride of a bottleneck is in its 3x3 convolution (``style="pytorch"``), as in common published
+weights, or in its first 1x1 convolution as in the paper (``style="caffe"``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Style = Literal["pytorch", "caffe"]
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut. The stride is that of the first, whatever the ``style``."""
+    """Two 3x3 convolutions and a shortcut. The first has the stride; ``style`` is ignored."""
 
     expansion = 1
 
@@ -42,7 +42,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolution and a shortcut."""
+    """1x1, 3x3 and 1x1 convolutions and a shortcut."""
 
     expansion = 4
 
@@ -76,18 +76,16 @@ class ResNet(Backbone):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        in_channels: channels of a frame; 10 for five stacked flow fields.
-        num_stages: how many of the four stages there are.
+        in_channels: channels of a frame; 10 for five stacked optical flow fields.
+        num_stages: number of stages, at most four.
         out_indices: stages (from 0) whose outputs are returned.
-        strides: stride of the first block of every stage.
-        dilations: dilation of the 3x3 convolutions of every stage.
-        style: where the stride of a bottleneck sits: ``pytorch`` 3x3, ``caffe`` first 1x1 convolution.
-        frozen_stages: how much never learns: -1 nothing, 0 the stem, n the stem and the first n stages.
-        norm_eval: batch normalisation keeps its statistics while training.
-        partial_bn: all batch normalisation but the first keeps statistics and weights (TSN, arXiv:1608.00859).
-        with_cp: recompute activations inside blocks in the backward pass instead of keeping them.
+        strides: stride of the first block of each stage.
+        dilations: dilation of the 3x3 convolutions of each stage.
+        style: convolution that has the stride of a bottleneck: ``pytorch`` the 3x3, ``caffe`` the first 1x1.
+        partial_bn: freeze statistics and weights of all batch norms but the first (TSN, arXiv:1608.00859).
+        frozen_stages, norm_eval, with_cp: see ``Backbone``.
 
-    ``forward``: (N, in_channels, H, W) -> (N, C, H', W'), or a tuple of them for several ``out_indices``.
+    ``forward``: (N, in_channels, H, W) -> (N, C, H', W'), or a tuple of these for multiple ``out_indices``.
     """
 
     def __init__(
@@ -138,7 +136,7 @@ class ResNet(Backbone):
     def freeze(self) -> None:
         super().freeze()
         if self.partial_bn:
-            # 2D only: the normalisation of a non-local block starts at zero and would stay there
+            # 2D only: the batch norm of a non-local block is initialised with zeros and would stay zero
             norms = [m for m in self.modules() if isinstance(m, nn.BatchNorm2d)]
             for norm in norms[1:]:
                 norm.eval()

@@ -1,10 +1,10 @@
-"""ResNet on clips: 2D ResNet inflated to three dimensions.
+"""ResNet on clips: a 2D ResNet inflated to three dimensions.
 
 Paper: Quo Vadis, Action Recognition? arXiv:1705.07750 (I3D, inflation);
-Non-local Neural Networks, arXiv:1711.07971 (the ResNet form of it and its sparse 3x1x1 kernels).
+Non-local Neural Networks, arXiv:1711.07971 (its ResNet form and sparse 3x1x1 kernels).
 Shapes: N clips, C channels, T frames, H height, W width; input (N, 3, T, H, W), output (N, C', T', H/32, W/32).
-What differs: which kernels reach over time (``inflate``), strides and non-local blocks are arguments,
-so that I3D, SlowOnly, the pathways of SlowFast and skeleton networks are one class.
+What differs: temporal kernels (``inflate``), strides and non-local blocks are arguments, so that one class
+is I3D, SlowOnly, either pathway of SlowFast and skeleton networks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Triple = tuple[int, int, int]
 def _conv_unit(
     inplanes: int, planes: int, kernel: Triple, stride: Triple = (1, 1, 1), dilation: int = 1, relu: bool = True
 ) -> ConvUnit:
-    """A convolution that keeps the size but for its stride; dilated in space only."""
+    """Return a convolution that keeps the size up to its stride, dilated in space only."""
     time, *space = ((k - 1) // 2 for k in kernel)
     padding = (time, dilation * space[0], dilation * space[1])
     conv = nn.Conv3d(inplanes, planes, kernel, stride, padding, (1, dilation, dilation), bias=False)
@@ -39,7 +39,7 @@ def _conv_unit(
 
 @frozen
 class _BlockOptions:
-    """What a block is like, beside its channels; a basic block has one place for its stride and for inflation."""
+    """Options of a block, except channels; a basic block ignores ``style`` and ``inflate_style``."""
 
     stride: Triple
     dilation: int
@@ -49,7 +49,7 @@ class _BlockOptions:
 
 
 class _Block(nn.Module):
-    """What both blocks share: the shortcut and the non-local block at the end."""
+    """Base of both blocks: the shortcut and the non-local block at the end."""
 
     expansion: int
     last: str
@@ -70,7 +70,7 @@ class _Block(nn.Module):
 
 
 class BasicBlock3d(_Block):
-    """Two 3x3 convolutions, 3x3x3 where inflated, and a shortcut."""
+    """Two 3x3 convolutions (3x3x3 if inflated) and a shortcut."""
 
     expansion = 1
     last = "conv2"
@@ -93,7 +93,7 @@ class BasicBlock3d(_Block):
 
 
 class Bottleneck3d(_Block):
-    """1x1, 3x3 and 1x1 convolution and a shortcut; the first (3x1x1) or the second (3x3x3) may be inflated."""
+    """1x1, 3x3 and 1x1 convolutions and a shortcut; the first (3x1x1) or the second (3x3x3) may be inflated."""
 
     expansion = 4
     last = "conv3"
@@ -132,33 +132,31 @@ class ResNet3d(Backbone):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        stage_blocks: blocks per stage, where they are not those of ``depth``.
+        stage_blocks: blocks per stage; default: those of ``depth``.
         in_channels: channels of a frame.
-        num_stages: how many stages there are, at most four.
-        base_channels: channels after the stem; every stage doubles them.
+        num_stages: number of stages, at most four.
+        base_channels: channels after the stem; each stage doubles them.
         out_indices: stages (from 0) whose outputs are returned.
-        spatial_strides: stride in height and width of every stage.
-        temporal_strides: stride in time of every stage.
-        dilations: dilation of the 3x3 convolutions of every stage, in height and width.
-        conv1_kernel: kernel of the stem: time, height, width.
-        conv1_stride_s: its stride in height and width.
-        conv1_stride_t: its stride in time.
-        pool1_stride_s: stride in height and width of the pooling after the stem.
-        pool1_stride_t: its stride in time.
-        with_pool1: pool after the stem at all.
-        with_pool2: halve the number of frames after the first stage by maximum pooling.
-        style: where the stride of a bottleneck sits: ``pytorch`` 3x3, ``caffe`` first 1x1 convolution.
-        frozen_stages: how much never learns: -1 nothing, 0 the stem, n the stem and the first n stages.
-        inflate: for every stage a number, or a number for every of its blocks: 1 lets the block reach over time.
-        inflate_style: kernel of an inflated bottleneck, ``3x1x1`` in front or ``3x3x3`` in the middle.
-        norm_eval: batch normalisation keeps its statistics while training.
-        with_cp: recompute activations inside blocks in the backward pass instead of keeping them.
-        non_local: for every stage a number, or a number for every of its blocks: 1 puts a non-local block at its end.
-        non_local_cfg: options of these blocks.
+        spatial_strides: stride of each stage in height and width.
+        temporal_strides: stride of each stage in time.
+        dilations: dilation of the 3x3 convolutions of each stage, in height and width.
+        conv1_kernel: kernel of the stem (time, height, width).
+        conv1_stride_s: stride of the stem in height and width.
+        conv1_stride_t: stride of the stem in time.
+        pool1_stride_s: stride of the pooling after the stem, in height and width.
+        pool1_stride_t: stride of that pooling in time.
+        with_pool1: pool after the stem.
+        with_pool2: halve the number of frames after the first stage by max pooling.
+        style: convolution that has the stride of a bottleneck: ``pytorch`` the 3x3, ``caffe`` the first 1x1.
+        inflate: for each stage, 0 or 1 or a list with one number per block: 1 gives the block a temporal kernel.
+        inflate_style: kernel of an inflated bottleneck: ``3x1x1`` in the first or ``3x3x3`` in the second convolution.
+        non_local: for each stage, 0 or 1 or a list with one number per block: 1 ends the block with a non-local block.
+        non_local_cfg: options of the non-local blocks.
         zero_init_residual: new blocks start as the identity (arXiv:1706.02677, section 5.1).
-        lateral_channels: channels that another pathway adds to the input of every stage.
+        lateral_channels: channels that another pathway adds to the input of each stage.
+        frozen_stages, norm_eval, with_cp: see ``Backbone``.
 
-    ``forward``: (N, in_channels, T, H, W) -> (N, C, T', H', W'), or a tuple of them for several ``out_indices``.
+    ``forward``: (N, in_channels, T, H, W) -> (N, C, T', H', W'), or a tuple of these for multiple ``out_indices``.
     """
 
     def __init__(
@@ -232,7 +230,7 @@ class ResNet3d(Backbone):
         self.freeze()
 
     def init_weights(self, zero_init_residual: bool) -> None:
-        """He's initialisation; blocks as the identity where asked for."""
+        """Initialise convolutions as He et al.; with ``zero_init_residual``, blocks as the identity."""
         init_conv_net(self)
         for module in self.modules():
             if isinstance(module, _Block) and zero_init_residual:
@@ -248,9 +246,9 @@ class ResNet3d(Backbone):
 
 
 class ResNet3dSlowOnly(ResNet3d):
-    """The slow pathway of SlowFast alone (arXiv:1812.03982, table 1): few frames, time only in the late stages.
+    """The slow pathway of SlowFast alone (arXiv:1812.03982, table 1): few frames, temporal kernels in late stages.
 
-    Takes the arguments of ``ResNet3d`` with other defaults.
+    Takes the arguments of ``ResNet3d``, with different defaults.
     """
 
     def __init__(

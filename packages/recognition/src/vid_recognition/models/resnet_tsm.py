@@ -1,9 +1,9 @@
-"""Temporal shift module: a 2D ResNet whose blocks exchange channels with neighbouring frames.
+"""Temporal shift module: a 2D ResNet whose blocks exchange channels with adjacent frames.
 
 Paper: TSM: Temporal Shift Module for Efficient Video Understanding, arXiv:1811.08383.
 Shapes: N clips, S segments (frames of a clip), C channels, H height, W width; input (N * S, 3, H, W),
 frames of a clip consecutive, output (N * S, 2048, H/32, W/32).
-What differs: networks with long stages (ResNet-101 and deeper) shift in every second block.
+What differs: ResNet-101 and deeper networks shift in every second block.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ __all__ = ["ResNetTSM", "TemporalShift", "temporal_shift"]
 
 
 def temporal_shift(x: Tensor, num_segments: int, shift_div: int = 8) -> Tensor:
-    """Shift 1/shift_div of the channels one frame back and as many one frame ahead; zeros at the ends.
+    """Shift 1/shift_div of the channels one frame backward and as many one frame forward; zeros at the ends.
 
     Args:
         x: (N * num_segments, C, H, W).
         num_segments: frames of a clip.
-        shift_div: the first C // shift_div channels come from the next, as many from the previous frame.
+        shift_div: the first C // shift_div channels come from the next frame, as many from the previous frame.
 
     Raises:
-        UserError: where the frames do not make whole clips.
+        UserError: the number of frames is not a multiple of ``num_segments``.
 
     >>> frames = torch.tensor([[1, 10, 100], [2, 20, 200]])[:, :, None, None]  # two frames, three channels
     >>> temporal_shift(frames, num_segments=2, shift_div=3).squeeze().tolist()
     [[2, 0, 100], [0, 10, 200]]
     """
     if x.shape[0] % num_segments:
-        raise UserError(f"{x.shape[0]} frames do not make clips of {num_segments} segments: see num_segments")
+        raise UserError(f"{x.shape[0]} frames do not divide into clips of {num_segments} segments: see num_segments")
     fold = x.shape[1] // shift_div
     back = x[:, :fold].roll(-1, 0)
     ahead = x[:, fold : 2 * fold].roll(1, 0)
@@ -50,12 +50,12 @@ def temporal_shift(x: Tensor, num_segments: int, shift_div: int = 8) -> Tensor:
 
 
 class TemporalShift(nn.Module):
-    """A module that sees shifted frames."""
+    """Shifts the channels of the input of a module."""
 
     def __init__(self, net: nn.Module, num_segments: int, shift_div: int = 8) -> None:
         super().__init__()
         require(num_segments > 0, f"num_segments must be positive, got {num_segments}")
-        require(shift_div > 1, f"shift_div must be at least 2, got {shift_div}: two shares of the channels are shifted")
+        require(shift_div > 1, f"shift_div must be at least 2, got {shift_div}: two parts of the channels are shifted")
         self.net = net
         self.num_segments = num_segments
         self.shift_div = shift_div
@@ -80,7 +80,7 @@ class _WithNonLocal(nn.Module):
 
 
 class _TemporalPool(nn.Module):
-    """A stage on half as many frames: maximum over three frames, every second."""
+    """Halves the number of frames before a stage: max pooling over three frames, stride 2."""
 
     def __init__(self, net: nn.Module, num_segments: int) -> None:
         super().__init__()
@@ -98,13 +98,13 @@ class ResNetTSM(ResNet):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        num_segments: frames of a clip; the head and the pipeline (``num_clips``) must agree.
-        is_shift: shift at all; without it the network is a ResNet on frames.
+        num_segments: frames of a clip; must match the head and ``num_clips`` of the pipeline.
+        is_shift: shift channels; false makes the network a ResNet on frames.
         shift_div: 2 / shift_div of the channels are shifted.
-        shift_place: ``blockres`` shifts inside the residual branch, ``block`` before whole blocks (section 4.1).
+        shift_place: ``blockres`` shifts inside the residual branch, ``block`` before the block (section 4.1).
         temporal_pool: halve the number of frames before the second stage.
-        non_local: for every stage a number, or a number for every of its blocks: 1 puts a non-local block after it.
-        non_local_cfg: options of these blocks.
+        non_local: for each stage, 0 or 1 or a list with one number per block: 1 adds a non-local block after the block.
+        non_local_cfg: options of the non-local blocks.
 
     and the arguments of ``ResNet``. ``forward``: (N * num_segments, C, H, W) -> (N * num_segments, C', H', W').
     """
@@ -123,18 +123,18 @@ class ResNetTSM(ResNet):
     ) -> None:
         super().__init__(depth, **kwargs)
         require(not temporal_pool or num_segments % 2 == 0, f"temporal_pool halves num_segments, got {num_segments}")
-        where = per_block(non_local, self.stage_blocks, "non_local")
-        sparse = 2 if shift_place == "blockres" and max(self.stage_blocks) >= 23 else 1
+        attentions = per_block(non_local, self.stage_blocks, "non_local")
+        interval = 2 if shift_place == "blockres" and max(self.stage_blocks) >= 23 else 1
         for i, layer in enumerate(self.stages):
             assert isinstance(layer, nn.Sequential)
             segments = num_segments // 2 if temporal_pool and i > 0 else num_segments
             for j, block in enumerate(layer):
                 if is_shift and shift_place == "block":
                     block = TemporalShift(block, segments, shift_div)
-                elif is_shift and j % sparse == 0:
+                elif is_shift and j % interval == 0:
                     conv1 = block.get_submodule("conv1")
                     conv1.conv = TemporalShift(conv1.get_submodule("conv"), segments, shift_div)
-                if where[i][j]:
+                if attentions[i][j]:
                     block = _WithNonLocal(block, self.channels[i], segments, non_local_cfg)
                 layer[j] = block
             if temporal_pool and i == 1:

@@ -2,8 +2,8 @@
 
 Paper: Aggregated Residual Transformations for Deep Neural Networks, arXiv:1611.05431, table 1.
 Shapes: N frames, C channels, H height, W width; input (N, 3, H, W), output (N, 2048, H/32, W/32).
-What differs: parameters have the names of image classification libraries (``layer1.0.conv1.weight``,
-``layer1.0.bn1.weight``), because published weights do.
+What differs: parameters are named as in image classification libraries (``layer1.0.conv1.weight``,
+``layer1.0.bn1.weight``), because those of published weights are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1x1, grouped 3x3 and 1x1 convolution and a shortcut."""
+    """1x1, grouped 3x3 and 1x1 convolutions and a shortcut."""
 
     def __init__(self, inplanes: int, width: int, planes: int, stride: int, groups: int) -> None:
         super().__init__()
@@ -45,18 +45,16 @@ class Bottleneck(nn.Module):
 
 
 class ResNeXt(Backbone):
-    """ResNeXt (arXiv:1611.05431); 101 layers with 32 groups of width 4 by default.
+    """ResNeXt (arXiv:1611.05431); default: ResNeXt-101, 32x4d.
 
     Args:
         depth: 50, 101 or 152.
         groups: groups of the 3x3 convolutions (cardinality).
         width_per_group: channels of a group in the first stage.
         in_channels: channels of a frame.
-        num_stages: how many of the four stages there are.
+        num_stages: number of stages, at most four.
         out_indices: stages (from 0) whose outputs are returned.
-        frozen_stages: how much never learns: -1 nothing, 0 the stem, n the stem and the first n stages.
-        norm_eval: batch normalisation keeps its statistics while training.
-        with_cp: recompute activations inside blocks in the backward pass instead of keeping them.
+        frozen_stages, norm_eval, with_cp: see ``Backbone``.
 
     ``forward``: (N, in_channels, H, W) -> (N, C, H', W'), or a tuple of them for several ``out_indices``.
     """

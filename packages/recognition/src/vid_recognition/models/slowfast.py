@@ -1,10 +1,10 @@
-"""SlowFast: a slow pathway for what there is, a light fast pathway for how it moves.
+"""SlowFast: a slow pathway for appearance, a lightweight fast pathway for motion.
 
 Paper: SlowFast Networks for Video Recognition, arXiv:1812.03982, section 3 and table 1.
 Shapes: N clips, C channels, T frames, H height, W width; input (N, 3, T, H, W); output a tuple
 (N, 2048, T / resample_rate, H/32, W/32), (N, 256, T * speed_ratio / resample_rate, H/32, W/32).
-What differs: lateral connections are plain time-strided convolutions; ``lateral_norm`` adds
-normalisation and ReLU to them.
+What differs: lateral connections are time-strided convolutions; ``lateral_norm`` adds batch norm and
+ReLU to them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["FastPathway", "Pathway", "ResNet3dSlowFast", "SlowPathway"]
 
 @frozen(kw_only=True)
 class Pathway:
-    """What both pathways can set; the meaning is that of the arguments of ``ResNet3d``."""
+    """Options of both pathways; see the arguments of ``ResNet3d``."""
 
     depth: int = 50
     stage_blocks: Sequence[int] | None = None
@@ -45,28 +45,28 @@ class Pathway:
     zero_init_residual: bool = True
 
     def network(self, lateral_channels: Sequence[int] = (0, 0, 0, 0)) -> ResNet3d:
-        """Build the pathway."""
+        """Build the network of the pathway."""
         options: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(Pathway)}
         return ResNet3d(**options, with_pool2=False, lateral_channels=lateral_channels)
 
 
 @frozen(kw_only=True)
 class SlowPathway(Pathway):
-    """Few frames, many channels; receives the features of the fast pathway."""
+    """Options of the slow pathway: few frames, many channels, and the features of the fast pathway."""
 
     conv1_kernel: tuple[int, int, int] = (1, 7, 7)
     inflate: Sequence[int | Sequence[int]] = (0, 0, 1, 1)
     lateral: bool = True
-    """Add the fast pathway's features before every stage."""
+    """Concatenate the features of the fast pathway before each stage."""
     lateral_norm: bool = False
-    """Normalisation and ReLU in these connections."""
+    """Batch norm and ReLU in the lateral connections."""
     fusion_kernel: int = 5
-    """Their kernel along time."""
+    """Temporal kernel of the lateral connections."""
 
 
 @frozen(kw_only=True)
 class FastPathway(Pathway):
-    """Many frames, few channels."""
+    """Options of the fast pathway: many frames, few channels."""
 
     base_channels: int = 8
     conv1_kernel: tuple[int, int, int] = (5, 7, 7)
@@ -76,8 +76,8 @@ class ResNet3dSlowFast(nn.Module):
     """Two 3D ResNets at two frame rates.
 
     Args:
-        resample_rate: the slow pathway sees every n-th frame (tau).
-        speed_ratio: how many times more frames the fast pathway sees (alpha).
+        resample_rate: frame stride of the slow pathway (tau).
+        speed_ratio: ratio of the frame rates of both pathways (alpha).
         slow_pathway: options of the slow pathway.
         fast_pathway: options of the fast pathway.
 
@@ -125,7 +125,7 @@ class ResNet3dSlowFast(nn.Module):
         frames = x.shape[2]
         if frames < self.resample_rate:
             raise UserError(f"SlowFast needs at least {self.resample_rate} frames (resample_rate), got {frames}")
-        if self.lateral and frames % self.resample_rate >= self.fast_rate:  # the fast pathway would have more steps
+        if self.lateral and frames % self.resample_rate >= self.fast_rate:  # lateral connections would not match
             raise UserError(f"SlowFast needs a multiple of {self.resample_rate} frames (resample_rate), got {frames}")
         slow = self.slow_path.stem(_subsample(x, self.resample_rate))
         fast = self.fast_path.stem(_subsample(x, self.fast_rate))
@@ -139,7 +139,7 @@ class ResNet3dSlowFast(nn.Module):
 
 
 def _lateral(channels: int, options: SlowPathway, speed_ratio: int) -> ConvUnit:
-    """Bring the fast features to the frames of the slow pathway, with twice the channels (section 3.4)."""
+    """Map fast features to the frame rate of the slow pathway, with twice the channels (section 3.4)."""
     kernel, stride = (options.fusion_kernel, 1, 1), (speed_ratio, 1, 1)
     padding = ((options.fusion_kernel - 1) // 2, 0, 0)
     conv = nn.Conv3d(channels, 2 * channels, kernel, stride, padding, bias=False)
@@ -150,5 +150,5 @@ def _lateral(channels: int, options: SlowPathway, speed_ratio: int) -> ConvUnit:
 
 
 def _subsample(x: Tensor, rate: int) -> Tensor:
-    """Every rate-th frame; frames at the end that make no whole step are left out."""
+    """Return every ``rate``-th frame; an incomplete step at the end is dropped."""
     return x[:, :, : x.shape[2] // rate * rate : rate]

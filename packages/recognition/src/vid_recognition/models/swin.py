@@ -3,7 +3,7 @@
 Paper: Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, arXiv:2103.14030.
 Shapes: N frames, H height, W width in patches, C channels, w window size, h heads; input (N, 3, 4H, 4W),
 output (N, 8C, H/8, W/8).
-What differs: frames whose size does not divide into windows are padded inside every block.
+What differs: frames whose size is not a multiple of the window are padded inside each block.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DOWNSAMPLE = re.compile(r"layers\.(\d+)\.downsample\.")
 
 
 def _split_windows(x: Tensor, size: int) -> Tensor:
-    """(N, H, W, C) -> (N * windows, size * size, C)."""
+    """Split into windows: (N, H, W, C) -> (N * windows, size * size, C)."""
     x = x.unflatten(2, (-1, size)).unflatten(1, (-1, size))  # N, H/w, w, W/w, w, C
     windows: Tensor = x.transpose(2, 3).flatten(3, 4).flatten(0, 2)
     return windows
@@ -38,7 +38,7 @@ def _merge_windows(windows: Tensor, size: int, height: int, width: int) -> Tenso
 
 
 class WindowAttention(nn.Module):
-    """Attention inside windows with a learned bias for every offset (section 3.2, eq. 4)."""
+    """Attention inside windows, with a learned relative position bias (section 3.2, eq. 4)."""
 
     relative_position_index: Tensor
 
@@ -55,7 +55,7 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(N * windows, w * w, C) -> the same; ``mask`` (windows, w * w, w * w) is added to the products."""
+        """(N * windows, w * w, C) -> the same; ``mask`` (windows, w * w, w * w) is added to the attention scores."""
         query, key, value = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         products = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
         products = products + self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
@@ -94,7 +94,7 @@ class SwinBlock(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))  # type: ignore[no-any-return]
 
     def attend(self, x: Tensor) -> Tensor:
-        """(N, H, W, C) -> the same."""
+        """Attention in (shifted) windows: (N, H, W, C) -> the same."""
         size, (height, width) = self.window_size, x.shape[1:3]
         shift = self.shift if min(height, width) > size else 0
         x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
@@ -110,10 +110,10 @@ class SwinBlock(nn.Module):
 
 
 def _shift_mask(height: int, width: int, size: int, shift: int, like: Tensor) -> Tensor:
-    """-100 between places that only the roll has brought into one window (figure 4): (windows, w * w, w * w)."""
+    """Return -100 between positions that are adjacent only because of the roll (figure 4): (windows, w * w, w * w)."""
 
     def region(length: int) -> Tensor:
-        """0 in whole windows, 1 and 2 in the two parts of the last one."""
+        """0 in all windows but the last, 1 and 2 in the two parts of the last one."""
         place = torch.arange(length, device=like.device)
         return (place >= length - size).int() + (place >= length - shift).int()
 
@@ -123,7 +123,7 @@ def _shift_mask(height: int, width: int, size: int, shift: int, like: Tensor) ->
 
 
 class PatchMerging(nn.Module):
-    """Half the size, twice the channels: neighbours side by side through a linear layer (section 3.1)."""
+    """Halves height and width, doubles channels: a linear layer on 2x2 neighbours (section 3.1)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class PatchMerging(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks of one resolution, and the way to the next."""
+    """Blocks of one resolution, and the patch merging after them."""
 
     def __init__(
         self, dim: int, num_heads: int, window_size: int, mlp_ratio: float, drops: Sequence[float], last: bool
@@ -154,7 +154,7 @@ class Stage(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Patches through a linear layer: (N, 3, H, W) -> (N, H/p, W/p, C)."""
+    """Linear embedding of patches: (N, 3, H, W) -> (N, H/p, W/p, C)."""
 
     def __init__(self, in_channels: int, dim: int, patch_size: int) -> None:
         super().__init__()
@@ -166,19 +166,18 @@ class PatchEmbed(nn.Module):
 
 
 class SwinTransformer(Backbone):
-    """Swin transformer (arXiv:2103.14030); Swin-B by default.
+    """Swin transformer (arXiv:2103.14030); default: Swin-B.
 
     Args:
         embed_dim: channels of the first stage.
-        depths: blocks of every stage.
-        num_heads: heads of every stage.
+        depths: blocks per stage.
+        num_heads: attention heads of each stage.
         window_size: side of a window, in patches.
-        mlp_ratio: channels inside an MLP, in units of those outside.
+        mlp_ratio: ratio of hidden to outer channels of an MLP.
         patch_size: side of a patch, in pixels.
         in_channels: channels of a frame.
-        drop_path_rate: probability of leaving out the last block; it grows from 0 at the first.
-        frozen_stages: how much never learns: -1 nothing, 0 the patch embedding, n that and the first n stages.
-        with_cp: recompute activations inside blocks in the backward pass instead of keeping them.
+        drop_path_rate: stochastic depth: probability of skipping the last block, growing linearly from 0 at the first.
+        frozen_stages, with_cp: see ``Backbone``; the stem is the patch embedding.
 
     ``forward``: (N, in_channels, H, W) -> (N, C, H', W').
     """
@@ -224,7 +223,7 @@ class SwinTransformer(Backbone):
     def convert_2d_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the weights of an image network under the names of this one.
 
-        Newer image libraries count the way to a stage to that stage, older ones and this class to the one before.
+        Newer image libraries number a patch merging by the stage after it; this class, by the stage before.
         """
         last = f"layers.{len(self.layers) - 1}.downsample."
         if any(last in key for key in state_dict):

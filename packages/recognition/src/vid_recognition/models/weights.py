@@ -1,7 +1,7 @@
-"""Taking over weights of image classification networks: their names, and inflation to video networks.
+"""Conversion of the weights of image classification networks: renaming, and inflation to 3D networks.
 
-A video network that repeats a 2D kernel n times along time, divided by n, gives on a video of
-equal frames what the 2D network gives on the frame (I3D, arXiv:1705.07750, section 2.4.1).
+A 2D kernel repeated N times along time and divided by N gives, on a still video, the output of the 2D network on
+the frame (I3D, arXiv:1705.07750, section 2.4.1).
 """
 
 from __future__ import annotations
@@ -22,51 +22,52 @@ RENAMES = [
     (re.compile(r"downsample\.1\."), "downsample.bn."),
     (re.compile(r"(denselayer\d+)\.(norm|conv)\.(\d)\."), r"\1.\2\3."),
 ]
-"""From the names of image classification libraries to those of published video networks."""
+"""Names in image classification libraries to names in published video networks."""
 UNUSED = re.compile(r"^(fc|head|classifier|cls_head)\.|relative_position_index$|attn_mask$")
-"""Classifiers, and constants that are computed here."""
+"""Weights to ignore: classifiers, and constants that are computed here."""
 VIDEO_ONLY = re.compile(r"non_local_block|_lateral|num_batches_tracked")
-"""What an image network never has."""
+"""Weights that image networks lack."""
 
 
 def convert_2d_weights(net: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn the weights of an image network into those of ``net``, a 2D or 3D backbone of the same depth.
+    """Convert the weights of an image network to those of ``net``, a 2D or 3D backbone of the same depth.
 
-    Understands the names of torchvision and of published checkpoints, with or without the
-    prefix ``backbone.``; the classifier is left out. A first convolution that takes another
-    number of channels (optical flow) gets the mean over the image channels, repeated (TSN,
+    Accepts the names of torchvision and of published checkpoints, with or without the prefix
+    ``backbone.``; ignores the classifier. If the first convolution has a different number of input
+    channels (optical flow), its weights are the mean over the image channels, repeated (TSN,
     arXiv:1608.00859, section 3.3).
 
     Returns:
-        A state dict of ``net`` without the parts that image networks do not have (non-local
-        blocks, lateral connections, counters), for ``load_state_dict(..., strict=False)``.
+        A state dict of ``net`` without what image networks lack (non-local blocks, lateral
+        connections, counters), for ``load_state_dict(..., strict=False)``.
 
     Raises:
-        CheckpointError: where the weights belong to another network.
+        CheckpointError: the weights belong to a different network.
     """
     if any(k.startswith("backbone.") for k in state_dict):
         state_dict = {k.removeprefix("backbone."): v for k, v in state_dict.items() if k.startswith("backbone.")}
     wanted = {k.replace(".net.", ".").replace(".block.", "."): (k, v) for k, v in net.state_dict().items()}
     out: dict[str, Tensor] = {}
-    extra = []
+    unexpected = []
     for name, value in state_dict.items():
-        plain = name
-        if plain not in wanted:
+        renamed = name
+        if renamed not in wanted:
             for pattern, replacement in RENAMES:
-                plain = pattern.sub(replacement, plain)
-        if plain in wanted:
-            key, target = wanted[plain]
+                renamed = pattern.sub(replacement, renamed)
+        if renamed in wanted:
+            key, target = wanted[renamed]
             out[key] = _fit_shape(name, value, target)
         elif not UNUSED.search(name):
-            extra.append(name)
+            unexpected.append(name)
     missing = [k for k, _ in wanted.values() if k not in out and not VIDEO_ONLY.search(k)]
-    if missing or extra:
-        what = f"lack {missing[0]} and {len(missing) - 1} more" if missing else f"have {extra[0]}, which it lacks"
+    if missing or unexpected:
+        what = f"lack {missing[0]} and {len(missing) - 1} more" if missing else f"have {unexpected[0]}, which it lacks"
         raise CheckpointError(f"these are not weights of an image network like this {type(net).__name__}: they {what}")
     return out
 
 
 def _fit_shape(name: str, value: Tensor, target: Tensor) -> Tensor:
+    """Inflate a kernel over time, and repeat the mean of its input channels, if ``target`` needs it."""
     if value.ndim == 4 and target.ndim == 5:
         times = target.shape[2]
         value = value.unsqueeze(2).expand(-1, -1, times, -1, -1) / times
@@ -75,5 +76,5 @@ def _fit_shape(name: str, value: Tensor, target: Tensor) -> Tensor:
     if value.ndim == target.ndim > 1 and value.shape[1] == 3 and value.shape[:1] == target.shape[:1]:
         value = value.mean(1, keepdim=True).expand(-1, target.shape[1], *value.shape[2:])
     if value.shape != target.shape:
-        raise CheckpointError(f"{name} has shape {tuple(value.shape)}, this network needs {tuple(target.shape)}")
+        raise CheckpointError(f"{name} has shape {tuple(value.shape)}, but this network needs {tuple(target.shape)}")
     return value.contiguous()

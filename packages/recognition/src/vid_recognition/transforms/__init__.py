@@ -1,1 +1,1 @@
-"""Steps of a pipeline that only some data sets of action recognition need."""
+"""Pipeline steps that only some action recognition datasets need."""

@@ -1,4 +1,4 @@
-"""Clips around annotated seconds: AVA (Gu et al. 2018, arXiv:1705.08421)."""
+"""Clips around annotated timestamps: AVA (Gu et al. 2018, arXiv:1705.08421)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["SampleAVAFrames"]
 
 @frozen
 class SampleAVAFrames:
-    """A clip centred on the annotated second, clamped to its shot.
+    """Samples a clip centred on the annotated timestamp, clamped to its shot.
 
-    Needs ``fps``, and in ``meta``: ``timestamp`` and ``timestamp_start`` (seconds; the second
-    at which the frames begin) and ``shot_info`` (first frame and first frame after the shot, from 0),
-    which ``total_frames`` replaces where it is known. While training every frame moves by up to
-    half an interval. ``compat``: as published, frames of folders that count from 1 are taken one later.
+    Needs ``fps``, and in ``meta``: ``timestamp`` and ``timestamp_start`` (of the first frame), both in
+    seconds, and ``shot_info`` (first frame of the shot, and first frame after it, from 0), unless
+    ``total_frames`` is known. While training, each frame is jittered by up to half an interval.
+    ``compat``: as published, clips from folders that count from 1 are one frame late.
     """
 
     clip_len: int = field(validator=at_least(1))
@@ -31,13 +31,13 @@ class SampleAVAFrames:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         missing = [k for k in ("timestamp", "timestamp_start") if k not in sample.meta]
         if missing or not sample.fps:
-            raise UserError(f"SampleAVAFrames needs {', '.join(missing) or 'fps'}, which the sample does not have")
+            raise UserError(f"SampleAVAFrames: the sample has no {', '.join(missing) or 'fps'}")
         if sample.total_frames is not None:
             first, end = 0, frame_total(sample)
         elif "shot_info" in sample.meta:
             first, end = sample.meta["shot_info"]
         else:
-            raise UserError("SampleAVAFrames needs total_frames or shot_info, which the sample does not have")
+            raise UserError("SampleAVAFrames: the sample has neither total_frames nor shot_info")
         centre = int(sample.fps * (sample.meta["timestamp"] - sample.meta["timestamp_start"]))
         if self.compat:
             centre += sample.start_index

@@ -15,10 +15,10 @@ __all__ = ["LoadHVULabel"]
 
 @frozen
 class LoadHVULabel:
-    """Labels of several categories (HVU): ``meta["categories"]``, lists of class numbers by category.
+    """Makes labels from ``meta["categories"]``: category to list of class numbers (HVU).
 
-    Sets ``labels``, many-hot over the classes of all categories in order, and the targets
-    ``mask`` (1 for the classes of categories that are annotated) and ``category_mask`` (categories,).
+    Sets ``labels`` (classes,) float32, multi-hot over the classes of all categories in order, and the float32
+    targets ``mask`` (classes,), 1 for the classes of annotated categories, and ``category_mask`` (categories,).
     """
 
     hvu_categories: Sequence[str]
@@ -41,7 +41,7 @@ class LoadHVULabel:
         for name, count in zip(self.hvu_categories, self.hvu_category_nums, strict=True):
             for number in annotated.get(name, ()):
                 if not 0 <= number < count:
-                    raise UserError(f"LoadHVULabel: class {number} of {name!r}, which has {count}")
+                    raise UserError(f"LoadHVULabel: {name!r} has class {number}; allowed: 0 to {count - 1}")
                 labels[start + number] = 1
             mask[start : start + count] = name in annotated
             start += count
