@@ -261,3 +261,39 @@ def test_a_run_directory_that_is_taken(folder: Path, vidcore: Command) -> None:
     vidcore("run").refuses(r"run: already holds a run")
     vidcore("run", "--resume", sets=("optimizer.lr=0.1",)).refuses(r"run: .*another task.*lr")
     assert {path: path.read_bytes() for path in (folder / "run").rglob("*.*")} == before
+
+
+def test_a_video_whose_name_is_not_utf8_is_predicted_like_others(
+    folder: Path, vidcore: Command, trained: Path, tmp_path: Path
+) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in (b"a.mp4", b"caf\xe9.mp4", b"z.mp4"):
+        shutil.copy(folder / "videos" / "left 000.mp4", os.fsencode(videos) + b"/" + name)
+    command = [sys.executable, "-m", "vidcore", "predict", "task.toml", str(videos), "-c", str(trained)]
+    for more in ([], ["--json"]):
+        done = subprocess.run([*command, *options(*SMALL), *more], capture_output=True)
+        assert done.returncode == 0, done.stderr
+        assert b"caf\\udce9.mp4" in done.stdout
+    assert [os.path.basename(os.fsencode(json.loads(row)["video"])) for row in done.stdout.splitlines()] == [
+        *(b"a.mp4", b"caf\xe9.mp4", b"z.mp4")
+    ]
+    assert vidcore("features", str(videos), "-c", str(trained), "-o", "features").code == 0
+    assert len(list(Path("features").glob("*.npy"))) == 3
+
+
+@pytest.mark.parametrize("output", ["a closed pipe", "a full disk"])
+def test_a_run_ends_well_when_nobody_can_read_what_it_prints(folder: Path, output: str) -> None:
+    if output == "a full disk":
+        if not Path("/dev/full").exists():
+            pytest.skip("this system has no /dev/full")
+        end = os.open("/dev/full", os.O_WRONLY)
+    else:
+        read, end = os.pipe()
+        os.close(read)
+    command = [sys.executable, "-m", "vidcore", "run", "task.toml", *options(*SMALL, "train.val_interval=1")]
+    try:
+        assert subprocess.run(command, stdout=end, stderr=end).returncode == 0
+    finally:
+        os.close(end)
+    assert (folder / "run" / "report.json").exists()

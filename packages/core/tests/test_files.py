@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vidcore.files import atomic_write, write_json, write_text
+from vidcore.files import atomic_write, dump_json, parse_json, write_json, write_text
 
 
 def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -63,3 +63,16 @@ def test_json_takes_paths_and_numpy(tmp_path: Path) -> None:
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert json.loads(text) == {"path": str(tmp_path), "one": 0.5, "two": 2, "é": None}
     assert text.endswith("}\n")
+
+
+@pytest.mark.parametrize("text", ["{", "9" * 5000, "[" * 100_000, '{"a":' * 100_000, '"\\ud800"', '{"\\ud800": 1}'])
+def test_json_that_cannot_be_used_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        parse_json(text)
+
+
+def test_json_holds_names_of_any_bytes() -> None:
+    name = os.fsdecode(b"caf\xe9 \xf0\x9f\x98\x80.mp4")
+    text = dump_json({name: [name, "\u00e9"]})
+    assert parse_json(text.encode("utf-8").decode("utf-8")) == {name: [name, "\u00e9"]}
+    assert parse_json(json.dumps("\U0001f600")) == "\U0001f600"

@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -14,7 +15,18 @@ from typing import IO, TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Lock", "atomic_write", "sha256", "to_jsonable", "write_json", "write_png", "write_text"]
+__all__ = [
+    "Lock",
+    "atomic_write",
+    "dump_json",
+    "json_lines",
+    "parse_json",
+    "sha256",
+    "to_jsonable",
+    "write_json",
+    "write_png",
+    "write_text",
+]
 
 
 @contextmanager
@@ -77,7 +89,47 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write a JSON file, atomically; see ``to_jsonable`` for what becomes of paths and the like."""
-    write_text(path, json.dumps(to_jsonable(value), indent=2, ensure_ascii=False) + "\n")
+    write_text(path, dump_json(to_jsonable(value), indent=2) + "\n")
+
+
+def dump_json(value: Any, indent: int | None = None) -> str:
+    r"""Return JSON that can be written as UTF-8, also with file names that are not UTF-8.
+
+    >>> print(dump_json({"video": os.fsdecode(b"caf\xe9.mp4")}))
+    {"video": "caf\udce9.mp4"}
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def parse_json(text: str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Parse JSON that may come from anywhere.
+
+    Args:
+        text: the JSON.
+        pairs_hook: makes a table of its keys and values; default: ``dict``.
+
+    Raises:
+        ValueError: it is not JSON, is nested too deeply, or has a number or a character that nothing can work with.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=pairs_hook)
+        if re.search(r"\\u[dD]", text):  # half a character, or a byte of a file name that is not UTF-8
+            json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    return value
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each line of a file of JSON objects with its object; damaged lines are left out."""
+    for line in path.read_text(encoding="utf-8", errors="surrogateescape").split("\n"):
+        try:
+            row = parse_json(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield line, row
 
 
 def write_png(path: str | Path, image: np.ndarray[Any, Any]) -> None:

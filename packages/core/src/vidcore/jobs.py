@@ -22,7 +22,6 @@ Nothing in the core but commands and their helpers imports this module.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -34,6 +33,7 @@ from typing import Self, TypeVar
 from attrs import frozen
 
 from vidcore.errors import DataError, UserError, VideoError
+from vidcore.files import dump_json
 from vidcore.tools.progress import progress_bar
 
 __all__ = ["Counts", "Shard", "each", "finish", "run_files", "share"]
@@ -215,6 +215,6 @@ class _FailureList:
 
     def note(self, name: str, error: UserError) -> None:
         """Add a line, at once: the process may be killed while it does the next file."""
-        line = json.dumps({"file": name, "error": str(error)}, ensure_ascii=False) + "\n"
-        with self.path.open("ab") as file:
-            file.write(line.encode("utf-8", "surrogateescape"))
+        line = dump_json({"file": name, "error": str(error)}) + "\n"
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line)

@@ -16,7 +16,7 @@ import numpy as np
 from attrs import evolve, frozen
 
 from vidcore.errors import DataError
-from vidcore.files import atomic_write, to_jsonable
+from vidcore.files import atomic_write, parse_json, to_jsonable
 from vidcore.records import Boxes, Record, Segments
 from vidcore.sample import RECORDS, Sample
 from vidcore.typing import Array
@@ -180,7 +180,7 @@ def _samples(columns: Mapping[str, Array], side: str, names: tuple[str, ...] | N
             kind = kinds.get(str(columns[f"{side}{name}!"]))
             if arrays and kind is not None:
                 (fields if name in RECORDS else extra)[name] = kind.from_arrays(_as_arrays(arrays))
-        found.append(Sample(class_names=names, meta=json.loads(table["meta"][i]), extra=extra, **fields))
+        found.append(Sample(class_names=names, meta=parse_json(table["meta"][i]), extra=extra, **fields))
     return tuple(found)
 
 
@@ -205,7 +205,7 @@ def _samples_of_format_1(columns: Mapping[str, Array], side: str, names: tuple[s
     found = []
     for row in zip(*table.values(), strict=True):
         old = {name: value for name, value in zip(table, row, strict=True) if value is not None}
-        meta = _restored(json.loads(old.pop("meta")))
+        meta = _restored(parse_json(old.pop("meta")))
         fields = {name: old[name] for name in FIELDS if name in old} | {"key": meta.pop("video_name", None)}
         if "segments" in old:
             fields["segments"] = Segments(old["segments"], old.get("segment_labels"), old.get("segment_scores"))

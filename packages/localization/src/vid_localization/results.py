@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from vid_localization.names import result_name, video_name
 from vidcore.data.classes import check_file
 from vidcore.data.fields import finite_number
 from vidcore.errors import AnnotationError, DataError, nearest
-from vidcore.files import write_json, write_text
+from vidcore.files import parse_json, write_json, write_text
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -75,7 +74,7 @@ def read_results(path: Path, class_names: Sequence[str] | None = None) -> dict[s
     """
     check_file(path, "result file")
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))["results"]
+        results = parse_json(path.read_text(encoding="utf-8"))["results"]
         items = results.items()
     except (ValueError, KeyError, TypeError, AttributeError):
         raise AnnotationError(f"{path}: is no result file: JSON with a table 'results'") from None

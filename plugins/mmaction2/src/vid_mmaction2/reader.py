@@ -10,7 +10,6 @@ that names file and line.
 from __future__ import annotations
 
 import ast
-import json
 import operator
 import posixpath
 import re
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcore.errors import ConfigError
+from vidcore.files import parse_json
 
 __all__ = ["read_config"]
 
@@ -77,7 +77,7 @@ def _load_config(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if path.suffix == ".json":
         try:
-            own = json.loads(text)
+            own = parse_json(text)
         except ValueError as error:
             raise ConfigError(f"{path}: not JSON: {error}") from error
         if not isinstance(own, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any, TextIO
 
 import click
 
@@ -100,9 +102,38 @@ def main() -> None:
     # threads of torch that wait by spinning slow each other down a hundredfold where cores are shared
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+    command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    sys.stderr = _messages(sys.stderr)
+    if command in WRITES_FILES:
+        sys.stdout = _messages(sys.stdout)
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may not be text in any encoding
     if "RANK" not in os.environ:
         signal.signal(signal.SIGTERM, _terminate)  # torchrun must not wait for processes that wait for each other
     sys.exit(run(sys.argv[1:]))
+
+
+WRITES_FILES = ("features", "run", "test")
+"""Commands that take long and whose results are files: they continue when nobody reads what they print."""
+
+
+class _Messages(io.FileIO):
+    """A pipe, terminal or file that drops what it cannot take (no reader, no space, full): work goes on without."""
+
+    def write(self, data: Any) -> int:
+        try:
+            written = super().write(data)
+        except OSError:
+            written = None
+        return memoryview(data).nbytes if written is None else written  # None: a pipe that does not wait is full
+
+
+def _messages(stream: TextIO | None) -> TextIO | None:
+    """Let a stream never fail."""
+    if not isinstance(stream, io.TextIOWrapper):  # closed
+        return stream
+    raw = io.BufferedWriter(_Messages(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(raw, stream.encoding, errors="backslashreplace", line_buffering=True)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import click
 
 from vidcore.cli.common import FILE, FOLDER, checkpoint_option, refuse_overwriting_inputs, with_task
 from vidcore.errors import UserError
-from vidcore.files import to_jsonable
+from vidcore.files import dump_json, to_jsonable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -87,13 +86,10 @@ def predict(
         path.parent.mkdir(parents=True, exist_ok=True)
     kept: list[Sample] = []
     bad = 0
-    with click.open_file(str(output) if output else "-", "w", encoding="utf-8") as out:
+    with click.open_file(str(output) if output else "-", "w", encoding="utf-8", errors="backslashreplace") as out:
         for sample in _with_progress(predictor.iter(found, on_error="keep"), len(found)):
             record = _record(sample, top)
-            out.write(
-                (json.dumps(to_jsonable(record), ensure_ascii=False) if as_json else "\n".join(_lines(record, sample)))
-                + "\n"
-            )
+            out.write((dump_json(to_jsonable(record)) if as_json else "\n".join(_lines(record, sample))) + "\n")
             out.flush()
             if "error" in record:
                 bad += 1

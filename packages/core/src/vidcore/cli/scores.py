@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from vidcore.cli import Context
 from vidcore.cli.common import FILE, FOLDER, refuse_overwriting_inputs, table, with_task
 from vidcore.errors import UserError
+from vidcore.files import parse_json
 
 if TYPE_CHECKING:
     from vidcore.task.task import Task
@@ -103,7 +103,7 @@ def publish(run: Path, folder: Path, checkpoint: Path | None) -> None:
 def _read(run: Path) -> dict[str, Any]:
     path = run / "report.json"
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{run}: holds no finished run (there is no report.json)") from None
     except ValueError as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vidcore.data.classes import check_file
-from vidcore.errors import AnnotationError
+from vidcore.errors import AnnotationError, UserError
+from vidcore.files import parse_json
 
 __all__ = ["read_json", "read_text"]
 
@@ -39,8 +39,10 @@ def read_json(file: Path, what: str, hint: str = "") -> dict[str, Any]:
     """
     check_file(file, what)
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=partial(_table, file))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        content = parse_json(file.read_text(encoding="utf-8-sig"), partial(_table, file))
+    except UserError:
+        raise
+    except ValueError as error:
         raise AnnotationError(f"{file}: is no JSON{hint}: {error}") from None
     if not isinstance(content, dict):
         raise AnnotationError(f"{file}: must be a table by name, got {type(content).__name__}")

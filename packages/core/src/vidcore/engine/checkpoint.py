@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import warnings
@@ -16,7 +15,7 @@ import torch
 from safetensors import safe_open
 
 from vidcore.errors import CheckpointError
-from vidcore.files import atomic_write
+from vidcore.files import atomic_write, parse_json
 
 __all__ = ["Checkpoints", "load", "save"]
 
@@ -81,7 +80,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]
 def _read(path: Path, device: torch.device | str) -> Any:
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt", device=str(device)) as file:
-            about = json.loads((file.metadata() or {}).get("vidcore", "{}"))
+            about = parse_json((file.metadata() or {}).get("vidcore", "{}"))
             return about | {"state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:

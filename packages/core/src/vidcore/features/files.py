@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +9,7 @@ import numpy as np
 from attrs import asdict, frozen
 
 from vidcore.errors import DataError, VideoError
-from vidcore.files import atomic_write, write_json
+from vidcore.files import atomic_write, parse_json, write_json
 from vidcore.typing import Array
 
 __all__ = ["SUFFIXES", "FeatureInfo", "read_features", "read_table", "rescale", "write_features"]
@@ -50,7 +49,7 @@ class FeatureInfo:
     def read(cls, features: Path) -> FeatureInfo | None:
         """Read the note on a feature file; None where there is none, or it is of something else."""
         try:
-            return cls(**json.loads(cls.path(features).read_text(encoding="utf-8", errors="surrogateescape")))
+            return cls(**parse_json(cls.path(features).read_text(encoding="utf-8", errors="surrogateescape")))
         except (OSError, ValueError, TypeError):
             return None
 

@@ -70,7 +70,7 @@ class FeatureFolder:
         """
         file = path / "features.toml"
         try:
-            return cls(path, tomllib.loads(file.read_text(encoding="utf-8")))
+            return cls(path, tomllib.loads(file.read_text("utf-8", "surrogateescape")))
         except FileNotFoundError:
             raise UserError(f"{path}: is no folder of features: {file} is missing") from None
         except (ValueError, NotADirectoryError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from safetensors.torch import save_file
 from vidcore.engine.checkpoint import Checkpoints
 from vidcore.engine.weights import read_weights
 from vidcore.errors import UserError
-from vidcore.files import sha256
+from vidcore.files import dump_json, parse_json, sha256
 from vidcore.task.run_folder import RunFolder
 
 __all__ = ["publish"]
@@ -42,9 +41,13 @@ def publish(run: RunFolder, folder: Path, checkpoint: Path | None = None) -> Pat
         raise UserError(f"{checkpoint or run.checkpoints}: there is no checkpoint to publish")
     weights, about = read_weights(source)
     task = run.table()
-    report = json.loads(run.report.read_text(encoding="utf-8"))
+    try:
+        report = parse_json(run.report.read_text(encoding="utf-8"))
+        name = str(report["task"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{run.report}: is not the report of a run: {error}") from None
     described = {
-        "task": report["task"],
+        "task": name,
         "vidcore": version("vidcore"),
         "model": task["model"],
         "class_names": about.get("class_names"),
@@ -53,11 +56,11 @@ def publish(run: RunFolder, folder: Path, checkpoint: Path | None = None) -> Pat
         "protocol": report.get("protocol"),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{report['task']}.tmp"
+    temporary = folder / f".{name}.tmp"
     try:
         tensors = {name: value.contiguous().clone() for name, value in weights.items()}  # none may share memory
-        save_file(tensors, temporary, metadata={"vidcore": json.dumps(described, ensure_ascii=False)})
-        return temporary.replace(folder / f"{report['task']}-{sha256(temporary)[:8]}.safetensors")
+        save_file(tensors, temporary, metadata={"vidcore": dump_json(described)})
+        return temporary.replace(folder / f"{name}-{sha256(temporary)[:8]}.safetensors")
     finally:
         temporary.unlink(missing_ok=True)
 

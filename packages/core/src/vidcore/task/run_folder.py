@@ -60,7 +60,7 @@ class RunFolder:
     def table(self) -> dict[str, Any]:
         """Read the Task of the run in this folder. Raises ``UserError`` where it is damaged."""
         try:
-            table = tomllib.loads(self.task.read_text(encoding="utf-8"))
+            table = tomllib.loads(self.task.read_text("utf-8", "surrogateescape"))
         except ValueError as error:
             raise UserError(f"{self.task}: is no longer a valid Task: {error}") from error
         data = table.get("data", {})

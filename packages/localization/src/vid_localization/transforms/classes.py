@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from attrs import field, frozen
 from vid_localization.names import result_name, video_name
 from vidcore.data.classes import check_file
 from vidcore.errors import AnnotationError, DataError, UserError
+from vidcore.files import parse_json
 from vidcore.sample import Sample
 
 __all__ = ["LoadVideoClasses"]
@@ -42,7 +42,7 @@ class LoadVideoClasses:
         check_file(self.file, "file of video classes")
         text = self.file.read_text(encoding="utf-8", errors="surrogateescape")
         try:
-            return _published(json.loads(text)) if '"results"' in text else _predicted(text.splitlines())
+            return _published(parse_json(text)) if '"results"' in text else _predicted(text.splitlines())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{self.file}: holds no classes of videos, as vidcore predict --json writes them: {error}"
@@ -72,7 +72,7 @@ def _published(content: Mapping[str, Any]) -> dict[str, list[tuple[str, float]]]
 
 
 def _predicted(lines: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
-    rows = [json.loads(line) for line in lines if line.strip()]
+    rows = [parse_json(line) for line in lines if line.strip()]
     return {
         result_name(Path(row["video"]).stem): [(c["class"], float(c["score"])) for c in row["classes"]]
         for row in rows

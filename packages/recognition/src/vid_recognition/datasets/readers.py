@@ -16,6 +16,7 @@ from attrs import frozen
 
 from vid_recognition.datasets.classes import INTEGER
 from vidcore.errors import AnnotationError, nearest
+from vidcore.files import parse_json
 from vidcore.video.open import VIDEO_SUFFIXES
 
 __all__ = ["Layout", "Row", "read_rows"]
@@ -169,9 +170,11 @@ def _json_rows(path: Path, file: TextIO, layout: Layout) -> Iterator[Row]:
         if not text.strip():
             continue
         try:
-            entry: Any = json.loads(text)
+            entry: Any = parse_json(text)
         except json.JSONDecodeError as error:
             raise AnnotationError(f"{path}:{line}: not JSON: {error.msg} at column {error.colno}") from error
+        except ValueError as error:
+            raise AnnotationError(f"{path}:{line}: not JSON that can be read: {error}") from error
         if not isinstance(entry, dict):
             raise AnnotationError(f"{path}:{line}: must be an object, got {text.strip()[:60]}")
         name = entry.get("path")
