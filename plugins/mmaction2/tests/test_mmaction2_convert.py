@@ -547,6 +547,15 @@ def test_the_command_writes_a_task_that_checks(tmp_path: Path, catalog: Catalog)
     assert out == output.read_text()
 
 
+def test_the_command_names_statements_that_it_left_out(tmp_path: Path) -> None:
+    source = tmp_path / "c.py"
+    assignments = "".join(f"{key} = {value!r}\n" for key, value in CONFIG.items())
+    source.write_text(f"import os\nos.environ['A'] = 'b'\n{assignments}")
+    result = CliRunner().invoke(import_, [str(source)], obj=Context())
+    assert result.exit_code == 0
+    assert result.stderr == f"left out: {source}:2: os.environ['A'] = 'b'\n"
+
+
 def test_the_command_refuses_or_writes_what_it_can(tmp_path: Path) -> None:
     source, output = tmp_path / "c.json", tmp_path / "task.toml"
     source.write_text(json.dumps(CONFIG | {"custom_hooks": [{"type": "MyHook"}]}))

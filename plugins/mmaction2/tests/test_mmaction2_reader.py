@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import time
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +144,6 @@ model.update(type='S')
         ("import os\nx = os.path.exists('a')", r"c\.py:2: 'os' has no value known here"),
         ("import os\nx = os.path.join('a', 1)", r"c\.py:2: os\.path\.join\('a', 1\): join\(\) argument must be str"),
         ("from math import pi\nx = 2 * pi", r"c\.py:2: 'pi' has no value known here"),
-        ("x = [a for a in [1]]", r"c\.py:1: this is code"),
         ("x = " + "-" * 3000 + "1", r"c\.py: is nested too deeply|c\.py:1: not Python"),
         ("x = ().__class__", r"c\.py:1: this is code"),
         ("x = 10 ** 10", r"c\.py:1: this is code"),
@@ -153,7 +154,26 @@ model.update(type='S')
         ("x = 1 / 0", r"c\.py:1: 1 / 0: division by zero"),
         ("x = '{{ nothing }}'", r"c\.py:1: \{\{nothing\}\} cannot be filled in"),
         ("_base_ = 'mmdet::x.py'", r"_base_ must name files beside this one"),
-        ("_base_ = 'gone.py'", r"gone\.py: cannot be read: No such file"),
+        ("_base_ = 'gone.py'", r"gone\.py: cannot be read: No such file or directory \(named by .*c\.py\)"),
+        ("with read_base():\n    from .gone import *", r"gone\.py: cannot be read: No such .* \(named by .*c\.py\)"),
+        ("_base_ = 1", r"c\.py: _base_ must name files beside this one, found int"),
+        ("_base_ = 'a\\0.py'", r"a\\x00\.py: cannot be read: embedded null byte \(named by .*c\.py\)"),
+        ("_base_ = '\\ud800.py'", r"c\.py:1: '\\ud800\.py': 'utf-8' codec"),
+        ("with read_base():\n    from " + "." * 200 + "x import *", r"c\.py:2: 200 dots lead above all folders"),
+        ("a = '{0.nope}'.format(1)", r"c\.py:1: .*reads an attribute"),
+        ("a = []\na.append(a)", r"c\.py:2: a\.append\(a\): more than 50 levels"),
+        ("a = 1" + "\na = [a]" * 5000, r"c\.py:5\d: \[a\]: more than 50 levels"),
+        ("a = int(float('inf'))", r"c\.py:1: int\(float\('inf'\)\): cannot convert"),
+        ("a = {[1]: 2}", r"c\.py:1: \{\[1\]: 2\}: unhashable"),
+        ("a = {**1}", r"c\.py:1: "),
+        ("a = dict(**1)", r"c\.py:1: "),
+        ("a = dict(b=1)\na.merge(1)", r"c\.py:2: a\.merge\(1\): merge takes one table"),
+        ("a = [1, 2, 3]\na[::2] = [1]", r"c\.py:2: cannot assign to a\[::2\]"),
+        ("a = [*1]", r"c\.py:1: \[\*1\]: "),
+        ("a = " + "-" * 50_000 + "1", r"c\.py: is nested too deeply|c\.py:1: not Python"),
+        ("a = " + "[" * 5_000, r"c\.py: is nested too deeply|c\.py:1: not Python"),
+        ("a = '\\ud800'", r"c\.py:1: .*surrogates not allowed"),
+        ("if gone:\n    x = 1", r"c\.py:1: 'gone' has no value"),
         ("_base_ = 'c.py'", r"inherit in a circle"),
         ("_base_ = 'a.py'\nx = dict(y=1)", r"c\.py: x is a table here and int in _base_"),
         ("_base_ = ['a.py', 'b.py']", r"more than one file of _base_ defines x"),
@@ -164,6 +184,142 @@ def test_what_is_not_plain_data_is_refused_with_file_and_line(tmp_path: Path, te
     (tmp_path / "b.py").write_text("x = 2")
     with pytest.raises(ConfigError, match=message):
         read(tmp_path, text)
+
+
+NESTED = "a = [a, a]\n" * 60
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = 123456789\n" + "a = a * a\n" * 40,
+        "a = 'abcdefgh'\n" + "a = a + a\n" * 40,
+        "a = 'abcdefgh'\n" + "a += a\n" * 40,
+        "a = [1, 2]\n" + "a.extend(a)\n" * 40,
+        "a = [1]\n" + NESTED,
+        "a = [1]\n" + NESTED + "b = str(a)",
+        "a = (1,)\n" + "a = (a, a)\n" * 60 + "b = {a: 1}",
+        "a = dict(b=1)\n" + "a = dict(x=a, y=a)\n" * 60,
+        "a = dict(b=1)\n" + "a.update(x=[a], y=[a])\n",
+        "a = []\nb = [a] * 100_000\n" + "a.extend([0] * 100_000)\n" + "c = b == b",
+        "a = '%3000000000d' % 1",
+        "a = '%*d' % (3000000000, 1)",
+        "a = '%.3000000000f' % 1",
+        "a = '%(a(b))3000000000d' % {'a(b)': 1}",
+        "a = '{:3000000000}'.format(1)",
+        "a = '{:{}}'.format(1, 3000000000)",
+        "a = f'{1:3000000000}'",
+        "b = 3000000000\na = f'{1:{b}}'",
+        "b = 'x' * 100_000\na = ('{0}' * 10_000).format(b)",
+        "b = 'x' * 100_000\na = ('%(b)s' * 10_000) % dict(b=b)",
+        "b = 'x' * 100_000\na = b.join(['y'] * 100_000)",
+        "b = 'x' * 100_000\na = b.replace('x', b)",
+        "a = round(5, -10_000_000_000)",
+        "a = range(10 * 100_000_000)",
+        "a = sum([[0] * 300] * 600, [])\nb = [a] * 300",
+        "r = range(100_000)\na = [0 for i in r for j in r for k in r if False]",
+        "r = range(100_000)\na = [0 for i in r for j in r for k in []]",
+        "a = {i: {j: 0 for j in range(1000)} for i in range(1000)}",
+        "a = '{{" + " " * 200_000 + "'\nb = [a] * 100",
+        "a = '{{_base_.x}}'\n" * 100_000,
+    ],
+)
+def test_what_grows_without_bounds_is_refused_at_once(tmp_path: Path, text: str) -> None:
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with pytest.raises(ConfigError, match=r"c\.py(:\d+)?: "):
+        read(tmp_path, text)
+    assert time.process_time() - start < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
+
+
+def test_files_that_name_each_other_many_times_are_refused_at_once(tmp_path: Path) -> None:
+    for i in range(40):
+        (tmp_path / f"b{i}.py").write_text(f"_base_ = ['b{i + 1}.py', 'b{i + 1}.py']")
+    (tmp_path / "b40.py").write_text("")
+    with pytest.raises(ConfigError, match=r"b\d+\.py: cannot be read: the configuration has too many files"):
+        read_config(tmp_path / "b0.py")
+
+
+@pytest.mark.parametrize("text", ['{"_base_": null}', "[" * 100_000, '{"a":' * 100_000, '{"a": %s}' % ("9" * 5000)])
+def test_json_that_is_no_configuration_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"c\.json: "):
+        read(tmp_path, text, "c.json")
+
+
+def test_a_file_that_never_ends_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.py")
+    with pytest.raises(ConfigError, match="cannot be read: it is not a file"):
+        read_config(tmp_path / "c.py")
+    (tmp_path / "big.py").write_text("#" * 1_000_001)
+    with pytest.raises(ConfigError, match="at most 1000000 bytes"):
+        read_config(tmp_path / "big.py")
+
+
+def test_comprehensions_conditions_and_paths_are_data(tmp_path: Path) -> None:
+    got = read(
+        tmp_path,
+        """
+import os
+import resource
+import time
+from pathlib import Path
+root = Path('data') / 'k400'
+i = 7
+files = [str(root / f'{name}.txt') for name in ('a', 'b')]
+pairs = [(i, j) for i in range(2) for j in range(3) if i != j]
+table = {k: v for k, v in dict(a=1, b=2).items() if k in ('b',)}
+total = sum(x * x for x in [1, 2])
+folder, name = root.parent, root.with_suffix('.txt').name
+here = os.path.basename(os.path.dirname(__file__)) == Path(__file__).parent.name
+if i > 3 and root is not None:
+    lr = 0.1
+else:
+    lr = undefined
+if __name__ == '__main__':
+    run()
+""",
+    )
+    assert got.pop("here") is True
+    assert got == {
+        "root": "data/k400",
+        "i": 7,
+        "files": ["data/k400/a.txt", "data/k400/b.txt"],
+        "pairs": [[0, 1], [0, 2], [1, 0], [1, 2]],
+        "table": {"b": 2},
+        "total": 5,
+        "folder": "data",
+        "name": "k400.txt",
+        "lr": 0.1,
+    }
+
+
+def test_statements_that_change_no_value_are_left_out_and_named(tmp_path: Path) -> None:
+    text = """
+import os, sys, torch, warnings
+from os import makedirs
+from pathlib import Path
+work = dict(a=1)
+os.environ['CUDA_VISIBLE_DEVICES'] = '0'
+os.environ.setdefault('A', 'b')
+torch.backends.cudnn.benchmark = True
+sys.path.insert(0, '.')
+warnings.filterwarnings('ignore')
+makedirs('runs')
+root = Path('runs')
+root.mkdir(exist_ok=True)
+print(work)
+assert work['a'] == 1
+del os.environ['A']
+"""
+    (tmp_path / "c.py").write_text(text)
+    left_out: list[str] = []
+    assert read_config(tmp_path / "c.py", left_out) == {"work": {"a": 1}, "root": "runs"}
+    assert [line.split(": ")[0].rpartition(":")[2] for line in left_out] == [
+        *map(str, (6, 7, 8, 9, 10, 11, 13, 14, 15, 16))
+    ]
+    assert left_out[0].endswith("c.py:6: os.environ['CUDA_VISIBLE_DEVICES'] = '0'")
+    with pytest.raises(ConfigError, match=r"c\.py:3: 'mine' has no value known here"):
+        read(tmp_path, "import mine\nwork = dict(a=1)\nmine.change(work)")
 
 
 def test_json_is_read_and_other_files_are_not(tmp_path: Path) -> None:

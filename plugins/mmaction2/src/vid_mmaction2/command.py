@@ -35,14 +35,15 @@ def _config(context: Context, source: Path, output: Path | None, partial: bool) 
     from vidcore.config.toml import dumps
     from vidcore.task.task import Task
 
-    imported = convert_config(read_config(source), context.catalog)
+    left_out: list[str] = []
+    imported = convert_config(read_config(source, left_out), context.catalog)
     problems = [f"{source}: {problem}" for problem in imported.problems]
     if problems and not partial:
         raise ConfigError([*problems, "nothing is written; --partial writes the rest"])
     if not problems:
         Task.from_table(imported.task, context.catalog, source.stem)
-    for problem in problems:
-        click.echo(f"left out: {problem}", err=True)
+    for line in (*left_out, *problems):
+        click.echo(f"left out: {line}", err=True)
     text = dumps(imported.task)
     if output:
         output.write_text(text, encoding="utf-8")

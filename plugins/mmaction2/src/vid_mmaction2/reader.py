@@ -1,10 +1,13 @@
 """Reading MMAction2 configuration files as data. Nothing in them is ever executed.
 
 A ``.py`` file is parsed and its assignments are evaluated by the rules below, which know plain
-data only: literals, ``dict(...)``, names assigned before, arithmetic, string formatting, ``os.path.join``, the
-handful of methods that configurations use on lists and tables, and both kinds of inheritance
-(``_base_ = [...]`` and ``with read_base(): from .x import *``). Everything else is an error
-that names file and line.
+data only: literals, ``dict(...)``, names assigned before, arithmetic, string formatting, comprehensions,
+``os.path.join``, ``pathlib.Path``, the handful of methods that configurations use on lists and tables, and both
+kinds of inheritance (``_base_ = [...]`` and ``with read_base(): from .x import *``). Statements that cannot change
+a value (``os.environ["X"] = "1"``) are left out. Everything else is an error that names file and line.
+
+Time and memory are bounded: a value has a largest size, counted as if nothing in it were shared, and every value
+that is computed takes its size from a budget that all files of a configuration share.
 """
 
 from __future__ import annotations
@@ -13,9 +16,13 @@ import ast
 import operator
 import posixpath
 import re
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+from attrs import define, field
 
 from vidcore.errors import ConfigError
 from vidcore.files import parse_json
@@ -40,64 +47,229 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
+MAX_FILE = 1_000_000
+"""Most bytes of a file."""
+MAX_SIZE = 200_000
+"""Most elements of a value at all depths; eight characters of a string are one."""
+MAX_DEPTH = 50
+"""Most levels of a value."""
+MAX_WORK = 5_000_000
+"""Sum of the sizes of all values that are computed."""
+STEP = 25
+"""What computing a value costs beside its size."""
+MAX_WIDTH = 999
+"""Largest width or precision of a formatted value."""
+_SUBSTITUTION = re.compile(r"\{\{([^{}]*)\}\}")
+_PERCENT_KEY = re.compile(r"%\([^()]*\)")
+_PERCENT = re.compile(r"%[-#0 +]*(\*|\d*)(?:\.(\*|\d*))?")
+
+
+def _format(value: Any, spec: str) -> str:
+    if any(len(number) > len(str(MAX_WIDTH)) for number in re.findall(r"\d+", spec)):
+        raise ValueError(f"widths are at most {MAX_WIDTH}")
+    return format(str(value) if isinstance(value, PurePosixPath) else value, spec)
+
+
+class _Formatter(string.Formatter):
+    """``str.format`` without attributes of values, widths of gigabytes, and the same long value many times."""
+
+    def __init__(self) -> None:
+        self.length = 0
+
+    def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if "." in field_name:
+            raise ValueError(f"{{{field_name}}} reads an attribute")
+        return super().get_field(field_name, args, kwargs)
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        text = _format(value, format_spec)
+        self.length += len(text)
+        if self.length > 8 * MAX_SIZE:
+            raise ValueError("the result is too long")
+        return text
+
+
+def _percent(text: str, values: Any) -> str:
+    without_keys = _PERCENT_KEY.sub("%", text)
+    if "%(" in without_keys:
+        raise ValueError("keys of % hold no brackets")
+    specs = _PERCENT.findall(without_keys)
+    if any(number == "*" or len(number) > len(str(MAX_WIDTH)) for spec in specs for number in spec):
+        raise ValueError(f"widths are at most {MAX_WIDTH}")
+    if len(specs) * _size(values) > MAX_SIZE:
+        raise ValueError("the result may be too long")
+    return str(text % values)
+
+
+def _join(separator: str, parts: Any) -> str:
+    if len(separator) * len(parts) > 8 * MAX_SIZE:
+        raise ValueError("the result is too long")
+    return separator.join(parts)
+
+
+def _range(*bounds: int) -> list[int]:
+    numbers = range(*bounds)
+    if len(numbers) > MAX_SIZE:
+        raise ValueError(f"more than {MAX_SIZE} numbers")
+    return list(numbers)
+
+
+def _sum(values: Any, start: Any = 0) -> Any:
+    return [*start, *chain.from_iterable(values)] if isinstance(start, list) else sum(values, start)
+
+
+def _round(value: Any, digits: int | None = None) -> Any:
+    if digits is not None and abs(digits) > MAX_WIDTH:
+        raise ValueError(f"digits are at most {MAX_WIDTH}")
+    return round(value, digits)
+
+
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (dict, list, tuple, str, int, float, bool, len, max, min, abs, round, sum)
+    **{f.__name__: f for f in (dict, list, tuple, str, int, float, bool, len, max, min, abs, sorted)},
+    "enumerate": lambda values, start=0: list(enumerate(values, start)),
+    "range": _range,
+    "round": _round,
+    "sum": _sum,
+    "zip": lambda *values: list(zip(*values, strict=False)),
+}
+_IMPORTED: dict[str, Callable[..., Any]] = {
+    **{f"os.path.{f.__name__}": f for f in (posixpath.join, posixpath.dirname, posixpath.basename, posixpath.normpath)},
+    **{f"pathlib.{name}": PurePosixPath for name in ("Path", "PosixPath", "PurePath", "PurePosixPath")},
 }
 _METHODS: dict[type, tuple[str, ...]] = {
-    dict: ("copy", "get", "pop", "setdefault", "update"),
-    list: ("append", "copy", "extend", "insert", "pop"),
-    str: ("format", "join", "lower", "upper"),
+    dict: ("copy", "get", "items", "keys", "pop", "setdefault", "update", "values"),
+    list: ("append", "copy", "extend", "index", "insert", "pop", "remove"),
+    str: ("endswith", "format", "join", "lower", "replace", "split", "startswith", "strip", "upper"),
+    PurePosixPath: ("as_posix", "joinpath", "with_name", "with_suffix"),
 }
-_SUBSTITUTION = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
-MAX_REPEATED = 100_000
-"""Most elements a repetition like ``[0] * n`` may have."""
+_PATH_PARTS = ("name", "parent", "stem", "suffix")
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
+def _size(value: Any) -> int:
+    """Elements of a value at all depths. Raises ``ValueError`` for a value that is too large or too deep."""
+    size, depth, level = 1, 0, [value]
+    while level:
+        inner: list[Any] = []
+        for item in level:
+            kind = type(item)
+            if kind is list or kind is tuple:
+                inner.extend(item)
+            elif kind is dict:
+                inner.extend(chain.from_iterable(item.items()))
+            elif kind is int:
+                if item.bit_length() > 1024:
+                    raise ValueError("an integer of more than 1024 bits")
+            elif kind is str or kind is PurePosixPath:
+                text = str(item)
+                if not text.isascii():
+                    text.encode()  # half of a surrogate pair cannot be written
+                size += len(text) // 8
+            if size + len(inner) > MAX_SIZE:
+                raise ValueError(f"more than {MAX_SIZE} elements")
+        size, depth, level = size + len(inner), depth + 1, inner
+        if depth > MAX_DEPTH:
+            raise ValueError(f"more than {MAX_DEPTH} levels")
+    return size
+
+
+@define
+class _Reading:
+    """What all files of one configuration share."""
+
+    left_out: list[str] = field(factory=list)
+    """``file:line: statement`` of what cannot change a value."""
+    work: int = 0
+
+    def charge_file(self, length: int) -> None:
+        """Take a file from the budget. Raises ``ValueError`` for an empty budget."""
+        self.work += MAX_WORK // 1000 + length
+        if self.work > MAX_WORK:
+            raise ValueError("the configuration has too many files, or takes too many steps")
+
+    def charge(self, value: Any) -> None:
+        """Take a value from the budget. Raises ``ValueError`` for one that is too large, or an empty budget."""
+        self.work += STEP + _size(value)
+        if self.work > MAX_WORK:
+            raise ValueError("the configuration takes too many steps")
+
+
+def read_config(path: str | Path, left_out: list[str] | None = None) -> dict[str, Any]:
     """Return the whole configuration, inheritance resolved, as plain data (what JSON could hold).
 
     Args:
         path: a ``.py`` or ``.json`` file.
+        left_out: gets a line (``file:line: statement``) for every statement that cannot change a value.
 
     Raises:
-        ConfigError: the file is missing, or holds something that is not plain data (``file:line``).
+        ConfigError: the file is missing, holds something that is not plain data (``file:line``), or grows without
+            bounds.
     """
-    return _with_lists(_load_config(Path(path), ()))  # type: ignore[no-any-return]
+    reading = _Reading()
+    config = _with_lists(_load_config(Path(path), (), reading))
+    if left_out is not None:
+        left_out.extend(reading.left_out)
+    return config  # type: ignore[no-any-return]
 
 
-def _load_config(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
-    path = path.resolve()
-    if path in below:
-        raise ConfigError("configurations inherit in a circle: " + " -> ".join(str(p) for p in (*below, path)))
-    if path.suffix not in (".py", ".json") and not path.is_dir():
-        raise ConfigError(f"{path}: configurations are .py or .json files, found {path.suffix or 'no suffix'!r}")
+def _load_config(path: Path, below: tuple[Path, ...], reading: _Reading) -> dict[str, Any]:
+    asked = f" (named by {below[-1]})" if below else ""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if path.suffix == ".json":
-        try:
-            own = parse_json(text)
-        except ValueError as error:
-            raise ConfigError(f"{path}: not JSON: {error}") from error
+        path = path.resolve()
+        if path in below:
+            raise ConfigError("configurations inherit in a circle: " + " -> ".join(str(p) for p in (*below, path)))
+        if path.suffix not in (".py", ".json") and not path.is_dir():
+            found = path.suffix or "no suffix"
+            raise ConfigError(f"{path}: configurations are .py or .json files, found {found!r}{asked}")
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path}: cannot be read: it is not a file{asked}")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE + 1)
+        if len(content) > MAX_FILE:
+            raise ConfigError(f"{path}: configurations have at most {MAX_FILE} bytes{asked}")
+        reading.charge_file(len(content))
+        text = content.decode("utf-8-sig")
+    except ConfigError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links that form a loop
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{ascii(str(path))[1:-1]}: cannot be read: {reason}{asked}") from error
+    try:
+        if path.suffix != ".json":
+            return _Module(path, text, below, reading).run()
+        own = _parse_json(path, text)
         if not isinstance(own, dict):
             raise ConfigError(f"{path}: a configuration is a table, found {type(own).__name__}")
-        base = _bases(path, own.pop("_base_", []), below)
-        return merge(base, own, str(path))
-    try:
-        return _Module(path, text, below).run()
+        reading.charge(own)
+        base = _bases(path, own.pop("_base_", []), below, reading)
+        merged = merge(base, own, str(path))
+        reading.charge(merged)
+        return merged
+    except ConfigError:
+        raise
     except RecursionError:
         raise ConfigError(f"{path}: is nested too deeply") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
-def _bases(path: Path, names: Any, below: tuple[Path, ...]) -> dict[str, Any]:
+def _parse_json(path: Path, text: str) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from error
+
+
+def _bases(path: Path, names: Any, below: tuple[Path, ...], reading: _Reading) -> dict[str, Any]:
     """The files named by ``_base_``, joined; they may not define the same key."""
     joined: dict[str, Any] = {}
-    for name in [names] if isinstance(names, str) else names:
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, (list, tuple)):
+        raise ConfigError(f"{path}: _base_ must name files beside this one, found {type(names).__name__}")
+    for name in names:
         if not isinstance(name, str) or "::" in name:
             raise ConfigError(f"{path}: _base_ must name files beside this one, found {name!r}")
-        table = _load_config(path.parent / name, (*below, path))
-        if twice := sorted(joined.keys() & table.keys()):
+        table = _load_config(path.parent / name, (*below, path), reading)
+        if twice := sorted(map(str, joined.keys() & table.keys())):
             raise ConfigError(f"{path}: more than one file of _base_ defines {', '.join(twice)}")
         joined.update(table)
     return joined
@@ -126,19 +298,21 @@ def _with_lists(value: Any) -> Any:
         return {str(k): _with_lists(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_with_lists(v) for v in value]
-    return value
+    return str(value) if isinstance(value, PurePosixPath) else value
 
 
 class _Module:
     """One ``.py`` file: its statements in order, over the names assigned so far."""
 
-    def __init__(self, path: Path, text: str, below: tuple[Path, ...]) -> None:
-        self.path, self.below = path, below
+    def __init__(self, path: Path, text: str, below: tuple[Path, ...], reading: _Reading) -> None:
+        self.path, self.text, self.below, self.reading = path, text, below, reading
         self.names: dict[str, Any] = {}
         self.imported: dict[str, str] = {}
         self.base: dict[str, Any] = {}
         try:
             self.tree = ast.parse(text, filename=str(path))
+        except (RecursionError, MemoryError):
+            raise ConfigError(f"{path}: is nested too deeply") from None
         except (SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", None) or 1
             raise ConfigError(f"{path}:{line}: not Python: {error.args[0]}") from error
@@ -146,21 +320,36 @@ class _Module:
     def run(self) -> dict[str, Any]:
         for statement in self.tree.body:
             if isinstance(statement, ast.Assign) and _is_name(statement.targets[0], "_base_"):
-                self.base = _bases(self.path, self.value(statement.value), self.below)
+                self.base = _bases(self.path, self.value(statement.value), self.below, self.reading)
         for statement in self.tree.body:
             self.statement(statement)
         self.names.pop("_base_", None)
-        return merge(self.base, self.names, str(self.path))
+        merged = merge(self.base, self.names, str(self.path))
+        self.reading.charge(merged)
+        return merged
 
     def fail(self, node: ast.AST, why: str) -> ConfigError:
-        return ConfigError(f"{self.path}:{getattr(node, 'lineno', 1)}: {why}")
+        short = why if len(why) <= 500 else f"{why[:500]}..."
+        return ConfigError(f"{self.path}:{getattr(node, 'lineno', 1)}: {short}")
+
+    def code(self, node: ast.AST) -> str:
+        """The first line of an expression, for messages."""
+        source = ast.get_source_segment(self.text, node) or ""  # ast.unparse writes no large integers
+        return source.split("\n")[0][:80]
 
     def not_data(self, node: ast.AST) -> ConfigError:
-        code = ast.unparse(node).split("\n")[0]
-        return self.fail(node, f"this is code, not data, and is not executed: {code[:80]}")
+        return self.fail(node, f"this is code, not data, and is not executed: {self.code(node)}")
+
+    def refuse(self, node: ast.AST, error: Exception) -> NoReturn:
+        """Raise the error of an operation as one of the file."""
+        if isinstance(error, ConfigError):
+            raise error
+        raise self.fail(node, f"{self.code(node)}: {error}") from error
 
     def statement(self, node: ast.stmt) -> None:
         match node:
+            case _ if self.is_harmless(node):
+                self.reading.left_out.append(f"{self.path}:{node.lineno}: {self.code(node)}")
             case ast.Assign(targets=targets, value=expression):
                 value = self.value(expression)
                 for target in targets:
@@ -169,14 +358,17 @@ class _Module:
                 self.assign(target, self.value(expression))
             case ast.AugAssign(target=ast.Name(id=name), op=op, value=expression):
                 old = self.value(ast.copy_location(ast.Name(name, ast.Load()), node))
-                self.names[name] = self.operate(node, op, old, self.value(expression))
+                self.names[name] = self.charged(node, self.operate(node, op, old, self.value(expression)))
             case ast.Expr(value=ast.Constant()) | ast.Pass():
                 pass
             case ast.Expr(value=ast.Call(func=ast.Attribute()) as call):
                 self.value(call)
+            case ast.If(test=test, body=body, orelse=orelse):
+                for inner in body if self.value(test) else orelse:
+                    self.statement(inner)
             case ast.Delete(targets=targets) if all(isinstance(t, ast.Name) and t.id in self.names for t in targets):
                 for target in targets:
-                    del self.names[target.id]  # type: ignore[attr-defined]
+                    self.names.pop(target.id, None)  # type: ignore[attr-defined]
             case ast.With(items=[ast.withitem(context_expr=ast.Call(func=ast.Name(id="read_base")))], body=body):
                 for inner in body:
                     self.inherit(inner)
@@ -189,12 +381,44 @@ class _Module:
             case _:
                 raise self.not_data(node)
 
+    def is_harmless(self, node: ast.stmt) -> bool:
+        """Whether a statement cannot change a value of the configuration: it concerns imported modules, or prints."""
+        match node:
+            case ast.Assign(targets=targets):
+                return all(self.is_imported(target) for target in targets)
+            case ast.AnnAssign(target=target) | ast.AugAssign(target=target):
+                return self.is_imported(target)
+            case ast.Delete(targets=targets):
+                return all(self.is_imported(target) for target in targets)
+            case ast.Assert():
+                return True
+            case ast.Expr(value=ast.Call(func=ast.Name(id="print"))):
+                return "print" not in self.names
+            case ast.Expr(value=ast.Call(func=function, args=arguments, keywords=keywords)):
+                used = [n for part in (*arguments, *keywords) for n in ast.walk(part) if isinstance(n, ast.Name)]
+                if any(
+                    isinstance(self.names.get(n.id, self.base if n.id == "_base_" else None), (dict, list))
+                    for n in used
+                ):
+                    return False  # it may change them
+                root = _root(function)
+                path = isinstance(self.names.get(root), PurePosixPath)
+                return path or self.is_imported(function) or (isinstance(function, ast.Name) and root in self.imported)
+        return False
+
+    def is_imported(self, node: ast.expr) -> bool:
+        """Whether this is something within an imported module: ``os.environ["X"]``."""
+        root = _root(node)
+        return not isinstance(node, ast.Name) and root in self.imported and root not in self.names
+
     def inherit(self, node: ast.stmt) -> None:
         """``from .._base_.models.tsn_r50 import *`` inside ``with read_base():``."""
         if not (isinstance(node, ast.ImportFrom) and node.level and node.module):
             raise self.not_data(node)
-        folder = self.path.parents[node.level - 1]
-        table = _load_config(folder.joinpath(*node.module.split(".")).with_suffix(".py"), (*self.below, self.path))
+        if node.level > len(self.path.parents):
+            raise self.fail(node, f"{node.level} dots lead above all folders")
+        file = self.path.parents[node.level - 1].joinpath(*node.module.split(".")).with_suffix(".py")
+        table = _load_config(file, (*self.below, self.path), self.reading)
         for alias in node.names:
             if alias.name == "*":
                 self.names.update(table)
@@ -208,10 +432,12 @@ class _Module:
             case ast.Name(id=name):
                 self.names[name] = value
             case ast.Subscript(value=container, slice=key):
+                owner, place = self.value(container), self.value(key)
                 try:
-                    self.value(container)[self.value(key)] = value
-                except (TypeError, LookupError) as error:
-                    raise self.fail(target, f"cannot assign to {ast.unparse(target)}: {error}") from error
+                    owner[place] = value
+                except (TypeError, ValueError, LookupError) as error:
+                    raise self.fail(target, f"cannot assign to {self.code(target)}: {error}") from error
+                self.charged(target, owner)
             case ast.Tuple(elts=targets) if isinstance(value, (tuple, list)) and len(value) == len(targets):
                 for inner, part in zip(targets, value, strict=True):
                     self.assign(inner, part)
@@ -219,7 +445,20 @@ class _Module:
                 raise self.not_data(target)
 
     def value(self, node: ast.expr) -> Any:
-        """What an expression stands for."""
+        """What an expression stands for. Raises ``ConfigError`` where it cannot be computed within bounds."""
+        try:
+            return self.charged(node, self.evaluate(node))
+        except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, MemoryError) as error:
+            self.refuse(node, error)
+
+    def charged(self, node: ast.AST, value: Any) -> Any:
+        try:
+            self.reading.charge(value)
+        except ValueError as error:
+            self.refuse(node, error)
+        return value
+
+    def evaluate(self, node: ast.expr) -> Any:
         match node:
             case ast.Constant(value=str() as text):
                 return self.fill(node, text)
@@ -229,6 +468,10 @@ class _Module:
                 return self.base
             case ast.Name(id=name) if name in self.names:
                 return self.names[name]
+            case ast.Name(id="__file__"):
+                return str(self.path)
+            case ast.Name(id="__name__"):
+                return self.path.stem
             case ast.Name(id=name) if (whole := self.imported.get(name, "").split("."))[-1][:1].isupper():
                 return whole[-1]  # `type=Recognizer2D` instead of `type="Recognizer2D"`: the name is all that counts
             case ast.List(elts=items):
@@ -244,6 +487,23 @@ class _Module:
                 return table
             case ast.JoinedStr(values=parts):
                 return "".join(self.formatted(p) for p in parts)
+            case (
+                ast.ListComp(elt=element, generators=generators) | ast.GeneratorExp(elt=element, generators=generators)
+            ):
+                return [self.value(element) for _ in self.each(generators)]
+            case ast.DictComp(key=key, value=item, generators=generators):
+                return {self.value(key): self.value(item) for _ in self.each(generators)}
+            case ast.BoolOp(op=op, values=values):
+                result = self.value(values[0])
+                for other in values[1:]:
+                    if bool(result) is isinstance(op, ast.Or):
+                        break
+                    result = self.value(other)
+                return result
+            case ast.Compare(left=left, ops=[ast.Is() | ast.IsNot() as op], comparators=[ast.Constant(value=None)]):
+                return (self.value(left) is None) is isinstance(op, ast.Is)
+            case ast.Compare(left=left, ops=[ast.In() | ast.NotIn() as op], comparators=[right]):
+                return (self.value(left) in self.value(right)) is isinstance(op, ast.In)
             case ast.BinOp(left=left, op=op, right=right):
                 return self.operate(node, op, self.value(left), self.value(right))
             case ast.UnaryOp(op=op, operand=operand):
@@ -254,11 +514,16 @@ class _Module:
                 return self.value(body if self.value(test) else orelse)
             case ast.Attribute(value=owner, attr=key) if isinstance(table := self.value(owner), dict) and key in table:
                 return table[key]
+            case ast.Attribute(value=owner, attr=key) if key in _PATH_PARTS and isinstance(
+                path := self.value(owner), PurePosixPath
+            ):
+                return getattr(path, key)
             case ast.Subscript(value=owner, slice=key):
+                whole, place = self.value(owner), self.value(key)
                 try:
-                    return self.value(owner)[self.value(key)]
-                except (TypeError, LookupError) as error:
-                    raise self.fail(node, f"{ast.unparse(node)} does not exist: {error!r}") from error
+                    return whole[place]
+                except (TypeError, ValueError, LookupError) as error:
+                    raise self.fail(node, f"{self.code(node)} does not exist: {error!r}") from error
             case ast.Slice(lower=lower, upper=upper, step=step):
                 return slice(*(None if part is None else self.value(part) for part in (lower, upper, step)))
             case ast.Call(func=function, args=arguments, keywords=keywords):
@@ -266,6 +531,22 @@ class _Module:
         if isinstance(node, ast.Name):
             raise self.fail(node, f"{node.id!r} has no value known here")
         raise self.not_data(node)
+
+    def each(self, generators: list[ast.comprehension]) -> Iterator[None]:
+        """Bind the names of a comprehension to one combination after the other."""
+        first, *rest = generators
+        bound = [n.id for n in ast.walk(first.target) if isinstance(n, ast.Name)]
+        before = {name: self.names[name] for name in bound if name in self.names}
+        for value in list(self.value(first.iter)):
+            self.assign(first.target, value)
+            if all(self.value(condition) for condition in first.ifs):
+                if rest:
+                    yield from self.each(rest)
+                else:
+                    yield
+        for name in bound:
+            self.names.pop(name, None)
+        self.names |= before
 
     def items(self, nodes: list[ast.expr]) -> list[Any]:
         found: list[Any] = []
@@ -282,25 +563,31 @@ class _Module:
             code = self.imported_name(keyword.value) if keyword.arg == "type" else ""
             value: Any = code.split(".")[-1] if code else self.value(keyword.value)
             named.update(value if keyword.arg is None else {keyword.arg: value})
-        try:
-            if self.imported_name(function) == "os.path.join":
-                return posixpath.join(*arguments)
-            if isinstance(function, ast.Name) and function.id in _FUNCTIONS:
-                return _FUNCTIONS[function.id](*arguments, **named)
-            if isinstance(function, ast.Attribute):
-                owner = self.value(function.value)
-                if function.attr == "merge" and isinstance(owner, dict) and len(arguments) == 1:
-                    merged = merge(owner, arguments[0], f"{self.path}:{node.lineno}")
-                    owner.clear()
-                    owner.update(merged)
-                    return None
-                if function.attr in _METHODS.get(type(owner), ()):
-                    return getattr(owner, function.attr)(*arguments, **named)
-        except (TypeError, ValueError, LookupError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise self.fail(node, f"{ast.unparse(node)[:80]}: {error}") from error
-        raise self.not_data(node)
+        if (pure := _IMPORTED.get(self.imported_name(function))) is not None:
+            return pure(*arguments, **named)
+        if isinstance(function, ast.Name) and function.id in _FUNCTIONS:
+            return _FUNCTIONS[function.id](*arguments, **named)
+        if not isinstance(function, ast.Attribute):
+            raise self.not_data(node)
+        owner, method = self.value(function.value), function.attr
+        if method == "merge" and isinstance(owner, dict):
+            if len(arguments) != 1 or not isinstance(arguments[0], dict):
+                raise ValueError("merge takes one table")
+            merged = merge(owner, arguments[0], f"{self.path}:{node.lineno}")
+            owner.clear()
+            owner.update(merged)
+            return None
+        if method not in _METHODS.get(type(owner), ()):
+            raise self.not_data(node)
+        if method == "format":
+            return _Formatter().vformat(owner, arguments, named)
+        if method == "join":
+            return _join(owner, *arguments)
+        if method == "replace" and len(arguments) > 1 and len(owner) * len(str(arguments[1])) > 8 * MAX_SIZE:
+            raise ValueError("the result may be too long")
+        result = getattr(owner, method)(*arguments, **named)
+        self.charged(node, owner)
+        return list(result) if method in ("items", "keys", "values") else result
 
     def imported_name(self, node: ast.expr) -> str:
         """The whole name of what comes from an import, ``os.path.join``; empty for anything else."""
@@ -316,22 +603,21 @@ class _Module:
             raise self.not_data(node)
         if isinstance(op, ast.Mult) and any(isinstance(v, (str, list, tuple)) for v in values):
             sizes = [len(v) if isinstance(v, (str, list, tuple)) else v for v in values]
-            if all(isinstance(s, int) for s in sizes) and sizes[0] * sizes[1] > MAX_REPEATED:
-                raise self.fail(node, f"a repetition of more than {MAX_REPEATED} elements is refused")
+            if all(isinstance(size, int) for size in sizes) and sizes[0] * sizes[1] > MAX_SIZE:
+                raise self.fail(node, f"a repetition of more than {MAX_SIZE} elements is refused")
         try:
+            if isinstance(op, ast.Mod) and isinstance(values[0], str):
+                return _percent(*values)
             return _OPERATORS[type(op)](*values)
         except (TypeError, ValueError, ArithmeticError) as error:
-            raise self.fail(node, f"{ast.unparse(node)[:80]}: {error}") from error
+            self.refuse(node, error)
 
     def formatted(self, node: ast.expr) -> str:
         match node:
             case ast.Constant(value=str() as text):
                 return text
             case ast.FormattedValue(value=inner, conversion=-1, format_spec=spec):
-                try:
-                    return format(self.value(inner), "" if spec is None else self.value(spec))
-                except (TypeError, ValueError) as error:
-                    raise self.fail(node, f"{ast.unparse(node)[:80]}: {error}") from error
+                return _format(self.value(inner), "" if spec is None else self.value(spec))
         raise self.not_data(node)
 
     def fill(self, node: ast.AST, text: str) -> Any:
@@ -344,14 +630,26 @@ class _Module:
         }
 
         def one(inside: str) -> Any:
-            if re.fullmatch(r"_base_(\.\w+)+", inside):
-                return self.value(ast.parse(inside, mode="eval").body)
+            inside = inside.strip()
             if inside in known:
                 return known[inside]
+            root, *keys = inside.split(".")
+            value: Any = self.base if root == "_base_" and keys else None
+            for key in keys:
+                value = value.get(key) if isinstance(value, dict) else None
+            if value is not None:
+                return self.charged(node, value)
             raise self.fail(node, f"{{{{{inside}}}}} cannot be filled in; known are {', '.join(known)}, _base_.<name>")
 
         whole = _SUBSTITUTION.fullmatch(text)
         return one(whole[1]) if whole else _SUBSTITUTION.sub(lambda m: str(one(m[1])), text)
+
+
+def _root(node: ast.expr) -> str:
+    """The name that an expression begins with: ``os`` of ``os.environ["X"]``."""
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _is_name(node: ast.expr, name: str) -> bool:
