@@ -356,7 +356,12 @@ def test_a_rate_that_is_scaled(catalog: Catalog) -> None:
         ("randomness", 7, "randomness: a table is needed here"),
         ("val_cfg", "ValLoop", "val_cfg: a table is needed here"),
         ("default_hooks.extra", {"type": "X"}, "default_hooks.extra: X has no equivalent"),
-        ("default_hooks.stop", {"type": "EarlyStoppingHook"}, "default_hooks.stop: EarlyStoppingHook is not converted"),
+        ("load_from", {"a": 1}, "load_from: must name a file, found dict"),
+        ("auto_scale_lr", 8, "auto_scale_lr: a table is needed here"),
+        ("train_dataloader.dataset.ann_file", None, "train_dataloader.dataset.ann_file: must name a file, found None"),
+        ("train_dataloader.dataset.ann_file", 3, "train_dataloader.dataset.ann_file: must be a string, found int"),
+        ("train_dataloader.sampler", 3, "train_dataloader: holds a value of a type that it cannot have"),
+        ("model.test_cfg", 3, "model: holds a value of a type that it cannot have"),
         ("test_evaluator", {"type": "ConfusionMatrix"}, "test_evaluator: validation and test share"),
         ("custom_imports", {"imports": ["mine"]}, "custom_imports: cannot be converted: code of your own"),
         ("val_cfg.type", "MyValLoop", "val_cfg.type: MyValLoop has no equivalent"),
@@ -381,6 +386,62 @@ def test_what_cannot_be_converted_is_named(catalog: Catalog, path: str, value: A
     problems = convert_config(config, catalog).problems
     assert len(problems) == 1
     assert problem in problems[0]
+
+
+def _places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of everything within a value."""
+    inner = list(value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ())
+    return [(*at, key) for key, _ in inner] + [path for key, v in inner for path in _places(v, (*at, key))]
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "x", [], [3], {}, {"type": 3}, {"type": "X"}, [["a"]]], ids=repr)
+def test_values_of_any_type_in_any_place_are_no_bug(catalog: Catalog, wrong: Any) -> None:
+    for *above, last in _places(CONFIG):
+        config = at = copy.deepcopy(CONFIG)
+        for key in above:
+            at = at[key]
+        at[last] = wrong
+        dumps(convert_config(config, catalog).task)
+
+
+def test_many_problems_end_the_conversion(catalog: Catalog) -> None:
+    with pytest.raises(ConfigError, match="there are more problems"):
+        converted(catalog, custom_hooks=[{"type": "X"}] * 10_000)
+
+
+@pytest.mark.parametrize("kind", [{}, {"type": "Evaluator"}])
+def test_an_evaluator_lists_its_metrics(catalog: Catalog, kind: dict[str, Any]) -> None:
+    metrics = [{"type": "AccMetric"}, {"type": "ConfusionMatrix", "num_classes": 400}]
+    imported = converted(catalog, val_evaluator={**kind, "metrics": metrics}, test_evaluator=metrics)
+    assert imported.problems == ()
+    assert imported.task["metrics"] == {"acc": metrics[0], "confusion": metrics[1]}
+    one = converted(catalog, val_evaluator={**kind, "metrics": metrics[0]}, test_evaluator=None)
+    assert one.task["metrics"] == {"acc": metrics[0]}
+
+
+def test_early_stopping_is_a_setting(catalog: Catalog) -> None:
+    hook = {"type": "EarlyStoppingHook", "monitor": "acc/top1", "rule": "greater", "patience": 3, "min_delta": 0.01}
+    imported = converted(catalog, custom_hooks=[hook])
+    assert imported.problems == ()
+    assert imported.notes == ("custom_hooks[0].min_delta: any improvement counts here, there at least 0.01",)
+    train = imported.task["train"]
+    assert (train["early_stop"], train["best"], train["best_rule"]) == (3, "acc/top1", "greater")
+    Task.from_table(imported.task, catalog)
+    hooks = {"checkpoint": {"save_best": "acc/top5"}}
+    (problem,) = converted(catalog, custom_hooks=[hook], default_hooks=hooks).problems
+    assert problem == "custom_hooks[0].monitor: is acc/top1, but train.best is acc/top5, and one score decides both"
+
+
+def test_balanced_classes_are_the_loaders(catalog: Catalog) -> None:
+    dataset = {"type": "ClassBalancedDataset", "oversample_thr": 1e-3, "dataset": loader("train")["dataset"]}
+    imported = converted(catalog, train_dataloader=loader("train", dataset=dataset))
+    assert imported.problems == ()
+    assert imported.notes[0].startswith(
+        "train_dataloader.dataset: ClassBalancedDataset (oversample_thr=0.001) is balanced"
+    )
+    train = imported.task["data"]["train"]
+    assert (train["balanced"], train["dataset"]["type"]) == (True, "VideoDataset")
+    Task.from_table(imported.task, catalog)
 
 
 def test_weights_of_a_whole_network_replace_those_of_its_backbone(catalog: Catalog) -> None:

@@ -42,6 +42,8 @@ def _config(context: Context, source: Path, output: Path | None, partial: bool) 
         raise ConfigError([*problems, "nothing is written; --partial writes the rest"])
     if not problems:
         Task.from_table(imported.task, context.catalog, source.stem)
+    for note in imported.notes:
+        click.echo(f"note: {source}: {note}", err=True)
     for line in (*left_out, *problems):
         click.echo(f"left out: {line}", err=True)
     text = dumps(imported.task)

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, field
 
 from vidcore.config.signature import Parameter, read_signature
 from vidcore.config.types import Choice, Record
-from vidcore.errors import PluginError, nearest
+from vidcore.errors import ConfigError, PluginError, UserError, nearest
 from vidcore.plugins.catalog import Catalog
 
 __all__ = ["Converter", "Rule", "Table", "drop_arguments", "snake_case", "strip_scope", "without"]
 
+T = TypeVar("T")
 Table = dict[str, Any]
+MAX_PROBLEMS = 200
+"""After so many the rest of a configuration is not looked at."""
 
 OWN_SCOPES = ("mmaction", "mmengine")
 """``mmaction.ResNet`` means the same as ``ResNet``; other scopes are other packages."""
@@ -50,8 +53,23 @@ class Converter:
     sync_batchnorm: bool = False
     """Some batch norm takes its statistics over all processes."""
 
+    notes: list[str] = field(factory=list)
+    """``place: what is different here`` of what could be converted, but not to the digit."""
+
     def report(self, at: str, why: str) -> None:
         self.problems.append(f"{at}: {why}")
+        if len(self.problems) > MAX_PROBLEMS:
+            raise ConfigError([*self.problems, "there are more problems; these are the first"])
+
+    def attempt(self, at: str, convert: Callable[..., T], *arguments: Any) -> T | None:
+        """Return what ``convert`` returns; None, and a problem, where a value in there has a type it cannot have."""
+        try:
+            return convert(*arguments)
+        except (TypeError, AttributeError, ValueError, LookupError, ArithmeticError) as error:
+            if isinstance(error, UserError):
+                raise
+            self.report(at, f"holds a value of a type that it cannot have: {error}")
+            return None
 
     def component(self, table: Any, at: str) -> Table | None:
         """Convert ``{"type": "Name", ...}``; None, and a problem, where there is no such component."""
@@ -68,7 +86,10 @@ class Converter:
             return None
         arguments = without(table, "type", "_scope_", "_delete_")
         if name in self.rules:
-            arguments = self.rules[name](self, arguments, at)
+            rewritten = self.attempt(at, self.rules[name], self, arguments, at)
+            if rewritten is None:
+                return None
+            arguments = rewritten
         return {"type": name, **self.arguments(name, arguments, parameters, at)}
 
     def arguments(self, owner: str, table: Mapping[str, Any], known: Mapping[str, Parameter], at: str) -> Table:
@@ -77,7 +98,7 @@ class Converter:
         for key, value in table.items():
             place = f"{at}.{key}"
             if key in FRAMEWORK and key not in known:
-                FRAMEWORK[key](self, value, at, known, converted)
+                self.attempt(place, FRAMEWORK[key], self, value, at, known, converted)
             elif key not in known:
                 if value is not None:
                     self.report(place, f"{owner} of vidcore takes no {key!r}{nearest(key, known)}")
@@ -98,7 +119,10 @@ class Converter:
                 return self.arguments(parameter.name, value, read_signature(record.target).parameters, at)
             return {k: v for k in value if k != "_delete_" and (v := self.value(value[k], f"{at}.{k}")) is not None}
         if isinstance(value, (list, tuple)):
-            return [self.value(v, f"{at}[{i}]") for i, v in enumerate(value)]
+            for i, item in enumerate(value):
+                if item is None:
+                    self.report(f"{at}[{i}]", "None has no equivalent here")
+            return [new for i, v in enumerate(value) if (new := self.value(v, f"{at}[{i}]")) is not None]
         return value
 
     def _convert_none(self, parameter: Parameter, place: str, converted: Table) -> None:

@@ -24,7 +24,16 @@ UNSUPPORTED = {
 }
 """Settings that change what is computed. Others that do not, and names that a file only uses itself, are ignored."""
 
-TABLES = ("train_cfg", "val_cfg", "test_cfg", "optim_wrapper", "default_hooks", "randomness", "model_wrapper_cfg")
+TABLES = (
+    "train_cfg",
+    "val_cfg",
+    "test_cfg",
+    "optim_wrapper",
+    "default_hooks",
+    "randomness",
+    "model_wrapper_cfg",
+    "auto_scale_lr",
+)
 
 IMAGE_WEIGHTS = {
     "mmcls://mobilenet_v2": "mobilenet_v2_batch256_imagenet_20200708-3b2dc3af.pth",
@@ -45,6 +54,8 @@ class Imported:
     """What could be converted, as a Task table."""
     problems: tuple[str, ...]
     """``place in the published configuration: reason`` of everything that could not."""
+    notes: tuple[str, ...] = ()
+    """``place in the published configuration: what is different here`` of what could, but not to the digit."""
 
 
 def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
@@ -56,9 +67,11 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
     """
     converter = Converter(catalog, RULES, models.OTHER_PACKAGES)
     config = _without_malformed(converter, config)
+    attempt = converter.attempt
     task: Table = {}
     if "pgm_proposals_cfg" in config:
-        return Imported(localization.convert_generation(converter, config), tuple(converter.problems))
+        job = converter.attempt("pgm_proposals_cfg", localization.convert_generation, converter, config)
+        return Imported(job or {}, tuple(converter.problems))
     model = config.get("model")
     if model is None:
         converter.report("model", "is missing, and a Task needs one")
@@ -67,19 +80,21 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
             model = {"data_preprocessor": config["data_preprocessor"], **model}
         task["model"] = converter.component(model, "model")
     loaders = {
-        part: data.convert_loader(converter, config[f"{part}_dataloader"], f"{part}_dataloader")
+        part: attempt(at, data.convert_loader, converter, config[at], at)
         for part in ("train", "val", "test")
-        if config.get(f"{part}_dataloader") is not None
+        if config.get(at := f"{part}_dataloader") is not None
     }
     task["data"] = {part: table for part, table in loaders.items() if table}
     if others := (config.get("train_cfg") or {}).get("other_loaders"):
-        task["data"]["train_extra"] = data.convert_other_loaders(converter, others, "train_cfg.other_loaders")
-    task["train"] = training.convert_train(converter, config)
+        at = "train_cfg.other_loaders"
+        task["data"]["train_extra"] = attempt(at, data.convert_other_loaders, converter, others, at)
+    task["train"] = attempt("train_cfg, default_hooks, custom_hooks", training.convert_train, converter, config) or {}
     if config.get("optim_wrapper"):
-        training.convert_optimizer(converter, config["optim_wrapper"], task)
-    task["schedule"] = training.convert_schedules(converter, config.get("param_scheduler") or [])
-    task["metrics"] = training.convert_metrics(converter, config)
-    _runtime(converter, config, task)
+        attempt("optim_wrapper", training.convert_optimizer, converter, config["optim_wrapper"], task)
+    schedules = config.get("param_scheduler") or []
+    task["schedule"] = attempt("param_scheduler", training.convert_schedules, converter, schedules)
+    task["metrics"] = attempt("val_evaluator, test_evaluator", training.convert_metrics, converter, config)
+    attempt("runtime", _runtime, converter, config, task)
     for key, advice in UNSUPPORTED.items():
         if config.get(key):
             converter.report(key, f"cannot be converted: {advice}")
@@ -90,7 +105,15 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
             task["train"]["base_batch_size"] = base
         else:
             task["info"] = {"base_batch_size": base}  # nothing interprets it, but a reader wants to know
-    return Imported({key: table for key, table in task.items() if table}, tuple(converter.problems))
+    kept = {key: _without_none(table) for key, table in task.items() if table}
+    return Imported(kept, tuple(converter.problems), tuple(converter.notes))
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no None: a setting that is None has its default."""
+    if isinstance(value, Mapping):
+        return {key: _without_none(v) for key, v in value.items() if v is not None}
+    return [_without_none(v) for v in value if v is not None] if isinstance(value, (list, tuple)) else value
 
 
 def _without_malformed(converter: Converter, config: Mapping[str, Any]) -> Table:
@@ -134,7 +157,9 @@ def _runtime(converter: Converter, config: Mapping[str, Any], task: Table) -> No
 
 def _initial_weights(converter: Converter, config: Mapping[str, Any], train: Table) -> None:
     """Weights to start from are one setting here, whether of the whole network or of its backbone."""
-    if config.get("load_from"):
+    if not isinstance(config.get("load_from") or "", str):
+        converter.report("load_from", f"must name a file, found {type(config['load_from']).__name__}")
+    elif config.get("load_from"):
         train["weights"] = training.file_name(config["load_from"])
         return
     for i, (at, name) in enumerate(converter.weights.items()):

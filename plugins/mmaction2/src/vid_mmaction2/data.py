@@ -38,6 +38,16 @@ def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
         table["num_repeats"] = published.pop("num_repeats", 4)
         table["sample_once"] = published.pop("sample_once", False)
         published["type"] = "VideoDataset"
+    if strip_scope(str(published.get("type"))) == "ClassBalancedDataset" and isinstance(
+        inner := published.get("dataset"), Mapping
+    ):
+        table["balanced"] = True  # here the loader balances
+        threshold = published.get("oversample_thr")
+        published = dict(inner)
+        why = "classes are drawn equally often here, there the rare ones are repeated"
+        converter.notes.append(
+            f"{at}.dataset: ClassBalancedDataset (oversample_thr={threshold}) is balanced = true: {why}"
+        )
     published["type"] = IMAGE_DATASETS.get(str(published.get("type")), published.get("type"))
     dataset, pipeline = _dataset(converter, published, f"{at}.dataset")
     if dataset is not None:
@@ -81,6 +91,9 @@ def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[T
     if "datasets" not in own:
         pipeline = convert_pipeline(converter, table["pipeline"], f"{at}.pipeline") if "pipeline" in table else {}
         return converter.component(own, at), pipeline
+    if not isinstance(own["datasets"], list) or not all(isinstance(part, Mapping) for part in own["datasets"]):
+        converter.report(f"{at}.datasets", "must be a list of tables")
+        return None, {}
     parts = [_dataset(converter, part, f"{at}.datasets[{i}]") for i, part in enumerate(own["datasets"])]
     pipelines = [p for _, p in parts] or [{}]
     if any(p != pipelines[0] for p in pipelines):
@@ -101,8 +114,14 @@ def convert_paths(converter: Converter, table: Table, at: str, kind: str = "vide
         prefix = prefix.get(kind, next(iter(prefix.values()), "")) or ""
     if names := (table.get("metainfo") or {}).get("classes"):
         out["classes"] = names
-    if "ann_file" in table:
+    for key, value in (("data_root", root), ("data_prefix", prefix), ("ann_file", table.get("ann_file") or "")):
+        if not isinstance(value, str):
+            converter.report(f"{at}.{key}", f"must be a string, found {type(value).__name__}")
+            return out
+    if table.get("ann_file"):
         out = {"ann_file": posixpath.join(root, table["ann_file"]), **out}
+    elif "ann_file" in table:
+        converter.report(f"{at}.ann_file", f"must name a file, found {table['ann_file']!r}: put one into the Task")
     if folder := posixpath.join(root, prefix):
         out["data_root"] = folder
     return out

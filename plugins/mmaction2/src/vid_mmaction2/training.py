@@ -23,7 +23,6 @@ IGNORED_HOOKS = {"runtime_info", "timer", "param_scheduler", "sampler_seed", "sy
 """Hooks of the training framework whose job is done without being asked for."""
 ADVICE = {
     "EMAHook": "is not converted: set train.ema_decay yourself",
-    "EarlyStoppingHook": "is not converted: set train.early_stop yourself",
 }
 """Hooks whose job a setting does here, but not to the digit."""
 PRECISIONS = {None: "fp16", "float16": "fp16", "bfloat16": "bf16"}
@@ -57,9 +56,26 @@ def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
     }
     others |= {f"custom_hooks[{i}]": hook for i, hook in enumerate(config.get("custom_hooks") or [])}
     for at, hook in others.items():
-        kind = strip_scope(hook.get("type", "this hook"))
+        kind = strip_scope(str(hook.get("type", "this hook")))
+        if kind == "EarlyStoppingHook":
+            _early_stop(converter, hook, at, train)
+            continue
         converter.report(at, f"{kind} {ADVICE.get(kind, 'has no equivalent here')}")
     return train
+
+
+def _early_stop(converter: Converter, hook: Mapping[str, Any], at: str, train: Table) -> None:
+    """Stopping follows the score that selects the best weights, and any improvement counts."""
+    train["early_stop"] = hook.get("patience", 5)
+    for key, name in (("monitor", "best"), ("rule", "best_rule")):
+        value = hook.get(key)
+        if value is not None and train.setdefault(name, value) != value:
+            converter.report(
+                f"{at}.{key}", f"is {value}, but train.{name} is {train[name]}, and one score decides both"
+            )
+    converter.notes.append(f"{at}.min_delta: any improvement counts here, there at least {hook.get('min_delta', 0.1)}")
+    if hook.get("stopping_threshold") is not None:
+        converter.notes.append(f"{at}.stopping_threshold: training does not stop at a score")
 
 
 def _loop(converter: Converter, loop: Mapping[str, Any], train: Table) -> None:
@@ -173,7 +189,7 @@ def convert_metrics(converter: Converter, config: Mapping[str, Any]) -> Table:
     found: dict[str, list[Any]] = {}
     for part in ("val", "test"):
         value = config.get(f"{part}_evaluator")
-        found[part] = value if isinstance(value, list) else [value] if value else []
+        found[part] = _metric_tables(value)
     if found["val"] and found["test"] and found["val"] != found["test"]:
         converter.report("test_evaluator", "validation and test share their metrics; those of the test are taken")
     part = "test" if found["test"] else "val"
@@ -184,6 +200,15 @@ def convert_metrics(converter: Converter, config: Mapping[str, Any]) -> Table:
             short = snake_case(new["type"]).removesuffix("_metric")
             named[free_name(METRIC_NAMES.get(new["type"], short), named)] = new
     return named
+
+
+def _metric_tables(evaluator: Any) -> list[Any]:
+    """The metrics of an evaluator: a table, a list of them, or either under ``metrics`` of an ``Evaluator``."""
+    if isinstance(evaluator, list):
+        return [table for part in evaluator for table in _metric_tables(part)]
+    if isinstance(evaluator, Mapping) and "metrics" in evaluator:
+        return _metric_tables(evaluator["metrics"])
+    return [evaluator] if evaluator else []
 
 
 def file_name(address: str) -> str:
