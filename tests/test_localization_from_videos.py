@@ -202,7 +202,7 @@ def test_classes_of_whole_videos_give_proposals_their_classes(here: Path, vidcor
     Path("classes.jsonl").write_text(lines.splitlines()[3])
     vidcore("test", *BMN, "--dir", "scored", *sets).refuses(r"classes\.jsonl: has no classes of untrimmed_000")
     Path("classes.jsonl").write_text("{}")
-    vidcore("test", *BMN, "--dir", "scored", *sets).refuses(r"classes\.jsonl: holds no classes of videos")
+    vidcore("test", *BMN, "--dir", "scored", *sets).refuses(r"classes\.jsonl: has no classes of videos")
 
 
 def test_in_python_videos_of_any_kind(here: Path) -> None:

@@ -1,4 +1,4 @@
-"""Drawing the segments of a video along its time."""
+"""Draws the segments of a video on a time axis."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["draw_timeline", "write_timelines"]
 WIDTH, LINE, TRUE = 7.5, 0.17, "#606060"
 """Inches of the time axis and of a line of text; the colour of true segments."""
 STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
-"""Seconds between marks of the axis."""
+"""Seconds between ticks of the axis."""
 
 
 @frozen
 class Row:
-    """Bars of one row."""
+    """One row of bars."""
 
     text: str
     spans: list[tuple[float, float]]
@@ -38,14 +38,14 @@ class Row:
 def draw_timeline(predicted: Sample, truth: Sample | None = None, top_k: int = 10, font: Path | None = None) -> Figure:
     """Draw the best predicted segments of a video below its true ones.
 
-    Grey bars are true, a row for each class; blue ones predicted, a row for each segment: the darker the higher the
-    score, which is written beside them with the class.
+    Grey bars are true segments, one row for each class. Blue bars are predicted segments, one row for each, with class
+    and score beside it; a darker bar has a higher score.
 
     Args:
-        predicted: with ``segments``, and scores and classes where there are any.
-        truth: with ``segments``.
-        top_k: predicted segments that are shown.
-        font: file of a font that comes before the installed ones.
+        predicted: sample with ``segments``, whose scores and classes are optional.
+        truth: sample with ``segments``.
+        top_k: number of predicted segments that are drawn.
+        font: font file that is preferred to the installed fonts.
     """
     names = [*(predicted.class_names or ()), *((truth and truth.class_names) or ())]
     title = Path(predicted.path or "video").stem
@@ -63,7 +63,7 @@ def draw_timeline(predicted: Sample, truth: Sample | None = None, top_k: int = 1
         axes.set_ylim(edges[-1], 0)
         middles = (edges[:-1] + heights / 2)[: len(rows)]
         for row, middle in zip(rows, middles, strict=True):
-            spans = [(start, max(length, seconds / 700)) for start, length in row.spans]  # or it could not be seen
+            spans = [(start, max(length, seconds / 700)) for start, length in row.spans]  # always visible
             axes.broken_barh(spans, (middle - LINE / 2, LINE), facecolor=row.colour, linewidth=0, alpha=row.alpha)
         axes.set_yticks(middles, texts)
         step = next((s for s in STEPS if seconds / s <= 12), 3600 * np.ceil(seconds / 3600 / 12))
@@ -75,15 +75,15 @@ def draw_timeline(predicted: Sample, truth: Sample | None = None, top_k: int = 1
 
 
 def write_timelines(folder: Path, predictions: Iterable[Sample], font: Path | None = None) -> None:
-    """Draw the predicted segments of videos into ``folder``, a ``.png`` for each; ``NAME_2`` is the next of a name.
+    """Draw the predicted segments of each video into ``folder/NAME.png``; a second video NAME becomes ``NAME_2``.
 
-    Raises ``DataError`` where a model predicts no segments.
+    Raises ``DataError`` if the model predicts no segments.
     """
     folder.mkdir(parents=True, exist_ok=True)
     seen: Counter[str] = Counter()
     for sample in predictions:
         if sample.segments is None:
-            raise DataError(f"{folder}: {sample.path}: the model predicts no segments, which would be drawn")
+            raise DataError(f"{folder}: {sample.path}: the model predicts no segments, so there is nothing to draw")
         name = video_name(sample)
         seen[name] += 1
         path = folder / f"{name if seen[name] == 1 else f'{name}_{seen[name]}'}.png"
@@ -91,7 +91,7 @@ def write_timelines(folder: Path, predictions: Iterable[Sample], font: Path | No
 
 
 def _true_rows(sample: Sample) -> list[Row]:
-    """Return a row for each class, in the order in which they begin; where segments overlap, it is darker."""
+    """Return a row for each class, in the order of first segments; overlapping segments look darker."""
     spans: dict[str, list[tuple[float, float]]] = {}
     for i in _finite(sample, np.argsort(_segments(sample)[:, 0], kind="stable")):
         spans.setdefault(_class(sample, i), []).append(_span(sample, i))
@@ -99,7 +99,7 @@ def _true_rows(sample: Sample) -> list[Row]:
 
 
 def _predicted_rows(sample: Sample, top_k: int) -> list[Row]:
-    """Return a row for each of the best segments, the best first."""
+    """Return a row for each of the best segments, best first."""
     scores = _scores(sample)
     best = max(float(scores.max(initial=0)), 1e-9)
     rows = []
@@ -135,7 +135,7 @@ def _class(sample: Sample, i: int) -> str:
 
 
 def _time(mark: float, seconds: float) -> str:
-    """Return a time of a video of that length: in seconds, or as hours, minutes and seconds."""
+    """Format a tick of a video of this length: in seconds, or as hours, minutes and seconds."""
     if seconds < 120:
         return f"{mark:g} s"
     minutes, rest = divmod(round(mark), 60)

@@ -1,4 +1,4 @@
-"""What vid-localization offers."""
+"""Components, recipes and commands of vid-localization."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of temporal localization, kept in ``Sample.extra``."""
+"""Records of temporal localization in ``Sample.extra``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Boundaries", "PartBounds", "ProposalStages"]
 
 @frozen(eq=False)
 class Boundaries(Record):
-    """``extra["boundaries"]``: what a temporal evaluation network says of every position of a video."""
+    """``extra["boundaries"]``: predictions of a temporal evaluation network at every position of a video."""
 
     table: Array = field(validator=shape(None, 5))
     """(T, 5) float64: probabilities of action, start and end; start and end of the position as fractions."""
@@ -20,19 +20,19 @@ class Boundaries(Record):
 
 @frozen(eq=False)
 class ProposalStages(Record):
-    """``extra["stages"]``: where the stages of proposals lie among the frames of a whole video."""
+    """``extra["stages"]``: the stages of proposals among the sampled frames of a whole video."""
 
     ticks: Array = field(validator=shape(None, 4))
-    """(P, 4) int64: between which of the frames the stages lie."""
+    """(P, 4) int64: first sampled frames of the starting stage, the course and the ending stage, and end of that."""
     scales: Array = field(validator=shape(None, 2))
-    """(P, 2) float64: share of the starting and of the ending stage that lies within the video."""
+    """(P, 2) float64: part of the starting and of the ending stage that lies within the video."""
     frame_count: int = 0
-    """Frames of the whole video that are seen."""
+    """Number of sampled frames of the video."""
 
 
 @frozen(eq=False)
 class PartBounds(Record):
-    """``extra["parts"]``: which features describe the equal parts of a video."""
+    """``extra["parts"]``: the features of the equal parts of a video."""
 
     features: Array = field(validator=shape(None, 2))
     """(parts, 2) int32: first and last feature of each part."""

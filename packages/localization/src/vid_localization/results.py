@@ -22,7 +22,7 @@ __all__ = ["Detection", "read_results", "write_boundaries", "write_results"]
 
 VERSION = "VERSION 1.3"
 COLUMNS = "action,start,end,tmin,tmax"
-"""Of tables of boundary probabilities, which proposal generation reads."""
+"""Columns of tables of boundary probabilities, which proposals are generated from."""
 
 
 @frozen
@@ -41,18 +41,18 @@ def write_results(path: Path, predictions: Iterable[Sample], class_names: Sequen
     Args:
         path: the JSON file.
         predictions: with ``segments`` that have scores and, for detections, classes.
-        class_names: by class number; else those of each sample.
+        class_names: names by class number; default: those of each sample.
 
     Raises:
-        DataError: two videos have the same name, or a model predicts no segments.
+        DataError: two videos have the same name, or the model predicts no segments.
     """
     results: dict[str, list[dict[str, Any]]] = {}
     for sample in predictions:
         name = result_name(video_name(sample))
         if name in results:
-            raise DataError(f"{path}: two videos are named {name!r}; a result file tells them apart by name")
+            raise DataError(f"{path}: two videos are named {name!r}, which identifies videos in a result file")
         if sample.segments is None:
-            raise DataError(f"{path}: {sample.path}: the model predicts no segments, which would be written")
+            raise DataError(f"{path}: {sample.path}: the model predicts no segments, so there is nothing to write")
         names = class_names or sample.class_names or ()
         results[name] = [
             {"score": score, "segment": segment} | ({} if label is None else {"label": _class(names, label)})
@@ -62,22 +62,22 @@ def write_results(path: Path, predictions: Iterable[Sample], class_names: Sequen
 
 
 def read_results(path: Path, class_names: Sequence[str] | None = None) -> dict[str, list[Detection]]:
-    """Read a result file: detections by name of video.
+    """Read a result file: detections by the name of the video.
 
     Args:
         path: the JSON file.
-        class_names: every label has to be one of them, where given.
+        class_names: labels must be among these; default: any label.
 
     Raises:
-        AnnotationError: an entry is wrong; the message starts with ``file: video: segment``.
-        DataError: there is no such file.
+        AnnotationError: an entry is not valid; the message starts with ``file: video: segment``.
+        DataError: the file does not exist.
     """
     check_file(path, "result file")
     try:
         results = parse_json(path.read_text(encoding="utf-8"))["results"]
         items = results.items()
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise AnnotationError(f"{path}: is no result file: JSON with a table 'results'") from None
+        raise AnnotationError(f"{path}: not a result file, which is JSON with an object 'results'") from None
     found: dict[str, list[Detection]] = {}
     for name, rows in items:
         if not isinstance(rows, list):
@@ -94,14 +94,14 @@ def read_results(path: Path, class_names: Sequence[str] | None = None) -> dict[s
             if class_names is not None and detection.label not in class_names:
                 hint = nearest(str(detection.label), class_names)
                 raise AnnotationError(
-                    f"{where}: label {detection.label!r} is none of the {len(class_names)} classes{hint}"
+                    f"{where}: label {detection.label!r} is not one of the {len(class_names)} classes{hint}"
                 )
             found[name].append(detection)
     return found
 
 
 def write_boundaries(path: Path, rows: Array) -> None:
-    """Write probabilities of action, start and end at every position, and its bounds: (T, 5)."""
+    """Write a table of boundary probabilities, see ``Boundaries``."""
     text = io.StringIO()
     np.savetxt(text, rows, delimiter=",", header=COLUMNS, comments="")
     write_text(path, text.getvalue())

@@ -145,7 +145,7 @@ def test_proposals_of_another_network(tmp_path: Path) -> None:
         np.testing.assert_allclose(sample.proposals.spans, [[2.4, 4.8], [0, 9.6]])  # features cover 9.6 seconds
         np.testing.assert_array_equal(sample.proposals.scores, [0.9, 0.1])
     assert ActivityNetDataset(path)[0].proposals is None
-    with pytest.raises(AnnotationError, match=r"anno.json: v: its proposals are fractions, of a duration that is not"):
+    with pytest.raises(AnnotationError, match=r"anno.json: v: proposals are fractions of the duration, which"):
         ActivityNetDataset(written(tmp_path, {"v": {"annotations": [], "proposals": proposals}}))
 
 
@@ -155,7 +155,7 @@ def test_proposals_of_another_network(tmp_path: Path) -> None:
         ({**VIDEO, "proposals": [[0, 1]]}, "anno.json: v: proposal 0: must be start, end and score"),
         ({**VIDEO, "proposals": {"a": 1}}, "anno.json: v: proposal 0: must be start, end and score"),
         ({**VIDEO, "proposals": [[0, 1, 1], [0, 8.5, 1]]}, "anno.json: v: proposal 1: start and end must be fractions"),
-        ([], "anno.json: v: must be a table"),
+        ([], "anno.json: v: must be a JSON object"),
         ({"annotations": {}}, "anno.json: v: annotations must be a list"),
         ({"annotations": [{"label": "x"}]}, "anno.json: v: segment 0: needs 'segment'"),
         ({"annotations": [{"segment": [0, "late"], "label": "x"}]}, "anno.json: v: segment 0: 'late' is not a number"),
@@ -166,7 +166,7 @@ def test_proposals_of_another_network(tmp_path: Path) -> None:
         ({"annotations": [{"segment": [0, True], "label": "x"}]}, "anno.json: v: segment 0: True is not a number"),
         ({"annotations": [{"segment": [0, 10**400], "label": "x"}]}, "0 is not a number"),
         ({"annotations": [{"segment": [0, 1], "label": " "}]}, "anno.json: v: segment 0: needs 'label'"),
-        ({"annotations": [{"segment": [0, 1], "label": "dnce"}]}, "none of the 2 classes; did you mean 'dance'?"),
+        ({"annotations": [{"segment": [0, 1], "label": "dnce"}]}, "not one of the 2 classes; did you mean 'dance'?"),
     ],
 )
 def test_entries_that_say_nothing_are_refused(tmp_path: Path, entry: Any, message: str) -> None:
@@ -183,19 +183,22 @@ def test_entries_that_say_nothing_are_refused(tmp_path: Path, entry: Any, messag
         ("video,start,end,label\na,1,2,x\na,1,two,x\n", "s.csv: a: segment 1 (line 3): 'two' is not a number"),
         ("video,start,end,label\n,1,2,x\n", "s.csv:2: a video needs a name"),
         ("video,start,end,label\na,1,2, \n", "s.csv: a: segment 0 (line 2): has no label"),
-        ("video;start;end;label\na;1;2;x\n", "found video;start;end;label (what separates must be a comma)"),
+        ("video;start;end;label\na;1;2;x\n", "found video;start;end;label (the separator must be a comma)"),
         (
             'video,start,end,label\na,1,2,"x\nb,1,2,x\n',
             "s.csv:2: unexpected end of data: is a quotation mark",
         ),
         ("video,start,end,label,duration\na,1,2,x,-5\n", "s.csv: a: segment 0 (line 2): duration must be above 0"),
-        ("video,start,end,label,fps\na,1,2,x,25\na,3,4,x,30\n", "segment 1 (line 3): fps is 30, and was 25 before"),
+        (
+            "video,start,end,label,fps\na,1,2,x,25\na,3,4,x,30\n",
+            "(line 3): fps is 30, but 25 in an earlier row",
+        ),
         (
             "video,start,end,label,duration\na,100,200,x,20\n",
             "segment 0: 100 to 200 s lies behind the end",
         ),
-        ("video,start,end,label\na,1,2,x\na.mp4,1,2,x\n", "s.csv: a.mp4: and a have one name"),
-        ("video,start,end,label\nf/a.mp4,1,2,x\ng/a.mp4,1,2,x\n", "s.csv: g/a.mp4: and f/a.mp4 have one name"),
+        ("video,start,end,label\na,1,2,x\na.mp4,1,2,x\n", "s.csv: a.mp4: a has the same name"),
+        ("video,start,end,label\nf/a.mp4,1,2,x\ng/a.mp4,1,2,x\n", "s.csv: g/a.mp4: f/a.mp4 has the same name"),
     ],
 )
 def test_wrong_tables_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -237,7 +240,7 @@ def test_missing_and_empty_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no videos"):
         ActivityNetDataset(tmp_path / "anno.json")
     (tmp_path / "anno.tsv").write_text("video\tstart\tend\tlabel\n")
-    with pytest.raises(AnnotationError, match=r"anno\.tsv: is no JSON, and a table has to be named \.csv"):
+    with pytest.raises(AnnotationError, match=r"anno\.tsv: is no JSON, and a table must be named \.csv"):
         ActivityNetDataset(tmp_path / "anno.tsv")
     (tmp_path / "deep.json").write_text("[" * 200_000)
     with pytest.raises(AnnotationError, match=r"deep\.json: is no JSON"):
@@ -287,9 +290,9 @@ def test_a_sentence(charades: dict[str, Any]) -> None:
     ("line", "message"),
     [
         ("AB 1.0 3.0 a man sits.", "queries.txt:1: must be 'video start end##sentence'"),
-        ("AC 1.0 3.0##a man sits.", "queries.txt:1: no duration is known of 'AC'"),
+        ("AC 1.0 3.0##a man sits.", "queries.txt:1: the duration of 'AC' is not known"),
         ("AB 1.0 3.0##a men sits.", "queries.txt:1: the table of words has no 'men'; did you mean 'man'?"),
-        ("AB 1.0 3.0##.", "queries.txt:1: there is no sentence"),
+        ("AB 1.0 3.0##.", "queries.txt:1: the sentence is empty"),
     ],
 )
 def test_wrong_sentences(charades: dict[str, Any], line: str, message: str) -> None:
@@ -302,7 +305,7 @@ def test_wrong_sentences(charades: dict[str, Any], line: str, message: str) -> N
 @pytest.mark.parametrize(
     ("table", "content", "message"),
     [
-        ("frames", '{"AB": 200}', r"queries\.txt:2: no number of frames is known of 'CD'"),
+        ("frames", '{"AB": 200}', r"queries\.txt:2: the number of frames of 'CD' is not known"),
         ("duration", '{"AB": 8, "CD": null}', r"duration\.json: CD: None is not a number"),
         ("frames", '{"AB": 0, "CD": 300}', r"frames\.json: AB must be above 0, got 0"),
         ("fps", "{", r"fps\.json: is no JSON"),

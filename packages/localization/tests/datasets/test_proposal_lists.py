@@ -65,7 +65,7 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path) -> None:
         (text.replace("2 0.5 0.5 10 40", "2 0.5 0.5 10"), r"list.txt:9: must be 5 numbers, got '2 0.5 0.5 10'"),
         (text.replace("# 1\n", ""), r"list.txt:11: a video must start with '# number', got 'video_b'"),
         (text.rsplit("\n", 2)[0], r"list.txt:17: must be 5 numbers, got 'the end'"),
-        (text.replace("# 1\nvideo_b", "# 1"), r"list.txt:11: 50: frames and their rate must be above 0"),
+        (text.replace("# 1\nvideo_b", "# 1"), r"list.txt:11: 50: number of frames and frame rate must be above 0"),
         (text.replace("video_b", "video_a"), r"list.txt: video_a: is listed twice"),
         (text + "# 2\n", r"list.txt:\d+: must be 1 numbers, got 'the end'"),
         ("\udcff", r"list.txt: is no text"),

@@ -154,7 +154,11 @@ CHARADES |= {f"Charades_{name}.json": '{"AB": 25}' for name in ("duration", "fps
             {**CHARADES, "charades_sta_test.txt": "AB 1.0##x"},
             "test.txt:1: must be 'video start end##",
         ),
-        ("charades-sta", {**CHARADES, "Charades_duration.json": "{}"}, "train.txt:1: no duration is known of 'AB'"),
+        (
+            "charades-sta",
+            {**CHARADES, "Charades_duration.json": "{}"},
+            "txt:1: the duration of 'AB' is not known",
+        ),
         ("charades-sta", {**CHARADES, "charades_sta_train.txt": "\udcff"}, "charades_sta_train.txt: is no text"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Data sets of untrimmed videos: features or files, with segments in seconds."""
+"""Datasets of untrimmed videos: features or files, with segments in seconds."""

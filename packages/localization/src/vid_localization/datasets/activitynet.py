@@ -1,4 +1,4 @@
-"""Untrimmed videos with labelled segments: ActivityNet, THUMOS'14, HACS Segments, and your own."""
+"""Untrimmed videos with labelled segments: ActivityNet, THUMOS'14, HACS Segments, and your own videos."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ __all__ = ["ActivityNetDataset"]
 
 
 class ActivityNetDataset(Dataset):
-    """Videos with segments in seconds, as samples without pixels or features, kept in flat arrays.
+    """Videos with segments in seconds. Samples have no frames or features yet.
 
     The annotation file is JSON::
 
         {"v_1": {"duration_second": 211.53, "duration_frame": 6337, "feature_frame": 6336, "fps": 30.0,
                  "annotations": [{"segment": [30.03, 205.23], "label": "Rock climbing"}]}}
 
-    where all but ``annotations`` may be missing (durations are taken from the notes of ``vidcore features``
-    then), or an official file with ``database`` and ``duration``, or
-    a CSV table with a row per segment (columns ``duration`` and ``fps`` may be added)::
+    where all but ``annotations`` may be missing (``vidcore features`` stores durations beside the features), or an
+    official file with ``database`` and ``duration``, or a CSV table with a row per segment (columns ``duration`` and
+    ``fps`` may be added)::
 
         video,start,end,label
         v_1,30.03,205.23,Rock climbing
 
-    Segments labelled ``Ambiguous`` are no truth, but excuse what is predicted there (THUMOS'14), unless
-    ``classes`` has that name. A video of the JSON file may have ``proposals``, candidate segments that another
-    network has found: start, end (fractions of what the features cover) and score of each.
+    Segments labelled ``Ambiguous`` belong to no class, but predictions that touch them do not count as wrong
+    (THUMOS'14), unless ``classes`` has that name. A video of the JSON file may have ``proposals`` of another network:
+    start, end (fractions of what the features cover) and score of each.
 
     Args:
         ann_file: the annotations.
-        data_root: folder of the feature files (or videos); they are named after the videos.
-        suffix: end of their names; features are named after videos without the folders these are in.
-        classes: class names by number, or a file with one name per line; else all names that occur, sorted.
-        subset: only the videos of this part (``training``), of files that name one.
-        bad_segments: ``repair`` clips what reaches beyond the video, and leaves out what has no length, lies
-            outside, or is repeated; ``keep`` changes nothing, which scores to be compared with published
-            ones need; ``raise`` refuses the file. ``problems`` lists what was found in any case.
+        data_root: folder of the feature files (or videos), which are named after the videos.
+        suffix: suffix of these files; names of feature files have no folders.
+        classes: class names by number, or a file with one name per line; default: all names that occur, sorted.
+        subset: use only the videos of this subset (``training``); default: all.
+        bad_segments: ``repair`` clips segments that reach beyond the video, and drops those without length, outside
+            of the video, or repeated; ``keep`` changes nothing, as published scores require; ``raise`` refuses the
+            file. ``problems`` lists them in any case.
         indices: use the first n videos (n >= 0), the last -n (n < 0), or those listed.
 
     Raises:
-        AnnotationError: an entry is wrong; the message starts with ``file: video: segment``.
+        AnnotationError: an entry is not valid; the message starts with ``file: video: segment``.
         DataError: the file does not exist or has no videos.
     """
 
@@ -84,7 +84,7 @@ class ActivityNetDataset(Dataset):
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong with segments of the file, one ``file: video: segment: ...`` each."""
+        """Problems with segments of the file: one ``file: video: segment: ...`` each."""
         return self.annotations.problems
 
     def sample_paths(self) -> Iterator[str]:
@@ -92,13 +92,13 @@ class ActivityNetDataset(Dataset):
         return map(self._path, self.annotations.names)
 
     def notes(self) -> list[str]:
-        """Return a line about ``problems``, where there are any, and one about files of videos that are not there."""
+        """Return a line about ``problems``, and one about videos without a file."""
         paths = list(self.sample_paths())
         missing = [path for path in paths if not os.path.exists(path)]
         found = problem_notes(self.problems)
         if not len(self.annotations.segments):
             found.append("no video has a segment: there is nothing to learn or to score")
-        if 0 < len(missing) < len(paths):  # none at all: an error soon, or they are not needed
+        if 0 < len(missing) < len(paths):  # if all are missing, they are not needed or an error follows
             found.append(f"{len(missing)} of {len(paths)} videos have no file, for example {missing[0]}")
         return found
 
@@ -108,9 +108,9 @@ class ActivityNetDataset(Dataset):
     def __getitem__(self, index: int) -> Sample:
         """Return video ``index`` with path, durations, and ``segments`` with classes.
 
-        ``feature_duration`` is what ``feature_frame`` says, and None without it. ``key`` is the name in the annotation
-        file, without the suffix of a video; ``extra["ambiguous"]`` are ambiguous segments, where a video has such.
-        Videos with proposals have ``proposals`` with scores.
+        ``key`` is the name in the annotation file, without folders and suffix if it is a video file.
+        ``feature_duration`` follows from ``feature_frame``. ``proposals``, with scores, and ``extra["ambiguous"]`` are
+        set for videos that have them.
         """
         index = range(len(self))[index]
         known = self.annotations
@@ -119,17 +119,17 @@ class ActivityNetDataset(Dataset):
         rows = slice(known.offsets[index], known.offsets[index + 1])
         segments, labels = known.segments[rows], known.labels[rows].astype(np.int64)
         ambiguous = segments[labels < 0]
-        described = covered / frames * seconds if covered and frames and seconds else None
+        feature_seconds = covered / frames * seconds if covered and frames and seconds else None
         return Sample(
             index=index,
             key=_file_stem(name),
             path=self._path(name),
             duration=seconds,
-            feature_duration=described,
+            feature_duration=feature_seconds,
             total_frames=None if frames is None else round(frames),
             fps=fps,
             segments=Segments(segments[labels >= 0], labels[labels >= 0]),
-            proposals=self._proposals(index, seconds if described is None else described),
+            proposals=self._proposals(index, seconds if feature_seconds is None else feature_seconds),
             extra={"ambiguous": Segments(ambiguous)} if len(ambiguous) else {},
             class_names=known.class_names,
         )
@@ -142,17 +142,17 @@ class ActivityNetDataset(Dataset):
 
     def _path(self, name: str) -> str:
         file = name
-        if self.suffix:  # features are all in one folder, videos may be in folders of it
+        if self.suffix:  # features are all in one folder, videos may be in subfolders
             file = (_file_stem(name) if self.suffix in SUFFIXES else _without_suffix(name)) + self.suffix
         return file if self.data_root is None else os.path.join(self.data_root, file)
 
     def _measured(self, name: str) -> float:
-        """Seconds of a video as ``vidcore features`` has noted them; nan where it has not."""
-        note = FeatureInfo.read(Path(self._path(name)))
-        return math.nan if note is None or note.duration is None else note.duration
+        """Duration of a video in seconds, as stored beside its features; nan if it is not known."""
+        info = FeatureInfo.read(Path(self._path(name)))
+        return math.nan if info is None or info.duration is None else info.duration
 
     def fingerprint(self) -> str:
-        """Return a hash of names, segments and classes, for telling whether two runs saw the same data."""
+        """Return a hash of names, segments and classes, to detect whether two runs saw the same data."""
         known = self.annotations
         names = known.names.rows
         head = repr((len(self), known.class_names))
@@ -165,7 +165,7 @@ def _without_suffix(name: str) -> str:
 
 
 def _file_stem(name: str) -> str:
-    """What files made from a video are called: its name, or if that is of a file, without folders and suffix."""
+    """Name of files made from a video: the name of the video, without folders and suffix if it is a video file."""
     stem = _without_suffix(name)
     return name if stem == name else os.path.basename(stem)
 
@@ -175,4 +175,4 @@ def _check_names(file: Path, names: Iterable[str]) -> None:
     for name in names:
         other = seen.setdefault(result_name(_file_stem(name)), name)
         if other != name:
-            raise AnnotationError(f"{file}: {name}: and {other} have one name; files made of them are named by it")
+            raise AnnotationError(f"{file}: {name}: {other} has the same name, by which files made of both are named")

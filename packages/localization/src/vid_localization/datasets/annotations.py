@@ -1,4 +1,4 @@
-"""Annotated segments of many videos as flat arrays, checked while they are read."""
+"""Annotated segments of many videos as flat arrays, validated when they are read."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from vidcore.typing import Array
 __all__ = ["AMBIGUOUS", "Annotations", "Video", "read_annotations", "read_videos"]
 
 NUMBERS = ("duration_second", "duration_frame", "feature_frame", "fps")
-"""Facts of a video, in the order of ``Annotations.facts``."""
+"""Numbers known of a video, in the order of ``Annotations.facts``."""
 AMBIGUOUS = "Ambiguous"
-"""The label of segments that nobody can tell the class of (THUMOS'14): a class only where it is listed as one."""
+"""Label of segments whose class is not clear (THUMOS'14); not a class unless it is listed as one."""
 
 
 @frozen
 class Video:
-    """A video as an annotation file tells of it; nan where it does not."""
+    """A video of an annotation file; nan for numbers that the file does not have."""
 
     name: str
     duration_second: float = math.nan
     duration_frame: float = math.nan
     feature_frame: float = math.nan
-    """How many frames, from the first, the features of the video cover."""
+    """Number of frames, from the first, that the features of the video cover."""
     fps: float = math.nan
     subset: str | None = None
     segments: list[tuple[float, float]] = field(factory=list)
     """Start and end in seconds."""
     labels: list[str] = field(factory=list)
     proposals: list[float] = field(factory=list)
-    """Start, end (fractions of what the features cover) and score of one candidate segment after the other."""
+    """Start, end (fractions of what the features cover) and score of each proposal, one after the other."""
 
 
 @frozen(eq=False)
@@ -52,18 +52,18 @@ class Annotations:
 
     names: StringTable
     facts: Array
-    """(n, 4) float64: ``NUMBERS``, nan where unknown."""
+    """(n, 4) float64: ``NUMBERS``, nan if unknown."""
     segments: Array
     """(m, 2) float64: start and end in seconds, video after video."""
     labels: Array
-    """(m,) int32: class numbers; -1 of ambiguous ones."""
+    """(m,) int32: class numbers; -1 for ambiguous segments."""
     offsets: Array
     """(n + 1,) int64: the segments of video i are ``offsets[i]`` to ``offsets[i + 1]``."""
     class_names: tuple[str, ...]
     proposals: Ragged[np.float64]
-    """n rows as of ``Video.proposals``."""
+    """n rows, see ``Video.proposals``."""
     problems: tuple[str, ...] = ()
-    """What is wrong with segments, one ``file: video: segment: ...`` each."""
+    """Problems with segments: one ``file: video: segment: ...`` each."""
 
     def take(self, indices: int | Sequence[int]) -> Annotations:
         """Return the first n videos (n >= 0), the last -n (n < 0), or those listed."""
@@ -106,17 +106,17 @@ def read_annotations(
     policy: SegmentPolicy = "repair",
     seconds: Callable[[str], float] = lambda name: math.nan,
 ) -> Annotations:
-    """Read and check an annotation file.
+    """Read and validate an annotation file.
 
     Args:
         file: JSON or CSV, see ``ActivityNetDataset``.
-        class_names: names by class number; else all that occur, sorted.
-        subset: only the videos of this part, of files that name one.
-        policy: what to do with wrong segments, see ``checked``.
-        seconds: how long a video is, by name, where the file does not tell; nan where unknown.
+        class_names: names by class number; default: all that occur, sorted.
+        subset: use only the videos of this subset; default: all.
+        policy: what happens to segments with a problem.
+        seconds: returns the duration of a video that has none in the file, by name; nan if unknown.
 
     Raises:
-        AnnotationError: an entry is wrong; the message starts with ``file: video``.
+        AnnotationError: an entry is not valid; the message starts with ``file: video``.
         DataError: the file does not exist or has no videos.
     """
     names, facts, times, labels, offsets = [], array("d"), array("d"), array("i"), array("q", [0])
@@ -140,12 +140,12 @@ def read_annotations(
             if class_names is not None and label not in numbers:
                 where = f"{file}: {video.name}: segment {number}"
                 raise AnnotationError(
-                    f"{where}: label {label!r} is none of the {len(numbers)} classes{nearest(label, numbers)}"
+                    f"{where}: label {label!r} is not one of the {len(numbers)} classes{nearest(label, numbers)}"
                 )
             labels.append(numbers.setdefault(label, len(numbers)))
         offsets.append(len(labels))
         if video.proposals and math.isnan(video.duration_second):
-            raise AnnotationError(f"{file}: {video.name}: its proposals are fractions, of a duration that is not known")
+            raise AnnotationError(f"{file}: {video.name}: proposals are fractions of the duration, which is not known")
         proposals.append(video.proposals)
     if not names:
         hint = f" of subset {subset!r}; there are {', '.join(sorted(subsets))}" if subsets else ""
@@ -176,11 +176,11 @@ def read_videos(file: Path) -> Iterator[Video]:
         check_file(file, "annotation file")
         yield from _from_table(file)
         return
-    hint = "" if file.suffix.lower() == ".json" else ", and a table has to be named .csv"
+    hint = "" if file.suffix.lower() == ".json" else ", and a table must be named .csv"
     content = read_json(file, "annotation file", hint)
     videos = content.get("database", content)
     if not isinstance(videos, dict):
-        raise AnnotationError(f"{file}: must be a table of videos by name, got {type(videos).__name__}")
+        raise AnnotationError(f"{file}: must be a JSON object with videos by name, got {type(videos).__name__}")
     for name, entry in videos.items():
         if not name.strip():
             raise AnnotationError(f"{file}: a video needs a name")
@@ -189,12 +189,12 @@ def read_videos(file: Path) -> Iterator[Video]:
 
 def _video(where: str, name: str, entry: Any) -> Video:
     if not isinstance(entry, Mapping):
-        raise AnnotationError(f"{where}: must be a table with 'annotations', got {entry!r}")
-    entry = {"duration_second": entry.get("duration"), **entry}  # the official files say duration
+        raise AnnotationError(f"{where}: must be a JSON object with 'annotations', got {entry!r}")
+    entry = {"duration_second": entry.get("duration"), **entry}  # its name in official files
     facts = {key: positive_number(f"{where}: {key}", entry[key]) for key in NUMBERS if entry.get(key) is not None}
     segments, labels = [], []
     if "annotations" not in entry and entry.get("subset") != "testing":
-        raise AnnotationError(f"{where}: has no 'annotations'; a video without segments has an empty list of them")
+        raise AnnotationError(f"{where}: has no 'annotations'; use an empty list for a video without segments")
     listed = entry.get("annotations", [])
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         raise AnnotationError(f"{where}: annotations must be a list, got {listed!r}")
@@ -226,7 +226,7 @@ def _proposals(where: str, listed: Any) -> list[float]:
 
 
 def _from_table(file: Path) -> Iterator[Video]:
-    """A row per segment, ``video,start,end,label``; a row without times is a video without segments."""
+    """Read a row per segment, ``video,start,end,label``; a row without times is a video without segments."""
     videos: dict[str, Video] = {}
     with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
         table = csv.DictReader(lines, skipinitialspace=True, strict=True)
@@ -235,7 +235,7 @@ def _from_table(file: Path) -> Iterator[Video]:
             for row in table:
                 _add_row(videos, row, file, table.line_num)
         except csv.Error as error:
-            line = table.line_num + 1  # that is the last line read well
+            line = table.line_num + 1  # line_num is the last line that was read
             raise AnnotationError(f"{file}:{line}: {error}: is a quotation mark not closed?") from None
     yield from videos.values()
 
@@ -246,7 +246,7 @@ def _check_header(file: Path, found: list[str]) -> None:
         separated = len(found) == 1 and any(mark in found[0] for mark in ";\t")
         raise AnnotationError(
             f"{file}:1: the header must name video, start, end, label; {', '.join(missing)} is missing, "
-            f"found {', '.join(found) or 'nothing'}{' (what separates must be a comma)' if separated else ''}"
+            f"found {', '.join(found) or 'nothing'}{' (the separator must be a comma)' if separated else ''}"
         )
 
 
@@ -262,7 +262,7 @@ def _add_row(videos: dict[str, Video], row: dict[str, str], file: Path, line: in
         if row.get(column):
             number, known = positive_number(f"{where}: {column}", row[column]), getattr(video, fact)
             if not math.isnan(known) and number != known:
-                raise AnnotationError(f"{where}: {column} is {number:g}, and was {known:g} before")
+                raise AnnotationError(f"{where}: {column} is {number:g}, but {known:g} in an earlier row")
             changed: dict[str, Any] = {fact: number}
             video = evolve(video, **changed)
     videos[name] = video

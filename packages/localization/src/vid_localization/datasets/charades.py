@@ -1,4 +1,4 @@
-"""Charades-STA: which part of a video a sentence describes (Gao et al. 2017, arXiv:1705.02101)."""
+"""Charades-STA: sentences and the segments that they describe (Gao et al. 2017, arXiv:1705.02101)."""
 
 from __future__ import annotations
 
@@ -38,24 +38,23 @@ class _Query:
 
 
 class CharadesSTADataset(Dataset):
-    """Sentences, each about a segment of a video; lines ``video start end##sentence.``.
+    """Sentences, each of which describes a segment of a video.
 
     Args:
-        ann_file: the sentences.
+        ann_file: lines ``video start end##sentence.``
         word2id_file: JSON from words to their numbers.
         fps_file: JSON from videos to frames per second.
         duration_file: JSON from videos to seconds.
         num_frames_file: JSON from videos to numbers of frames.
-        window_size: frames that a feature describes.
-        ft_overlap: which part of them neighbouring features share.
-        data_root: folder of the feature files; they are named after the videos.
-        suffix: end of their names.
-        bad_segments: as of ``ActivityNetDataset``; with ``repair`` a sentence without a possible segment is
-            left out.
+        window_size: number of frames that a feature describes.
+        ft_overlap: part of these frames that neighbouring features share.
+        data_root: folder of the feature files, which are named after the videos.
+        suffix: suffix of these files.
+        bad_segments: see ``ActivityNetDataset``; ``repair`` drops sentences without a valid segment.
         indices: use the first n sentences (n >= 0), the last -n (n < 0), or those listed.
 
     Raises:
-        AnnotationError: a line is wrong, or names a video or word that the tables do not have.
+        AnnotationError: a line is not valid, or names a video or word that the tables do not have.
         DataError: a file does not exist, or there are no sentences.
     """
 
@@ -74,7 +73,9 @@ class CharadesSTADataset(Dataset):
         indices: int | Sequence[int] | None = None,
     ) -> None:
         if window_size < 1 or not 0 <= ft_overlap < 1:
-            raise DataError(f"window_size must be at least 1, ft_overlap in [0, 1); got {window_size}, {ft_overlap}")
+            raise DataError(
+                f"window_size must be at least 1 and ft_overlap in [0, 1), got {window_size} and {ft_overlap}"
+            )
         self.window_size, self.ft_overlap = window_size, ft_overlap
         self.data_root, self.suffix = data_root, suffix
         tables = [(file, read_json(file, "table")) for file in (fps_file, duration_file, num_frames_file)]
@@ -103,17 +104,17 @@ class CharadesSTADataset(Dataset):
         self.words = Ragged.from_rows((queries[i].words for i in kept), np.int64)
 
     def sample_paths(self) -> Iterator[str]:
-        """Return the file of every sentence; sentences of one video have the same."""
+        """Return the file of every sentence; sentences of one video share a file."""
         return map(self._path, self.videos)
 
     def fingerprint(self) -> str:
-        """Return a hash of videos, sentences and segments, for telling whether two runs saw the same data."""
+        """Return a hash of videos, sentences and segments, to detect whether two runs saw the same data."""
         videos, sentences = self.videos.rows, self.sentences.rows
         parts = (videos.values, videos.offsets, sentences.values, sentences.offsets, self.words.values)
         return fingerprint(str(len(self)), *parts, self.segments)
 
     def notes(self) -> list[str]:
-        """Return a line about ``problems``, where there are any."""
+        """Return a line about ``problems``."""
         return problem_notes(self.problems)
 
     def _path(self, video: str) -> str:
@@ -126,7 +127,7 @@ class CharadesSTADataset(Dataset):
     def __getitem__(self, index: int) -> Sample:
         """Return sentence ``index``: path, ``text`` with tokens, one segment, and 32 equal parts as ``proposals``.
 
-        ``extra["parts"]`` says which features describe each part.
+        ``extra["parts"]`` are the features of each part.
         """
         index = range(len(self))[index]
         video = self.videos[index]
@@ -162,7 +163,7 @@ def _words(file: Path) -> dict[str, int]:
 
 
 def _fact(file: Path, video: str, table: Mapping[str, Any]) -> float:
-    """What a table says of a video; nan where nothing, which rates of frames may be."""
+    """The number of a video in a table; nan if there is none, which only frame rates may be."""
     return positive_number(f"{file}: {video}", table[video]) if video in table else math.nan
 
 
@@ -180,11 +181,11 @@ def _queries(file: Path, words: Mapping[str, int], needed: Mapping[str, Mapping[
             raise AnnotationError(f"{file}:{number}: must be 'video start end##sentence', got {line.strip()!r}")
         for what, table in needed.items():
             if video not in table:
-                raise AnnotationError(f"{file}:{number}: no {what} is known of {video!r}{nearest(video, table)}")
+                raise AnnotationError(f"{file}:{number}: the {what} of {video!r} is not known{nearest(video, table)}")
         sentence = sentence.strip()
         tokens = split_words(sentence)
         if not tokens:
-            raise AnnotationError(f"{file}:{number}: there is no sentence")
+            raise AnnotationError(f"{file}:{number}: the sentence is empty")
         unknown = next((w for w in tokens if w not in words), None)
         if unknown is not None:
             raise AnnotationError(f"{file}:{number}: the table of words has no {unknown!r}{nearest(unknown, words)}")

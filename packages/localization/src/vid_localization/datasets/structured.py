@@ -29,23 +29,23 @@ __all__ = ["SSNDataset", "read_proposal_list"]
 class SSNDataset(ActivityNetDataset):
     """Videos, or folders of frames, with true segments and proposals.
 
-    ``ann_file`` is what ``ActivityNetDataset`` reads, or the published list (``.txt``): a block per video, with name,
-    frames, frames per unit of time, number of true segments, these as ``label start end``, number of
-    proposals, these as ``label best_iou overlap_self start end``. Labels count from 1. Starts and ends are frames, or
-    in a file without any above 1, fractions of the video. Overlaps are not read but found anew from the segments.
+    ``ann_file`` is a file for ``ActivityNetDataset``, or the published list (``.txt``): a block per video with name,
+    number of frames, frames per unit of time, number of true segments, these as ``label start end``, number of
+    proposals, these as ``label best_iou overlap_self start end``. Labels start at 1. Starts and ends are frames, or
+    fractions of the video if none in the file is above 1. Overlaps are not read but computed from the segments.
     Proposals of another network come from ``LoadProposalSegments`` in the pipeline instead.
 
     Args:
         ann_file: see above.
-        data_root: folder of the videos or of the folders of frames.
-        suffix: end of the names of videos; nothing for folders.
-        classes: class names by number, or a file with one name per line; needed for a list to have names.
-        subset, bad_segments, indices: as of ``ActivityNetDataset``.
-        filter_gt: leave videos without a true segment out, for training.
-        filename_tmpl, start_index, modality: of frames in folders.
+        data_root: folder of the videos, or of the folders of frames.
+        suffix: suffix of the videos; empty for folders.
+        classes: class names by number, or a file with one name per line; default: numbers for a published list.
+        subset, bad_segments, indices: see ``ActivityNetDataset``.
+        filter_gt: drop videos without a true segment, for training.
+        filename_tmpl, start_index, modality: names, first number and kind of the frames in folders.
 
     Raises:
-        AnnotationError: an entry is wrong; the message names file and line, or file and video.
+        AnnotationError: an entry is not valid; the message names file and line, or file and video.
         DataError: the file does not exist or has no videos.
     """
 
@@ -80,7 +80,7 @@ class SSNDataset(ActivityNetDataset):
         self.filename_tmpl, self.start_index, self.modality = filename_tmpl, start_index, modality
 
     def __getitem__(self, index: int) -> Sample:
-        """Return video ``index`` as ``ActivityNetDataset`` does, with proposals and names of frames."""
+        """Return video ``index`` like ``ActivityNetDataset``, with proposals and the names of frames."""
         sample = super().__getitem__(index)
         is_file = Path(sample.path or "").suffix.lower() in VIDEO_SUFFIXES
         return sample.replace(
@@ -91,7 +91,7 @@ class SSNDataset(ActivityNetDataset):
         )
 
     def notes(self) -> list[str]:
-        """Return what looks wrong, and for training what to normalise regression by."""
+        """Return the notes of ``ActivityNetDataset``, and for training the constants of ``regression_constants``."""
         found = super().notes()
         if self.filter_gt:
             with suppress(DataError):
@@ -103,7 +103,7 @@ class SSNDataset(ActivityNetDataset):
         """Mean and standard deviation of shift and growth of all complete proposals: ``reg_normalize_constants``.
 
         Raises:
-            DataError: there are none.
+            DataError: no proposal is complete.
         """
         found = [np.zeros((0, 2))]
         for sample in map(self.__getitem__, range(len(self))):
@@ -124,9 +124,9 @@ class SSNDataset(ActivityNetDataset):
 def read_proposal_list(
     file: Path, class_names: tuple[str, ...] | None = None, policy: SegmentPolicy = "repair"
 ) -> Annotations:
-    """Read a published list, see ``SSNDataset``; without names classes are called by their numbers, from 1.
+    """Read a published list, see ``SSNDataset``; default class names: the numbers from 1.
 
-    Raises as ``SSNDataset``.
+    Raises like ``SSNDataset``.
     """
     lines = enumerate(read_text(file, "proposal list").splitlines(), 1)
     blocks = list(_blocks(file, [(n, line.split()) for n, line in lines if line.strip()]))
@@ -193,5 +193,5 @@ def _blocks(file: Path, lines: Sequence[tuple[int, list[str]]]) -> Iterator[Bloc
         name = " ".join(next(rest)[1])
         frames, rate = float(numbers(1)[0]), float(numbers(1)[0])
         if frames <= 0 or rate <= 0:
-            raise AnnotationError(f"{file}:{line}: {name}: frames and their rate must be above 0")
+            raise AnnotationError(f"{file}:{line}: {name}: number of frames and frame rate must be above 0")
         yield name, frames, rate, table(3), table(5)

@@ -1,4 +1,4 @@
-"""Sentences as words, by the rules of the Penn Treebank, in which published vocabularies are counted."""
+"""Splits sentences into words by the rules of the Penn Treebank, which published vocabularies follow."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ RULES = (
     (re.compile(r"(\S)('(?:s|m|d|ll|re|ve)|n't)(?=\s|$)", re.IGNORECASE), r"\1 \2"),
     (re.compile(r"(?<=[^'\s])'(?=\s|$)"), r" '"),
 )
-"""Patterns and what replaces them, in order."""
+"""Patterns and their replacements, in order."""
 JOINED = re.compile(r"\b(?:(can)(not)|(gon|wan)(na)|(got)(ta)|(gim|lem)(me))\b", re.IGNORECASE)
 
 
 def split_words(sentence: str) -> list[str]:
-    """Split a sentence into words; full stops are dropped.
+    """Split a sentence into words, without full stops.
 
     >>> split_words("the person doesn't close it, then leaves.")
     ['the', 'person', 'does', "n't", 'close', 'it', ',', 'then', 'leaves']

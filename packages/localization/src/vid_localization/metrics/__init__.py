@@ -1,1 +1,1 @@
-"""Scores of proposals, detections and grounded queries."""
+"""Metrics of proposals, detections and grounded sentences."""

@@ -1,4 +1,4 @@
-"""Keeping predicted and true segments of every video, over batches and processes."""
+"""Predicted and true segments of all videos, over batches and processes."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from vidcore.metrics import SamplePairs
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
-__all__ = ["CollectedSegments", "Flat"]
+__all__ = ["CollectedSegments", "FlatSegments"]
 
 
 @frozen(eq=False)
-class Flat:
-    """Segments of many videos end to end."""
+class FlatSegments:
+    """Segments of many videos, one video after the other."""
 
     segments: Array
     """(n, 2) float64 start and end in seconds."""
     videos: Array
-    """(n,) int64 number of the video of each."""
+    """(n,) int64 index of the video of each."""
     labels: Array
-    """(n,) int64, -1 where there is none."""
+    """(n,) int64; -1 for segments without class."""
     scores: Array
-    """(n,) float64; nothing but 1 for true ones."""
+    """(n,) float64; 1 for true segments."""
 
 
 class CollectedSegments(SamplePairs):
     """Base of metrics that need the segments of all videos at once."""
 
     def check(self, predicted: Sample, target: Sample) -> None:
-        """Ask for ``segments`` of both."""
+        """Raise ``DataError`` unless both have ``segments``."""
         for sample, which in ((target, "true"), (predicted, "predicted")):
             if sample.segments is None:
                 raise DataError(f"{type(self).__name__} needs {which} segments; {video_name(target)} has none")
 
     def slim(self, sample: Sample) -> Sample:
-        """Return what metrics and result files need of a sample."""
+        """Return the sample with only what metrics and result files need."""
         return Sample(
             index=sample.index,
             key=sample.key,
@@ -50,16 +50,16 @@ class CollectedSegments(SamplePairs):
             extra={name: r for name, r in sample.extra.items() if name in ("ambiguous", "boundaries")},
         )
 
-    def flat(self) -> tuple[Flat, Flat, int]:
-        """Predicted and true segments of all videos, and the number of videos."""
+    def flat(self) -> tuple[FlatSegments, FlatSegments, int]:
+        """Return predicted and true segments of all videos, and the number of videos."""
         pairs = self.pairs()
         predicted, true = ([pair[side] for pair in pairs] for side in (0, 1))
         return _flat(predicted), _flat(true), len(pairs)
 
 
-def _flat(samples: Sequence[Sample]) -> Flat:
+def _flat(samples: Sequence[Sample]) -> FlatSegments:
     found = [s.segments for s in samples if s.segments is not None]
-    return Flat(
+    return FlatSegments(
         np.concatenate([np.asarray(segments.spans, np.float64) for segments in found]),
         np.repeat(np.arange(len(found)), [len(segments) for segments in found]),
         np.concatenate([np.full(len(s), -1) if s.labels is None else s.labels for s in found]).astype(np.int64),

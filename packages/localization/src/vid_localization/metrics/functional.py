@@ -1,8 +1,8 @@
-"""Scores of temporal segments as pure functions over flat arrays.
+"""Metrics of temporal segments as pure functions over flat arrays.
 
-Nothing here loops over videos or proposals in Python. Proposals and true segments of all videos lie end to
-end, each with the number of its group (a video, or a class in a video); pairs within a group are made
-block by block, so that memory grows with the number of proposals alone.
+No function loops over videos or proposals in Python. Arrays hold the segments of all videos, each with the number of
+its group (a video, or a class in a video). Pairs within a group are compared block by block, so that memory grows only
+with the number of proposals.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ __all__ = [
 ]
 
 BLOCK = 1 << 18
-"""Pairs of a proposal and a true segment that are compared at a time."""
+"""Pairs of a proposal and a true segment that are compared at once."""
 PERCENTAGES = 100
 """Points of the curve of average recall."""
 
 
 @frozen(eq=False)
 class AverageRecall:
-    """Recall as a function of how many proposals are kept."""
+    """Recall as a function of the number of proposals."""
 
     recall: Array
-    """(thresholds, 100): at 1 % to 100 % of the limit."""
+    """(thresholds, 100) at 1 % to 100 % of the limit."""
     average: Array
-    """(100,): mean over the thresholds."""
+    """(100,) mean over the thresholds."""
     proposals: Array
-    """(100,): proposals per video."""
+    """(100,) proposals per video."""
 
     @property
     def auc(self) -> float:
-        """Area under the average over proposals per video, in percent of the largest."""
+        """Area under ``average`` over ``proposals``, in percent of the largest possible area."""
         steps = np.diff(self.proposals)
         area = (steps * (self.average[1:] + self.average[:-1]) / 2).sum()
         return float(100 * area / self.proposals[-1]) if self.proposals[-1] > 0 else 0.0
@@ -63,18 +63,18 @@ def average_recall(
 ) -> AverageRecall:
     """Average recall of proposals against their average number (ActivityNet's proposal task).
 
-    Each video keeps its best proposals, in proportion to how many it has, so that the mean over all videos is
-    the limit; then 1 % to 100 % of these. Segments are compared in float32, as published.
+    Each video keeps its best proposals, in proportion to their number, so that the mean over all videos is the limit;
+    recall is measured with 1 % to 100 % of these. Segments are compared in float32, as published.
 
     Args:
         proposals: (n, 2) start and end.
-        scores: (n,) only their order in a video counts.
-        videos: (n,) number of the video of each, below ``num_videos``.
+        scores: (n,) only their order in a video matters.
+        videos: (n,) index of the video of each, below ``num_videos``.
         truth: (m, 2) true segments.
         truth_videos: (m,).
-        num_videos: how many there are; those without proposals count as well.
+        num_videos: number of videos, including those without proposals.
         thresholds: least intersection over union.
-        max_average_proposals: mean number per video that is kept; all where None.
+        max_average_proposals: the limit, in proposals per video; default: all proposals.
     """
     order = np.lexsort((-scores, videos))
     proposals, videos = proposals[order].astype(np.float32), videos[order]
@@ -100,16 +100,16 @@ def average_recall(
 
 
 def _blocks(groups: Array, counts: Array, kept: Array) -> Iterator[tuple[Array, Array, Array, Array]]:
-    """Pairs of a true segment and a proposal of its group, not too many at a time.
+    """Pair true segments with the proposals of their group, ``BLOCK`` pairs at a time.
 
     Args:
-        groups: (m,) of the true segments.
-        counts: proposals of every group; they lie end to end.
-        kept: how many of them count, the first.
+        groups: (m,) groups of the true segments.
+        counts: numbers of proposals of every group; proposals are sorted by group.
+        kept: numbers of proposals of every group that are paired, the first.
 
     Yields:
-        True segments whose group keeps proposals, (n,), and how many, (n,); of every pair the rank of its
-        proposal in the group, and the place of it among all, (pairs,).
+        Indices of true segments whose group keeps proposals (n,), and numbers of these proposals (n,); rank of the
+        proposal of every pair in its group, and its index among all proposals (pairs,).
     """
     starts = np.cumsum(counts) - counts
     target = np.flatnonzero(kept[groups])
@@ -123,10 +123,10 @@ def _blocks(groups: Array, counts: Array, kept: Array) -> Iterator[tuple[Array, 
 
 
 def match(segments: Array, groups: Array, truth: Array, truth_groups: Array, thresholds: Sequence[float]) -> Array:
-    """Which predictions are right: each truth is found once, by the first prediction that takes it.
+    """Match predictions with true segments, each of which is matched at most once.
 
-    Predictions of a group come in their order here; each takes the truth that it overlaps most among those
-    that are free and overlap at least by the threshold.
+    Predictions take turns in the given order. Each matches the true segment of its group that it overlaps most among
+    those that are free and that it overlaps by at least the threshold.
 
     Args:
         segments: (n, 2) predicted start and end, best first.
@@ -136,7 +136,7 @@ def match(segments: Array, groups: Array, truth: Array, truth_groups: Array, thr
         thresholds: least intersection over union.
 
     Returns:
-        (thresholds, n) bool.
+        (thresholds, n) bool: predictions that are matched.
     """
     found = np.zeros((len(thresholds), len(segments)), bool)
     if not len(segments) or not len(truth) or not len(thresholds):
@@ -162,7 +162,7 @@ def match(segments: Array, groups: Array, truth: Array, truth_groups: Array, thr
 
 
 def _take(found: Array, prediction: Array, target: Array, group: Array) -> None:
-    """Settle pairs, sorted by group and order of prediction: in every round each group's first prediction takes."""
+    """Match pairs, sorted by group and prediction: in each round the first prediction of every group takes its best."""
     taken = np.zeros(target.max(initial=-1) + 1, bool)
     while len(prediction):
         first = np.flatnonzero(np.diff(group, prepend=-1))
@@ -172,7 +172,7 @@ def _take(found: Array, prediction: Array, target: Array, group: Array) -> None:
 
 
 def touching(segments: Array, groups: Array, others: Array, other_groups: Array) -> Array:
-    """Which segments have anything in common with others of their group.
+    """Which segments intersect one of the others of their group.
 
     Args:
         segments: (n, 2) start and end.
@@ -196,10 +196,10 @@ def touching(segments: Array, groups: Array, others: Array, other_groups: Array)
 
 
 def interpolated_average_precision(precision: Array, recall: Array) -> float:
-    """Area under the precision that is reached at some recall or a higher one.
+    """Area under the highest precision at each recall or above.
 
     Args:
-        precision, recall: (n,) by rising recall.
+        precision, recall: (n,) in ascending order of recall.
 
     >>> interpolated_average_precision(np.array([1.0, 0.5]), np.array([0.5, 1.0]))
     0.75
@@ -212,19 +212,19 @@ def average_precision(correct: Array, truths: int, excused: Array | None = None)
     """Average precision per threshold.
 
     Args:
-        correct: (thresholds, n) bool, whether predictions are right, best score first.
+        correct: (thresholds, n) bool: correct predictions, best score first.
         truths: number of true segments.
-        excused: (n,) bool, predictions that do not count where they are wrong.
+        excused: (n,) bool: predictions that are ignored unless they are correct.
 
     Returns:
-        (thresholds,) float64, 0 without truths.
+        (thresholds,) float64; 0 if there are no true segments.
     """
     if not truths or not correct.shape[1]:
         return np.zeros(len(correct))
     counted = np.ones_like(correct) if excused is None else correct | ~excused
     precision = correct.cumsum(1) / np.maximum(counted.cumsum(1), 1)
     best = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
-    out: Array = (best * correct).sum(1) / truths  # recall rises by 1 / truths where a prediction is right
+    out: Array = (best * correct).sum(1) / truths  # every correct prediction raises recall by 1 / truths
     return out
 
 
@@ -245,16 +245,16 @@ def detection_average_precision(
     Args:
         segments: (n, 2) predicted start and end.
         scores: (n,).
-        labels: (n,) class numbers; those of no known class are left out.
-        videos: (n,) numbers of videos, also of such without truth.
+        labels: (n,) class numbers; predictions of other classes are ignored.
+        videos: (n,) indices of videos, including those without true segments.
         truth: (m, 2) true segments.
         truth_labels, truth_videos: (m,).
         thresholds: least intersection over union.
-        num_classes: classes; else up to the highest that is true.
-        excused: (n,) bool, predictions that do not count where they are wrong.
+        num_classes: number of classes; default: the highest true label plus one.
+        excused: (n,) bool: predictions that are ignored unless they are correct.
 
     Returns:
-        (thresholds, classes) float64; 0 for classes without predictions, nan for classes without truth.
+        (thresholds, classes) float64; 0 for classes without predictions, nan for classes without true segments.
     """
     classes = int(truth_labels.max(initial=-1)) + 1 if num_classes is None else num_classes
     truths = np.bincount(truth_labels, minlength=classes)
@@ -262,7 +262,7 @@ def detection_average_precision(
     order = order[(labels[order] >= 0) & (labels[order] < classes)]
     labels = labels[order].astype(np.int64)
     groups = videos[order].astype(np.int64) * classes + labels
-    # numbers without gaps, for there are far more pairs of a video and a class than occur
+    # consecutive numbers: few of all pairs of a video and a class occur
     known, numbers = np.unique(truth_videos.astype(np.int64) * classes + truth_labels, return_inverse=True)
     place = np.searchsorted(known, groups)
     inside = np.flatnonzero(known[np.minimum(place, len(known) - 1)] == groups) if len(known) else np.zeros(0, np.int64)
@@ -279,14 +279,14 @@ def detection_average_precision(
 
 
 def grounding_recall(predictions: Array, queries: Array, truth: Array, ks: Sequence[int], threshold: float) -> Array:
-    """Share of queries that one of the first k predicted segments answers.
+    """Part of the queries for which one of the first k predicted segments is a hit.
 
     Args:
         predictions: (n, 2) start and end, best first within a query.
-        queries: (n,) number of the query of each.
+        queries: (n,) index of the query of each.
         truth: (m, 2) the true segment of every query.
-        ks: how many of the first predictions count.
-        threshold: an intersection over the hull above it is a hit.
+        ks: numbers of predictions.
+        threshold: a prediction is a hit if ``hull_iou`` with the true segment is above it.
 
     Returns:
         (len(ks),) float64; nan without queries.
@@ -295,6 +295,6 @@ def grounding_recall(predictions: Array, queries: Array, truth: Array, ks: Seque
     predictions, queries = predictions[order], queries[order]
     rank = np.arange(len(queries)) - np.searchsorted(queries, queries)
     hit = hull_iou(predictions, truth[queries]) > threshold
-    best = np.full(len(truth), np.inf)  # of what was never hit, or had no prediction
+    best = np.full(len(truth), np.inf)  # inf: no hit
     np.minimum.at(best, queries[hit], rank[hit] + 1)
     return np.array([(best <= k).mean() if len(truth) else np.nan for k in ks])

@@ -1,4 +1,4 @@
-"""Scores of proposals and detections in untrimmed videos, and of grounded sentences."""
+"""Metrics of proposals and detections in untrimmed videos, and of grounded sentences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from vid_localization.metrics.collect import CollectedSegments, Flat
+from vid_localization.metrics.collect import CollectedSegments, FlatSegments
 from vid_localization.metrics.functional import (
     average_recall,
     detection_average_precision,
@@ -27,7 +27,7 @@ __all__ = ["ANetMetric", "RecallatTopK", "THUMOSMetric"]
 
 ANET_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 AT = (1, 5, 10, 100)
-"""Proposals per video whose recall is reported."""
+"""Numbers of proposals per video at which recall is reported."""
 
 
 def _check_thresholds(metric: str, thresholds: Sequence[float]) -> None:
@@ -36,21 +36,21 @@ def _check_thresholds(metric: str, thresholds: Sequence[float]) -> None:
 
 
 def _threshold_label(threshold: float) -> str:
-    """Two digits, or all where there are more: scores of different thresholds have different names."""
+    """Two digits, or all if there are more, so that scores of different thresholds have different names."""
     return f"{threshold:.2f}" if abs(threshold - round(threshold, 2)) < 1e-9 else f"{threshold:g}"
 
 
 class DetectionMetric(CollectedSegments):
     """Base of metrics with mean average precision over classes.
 
-    A prediction that is wrong and touches an ambiguous segment (``extra["ambiguous"]`` of the truth) counts
-    neither for nor against, as in the official evaluation of THUMOS'14.
+    A wrong prediction that touches an ambiguous segment (``extra["ambiguous"]`` of the target) is ignored, as in the
+    official evaluation of THUMOS'14.
     """
 
     temporal_iou_thresholds: tuple[float, ...]
 
     def average_precision(self) -> Array:
-        """Average precision of every class: (thresholds, classes), nan for classes without a true segment."""
+        """Return the average precision of every class: (thresholds, classes), nan for classes without true segments."""
         predicted, true, _ = self.flat()
         if (predicted.labels < 0).any() or (true.labels < 0).any():
             raise DataError(f"{type(self).__name__}: mAP needs a class for every segment, predicted and true")
@@ -67,12 +67,12 @@ class DetectionMetric(CollectedSegments):
         )
         occurring = np.flatnonzero(~np.isnan(ap).all(0))
         if not len(occurring):
-            raise DataError(f"{type(self).__name__}: there is no true segment in any video")
+            raise DataError(f"{type(self).__name__}: no video has a true segment")
         if unseen := int(np.count_nonzero(~np.isin(predicted.labels, occurring))):
-            self._notes.append(f"{unseen} predicted segments are of classes without a true one, and left out of mAP")
+            self._notes.append(f"mAP ignores {unseen} predicted segments of classes without true segments")
         return ap
 
-    def _excused(self, predicted: Flat) -> Array | None:
+    def _excused(self, predicted: FlatSegments) -> Array | None:
         listed = (true.extra.get("ambiguous") for _, true in self.pairs())
         found = [r.spans if isinstance(r, Segments) else np.zeros((0, 2)) for r in listed]
         videos = np.repeat(np.arange(len(found)), [len(rows) for rows in found])
@@ -85,7 +85,7 @@ class DetectionMetric(CollectedSegments):
         return [path]
 
     def mean_average_precision(self) -> dict[str, float]:
-        """``average_mAP``, and ``mAP@`` every threshold."""
+        """Return ``average_mAP``, and ``mAP@`` each threshold."""
         self._notes = []
         means = np.nanmean(self.average_precision(), 1)
         scores = {
@@ -95,18 +95,17 @@ class DetectionMetric(CollectedSegments):
 
 
 class ANetMetric(DetectionMetric):
-    """ActivityNet's scores of proposals and detections.
+    """ActivityNet's metrics of proposals and detections.
 
-    ``AR@AN``: ``auc`` (percent), the area under average recall over the average number of proposals, and
-    ``AR@1``, ``AR@5``, ``AR@10``, ``AR@100``. ``mAP``: ``average_mAP`` and ``mAP@0.50`` to ``mAP@0.95``, of
-    predictions with classes. ``TEM``: no score; ``write`` gives tables of the boundary probabilities that BSN's
-    first stage predicts (``extra["boundaries"]``), one ``.csv`` per video.
+    ``AR@AN``: ``auc`` (percent), the area under average recall over the average number of proposals, and ``AR@1``,
+    ``AR@5``, ``AR@10``, ``AR@100``. ``mAP``: ``average_mAP`` and ``mAP@0.50`` to ``mAP@0.95`` of predictions with
+    classes. ``TEM``: no score; ``write`` writes the boundary probabilities of BSN's first stage
+    (``extra["boundaries"]``), one ``.csv`` per video.
 
     Args:
-        metric_type: one of them.
+        metric_type: one of these.
         temporal_iou_thresholds: least intersection over union.
-        max_avg_proposals: proposals per video at the end of the curve. Recalls are read at 1, 5, 10 and
-            100 percent of it, which is what their names say for 100.
+        max_avg_proposals: proposals per video at the end of the curve. ``AR@k`` is recall at k percent of it.
     """
 
     def __init__(
@@ -117,14 +116,14 @@ class ANetMetric(DetectionMetric):
     ) -> None:
         super().__init__()
         if metric_type not in ("AR@AN", "mAP", "TEM"):
-            raise UserError(f"ANetMetric has AR@AN, mAP and TEM, no {metric_type!r}")
+            raise UserError(f"metric_type of ANetMetric must be AR@AN, mAP or TEM, got {metric_type!r}")
         _check_thresholds("ANetMetric", temporal_iou_thresholds)
         self.metric_type = metric_type
         self.temporal_iou_thresholds = tuple(temporal_iou_thresholds)
         self.max_avg_proposals = max_avg_proposals
 
     def check(self, predicted: Sample, target: Sample) -> None:
-        """Ask for ``segments`` of both; for TEM for boundary probabilities instead."""
+        """Raise ``DataError`` unless both have ``segments``, or for TEM unless there are boundary probabilities."""
         if self.metric_type != "TEM":
             super().check(predicted, target)
         elif "boundaries" not in predicted.extra:
@@ -139,7 +138,7 @@ class ANetMetric(DetectionMetric):
             return self.mean_average_precision()
         predicted, true, videos = self.flat()
         if not len(true.segments):
-            raise DataError("ANetMetric: there is no true segment in any video")
+            raise DataError("ANetMetric: no video has a true segment")
         curve = average_recall(
             predicted.segments,
             predicted.scores,
@@ -152,7 +151,7 @@ class ANetMetric(DetectionMetric):
         )
         without = videos - len(np.unique(predicted.videos))
         if without:
-            self._notes.append(f"{without} of {videos} videos have no proposal; their segments count as missed")
+            self._notes.append(f"{without} of {videos} videos have no proposals; their segments count as missed")
         if self.max_avg_proposals != 100:
             self._notes.append(f"AR@k is at k percent of {self.max_avg_proposals} proposals per video")
         return {"auc": curve.auc} | {f"AR@{k}": float(curve.average[k - 1]) for k in AT}
@@ -170,9 +169,9 @@ class ANetMetric(DetectionMetric):
 
 
 class THUMOSMetric(DetectionMetric):
-    """Mean average precision as THUMOS'14 results are stated: ``mAP@0.30`` to ``mAP@0.70`` and ``average_mAP``.
+    """Mean average precision of THUMOS'14: ``mAP@0.30`` to ``mAP@0.70`` and ``average_mAP``.
 
-    Predictions that touch a segment labelled ``Ambiguous`` are excused, see ``ActivityNetDataset``.
+    Wrong predictions that touch a segment labelled ``Ambiguous`` are ignored, see ``ActivityNetDataset``.
 
     Args:
         temporal_iou_thresholds: least intersection over union.
@@ -189,13 +188,13 @@ class THUMOSMetric(DetectionMetric):
 
 
 class RecallatTopK(CollectedSegments):
-    """Share of sentences that one of the first k predicted segments answers: ``Recall@Top1_IoU=0.5``.
+    """Part of the sentences for which one of the first k predicted segments is a hit: ``Recall@Top1_IoU=0.5``.
 
-    The overlap is the intersection over the hull of both segments, and has to be above the threshold.
+    A hit overlaps the true segment, measured as intersection over the hull of both, by more than the threshold.
 
     Args:
-        topK_list: the k.
-        threshold: of the overlap.
+        topK_list: values of k.
+        threshold: see above.
     """
 
     def __init__(self, topK_list: Sequence[int] = (1, 5), threshold: float = 0.5) -> None:

@@ -1,4 +1,4 @@
-"""Detections of many classes: soft suppression within each class, and segments that follow their neighbours' vote."""
+"""Suppression of detections within each class, and voting."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def suppress_by_class(
     min_score: float = 0.0,
     voting_threshold: float | None = None,
 ) -> tuple[Array, Array, Array]:
-    """The best detections of a video, after soft suppression (arXiv:1704.04503) within each class.
+    """The best detections of a video after soft suppression (arXiv:1704.04503) within each class.
 
     Args:
         segments: (n, 2) float64 start and end, in any unit.
         scores: (n,) float64.
         labels: (n,) int64 classes.
         sigma: a score is multiplied by exp(-overlap^2 / sigma) for every better segment of its class.
-        count: how many at most.
-        min_score: what falls below is left out.
-        voting_threshold: see ``vote``; segments stay as they are where None.
+        count: largest number of detections.
+        min_score: least score after suppression.
+        voting_threshold: see ``vote``; default: segments do not move.
 
     Returns:
         Segments (m, 2), lowered scores (m,) and labels (m,), best first.
@@ -41,7 +41,7 @@ def suppress_by_class(
     """
     if not len(segments):
         return segments, scores, labels
-    # Classes one behind the other on the axis of time: nothing of one overlaps anything of another.
+    # shift classes apart in time, so that segments of different classes do not overlap
     first = segments.min()
     apart = segments - first + (labels * (segments.max() - first + 1))[:, None]
     picked, lowered = soft_picks(apart, scores, sigma, 0.0, 0.0, count)
@@ -53,13 +53,13 @@ def suppress_by_class(
 
 
 def vote(segments: Array, voters: Array, scores: Array, threshold: float) -> Array:
-    """Move each segment to the mean of those it overlaps much, weighted by overlap and score (arXiv:1505.01749).
+    """Move each segment to the mean of the voters it overlaps, weighted by overlap and score (arXiv:1505.01749).
 
     Args:
         segments: (m, 2) float64.
         voters: (n, 2) float64; every segment is one of them.
-        scores: (n,) of the voters.
-        threshold: least overlap of those that count.
+        scores: (n,) scores of the voters.
+        threshold: least overlap of voters that count.
 
     Returns:
         (m, 2) float64.
@@ -71,12 +71,12 @@ def vote(segments: Array, voters: Array, scores: Array, threshold: float) -> Arr
 
 
 def nms_by_class(segments: Array, labels: Array, threshold: float) -> Array:
-    """Numbers of the segments that stay when those that overlap a better one of their class are dropped.
+    """Indices of the segments kept when those that overlap a better one of their class are dropped.
 
     Args:
         segments: (n, 2) float64 start and end, best first.
         labels: (n,) classes.
-        threshold: largest overlap that is tolerated.
+        threshold: largest overlap with a better segment.
 
     >>> segments = np.array([[0.0, 4.0], [0.0, 3.0], [0.0, 3.0], [3.5, 9.0]])
     >>> nms_by_class(segments, np.array([0, 0, 1, 0]), 0.2).tolist()

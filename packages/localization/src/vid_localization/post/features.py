@@ -1,4 +1,4 @@
-"""Features of proposals made from probabilities of action (BSN, arXiv:1806.02964, section 3.3)."""
+"""Features of proposals from probabilities of action (BSN, arXiv:1806.02964, section 3.3)."""
 
 from __future__ import annotations
 
@@ -19,24 +19,27 @@ def proposal_features(
     num_sample_action: int = 16,
     num_sample_interp: int = 3,
 ) -> Array:
-    """Action probabilities inside each proposal, around its start and around its end, in bins.
+    """Probabilities of action inside each proposal, around its start and around its end, averaged in bins.
 
-    Probabilities are interpolated between middles of positions; outside of the video they fall to zero.
-    A zone is sampled at evenly spaced points, from half a bin before it; a bin averages its points and the
-    first of the next bin.
+    Probabilities are interpolated between middles of positions; outside of the video they fall to zero. A zone is
+    sampled at evenly spaced points, which start half a bin before it; a bin averages its points and the first of the
+    next bin.
 
     Args:
         action: (T,) probabilities.
         proposals: (n, >= 2) start and end as fractions of the video.
         boundary_ratio: half the width of the zones around start and end, in lengths of the proposal.
-        num_sample_start, num_sample_end, num_sample_action: bins of each zone, at least 2.
+        num_sample_start, num_sample_end, num_sample_action: number of bins of each zone, at least 2.
         num_sample_interp: points per bin.
 
     Returns:
         (n, action + start + end bins) float64.
+
+    Raises:
+        UserError: a zone has too few bins, or a bin has no points.
     """
     if min(num_sample_start, num_sample_end, num_sample_action) < 2 or num_sample_interp < 1:
-        raise UserError("proposal_features needs at least two bins in every zone, and one point in a bin")
+        raise UserError("proposal_features needs at least two bins in every zone and one point in a bin")
     proposals = np.asarray(proposals, np.float64)
     starts, ends = proposals[:, 0], proposals[:, 1]
     margin = boundary_ratio * (ends - starts)

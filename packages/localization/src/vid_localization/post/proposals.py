@@ -12,14 +12,14 @@ __all__ = ["boundary_candidates", "generate_proposals"]
 
 
 def boundary_candidates(probability: Array, share: float = 0.5) -> Array:
-    """Where a boundary may be: local peaks, and what exceeds a share of the highest probability.
+    """Positions that may be boundaries: local peaks, and those above a part of the highest probability.
 
     Args:
         probability: (T,).
-        share: of the maximum.
+        share: part of the highest probability.
 
     Returns:
-        (T,) bool. The first and last position are no peaks.
+        (T,) bool. The first and last position are never peaks.
     """
     found: Array = probability > share * probability.max(initial=0)
     found[1:-1] |= (probability[1:-1] > probability[:-2]) & (probability[1:-1] > probability[2:])
@@ -27,24 +27,26 @@ def boundary_candidates(probability: Array, share: float = 0.5) -> Array:
 
 
 def generate_proposals(start: Array, end: Array, segments: Array | None = None, peak_threshold: float = 0.5) -> Array:
-    """Every likely start before every likely end; the first position always is a start, the last an end.
+    """Pair every likely start with every later likely end; the first position is always a start, the last an end.
 
     Args:
         start, end: (T,) probabilities of positions.
-        segments: (n, 2) true segments as fractions of the video, for training what comes next.
-        peak_threshold: see ``boundary_candidates``.
+        segments: (n, 2) true segments as fractions of the video, for training the next stage.
+        peak_threshold: see ``share`` of ``boundary_candidates``.
 
     Returns:
-        (n, 5) float64, by falling score (of equal ones the last in the video first): start and end as fractions
-        (middles of positions), start score, end score and their product. With ``segments`` (n, 7): also the
-        highest overlap with one of them, and the highest share of the proposal that one of them covers.
+        (n, 5) float64, highest score first (of equal ones the last in the video): start and end as fractions (middles
+        of positions), start score, end score and their product. With ``segments`` (n, 7): also ``best_iou`` and
+        ``best_coverage`` with them.
 
     Raises:
-        UserError: the two are not of one length.
+        UserError: ``start`` and ``end`` have different shapes.
     """
     start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
     if start.shape != end.shape or start.ndim != 1 or not len(start):
-        raise UserError(f"probabilities of starts and ends must be of one length, got {start.shape} and {end.shape}")
+        raise UserError(
+            f"probabilities of starts and ends must have the same length, got {start.shape} and {end.shape}"
+        )
     starts, ends = boundary_candidates(start, peak_threshold), boundary_candidates(end, peak_threshold)
     starts[0] = ends[-1] = True
     position = np.arange(len(start))

@@ -1,4 +1,4 @@
-"""Soft suppression of proposals that say the same (Bodla et al. 2017, as BSN and BMN use it)."""
+"""Soft suppression of overlapping proposals (Bodla et al. 2017, as in BSN and BMN)."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def soft_picks(
     high_threshold: float,
     count: int,
 ) -> tuple[Array, Array]:
-    """Pick segments by falling score, lowering the scores of what overlaps the picked one.
+    """Pick the best segment again and again; each one lowers the scores of the segments that it overlaps.
 
-    A score is multiplied by exp(-overlap^2 / alpha) where the overlap with the picked segment is above
+    A score is multiplied by exp(-overlap^2 / alpha) if the overlap with the picked segment is above
     low + (high - low) * width of the picked segment.
 
     Args:
         segments: (n, 2) float64 start and end, in units of the video's length.
         scores: (n,) float64.
         alpha: width of the Gaussian, above 0.
-        low_threshold, high_threshold: least overlap that counts, for segments without length and of the
-            whole video.
-        count: how many to pick.
+        low_threshold, high_threshold: overlap above which scores are lowered, for a picked segment of length 0 and
+            of the whole video.
+        count: number of segments to pick.
 
     Returns:
-        (min(n, count),) int64 which are picked, in that order; (min(n, count),) float64 their lowered scores.
+        (min(n, count),) int64 indices in the order of picking; (min(n, count),) float64 their lowered scores.
 
     Raises:
         UserError: ``count`` is less than 1.
@@ -47,10 +47,10 @@ def soft_picks(
         best = int(scores.argmax())
         start, end, length = starts[best], ends[best], lengths[best]
         picked[row], lowered[row] = order[best], scores[best]
-        scores[best] = -np.inf  # whatever becomes of it, it is not picked again
+        scores[best] = -np.inf  # never picked again, whatever it is multiplied by
         shared = np.minimum(ends, end)
         shared -= np.maximum(starts, start)
-        near = (shared > 0).nonzero()[0]  # the others overlap by nothing, and lose exp(0)
+        near = (shared > 0).nonzero()[0]  # the factor of all others is exp(0)
         inside = shared[near]
         overlap = inside / (lengths[near] + (length - inside))
         lower = overlap > low_threshold + (high_threshold - low_threshold) * length
@@ -59,18 +59,18 @@ def soft_picks(
 
 
 def soft_nms(proposals: Array, alpha: float, low_threshold: float, high_threshold: float, top_k: int) -> Array:
-    """Rows of proposals as ``soft_picks`` picks them.
+    """Soft suppression of the rows of a table, see ``soft_picks``.
 
     Args:
         proposals: (n, >= 3) start, end, ..., score, in units of the video's length.
         alpha, low_threshold, high_threshold: see ``soft_picks``.
-        top_k: how many to pick. As published, one more is returned where there are as many.
+        top_k: number of proposals; as published, one more is returned.
 
     Returns:
         (min(n, top_k + 1), 3) float64 start, end and lowered score, in the order of picking.
 
     Raises:
-        UserError: alpha is not positive, or the shape is another.
+        UserError: ``alpha`` is not positive, or the shape is wrong.
     """
     proposals = np.asarray(proposals, np.float64)
     if proposals.ndim != 2 or proposals.shape[1] < 3 or not alpha > 0:
@@ -80,18 +80,18 @@ def soft_nms(proposals: Array, alpha: float, low_threshold: float, high_threshol
 
 
 def post_processing(proposals: Array, alpha: float, low_threshold: float, high_threshold: float, top_k: int) -> Array:
-    """The final proposals of a video: soft suppression where there is more than one, the best ``top_k``, clipped.
+    """The final proposals of a video: soft suppression, unless there is only one, then the best ``top_k``, clipped.
 
     Args:
         proposals: (n, >= 3) start, end, ..., score, in units of the video's length.
         alpha, low_threshold, high_threshold: see ``soft_picks``.
-        top_k: how many at most.
+        top_k: largest number of proposals.
 
     Returns:
-        (<= top_k, 3) float64 start, end and score, best first, starts and ends within [0, 1].
+        (<= top_k, 3) float64 start, end and score, best first; starts and ends within [0, 1].
 
     Raises:
-        UserError: ``top_k`` is less than 1, and as of ``soft_nms``.
+        UserError: ``top_k`` is less than 1, or like ``soft_nms``.
     """
     rows = np.asarray(proposals, np.float64)
     if top_k < 1:

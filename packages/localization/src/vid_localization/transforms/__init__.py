@@ -1,1 +1,1 @@
-"""Loading of features and proposals."""
+"""Transforms that load and sample features, proposals and sentences."""

@@ -1,4 +1,4 @@
-"""Scores of the classes of whole videos, which give proposals their classes."""
+"""Class scores of whole videos, from which proposals get their classes."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ __all__ = ["LoadVideoClasses"]
 
 @frozen
 class LoadVideoClasses:
-    """Give a sample the scores of the classes of its whole video, so that proposals become detections.
+    """Set the class scores of the whole video, so that proposals become detections.
 
-    The file is what ``vidcore predict --json`` writes with an action recognizer, or JSON with ``class`` (names) and
-    ``results`` (scores of every video, by name), as video classifications of ActivityNet are published.
+    The file is the output of ``vidcore predict --json`` with an action recognizer, or JSON with ``class`` (names) and
+    ``results`` (scores of every video, by name), the published format of ActivityNet's video classifications.
 
     Args:
-        file: with the scores.
-        top_k: classes of a video that count.
+        file: file with the scores.
+        top_k: number of classes of a video that are used.
 
-    Raises ``DataError`` where the file does not exist or holds something else.
+    Raises ``DataError`` if the file does not exist or has a different format.
     """
 
     file: Path
     top_k: int = 2
     _videos: Mapping[str, Sequence[tuple[str, float]]] = field(init=False, repr=False, eq=False)
-    """Classes and scores by the name of the video; read once, before there are worker processes."""
+    """Classes and scores by the name of the video; read once, before worker processes start."""
 
     @_videos.default
     def _read(self) -> Mapping[str, Sequence[tuple[str, float]]]:
@@ -45,13 +45,13 @@ class LoadVideoClasses:
             return _published(parse_json(text)) if '"results"' in text else _predicted(text.splitlines())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f"{self.file}: holds no classes of videos, as vidcore predict --json writes them: {error}"
+                f"{self.file}: has no classes of videos in the format of vidcore predict --json: {error}"
             ) from None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Set ``scores`` (num_classes,). Raises ``AnnotationError`` where the file lacks the video."""
+        """Set ``scores`` (num_classes,). Raises ``AnnotationError`` if the file does not have the video."""
         if sample.class_names is None:
-            raise UserError("LoadVideoClasses needs the class names of the data set")
+            raise UserError("LoadVideoClasses needs the class names of the dataset")
         name = result_name(video_name(sample))
         if name not in self._videos:
             raise AnnotationError(f"{self.file}: has no classes of {name}")

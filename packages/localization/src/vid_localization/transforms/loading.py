@@ -1,4 +1,4 @@
-"""Steps of a pipeline that read features and proposals."""
+"""Transforms that read features and proposals."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ __all__ = ["LoadLocalizationFeature", "LoadProposalFeatures", "LoadProposals", "
 class LoadLocalizationFeature(ReadsFiles):
     """Read the features of the video: the input ``features`` (C, T) float32, whose T may vary.
 
-    The file is ``sample.path``: ``.csv``, ``.npy`` or ``.pt``, with rows by time; an input ``features`` (T, C) that
-    is there already stands for the content of the file. What ``vidcore features`` has noted beside the file says how
-    much of the video the features cover, and how long it is where the sample does not know. ``feature_times`` are
-    the middles of what they describe, evenly over ``feature_duration`` (or ``duration``).
+    The file is ``sample.path``: ``.csv``, ``.npy`` or ``.pt``, one row for each time; an input ``features`` (T, C)
+    replaces the file. What ``vidcore features`` has stored beside the file sets ``feature_duration``, and ``duration``
+    if it is not known. ``feature_times`` are the middles of what the features describe, evenly spaced over
+    ``feature_duration`` (or ``duration``).
 
     Args:
-        length: positions that the features are rescaled to by interpolation; as they are where None.
-        max_length: of longer features, take so many from a random place (for training), and shift the
-            segments; segments that are cut to less than half are left out, and one is left if any can. All where None.
-        crop_ratio: of features that are not longer, take a random part between these two, in the same way.
-        feature_stride: frames from one feature to the next, of features that nothing else is known of:
-            their times follow from it and the frame rate.
-        clip_len: frames that a feature describes, if not as many as ``feature_stride``.
+        length: number of positions that features are rescaled to by interpolation; default: no rescaling.
+        max_length: crop longer features to this length at a random place (for training), and shift the segments.
+            Segments cut to less than half are dropped; a place that keeps a segment is preferred. Default: no crop.
+        crop_ratio: crop shorter features to a random part between these two, in the same way.
+        feature_stride: frames between neighbouring features. The times of features without a known duration follow
+            from it and the frame rate.
+        clip_len: number of frames that a feature describes; default: ``feature_stride``.
     """
 
     length: int | None = None
@@ -44,20 +44,20 @@ class LoadLocalizationFeature(ReadsFiles):
     feature_stride: int | None = None
     clip_len: int | None = None
     suffixes: ClassVar = SUFFIXES
-    """Of the files this step reads, for whoever looks for them in a folder."""
+    """Suffixes of the files that this transform reads."""
 
     def __attrs_post_init__(self) -> None:
         if self.crop_ratio is not None and not 0 < self.crop_ratio[0] <= self.crop_ratio[1] <= 1:
             raise UserError(f"crop_ratio must be two ascending numbers above 0, at most 1; got {self.crop_ratio}")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``UserError`` without a path or a frame rate that is needed, ``VideoError`` for a bad file."""
+        """Raises ``UserError`` if the path or the frame rate is needed but not known, ``VideoError`` for a bad file."""
         given = sample.inputs.get("features")
         features: Array
         if isinstance(given, np.ndarray):
             features = given
         else:
-            features, sample = read_features(_path(sample)), _with_note(sample)
+            features, sample = read_features(_path(sample)), _with_info(sample)
         times: Array | None = None
         if self.feature_stride is not None and sample.feature_duration is None:
             times = self._times(sample, len(features), self.feature_stride)
@@ -89,20 +89,20 @@ class LoadLocalizationFeature(ReadsFiles):
         return int(rng.integers(least, most + 1))
 
 
-def _with_note(sample: Sample) -> Sample:
-    note = FeatureInfo.read(_path(sample))
-    if note is None:
+def _with_info(sample: Sample) -> Sample:
+    info = FeatureInfo.read(_path(sample))
+    if info is None:
         return sample
     return sample.replace(
-        duration=note.duration if sample.duration is None else sample.duration,
-        feature_duration=sample.feature_duration if note.feature_duration is None else note.feature_duration,
-        total_frames=sample.total_frames or note.frames,
-        fps=sample.fps or note.fps,
+        duration=info.duration if sample.duration is None else sample.duration,
+        feature_duration=sample.feature_duration if info.feature_duration is None else info.feature_duration,
+        total_frames=sample.total_frames or info.frames,
+        fps=sample.fps or info.fps,
     )
 
 
 def _window(sample: Sample, times: Array, count: int, rng: np.random.Generator) -> tuple[int, Sample]:
-    """First position of a random window of ``count``, and the sample as if that were all of its video."""
+    """First position of a random window of ``count`` positions, and the sample as if the window were its video."""
     step = (times[-1] - times[0]) / (len(times) - 1)
     seconds = float((count - 1) * step + 2 * times[0])
     starts = np.arange(len(times) - count + 1) * step
@@ -120,7 +120,7 @@ def _window(sample: Sample, times: Array, count: int, rng: np.random.Generator) 
 
 @frozen(eq=False)
 class ProposalFile:
-    """A table of generated proposals and their features; all arrays of P rows."""
+    """A table of P generated proposals; all arrays are (P,) float32."""
 
     tmin: Array
     """Start, as a fraction of the video."""
@@ -129,13 +129,13 @@ class ProposalFile:
     """Probability of starting there."""
     tmax_score: Array
     overlap: Array | None
-    """Highest overlap with a true segment, where the table has it."""
+    """Highest overlap with a true segment; None if the table does not have it."""
 
     @classmethod
     def read(cls, path: Path, top_k: int) -> ProposalFile:
-        """Read the first ``top_k`` rows of a table with these columns, and ``match_iou``.
+        """Read the first ``top_k`` rows of a table with these columns; that of ``overlap`` is ``match_iou``.
 
-        Raises ``VideoError`` where there is none, or it is something else: the loader's policy decides.
+        Raises ``VideoError``, which the policy of the loader applies to, if the file does not exist or is not valid.
         """
         if not path.is_file():
             raise VideoError(path, "this file of proposals does not exist; generate them first")
@@ -150,16 +150,16 @@ class ProposalFile:
 
 @frozen
 class LoadProposals:
-    """Read generated proposals and their features, of files named after the video.
+    """Read generated proposals and their features from files named after the video.
 
-    Sets the input ``features`` (P, C) float32, ``proposals`` with scores (probability of the start times that of
-    the end) and, where the table has it, the target ``overlaps`` (P,) float32.
+    Sets the input ``features`` (P, C) float32, ``proposals`` with scores (probability of the start times that of the
+    end) and, if the table has them, the target ``overlaps`` (P,) float32.
 
     Args:
-        top_k: how many proposals at most.
+        top_k: largest number of proposals.
         pgm_proposals_dir: folder of the tables.
         pgm_features_dir: folder of the features.
-        proposal_ext, feature_ext: ends of their names.
+        proposal_ext, feature_ext: suffixes of the files.
     """
 
     top_k: int
@@ -169,7 +169,7 @@ class LoadProposals:
     feature_ext: str = ".npy"
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``UserError`` for a sample without name or duration, ``VideoError`` for a bad file."""
+        """Raises ``UserError`` if the sample has no name or duration, ``VideoError`` for a bad file."""
         name = sample.key or _path(sample).stem
         table = ProposalFile.read(self.pgm_proposals_dir / f"{name}{self.proposal_ext}", self.top_k)
         path = self.pgm_features_dir / f"{name}{self.feature_ext}"
@@ -192,16 +192,16 @@ class LoadProposals:
 class LoadProposalFeatures:
     """Read the features of the video and pool them over its parts: the input ``features`` (parts, C) float32.
 
-    A part's features are those from its first to its last (``extra["parts"]``), as far as the file reaches.
+    ``extra["parts"]`` are the first and last feature of each part; both are clipped to the features of the file.
 
     Args:
-        pool: how they become one.
+        pool: maximum or mean of the features of a part.
     """
 
     pool: Literal["max", "mean"] = field(default="max")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``UserError`` for a sample without proposals, ``VideoError`` for a bad file."""
+        """Raises ``UserError`` if the sample has no parts, ``VideoError`` for a bad file."""
         parts = sample.extra.get("parts")
         if not isinstance(parts, PartBounds):
             raise UserError("LoadProposalFeatures needs extra['parts'], as samples of CharadesSTADataset have")

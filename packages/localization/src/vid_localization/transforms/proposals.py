@@ -1,4 +1,4 @@
-"""Segments that another network has proposed, to be refined."""
+"""Proposals of another network, to be refined."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ __all__ = ["LoadProposalSegments"]
 
 @frozen
 class LoadProposalSegments:
-    """Give a sample the segments of its video in a result file: ``proposals``.
+    """Set ``proposals`` to the segments of the video in a result file.
 
     The file is ``results.json`` of a run with ``ANetMetric``, in ActivityNet's submission format.
 
     Args:
-        file: with the segments.
-        top_k: how many of a video at most, the best.
+        file: file with the segments.
+        top_k: number of segments of a video, the best.
 
-    Raises ``AnnotationError`` where an entry of the file is wrong, ``DataError`` where it does not exist.
+    Raises ``AnnotationError`` if an entry of the file is not valid, ``DataError`` if the file does not exist.
     """
 
     file: Path
     top_k: int = 100
     _videos: Mapping[str, Array] = field(init=False, repr=False, eq=False)
-    """(n, 3) start, end and score by the name of the video; read once, before there are worker processes."""
+    """(n, 3) start, end and score by the name of the video; read once, before worker processes start."""
 
     @_videos.default
     def _read(self) -> Mapping[str, Array]:
@@ -42,7 +42,7 @@ class LoadProposalSegments:
         return {name: np.array([(*row.segment, row.score) for row in rows]) for name, rows in found.items()}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``AnnotationError`` where the file lacks the video."""
+        """Raises ``AnnotationError`` if the file does not have the video."""
         name = result_name(video_name(sample))
         rows = self._videos.get(name)
         if rows is None or not len(rows):

@@ -1,4 +1,4 @@
-"""Steps of a pipeline about sentences."""
+"""Transforms of sentences."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["FormatQuery"]
 
 @frozen
 class FormatQuery:
-    """Put together what a grounding model reads: features of the video's parts, and a sentence.
+    """Set the inputs of a grounding model beside ``features`` (parts, C) of ``LoadProposalFeatures``.
 
-    Beside the input ``features`` (parts, C), which ``LoadProposalFeatures`` makes: ``proposals`` (parts, 2) float32
-    the parts as fractions of the video, ``query`` (words,) int64 the tokens of the text, ``query_length`` int64.
+    These are ``proposals`` (parts, 2) float32, the parts as fractions of the video; ``query`` (words,) int64, the
+    tokens of the sentence; and ``query_length`` int64.
     """
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``UserError`` for a sample without features, parts, words or duration."""
+        """Raises ``UserError`` if the sample has no features, parts, words or duration."""
         words = None if sample.text is None else sample.text.tokens
         parts, seconds, features = sample.proposals, sample.duration, sample.inputs.get("features")
         if words is None or not isinstance(parts, Segments) or not seconds or not isinstance(features, np.ndarray):
             raise UserError(
-                "FormatQuery needs features of proposals (LoadProposalFeatures) and a sentence with a video of known "
-                "duration, as samples of CharadesSTADataset have"
+                "FormatQuery needs the features of LoadProposalFeatures, and a sentence and the duration of the video, "
+                "as samples of CharadesSTADataset have"
             )
         return sample.with_inputs(
             features=np.asarray(features, np.float32),

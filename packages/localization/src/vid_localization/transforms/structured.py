@@ -1,4 +1,4 @@
-"""Proposals to learn from, and the frames of their stages (SSN, arXiv:1704.06228, sections 3 and 4)."""
+"""Sampling of proposals for training, and of the frames of their stages (SSN, arXiv:1704.06228, sections 3 and 4)."""
 
 from __future__ import annotations
 
@@ -27,26 +27,25 @@ __all__ = [
 FOREGROUND, INCOMPLETE, BACKGROUND = range(3)
 """Kinds of proposals."""
 TRIES = 100
-"""Random stretches looked at where no listed proposal shows background."""
+"""Number of random segments that are tried if no listed proposal is background."""
 
 
 @frozen
 class SampleProposals:
-    """Choose complete, background and incomplete proposals of a video at random, to be learned from.
+    """Draw complete, incomplete and background proposals of a video at random, for training.
 
-    Replaces ``proposals``, and sets the targets ``proposal_types`` (P,), ``proposal_labels`` (P,) from 1, 0
-    of background, and ``regression_targets`` (P, 2) float32, not yet normalised. True segments count as
-    complete proposals. Where a video has no listed proposal of a kind, background is a random stretch without any
-    true segment, and an incomplete proposal a random piece of a true one (published training took such from other
-    videos).
+    Replaces ``proposals``, and sets the targets ``proposal_types`` (P,), ``proposal_labels`` (P,) from 1, 0 for
+    background, and ``regression_targets`` (P, 2) float32, not normalised. True segments count as complete proposals.
+    If a video has no listed proposal of a kind, background is a random segment that touches no true segment, and an
+    incomplete proposal is a random piece of a true segment (published training took them from other videos).
 
     Args:
-        foreground, incomplete, background: how many of each.
-        positive_iou_threshold: least overlap with a true segment of a complete proposal.
-        incomplete_iou_threshold: largest overlap of an incomplete one, of which at least
-            ``incomplete_overlap_threshold`` lies within the true segment.
-        background_iou_threshold: largest overlap of background, which covers at least
-            ``background_coverage_threshold`` of the video.
+        foreground, incomplete, background: number of proposals of each kind.
+        positive_iou_threshold: least overlap of a complete proposal with a true segment.
+        incomplete_iou_threshold: largest overlap of an incomplete proposal.
+        incomplete_overlap_threshold: least part of an incomplete proposal that lies within a true segment.
+        background_iou_threshold: largest overlap of background.
+        background_coverage_threshold: least length of background, as part of the video.
     """
 
     foreground: int = field(default=1, validator=at_least(1))
@@ -59,7 +58,7 @@ class SampleProposals:
     background_coverage_threshold: float = 0.01
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``UserError`` without classes of segments, ``DataError`` where a video shows no background."""
+        """Raises ``UserError`` if segments have no classes, ``DataError`` if the video has no background."""
         true = sample.segments
         if true is None or true.labels is None or not len(true):
             raise UserError(
@@ -102,29 +101,27 @@ class SampleProposals:
         tried = np.stack((starts, starts + lengths), 1)
         free: Array = tried[iou_and_coverage(tried[:, None], truth)[0].max(1) == 0]
         if not len(free):
-            raise DataError(
-                f"{sample_label(sample)}: there is no background, the true segments leave nothing of the video"
-            )
+            raise DataError(f"{sample_label(sample)}: has no background, the true segments cover the whole video")
         return free
 
 
 @frozen
 class SampleProposalFrames:
-    """Frames of proposals, each with a starting stage before and an ending stage after it.
+    """Sample frames of proposals, with a starting stage before and an ending stage after each.
 
-    While training every stage is divided into equal parts, and a clip starts anywhere in each: sets ``clip``
-    proposal by proposal, and the input ``scales`` (P, 2) float32, which share of the starting and ending stage lies
-    within the video. In test mode: every ``test_interval``-th frame of the video, and where the stages lie among these
-    (``extra["stages"]``).
+    In training every stage is split into equal parts, and a clip starts at a random place in each: sets ``clip``,
+    proposal after proposal, and the input ``scales`` (P, 2) float32, the part of the starting and of the ending stage
+    that lies within the video. In test mode ``clip`` is every ``test_interval``-th frame of the video, and
+    ``extra["stages"]`` are the stages among these frames.
 
     Args:
         body_segments: parts of the proposal itself.
-        aug_segments: parts of the stages before and after.
-        aug_ratio: their length, in lengths of the proposal.
+        aug_segments: parts of the stage before and of the stage after it.
+        aug_ratio: length of these stages in lengths of the proposal.
         clip_len: frames of a clip (5 for flow).
-        frame_interval: distance of neighbouring frames of a clip.
-        test_mode: whole videos.
-        test_interval: see above.
+        frame_interval: distance between neighbouring frames of a clip.
+        test_mode: sample whole videos.
+        test_interval: distance between sampled frames in test mode.
     """
 
     body_segments: int = field(default=5, validator=at_least(1))
@@ -136,13 +133,11 @@ class SampleProposalFrames:
     test_interval: int = field(default=6, validator=at_least(1))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``UserError`` for a sample without proposals, frames or duration."""
+        """Raises ``UserError`` if the sample has no proposals, frames or duration."""
         if not isinstance(sample.proposals, Segments):
-            raise UserError(f"{sample_label(sample)}: has no proposals; see ann_file and proposal_file of SSNDataset")
+            raise UserError(f"{sample_label(sample)}: has no proposals; see SSNDataset and LoadProposalSegments")
         if not sample.total_frames:
-            raise UserError(
-                f"{sample_label(sample)}: the number of frames is not known: put OpenVideo before this step"
-            )
+            raise UserError(f"{sample_label(sample)}: number of frames is not known; put OpenVideo before this step")
         total = sample.total_frames
         edges, scales = self._stages(sample.proposals.spans / _seconds(sample))
         if self.test_mode:
@@ -157,7 +152,7 @@ class SampleProposalFrames:
         return sample.replace(clip=Clip(indices, self.clip_len, len(starts), self.frame_interval))
 
     def _stages(self, segments: Array) -> tuple[Array, Array]:
-        """Where stages begin and end within the video: (P, 4), as fractions of it, and shares within: (P, 2)."""
+        """Bounds of the stages as fractions of the video (P, 4), and parts of them within the video (P, 2)."""
         segments = segments.clip(0, 1)
         length = (segments[:, 1] - segments[:, 0]) * self.aug_ratio
         first = np.maximum(segments[:, 0] - length, 0)
@@ -178,7 +173,7 @@ class SampleProposalFrames:
 
 
 def _draw(pool: Array, count: int, rng: np.random.Generator) -> Array:
-    """So many of a pool, each once unless there are too few."""
+    """Draw from a pool, without replacement if it is large enough."""
     out: Array = pool[rng.choice(len(pool), count, replace=len(pool) < count)]
     return out
 
