@@ -1,4 +1,4 @@
-"""What tests of vid-localization share."""
+"""Fixtures of vid-localization's tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def vidcore() -> Callable[..., str]:
-    """Run ``vidcore`` in a folder, in a process of its own, and return what it said; it must exit with ``code``."""
+    """Run ``vidcore`` in a folder, in its own process, and return its output; it must exit with ``code``."""
 
     def run(folder: Path, *arguments: str, code: int = 0, **env: str) -> str:
         command = [sys.executable, "-m", "vidcore", *arguments]

@@ -1,4 +1,4 @@
-"""ActionFormer from feature files to scores by `vidcore run`, and the same after an interruption."""
+"""ActionFormer from feature files to scores with `vidcore run`, also after an interruption."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ device = "cpu"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Features of videos of different lengths, shifted in another direction within segments of each class."""
+    """Features of videos of different lengths; the segments of each class shift them in a different direction."""
     folder = tmp_path_factory.mktemp("actionformer")
     rng = np.random.default_rng(0)
     (folder / "features").mkdir()
@@ -151,7 +151,7 @@ def whole(folder: Path, vidcore: Callable[..., str]) -> Path:
     return folder / "whole"
 
 
-def test_it_finds_what_happens_and_when(whole: Path) -> None:
+def test_it_detects_segments_and_classes(whole: Path) -> None:
     scores = json.loads((whole / "report.json").read_text())["scores"]
     assert scores["mAP@0.50"] > 0.9
     assert scores["average_mAP"] > 0.6
@@ -160,7 +160,7 @@ def test_it_finds_what_happens_and_when(whole: Path) -> None:
     assert all(0 < len(found) <= 200 for found in results.values())
 
 
-def test_interrupted_it_ends_in_the_same(folder: Path, whole: Path, vidcore: Callable[..., str]) -> None:
+def test_an_interrupted_run_gives_the_same_result(folder: Path, whole: Path, vidcore: Callable[..., str]) -> None:
     (kept,) = sorted((whole / "checkpoints").glob("epoch0005*.pt"))
     (folder / "again" / "checkpoints").mkdir(parents=True)
     shutil.copy(kept, folder / "again" / "checkpoints")

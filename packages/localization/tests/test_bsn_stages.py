@@ -1,4 +1,4 @@
-"""BSN's three stages: one command, killed at any moment, ends as one that was left alone."""
+"""BSN's three stages in one command, which gives the same result after being killed."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ def start(folder: Path, run: str, *launcher: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 0, said
-    return said
+    _, output = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    return output
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def undisturbed(folder: Path) -> Path:
 
 
 def outcome(run: Path) -> tuple[dict[str, torch.Tensor], dict[str, object], dict[str, float]]:
-    """What the last stage has learned, what it proposes, and how good that is."""
+    """Weights, results and scores of the last stage."""
     newest = max((run / "pem" / "checkpoints").glob("epoch*.pt"))
     results = json.loads((run / "pem" / "results.json").read_text())
     return load(newest)["state_dict"], results, json.loads((run / "report.json").read_text())["scores"]
@@ -136,7 +136,7 @@ def test_one_command_runs_all_three(undisturbed: Path) -> None:
     assert len(list((undisturbed / "pgm" / "pgm_features").iterdir())) == 14
 
 
-def test_killed_in_every_stage_it_ends_in_the_same(folder: Path, undisturbed: Path) -> None:
+def test_killed_in_every_stage_it_gives_the_same_result(folder: Path, undisturbed: Path) -> None:
     run = folder / "runs" / "killed"
     moments = [
         "tem/checkpoints/epoch0002*.pt",
@@ -152,8 +152,8 @@ def test_killed_in_every_stage_it_ends_in_the_same(folder: Path, undisturbed: Pa
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    said = finish(start(folder, "runs/killed"))
-    assert "stage 1 of 3, tem: is done" in said
+    output = finish(start(folder, "runs/killed"))
+    assert "stage 1 of 3, tem: is done" in output
     assert_same(run, undisturbed)
     before = {path: path.stat().st_mtime_ns for path in run.glob("*/*") if path.is_file()}
     assert "stage 3 of 3, pem: is done" in finish(start(folder, "runs/killed"))
@@ -162,13 +162,13 @@ def test_killed_in_every_stage_it_ends_in_the_same(folder: Path, undisturbed: Pa
 
 def test_two_processes_run_the_stages_together(folder: Path) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    said = finish(start(folder, "runs/two", *launcher))
-    assert said.count("stage 3 of 3, pem: begins") == 1
+    output = finish(start(folder, "runs/two", *launcher))
+    assert output.count("stage 3 of 3, pem: begins") == 1
     assert len(list((folder / "runs/two/pgm/pgm_proposals").iterdir())) == 14
     assert outcome(folder / "runs" / "two")[2]["AR@100"] > 0.5
 
 
-def test_a_video_that_the_first_stage_has_not_seen_is_named(folder: Path, vidcore: Callable[..., str]) -> None:
+def test_a_video_without_boundaries_is_named(folder: Path, vidcore: Callable[..., str]) -> None:
     (folder / "tables").mkdir()
-    said = vidcore(folder, "data", "proposals", "val.json", "tables", "-o", "out", code=2)
-    assert "v_val0.csv does not exist: there are no boundary probabilities of v_val0" in said
+    output = vidcore(folder, "data", "proposals", "val.json", "tables", "-o", "out", code=2)
+    assert "v_val0.csv does not exist: there are no boundary probabilities of v_val0" in output

@@ -1,4 +1,4 @@
-"""DRN's three stages: one command, each starting from the best weights of the one before."""
+"""DRN's three stages in one command; each starts from the best weights of the one before."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ device = "cpu"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Videos in which something is told by a sentence, features of it, and a Task of all three stages."""
+    """Videos with sentences, their features, and a Task of all three stages."""
     rng = np.random.default_rng(0)
     (tmp_path / "features").mkdir()
     (tmp_path / "task.toml").write_text(TASK)
@@ -79,7 +79,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_stage_begins_with_what_the_one_before_has_learned(folder: Path) -> None:
+def test_every_stage_starts_from_the_weights_of_the_one_before(folder: Path) -> None:
     overrides = [f"stages.{stage}.data.test=false" for stage in ("first", "second", "third")]
     task = Task.load(folder / "task.toml", load_plugins(), [*overrides, "stages.third.optimizer.lr=0.0"])
     report = run_stages(task, folder / "run")
@@ -91,6 +91,6 @@ def test_every_stage_begins_with_what_the_one_before_has_learned(folder: Path) -
     judged = {key for key in first if "mix_fc" in key or "iou_scores" in key}
     counted = {key for key in first if "running" in key or "num_batches" in key}
     same = {key for key in first if torch.equal(first[key], second[key])}
-    assert same >= first.keys() - judged - counted, "the second stage learns to judge, and nothing else"
+    assert same >= first.keys() - judged - counted, "the second stage trains only the quality branch"
     assert not same >= judged
     assert all(torch.equal(second[key], third[key]) for key in second.keys() - counted), "a rate of 0 changes nothing"

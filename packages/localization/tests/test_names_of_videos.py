@@ -1,4 +1,4 @@
-"""A name in somebody's annotation file does not decide where on the disk something is written."""
+"""Names in annotation files cannot lead out of the output folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TABLE = "action,start,end,tmin,tmax\n" + "".join(f"0.5,{i % 2},{i % 2},{i / 8},{
 
 
 @pytest.mark.parametrize("name", ["../up", "a/../../up", "/up", "sub/a", ".", ".."])
-def test_a_name_stays_in_its_folder(tmp_path: Path, name: str) -> None:
+def test_names_must_stay_in_their_folder(tmp_path: Path, name: str) -> None:
     if name.strip("."):
         with pytest.raises(DataError, match="cannot be the name of a file"):
             safe_path(tmp_path, name, ".csv")
@@ -23,11 +23,11 @@ def test_a_name_stays_in_its_folder(tmp_path: Path, name: str) -> None:
         assert safe_path(tmp_path, name, ".csv").parent == tmp_path
 
 
-def test_names_with_dots_and_blanks_are_names(tmp_path: Path) -> None:
+def test_names_may_have_dots_and_spaces(tmp_path: Path) -> None:
     assert safe_path(tmp_path, "..a b.c", ".npy") == tmp_path / "..a b.c.npy"
 
 
-def test_proposals_are_written_nowhere_else(tmp_path: Path) -> None:
+def test_proposals_stay_in_their_folder(tmp_path: Path) -> None:
     (tmp_path / "tem").mkdir()
     (tmp_path / "up.csv").write_text(TABLE)
     entry = {"duration_second": 8.0, "duration_frame": 8, "annotations": [{"segment": [1, 3], "label": "x"}]}

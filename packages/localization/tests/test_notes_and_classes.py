@@ -1,4 +1,4 @@
-"""What is known beside features: notes on time, and classes of whole videos."""
+"""Times from feature info, classes of whole videos, and shapes that models refuse."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vid_localization.models.bsn import PEM, TEM
 from vid_localization.models.drn import DRN
 from vid_localization.models.spans import check_features, with_predictions
 from vid_localization.models.tcanet import TCANet
-from vid_localization.prepare.merging import merged_note
+from vid_localization.prepare.merging import merged_info
 from vid_localization.transforms.classes import LoadVideoClasses
 from vid_localization.transforms.loading import LoadLocalizationFeature
 from vidcore.batch import Batch
@@ -46,12 +46,12 @@ def features(tmp_path: Path) -> Path:
     return tmp_path / "a.npy"
 
 
-def test_notes_tell_the_time(features: Path) -> None:
+def test_times_come_from_feature_info(features: Path) -> None:
     load = LoadLocalizationFeature()
     plain = load(Sample(path=str(features)), RNG)
     assert (plain.duration, plain.feature_duration, plain.total_frames, plain.fps) == (10.4, 10.0, 260, 25.0)
     np.testing.assert_array_equal(plain.feature_times, [1.25, 3.75, 6.25, 8.75])
-    # an annotation knows better how long a video is, the note how much of it these features cover
+    # the annotation has precedence for the duration, the feature info for what the features cover
     annotated = load(Sample(path=str(features), duration=10.5, feature_duration=9.0, total_frames=250), RNG)
     assert (annotated.duration, annotated.feature_duration, annotated.total_frames) == (10.5, 10.0, 250)
 
@@ -62,7 +62,7 @@ def test_features_may_come_with_the_sample() -> None:
     assert loaded.inputs["features"].array.shape == (3, 2)
 
 
-def test_data_sets_know_from_notes_what_lies_outside(features: Path, tmp_path: Path) -> None:
+def test_datasets_take_durations_from_feature_info(features: Path, tmp_path: Path) -> None:
     table = tmp_path / "segments.csv"
     table.write_text("video,start,end,label\na.mp4,1,4,run\na.mp4,9,12,run\nb.mp4,9,12,run\n")
     data = ActivityNetDataset(table, tmp_path, ".npy")
@@ -75,15 +75,15 @@ def test_data_sets_know_from_notes_what_lies_outside(features: Path, tmp_path: P
     assert problem == f"{table}: a.mp4: segment 1: 9 to 12 s reaches beyond the end of the video of 10.4 s"
 
 
-def test_merged_features_keep_what_is_known_of_time(features: Path, tmp_path: Path) -> None:
+def test_merged_features_keep_their_times(features: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "flow.npy", FEATURES)
-    note = merged_note([tmp_path / "flow.npy", features], np.zeros((100, 6)))
+    note = merged_info([tmp_path / "flow.npy", features], np.zeros((100, 6)))
     assert note is not None
     assert (note.duration, note.feature_duration, note.rows, note.channels) == (10.4, 10.0, 100, 6)
-    assert merged_note([tmp_path / "flow.npy"], FEATURES) is None
+    assert merged_info([tmp_path / "flow.npy"], FEATURES) is None
 
 
-def test_proposals_times_classes() -> None:
+def test_proposals_are_multiplied_with_classes() -> None:
     rows = np.array([[0.0, 0.5, 0.9], [0.5, 1.0, 0.4]])
     plain = with_predictions(Sample(), rows, 10.0)
     assert plain.segments.labels is None
@@ -126,7 +126,7 @@ def test_classes_of_videos_from_files(tmp_path: Path) -> None:
         LoadVideoClasses(tmp_path / "our.jsonl")(sample, RNG)
 
 
-def test_features_of_another_shape_are_refused() -> None:
+def test_features_of_a_different_shape_are_refused() -> None:
     check_features(torch.zeros(2, 3, 4), 3, 4)
     check_features(torch.zeros(2, 3, 9), 3)
     with pytest.raises(UserError, match=r"made for 400 channels of features \(feat_dim\), but got 3"):
@@ -155,12 +155,12 @@ def test_features_of_another_shape_are_refused() -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else None,
 )
-def test_models_name_what_they_are_made_for(model: Any, inputs: Any, message: str) -> None:
+def test_models_report_the_expected_shape(model: Any, inputs: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         model.preprocess(Batch(inputs=inputs, samples=(Sample(), Sample())))
 
 
-def test_words_without_a_number_are_named() -> None:
+def test_words_outside_of_the_vocabulary_are_refused() -> None:
     sample = Sample(text=Text(("turn round",), np.array([3, 12])))
     with pytest.raises(UserError, match=r"made for 11 words \(vocab_size\), but a sentence has word 12"):
         DRN(vocab_size=11, feature_dim=8).sample_step()(sample, RNG)

@@ -1,4 +1,4 @@
-"""SSN from folders of frames to scores by `vidcore run`, with a picture network that another package offers."""
+"""SSN from folders of frames to scores with `vidcore run`, with an image network of a different package."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ device = "cpu"
 
 
 def write_video(folder: Path, rng: np.random.Generator) -> str:
-    """Noise, with a red or a blue stretch; the block of the list about it."""
+    """Noise with a red or a blue segment, and the block of the proposal list."""
     frames = int(rng.integers(60, 90))
     length, label = int(rng.integers(16, 30)), int(rng.integers(2))
     start = int(rng.integers(12, frames - length - 10))
@@ -167,6 +167,6 @@ def report(tmp_path_factory: pytest.TempPathFactory, vidcore: Callable[..., str]
     return scores
 
 
-def test_it_tells_the_complete_proposals_of_each_class(report: dict[str, float]) -> None:
+def test_it_detects_the_complete_proposals_of_each_class(report: dict[str, float]) -> None:
     assert report["mAP@0.50"] > 0.8
     assert report["average_mAP"] > 0.6

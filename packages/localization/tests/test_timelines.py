@@ -1,4 +1,4 @@
-"""Segments of a video, drawn along its time."""
+"""Segments of a video on a time axis."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bars(figure: Figure) -> list[tuple[str, list[tuple[float, float]]]]:
     return [(t, [(float(x.min()), float(x.max())) for x in row]) for t, row in zip(texts, rows, strict=True)]
 
 
-def test_what_is_no_number_is_not_drawn() -> None:
+def test_nan_is_not_drawn() -> None:
     nan, inf = np.nan, np.inf
     segments, scores = np.array([[1.0, 3.0], [nan, 2.0], [4.0, inf]]), np.array([nan, 0.9, 0.8])
     good = Sample(path="a.mp4", duration=9.0, segments=Segments(segments[:1], scores=np.zeros(1)))
@@ -60,14 +60,14 @@ def test_segments_are_drawn_by_class_and_by_score(tmp_path: Path) -> None:
     ("seconds", "last"),
     [(0.0, "0 s"), (0.05, "0 s"), (3.0, "3 s"), (120.0, "2:00"), (5000.0, "1:20:00"), (1e6, "264:00:00")],
 )
-def test_times_are_written_as_they_are_read(seconds: float, last: str, tmp_path: Path) -> None:
+def test_tick_labels(seconds: float, last: str, tmp_path: Path) -> None:
     figure = draw_timeline(Sample(path="a.mp4", duration=seconds))
     shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert shown[-1] == last and len(shown) <= 13
     save_figure(figure, tmp_path / "a.png")
 
 
-def test_the_shortest_segment_can_be_seen() -> None:
+def test_the_shortest_segment_is_visible() -> None:
     sample = Sample(duration=7000.0, segments=Segments(np.array([[10.0, 10.001]]), scores=np.ones(1)))
     ((_, ((start, end),)),) = bars(draw_timeline(sample))
     assert start == 10 and end == 20

@@ -1,8 +1,8 @@
 """``vidcore demo localization DIR``: from untrimmed videos to segments, in two or three minutes.
 
-The videos show an ellipse that rests most of the time; in the segments it moves in one of eight ways. A small
-recognizer learns the motions from short clips, describes the long videos, and detectors learn from its features
-where motions begin and end. All of it is one Task, ``task.toml`` in the folder.
+The videos show an ellipse that rests most of the time, and in segments moves in one of eight ways. A small recognizer
+learns the motions from short clips and extracts features of the long videos, from which detectors learn where motions
+begin and end. All of this is one Task, ``task.toml`` in the folder.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from vidcore.typing import Array
 
 SECONDS = (20, 28)
-"""Shortest and longest video."""
+"""Shortest and longest duration of a video."""
 MOVING, RESTING = (2.0, 6.0), (1.5, 5.0)
-"""Shortest and longest segment, and pause before a segment, in seconds."""
+"""Shortest and longest duration of a segment, and of the pause before a segment, in seconds."""
 TASK = Path(__file__).with_name("demo.toml")
 
 
@@ -39,19 +39,17 @@ TASK = Path(__file__).with_name("demo.toml")
 @click.option(
     "--clips-per-class", type=click.IntRange(min=2), default=20, show_default=True, help="For the recognizer."
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Of every training, instead of what each needs.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other videos.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every training.  [default: what each needs]")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the videos.")
 @click.option("--force", is_flag=True, help="Write into DIR even if it holds files.")
 @click.pass_obj
 def localization(
     context: Context, folder: Path, videos: int, clips_per_class: int, epochs: int | None, seed: int, force: bool
 ) -> None:
-    """Render untrimmed videos into DIR, and train and evaluate models that find what happens in them, and when."""
+    """Render untrimmed videos into DIR, then train and evaluate models that find the motions in them."""
     recognition = context.catalog.commands.get("demo recognition")
     if recognition is None:
-        raise UserError(
-            "the demo describes videos with a recognizer, which vid-recognition brings: pip install vid-recognition"
-        )
+        raise UserError("the demo extracts features with a recognizer of vid-recognition: pip install vid-recognition")
     if folder.exists() and any(folder.iterdir()) and not force:
         raise UserError(f"{folder} is not empty; name another folder, or add --force to write into this one")
     clips = [str(folder / "clips"), "--videos-per-class", str(clips_per_class), "--seed", str(seed), "--force"]
@@ -86,7 +84,7 @@ def write_videos(folder: Path, count: int, seed: int) -> None:
 
 
 def schedule(rng: np.random.Generator, frames: int) -> tuple[list[tuple[int, int, str]], Array]:
-    """Draw when the ellipse of a video moves, and how.
+    """Draw the segments of a video, in which the ellipse moves, at random.
 
     Returns:
         First frame, first frame after it, and motion of each segment; steps of every frame, for ``render``.
@@ -110,7 +108,7 @@ def schedule(rng: np.random.Generator, frames: int) -> tuple[list[tuple[int, int
 
 
 def train(folder: Path, catalog: Catalog, epochs: int | None) -> Mapping[str, Any]:
-    """Run all stages of the Task; returns the scores of each."""
+    """Run all stages of the Task, and return the scores of each."""
     from vidcore.task.stages import run_stages
     from vidcore.task.task import Task
 
@@ -122,7 +120,7 @@ def train(folder: Path, catalog: Catalog, epochs: int | None) -> Mapping[str, An
 
 
 def compare(folder: Path, scores: Mapping[str, Any], seed: int) -> None:
-    """Print what the models have reached beside what random segments do."""
+    """Print the scores of the models beside those of random segments."""
     from vidcore.cli.common import table
 
     held_out = held_out_videos(folder)
@@ -141,7 +139,7 @@ def compare(folder: Path, scores: Mapping[str, Any], seed: int) -> None:
 
 
 def held_out_videos(folder: Path) -> list[Sample]:
-    """The held-out videos, with their segments and the files of their features."""
+    """The held-out videos, with their segments and feature files."""
     from vid_localization.datasets.activitynet import ActivityNetDataset
 
     data = ActivityNetDataset(folder / "val.csv", folder / "run" / "features", ".npy", folder / "clips" / "classes.txt")
@@ -149,7 +147,7 @@ def held_out_videos(folder: Path) -> list[Sample]:
 
 
 def classified(folder: Path, held_out: Sequence[Sample]) -> dict[str, float]:
-    """Scores of BMN's proposals in videos that the recognizer has named the classes of."""
+    """Scores of BMN's proposals, with the classes that the recognizer predicts for whole videos."""
     from vidcore.features.folder import FeatureFolder
     from vidcore.predict.predictor import Predictor
 
@@ -164,7 +162,7 @@ def classified(folder: Path, held_out: Sequence[Sample]) -> dict[str, float]:
 
 
 def random_scores(held_out: Sequence[Sample], seed: int) -> dict[str, float]:
-    """Scores of a hundred segments of every video that are drawn at random, with random classes."""
+    """Scores of a hundred random segments of every video, with random classes."""
     import numpy as np
 
     from vidcore.records import Segments
@@ -184,7 +182,7 @@ def random_scores(held_out: Sequence[Sample], seed: int) -> dict[str, float]:
 
 
 def scored(found: Sequence[Sample], held_out: Sequence[Sample], kind: Literal["AR@AN", "mAP"]) -> dict[str, float]:
-    """ActivityNet's scores of segments."""
+    """ActivityNet's scores of predicted segments."""
     from vid_localization.metrics.segments import ANetMetric
 
     metric = ANetMetric(kind)
@@ -193,7 +191,7 @@ def scored(found: Sequence[Sample], held_out: Sequence[Sample], kind: Literal["A
 
 
 def draw(folder: Path, stage: str) -> None:
-    """Draw what a model finds in the first held-out video below what is there, and say how to go on."""
+    """Draw true and predicted segments of the first held-out video, and print the next command."""
     from vid_localization.picture import draw_timeline
     from vidcore.predict.predictor import Predictor
     from vidcore.tools.draw import save_figure
@@ -203,7 +201,7 @@ def draw(folder: Path, stage: str) -> None:
     with Predictor(trained / "task.toml", trained / "checkpoints" / "best.pt") as predict:
         (found,) = predict([str(sample.path)])
     save_figure(draw_timeline(found, sample), folder / "timeline.png")
-    click.echo(f"\nwrote {folder / 'timeline.png'}: a held-out video and what {stage} finds in it")
+    click.echo(f"\nwrote {folder / 'timeline.png'}: true segments of a held-out video, and those that {stage} predicts")
     words = ["vidcore", "predict", str(trained / "task.toml"), str(folder / "videos"), "--features"]
     words += [str(folder / "run" / "features"), "--checkpoint", str(trained / "checkpoints" / "best.pt")]
     click.echo(f"Next: {shlex.join(words)}")

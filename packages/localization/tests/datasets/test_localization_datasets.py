@@ -1,4 +1,4 @@
-"""Annotation files: what they say, and what is wrong with them."""
+"""Annotation files and their errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def written(folder: Path, content: Any) -> Path:
     return path
 
 
-def test_a_video_of_the_published_layout(tmp_path: Path) -> None:
+def test_json_of_the_published_layout(tmp_path: Path) -> None:
     data = ActivityNetDataset(written(tmp_path, {"v_a": VIDEO, "v_b": {"annotations": []}}), Path("features"))
     assert data.class_names == ("dance", "run")
     assert data.num_classes == 2
@@ -64,7 +64,7 @@ def test_official_files_and_their_subsets(tmp_path: Path) -> None:
         ActivityNetDataset(path, subset="test")
 
 
-def test_a_table_gives_the_same(tmp_path: Path) -> None:
+def test_csv_gives_the_same_videos(tmp_path: Path) -> None:
     path = tmp_path / "segments.csv"
     path.write_text("video,start,end,label,duration\na b.mp4,1.5,4,run,10\nempty,,,,7\na b.mp4,6,8,dance,\n")
     data = ActivityNetDataset(path, suffix="")
@@ -84,11 +84,11 @@ def wrong(tmp_path: Path) -> Path:
     return written(tmp_path, {"v": {"duration_second": 10, "annotations": annotations}})
 
 
-def test_wrong_segments_are_reported_and_repaired(wrong: Path) -> None:
+def test_invalid_segments_are_reported_and_repaired(wrong: Path) -> None:
     data = ActivityNetDataset(wrong)
     np.testing.assert_array_equal(data[0].segments.spans, [[0, 2], [2, 4], [3, 5], [8, 10]])
-    said = dict(line.removeprefix(f"{wrong}: v: segment ").split(": ", 1) for line in data.problems)
-    assert said == {
+    found = dict(line.removeprefix(f"{wrong}: v: segment ").split(": ", 1) for line in data.problems)
+    assert found == {
         "0": "-1 to 2 s starts before the video of 10 s",
         "1": "3 to 3 s has no length and overlaps another of its class",
         "2": "5 to 4 s ends before it starts",
@@ -100,7 +100,7 @@ def test_wrong_segments_are_reported_and_repaired(wrong: Path) -> None:
     assert data.notes()[0].startswith(f"7 segments look wrong, for example {wrong}: v: segment 0")
 
 
-def test_wrong_segments_can_stay_or_be_refused(wrong: Path) -> None:
+def test_invalid_segments_can_be_kept_or_refused(wrong: Path) -> None:
     data = ActivityNetDataset(wrong, bad_segments="keep")
     np.testing.assert_array_equal(data[0].segments.spans, WRONG)
     assert len(data.problems) == 7
@@ -116,7 +116,7 @@ def test_segments_of_different_videos_and_classes_do_not_overlap(tmp_path: Path)
     assert ActivityNetDataset(written(tmp_path, entries)).problems == ()
 
 
-def test_ambiguous_segments_are_no_class_unless_listed_as_one(tmp_path: Path) -> None:
+def test_ambiguous_is_not_a_class_unless_listed(tmp_path: Path) -> None:
     annotations = [{"segment": [6, 8], "label": "Ambiguous"}, *VIDEO["annotations"]]
     path = written(tmp_path, {"v_a": {**VIDEO, "annotations": annotations}, "v_b": VIDEO})
     for data in (ActivityNetDataset(path), ActivityNetDataset(path, classes=["dance", "run"])):
@@ -131,14 +131,14 @@ def test_ambiguous_segments_are_no_class_unless_listed_as_one(tmp_path: Path) ->
     assert ActivityNetDataset(written(tmp_path, only))[0].segments.spans.shape == (0, 2)
 
 
-def test_a_video_that_is_listed_twice_is_named(tmp_path: Path) -> None:
+def test_a_video_listed_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "twice.json"
     path.write_text('{"database": {"a": {"annotations": []}, "b": {}, "a": {}}}')
     with pytest.raises(AnnotationError, match=r"twice.json: a: is listed twice"):
         ActivityNetDataset(path)
 
 
-def test_proposals_of_another_network(tmp_path: Path) -> None:
+def test_proposals_of_a_different_network(tmp_path: Path) -> None:
     proposals = [[0.25, 0.5, 0.9], [0, 1, 0.1]]
     path = written(tmp_path, {"v_a": VIDEO, "v_b": {**VIDEO, "proposals": proposals}})
     for sample in (ActivityNetDataset(path)[1], ActivityNetDataset(path, indices=[1])[0]):
@@ -169,7 +169,7 @@ def test_proposals_of_another_network(tmp_path: Path) -> None:
         ({"annotations": [{"segment": [0, 1], "label": "dnce"}]}, "not one of the 2 classes; did you mean 'dance'?"),
     ],
 )
-def test_entries_that_say_nothing_are_refused(tmp_path: Path, entry: Any, message: str) -> None:
+def test_invalid_entries_are_refused(tmp_path: Path, entry: Any, message: str) -> None:
     with pytest.raises(AnnotationError) as error:
         ActivityNetDataset(written(tmp_path, {"v": entry}), classes=["dance", "run"])
     assert message in str(error.value)
@@ -201,7 +201,7 @@ def test_entries_that_say_nothing_are_refused(tmp_path: Path, entry: Any, messag
         ("video,start,end,label\nf/a.mp4,1,2,x\ng/a.mp4,1,2,x\n", "s.csv: g/a.mp4: f/a.mp4 has the same name"),
     ],
 )
-def test_wrong_tables_are_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_tables_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "s.csv"
     path.write_text(text)
     with pytest.raises(AnnotationError) as error:
@@ -209,7 +209,7 @@ def test_wrong_tables_are_refused(tmp_path: Path, text: str, message: str) -> No
     assert message in str(error.value)
 
 
-def test_features_are_found_wherever_the_video_is(tmp_path: Path) -> None:
+def test_feature_files_are_found_for_videos_in_folders(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
     path.write_text("video, start, end, label\nparties/first party.mp4, 1, 2, x\nframes/second, 1, 2, x\n")
     data = ActivityNetDataset(path, Path("features"), suffix=".npy")
@@ -218,16 +218,16 @@ def test_features_are_found_wherever_the_video_is(tmp_path: Path) -> None:
     assert ActivityNetDataset(path, Path("videos"), suffix=".mp4")[0].path == "videos/parties/first party.mp4"
 
 
-def test_videos_without_a_file_are_named_before_they_are_missed(tmp_path: Path) -> None:
+def test_videos_without_a_file_are_noted(tmp_path: Path) -> None:
     path = written(tmp_path, dict.fromkeys(("v_a", "v_b", "v_c"), VIDEO))
-    assert ActivityNetDataset(path, tmp_path).notes() == []  # these are not needed, or it will be an error
+    assert ActivityNetDataset(path, tmp_path).notes() == []  # all are missing: not needed, or an error follows
     (tmp_path / "v_b.csv").touch()
     assert ActivityNetDataset(path, tmp_path).notes() == [
         f"2 of 3 videos have no file, for example {tmp_path / 'v_a.csv'}"
     ]
 
 
-def test_a_file_without_any_segment_says_so(tmp_path: Path) -> None:
+def test_a_file_without_segments_is_noted(tmp_path: Path) -> None:
     assert ActivityNetDataset(written(tmp_path, {"v_a": {"annotations": []}})).notes() == [
         "no video has a segment: there is nothing to learn or to score"
     ]
@@ -247,7 +247,7 @@ def test_missing_and_empty_files(tmp_path: Path) -> None:
         ActivityNetDataset(tmp_path / "deep.json")
 
 
-def test_parts_of_a_data_set_and_its_fingerprint(tmp_path: Path) -> None:
+def test_indices_and_fingerprint(tmp_path: Path) -> None:
     path = written(tmp_path, {f"v{i}": {"annotations": [{"segment": [i, i + 1], "label": "x"}]} for i in range(5)})
     whole, last = ActivityNetDataset(path), ActivityNetDataset(path, indices=-2)
     assert [s.key for s in (last[0], last[1])] == ["v3", "v4"]
@@ -271,7 +271,7 @@ def charades(tmp_path: Path) -> dict[str, Any]:
     return {"ann_file": tmp_path / "queries.txt", "window_size": 16, "ft_overlap": 0.5, **paths}
 
 
-def test_a_sentence(charades: dict[str, Any]) -> None:
+def test_sentence_samples(charades: dict[str, Any]) -> None:
     data = CharadesSTADataset(**charades)
     sample = data[1]
     assert sample.path == "CD.pt"
@@ -295,7 +295,7 @@ def test_a_sentence(charades: dict[str, Any]) -> None:
         ("AB 1.0 3.0##.", "queries.txt:1: the sentence is empty"),
     ],
 )
-def test_wrong_sentences(charades: dict[str, Any], line: str, message: str) -> None:
+def test_invalid_sentences_are_refused(charades: dict[str, Any], line: str, message: str) -> None:
     charades["ann_file"].write_text(line)
     with pytest.raises(AnnotationError) as error:
         CharadesSTADataset(**charades)
@@ -312,13 +312,13 @@ def test_wrong_sentences(charades: dict[str, Any], line: str, message: str) -> N
         ("words", '{"a": "one"}', r"words\.json: a: 'one' is not a number"),
     ],
 )
-def test_wrong_tables_of_sentences(charades: dict[str, Any], table: str, content: str, message: str) -> None:
+def test_invalid_charades_tables_are_refused(charades: dict[str, Any], table: str, content: str, message: str) -> None:
     charades["fps_file"].with_name(f"{table}.json").write_text(content)
     with pytest.raises(AnnotationError, match=message):
         CharadesSTADataset(**charades)
 
 
-def test_sentences_are_text(charades: dict[str, Any]) -> None:
+def test_sentences_must_be_utf8(charades: dict[str, Any]) -> None:
     charades["ann_file"].write_bytes(b"\xff\xfe")
     with pytest.raises(AnnotationError, match=r"queries\.txt: is no text"):
         CharadesSTADataset(**charades)
@@ -336,11 +336,11 @@ def test_sentences_are_text(charades: dict[str, Any]) -> None:
         ("the dogs' bowl", ["the", "dogs", "'", "bowl"]),
     ],
 )
-def test_words(sentence: str, words: list[str]) -> None:
+def test_split_words(sentence: str, words: list[str]) -> None:
     assert split_words(sentence) == words
 
 
-def test_wrong_segments_and_leaks_are_seen_through_wrappers(tmp_path: Path) -> None:
+def test_notes_and_leaks_pass_through_wrappers(tmp_path: Path) -> None:
     rows = "video,start,end,label,duration\na,1,9,x,5\nb,1,2,x,5\n"
     (tmp_path / "train.csv").write_text(rows)
     (tmp_path / "val.csv").write_text(rows.replace("a,1,9", "c,1,2"))

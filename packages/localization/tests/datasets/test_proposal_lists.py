@@ -1,4 +1,4 @@
-"""Published lists of proposals, and proposals in result files."""
+"""Published lists of proposals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ video_b
 """
 
 
-def test_starts_and_ends_are_frames(tmp_path: Path) -> None:
+def test_starts_and_ends_in_frames(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text(LIST.format(rate=10, a=10, b=20, c=40, d=80))
     data = SSNDataset(tmp_path / "list.txt", tmp_path, classes=["run", "jump"])
     first, second = data[0], data[1]
@@ -46,20 +46,20 @@ def test_starts_and_ends_are_frames(tmp_path: Path) -> None:
     assert len(SSNDataset(tmp_path / "list.txt", filter_gt=True)) == 1
 
 
-def test_they_may_be_fractions(tmp_path: Path) -> None:
+def test_starts_and_ends_as_fractions(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text(LIST.format(rate=10, a=0.1, b=0.2, c=0.4, d=0.8))
     first = SSNDataset(tmp_path / "list.txt")[0]
     np.testing.assert_allclose(first.segments.spans, [[1, 2], [4, 8]])
     np.testing.assert_allclose(first.proposals.spans, [[1, 4], [4, 8]])
 
 
-def test_names_may_have_blanks(tmp_path: Path) -> None:
+def test_names_may_have_spaces(tmp_path: Path) -> None:
     text = LIST.format(rate=10, a=10, b=20, c=40, d=80).replace("video_b", "video b.mp4")
     (tmp_path / "list.txt").write_text(text, "utf-8-sig")
     assert SSNDataset(tmp_path / "list.txt")[1].path == "video b.mp4"
 
 
-def test_what_is_wrong_is_named_with_its_line(tmp_path: Path) -> None:
+def test_errors_name_the_line(tmp_path: Path) -> None:
     text = LIST.format(rate=10, a=10, b=20, c=40, d=80)
     for wrong, message in (
         (text.replace("2 0.5 0.5 10 40", "2 0.5 0.5 10"), r"list.txt:9: must be 5 numbers, got '2 0.5 0.5 10'"),
@@ -75,7 +75,7 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path) -> None:
             SSNDataset(tmp_path / "list.txt")
 
 
-def test_training_is_told_what_to_normalise_by(tmp_path: Path) -> None:
+def test_regression_constants_are_noted(tmp_path: Path) -> None:
     video = {
         "duration_second": 20.0,
         "annotations": [{"segment": [2, 6], "label": "run"}],

@@ -1,4 +1,4 @@
-"""Scores against plain loops over videos, classes and thresholds, written from the definitions."""
+"""Metrics compared with plain loops over videos, classes and thresholds, written from the definitions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def spans(rng: np.random.Generator, count: int) -> Array:
 
 
 def samples(seed: int = 0, videos: int = 12) -> tuple[list[Sample], list[Sample]]:
-    """Predictions near the truth; some videos without either."""
+    """Predictions near true segments; some videos lack one or both."""
     rng = np.random.default_rng(seed)
     predicted, true = [], []
     for index in range(videos):
@@ -74,13 +74,13 @@ def plain_average_precision(predicted: list[Sample], true: list[Sample], label: 
 
 
 def with_ambiguous(true: list[Sample]) -> list[Sample]:
-    """The same truth, and in every third video segments that nobody can tell the class of."""
+    """The same true segments, and ambiguous ones in every third video."""
     rng = np.random.default_rng(7)
     return [s if s.index % 3 else s.with_extra(ambiguous=Segments(spans(rng, 1 + s.index % 2))) for s in true]
 
 
 @pytest.mark.parametrize("ambiguous", [False, True])
-def test_average_precision_is_that_of_a_plain_loop(ambiguous: bool) -> None:
+def test_average_precision_equals_a_plain_loop(ambiguous: bool) -> None:
     predicted, true = samples()
     if ambiguous:
         plain = THUMOSMetric(THRESHOLDS)
@@ -97,7 +97,7 @@ def test_average_precision_is_that_of_a_plain_loop(ambiguous: bool) -> None:
         assert scores["average_mAP"] > before + 0.01
 
 
-def test_predictions_in_ambiguous_segments_count_neither_for_nor_against() -> None:
+def test_predictions_in_ambiguous_segments_are_ignored() -> None:
     truth = Sample(index=0, segments=Segments(np.array([[0.0, 10.0]]), np.array([0])), duration=50.0)
     segments = np.array([[20.0, 30.0], [0.0, 10.0], [35.0, 40.0]])  # the first would halve the precision
     found = truth.replace(segments=Segments(segments, np.zeros(3, np.int64), np.array([0.9, 0.8, 0.7])))
@@ -107,7 +107,7 @@ def test_predictions_in_ambiguous_segments_count_neither_for_nor_against() -> No
         assert metric.compute()["mAP@0.50"] == wanted
 
 
-def test_thresholds_that_are_near_have_scores_of_their_own() -> None:
+def test_close_thresholds_have_different_keys() -> None:
     truth = Sample(index=0, segments=Segments(np.array([[0.0, 1000.0]]), np.array([0])), duration=1000.0)
     found = truth.replace(segments=Segments(np.array([[0.0, 652.0]]), np.array([0]), np.array([0.9])))
     metric = THUMOSMetric([0.651, 0.654, 0.7])
@@ -116,7 +116,7 @@ def test_thresholds_that_are_near_have_scores_of_their_own() -> None:
     assert metric.compute() == pytest.approx({"average_mAP": 1 / 3, **wanted})
 
 
-def test_each_truth_is_found_once_by_the_best_scored_of_its_predictions() -> None:
+def test_each_true_segment_matches_its_best_prediction_only() -> None:
     truth, zeros = np.array([[0.0, 10.0]]), np.zeros(2, np.int64)
     args = (np.array([0.9, 0.8]), zeros, zeros, truth, zeros[:1], zeros[:1], [0.5])
     twice = detection_average_precision(np.array([[0, 9.0], [0, 10.0]]), *args)
@@ -125,14 +125,14 @@ def test_each_truth_is_found_once_by_the_best_scored_of_its_predictions() -> Non
     assert wrong_first[0, 0] == 0.5
 
 
-def test_a_prediction_whose_truth_is_taken_finds_the_next() -> None:
+def test_a_prediction_matches_the_next_free_true_segment() -> None:
     truth = np.array([[0.0, 10.0], [1.0, 11.0]])
     found = np.array([[0.0, 10.0], [0.2, 10.2]])
     zeros = np.zeros(2, np.int64)
     assert detection_average_precision(found, np.array([0.9, 0.8]), zeros, zeros, truth, zeros, zeros, [0.5]) == 1.0
 
 
-def test_predictions_in_videos_without_truth_are_wrong() -> None:
+def test_predictions_in_videos_without_true_segments_are_wrong() -> None:
     zeros = np.zeros(2, np.int64)
     found, truth = np.array([[0.0, 10.0], [0.0, 10.0]]), np.array([[0.0, 10.0]])
     videos = np.array([7, 1])
@@ -158,7 +158,7 @@ def plain_recall(predicted: list[Sample], true: list[Sample], limit: float, thre
 
 
 @pytest.mark.parametrize("limit", [3, 100])
-def test_average_recall_is_that_of_a_plain_loop(limit: int) -> None:
+def test_average_recall_equals_a_plain_loop(limit: int) -> None:
     predicted, true = samples(3)
     metric = ANetMetric("AR@AN", THRESHOLDS, limit)
     metric.update(predicted, true)
@@ -177,24 +177,24 @@ def test_average_recall_is_that_of_a_plain_loop(limit: int) -> None:
     assert any(f"{without} of 12 videos have no proposal" in notice for notice in metric.notes())
 
 
-def test_no_proposals_at_all_recall_nothing() -> None:
+def test_recall_without_proposals_is_zero() -> None:
     empty = np.zeros(0)
     curve = average_recall(np.zeros((0, 2)), empty, empty.astype(int), np.ones((1, 2)), np.array([0]), 2, [0.5], 100)
     assert curve.auc == 0
     assert (curve.recall == 0).all()
 
 
-def test_processes_together_say_what_one_says() -> None:
+def test_several_processes_give_the_scores_of_one() -> None:
     predicted, true = samples(5)
     whole, *parts = (ANetMetric("mAP") for _ in range(3))
     whole.update(predicted, true)
     parts[0].update(predicted[7:], true[7:])
-    parts[1].update(predicted[:9], true[:9])  # two come twice
+    parts[1].update(predicted[:9], true[:9])  # two samples occur twice
     parts[0].merge(parts[1:])
     assert parts[0].compute() == whole.compute()
 
 
-def test_submission_file_comes_back(tmp_path: Path) -> None:
+def test_submission_file_round_trip(tmp_path: Path) -> None:
     predicted, true = samples(1, 3)
     metric = ANetMetric("mAP")
     metric.update(predicted, true)
@@ -227,7 +227,7 @@ def test_grounding_recall_counts_overlaps_above_the_threshold() -> None:
     np.testing.assert_allclose(found, [0.0, 0.5])  # 0.5 is not above 0.5
 
 
-def test_what_nothing_was_predicted_for_is_not_recalled() -> None:
+def test_queries_without_predictions_are_not_recalled() -> None:
     truth = np.array([[0.0, 1.0], [0.0, 1.0]])
     found = grounding_recall(np.array([[0.0, 0.9]]), np.array([0]), truth, [1, 5], 0.5)
     np.testing.assert_allclose(found, [0.5, 0.5])
@@ -246,7 +246,7 @@ def test_grounding_metric_ranks_by_score() -> None:
         metric.compute()
 
 
-def test_metrics_refuse_what_they_cannot_score() -> None:
+def test_metrics_refuse_wrong_input() -> None:
     with pytest.raises(UserError, match="AR@AN, mAP or TEM"):
         ANetMetric("mAP@0.5")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="between 0 and 1"):

@@ -1,4 +1,4 @@
-"""ActionFormer: attention in windows, samples that do not see each other, what positions learn, and its results."""
+"""ActionFormer: window attention, independence of samples, targets of positions, predictions."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def small(**changes: Any) -> ActionFormer:
     torch.manual_seed(0)
     model = ActionFormer(6, **{"num_classes": 3, **SMALL, **changes})
     for name, parameter in model.named_parameters():
-        if "scale1" in name or "scale2" in name:  # branches that count
+        if "scale1" in name or "scale2" in name:  # branches with an effect
             torch.nn.init.ones_(parameter)
     return model
 
 
 def video(length: int, segments: list[list[float]], labels: list[int] | None = None, seed: int = 0) -> Sample:
-    """A video of half a second per position."""
+    """A video with half a second per position."""
     features = np.random.default_rng(seed + length).standard_normal((6, length)).astype(np.float32)
     true = np.array(segments, np.float64).reshape(-1, 2)
     return Sample(
@@ -54,7 +54,7 @@ def outputs(model: ActionFormer, batch: Batch) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("window", [1, 3, 7, 19])
 @pytest.mark.parametrize("length", [1, 5, 18, 50])
-def test_attention_in_windows_is_attention_with_a_mask(window: int, length: int) -> None:
+def test_window_attention_equals_masked_attention(window: int, length: int) -> None:
     q, k, v = torch.randn(3, 2, 4, length, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     valid = torch.arange(length) < torch.tensor([[length], [length // 2 + 1]])
     place = torch.arange(length)
@@ -67,7 +67,7 @@ def test_attention_in_windows_is_attention_with_a_mask(window: int, length: int)
         torch.testing.assert_close(found[0], whole[0])
 
 
-def test_memory_of_attention_in_windows_grows_with_the_length() -> None:
+def test_memory_of_window_attention_is_linear() -> None:
     sizes: list[int] = []
     original = F.scaled_dot_product_attention
 
@@ -90,11 +90,11 @@ def test_memory_of_attention_in_windows_grows_with_the_length() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("length", [1, 2, 13, 16])
-def test_a_video_gives_the_same_alone_and_beside_others(changes: dict[str, Any], length: int) -> None:
+def test_predictions_do_not_depend_on_the_batch(changes: dict[str, Any], length: int) -> None:
     model = small(**changes).eval()
     alone, other = video(length, []), video(37, [])
     together = batched(model, alone, other)
-    together = together.replace(inputs=F.pad(together.inputs, (0, 5), value=9.0))  # what lies behind does not matter
+    together = together.replace(inputs=F.pad(together.inputs, (0, 5), value=9.0))  # values behind the end do not matter
     with torch.no_grad():
         one, both = outputs(model, batched(model, alone)), outputs(model, together)
     mine = both["valid"][0]
@@ -105,7 +105,7 @@ def test_a_video_gives_the_same_alone_and_beside_others(changes: dict[str, Any],
     assert both["distances"].max() > 0
 
 
-def test_losses_do_not_depend_on_padding_either() -> None:
+def test_losses_do_not_depend_on_padding() -> None:
     model = small().eval()
     samples = [video(13, [[1, 4]], [2]), video(40, [[2, 5], [7, 19]], [0, 1])]
     parts = [model.loss(outputs(model, b), b) for b in (batched(model, s) for s in samples)]
@@ -115,7 +115,7 @@ def test_losses_do_not_depend_on_padding_either() -> None:
         torch.testing.assert_close(value, parts[0][key] + parts[1][key])
 
 
-def test_positions_learn_the_shortest_segment_that_is_for_them() -> None:
+def test_positions_learn_the_shortest_matching_segment() -> None:
     strides = torch.tensor([1.0] * 40 + [2.0] * 20 + [4.0] * 10)
     points = torch.stack((torch.cat([torch.arange(40 // s) * s for s in (1.0, 2.0, 4.0)]), strides), 1)
     segments = torch.tensor([[2.5, 7.5], [10.0, 22.0], [20.0, 39.0], [10.0, 22.0]])
@@ -162,7 +162,7 @@ def test_sinusoids() -> None:
 
 
 @pytest.mark.parametrize("segments", [[], [[1.0, 4.0]], [[i / 4, i / 4 + 2] for i in range(40)]], ids=len)
-def test_losses_are_numbers_and_reach_every_parameter(segments: list[list[float]]) -> None:
+def test_losses_are_finite_and_reach_every_parameter(segments: list[list[float]]) -> None:
     model = small(label_smoothing=0.1, dropout=0.1).train()
     given = batched(model, video(30, segments), video(11, []))
     losses = model.loss(outputs(model, given), given)
@@ -173,7 +173,7 @@ def test_losses_are_numbers_and_reach_every_parameter(segments: list[list[float]
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_losses_are_divided_by_the_usual_number_of_positives_which_is_kept() -> None:
+def test_losses_are_divided_by_the_average_number_of_positives() -> None:
     model = small(initial_positives=50.0)
     given = batched(model, video(30, [[1.0, 4.0]]))
     found = outputs(model, given)
@@ -210,7 +210,7 @@ def learned(model: ActionFormer, given: Batch, steps: int = 60) -> list[float]:
     return values
 
 
-def test_it_learns_where_segments_are_in_seconds() -> None:
+def test_it_learns_segments_in_seconds() -> None:
     model = small(drop_path=0.0, initial_positives=10.0)
     segments, labels = [[2.0, 5.0], [9.25, 18.0]], [1, 2]
     given = batched(model, video(40, segments, labels), video(13, [[1.0, 3.0]], [0]))
@@ -249,7 +249,7 @@ def test_predictions_lie_in_the_video_best_first() -> None:
     assert nothing.segments.labels.shape == (0,)
 
 
-def test_without_classes_segments_get_those_of_the_video() -> None:
+def test_without_classes_segments_get_the_classes_of_the_video() -> None:
     model = small(num_classes=None, drop_path=0.0, initial_positives=10.0)
     sample = video(40, [[2.0, 5.0], [9.25, 18.0]], [1, 2])
     given = batched(model, sample)
@@ -271,7 +271,7 @@ def test_the_published_model_has_its_published_size() -> None:
     assert size == 29_251_612  # the paper: 29.3 million
 
 
-def test_mistakes() -> None:
+def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="window_size must be odd"):
         ActionFormer(6, window_size=8)
     with pytest.raises(ValueError, match="window_size has 2 numbers for 6 levels"):

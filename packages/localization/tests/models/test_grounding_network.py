@@ -1,4 +1,4 @@
-"""DRN: the segment that a sentence is about; what each stage trains; sentences of any length."""
+"""DRN: grounding of sentences, trained parameters of each stage, padding."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def drn(**settings: Any) -> DRN:
 
 
 def sample(words: list[int], truth: tuple[float, float] = (4.0, 10.0), parts: int = 32) -> Sample:
-    """A video of 20 seconds; the features of what the first word means are higher within the segment."""
+    """A video of 20 seconds; one feature, which depends on the first word, is higher within the segment."""
     edges = np.linspace(0, 20, parts + 1)
     features = np.random.default_rng(words[0]).standard_normal((parts, 6)).astype(np.float32)
     middles = (edges[:-1] + edges[1:]) / 2
@@ -53,7 +53,7 @@ def prepared(net: DRN, *samples: Sample) -> Batch:
     return net.preprocess(collate([step(s, RNG) for s in samples]))
 
 
-def test_the_step_says_what_it_misses() -> None:
+def test_format_query_reports_missing_inputs() -> None:
     formatted = sample([3, 1])
     words = formatted.inputs["query"]
     assert isinstance(words, Varying)
@@ -129,7 +129,7 @@ def test_quality_is_learned_from_good_segments_only() -> None:
     assert drn(stage="first").loss((quality, distances, quality), batch)["loss_iou"] == 0
 
 
-def test_it_finds_what_the_word_means() -> None:
+def test_it_finds_the_segment_of_a_word() -> None:
     net = drn(stage="first", first_output_dim=16).train()
     batch = prepared(net, *(sample([w], t) for w, t in ((1, (4.0, 10.0)), (2, (1.0, 4.0)), (3, (12.0, 19.0)))))
     optimizer = torch.optim.Adam(net.parameters(), 5e-3)
@@ -147,7 +147,7 @@ def test_it_finds_what_the_word_means() -> None:
         np.testing.assert_allclose(one.segments.spans[0], target.segments.spans[0], atol=1.5)
 
 
-def test_a_sentence_is_about_one_segment() -> None:
+def test_a_sentence_must_describe_one_segment() -> None:
     net = drn()
     with pytest.raises(DataError, match=r"v\.pt: a sentence must describe one segment, found 2"):
         prepared(net, sample([1]).replace(segments=Segments(np.array([[0, 1], [2, 3.0]]))))

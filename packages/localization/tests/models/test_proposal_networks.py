@@ -1,4 +1,4 @@
-"""Networks that propose segments: results that make sense, losses that stay numbers, weights as published."""
+"""Proposal networks: proposals, finite losses and published weights."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def batch(model: Any, *truths: np.ndarray) -> Batch:
 
 @pytest.mark.parametrize("make", [bmn, tem, pem])
 @pytest.mark.parametrize("truth", [np.zeros((0, 2)), np.array([[4.0, 9.0]]), MANY], ids=["none", "one", "many"])
-def test_losses_are_numbers_and_reach_every_parameter(make: Any, truth: np.ndarray) -> None:
+def test_losses_are_finite_and_reach_every_parameter(make: Any, truth: np.ndarray) -> None:
     model = make()
     given = batch(model, truth, np.zeros((0, 2)))
     losses = model.loss(model(model.preprocess(given).inputs), given)
@@ -95,14 +95,14 @@ def test_annotations_are_needed_for_training_only() -> None:
         model.loss(outputs, given)
 
 
-def test_layer_is_the_published_matrix_then_a_convolution() -> None:
+def test_the_layer_equals_the_published_matrix_and_convolution() -> None:
     size = (10, 4, 2, 0.5)
     x, kernel = torch.randn(2, 3, 10), torch.randn(5, 3, 4)
     sampled = torch.einsum("bct,tnds->bcnds", x, torch.from_numpy(sample_mask(*size)))
     torch.testing.assert_close(BoundaryMatching(*size)(x, kernel), torch.einsum("bcnds,ocn->bods", sampled, kernel))
 
 
-def test_published_masks_are_accepted_if_they_are_of_the_same_settings() -> None:
+def test_published_masks_must_have_the_same_arguments() -> None:
     model = bmn()
     masks = {"sample_mask": torch.from_numpy(sample_mask(10, 4, 2, 0.5)).flatten(1), "bm_mask": valid_proposals(10)}
     load_state(model, model.state_dict() | masks)
@@ -111,7 +111,7 @@ def test_published_masks_are_accepted_if_they_are_of_the_same_settings() -> None
         load_state(model, model.state_dict() | masks)
 
 
-def test_only_the_compatible_loss_weights_what_lies_outside_of_the_bands() -> None:
+def test_only_weight_outside_bands_weights_cells_outside_of_the_bands() -> None:
     overlap, valid = torch.zeros(1, 4, 4), valid_proposals(4)
     overlap[0, :2, 0] = torch.tensor([0.9, 0.5])
     overlap[0, 0, 1] = 0.8

@@ -1,4 +1,4 @@
-"""TCANet: proposals move towards what they overlap; padding, masks and published weights."""
+"""TCANet: refinement of proposals, padding, masks and published weights."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def prepared(net: TCANet, *samples: Sample) -> Batch:
     return net.preprocess(collate([step(s, np.random.default_rng(0)) for s in samples]))
 
 
-def test_offsets_lead_to_the_truth() -> None:
+def test_offsets_move_segments_to_the_targets() -> None:
     torch.testing.assert_close(move_boundaries(SEGMENTS, start_end_offsets(SEGMENTS, TRUTH), 1.0), TRUTH)
     torch.testing.assert_close(move_centre_width(SEGMENTS, centre_width_offsets(SEGMENTS, TRUTH), 1.0, 1.0), TRUTH)
     torch.testing.assert_close(paired_iou(SEGMENTS, TRUTH), torch.tensor([0.5, 7 / 9]), atol=1e-4, rtol=0)
@@ -70,7 +70,7 @@ def test_regions_are_sampled_at_the_middles_of_equal_parts() -> None:
     torch.testing.assert_close(after.flatten(), torch.tensor([13.0, 15.0]))
 
 
-def test_half_of_the_heads_see_a_window() -> None:
+def test_half_of_the_heads_are_local() -> None:
     hidden = window_mask(4, 6, 3)
     assert [hidden[head, 2].tolist() for head in (1, 2)] == [[True, False, False, False, True, True], [False] * 6]
 
@@ -81,7 +81,7 @@ def test_padding_changes_nothing() -> None:
     with torch.no_grad():
         together = net.predict(net((batch := prepared(net, one, other)).inputs), batch)
         alone = [net.predict(net((batch := prepared(net, s)).inputs), batch)[0] for s in (one, other)]
-    assert [len(s.segments) for s in together] == [4, 3], "of three stages the best four"
+    assert [len(s.segments) for s in together] == [4, 3], "the best four of three stages"
     for a, b in zip(together, alone, strict=True):
         np.testing.assert_allclose(a.segments.spans, b.segments.spans, atol=1e-4)
         np.testing.assert_allclose(a.segments.scores, b.segments.scores, atol=1e-5)
@@ -111,7 +111,7 @@ def test_it_learns_to_move_proposals_to_the_action() -> None:
 
 
 @pytest.mark.parametrize("truth", [np.zeros((0, 2)), np.array([[18.0, 20.0]])], ids=["no truth", "none near"])
-def test_without_anything_to_move_to_only_overlaps_are_learned(truth: np.ndarray) -> None:
+def test_without_targets_only_overlaps_are_learned(truth: np.ndarray) -> None:
     net = model().train()
     batch = prepared(net, sample(truth=truth))
     losses = net.loss(net(batch.inputs), batch)
@@ -120,7 +120,7 @@ def test_without_anything_to_move_to_only_overlaps_are_learned(truth: np.ndarray
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 
-def test_what_it_needs() -> None:
+def test_missing_inputs_are_refused() -> None:
     net = model()
     with pytest.raises(DataError, match=r"v\.npy: has no proposals"):
         prepared(net, sample(None))
@@ -137,7 +137,7 @@ def test_it_exports() -> None:
         torch.testing.assert_close(got, wanted)
 
 
-def test_published_masks_are_accepted_if_they_are_of_the_same_window() -> None:
+def test_published_masks_must_have_the_same_window() -> None:
     net = model()
     masks = {f"lgtes.{i}.mask": window_mask(8, 20, 5)[None].long() for i in range(2)}
     load_state(net, net.state_dict() | masks)

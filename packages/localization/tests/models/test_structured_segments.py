@@ -1,4 +1,4 @@
-"""SSN: the pyramid, the head, its loss, and what detections become of its scores."""
+"""SSN: pyramid, head, loss and detections."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_pyramid_has_no_empty_part() -> None:
 
 
 @pytest.mark.parametrize("stages", [((1,), (1,), (1,)), ((1,), (1, 2), (1,)), ((2,), (1, 2, 3), (1, 2))])
-def test_scores_pooled_last_are_those_of_training(stages: tuple[tuple[int, ...], ...]) -> None:
+def test_pooling_last_gives_the_scores_of_training(stages: tuple[tuple[int, ...], ...]) -> None:
     torch.manual_seed(0)
     head = SSNHead(in_channels=6, num_classes=3, stpp_stage=stages, init_std=0.5).double().eval()
     torch.nn.init.normal_(head.completeness_fc.bias)
@@ -54,7 +54,7 @@ def test_a_proposal_at_the_end_uses_the_last_frame() -> None:
     torch.testing.assert_close(scores["activity"][0].float(), frames["activity"][4])
 
 
-def test_activity_is_not_learned_from_incomplete_proposals() -> None:
+def test_activity_ignores_incomplete_proposals() -> None:
     torch.manual_seed(0)
     types = torch.tensor([FOREGROUND, BACKGROUND, *[INCOMPLETE] * 6])
     labels = torch.tensor([2, 0, 1, 1, 2, 2, 3, 3])
@@ -102,7 +102,7 @@ def test_detections_do_not_depend_on_the_batch() -> None:
         assert (np.diff(together.segments.scores) <= 0).all()
 
 
-def test_segments_move_by_what_is_predicted_for_their_class() -> None:
+def test_segments_move_by_the_regression_of_their_class() -> None:
     network = model(reg_normalize_constants=((0.1, 0.0), (0.5, 2.0)))
     for layer in (network.cls_head.activity_fc, network.cls_head.completeness_fc, network.cls_head.regressor_fc):
         nn.init.zeros_(layer.weight)
@@ -123,7 +123,7 @@ def test_a_video_without_proposals_has_no_detections() -> None:
 
 
 class Halved(Preprocessor):
-    """Half of every number, and how many pictures it was given at once."""
+    """Halves its input, and records the number of frames of each call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class Halved(Preprocessor):
         return inputs.float() / 2
 
 
-def test_frames_of_a_whole_video_become_floats_a_few_at_a_time() -> None:
+def test_frames_of_a_whole_video_are_normalised_in_chunks() -> None:
     torch.manual_seed(0)
     network, video = model(max_testing_views=16), whole_video(50, [[0.5, 1.5], [2.0, 2.9]])
     (plain,) = detections(network, [video])
@@ -149,7 +149,7 @@ def test_frames_of_a_whole_video_become_floats_a_few_at_a_time() -> None:
 
 @pytest.fixture
 def flow(tmp_path: Path) -> SSNDataset:
-    """A folder of 20 pictures of flow: x of picture i is 5 i everywhere, y is 5 i + 2."""
+    """A folder of 20 flow images: x of image i is 5 i everywhere, y is 5 i + 2."""
     (tmp_path / "a").mkdir()
     for i in range(20):
         for name, value in (("x", 5 * i), ("y", 5 * i + 2)):
@@ -159,7 +159,7 @@ def flow(tmp_path: Path) -> SSNDataset:
 
 
 @pytest.mark.parametrize("crop", [CenterCrop(16), TenCrop(16)])
-def test_flow_and_ten_crops_of_it(flow: SSNDataset, crop: CenterCrop | TenCrop) -> None:
+def test_flow_and_ten_crops(flow: SSNDataset, crop: CenterCrop | TenCrop) -> None:
     torch.manual_seed(0)
     network = SSN(Mean(), SSNHead(in_channels=4, num_classes=2, init_std=0.01)).eval()
     rng = np.random.default_rng(0)
@@ -168,7 +168,7 @@ def test_flow_and_ten_crops_of_it(flow: SSNDataset, crop: CenterCrop | TenCrop) 
     batch = network.preprocess(collate([network.sample_step()(sample, rng)]))
     frames = network.features(batch.inputs).unflatten(1, (-1, 4))[0]  # of every crop
     first = torch.arange(0, 20, 6)[:, None] * 5 + torch.tensor([0, 2, 5, 7])
-    mirrored = first + (255 - 2 * first) * torch.tensor([1, 0, 1, 0])  # x points to the other side
+    mirrored = first + (255 - 2 * first) * torch.tensor([1, 0, 1, 0])  # x changes its sign
     expected = torch.stack([first, mirrored] * 5)[: len(frames)]
     assert len(frames) == sample.num_crops
     assert (frames - expected).abs().max() < 3
@@ -176,7 +176,7 @@ def test_flow_and_ten_crops_of_it(flow: SSNDataset, crop: CenterCrop | TenCrop) 
     assert len(found.segments)
 
 
-def test_numbers_of_pictures_that_do_not_fit_are_refused() -> None:
+def test_wrong_numbers_of_frames_are_refused() -> None:
     with pytest.raises(UserError, match=r"a proposal has 13 segments, but num_segments of SSNHead is \(2, 5, 2\)"):
         SSNHead(in_channels=3)(torch.zeros(1, 13, 3), torch.ones(1, 2))
     video = whole_video(20, [[0.5, 1.5]])

@@ -1,4 +1,4 @@
-"""Suppression, candidates and their features against plain loops written from the definitions."""
+"""Suppression, proposals and their features, compared with plain loops written from the definitions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def plain_soft_nms(rows: list[list[float]], alpha: float, low: float, high: floa
 
 
 @pytest.mark.parametrize("settings", [(0.4, 0.5, 0.9, 100), (0.75, 0.1, 0.3, 20), (0.4, 0.0, 0.0, 5)])
-def test_soft_suppression_is_that_of_a_plain_loop(settings: tuple[float, float, float, int]) -> None:
+def test_soft_nms_equals_a_plain_loop(settings: tuple[float, float, float, int]) -> None:
     rng = np.random.default_rng(1)
     rows = np.column_stack((np.sort(rng.random((60, 2)), 1), rng.random(60)))
     found = soft_nms(rows, *settings)
@@ -36,7 +36,7 @@ def test_soft_suppression_is_that_of_a_plain_loop(settings: tuple[float, float, 
     np.testing.assert_allclose(found, plain_soft_nms(rows.tolist(), *settings), rtol=1e-12)
 
 
-def test_final_proposals_are_the_best_and_lie_in_the_video() -> None:
+def test_final_proposals_are_the_best_within_the_video() -> None:
     rows = np.array([[-0.2, 0.4, 9.0, 0.5], [0.5, 1.3, 9.0, 0.9], [0.1, 0.2, 9.0, 0.7]])
     found = post_processing(rows, 0.4, 0.5, 0.9, 2)
     np.testing.assert_allclose(found, [[0.5, 1.0, 0.9], [0.1, 0.2, 0.7]])
@@ -44,14 +44,14 @@ def test_final_proposals_are_the_best_and_lie_in_the_video() -> None:
     np.testing.assert_allclose(post_processing(rows[:1], 0.4, 0.5, 0.9, 2), [[0.0, 0.4, 0.5]])
 
 
-def test_suppression_refuses_what_it_cannot_use() -> None:
+def test_soft_nms_refuses_wrong_arguments() -> None:
     with pytest.raises(UserError, match="alpha above 0"):
         soft_nms(np.zeros((3, 3)), 0.0, 0.5, 0.9, 10)
     with pytest.raises(UserError, match="start, end, score"):
         soft_nms(np.zeros(3), 0.4, 0.5, 0.9, 10)
 
 
-def test_candidates_lie_between_peaks() -> None:
+def test_proposals_lie_between_peaks() -> None:
     start = np.array([0.1, 0.8, 0.1, 0.3, 0.2])
     end = np.array([0.1, 0.1, 0.1, 0.9, 0.2])
     found = generate_proposals(start, end, np.array([[0.3, 0.7]]))
@@ -65,7 +65,7 @@ def test_candidates_lie_between_peaks() -> None:
 
 
 @pytest.mark.parametrize("top_k", [0, -1])
-def test_no_proposals_at_all_cannot_be_meant(top_k: int) -> None:
+def test_top_k_must_be_positive(top_k: int) -> None:
     with pytest.raises(UserError, match=rf"post_process_top_k\) must be at least 1, got {top_k}"):
         post_processing(np.ones((2, 3)), 0.4, 0.5, 0.9, top_k)
     with pytest.raises(UserError, match=rf"post_process_top_k\) must be at least 1, got {top_k}"):
@@ -76,7 +76,7 @@ def test_one_position_has_no_proposals() -> None:
     assert generate_proposals(np.ones(1), np.ones(1)).shape == (0, 5)
 
 
-def test_features_of_a_constant_probability_are_that_inside_and_less_outside() -> None:
+def test_features_of_a_constant_probability() -> None:
     found = proposal_features(np.full(20, 0.5), np.array([[0.25, 0.75], [0.0, 0.5]]), 0.2, 4, 6, 8, 3)
     assert found.shape == (2, 18)
     np.testing.assert_allclose(found[0], 0.5)

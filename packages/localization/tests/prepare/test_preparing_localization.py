@@ -1,4 +1,4 @@
-"""Official downloads become what the data sets read; features are joined; proposals generated."""
+"""Conversion of official downloads, merging of features, and generation of proposals."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def database(folder: Path, name: str) -> None:
 def test_official_databases(tmp_path: Path, command: str, file: str, prefix: str) -> None:
     database(tmp_path, file)
     out = tmp_path / "out"
-    said = vidcore("data", "prepare", command, tmp_path, "-o", out)
-    assert said.count("wrote") == 6
+    output = vidcore("data", "prepare", command, tmp_path, "-o", out)
+    assert output.count("wrote") == 6
     train = ActivityNetDataset(out / f"{prefix}_train.json", classes=out / "classes.txt")
     assert [train[i].key for i in range(len(train))] == ["v_video0", "v_video1"]
     assert train[1].duration == 11.0
@@ -57,8 +57,8 @@ def test_only_videos_with_files(tmp_path: Path) -> None:
     database(tmp_path, "activity_net.v1-3.min.json")
     (tmp_path / "features").mkdir()
     (tmp_path / "features" / "v_video1.csv").touch()
-    said = vidcore("data", "prepare", "activitynet", tmp_path, "-o", tmp_path, "--files", tmp_path / "features")
-    assert "3 of 4 videos have no file and are left out" in said
+    output = vidcore("data", "prepare", "activitynet", tmp_path, "-o", tmp_path, "--files", tmp_path / "features")
+    assert "3 of 4 videos have no file and are left out" in output
     assert len(ActivityNetDataset(tmp_path / "anet_anno_full.json")) == 1
     assert not (tmp_path / "anet_anno_val.json").exists()
 
@@ -76,7 +76,7 @@ def test_activitynet_with_rescaled_features(tmp_path: Path) -> None:
     assert sample.feature_duration == pytest.approx(1248 / 1253 * 62.5)
 
 
-def test_thumos_tables_and_facts_of_videos(tmp_path: Path) -> None:
+def test_thumos_tables_and_durations_of_videos(tmp_path: Path) -> None:
     tables, videos = tmp_path / "annotations_val" / "annotation", tmp_path / "videos"
     tables.mkdir(parents=True)
     videos.mkdir()
@@ -87,12 +87,12 @@ def test_thumos_tables_and_facts_of_videos(tmp_path: Path) -> None:
     for level in range(8):
         writer.write(np.full((48, 64, 3), level * 20, np.uint8))
     writer.release()
-    (videos / "video_validation_1.txt").write_text("what is said in it")
+    (videos / "video_validation_1.txt").write_text("subtitles")
     vidcore("data", "prepare", "thumos14", tmp_path, "-o", tmp_path / "plain")
     assert len(ActivityNetDataset(tmp_path / "plain" / "thumos14_val.json")) == 3
-    said = vidcore("data", "prepare", "thumos14", tmp_path, "-o", tmp_path / "out", "--videos", videos)
-    assert "1 of 3 videos have no file" in said
-    assert f"left out: {videos / 'video_validation_3.mp4'}: cannot be opened" in said
+    output = vidcore("data", "prepare", "thumos14", tmp_path, "-o", tmp_path / "out", "--videos", videos)
+    assert "1 of 3 videos have no file" in output
+    assert f"left out: {videos / 'video_validation_3.mp4'}: cannot be opened" in output
     data = ActivityNetDataset(tmp_path / "out" / "thumos14_val.json")
     assert data.class_names == ("Diving",)
     assert (tmp_path / "out" / "classes.txt").read_text() == "Diving\n"
@@ -103,7 +103,7 @@ def test_thumos_tables_and_facts_of_videos(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sample.segments.spans, [[0.2, 0.5]])
 
 
-def test_charades_tables_are_completed(tmp_path: Path) -> None:
+def test_missing_charades_tables_are_made(tmp_path: Path) -> None:
     for part in ("train", "test"):
         (tmp_path / f"charades_sta_{part}.txt").write_text(f"AB 1.0 3.0##a person {part}s.\n")
     for name, value in (("duration", 8), ("fps_dict", 25), ("frames_info", 200)):
@@ -128,7 +128,7 @@ def test_charades_tables_are_completed(tmp_path: Path) -> None:
         ("charades-sta", "has no file like Charades_sta_train.txt"),
     ],
 )
-def test_folders_without_the_download(tmp_path: Path, command: str, message: str) -> None:
+def test_folders_without_the_download_are_refused(tmp_path: Path, command: str, message: str) -> None:
     result = CliRunner().invoke(cli, ["data", "prepare", command, str(tmp_path), "-o", str(tmp_path / "out")])
     assert result.exit_code != 0
     assert message in str(result.exception)
@@ -142,7 +142,7 @@ CHARADES |= {f"Charades_{name}.json": '{"AB": 25}' for name in ("duration", "fps
 @pytest.mark.parametrize(
     ("command", "files", "message"),
     [
-        ("activitynet", {"activity_net.v1-3.min.json": '{"database": {}}'}, "the annotations name no video"),
+        ("activitynet", {"activity_net.v1-3.min.json": '{"database": {}}'}, "the annotations have no videos"),
         ("activitynet", {"video_info_new.csv": f"{INFO}v_a,250\n"}, "video_info_new.csv: v_a: seconds: None is no"),
         ("activitynet", {"video_info_new.csv": f"{INFO}v_a,0,10,training\n"}, "v_a: numFrame must be above 0, got 0"),
         ("activitynet", {"video_info_new.csv": "\udcff"}, "video_info_new.csv: is no text"),
@@ -162,7 +162,7 @@ CHARADES |= {f"Charades_{name}.json": '{"AB": 25}' for name in ("duration", "fps
         ("charades-sta", {**CHARADES, "charades_sta_train.txt": "\udcff"}, "charades_sta_train.txt: is no text"),
     ],
 )
-def test_downloads_that_are_damaged(tmp_path: Path, command: str, files: dict[str, str], message: str) -> None:
+def test_damaged_downloads_are_refused(tmp_path: Path, command: str, files: dict[str, str], message: str) -> None:
     for name, text in ({"anet_anno_action.json": "{}"} | files).items():
         (tmp_path / name).write_text(text, "utf-8", "surrogateescape")
     result = CliRunner().invoke(cli, ["data", "prepare", command, str(tmp_path), "-o", str(tmp_path / "out")])
@@ -170,13 +170,13 @@ def test_downloads_that_are_damaged(tmp_path: Path, command: str, files: dict[st
     assert message in str(result.exception)
 
 
-def test_rgb_and_flow_side_by_side(tmp_path: Path) -> None:
+def test_rgb_and_flow_are_merged(tmp_path: Path) -> None:
     for name, channels, length in (("rgb", 3, 9), ("flow", 2, 8)):
         (tmp_path / name).mkdir()
         np.save(tmp_path / name / "v_a.npy", np.full((length, channels), channels, np.float32))
     folders = tmp_path / "rgb", tmp_path / "flow"
-    said = vidcore("data", "convert-features", *folders, "-o", tmp_path / "out", "--length", 5, "--format", "csv")
-    assert "wrote 1 files with 5 channels" in said
+    output = vidcore("data", "convert-features", *folders, "-o", tmp_path / "out", "--length", 5, "--format", "csv")
+    assert "wrote 1 files with 5 channels" in output
     lines = (tmp_path / "out" / "v_a.csv").read_text().splitlines()
     assert lines == ["f0,f1,f2,f3,f4", *["3,3,3,2,2"] * 5]
     FeatureInfo(video="a.mp4", settings="", frames=100, duration=10.0, feature_duration=10.0, rows=9, channels=3).write(
@@ -187,7 +187,7 @@ def test_rgb_and_flow_side_by_side(tmp_path: Path) -> None:
     assert lines == ["time,f0,f1,f2,f3,f4", *[f"{time},3,3,3,2,2" for time in (1, 3, 5, 7, 9)]]
     assert FeatureInfo.read(tmp_path / "out" / "v_a.csv").rows == 5
     result = CliRunner().invoke(cli, ["data", "convert-features", *map(str, folders), "-o", str(tmp_path / "rgb")])
-    assert "is where the features are read from" in str(result.exception)
+    assert "is an input folder; choose another output folder" in str(result.exception)
     result = CliRunner().invoke(cli, ["data", "convert-features", *map(str, folders), "-o", str(tmp_path / "out")])
     assert "differ in length" in str(result.exception)
     np.save(tmp_path / "rgb" / "v_b.npy", np.ones((2, 2)))
@@ -195,7 +195,7 @@ def test_rgb_and_flow_side_by_side(tmp_path: Path) -> None:
     assert "1 of 2 videos are missing, for example v_b" in str(result.exception)
     (tmp_path / "rgb" / "v_b.csv").write_text("f0,f1\n1,1\n")
     result = CliRunner().invoke(cli, ["data", "convert-features", *map(str, folders), "-o", str(tmp_path / "out")])
-    assert "are features of one video; which are meant?" in str(result.exception)
+    assert "are features of the same video; remove one" in str(result.exception)
 
 
 def test_proposals_are_generated_once(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Features and proposals from files."""
+"""Loading of features and proposals from files."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3)
 
 
 def features(sample: Sample) -> Array:
-    """What the sample has loaded: (channels, positions)."""
+    """The loaded features of a sample: (channels, positions)."""
     found = sample.inputs["features"]
     assert isinstance(found, Varying)
     return found.array
 
 
-def test_every_kind_of_file_holds_the_same(tmp_path: Path) -> None:
+def test_all_file_formats_give_the_same_features(tmp_path: Path) -> None:
     rows = "\n".join(",".join(map(str, row)) for row in FEATURES.tolist())
     (tmp_path / "a.csv").write_text(f"f0,f1,f2\n{rows}\n")
     np.save(tmp_path / "a.npy", FEATURES)
@@ -85,7 +85,7 @@ def test_features_are_channels_by_time(tmp_path: Path) -> None:
         LoadLocalizationFeature()(Sample(), RNG)
 
 
-def test_a_window_moves_the_segments(tmp_path: Path) -> None:
+def test_cropping_shifts_the_segments(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(20, dtype=np.float32).reshape(20, 1))
     segments = np.array([[0.0, 20.0], [9.0, 10.0]])
     sample = Sample(path=str(tmp_path / "a.npy"), duration=20.0, segments=Segments(segments, np.array([3, 5])))
@@ -100,12 +100,12 @@ def test_a_window_moves_the_segments(tmp_path: Path) -> None:
     assert step(sample.replace(path=sample.path), np.random.default_rng(0)).feature_times.tolist()[0] == 0.5
 
 
-def test_segments_mostly_outside_of_a_window_are_left_out(tmp_path: Path) -> None:
+def test_segments_mostly_outside_of_the_crop_are_dropped(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((20, 1), np.float32))
     ends = np.array([[0.0, 1.0], [19.0, 20.0]])
     sample = Sample(path=str(tmp_path / "a.npy"), duration=20.0, segments=Segments(ends, np.array([0, 1])))
     found = [LoadLocalizationFeature(max_length=10)(sample, np.random.default_rng(s)) for s in range(20)]
-    assert {len(s.segments) for s in found} == {1}, "a window has a segment if there is one"
+    assert {len(s.segments) for s in found} == {1}, "a crop keeps a segment if it can"
     assert {tuple(s.segments.spans[0]) for s in found} == {(0, 1), (9, 10)}
     assert all(s.segments.labels[0] == (s.segments.spans[0, 0] > 0) for s in found)
     long = sample.replace(segments=Segments(np.array([[0.0, 20.0]]), np.array([4])))
@@ -114,7 +114,7 @@ def test_segments_mostly_outside_of_a_window_are_left_out(tmp_path: Path) -> Non
     assert cut.segments.labels.shape == (0,)
 
 
-def test_a_part_of_a_random_length(tmp_path: Path) -> None:
+def test_crop_ratio_gives_random_lengths(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(20, dtype=np.float32).reshape(20, 1))
     sample = Sample(path=str(tmp_path / "a.npy"), duration=20.0, segments=Segments(np.array([[5.0, 12.0]])))
     found = [
@@ -157,14 +157,14 @@ def proposals(tmp_path: Path) -> LoadProposals:
     return LoadProposals(10, tmp_path, tmp_path)
 
 
-def test_proposals_come_in_seconds(proposals: LoadProposals) -> None:
+def test_proposals_are_in_seconds(proposals: LoadProposals) -> None:
     sample = Sample(path="x/other.csv", duration=11.0, feature_duration=10.0, key="v")
     found = proposals(sample, RNG)
     np.testing.assert_allclose(found.proposals.spans, [[0, 5], [2, 8]], rtol=1e-6)
     np.testing.assert_allclose(found.proposals.scores, [0.2, 0.1], rtol=1e-6)
     np.testing.assert_allclose(found.targets["overlaps"].array, [0.9, 0.3], rtol=1e-6)
     one = LoadProposals(1, proposals.pgm_proposals_dir, proposals.pgm_features_dir)(sample, RNG)
-    batch = collate([found, one])  # what is missing in the second is zero
+    batch = collate([found, one])  # the second is padded
     assert batch.inputs.shape == (2, 2, 6)
     assert batch.inputs[1].sum() == 6
     assert batch.lengths["features"].tolist() == batch.targets["overlaps"].lengths.tolist() == [2, 1]
@@ -172,7 +172,7 @@ def test_proposals_come_in_seconds(proposals: LoadProposals) -> None:
     assert [len(s.proposals.scores) for s in batch.samples] == [2, 1]
 
 
-def test_proposals_that_do_not_fit(proposals: LoadProposals, tmp_path: Path) -> None:
+def test_proposal_files_that_do_not_match_are_refused(proposals: LoadProposals, tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"w\.csv: this file of proposals does not exist; generate them first"):
         proposals(Sample(path="w.csv", duration=1.0), RNG)
     np.save(tmp_path / "v.npy", np.ones((3, 6), np.float32))
@@ -183,7 +183,7 @@ def test_proposals_that_do_not_fit(proposals: LoadProposals, tmp_path: Path) -> 
         proposals(Sample(path="v.csv", duration=1.0), RNG)
 
 
-def test_a_video_without_proposals_is_left_to_the_policy(proposals: LoadProposals, tmp_path: Path) -> None:
+def test_policy_decides_about_videos_without_proposals(proposals: LoadProposals, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text('{"results": {"v": [{"segment": [0, 1], "score": 0.5}]}}')
     (tmp_path / "c.jsonl").write_text('{"video": "v.mp4", "classes": [{"class": "run", "score": 0.5}]}')
 
@@ -207,7 +207,7 @@ def test_files_of_all_videos_are_read_once(tmp_path: Path) -> None:
     made = pickle.dumps((LoadProposalSegments(tmp_path / "r.json"), LoadVideoClasses(tmp_path / "c.jsonl")))
     for file in ("r.json", "c.jsonl"):
         (tmp_path / file).unlink()
-    segments, classes = pickle.loads(made)  # as on the way to a worker
+    segments, classes = pickle.loads(made)  # as when sent to a worker
     sample = classes(segments(Sample(path="v.csv", class_names=("run",)), RNG), RNG)
     assert (sample.proposals.spans.tolist(), sample.scores.tolist()) == ([[0, 1]], [0.5])
     with pytest.raises(FrozenInstanceError):
@@ -226,7 +226,7 @@ def test_pooled_features_of_proposals(tmp_path: Path) -> None:
     np.testing.assert_array_equal(mean, [FEATURES[:2].mean(0), FEATURES[2:].mean(0), FEATURES[3]])
 
 
-def test_segments_of_another_run_are_proposals(tmp_path: Path) -> None:
+def test_proposals_from_the_results_of_a_different_run(tmp_path: Path) -> None:
     found = Sample(path="v_a.npy", segments=Segments(np.array([[1.0, 2.0], [0.0, 5.0]]), scores=np.array([0.25, 0.75])))
     write_results(
         tmp_path / "results.json",
@@ -251,7 +251,7 @@ def test_segments_of_another_run_are_proposals(tmp_path: Path) -> None:
         ('[{"segment": [1, 2], "score": NaN}]', "a: segment 0: nan is not a number"),
     ],
 )
-def test_results_that_are_wrong(tmp_path: Path, rows: str, message: str) -> None:
+def test_invalid_results_are_refused(tmp_path: Path, rows: str, message: str) -> None:
     (tmp_path / "results.json").write_text('{"results": {"a": ' + rows + "}}")
     with pytest.raises(AnnotationError, match=f"results.json: {message}"):
         LoadProposalSegments(tmp_path / "results.json")(Sample(path="v_a.npy"), RNG)

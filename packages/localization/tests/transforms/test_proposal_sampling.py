@@ -1,4 +1,4 @@
-"""Proposals to learn from, and the frames of their stages."""
+"""Sampling of proposals and of the frames of their stages."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def test_proposals_of_every_kind() -> None:
         seen |= set(zip(kinds, labels, found.proposals.spans[:, 0].tolist(), strict=True))
         targets = found.targets["regression_targets"]
         assert not targets[1:].any()
-        assert found.proposals.scores is None, "the chosen ones are others than the listed"
+        assert found.proposals.scores is None, "the drawn proposals are not the listed ones"
     assert seen == {(0, 2, 20.0), (0, 2, 21.0), (0, 1, 60.0), (1, 2, 25.0), (1, 1, 62.0), (2, 0, 0.0)}
 
 
-def test_what_no_proposal_shows_is_made_up() -> None:
+def test_missing_kinds_of_proposals_are_drawn_at_random() -> None:
     bare = SAMPLE.replace(proposals=Segments(np.zeros((0, 2))))
     found = SampleProposals()(bare, np.random.default_rng(0))
     background, cut = found.proposals.spans[7], found.proposals.spans[1:7]
@@ -48,7 +48,7 @@ def test_what_no_proposal_shows_is_made_up() -> None:
         SampleProposals()(whole, np.random.default_rng(0))
 
 
-def test_targets_lead_back_to_the_truth() -> None:
+def test_regression_targets_invert_to_the_segments() -> None:
     proposals, truth = np.array([[10.0, 20.0], [0.0, 4.0]]), np.array([[12.0, 19.0], [1.0, 9.0]])
     shift, growth = regression_targets(proposals, truth).T
     lengths = np.diff(proposals)[:, 0]
@@ -68,7 +68,7 @@ def test_frames_lie_within_their_stages() -> None:
     np.testing.assert_allclose(found.inputs["scales"], [[1, 1], [0.5, 1]])
 
 
-def test_a_whole_video_is_seen_at_equal_distances() -> None:
+def test_whole_videos_are_sampled_at_equal_distances() -> None:
     found = SampleProposalFrames(test_mode=True, test_interval=10)(SAMPLE, np.random.default_rng(0))
     assert found.clip.indices.tolist() == list(range(0, 1000, 10))
     assert found.clip.count == found.extra["stages"].frame_count == 100

@@ -1,1 +1,1 @@
-"""Commands that turn official downloads into what the data sets read."""
+"""Commands that convert official downloads and features to the formats that datasets read."""

@@ -58,11 +58,11 @@ def _prepare(
             except VideoError as error:
                 bad.append(error)
         if without := len(found) - len(measured) - len(bad):
-            click.echo(f"note: {without} of {len(found)} videos have no file, left out", err=True)
-        for why in bad:
-            click.echo(f"note: left out: {why}", err=True)
+            click.echo(f"note: {without} of {len(found)} videos have no file and are left out", err=True)
+        for failure in bad:
+            click.echo(f"note: left out: {failure}", err=True)
         if not measured:
-            raise DataError(f"{facts}: no video below it is one of the {len(found)} annotated ones, and can be read")
+            raise DataError(f"{facts}: has no readable file of any of the {len(found)} annotated videos")
         found = measured
     _report(write_parts(prefix, found, output, present))
 
@@ -97,7 +97,7 @@ def hacs(folder: Path, output: Path, files: Path | None, videos: Path | None) ->
 @files_option
 @videos_option
 def thumos14(folder: Path, output: Path, files: Path | None, videos: Path | None) -> None:
-    """THUMOS'14: FOLDER has tables like BaseballPitch_val.txt; --videos adds durations, which training needs."""
+    """THUMOS'14: FOLDER has tables like BaseballPitch_val.txt; training needs the durations that --videos adds."""
     from vid_localization.prepare.official import thumos_videos
 
     _prepare("thumos14", thumos_videos, folder, output, files, videos)
@@ -108,10 +108,10 @@ def thumos14(folder: Path, output: Path, files: Path | None, videos: Path | None
 @output_option
 @click.option("--videos", type=folder_type, help="Make the tables of durations, rates and frames from these videos.")
 def charades_sta(folder: Path, output: Path, videos: Path | None) -> None:
-    """Charades-STA: FOLDER has charades_sta_train.txt and charades_sta_test.txt, and the tables there are."""
+    """Charades-STA: FOLDER has charades_sta_train.txt, charades_sta_test.txt and, if available, the tables."""
     from vid_localization.prepare.official import prepare_charades
 
-    _report(prepare_charades(folder, output, videos, progress_bar))
+    _report(prepare_charades(folder, output, videos))
 
 
 @click.command("convert-features")
@@ -121,33 +121,33 @@ def charades_sta(folder: Path, output: Path, videos: Path | None) -> None:
 @click.option("--format", "kind", type=click.Choice(["npy", "csv"]), default="npy", show_default=True)
 def convert_features(folders: tuple[Path, ...], output: Path, length: int | None, kind: Any) -> None:
     """Convert the feature files in FOLDERS; those of a video in several (RGB and flow) are put side by side."""
-    from vid_localization.prepare.merging import feature_files, merge_features, merged_note
+    from vid_localization.prepare.merging import feature_files, merge_features, merged_info
     from vidcore.errors import DataError
     from vidcore.features.files import write_features
 
     found = feature_files(folders)
     if output.resolve() in [folder.resolve() for folder in folders]:
-        raise DataError(f"{output}: is where the features are read from; choose another folder to write to")
+        raise DataError(f"{output}: is an input folder; choose another output folder")
     output.mkdir(parents=True, exist_ok=True)
     channels = set()
     for name, paths in progress_bar(list(found.items()), "features"):
         merged = merge_features(paths, length)
         channels.add(merged.shape[1])
-        note = merged_note(paths, merged)
-        write_features(output / f"{name}.{kind}", merged, kind, None if note is None else note.feature_duration)
-        if note is not None:
-            note.write(output / f"{name}.{kind}")
+        info = merged_info(paths, merged)
+        write_features(output / f"{name}.{kind}", merged, kind, None if info is None else info.feature_duration)
+        if info is not None:
+            info.write(output / f"{name}.{kind}")
     click.echo(f"wrote {len(found)} files with {', '.join(map(str, sorted(channels)))} channels to {output}")
     if len(channels) > 1:
-        click.echo("note: videos differ in their number of channels; no model takes that", err=True)
+        click.echo("note: videos differ in their number of channels, which no model accepts", err=True)
 
 
 @click.command()
 @click.argument("annotations", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("boundaries", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @output_option
-@click.option("--peak-threshold", default=0.5, show_default=True, help="Share of the maximum that makes a boundary.")
-@click.option("--top-k", default=1000, show_default=True, help="Proposals of a video that get features.")
+@click.option("--peak-threshold", default=0.5, show_default=True, help="Part of the maximum that makes a boundary.")
+@click.option("--top-k", default=1000, show_default=True, help="Number of proposals of a video that get features.")
 @click.option("--boundary-ratio", default=0.2, show_default=True, help="Half the width of the zones around boundaries.")
 @click.option("--workers", default=4, show_default=True)
 def proposals(
@@ -159,16 +159,14 @@ def proposals(
     boundary_ratio: float,
     workers: int,
 ) -> None:
-    """BSN's second stage: proposals and their features, of the tables in BOUNDARIES that a TEM has written.
+    """BSN's second stage: proposals and their features from the tables in BOUNDARIES, which a TEM has written.
 
-    Writes pgm_proposals/ and pgm_features/; files that are up to date are left alone.
+    Writes pgm_proposals/ and pgm_features/; files that are up to date are not written again.
     """
     from vid_localization.prepare.proposals import GenerateProposals
 
-    step = GenerateProposals(boundaries, annotations, peak_threshold, top_k, boundary_ratio, workers=workers)
-    videos = step.videos()
+    job = GenerateProposals(boundaries, annotations, peak_threshold, top_k, boundary_ratio, workers=workers)
+    videos = job.videos()
     output.mkdir(parents=True, exist_ok=True)
-    count = sum(1 for _ in progress_bar(step.generate(output, videos), "proposals", len(videos)))
-    click.echo(
-        f"proposals of {count} videos are in {output / 'pgm_proposals'}, their features in pgm_features beside it"
-    )
+    count = sum(1 for _ in progress_bar(job.generate(output, videos), "proposals", len(videos)))
+    click.echo(f"wrote proposals of {count} videos to {output / 'pgm_proposals'}, features to pgm_features beside it")

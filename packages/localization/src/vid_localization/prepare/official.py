@@ -1,10 +1,10 @@
-"""Official downloads of data sets, read and brought to the layout of ``ActivityNetDataset``."""
+"""Conversion of official downloads to annotation files of ``ActivityNetDataset`` and ``CharadesSTADataset``."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from vidcore.data.fields import finite_number, positive_number
 from vidcore.data.text import read_text
 from vidcore.errors import AnnotationError, DataError, VideoError
 from vidcore.files import write_json, write_text
+from vidcore.tools.progress import progress_bar
 from vidcore.video.open import VIDEO_SUFFIXES
 
 __all__ = [
@@ -36,13 +37,13 @@ PARTS = {
     "test": {"testing"},
     "trainval": {"training", "validation"},
 }
-"""Files, and the subsets whose videos are in them."""
+"""Files, and the subsets that each one contains."""
 CHARADES_TABLES = ("Charades_duration.json", "Charades_fps_dict.json", "Charades_frames_info.json")
 
 
 @frozen
 class Prepared:
-    """What was written, and what a reader should know."""
+    """Files that were written, and notes for the user."""
 
     files: tuple[Path, ...]
     notes: tuple[str, ...] = ()
@@ -51,7 +52,7 @@ class Prepared:
 def activitynet_videos(folder: Path) -> list[Video]:
     """ActivityNet 1.3: ``activity_net.v1-3.min.json``, or ``anet_anno_action.json`` with ``video_info_new.csv``.
 
-    The second pair comes with rescaled features, and knows how many frames these cover.
+    The second pair comes with rescaled features, and has the number of frames that these cover.
     """
     table, actions = folder / "video_info_new.csv", folder / "anet_anno_action.json"
     if table.is_file() and actions.is_file():
@@ -74,7 +75,7 @@ def hacs_videos(folder: Path) -> list[Video]:
 def thumos_videos(folder: Path) -> list[Video]:
     """THUMOS'14: a table per class, ``BaseballPitch_val.txt``, at any depth.
 
-    The lines are ``video_validation_0000266 72.8 76.4``. Ambiguous segments keep their label, which is no class.
+    Lines are ``video_validation_0000266 72.8 76.4``. Ambiguous segments keep their label, which is not a class.
     """
     videos: dict[str, Video] = {}
     tables = [p for p in sorted(folder.rglob("*_*.txt")) if p.stem.endswith(("_val", "_test"))]
@@ -102,10 +103,10 @@ def write_parts(
     """Write ``<prefix>_train.json``, ``_val``, ``_test``, ``_trainval`` and ``_full``, and ``classes.txt``.
 
     Args:
-        prefix: of the names.
-        videos: with ``subset``.
+        prefix: prefix of the file names.
+        videos: videos with ``subset``.
         output: folder to write to.
-        files: by name of video; others are left out. All stay where None.
+        files: files by the name of the video; videos without one are left out. Default: keep all.
 
     Raises:
         DataError: no video is left.
@@ -117,8 +118,8 @@ def write_parts(
         else:
             kept.append(video)
     if not kept:
-        none = f"none of the {missing} annotated videos has a file; files are named after their video"
-        raise DataError(none if missing else "the annotations name no video")
+        none = f"none of the {missing} annotated videos has a file; files must be named after their video"
+        raise DataError(none if missing else "the annotations have no videos")
     output.mkdir(parents=True, exist_ok=True)
     written = []
     for part, subsets in (*PARTS.items(), ("full", None)):
@@ -134,19 +135,23 @@ def write_parts(
 
 
 def find_files(folder: Path, suffixes: Sequence[str] = ()) -> dict[str, Path]:
-    """Files below a folder, of these suffixes where any are given, by name without suffix.
+    """Files below a folder by name without suffix.
 
-    Raises ``DataError`` where there is none.
+    Args:
+        suffixes: only files with one of these; default: all files.
+
+    Raises:
+        DataError: there are no files.
     """
     files = (p for p in sorted(folder.rglob("[!.]*")) if p.is_file())
     found = {p.stem: p for p in files if not suffixes or p.suffix.lower() in suffixes}
     if not found:
-        raise DataError(f"{folder}: there are no {'videos' if suffixes else 'files'}")
+        raise DataError(f"{folder}: has no {'videos' if suffixes else 'files'}")
     return found
 
 
 def facts_of_file(video: Video, path: Path) -> Video:
-    """The video with duration, frames and rate of its file. Raises ``VideoError``, naming the file."""
+    """The video with duration, number of frames and frame rate of its file. Raises ``VideoError``, naming the file."""
     from vidcore.video.open import open_video
 
     with open_video(path) as reader:
@@ -156,15 +161,17 @@ def facts_of_file(video: Video, path: Path) -> Video:
     return evolve(video, duration_second=frames / fps, duration_frame=frames, fps=fps)
 
 
-def prepare_charades(folder: Path, output: Path, videos: Path | None, progress: Callable[[Any, str], Any]) -> Prepared:
-    """Complete the tables of Charades-STA: words of the training sentences, and facts of the videos.
+def prepare_charades(folder: Path, output: Path, videos: Path | None) -> Prepared:
+    """Write the lists and tables of Charades-STA; make the tables that are missing.
 
     Args:
-        folder: with ``charades_sta_train.txt`` and ``charades_sta_test.txt`` (or ``Charades_sta_...``), and
-            whatever tables there are.
+        folder: has ``charades_sta_train.txt`` and ``charades_sta_test.txt`` (or ``Charades_sta_...``), and some or
+            all of the tables.
         output: folder to write to.
-        videos: folder of the videos, for tables that are not there.
-        progress: shows how far a loop over a list has come.
+        videos: folder of the videos, from which missing tables of durations, frame rates and frames are made.
+
+    Raises:
+        DataError: a list is missing, or tables are missing and ``videos`` is None.
     """
     lists = {part: _first(folder, f"*harades_sta_{part}.txt") for part in ("train", "test")}
     lines = {part: [x for x in read_text(path).splitlines() if x.strip()] for part, path in lists.items()}
@@ -183,11 +190,9 @@ def prepare_charades(folder: Path, output: Path, videos: Path | None, progress: 
             write(name, read_text(path))
     elif videos is None:
         missing = [name for name, path in tables.items() if not path.is_file()]
-        raise DataError(f"{folder}: {', '.join(missing)} missing; give the folder of the videos to make them")
+        raise DataError(f"{folder}: {', '.join(missing)} missing; add --videos to make them from the videos")
     else:
-        for name, table in zip(
-            CHARADES_TABLES, _measured(lines, find_files(videos, VIDEO_SUFFIXES), progress), strict=True
-        ):
+        for name, table in zip(CHARADES_TABLES, _measured(lines, find_files(videos, VIDEO_SUFFIXES)), strict=True):
             write(name, json.dumps(table))
     words = folder / "Charades_word2id.json"
     if words.is_file():
@@ -196,17 +201,18 @@ def prepare_charades(folder: Path, output: Path, videos: Path | None, progress: 
         occurring = {word for part in lines.values() for line in part for word in split_words(line.partition("##")[2])}
         write(words.name, json.dumps({word: i for i, word in enumerate(sorted(occurring), 1)}, ensure_ascii=False))
     duration, fps, frames = (output / name for name in CHARADES_TABLES)
-    for part in lines:  # what is wrong with a line is said now, not when training begins
+    for part in lines:  # report errors now, not when training starts
         CharadesSTADataset(output / f"Charades_sta_{part}.txt", output / words.name, fps, duration, frames, 16, 0.5)
     return Prepared(tuple(written))
 
 
-def _measured(lines: Mapping[str, list[str]], files: Mapping[str, Path], progress: Callable[[Any, str], Any]) -> Any:
+def _measured(lines: Mapping[str, list[str]], files: Mapping[str, Path]) -> list[dict[str, float]]:
+    """The tables of durations, frame rates and numbers of frames, from the files of the videos."""
     names = sorted({line.split()[0] for part in lines.values() for line in part})
     missing = [name for name in names if name not in files]
     if missing:
         raise DataError(f"{len(missing)} of {len(names)} videos have no file, for example {missing[0]}")
-    found = [facts_of_file(Video(name), files[name]) for name in progress(names, "reading videos")]
+    found = [facts_of_file(Video(name), files[name]) for name in progress_bar(names, "reading videos")]
     return [{v.name: getattr(v, key) for v in found} for key in ("duration_second", "fps", "duration_frame")]
 
 

@@ -1,4 +1,4 @@
-"""BSN's second stage: from boundary probabilities to proposals and their features, file by file."""
+"""BSN's second stage: files of proposals and their features from boundary probabilities."""
 
 from __future__ import annotations
 
@@ -30,18 +30,17 @@ PROPOSAL_COLUMNS = ("tmin", "tmax", "tmin_score", "tmax_score", "score", "match_
 class GenerateProposals:
     """Write proposals of every video (``pgm_proposals/NAME.csv``) and their features (``pgm_features/NAME.npy``).
 
-    What is there and not older than its input is left as it is, so that an interrupted call goes on.
+    Files that are not older than their input are kept, so that an interrupted job resumes.
 
     Args:
         boundaries: folder of the tables that ``ANetMetric`` of type ``TEM`` writes, ``tem_results``.
-        ann_file: annotations of the videos; proposals then come with their overlap with the true segments. Without,
-            what is wanted is a proposal file for every table, and training finds out the overlaps itself.
-        peak_threshold: what exceeds this share of the highest probability may be a boundary, as may local peaks.
-        top_k: how many proposals of a video get features.
-        bsp_boundary_ratio: half the width of the zones around start and end, in lengths of the proposal.
-        num_sample_start, num_sample_end, num_sample_action: bins of each zone.
-        num_sample_interp: points per bin.
-        workers: threads.
+        ann_file: annotations of the videos; the files then have the overlaps of proposals with true segments.
+            Default: every table is a video, and training computes the overlaps.
+        peak_threshold: boundaries are local peaks and positions above this part of the highest probability.
+        top_k: number of proposals of a video that get features.
+        bsp_boundary_ratio, num_sample_start, num_sample_end, num_sample_action, num_sample_interp: see
+            ``vid_localization.post.features.proposal_features``.
+        workers: number of threads.
     """
 
     boundaries: Path
@@ -56,10 +55,10 @@ class GenerateProposals:
     workers: int = 4
 
     def __call__(self, folder: Path, rank: int = 0, world: int = 1, catalog: Catalog | None = None) -> None:
-        """Write the files of every ``world``-th video, from video ``rank`` on.
+        """Write the files of every ``world``-th video, starting at video ``rank``.
 
         Raises:
-            DataError: there are no boundary probabilities, or none of a video of ``ann_file``.
+            DataError: there are no boundary probabilities, or a video of ``ann_file`` has none.
         """
         videos = self.videos()[rank::world]
         for _ in progress_bar(self.generate(folder, videos), "proposals", len(videos)):
@@ -72,11 +71,11 @@ class GenerateProposals:
             return [dataset[i] for i in range(len(dataset))]
         found = sorted(self.boundaries.glob("*.csv"))
         if not found:
-            raise DataError(f"{self.boundaries}: there are no tables of boundary probabilities")
+            raise DataError(f"{self.boundaries}: has no tables of boundary probabilities")
         return [Sample(key=path.stem) for path in found]
 
     def generate(self, folder: Path, videos: Sequence[Sample]) -> Iterator[str]:
-        """Write the files of these videos, and yield the name of each."""
+        """Write the files of videos, and yield the name of each."""
         for part in ("pgm_proposals", "pgm_features"):
             (folder / part).mkdir(parents=True, exist_ok=True)
 
@@ -101,11 +100,11 @@ class GenerateProposals:
             yield from pool.map(one, videos)
 
     def proposals(self, boundaries: Array, sample: Sample) -> Array:
-        """Proposals of a video: rows of ``PROPOSAL_COLUMNS``, the last two only where its segments are known.
+        """Proposals of a video: rows of ``PROPOSAL_COLUMNS``, without the last two if it has no true segments.
 
         Args:
-            boundaries: (T, 5) probabilities of action, start and end, and bounds of the position.
-            sample: of the video, with ``segments`` and a duration for training.
+            boundaries: (T, 5), see ``Boundaries``.
+            sample: the video; for training with ``segments`` and a duration.
         """
         seconds = sample.duration if sample.feature_duration is None else sample.feature_duration
         segments = None
@@ -114,7 +113,7 @@ class GenerateProposals:
         return generate_proposals(boundaries[:, 1], boundaries[:, 2], segments, self.peak_threshold)
 
     def features(self, boundaries: Array, proposals: Array) -> Array:
-        """Features of the first ``top_k`` proposals; see ``vid_localization.post.proposal_features``."""
+        """Features of the first ``top_k`` proposals."""
         return proposal_features(
             boundaries[:, 0],
             proposals[: self.top_k],
