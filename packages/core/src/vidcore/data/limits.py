@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 
-from vidcore.errors import DataError
+from vidcore.errors import DataError, VideoError
 
 __all__ = ["resource_hint", "with_hint"]
 
@@ -14,11 +14,14 @@ __all__ = ["resource_hint", "with_hint"]
 def resource_hint(error: BaseException) -> str | None:
     """Return what ran out and what to do about it; None where the error is about something else.
 
-    An unreadable video may just mean that no more files can be opened, whatever its reader says.
+    An unreadable video may just mean that no more files can be opened, whatever its reader says. But memory that a video
+    asks for in vain is a fault of the video: its header is damaged.
     """
     numbers = {e.errno for e in _causes(error) if isinstance(e, OSError)}
     if numbers & {errno.EMFILE, errno.ENFILE} or not _can_open():
         return f"too many open files{_limit()}: raise the limit (ulimit -n 65536), or use fewer data.*.workers"
+    if isinstance(error, VideoError):
+        return None
     if numbers & {errno.ENOMEM, errno.ENOSPC, errno.EFBIG} or any(isinstance(e, MemoryError) for e in _causes(error)):
         return "no memory is left for batches: use fewer data.*.workers, a smaller prefetch or batch_size"
     if errno.EAGAIN in numbers:  # of fork

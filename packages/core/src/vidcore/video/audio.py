@@ -18,7 +18,7 @@ from av.stream import Disposition
 
 from vidcore.errors import VideoError
 from vidcore.typing import Array
-from vidcore.video.checks import ReaderBase, existing_file
+from vidcore.video.checks import ReaderBase, existing_file, reading
 from vidcore.video.container import open_container, reason
 from vidcore.video.reader import AudioReader
 
@@ -66,15 +66,19 @@ class PyAVAudioReader(ReaderBase):
 
     def __init__(self, path: str | Path) -> None:
         self.path, self._file = str(path), existing_file(path)
+        with reading(path):
+            self._start_reading()
+
+    def _start_reading(self) -> None:
         self._begin()
         try:
             first = next(self._frames, None)
             if first is None:
-                raise VideoError(path, "has audio, but nothing in it can be decoded")
+                raise VideoError(self.path, "has audio, but nothing in it can be decoded")
             self.rate: int = first.sample_rate
             self.channels: int = first.layout.nb_channels
             if self.rate < 1 or not 1 <= self.channels <= MAX_CHANNELS:
-                raise VideoError(path, f"has audio of {self.channels} channels at {self.rate} samples per second")
+                raise VideoError(self.path, f"has audio of {self.channels} channels at {self.rate} samples per second")
             self.start = self._delay(first)
             self._keep(first)
         except BaseException:
@@ -87,7 +91,7 @@ class PyAVAudioReader(ReaderBase):
     @cached_property
     def _length(self) -> int:
         container, stream = self._open()
-        with closing(container):
+        with reading(self.path), closing(container):
             return sum(frame.samples for frame in self._decode(container, stream))
 
     @property
@@ -106,6 +110,10 @@ class PyAVAudioReader(ReaderBase):
             raise ValueError(f"samples {start} to {stop}: start must be at least 0, and stop not before it")
         if stop is not None:
             self._check_size(stop - start)
+        with reading(self.path):
+            return self._read(start, stop)
+
+    def _read(self, start: int, stop: int | None) -> Array:
         if start < self._kept_from:
             self._container.close()
             self._begin(start)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any, Self
 
 import numpy as np
 
-from vidcore.errors import VideoError
+from vidcore.errors import UserError, VideoError
 
-__all__ = ["ReaderBase", "existing_file", "frame_numbers"]
+__all__ = ["MAX_PIXELS", "ReaderBase", "existing_file", "frame_numbers", "reading"]
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+MAX_PIXELS = 1 << 26
+"""Most pixels of a frame: a few bytes of a file can promise gigabytes."""
 
 
 class ReaderBase:
@@ -29,6 +33,20 @@ class ReaderBase:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Raise ``VideoError`` in place of any error that reading a file causes in a library.
+
+    Damaged files cause errors of every type: ``MemoryError`` for a size that the header states, ``IndexError``, ...
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise VideoError(path, f"cannot be read ({type(error).__name__}: {error})") from error
 
 
 def existing_file(path: str | Path) -> str:

@@ -7,8 +7,20 @@ from typing import Any
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.format import formats_available
 
 from vidcore.errors import VideoError
+
+NAME_OTHERS = frozenset({
+    "avisynth", "concat", "dash", "dvdvideo", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vapoursynth", "vobsub",
+    "webm_dash_manifest",
+})  # fmt: skip
+"""Formats of files that name other files or addresses: only what the user named is read."""
+SAFE = {
+    "format_whitelist": ",".join(sorted(n for n in formats_available if NAME_OTHERS.isdisjoint(n.split(",")))),
+    "pattern_type": "none",  # a file called img_%03d.jpg is one picture
+    "protocol_whitelist": "file",
+}
 
 __all__ = ["open_container", "reason"]
 
@@ -29,7 +41,7 @@ def open_container(file: str, path: object, kind: str = "a video", **options: st
     Raises ``VideoError`` where FFmpeg cannot read it.
     """
     try:
-        container: InputContainer = av.open(file, container_options=options, **LENIENT)
+        container: InputContainer = av.open(file, container_options=SAFE | options, **LENIENT)
         return container
     except (FFmpegError, OSError) as error:
         raise VideoError(path, f"cannot be opened as {kind} ({reason(error)})") from error

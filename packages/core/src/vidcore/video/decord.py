@@ -14,6 +14,7 @@ import numpy as np
 
 from vidcore.errors import MissingLibraryError, VideoError
 from vidcore.video.checks import ReaderBase, existing_file, frame_numbers
+from vidcore.video.container import open_container
 
 try:
     import decord
@@ -41,11 +42,12 @@ class DecordReader(ReaderBase):
     def __init__(self, path: str | Path, threads: int = 1) -> None:
         self.path = str(path)
         file = existing_file(path)
+        open_container(file, path).close()  # decord would follow what a playlist names
         try:
             self._reader = decord.VideoReader(file, num_threads=threads)
             self.fps: float | None = float(self._reader.get_avg_fps()) or None
             height, width, channels = self._reader[0].shape
-        except (decord.DECORDError, RuntimeError, IndexError, UnicodeError) as error:
+        except Exception as error:  # damaged files cause errors of every type
             raise VideoError(path, "cannot be opened as a video by decord") from error
         if channels != 3:  # decord2, where a row is shorter than its padding
             raise VideoError(path, f"decord returns frames with {channels} channels instead of 3; use 'pyav'")
@@ -61,9 +63,9 @@ class DecordReader(ReaderBase):
             return np.empty((0, *self.size, 3), np.uint8)
         try:
             frames = self._reader.get_batch(wanted.tolist()).asnumpy()
-        except (decord.DECORDError, RuntimeError, IndexError) as error:
+            return np.ascontiguousarray(frames[places])
+        except Exception as error:  # damaged files cause errors of every type
             raise VideoError(self.path, "cannot be decoded by decord") from error
-        return np.ascontiguousarray(frames[places])
 
     def close(self) -> None:
         """Close the file."""

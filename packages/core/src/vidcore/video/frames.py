@@ -11,7 +11,8 @@ import numpy as np
 
 from vidcore.errors import VideoError
 from vidcore.typing import Array
-from vidcore.video.checks import ReaderBase, existing_file, frame_numbers
+from vidcore.video.checks import MAX_PIXELS, ReaderBase, existing_file, frame_numbers, reading
+from vidcore.video.picture import promise
 
 __all__ = ["ArrayReader", "FrameFolderReader", "ImageReader"]
 
@@ -158,7 +159,14 @@ class FrameFolderReader(ReaderBase):
 
 def _read_image(file: Path, grey: bool) -> Array:
     existing_file(file)
-    image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
-    if image is None:
-        raise VideoError(file, "is no picture that can be decoded")
-    return image if grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    with reading(file):
+        data = np.fromfile(file, np.uint8)
+        promised = promise(data.tobytes())
+        if promised.animated:
+            raise VideoError(file, "holds several pictures; make a video of it, or a folder of frames")
+        if promised.pixels > MAX_PIXELS:
+            raise VideoError(file, f"promises {promised.pixels} pixels; at most {MAX_PIXELS} are read")
+        image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
+        if image is None:
+            raise VideoError(file, "is no picture that can be decoded")
+        return image if grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

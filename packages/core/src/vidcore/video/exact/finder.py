@@ -16,13 +16,17 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from vidcore.errors import VideoError
-from vidcore.video.checks import frame_numbers
+from vidcore.video.checks import MAX_PIXELS, frame_numbers
+from vidcore.video.exact.order import REORDER_LIMIT
 from vidcore.video.exact.packets import Packets
 
 __all__ = ["FrameFinder"]
 
 SKIP_SAFE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
 """Codecs in which a frame that no other refers to leaves nothing behind when it is not decoded."""
+
+TOLERATED = frozenset({"tiff"})
+"""Codecs whose decoders call whole files damaged."""
 
 
 class _NotProven(Exception):
@@ -52,7 +56,7 @@ class FrameFinder:
         self.path = str(path)
         self._packets = Packets(path)
         self._threads, self._motion = threads, motion
-        self.fps = self._packets.rate
+        self.fps, self.advertised = self._packets.rate, self._packets.advertised
         self._context = self._decoder()
         self.coded_size = (self._context.height, self._context.width)
         self._skips = self._context.codec.canonical_name in SKIP_SAFE
@@ -82,18 +86,18 @@ class FrameFinder:
         A frame that turns out not to be proven comes again, right.
         """
         slots: dict[int, list[int]] = {}
-        for slot, number in enumerate(frame_numbers(self.path, indices, len(self), self._packets.advertised).tolist()):
+        for slot, number in enumerate(frame_numbers(self.path, indices, len(self), self.advertised).tolist()):
             slots.setdefault(number, []).append(slot)
         while True:
             try:
                 for number, frame in self._run(slots) if self._packets.order is None else self._find(slots):
                     yield slots[number], frame
                 return
-            except _NoEntry:
+            except _NoEntry:  # begin at an earlier one
                 self._begin(0)
             except _NotProven:
                 self._count()
-                frame_numbers(self.path, [*slots], len(self), self._packets.advertised)
+                frame_numbers(self.path, [*slots], len(self), self.advertised)
 
     def close(self) -> None:
         """Close the file, forget packets and frames."""
@@ -103,6 +107,9 @@ class FrameFinder:
 
     def _decoder(self) -> VideoCodecContext:
         context = self._packets.stream.codec_context
+        # Where something is damaged, an error, not a picture that is made up.
+        explode = {} if context.codec.canonical_name in TOLERATED else {"err_detect": "explode"}
+        context.options = {"max_pixels": str(MAX_PIXELS), **explode}
         context.thread_count = self._threads
         context.thread_type = "NONE" if self._threads == 1 else "AUTO"
         if self._motion:
@@ -196,6 +203,13 @@ class FrameFinder:
         try:
             frames = self._context.decode(packet)
         except FFmpegError as error:
+            if self._is_open(self._began):
+                # What is shown before the entry may refer to what came before it. That is no damage by itself, but
+                # what comes later may refer to it: then decoding must begin where nothing is missing.
+                if packet is not None and self._place.get(self._next - 1, -1) < self._place[self._began]:
+                    return []
+                self._packets.entries = [e for e in self._packets.entries if not self._is_open(e)]
+                raise _NoEntry from error
             raise _NotProven from error
         for frame in frames:
             if self._entry is not None:
@@ -221,6 +235,12 @@ class FrameFinder:
             self._entry = None
         elif frame.pts is None or self._place.get(frame.pts, -1) >= self._place[entry]:
             self._no_entry(entry)
+
+    def _is_open(self, entry: int) -> bool:
+        """Tell whether something that follows an entry is shown before it."""
+        place = self._place.get(entry, -1)
+        following = range(entry + 1, min(entry + 1 + REORDER_LIMIT, len(self._packets)))
+        return entry > 0 and any(0 <= self._place.get(k, -1) < place for k in following)
 
     def _no_entry(self, number: int) -> None:
         self._packets.entries.remove(number)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vidcore.video.checks import reading
 from vidcore.video.exact.finder import FrameFinder
 
 __all__ = ["read_motion_vectors"]
@@ -30,7 +31,7 @@ def read_motion_vectors(
 
     Raises ``VideoError`` where the file or a frame cannot be had.
     """
-    with closing(FrameFinder(path, threads, motion=True)) as finder:
+    with reading(path), closing(FrameFinder(path, threads, motion=True)) as finder:
         out = np.zeros((len(indices), *finder.coded_size, 2), np.int8)
         for slots, frame in finder.frames(indices):
             vectors = frame.side_data.get("MOTION_VECTORS")

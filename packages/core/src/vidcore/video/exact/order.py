@@ -11,7 +11,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from vidcore.video.exact.bitstream import Pictures
 
-__all__ = ["Note", "show_order"]
+__all__ = ["REORDER_LIMIT", "Note", "show_order"]
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 

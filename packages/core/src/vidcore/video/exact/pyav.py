@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from vidcore.video.checks import ReaderBase
+from vidcore.video.checks import ReaderBase, frame_numbers, reading
 from vidcore.video.exact.finder import FrameFinder
 from vidcore.video.exact.rotation import Orientation
 
@@ -36,7 +36,8 @@ class PyAVReader(ReaderBase):
     def __init__(self, path: str | Path, threads: int = 1) -> None:
         self.path = str(path)
         self._threads, self._process, self._turn = threads, os.getpid(), threading.RLock()
-        self._finder = FrameFinder(path, threads)
+        with reading(path):
+            self._finder = FrameFinder(path, threads)
         self.fps = self._finder.fps
         self._reformatter = VideoReformatter()
         self._orientation: Orientation | None = None  # only frames tell
@@ -54,7 +55,8 @@ class PyAVReader(ReaderBase):
 
     def read(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the frames asked for: (n, height, width, 3) uint8 RGB."""
-        with self._turn:
+        frame_numbers(self.path, indices, len(self), self._finder.advertised)
+        with self._turn, reading(self.path):
             self._leave_parent()
             return self._read(indices)
 
