@@ -1,11 +1,11 @@
 """Damaged copies of videos whose frames carry their numbers: no frame may be another than the one asked for.
 
-Each copy is damaged at a random place: flipped bits, bytes that are zero, foreign or missing, the packet just before a key
-frame, the header, or the end. Every frame of it is asked for. The second figure is how many frames that the damage does not
-touch are still read: those of groups (key frame to key frame) in which no byte was changed. Copies with bytes missing, or with
-a damaged header, are left out there: numbers behind missing bytes, and what a header says, cannot be known.
+Each copy is damaged at a random place: flipped bits, bytes that are zero, foreign or missing, the packet just before
+a key frame, the header, or the end. Every frame of it is asked for. The second figure is the share of frames that are
+still read in groups (key frame to key frame) without a changed byte. Copies with missing bytes or a damaged header do
+not count there: numbers behind missing bytes, and what a header says, cannot be known.
 
-    python benchmarks/damage.py [--copies 1200] [--seed 0] [--processes 2] [--folder ../shared/data/coded] [--keep FOLDER]
+    python benchmarks/damage.py [--copies 1200] [--seed 0] [--processes 2] [--folder CODED] [--own] [--keep FOLDER]
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,9 +96,11 @@ def inspect(path: Path) -> Video:
     return Video(path, places, keys)
 
 
-def copies_of(path: Path, folder: Path) -> list[Path]:
+def copies_of(path: Path, folder: Path, own: bool) -> list[Path]:
     """Copy the packets of a video into other containers."""
     made = [path]
+    if own:
+        return made
     with av.open(str(path)) as source:
         suffixes = [s for s in REMUXED.get(source.streams.video[0].codec_context.name, ()) if s != path.suffix]
     for suffix in suffixes:
@@ -179,9 +180,7 @@ def measure(video: Video, kind: str, seed: Sequence[int], keep: Path | None) -> 
         if keep is not None and wrong:
             keep.joinpath(path.name).write_bytes(data)
     whole = [
-        frames
-        for start, stop, frames in video.groups
-        if not any(first < stop and end > start for first, end in spots)
+        frames for start, stop, frames in video.groups if not any(first < stop and end > start for first, end in spots)
     ]
     untouched = {f for frames in whole for f in frames} if kind in NUMBERED else set()
     return Result(path.name, kind, len(right), wrong, len(untouched), len(untouched.intersection(right)), error)
@@ -194,12 +193,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=CODED)
+    parser.add_argument("--own", action="store_true", help="leave out copies in other containers")
     parser.add_argument("--keep", type=Path, help="folder for the copies with a wrong frame")
     args = parser.parse_args()
     truth = json.loads((args.folder / "truth.json").read_text())
     names = [n for n, about in truth.items() if about.get("frames", 0) > 1]
     with tempfile.TemporaryDirectory() as made:
-        videos = [inspect(copy) for name in names for copy in copies_of(args.folder / name, Path(made))]
+        videos = [inspect(copy) for name in names for copy in copies_of(args.folder / name, Path(made), args.own)]
         tasks = [(k % len(videos), KINDS[k // len(videos) % len(KINDS)], (args.seed, k)) for k in range(args.copies)]
         with ProcessPoolExecutor(args.processes) as pool:
             jobs = [pool.submit(measure, videos[v], kind, seed, args.keep) for v, kind, seed in tasks]
@@ -214,10 +214,12 @@ def main() -> int:
             print(f"{result.name} ({result.kind}): frame {asked} came as {came}")
         if not result.error.startswith(tuple("/")) and result.error:
             print(f"{result.name} ({result.kind}): {result.error}")
-    print(f"{'':28} {'copies':>7} {'right':>8} {'wrong':>6} {'untouched':>10} {'of them read':>13}")
+    print(f"{'':27} {'copies':>7} {'right':>8} {'wrong':>6} {'untouched':>10} {'of them read':>13}")
     for row, counts in rows.items():
         share = f"{counts['read'] / counts['untouched']:.1%}" if counts["untouched"] else "-"
-        print(f"{row:28} {counts['copies']:7} {counts['right']:8} {counts['wrong']:6} {counts['untouched']:10} {share:>13}")
+        print(
+            f"{row:27} {counts['copies']:7} {counts['right']:8} {counts['wrong']:6} {counts['untouched']:9} {share:>14}"
+        )
     total = rows["all"]
     return int(total["wrong"] > 0 or total["read"] < 0.9 * total["untouched"])
 

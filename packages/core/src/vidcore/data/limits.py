@@ -14,8 +14,8 @@ __all__ = ["resource_hint", "with_hint"]
 def resource_hint(error: BaseException) -> str | None:
     """Return what ran out and what to do about it; None where the error is about something else.
 
-    An unreadable video may just mean that no more files can be opened, whatever its reader says. But memory that a video
-    asks for in vain is a fault of the video: its header is damaged.
+    An unreadable video may just mean that no more files can be opened, whatever its reader says. But if a video asks
+    for memory that is not there, its header is damaged.
     """
     numbers = {e.errno for e in _causes(error) if isinstance(e, OSError)}
     if numbers & {errno.EMFILE, errno.ENFILE} or not _can_open():

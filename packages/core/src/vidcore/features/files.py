@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from attrs import asdict, frozen
+from attrs import asdict, field, frozen
+from attrs.validators import and_, ge, instance_of, lt, optional
 
 from vidcore.errors import DataError, VideoError
 from vidcore.files import atomic_write, parse_json, write_json
@@ -18,6 +21,10 @@ SUFFIXES = (".csv", ".npy", ".pt")
 TIME = "time"
 """Column of a table that has the middle of each position in seconds, and is no feature."""
 
+_COUNT = and_(instance_of(int), ge(0))
+_OPTIONAL_COUNT = optional(_COUNT)
+_SECONDS = optional(and_(instance_of((int, float)), ge(0), lt(math.inf)))
+
 
 @frozen(kw_only=True)
 class FeatureInfo:
@@ -26,19 +33,23 @@ class FeatureInfo:
     Row i describes the video around ``(i + 0.5) * feature_duration / rows`` seconds.
     """
 
-    video: str
-    size: int | None = None
-    """Bytes of the video file."""
-    settings: str
+    video: str = field(validator=instance_of(str))
+    size: int | None = field(default=None, validator=_OPTIONAL_COUNT)
+    """Bytes of the video: of all files, where it is a folder."""
+    modified: int | None = field(default=None, validator=_OPTIONAL_COUNT)
+    """When the video was last changed, in nanoseconds since 1970."""
+    sha256: str | None = field(default=None, validator=optional(instance_of(str)))
+    """Of the video file."""
+    settings: str = field(validator=instance_of(str))
     """Fingerprint of what the features were made with."""
-    frames: int
-    fps: float | None = None
-    duration: float | None = None
+    frames: int = field(validator=_COUNT)
+    fps: float | None = field(default=None, validator=_SECONDS)
+    duration: float | None = field(default=None, validator=_SECONDS)
     """Seconds of the video; None where nothing tells its frame rate."""
-    feature_duration: float | None = None
+    feature_duration: float | None = field(default=None, validator=_SECONDS)
     """Seconds, from the beginning, that the rows cover: up to half a position less or more than the video."""
-    rows: int
-    channels: int
+    rows: int = field(validator=_COUNT)
+    channels: int = field(validator=_COUNT)
 
     @staticmethod
     def path(features: Path) -> Path:
@@ -78,15 +89,16 @@ def read_features(path: Path) -> Array:
         features = features[:, [name != TIME for name in names]]
     elif path.suffix == ".npy":
         try:
-            features = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError):  # NumPy's own words are about loading it nevertheless
+            # Mapped: a header that promises more than the file holds is refused before memory is asked for.
+            features = np.lib.format.open_memmap(path, mode="r")
+        except Exception:  # whatever a damaged header makes NumPy say; its own words are about loading it nevertheless
             raise VideoError(path, "is no array of numbers, or damaged") from None
     else:
         features = _read_tensor(path)
     if features.ndim != 2 or not features.size or features.dtype.kind not in "fiu":
         raise VideoError(path, f"must hold numbers of shape (positions, channels), got {features.shape}")
     with np.errstate(over="ignore"):  # too large is infinite
-        features = features.astype(np.float32, copy=False)
+        features = np.array(features, np.float32)  # no longer the file
     if not np.isfinite(features).all():
         row, column = np.argwhere(~np.isfinite(features))[0].tolist()
         raise VideoError(path, f"channel {column} of position {row} is {features[row, column]}")
@@ -161,7 +173,13 @@ def _read_tensor(path: Path) -> Array:
     import torch
 
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
+                    raise ValueError("it is compressed")
         tensor: Any = torch.load(path, map_location="cpu", weights_only=True)
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"it promises {tuple(tensor.shape)} numbers and holds fewer")
         return np.asarray(tensor.float().numpy())
     except Exception as error:  # whatever a damaged archive makes torch say
         raise VideoError(path, f"is no tensor: {error}") from None

@@ -28,6 +28,17 @@ __all__ = ["FeatureFolder", "feature_names"]
 
 Table = dict[str, Any]
 
+KEYS: dict[str, tuple[type, str, bool]] = {
+    "checkpoint": (str, "string", True),
+    "from_here": (str, "string", False),
+    "sha256": (str, "string", True),
+    "stride": (str, "string", True),
+    "format": (str, "string", True),
+    "length": (int, "whole number", False),
+    "task": (dict, "table", True),
+}
+"""Keys of ``features.toml``: type, what messages call it, and whether it is required."""
+
 
 @frozen
 class FeatureFolder:
@@ -70,11 +81,12 @@ class FeatureFolder:
         """
         file = path / "features.toml"
         try:
-            return cls(path, tomllib.loads(file.read_text("utf-8", "surrogateescape")))
+            settings = tomllib.loads(file.read_text("utf-8", "surrogateescape"))
         except FileNotFoundError:
             raise UserError(f"{path}: is no folder of features: {file} is missing") from None
-        except (ValueError, NotADirectoryError) as error:
+        except (ValueError, RecursionError, OSError) as error:
             raise UserError(f"{file}: cannot be read: {error}") from None
+        return cls(path, _checked(file, settings))
 
     @property
     def stride(self) -> Span:
@@ -152,8 +164,13 @@ class FeatureFolder:
     def has(self, name: str, video: Path) -> bool:
         """Whether the features of a video are there, whole, of that very file, and made as they should be."""
         note = FeatureInfo.read(self.file(name))
-        wanted = (self._fingerprint(), _size(video))
-        return note is not None and (note.settings, note.size) == wanted and self.file(name).is_file()
+        if note is None or note.settings != self._fingerprint() or not self.file(name).is_file():
+            return False
+        size, modified = _state(video)
+        if note.size != size:
+            return False
+        # A copy has another time than its original, and the same bytes.
+        return note.modified == modified or (video.is_file() and note.sha256 == sha256(video))
 
     def save(self, name: str, video: Path, features: Features) -> Path:
         """Write the features of a video; the note comes last, and says that they are whole."""
@@ -166,9 +183,12 @@ class FeatureFolder:
                 (self.path / f"{name}{suffix}").unlink(missing_ok=True)
         write_features(path, features.values, self.settings["format"], features.feature_duration)
         rows, channels = features.values.shape
+        size, modified = _state(video)
         FeatureInfo(
             video=str(video),
-            size=_size(video),
+            size=size,
+            modified=modified,
+            sha256=sha256(video) if video.is_file() else None,
             settings=self._fingerprint(),
             frames=features.frames,
             fps=features.fps,
@@ -211,8 +231,30 @@ def _hash(path: Path) -> str:
     return sha256(path)
 
 
-def _size(video: Path) -> int | None:
-    return video.stat().st_size if video.is_file() else None
+def _state(video: Path) -> tuple[int | None, int | None]:
+    """Return the bytes of a video, or of the files in a folder, and when it was last changed; None if it is missing."""
+    files = [p for p in video.iterdir() if p.is_file()] if video.is_dir() else [video] if video.is_file() else []
+    stats = [p.stat() for p in files]
+    return (sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)) if stats else (None, None)
+
+
+def _checked(file: Path, settings: Table) -> Table:
+    """Return the content of a ``features.toml``; raise ``UserError`` if a key is missing or its value is not valid."""
+    for key, (kind, name, required) in KEYS.items():
+        if key not in settings:
+            if required:
+                raise UserError(f"{file}: {key} is missing; make the features in another folder")
+        elif not isinstance(settings[key], kind) or isinstance(settings[key], bool):
+            raise UserError(f"{file}: {key} = {settings[key]!r}: must be a {name}")
+    if settings["format"] not in ("npy", "csv"):
+        raise UserError(f"{file}: format = {settings['format']!r}: must be 'npy' or 'csv'")
+    if settings.get("length", 1) < 1:
+        raise UserError(f"{file}: length = {settings['length']}: must be at least 1")
+    data = settings["task"].get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("test"), dict):
+        raise UserError(f"{file}: task.data.test is missing; make the features in another folder")
+    Span.parse(settings["stride"], f"{file}: stride")
+    return settings
 
 
 def _get(table: Table, key: str) -> Any:

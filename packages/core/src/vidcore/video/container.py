@@ -12,8 +12,8 @@ from av.format import formats_available
 from vidcore.errors import VideoError
 
 NAME_OTHERS = frozenset({
-    "avisynth", "concat", "dash", "dvdvideo", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vapoursynth", "vobsub",
-    "webm_dash_manifest",
+    "avisynth", "concat", "dash", "dvdvideo", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vapoursynth",
+    "vobsub", "webm_dash_manifest",
 })  # fmt: skip
 """Formats of files that name other files or addresses: only what the user named is read."""
 SAFE = {
