@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import av
@@ -44,7 +45,8 @@ def open_container(file: str, path: object, kind: str = "a video", **options: st
         container: InputContainer = av.open(file, container_options=SAFE | options, **LENIENT)
         return container
     except (FFmpegError, OSError) as error:
-        raise VideoError(path, f"cannot be opened as {kind} ({reason(error)})") from error
+        others = "; files that name other files are not read" if error.errno == errno.EINVAL else ""
+        raise VideoError(path, f"cannot be opened as {kind} ({reason(error)}{others})") from error
 
 
 def reason(error: FFmpegError | OSError) -> str:
