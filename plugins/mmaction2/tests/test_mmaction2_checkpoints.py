@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 import sys
 import types
 from collections import OrderedDict, deque
@@ -142,6 +143,24 @@ def test_unreadable_files_are_named(tmp_path: Path, content: bytes | None, messa
         path.write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"bad\.pth: {message}"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02]r\xff\xff\xff\x7f.",  # a list is object 2^31 - 1
+        b"\x80\x05\x96" + (1 << 32).to_bytes(8, "little"),  # bytearray
+        b"\x80\x04\x8e" + (1 << 36).to_bytes(8, "little"),  # bytes
+        b"\x80\x04\x95" + (1 << 36).to_bytes(8, "little"),  # frame
+    ],
+)
+def test_a_short_file_takes_little_memory(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.pth"
+    path.write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match=r"bad\.pth: is (truncated|refused)"):
+        read_checkpoint(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
 
 
 def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
