@@ -86,6 +86,11 @@ def test_branches_share_the_choice_of_frames(sound: Path) -> None:
     assert (both.label, both.frames, both.audio) == (1, None, None)
 
 
+def test_a_branch_without_input_is_refused(sound: Path) -> None:
+    with pytest.raises(UserError, match="Branches: 'audios' makes no input"):
+        Branches({"audios": {"decode": DecodeAudio()}})(Sample(path=str(sound)), rng())
+
+
 def test_branches_are_checked_as_pipelines_of_a_task() -> None:
     table = {"type": "Branches", "branches": {"imgs": {"decode": {"type": "Decode"}}}}
     made = build_component(table, "transforms")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from attrs import frozen
 
+from vidcore.errors import UserError
 from vidcore.protocols import Transform
 from vidcore.records import Varying
 from vidcore.sample import Sample
@@ -41,6 +42,8 @@ class Branches:
         for name, steps in self.branches.items():
             done = Pipeline(steps)(sample.replace(inputs={}), rng)
             made = dict(done.inputs)
+            if not made:
+                raise UserError(f"Branches: {name!r} makes no input: end it with FormatShape or a similar step")
             inputs |= {name: next(iter(made.values()))} if len(made) == 1 else made
             targets |= done.targets
         return sample.replace(inputs=inputs, targets=targets)
