@@ -178,7 +178,7 @@ def test_files_of_the_core_import_from_lower_floors(workspace: dict[str, Any]) -
     assert not wrong
 
 
-def test_the_picture_of_the_floors_shows_them_all() -> None:
+def test_the_diagram_of_the_floors_is_complete() -> None:
     page = (Path(__file__).resolve().parents[1] / "docs" / "architecture.md").read_text()
     picture = page.partition("## Floors of the core")[2].partition("```mermaid")[2].partition("```")[0]
     drawn = [set(floor.split(" · ")) for floor in re.findall(r'\w\["([^"]+)"\]', re.sub(r"subgraph .*", "", picture))]
@@ -210,7 +210,7 @@ def test_a_plugin_offers_its_own_code_or_a_third_partys(workspace: dict[str, Any
     assert not wrong
 
 
-def test_nothing_heavy_is_imported_on_the_way_to_help_and_lists(workspace: dict[str, Any]) -> None:
+def test_help_and_lists_import_nothing_heavy(workspace: dict[str, Any]) -> None:
     modules = {name: path for d in workspace.values() for name, path in d.modules.items()}
     catalog = load_plugins()
     todo = [*LIGHT, *(c.module for c in catalog.commands.values())]
@@ -219,7 +219,7 @@ def test_nothing_heavy_is_imported_on_the_way_to_help_and_lists(workspace: dict[
     assert not imported_on_the_way(todo, modules, HEAVY)
 
 
-def test_reading_and_preparing_data_needs_no_torch(workspace: dict[str, Any]) -> None:
+def test_reading_and_preparing_data_works_without_torch(workspace: dict[str, Any]) -> None:
     modules = workspace["vidcore"].modules
     prepared = {
         c.module for c in load_plugins().components.values() if c.kind in ("transforms", "decoders", "datasets")

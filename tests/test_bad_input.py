@@ -84,7 +84,7 @@ BAD_VIDEOS = {
 
 
 @pytest.mark.parametrize("how", BAD_VIDEOS)
-def test_a_bad_video_is_named_where_it_must_not_be(folder: Path, vidcore: Command, how: str) -> None:
+def test_a_bad_video_is_reported_if_it_must_not_be_skipped(folder: Path, vidcore: Command, how: str) -> None:
     spoil(folder / "videos" / "up_001.mp4", how)
     answer = vidcore("run", sets=('data.train.on_error="raise"',))
     answer.refuses(rf"videos/up_001\.mp4: .*({BAD_VIDEOS[how]})")
@@ -136,14 +136,14 @@ def test_tasks_that_extend_each_other(folder: Path, vidcore: Command) -> None:
     vidcore("check", task="a.toml").refuses(r"a\.toml.*b\.toml.*a\.toml")
 
 
-def test_a_task_that_is_no_toml(folder: Path, vidcore: Command) -> None:
+def test_a_task_that_is_not_toml(folder: Path, vidcore: Command) -> None:
     (folder / "broken.toml").write_text("[model]\ntype =\n")
     vidcore("check", task="broken.toml").refuses(r"broken\.toml.*line 2")
     vidcore("check", task="gone.toml").refuses(r"gone\.toml")
     vidcore("check", task="tsk.toml").refuses(r"'tsk\.toml'.*did you mean 'task\.toml'")
 
 
-def test_weights_of_another_model(folder: Path, vidcore: Command, trained: Path) -> None:
+def test_weights_of_a_different_model(folder: Path, vidcore: Command, trained: Path) -> None:
     other = ("model.backbone.base_channels=4", "model.cls_head.in_channels=16")
     for answer in (
         vidcore("test", "-c", str(trained), sets=other),
@@ -165,7 +165,7 @@ class Payload:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_checkpoint_that_wants_to_run_code(folder: Path, vidcore: Command, trained: Path, zipped: bool) -> None:
+def test_a_checkpoint_that_would_run_code(folder: Path, vidcore: Command, trained: Path, zipped: bool) -> None:
     evil, mark = folder / "evil.pth", folder / "executed"
     content = {**load(trained), "meta": Payload(mark)}
     torch.save(content, evil, _use_new_zipfile_serialization=zipped)
@@ -181,19 +181,19 @@ def test_a_checkpoint_that_wants_to_run_code(folder: Path, vidcore: Command, tra
 
 
 @pytest.mark.parametrize("what", ["missing", "empty", "text", "truncated"])
-def test_a_checkpoint_that_is_none(folder: Path, vidcore: Command, trained: Path, what: str) -> None:
+def test_files_that_are_not_checkpoints(folder: Path, vidcore: Command, trained: Path, what: str) -> None:
     shutil.copy(trained, "weights.pth")
     spoil(folder / "weights.pth", what)
     vidcore("predict", "videos", "-c", "weights.pth").refuses(r"weights\.pth: (is|cannot be read: No such)")
 
 
-def test_nothing_is_written_over_what_is_read(folder: Path, vidcore: Command, trained: Path) -> None:
+def test_inputs_are_not_overwritten(folder: Path, vidcore: Command, trained: Path) -> None:
     video, text = folder / "videos" / "up_001.mp4", (folder / "task.toml").read_text()
     before = trained.read_bytes(), video.read_bytes()
-    vidcore("explain", "-o", "task.toml").refuses(r"task\.toml: is read, and would be lost")
+    vidcore("explain", "-o", "task.toml").refuses(r"task\.toml: is an input and would be overwritten")
     vidcore("test", "-c", str(trained), "--dump", str(trained)).refuses(r"best\.pt: is read")
     answer = vidcore("predict", "-c", str(trained), "-o", "videos/up_001.mp4", "videos/down_001.mp4")
-    answer.refuses(r"videos/up_001\.mp4: is a video, and would be lost; name another file")
+    answer.refuses(r"videos/up_001\.mp4: is a video and would be overwritten; choose another output")
     assert (folder / "task.toml").read_text() == text
     assert (trained.read_bytes(), video.read_bytes()) == before
     for _ in range(2):  # what it has written itself may be written anew
@@ -210,7 +210,7 @@ main()
 """
 
 
-def test_a_disk_that_is_full_while_saving(folder: Path, vidcore: Command) -> None:
+def test_a_full_disk_while_saving(folder: Path, vidcore: Command) -> None:
     first = vidcore("run")
     assert first.code == 0, first.err
     (saved,) = Checkpoints(folder / "run" / "checkpoints").paths()
@@ -244,7 +244,7 @@ def test_a_mistake_in_the_evaluation_does_not_cost_the_training(folder: Path, vi
     weights = load(before)["state_dict"]
     other = vidcore("run", "--resume", sets=("metrics.acc.topk=[3]", "data.val.dataset.ann_file='train.csv'"))
     assert other.code == 0, other.err
-    assert "goes on with other settings: data.val.dataset.ann_file is" in other.err
+    assert "resumes with changed settings: data.val.dataset.ann_file is" in other.err
     report = json.loads((folder / "run" / "report.json").read_text())
     assert report["training"]["resumed_step"] == report["training"]["steps"], "nothing is trained again"
     assert "acc/top3" in report["scores"]
@@ -255,7 +255,7 @@ def test_a_mistake_in_the_evaluation_does_not_cost_the_training(folder: Path, vi
     assert json.loads((folder / "run" / "report.json").read_text()) == report
 
 
-def test_a_run_directory_that_is_taken(folder: Path, vidcore: Command) -> None:
+def test_a_run_directory_in_use(folder: Path, vidcore: Command) -> None:
     assert vidcore("run").code == 0
     before = {path: path.read_bytes() for path in (folder / "run").rglob("*.*")}
     vidcore("run").refuses(r"run: already holds a run")

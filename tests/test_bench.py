@@ -73,7 +73,7 @@ def test_a_slow_step_is_found(task: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "raise data.train.workers, which is 0" in found["advice"]
 
 
-def test_it_is_shown_as_tables_and_leaves_nothing(task: Path) -> None:
+def test_results_are_printed_as_tables_and_no_files_are_written(task: Path) -> None:
     before = sorted(task.parent.iterdir())
     text = bench(str(task), "--set", "data.train.workers=1")
     assert text.startswith("tiny on cpu: batches of 2, 1 workers, ")
@@ -82,7 +82,7 @@ def test_it_is_shown_as_tables_and_leaves_nothing(task: Path) -> None:
     assert sorted(task.parent.iterdir()) == before
 
 
-def test_what_it_needs_is_named(task: Path) -> None:
+def test_missing_tables_are_reported(task: Path) -> None:
     task.write_text(task.read_text().replace("[optimizer]", "[info]"))
-    with pytest.raises(ValueError, match="tiny: optimizer: is missing, and needed for this"):
+    with pytest.raises(ValueError, match="tiny: optimizer: is missing, and this command requires it"):
         bench(str(task))

@@ -106,7 +106,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_recipes_that_are_named_exist(page: Path) -> None:
+def test_named_recipes_exist(page: Path) -> None:
     named = set(re.findall(r"\b[a-z0-9]+_[\w-]+-(?:rgb|flow|feature)\b(?!_|\.)", page.read_text()))
     assert named <= load_plugins().recipes.keys()
 

@@ -70,7 +70,7 @@ def assert_same_weights(a: Path, b: Path) -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_a_run_says_what_came_out_and_where_it_is(folder: Path) -> None:
+def test_a_run_prints_results_and_paths(folder: Path) -> None:
     said = (folder / "said.txt").read_text()
     report = json.loads((folder / "a" / "report.json").read_text())
     assert f"acc/top1  │ {report['scores']['acc/top1']:.4f}" in said
@@ -82,7 +82,7 @@ def test_a_run_says_what_came_out_and_where_it_is(folder: Path) -> None:
     assert all(path.stat().st_size for path in written)
 
 
-def test_what_explain_writes_runs_to_the_same_result(folder: Path) -> None:
+def test_the_output_of_explain_gives_the_same_result(folder: Path) -> None:
     assert_same_weights(folder / "a", folder / "b")
     first, second = (json.loads((folder / run / "report.json").read_text()) for run in "ab")
     assert first["scores"] == second["scores"]
@@ -103,7 +103,7 @@ def test_a_killed_run_resumes_to_the_same_bits(folder: Path) -> None:
     assert [line["step"] for line in steps if line["kind"] == "step"] == list(range(1, STEPS + 1))
 
 
-def test_testing_gives_the_scores_of_the_run(folder: Path) -> None:
+def test_test_gives_the_scores_of_the_run(folder: Path) -> None:
     best = "a/checkpoints/best.pt"
     said = vidcore("test", "explained.toml", "-c", best, "--dir", "tested", cwd=folder)
     run, test = (json.loads((folder / name / "report.json").read_text()) for name in ("a", "tested"))
@@ -112,7 +112,7 @@ def test_testing_gives_the_scores_of_the_run(folder: Path) -> None:
     assert (folder / "tested" / "confusion_matrix.png").exists()
 
 
-def test_predictions_at_the_prompt_and_in_python(folder: Path) -> None:
+def test_predictions_on_the_command_line_and_in_python(folder: Path) -> None:
     best = "a/checkpoints/best.pt"
     video = "demo/videos/left 000.mp4"
     classes = (folder / "demo" / "classes.txt").read_text().split()

@@ -35,7 +35,7 @@ def env(folder: Path, clean_environment: Callable[..., Any], wheels: dict[str, P
     return made
 
 
-def test_it_is_listed(env: Any) -> None:
+def test_the_plugin_is_listed(env: Any) -> None:
     plugins = env.run("vidcore", "plugins")
     assert "vid-example" in plugins
     assert "vid-recognition" not in plugins
@@ -44,7 +44,7 @@ def test_it_is_listed(env: Any) -> None:
     assert "sliding-square" in env.run("vidcore", "--help")
 
 
-def test_a_task_uses_it_all(env: Any, folder: Path) -> None:
+def test_a_task_uses_all_its_components(env: Any, folder: Path) -> None:
     task = (folder / "task.toml").read_text()
     assert [n for k, n in OFFERS.items() if k != "commands" and f'type = "{n}"' not in task] == []
 
@@ -59,7 +59,7 @@ def test_a_task_uses_it_all(env: Any, folder: Path) -> None:
     assert "acc/worst_class 1.000" in diary.read_text().splitlines()[-1]
 
 
-def test_a_misspelt_argument_is_found_in_the_stranger_too(env: Any, folder: Path) -> None:
+def test_a_misspelt_argument_is_found_in_a_plugin(env: Any, folder: Path) -> None:
     wrong = folder / "wrong.toml"
     wrong.write_text((folder / "task.toml").read_text().replace("prob = 0.5", "probability = 0.5"))
     env.run("vidcore", "check", "wrong.toml", cwd=folder, code=2)

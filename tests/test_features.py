@@ -56,7 +56,7 @@ def contents(folder: str | Path) -> dict[str, bytes]:
     }
 
 
-def test_what_is_written(here: Path) -> None:
+def test_written_files(here: Path) -> None:
     assert len(list(Path("whole").glob("*.npy"))) == 16
     features = read_features(Path("whole/left_001.npy"))
     assert features.shape == (8, 8)
@@ -66,7 +66,7 @@ def test_what_is_written(here: Path) -> None:
     assert (note.rows, note.channels, note.video) == (8, 8, "demo/videos/left_001.mp4")
 
 
-def test_going_on_makes_only_what_is_missing(here: Path, vidcore: Command) -> None:
+def test_resuming_makes_only_missing_features(here: Path, vidcore: Command) -> None:
     before = contents("whole")
     Path("whole/up_001.npy").unlink()
     Path("whole/down_001.json").unlink()
@@ -82,15 +82,15 @@ def test_going_on_makes_only_what_is_missing(here: Path, vidcore: Command) -> No
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--stride", "0.5s"], "stride is '4' there and '0.5s' here"),
-        (["--rescale", "10"], "length is nothing there and 10 here"),
-        (["--format", "csv"], "format is 'npy' there and 'csv' here"),
-        (["--set", "data.val.pipeline.sample.clip_len=4"], r"pipeline\.sample\.clip_len is 8 there and 4 here"),
+        (["--stride", "0.5s"], "stride was '4' and is '0.5s'"),
+        (["--rescale", "10"], "length was not set and is 10"),
+        (["--format", "csv"], "format was 'npy' and is 'csv'"),
+        (["--set", "data.val.pipeline.sample.clip_len=4"], r"pipeline\.sample\.clip_len was 8 and is 4"),
     ],
 )
-def test_other_settings_are_refused(here: Path, vidcore: Command, more: list[str], said: str) -> None:
+def test_different_settings_are_refused(here: Path, vidcore: Command, more: list[str], said: str) -> None:
     before = contents("whole")
-    vidcore(*command("whole", *more)).refuses(f"whole: holds features that are made otherwise: {said}; .*--overwrite")
+    vidcore(*command("whole", *more)).refuses(f"whole: holds features with different settings: {said}; .*--overwrite")
     assert contents("whole") == before
     assert vidcore(*command("whole", *more, "--overwrite")).code == 0
     assert "0 new, 16 already" in vidcore(*command("whole", *more)).out
@@ -99,20 +99,20 @@ def test_other_settings_are_refused(here: Path, vidcore: Command, more: list[str
     assert all(new != before[name] for name, new in contents("whole").items() if name.endswith(".json"))
 
 
-def test_what_nothing_is_known_of_is_not_added_to(here: Path, vidcore: Command) -> None:
+def test_features_with_unknown_settings_are_not_added_to(here: Path, vidcore: Command) -> None:
     assert vidcore("data", "convert-features", "whole", "--output", "scaled", "--length", "5").code == 0
     before = contents("scaled")
-    vidcore(*command("scaled")).refuses("scaled: holds features .*: nothing says what .*npy is made with")
+    vidcore(*command("scaled")).refuses("scaled: holds features .*: the settings of .*npy are unknown")
     assert contents("scaled") == before
 
 
-def test_other_weights_are_other_settings(here: Path, vidcore: Command) -> None:
+def test_different_weights_are_different_settings(here: Path, vidcore: Command) -> None:
     assert vidcore("run", "demo/task.toml", "--dir", "other", *TRAIN, "--set", "runtime.seed=1").code == 0
     shutil.copy("other/checkpoints/best.pt", "best.pt")
     vidcore(*command("whole")).refuses("whole: holds features .*: sha256 is")
 
 
-def test_a_killed_process_leaves_whole_files_and_is_resumed(here: Path, data: Path, vidcore: Command) -> None:
+def test_a_killed_process_leaves_complete_files_and_can_resume(here: Path, data: Path, vidcore: Command) -> None:
     line = [sys.executable, "-m", "vidcore", *command("killed", "--workers", "1", "--batch-size", "1")]
     for wanted in (1, 6):
         process = subprocess.Popen(line, stdout=subprocess.DEVNULL, start_new_session=True)
@@ -156,7 +156,7 @@ def test_shards_write_what_one_run_writes(here: Path, vidcore: Command) -> None:
         vidcore(*command("shared", "--shard", wrong)).refuses(f"shard '{wrong}': must be i/n with i from 1 to n")
 
 
-def test_other_settings_are_kept_out_while_a_run_writes(here: Path, vidcore: Command) -> None:
+def test_different_settings_are_refused_during_a_run(here: Path, vidcore: Command) -> None:
     script = """
 import sys
 from pathlib import Path
@@ -171,14 +171,14 @@ with FeatureFolder.load(Path("whole")).claim():
     try:
         assert "0 new, 16 already there" in vidcore(*command("whole")).out, "the same settings"
         vidcore(*command("whole", "--stride", "8", "--overwrite")).refuses(
-            "whole: another process is making features there with other settings: stride is '4' there and '8' here"
+            "whole: another process is making features there with different settings: stride was '4' and is '8'"
         )
     finally:
         holder.communicate()
     assert vidcore(*command("whole", "--stride", "8", "--overwrite")).code == 0
 
 
-def test_bad_videos_are_named_and_do_not_stop_the_others(here: Path, vidcore: Command) -> None:
+def test_bad_videos_are_reported_and_do_not_stop_the_others(here: Path, vidcore: Command) -> None:
     videos = Path("demo/videos")
     (videos / "up_001.mp4").write_bytes(b"")
     whole = (videos / "down_001.mp4").read_bytes()
@@ -186,8 +186,8 @@ def test_bad_videos_are_named_and_do_not_stop_the_others(here: Path, vidcore: Co
     Path("list.txt").write_text("demo/videos/left_001.mp4\n\ndemo/videos/gone.mp4\ndemo/videos/up_001.mp4\n")
     answer = vidcore(*command("some", videos="list.txt"))
     answer.refuses("2 of 3 videos cannot be read")
-    assert re.search(r"not read: demo/videos/gone\.mp4: ", answer.err)
-    assert re.search(r"not read: demo/videos/up_001\.mp4: .*empty", answer.err)
+    assert re.search(r"skipped: demo/videos/gone\.mp4: ", answer.err)
+    assert re.search(r"skipped: demo/videos/up_001\.mp4: .*empty", answer.err)
     assert contents("some").keys() == {"left_001.npy", "left_001.json"}
     listed = [json.loads(line) for line in Path("some/failures.jsonl").read_text().splitlines()]
     assert [row["file"] for row in listed] == ["demo/videos/gone.mp4", "demo/videos/up_001.mp4"]
@@ -202,19 +202,19 @@ def test_bad_videos_are_named_and_do_not_stop_the_others(here: Path, vidcore: Co
     assert len(list(Path("all").glob("*.npy"))) == 14
 
 
-def test_what_cannot_work_is_said_in_one_line(here: Path, vidcore: Command) -> None:
+def test_user_errors_are_one_line(here: Path, vidcore: Command) -> None:
     Path("nothing").mkdir()
     Path("empty.txt").write_text("\n")
     Path("twice").mkdir()
     shutil.copy("demo/videos/up_001.mp4", "twice/up_001.avi")
-    vidcore(*command("out", videos="nothing")).refuses("nothing: no video below it")
-    vidcore(*command("out", videos="gone")).refuses("gone: there is no such file or folder")
-    vidcore(*command("out", videos="empty.txt")).refuses("empty.txt: names no video")
-    vidcore(*command("out"), "twice").refuses("up_001.*one name")
+    vidcore(*command("out", videos="nothing")).refuses("nothing: has no videos below it")
+    vidcore(*command("out", videos="gone")).refuses("gone: no such file or folder")
+    vidcore(*command("out", videos="empty.txt")).refuses("empty.txt: lists no videos")
+    vidcore(*command("out"), "twice").refuses("up_001.*the same name")
     vidcore(*command("out"), "--stride", "often").refuses("stride 'often'")
     vidcore(*command("out"), "-c", "bets.pt").refuses(r"bets\.pt does not exist; did you mean 'best\.pt'")
     vidcore(*command("out"), "--set", "model.cls_head.in_channels=4").refuses(r"best\.pt: belongs to a different model")
     vidcore(
         *command("out"), "--set", 'data.val.pipeline.sample={type="UniformSample",clip_len=8,_replace_=true}'
-    ).refuses("the pipeline needs one step that says what a clip is")
+    ).refuses("the pipeline must have one step that defines clips")
     assert not Path("out").exists()

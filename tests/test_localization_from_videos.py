@@ -63,7 +63,7 @@ def test_segments_are_where_something_moves() -> None:
         np.testing.assert_array_equal(moves.any(1), moving)
 
 
-def test_the_demo_ends_with_scores_beside_those_of_chance(demo: Path, vidcore: Command) -> None:
+def test_the_demo_ends_with_scores_and_those_of_chance(demo: Path, vidcore: Command) -> None:
     with open_video(demo / VIDEO) as video:
         assert 20 * 16 <= len(video) <= 28 * 16
     features = read_features(demo / "run/features/untrimmed_000.npy")
@@ -80,7 +80,7 @@ def test_the_demo_ends_with_scores_beside_those_of_chance(demo: Path, vidcore: C
     assert 15 < float(table[0][2]) < 60, "random segments do find something"
 
 
-def test_without_a_recognizer_the_demo_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_requires_recognition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     catalog = load_plugins()
     alone = {name: c for name, c in catalog.commands.items() if c.plugin != "vid-recognition"}
     monkeypatch.setattr(Context, "catalog", attrs.evolve(catalog, commands=alone))
@@ -92,7 +92,7 @@ def test_without_a_recognizer_the_demo_says_what_it_needs(tmp_path: Path, monkey
     assert not (tmp_path / "demo").exists()
 
 
-def test_a_video_gives_what_its_features_give(here: Path, vidcore: Command) -> None:
+def test_a_video_gives_the_predictions_of_its_features(here: Path, vidcore: Command) -> None:
     from_video = vidcore("predict", *BMN, VIDEO, "--features", "run/features", "--json", "--top", "100")
     from_file = vidcore("predict", *BMN, "run/features/untrimmed_000.npy", "--json", "--top", "100")
     assert (from_video.code, from_file.code) == (0, 0), from_video
@@ -106,9 +106,9 @@ def test_a_video_gives_what_its_features_give(here: Path, vidcore: Command) -> N
     assert re.fullmatch(rf"{VIDEO}\n\s+0\.\d+ +\d+\.\d\d to +\d+\.\d\d s\n", table)
 
 
-def test_what_names_no_classes_is_no_classifier(here: Path, vidcore: Command) -> None:
+def test_a_model_without_classes_is_not_a_classifier(here: Path, vidcore: Command) -> None:
     shared = ["predict", *BMN, VIDEO, "--features", "run/features"]
-    vidcore(*shared, "--classifier", BMN[0], BMN[2]).refuses("is no classifier of videos, its pipeline reads other")
+    vidcore(*shared, "--classifier", BMN[0], BMN[2]).refuses("is not a classifier of videos: its pipeline reads other")
 
 
 def described() -> Callable[..., Any]:
@@ -120,10 +120,10 @@ def described() -> Callable[..., Any]:
     ("answer", "said"),
     [
         (Sample(path=VIDEO, error=f"{VIDEO}: too short"), f"^{VIDEO}: too short$"),
-        (Sample(path=VIDEO), "other: a classifier gives scores of classes, this model does not"),
+        (Sample(path=VIDEO), "other: is not a classifier: its model returns no class scores"),
     ],
 )
-def test_what_a_classifier_cannot_say_is_not_left_out(here: Path, answer: Sample, said: str) -> None:
+def test_failures_of_a_classifier_are_reported(here: Path, answer: Sample, said: str) -> None:
     classifier = SimpleNamespace(
         task=SimpleNamespace(name="other"), suffixes=VIDEO_SUFFIXES, stream=lambda videos, on_error: [answer]
     )
@@ -134,7 +134,7 @@ def test_what_a_classifier_cannot_say_is_not_left_out(here: Path, answer: Sample
         predict([VIDEO])
 
 
-def test_a_model_with_classes_of_its_own(here: Path, vidcore: Command) -> None:
+def test_a_model_that_predicts_classes(here: Path, vidcore: Command) -> None:
     former = ["run/actionformer/task.toml", "-c", "run/actionformer/checkpoints/best.pt"]
     from_video = vidcore(
         "predict", *former, VIDEO, "--features", "run/features", "--json", "--write", "activitynet=a.json"
@@ -163,7 +163,7 @@ def test_results_and_pictures(here: Path, vidcore: Command) -> None:
     )
 
 
-def test_what_cannot_be_written_does_not_cost_what_can(here: Path, vidcore: Command) -> None:
+def test_an_unwritable_output_does_not_lose_the_others(here: Path, vidcore: Command) -> None:
     Path("twins/other").mkdir(parents=True)
     Path("twins/._a.mp4").touch()  # some systems put such files beside others; they are no videos
     shutil.copy(VIDEO, "twins/a.mp4")
@@ -186,7 +186,7 @@ def test_classes_of_whole_videos_give_proposals_their_classes(here: Path, vidcor
     assert {s["class"] for s in found["segments"]} == scores.keys()
     assert found["classes"] == classes["classes"]
     alone = vidcore("predict", *BMN, "run/features", "--classifier", *RECOGNIZER)
-    alone.refuses("a classifier needs videos")
+    alone.refuses("a classifier requires videos")
     wanted = sorted((p["score"] * s for p in plain["segments"] for s in scores.values()), reverse=True)
     np.testing.assert_allclose([s["score"] for s in found["segments"]], wanted, atol=2e-6)
     lines = vidcore("predict", RECOGNIZER[0], "videos", "-c", RECOGNIZER[1], "--json", "--top", "3").out
@@ -205,7 +205,7 @@ def test_classes_of_whole_videos_give_proposals_their_classes(here: Path, vidcor
     vidcore("test", *BMN, "--dir", "scored", *sets).refuses(r"classes\.jsonl: has no classes of videos")
 
 
-def test_in_python_videos_of_any_kind(here: Path) -> None:
+def test_videos_of_any_kind_in_python(here: Path) -> None:
     with open_video(VIDEO) as video:
         frames = video.read(range(len(video)))
     Path("broken.mp4").write_bytes(b"no video")
@@ -220,9 +220,9 @@ def test_in_python_videos_of_any_kind(here: Path) -> None:
 def test_mistakes(here: Path, vidcore: Command) -> None:
     Path("nothing").mkdir()
     features = ["--features", "run/features"]
-    vidcore("predict", *BMN, "gone.mp4", *features).refuses("gone.mp4: there is no such file")
-    vidcore("predict", *BMN, "nothing").refuses(r"nothing: no video below it \(looked for .csv .npy .pt\)")
-    vidcore("predict", *BMN, VIDEO, "--features", "nothing").refuses("nothing: is no folder of features")
+    vidcore("predict", *BMN, "gone.mp4", *features).refuses("gone.mp4: no such file")
+    vidcore("predict", *BMN, "nothing").refuses(r"nothing: has no videos below it \(.csv .npy .pt\)")
+    vidcore("predict", *BMN, VIDEO, "--features", "nothing").refuses("nothing: is not a folder of features")
     answer = vidcore("predict", *BMN, VIDEO)
     answer.refuses("1 of 1 videos cannot be read")
     assert "vidcore features makes them of videos" in answer.out
@@ -235,12 +235,12 @@ def test_mistakes(here: Path, vidcore: Command) -> None:
     vidcore("predict", *BMN, "alone.npy").refuses("alone.npy: has no duration")
     made = Path("run/features/features.toml")
     shutil.copy(BMN[2], "other.pt")
-    for checkpoint, said in (("other.pt", "are made with other weights"), ("gone.pt", "gone.pt is not there any more")):
+    for checkpoint, said in (("other.pt", "were made with different weights"), ("gone.pt", "gone.pt does not exist")):
         made.write_text(re.sub("(checkpoint|from_here) = .*", f'\\1 = "{checkpoint}"', made.read_text()))
         vidcore("predict", *BMN, VIDEO, *features).refuses(said)
 
 
-def test_features_know_their_weights_where_both_have_moved(here: Path, vidcore: Command) -> None:
+def test_features_find_their_weights_after_both_were_moved(here: Path, vidcore: Command) -> None:
     made = Path("run/features/features.toml")  # copied with everything else, and what it was copied from is away
     made.write_text(re.sub("checkpoint = .*", 'checkpoint = "/nowhere/best.pt"', made.read_text()))
     assert vidcore("predict", *BMN, VIDEO, "--features", "run/features").code == 0
@@ -256,12 +256,12 @@ TABLES = {
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_annotations_that_are_wrong(here: Path, vidcore: Command, table: str) -> None:
+def test_invalid_annotations(here: Path, vidcore: Command, table: str) -> None:
     Path("val.csv").write_text(table)
     vidcore("test", *BMN, "--dir", "scored", *LISTED).refuses(TABLES[table])
 
 
-def test_segments_that_cannot_be_are_named_and_mended(here: Path, vidcore: Command) -> None:
+def test_impossible_segments_are_reported_and_corrected(here: Path, vidcore: Command) -> None:
     rows = ["untrimmed_000.mp4,1,2,left", "untrimmed_000.mp4,1,2,left", "untrimmed_001.mp4,3,99,up"]
     Path("val.csv").write_text("\n".join(["video,start,end,label", *rows, ""]))
     answer = vidcore("test", *BMN, "--dir", "scored", *LISTED)

@@ -56,7 +56,7 @@ def settings(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES.keys() - WHOLE - ELSEWHERE))
-def test_recipe_names_the_batch_that_its_rate_is_for(name: str, catalog: Catalog) -> None:
+def test_recipes_have_the_batch_size_of_their_learning_rate(name: str, catalog: Catalog) -> None:
     scaling = read_config(PARITY / f"configs/{name}.json").get("auto_scale_lr") or {}
     recipe = Task.load(Path(name).name, catalog).table
     named = {recipe[part].get("base_batch_size") for part in ("info", "train") if part in recipe} - {None}
@@ -64,7 +64,7 @@ def test_recipe_names_the_batch_that_its_rate_is_for(name: str, catalog: Catalog
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES.keys() - WHOLE - ELSEWHERE))
-def test_recipe_says_what_was_published(name: str, catalog: Catalog) -> None:
+def test_recipes_have_the_published_facts(name: str, catalog: Catalog) -> None:
     imported = convert_config(read_config(PARITY / f"configs/{name}.json"), catalog)
     assert not imported.problems
     published = Task.from_table(imported.task, catalog)
@@ -83,7 +83,7 @@ def test_every_published_localization_configuration_has_a_recipe() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(WHOLE))
-def test_stages_are_published_configurations_that_read_what_was_left_before(name: str, catalog: Catalog) -> None:
+def test_stages_are_published_configurations_that_read_earlier_results(name: str, catalog: Catalog) -> None:
     extended = tomllib.loads(RECIPES[name].read_text())["stages"]
     for stage, task in Task.load(Path(name).name, catalog).stages.items():
         published = Task.load(extended[stage]["extends"][0], catalog)

@@ -84,7 +84,7 @@ def build(component: Component) -> Any:
 
 
 @all_of()
-def test_it_says_what_it_is(component: Component) -> None:
+def test_components_have_docstrings(component: Component) -> None:
     assert callable(component.load())
     assert (component.load().__doc__ or "").strip()
 
@@ -556,7 +556,7 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @all_of("models", without=PREPROCESSORS)
 @pytest.mark.usefixtures("processes")
-def test_processes_may_share_the_weights_of(component: Component) -> None:
+def test_models_can_be_sharded(component: Component) -> None:
     module = build(component)
     if not isinstance(module, torch.nn.Module) or next(module.parameters(), None) is None:
         return

@@ -40,7 +40,7 @@ def with_ours(dist: Any, workspace: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_a_wheel_holds_all_that_the_sources_hold(dist: Any, wheels: dict[str, Path]) -> None:
+def test_a_wheel_has_all_files_of_the_sources(dist: Any, wheels: dict[str, Path]) -> None:
     source = dist.folder / "src"
     files = (p.relative_to(source) for p in source.rglob("*") if p.is_file())
     wanted = {str(p) for p in files if "__pycache__" not in p.parts}
@@ -52,7 +52,7 @@ def test_a_wheel_holds_all_that_the_sources_hold(dist: Any, wheels: dict[str, Pa
     assert licences == [(ROOT / "LICENSE").read_bytes()]
 
 
-def test_a_wheel_says_what_it_is(dist: Any, wheels: dict[str, Path]) -> None:
+def test_a_wheel_has_metadata(dist: Any, wheels: dict[str, Path]) -> None:
     said = metadata(wheels[dist.name])
     assert said["License-Expression"] == "Apache-2.0"
     assert said["Requires-Python"] == ">=3.11"

@@ -46,11 +46,12 @@ cli.main()
         (
             "raise KeyError(3)",
             1,
-            "error: KeyError: 3\nThis is a bug, unless parts of a Task do not go together; --debug shows where.",
+            "error: KeyError: 3\nThis looks like a bug (or incompatible parts in the Task); rerun with --debug for a "
+            "traceback.",
         ),
     ],
 )
-def test_how_it_ends(work: str, code: int, said: str) -> None:
+def test_exit_codes(work: str, code: int, said: str) -> None:
     done = subprocess.run([sys.executable, "-c", RUN.format(work)], capture_output=True, text=True, timeout=60)
     assert done.returncode == code
     assert done.stderr.startswith(said)
@@ -58,7 +59,7 @@ def test_how_it_ends(work: str, code: int, said: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_command_run_from_python_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_run_from_python_does_not_change_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     before = warnings.showwarning, signal.getsignal(signal.SIGTERM)
     assert run(["list", "metrics"]) == 0
@@ -115,7 +116,7 @@ epochs = 3
 UNCHECKED = "task.toml: optimizer: is not checked: SGD needs PyTorch: pip install 'vidcore[torch]'"
 
 
-def test_without_pytorch_the_rest_is_checked_and_what_needs_it_says_so(tmp_path: Path) -> None:
+def test_without_pytorch_the_other_parts_of_a_task_are_checked(tmp_path: Path) -> None:
     (tmp_path / "task.toml").write_text(TASK)
     (tmp_path / "best.pt").touch()
     (tmp_path / "a.mp4").touch()

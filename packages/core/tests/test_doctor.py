@@ -16,7 +16,7 @@ from vidcore.plugins.catalog import Plugin, load_plugins
 from vidcore.tools.doctor import examine, several_providers, unmet_requirements
 
 
-def test_what_is_installed_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -25,7 +25,7 @@ def test_what_is_installed_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -
     assert any(line.startswith("  cpu    ") for line in lines)
 
 
-def test_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["versions"]["numpy"] == importlib.metadata.version("numpy")
@@ -43,7 +43,7 @@ def test_without_pytorch_and_decord() -> None:
     assert found["decoders"]["decord"] == "decoder 'decord' needs decord: pip install 'vidcore[decord]'"
     told = [p for p in found["problems"] if "PyTorch" in p or "decoder" in p]
     assert told == [
-        "PyTorch is not installed: training, evaluation and prediction need it; pip install 'vidcore[torch]'"
+        "PyTorch is not installed: training, evaluation and prediction require it; pip install 'vidcore[torch]'"
     ]
 
 
@@ -56,12 +56,12 @@ def test_two_distributions_of_one_module() -> None:
     ]
 
 
-def test_there_is_one_opencv_here() -> None:
+def test_one_opencv_is_installed() -> None:
     providers = importlib.metadata.packages_distributions()
     assert set(providers["cv2"]) == {"opencv-python-headless"}
 
 
-def test_requirements_that_are_not_met(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unmet_requirements(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     listed = ["a>=1.10", "b>=2", "c>=3", "d >=1 ; extra == 'd'", "e", "f>=2.1"]
     versions = {"a": "1.9.9", "b": "2.0rc1", "f": "2.1.0+cpu"}
     assert unmet_requirements(listed, versions.get) == [

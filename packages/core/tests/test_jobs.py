@@ -43,7 +43,7 @@ def failed(path: Path) -> list[str]:
     return [json.loads(line)["file"] for line in path.read_text().splitlines()]
 
 
-def test_what_is_there_is_not_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_existing_results_are_not_recomputed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "b").write_text("before")
     assert run(tmp_path) == Counts(4, 1, 2)
     assert (tmp_path / "b").read_text() == "before"
@@ -51,12 +51,12 @@ def test_what_is_there_is_not_made_again(tmp_path: Path, capsys: pytest.CaptureF
     assert failed(tmp_path / "failures.jsonl") == ["c.mp4", "e.mp4"]
     out, err = capsys.readouterr()
     assert out.splitlines() == ["wrote a", "wrote d", "wrote f", "wrote g"]
-    assert err.splitlines() == ["not read: c.mp4: is damaged", "not read: e.mp4: is damaged"]
+    assert err.splitlines() == ["skipped: c.mp4: is damaged", "skipped: e.mp4: is damaged"]
     assert run(tmp_path) == Counts(0, 5, 2), "what failed is tried again"
     assert failed(tmp_path / "failures.jsonl") == ["c.mp4", "e.mp4"], "and listed once"
 
 
-def test_shards_are_all_files_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shards_cover_all_files_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     counts = [run(tmp_path, f"{k}/3", f"process {k}: ") for k in (3, 1, 2)]
     assert sum(counts, Counts()) == Counts(5, 0, 2)
     assert sorted(p.name for p in tmp_path.glob("*.jsonl")) == ["failures-2-of-3.jsonl", "failures-3-of-3.jsonl"]
@@ -69,12 +69,12 @@ def test_shards_are_all_files_once(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/3", "4/3", "1/0", "-1/2", "a/b", "1/2/3"])
-def test_what_is_no_shard(text: str) -> None:
-    with pytest.raises(UserError, match="must be i/n with i from 1 to n, like 1/4"):
+def test_invalid_shards(text: str) -> None:
+    with pytest.raises(UserError, match="must be i/n with i from 1 to n, such as 1/4"):
         Shard.parse(text)
 
 
-def test_failures_are_listed_as_they_come_and_mistakes_end_the_work(tmp_path: Path) -> None:
+def test_failures_are_listed_at_once_and_other_errors_end_the_work(tmp_path: Path) -> None:
     def make(items: object) -> Iterator[tuple[int, str | UserError]]:
         yield 2, VideoError("c.mp4", "is damaged")
         assert failed(tmp_path / "failures.jsonl") == ["c.mp4"]

@@ -163,7 +163,7 @@ def test_killed_in_every_stage_it_gives_the_same_result(folder: Path, undisturbe
 def test_two_processes_run_the_stages_together(folder: Path) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     output = finish(start(folder, "runs/two", *launcher))
-    assert output.count("stage 3 of 3, pem: begins") == 1
+    assert output.count("stage 3 of 3, pem: starts") == 1
     assert len(list((folder / "runs/two/pgm/pgm_proposals").iterdir())) == 14
     assert outcome(folder / "runs" / "two")[2]["AR@100"] > 0.5
 

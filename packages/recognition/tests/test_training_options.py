@@ -63,7 +63,7 @@ def test_learning_rate_for_another_batch_size(
 ) -> None:
     _, steps = run(table, tmp_path / "a", base_batch_size=16, accumulate=2)
     assert [s["lr"] for s in steps] == [pytest.approx(0.01 * 4 / 16)] * 2
-    assert "learning rate 0.01 times 0.25 for the samples in a step (train.base_batch_size): 0.0025" in (
+    assert "the learning rate is optimizer.lr times 0.25 for the samples per step (train.base_batch_size): 0.0025" in (
         capsys.readouterr().err
     )
     again = {**table, "train": {**table["train"], "base_batch_size": 16, "accumulate": 2, "epochs": 2}}
@@ -86,7 +86,7 @@ def test_options_that_contradict_each_other_are_found_by_the_check(table: dict[s
         Task.from_table(table, load_plugins())
     assert len(found.value.problems) == 2
     assert "epochs = 1 and steps = 3" in found.value.problems[0]
-    assert 'channels_last = true and strategy = "fsdp" exclude each other' in found.value.problems[1]
+    assert 'channels_last = true does not work with strategy = "fsdp"' in found.value.problems[1]
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -132,7 +132,7 @@ def test_what_is_measured_is_what_would_train(table: dict[str, Any]) -> None:
     assert set(found["together"]["shares"]) == {"data", "transfer", "forward", "backward", "step"}
     assert sum(found["together"]["shares"].values()) == pytest.approx(1)
     table["runtime"]["sync_batchnorm"] = True
-    with pytest.raises(ConfigError, match="needs GPUs"):
+    with pytest.raises(ConfigError, match="requires GPUs"):
         bench(Task.from_table(table, load_plugins()), seconds=0.1)
 
 
@@ -144,11 +144,11 @@ def test_options_without_effect_are_said(
     table["schedule"] = {"warmup": {"type": "LinearLR", "end": 34}}
     table["data"]["train"] = {**table["data"]["train"], "time_limit": 5.0}
     report, _ = run(table, tmp_path / "a", early_stop=2, best="acc/top1", accumulate=5)
-    says = "does nothing without evaluations while training: give data.val and metrics"
+    says = "has no effect without evaluations during training: set data.val and metrics"
     wanted = [f"train.early_stop: {says}", f"train.best: {says}"]
-    wanted.append("train.accumulate: a step takes no more than an epoch, which has 4 batches")
-    wanted.append("data.train.time_limit: needs workers, and data.train.workers is 0")
-    wanted.append("schedule.warmup: is made for 34 epochs, the run has 1")
+    wanted.append("train.accumulate: a step is at most an epoch, which has 4 batches")
+    wanted.append("data.train.time_limit: has no effect with data.train.workers = 0")
+    wanted.append("schedule.warmup: is made for 34 epochs, but the run has 1")
     assert report["notes"] == [*wanted, "data.train: a label is odd"]
     seen = capsys.readouterr()
     for note in report["notes"]:
@@ -163,7 +163,7 @@ def test_a_run_is_not_tested_into_and_what_is_too_small_is_named(table: dict[str
     (tmp_path / "run").mkdir()
     (tmp_path / "run/task.toml").touch()
     task = Task.from_table(table, load_plugins())
-    with pytest.raises(UserError, match=r"run: holds a run, whose report would be lost; choose another folder"):
+    with pytest.raises(UserError, match=r"run: holds a run, whose report would be overwritten; choose another folder"):
         evaluate_checkpoint(task, tmp_path / "none.pt", tmp_path / "run")
     table["data"]["train"] = {**table["data"]["train"], "batch_size": 9, "drop_last": True}
     with pytest.raises(DataError, match=r"^data.train: 8 samples do not fill one batch of 9 for 1 processes"):
@@ -176,5 +176,5 @@ def test_stopping_early_is_said(table: dict[str, Any], tmp_path: Path, capsys: p
     report, _ = run(table, tmp_path / "a", **options)
     assert report["training"]["stopped_early"] is True
     assert report["training"]["epochs"] == 2
-    assert "stopped early: acc/top1" in capsys.readouterr().err
+    assert "stopped early: no improvement on acc/top1" in capsys.readouterr().err
     assert report["training"]["scores"]["val/loss"] == pytest.approx(report["training"]["scores"]["val/loss_cls"])

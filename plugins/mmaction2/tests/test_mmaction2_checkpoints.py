@@ -129,7 +129,7 @@ def test_the_hash_in_the_name_is_checked(tmp_path: Path) -> None:
     good = (tmp_path / "x.pth").rename(tmp_path / f"tsn_20220901-{digest[:8]}.pth")
     assert read_checkpoint(good).weights
     bad = good.rename(tmp_path / "tsn_20220901-00000000.pth")
-    with pytest.raises(CheckpointError, match=f"SHA-256 begins with {digest[:8]}, its name says 00000000"):
+    with pytest.raises(CheckpointError, match=f"SHA-256 begins with {digest[:8]}, but its name has 00000000"):
         read_checkpoint(bad)
 
 

@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Predictor":  # imports torch, so only when asked for
+    if name == "Predictor":  # lazily, since it imports torch
         from vidcore.predict.predictor import Predictor
 
         return Predictor

@@ -1,4 +1,4 @@
-"""``python -m vidcore``, as ``torchrun -m vidcore`` needs it."""
+"""``python -m vidcore``, which ``torchrun -m vidcore`` requires."""
 
 from vidcore.cli import main
 

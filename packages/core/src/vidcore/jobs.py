@@ -1,7 +1,7 @@
-"""The same work for each of many files: continued where it stopped, shared by processes, failures listed.
+"""The same work for each of many files: resumable, shared by processes, with a list of failures.
 
-Every command that walks over files uses this: it leaves out what is done, writes as it goes, notes what failed in
-``failures.jsonl``, shows its progress, and ends with a count and an exit code. A command that counts frames::
+Every command that walks over files uses this: it skips files that are done, writes results as it goes, lists failures
+in ``failures.jsonl``, shows its progress, and ends with a count and an exit code. A command that counts frames::
 
     def count(video: Path) -> int:
         with open_video(video) as reader:
@@ -42,7 +42,7 @@ T = TypeVar("T")
 Made = TypeVar("Made")
 
 PATIENCE = timedelta(days=30)
-"""How long a process that has finished its share waits for the others."""
+"""How long a process that has finished its part waits for the others."""
 
 
 @frozen
@@ -56,32 +56,32 @@ class Shard:
     """
 
     index: int = 0
-    """Counted from 0; as text from 1."""
+    """From 0; in strings, from 1."""
     count: int = 1
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``i/n``: part i, counted from 1, of n. Raises ``UserError`` for anything else."""
+        """Parse ``i/n``: part i, counted from 1, of n. Raises ``UserError`` for anything else."""
         found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise UserError(f"shard {text!r}: must be i/n with i from 1 to n, like 1/4")
+            raise UserError(f"shard {text!r}: must be i/n with i from 1 to n, such as 1/4")
         return cls(int(found[1]) - 1, int(found[2]))
 
     def __str__(self) -> str:
         return f"{self.index + 1}/{self.count}"
 
     def of(self, items: Sequence[T]) -> Sequence[T]:
-        """Return the items of this shard: every ``count``-th, so that neighbours (often of one length) are spread."""
+        """Return the items of this shard: every ``count``-th, since neighbours often have similar lengths."""
         return items[self.index :: self.count]
 
     def split(self, rank: int, world: int) -> Shard:
-        """Return the part of process ``rank`` where ``world`` processes share this shard."""
+        """Return the part of process ``rank`` if ``world`` processes share this shard."""
         return Shard(self.index + rank * self.count, self.count * world)
 
 
 @frozen
 class Counts:
-    """What became of files.
+    """Numbers of files by result.
 
     >>> str(Counts(2, 14) + Counts(1, 0, 1))
     '3 new, 14 already there, 1 cannot be read'
@@ -89,13 +89,13 @@ class Counts:
 
     new: int = 0
     existing: int = 0
-    """Were done before."""
+    """Files done earlier."""
     bad: int = 0
-    """Failed; they are in the list of failures."""
+    """Files that failed."""
 
     @property
     def good(self) -> int:
-        """Files that are done, now or before."""
+        """Files that are done, now or earlier."""
         return self.new + self.existing
 
     def __add__(self, other: Counts) -> Counts:
@@ -109,9 +109,9 @@ class Counts:
 
 
 def each(function: Callable[[T], Made]) -> Callable[[Sequence[T]], Iterator[tuple[int, Made | UserError]]]:
-    """Turn a function of one file into ``make`` of ``run_files``: one file after the other.
+    """Turn a function of one file into ``make`` of ``run_files``, which handles one file after another.
 
-    A ``VideoError`` or ``DataError`` of a file is its failure; anything else ends the work.
+    A ``VideoError`` or ``DataError`` counts as the failure of a file; any other error ends the work.
     """
 
     def make(items: Sequence[T]) -> Iterator[tuple[int, Made | UserError]]:
@@ -138,19 +138,19 @@ def run_files(
 ) -> Counts:
     """Do the work of one shard.
 
-    On a terminal a bar shows the progress; elsewhere each file has a line.
+    On a terminal a bar shows the progress; elsewhere a line is printed for each file.
 
     Args:
-        items: all files, of all shards, in the same order everywhere.
-        make: does the work: yields (number of the item, result or why there is none), in any order. See ``each``.
-        save: writes a result, completely or not at all (``vidcore.files.atomic_write``), and returns a line about it.
-        done: whether the result of an item is there already.
-        failures: folder, where ``failures.jsonl`` (``failures-2-of-8.jsonl`` for a shard) gets a line for each item
-            that fails, as it fails. The file of an earlier run is replaced.
-        name: what a list calls an item.
-        shard: which of the items are done here.
+        items: the files of all shards, in the same order for each of them.
+        make: does the work: yields (index of the item, result or error), in any order. See ``each``.
+        save: writes a result atomically (``vidcore.files.atomic_write``), and returns a line about it.
+        done: whether the result of an item already exists.
+        failures: folder in which ``failures.jsonl`` (``failures-2-of-8.jsonl`` for a shard) gets a line for each item
+            as it fails. The file of an earlier run is replaced.
+        name: returns the name of an item for the list of failures.
+        shard: the items to handle.
         title: of the bar.
-        label: stands before each line where several processes write to one terminal; then there is no bar.
+        label: printed before each line if several processes write to one terminal; then there is no bar.
     """
     mine = shard.of(items)
     todo = [item for item in mine if not done(item)]
@@ -161,8 +161,8 @@ def run_files(
         item = todo[number]
         if isinstance(made, UserError):
             bad += 1
-            failed.note(str(name(item)), made)
-            print(f"{label}not read: {made}", file=sys.stderr, flush=True)
+            failed.add(str(name(item)), made)
+            print(f"{label}skipped: {made}", file=sys.stderr, flush=True)
         else:
             new += 1
             line = save(item, made)
@@ -172,9 +172,9 @@ def run_files(
 
 
 def share(work: Callable[[Shard, str], Counts], shard: Shard) -> Counts | None:
-    """Call ``work`` with this process's part of a shard and its label, where torchrun started several processes.
+    """Call ``work`` with a shard and a label: under torchrun, with this process's part and its rank.
 
-    Returns the counts of all processes in the first one, None in the others.
+    Returns the counts of all processes on rank 0, None on other ranks.
     """
     if "RANK" not in os.environ:
         return work(shard, "")
@@ -184,16 +184,16 @@ def share(work: Callable[[Shard, str], Counts], shard: Shard) -> Counts | None:
 
     with dist.process_group(torch.device("cpu"), PATIENCE) as world:
         label = f"process {world.rank}: " if world.size > 1 else ""
-        everyone = dist.gather_to_rank0(work(shard.split(world.rank, world.size), label))
-    return None if everyone is None else sum(everyone, Counts())
+        counts = dist.gather_to_rank0(work(shard.split(world.rank, world.size), label))
+    return None if counts is None else sum(counts, Counts())
 
 
 def finish(counts: Counts | None, what: str) -> None:
-    """Print what became of the files; exit with code 2 where one failed.
+    """Print the counts of files; exit with code 2 if any failed.
 
     Args:
-        counts: None in a process that leaves the last word to another.
-        what: was made, and where: ``out: features``.
+        counts: result of ``share``; None prints nothing.
+        what: names the folder and the results, e.g. ``out: features``.
     """
     if counts is None:
         return
@@ -204,17 +204,17 @@ def finish(counts: Counts | None, what: str) -> None:
 
 
 class _FailureList:
-    """A file with a line for each failure, that is there only if there is one."""
+    """A file with a line for each failure; it exists only if there is one."""
 
     def __init__(self, folder: Path, shard: Shard) -> None:
         part = "" if shard.count == 1 else f"-{shard.index + 1}-of-{shard.count}"
         self.path = folder / f"failures{part}.jsonl"
-        for old in folder.glob("failures-*-of-*.jsonl") if shard.count == 1 else ():  # a run of everything knows all
+        for old in folder.glob("failures-*-of-*.jsonl") if shard.count == 1 else ():  # this run covers all shards
             old.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 
-    def note(self, name: str, error: UserError) -> None:
-        """Add a line, at once: the process may be killed while it does the next file."""
+    def add(self, name: str, error: UserError) -> None:
+        """Write a line at once, since the process may be killed during the next file."""
         line = dump_json({"file": name, "error": str(error)}) + "\n"
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line)

@@ -26,7 +26,7 @@ class Evil:
         return os.system, ("touch pwned",)
 
 
-def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+def test_save_and_load_round_trip(tmp_path: Path) -> None:
     save(tmp_path / "new" / "a.pt", CONTENT)
     back = load(tmp_path / "new" / "a.pt")
     assert torch.equal(back["state_dict"]["w"], CONTENT["state_dict"]["w"])
@@ -34,7 +34,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.pt"]
 
 
-def test_nothing_of_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Evil()}, "zip.pt")
     Path("bare.pt").write_bytes(pickle.dumps(Evil()))
@@ -49,14 +49,14 @@ def test_nothing_of_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("name", "damage", "reason"),
     [
-        ("cut", lambda b: b[: len(b) // 2], "truncated, damaged, or no checkpoint"),
-        ("cut_end", lambda b: b[:-1000], "truncated, damaged, or no checkpoint"),
+        ("cut", lambda b: b[: len(b) // 2], "truncated, damaged, or not a checkpoint"),
+        ("cut_end", lambda b: b[:-1000], "truncated, damaged, or not a checkpoint"),
         ("flipped", lambda b: b[:200_000] + bytes([b[200_000] ^ 1]) + b[200_001:], "does not match its checksum"),
         ("empty", lambda b: b"", "is empty"),
-        ("text", lambda b: b"these are not the weights", "truncated, damaged, or no checkpoint"),
+        ("text", lambda b: b"these are not the weights", "truncated, damaged, or not a checkpoint"),
     ],
 )
-def test_damaged_files_are_named(tmp_path: Path, name: str, damage: Any, reason: str) -> None:
+def test_damaged_files_are_reported(tmp_path: Path, name: str, damage: Any, reason: str) -> None:
     path = tmp_path / f"{name}.pt"
     save(path, CONTENT)
     path.write_bytes(damage(path.read_bytes()))
@@ -65,7 +65,7 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, damage: Any, reason:
     assert "\n" not in str(caught.value)
 
 
-def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
+def test_missing_files_and_folders_are_reported(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"none.pt: cannot be read: No such file"):
         load(tmp_path / "none.pt")
     with pytest.raises(CheckpointError, match="cannot be read: Is a directory"):
@@ -111,7 +111,7 @@ class File:
 
 
 @pytest.mark.parametrize("room", [0, 100, 5_000, 200_000])
-def test_a_full_disk_costs_nothing_that_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     path = tmp_path / "a.pt"
     save(path, {"step": 1})
     Disk(room, monkeypatch)
@@ -121,7 +121,7 @@ def test_a_full_disk_costs_nothing_that_was_saved(tmp_path: Path, monkeypatch: p
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"], "half a file was left"
 
 
-def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
+def test_a_file_size_limit(tmp_path: Path) -> None:
     """A real failed write, in a process of its own: the limit on file sizes cannot be lifted again."""
     script = f"""
 import torch
@@ -148,7 +148,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         save(tmp_path / "file" / "folder" / "a.pt", CONTENT)
 
 
-def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path / "some", keep=2)
     all_ = Checkpoints(tmp_path / "all", keep=0)
     for step in (9, 10, 100, 1000):
@@ -158,7 +158,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     assert [load(p)["step"] for p in all_.paths()] == [9, 10, 100, 1000]
 
 
-def test_a_damaged_one_does_not_push_a_good_one_out(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_does_not_push_a_good_one_out(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save(1, 2, {"step": 2})
     (tmp_path / "epoch0001-step00000009.pt").write_bytes(b"rotten")
@@ -169,7 +169,7 @@ def test_a_damaged_one_does_not_push_a_good_one_out(tmp_path: Path) -> None:
     assert len(checkpoints.paths()) == 2
 
 
-def test_the_newest_whole_one_is_found(tmp_path: Path) -> None:
+def test_the_newest_intact_checkpoint_is_found(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=0)
     said: list[str] = []
     assert checkpoints.newest(said.append) is None
@@ -189,7 +189,7 @@ def test_the_newest_whole_one_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["left\nright\n", "path,label\n", "[model]\n", "\x80\x02"])
-def test_a_text_is_not_taken_for_something_dangerous(tmp_path: Path, text: str) -> None:
+def test_a_text_file_is_not_reported_as_dangerous(tmp_path: Path, text: str) -> None:
     (tmp_path / "classes.txt").write_text(text, encoding="latin-1")
-    with pytest.raises(CheckpointError, match=r"classes\.txt: is truncated, damaged, or no checkpoint$"):
+    with pytest.raises(CheckpointError, match=r"classes\.txt: is truncated, damaged, or not a checkpoint$"):
         load(tmp_path / "classes.txt")

@@ -41,7 +41,7 @@ def pair(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("name", "more"),
     [("plain", {}), ("accumulated", {}), ("several", {"extra": 24}), ("idle", {}), ("pairs", {"pairs": True})],
 )
-def test_two_processes_are_one_with_the_doubled_batch(
+def test_two_processes_equal_one_with_twice_the_batch(
     toy: ModuleType, pair: Path, tmp_path: Path, name: str, more: dict[str, Any]
 ) -> None:
     toy.train(tmp_path, batch_size=4, size=24, noisy=False, norm=False, **more)
@@ -52,19 +52,19 @@ def test_two_processes_are_one_with_the_doubled_batch(
         assert b == pytest.approx(a, rel=1e-5, abs=1e-6)
 
 
-def test_a_loss_over_all_processes_takes_what_they_have(pair: Path) -> None:
+def test_a_loss_over_all_processes_uses_unequal_batches(pair: Path) -> None:
     for name in ("pairs accumulated", "uneven pairs"):
         assert [r["step"] for r in records(pair / name, "step")] == list(range(1, 7)), "each waited for the other"
 
 
-def test_every_sample_is_scored_once_by_two(pair: Path) -> None:
+def test_two_processes_score_every_sample_once(pair: Path) -> None:
     scores = records(pair / "plain", "evaluation")
     assert [r["acc/count"] for r in scores] == [13.0] * 3
     odd = records(pair / "all", "evaluation")
     assert [r["acc/count"] for r in odd] == [12.0] * 2, "the bad one is left out"
 
 
-def test_a_process_without_a_single_sample_takes_part(pair: Path) -> None:
+def test_a_process_without_samples_takes_part(pair: Path) -> None:
     (scores,) = records(pair / "one-sided", "evaluation")
     assert scores["acc/count"] == 6
     assert scores["val/loss"] == pytest.approx(scores["val/loss_cls"] + scores["val/loss_size"])
@@ -92,7 +92,7 @@ def test_only_the_first_process_writes(pair: Path) -> None:
     }
 
 
-def test_another_number_of_processes_is_refused(toy: ModuleType, pair: Path) -> None:
+def test_a_different_number_of_processes_is_refused(toy: ModuleType, pair: Path) -> None:
     with pytest.raises(CheckpointError, match="processes was 2 and is 1"):
         toy.train(pair / "plain", batch_size=4, size=24, noisy=False, norm=False, epochs=4)
 
@@ -105,17 +105,17 @@ def test_one_process_needs_no_group() -> None:
     dist.leave()
 
 
-def test_processes_are_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_wait_two_hours(monkeypatch: pytest.MonkeyPatch) -> None:
     waits = []
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(dist, "_meeting_place", lambda: (torch.distributed.HashStore(), 0, 2, iter([0])))
+    monkeypatch.setattr(dist, "_rendezvous", lambda: (torch.distributed.HashStore(), 0, 2, iter([0])))
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, timeout, **__: waits.append(timeout))
     dist.join(torch.device("cpu"))
     assert waits == [timedelta(hours=2)], "one may score for longer than the ten minutes of NCCL"
 
 
-def test_a_device_that_is_not_there() -> None:
+def test_a_missing_device() -> None:
     assert dist.pick_device("cpu") == torch.device("cpu")
     with pytest.raises(UserError, match=r"runtime.device: 'quantum' cannot be used here"):
         dist.pick_device("quantum")

@@ -26,7 +26,7 @@ def straight(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
 OPTIONS = {"batch_size": 2, "size": 24, "ema_decay": 0.8, "precise_bn": 2, "val_loss": True, "best": "val/loss"}
 
 
-def test_two_processes_score_as_one_does(toy: ModuleType, straight: Path) -> None:
+def test_two_processes_give_the_scores_of_one(toy: ModuleType, straight: Path) -> None:
     best = load(straight / "checkpoints/best.pt")
     model = toy.Net()
     model.load_state_dict(best["state_dict"])
@@ -36,7 +36,7 @@ def test_two_processes_score_as_one_does(toy: ModuleType, straight: Path) -> Non
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_run_goes_on_after_either_process_was_killed(
+def test_a_run_resumes_after_either_process_was_killed(
     toy: ModuleType, straight: Path, tmp_path: Path, rank: int
 ) -> None:
     arguments = {"folder": tmp_path / "run", **OPTIONS}

@@ -61,7 +61,7 @@ def test_the_average_is_evaluated_kept_and_resumed(toy: ModuleType, tmp_path: Pa
         toy.train(tmp_path / "b")
 
 
-def test_a_run_in_two_parts_has_the_same_average(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_resumed_run_has_the_same_average(toy: ModuleType, tmp_path: Path) -> None:
     more = {"ema_decay": 0.9, "val_loss": True, "precise_bn": 2, "best": "val/loss", "validation": False}
     toy.train(tmp_path / "a", steps=12, checkpoint_interval=6, keep=0, **more)
     first = tmp_path / "a/checkpoints/epoch0001-step00000006.pt"
@@ -111,7 +111,7 @@ def test_precise_batch_statistics(toy: ModuleType) -> None:
     assert model.norm.momentum == 0.1
 
 
-def test_precise_statistics_are_kept_with_the_best_weights_and_change_no_training(
+def test_precise_statistics_are_kept_with_the_best_weights_and_do_not_change_training(
     toy: ModuleType, tmp_path: Path
 ) -> None:
     toy.train(tmp_path / "plain", epochs=1)
@@ -143,7 +143,7 @@ def test_loss_of_the_validation_data(toy: ModuleType) -> None:
     assert "val/loss" not in evaluate(model, parts, {"acc": toy.Accuracy()}).scores
 
 
-def test_the_run_ends_when_nothing_gets_better(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_run_stops_early(toy: ModuleType, tmp_path: Path) -> None:
     # the number of samples never changes: the first evaluation is the best
     result, _ = toy.train(tmp_path, epochs=10, best="acc/count", early_stop=3)
     assert (result.steps, result.epochs, result.stopped_early) == (24, 4, True)
@@ -201,8 +201,8 @@ def test_the_model_is_compiled(toy: ModuleType, tmp_path: Path, monkeypatch: pyt
     assert all(torch.equal(value, plain.state_dict()[name]) for name, value in compiled.state_dict().items())
 
 
-def test_synchronised_batch_norm_needs_gpus(toy: ModuleType) -> None:
-    with pytest.raises(ConfigError, match=r"runtime.sync_batchnorm: needs GPUs"):
+def test_synchronised_batch_norm_requires_gpus(toy: ModuleType) -> None:
+    with pytest.raises(ConfigError, match=r"runtime.sync_batchnorm: requires GPUs"):
         prepare(toy.Net(), RuntimeOptions(sync_batchnorm=True), CPU)
     model = prepare(toy.Net(), RuntimeOptions(sync_batchnorm=True), torch.device("meta"))
     assert isinstance(model.backbone[1], nn.SyncBatchNorm)

@@ -96,7 +96,7 @@ def test_killed_at_random_steps(run: Run, straight: Path, tmp_path: Path, worker
     assert_equal_runs(straight, interrupted(run, tmp_path, *kills, workers=workers))
 
 
-def test_killed_within_an_epoch_that_was_saved(run: Run, straight: Path, tmp_path: Path) -> None:
+def test_killed_within_an_epoch_after_a_checkpoint(run: Run, straight: Path, tmp_path: Path) -> None:
     kill = {"kill": {"step": 11}}
     folder = interrupted(run, tmp_path, kill, checkpoint_steps=4)
     assert records(folder) == records(straight), "the means of the epoch lost what was before the kill"
@@ -136,7 +136,7 @@ def test_bad_videos_and_workers_change_nothing(run: Run, tmp_path: Path) -> None
     assert "is no video" in listed[0]["reason"]
 
 
-def test_no_kill_while_saving_loses_the_last_good_checkpoint(run: Run, tmp_path: Path) -> None:
+def test_being_killed_while_saving_never_loses_the_last_good_checkpoint(run: Run, tmp_path: Path) -> None:
     """24 kills at random moments of writing, rather than at chosen ones: the run always goes on, and to the end."""
     reached = 0
     for _ in range(24):

@@ -39,7 +39,7 @@ def test_the_model_is_in_evaluation_mode(toy: ModuleType) -> None:
     assert not model.training
 
 
-def test_coverage_says_what_was_skipped(toy: ModuleType) -> None:
+def test_coverage_counts_skipped_samples(toy: ModuleType) -> None:
     found = evaluate(toy.Net(), held_out(toy, bad=(0, 5)), {"acc": toy.Accuracy()})
     assert (found.samples, found.total, found.skipped) == (11, 13, 2)
     with pytest.raises(
@@ -48,14 +48,14 @@ def test_coverage_says_what_was_skipped(toy: ModuleType) -> None:
         evaluate(toy.Net(), held_out(toy, bad=tuple(range(13)), bad_budget=1.0), {"acc": toy.Accuracy()})
 
 
-def test_metrics_start_from_nothing(toy: ModuleType) -> None:
+def test_metrics_are_reset(toy: ModuleType) -> None:
     metric = toy.Accuracy()
     metric.right = {100: True}
     assert evaluate(toy.Net(), held_out(toy), {"acc": metric}).scores["acc/count"] == 13
 
 
-def test_two_metrics_must_not_share_a_name(toy: ModuleType) -> None:
-    with pytest.raises(ConfigError, match=r"metrics.b: another metric already gives a score 'acc/top1'"):
+def test_two_metrics_with_the_same_score_are_refused(toy: ModuleType) -> None:
+    with pytest.raises(ConfigError, match=r"metrics.b: another metric already returns a score 'acc/top1'"):
         evaluate(toy.Net(), held_out(toy), {"a": toy.Accuracy(), "b": toy.Accuracy()})
 
 
@@ -67,9 +67,7 @@ def test_precision(toy: ModuleType) -> None:
     assert set(seen) == {"torch.bfloat16"}
 
 
-def test_a_metric_that_needs_more_than_a_batch_is_not_refused_for_it(
-    toy: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_metric_may_need_more_than_the_first_batch(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     def compute(metric: Any) -> dict[str, float]:
         if len(metric.right) < 13:
             raise DataError("there is no true segment in any video")
@@ -77,7 +75,7 @@ def test_a_metric_that_needs_more_than_a_batch_is_not_refused_for_it(
 
     monkeypatch.setattr(toy.Accuracy, "compute", compute)
     metrics = {"auc": toy.Accuracy()}
-    with pytest.warns(UserWarning, match=r"metrics\.auc cannot be computed of the first samples alone: there is no"):
+    with pytest.warns(UserWarning, match=r"metrics\.auc cannot be computed from the first samples alone: there is no"):
         assert evaluate(toy.Net(), held_out(toy), metrics, losses=True, batches=1).scores == {}
     assert evaluate(toy.Net(), held_out(toy), metrics).scores == {"auc": 1.0}
     with pytest.raises(DataError, match="no true segment"):

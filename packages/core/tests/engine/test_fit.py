@@ -70,7 +70,7 @@ def test_a_run_learns_and_keeps_its_best_weights(toy: ModuleType, tmp_path: Path
     assert torch.equal(final["state_dict"]["fc.weight"], model.fc.weight)
 
 
-def test_observers_are_told_in_order(toy: ModuleType, tmp_path: Path) -> None:
+def test_observers_are_called_in_order(toy: ModuleType, tmp_path: Path) -> None:
     diary = Diary()
     toy.train(tmp_path, epochs=2, observers=(diary,), log_interval=4)
     assert diary.lines == [
@@ -92,7 +92,7 @@ def test_observers_are_told_in_order(toy: ModuleType, tmp_path: Path) -> None:
     assert all(v > 0 for v in diary.values[0].values())
 
 
-def test_logged_values_are_means_and_the_rate_follows_the_schedule(toy: ModuleType, tmp_path: Path) -> None:
+def test_logged_values_are_means_and_the_learning_rate_follows_the_schedule(toy: ModuleType, tmp_path: Path) -> None:
     every, fourth = Diary(), Diary()
     toy.train(tmp_path / "a", epochs=1, observers=(every,))
     toy.train(tmp_path / "b", epochs=1, observers=(fourth,), log_interval=4)
@@ -115,7 +115,7 @@ def test_checkpoints_within_an_epoch(toy: ModuleType, tmp_path: Path) -> None:
     assert steps_saved(tmp_path) == [4, 6, 8, 12]
 
 
-def test_the_seed_decides_what_is_drawn_in_a_step(toy: ModuleType, tmp_path: Path) -> None:
+def test_the_seed_determines_the_random_numbers_of_a_step(toy: ModuleType, tmp_path: Path) -> None:
     runs: list[list[float]] = []
     for name, seed in (("a", 1), ("b", 2), ("c", 1)):
         diary = Diary()
@@ -136,7 +136,7 @@ def test_runs_by_steps(toy: ModuleType, tmp_path: Path) -> None:
     assert steps_saved(tmp_path / "epochs") == [6, 8]
 
 
-def test_accumulation_counts_updates(toy: ModuleType, tmp_path: Path) -> None:
+def test_steps_are_updates_with_accumulation(toy: ModuleType, tmp_path: Path) -> None:
     diary = Diary()
     result, _ = toy.train(tmp_path, epochs=2, accumulate=4, observers=(diary,))  # six batches: 4 and 2
     assert result.steps == 4
@@ -148,13 +148,13 @@ def test_checkpoints_beyond_keep_are_removed(toy: ModuleType, tmp_path: Path) ->
     assert steps_saved(tmp_path) == [18, 24]
 
 
-def test_the_score_that_decides(toy: ModuleType, tmp_path: Path) -> None:
+def test_the_selection_score(toy: ModuleType, tmp_path: Path) -> None:
     result, _ = toy.train(tmp_path / "count", epochs=2, best="acc/count")
     assert result.best == {"score": "acc/count", "value": 13.0, "epoch": 1, "step": 6}
     less, _ = toy.train(tmp_path / "less", epochs=4, best_rule="less")
     more, _ = toy.train(tmp_path / "more", epochs=4)
     assert less.best["value"] < more.best["value"]
-    with pytest.raises(ConfigError, match=r"train.best: the evaluation gives no score 'acc/top5'; did you mean"):
+    with pytest.raises(ConfigError, match=r"train.best: the evaluation returns no score 'acc/top5'; did you mean"):
         toy.train(tmp_path / "typo", epochs=1, best="acc/top5")
 
 
@@ -164,7 +164,7 @@ def test_without_evaluation(toy: ModuleType, tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoints/best.pt").exists()
 
 
-def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_nan_loss_ends_the_run_before_saving(toy: ModuleType, tmp_path: Path) -> None:
     toy.train(tmp_path, epochs=1)
     saved = steps_saved(tmp_path)
     diary = Diary()
@@ -173,23 +173,23 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(toy: ModuleTyp
         def loss(self, outputs: Any, batch: Any) -> Any:
             return {"loss": outputs.sum() * float("nan")}
 
-    with pytest.raises(TrainingError, match="the loss is nan at step 10: lower the learning rate"):
+    with pytest.raises(TrainingError, match="loss became NaN at step 10: lower the learning rate"):
         toy.train(tmp_path, epochs=3, model=Broken(), observers=(diary,), log_interval=10)
     assert steps_saved(tmp_path) == saved
     assert diary.lines[-1] == ("failure", TrainingError)
 
 
-def test_gradients_that_are_no_numbers_end_the_run_before_it_is_saved(toy: ModuleType, tmp_path: Path) -> None:
+def test_nan_gradients_end_the_run_before_saving(toy: ModuleType, tmp_path: Path) -> None:
     class Steep(toy.Net):  # type: ignore[misc,name-defined]
         def loss(self, outputs: Any, batch: Any) -> Any:
             return {"loss": (outputs * 0).sqrt().sum()}
 
-    with pytest.raises(TrainingError, match="the weights contain NaN or Inf after step 1: lower the learning rate"):
+    with pytest.raises(TrainingError, match="weights contain NaN or Inf after step 1: lower the learning rate"):
         toy.train(tmp_path, steps=1, model=Steep())
     assert steps_saved(tmp_path) == []
 
 
-def test_going_on_for_longer(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_finished_run_can_be_extended(toy: ModuleType, tmp_path: Path) -> None:
     toy.train(tmp_path, epochs=1)
     result, _ = toy.train(tmp_path, epochs=3)
     assert (result.resumed_step, result.steps) == (6, 18)
@@ -206,7 +206,7 @@ def test_going_on_for_longer(toy: ModuleType, tmp_path: Path) -> None:
         ({"size": 21}, "samples of data.train was 22 and is 21"),
     ],
 )
-def test_what_cannot_go_on_exactly_is_refused(
+def test_changes_that_prevent_exact_resume_are_refused(
     toy: ModuleType, tmp_path: Path, changed: dict[str, Any], said: str
 ) -> None:
     toy.train(tmp_path, epochs=1)
@@ -215,15 +215,13 @@ def test_what_cannot_go_on_exactly_is_refused(
     toy.train(tmp_path, epochs=2)  # nothing was lost
 
 
-def test_checkpoints_of_another_model_are_refused(toy: ModuleType, tmp_path: Path) -> None:
+def test_checkpoints_of_a_different_model_are_refused(toy: ModuleType, tmp_path: Path) -> None:
     toy.train(tmp_path, epochs=1)
     with pytest.raises(CheckpointError, match=r"a different model: fc.weight is \(3, 16\) in the file and \(4, 16\)"):
         toy.train(tmp_path, epochs=2, model=toy.Net(4))
 
 
-def test_a_full_disk_leaves_a_run_that_goes_on(
-    toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_resumes_after_a_full_disk(toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy.train(tmp_path / "straight")
     sync, calls = os.fsync, 0
 
@@ -244,12 +242,12 @@ def test_a_full_disk_leaves_a_run_that_goes_on(
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
-def test_a_damaged_checkpoint_costs_no_more_than_the_way_from_the_one_before(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(toy: ModuleType, tmp_path: Path) -> None:
     straight, _ = toy.train(tmp_path / "straight")
     toy.train(tmp_path / "damaged")
     newest = Checkpoints(tmp_path / "damaged/checkpoints").paths()[-1]
     newest.write_bytes(newest.read_bytes()[:-50])
-    with pytest.warns(UserWarning, match="damaged, or no checkpoint; trying the one before"):
+    with pytest.warns(UserWarning, match="damaged, or not a checkpoint; trying the one before"):
         result, _ = toy.train(tmp_path / "damaged")
     assert result.resumed_step == 12
     assert result.best == straight.best
@@ -258,19 +256,19 @@ def test_a_damaged_checkpoint_costs_no_more_than_the_way_from_the_one_before(toy
     assert [r["step"] for r in lines if r["kind"] == "evaluation"] == [6, 12, 18]
 
 
-def test_an_observer_that_fails_costs_nothing_but_itself(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_failing_observer_does_not_stop_the_run(toy: ModuleType, tmp_path: Path) -> None:
     class Broken(Diary):
         def on_epoch(self, epoch: int, values: Any) -> None:
             raise OSError("the server is gone")
 
     broken, fine = Broken(), Diary()
-    with pytest.warns(UserWarning, match="observer Broken failed in on_epoch and is left out from here: the server"):
+    with pytest.warns(UserWarning, match="observer Broken failed in on_epoch and will not be called again: the server"):
         toy.train(tmp_path, epochs=2, observers=(broken, fine))
     assert fine.kinds("epoch") == [(1,), (2,)]
     assert broken.lines[-1] == ("step", 1, 6)
 
 
-def test_bad_samples_beyond_the_budget_end_a_run(toy: ModuleType, tmp_path: Path) -> None:
+def test_too_many_bad_samples_end_a_run(toy: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"11 of 22 samples are bad, 10 are allowed; .*bad_samples.jsonl lists them"):
         toy.train(tmp_path, bad=tuple(range(11)))
     result, _ = toy.train(tmp_path / "few", bad=tuple(range(5)), epochs=2)

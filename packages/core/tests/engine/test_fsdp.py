@@ -58,7 +58,7 @@ def held(folder: Path) -> list[dict[str, Any]]:
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
-def test_each_process_holds_a_share(pair: Path) -> None:
+def test_each_process_holds_a_shard(pair: Path) -> None:
     assert [h["weights"] for h in held(pair / "ddp")] == [WEIGHTS, WEIGHTS]
     shares = [h["weights"] for h in held(pair / "plain")]
     assert sum(shares) == WEIGHTS
@@ -70,11 +70,11 @@ def test_large_blocks_are_gathered_one_by_one(pair: Path) -> None:
     assert [h["groups"] for h in held(pair / "plain")] == [3, 3], "two blocks and the rest"
 
 
-def test_a_model_that_reaches_past_its_layers_is_named(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_model_that_bypasses_its_layers_is_reported(toy: ModuleType, tmp_path: Path) -> None:
     fault = {"rank": 1, "step": 1, "how": "use weights"}
     done = toy.torchrun({"folder": tmp_path, **PLAIN, "runtime": FSDP, "fault": fault})
     assert done.returncode != 0
-    assert 'ConfigError: runtime.strategy = "fsdp": Net uses weights of a layer that it does not call' in done.stderr
+    assert 'ConfigError: runtime.strategy = "fsdp": Net uses the weights of a layer without calling it' in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_model_that_reaches_past_its_layers_is_named(toy: ModuleType, tmp_path
         ("fp16", {"runtime": {"precision": "fp16"}}, 5e-3),
     ],
 )
-def test_two_processes_are_one_with_the_doubled_batch(
+def test_two_processes_equal_one_with_twice_the_batch(
     toy: ModuleType, pair: Path, tmp_path: Path, name: str, more: dict[str, Any], tolerance: float
 ) -> None:
     toy.train(tmp_path, batch_size=4, size=24, noisy=False, norm=False, blocks=2, **more)
@@ -108,7 +108,7 @@ def test_two_processes_are_one_with_the_doubled_batch(
             torch.testing.assert_close(b["optimizer"]["state"][number][key], value, rtol=10 * tolerance, atol=tolerance)
 
 
-def test_weights_travel_in_the_format_of_the_precision_unless_norms_need_float32(pair: Path) -> None:
+def test_weights_are_gathered_in_the_precision_of_the_run_unless_norms_need_float32(pair: Path) -> None:
     formats = {name: held(pair / name)[1]["formats"] for name in ("plain", "bf16", "fp16", "norms")}
     assert formats == {
         "plain": ["torch.float32"],
@@ -118,7 +118,7 @@ def test_weights_travel_in_the_format_of_the_precision_unless_norms_need_float32
     }
 
 
-def test_what_is_written_is_for_one_process_as_well(toy: ModuleType, pair: Path) -> None:
+def test_checkpoints_load_in_one_process(toy: ModuleType, pair: Path) -> None:
     best = pair / "all/checkpoints/best.pt"
     model = toy.Net(blocks=2)
     load_weights(model, best)
@@ -127,7 +127,7 @@ def test_what_is_written_is_for_one_process_as_well(toy: ModuleType, pair: Path)
     assert alone == pytest.approx(load(best)["scores"], rel=1e-6)
 
 
-def test_a_run_goes_on_exactly_after_a_process_was_killed(toy: ModuleType, pair: Path, tmp_path: Path) -> None:
+def test_a_run_resumes_exactly_after_a_process_was_killed(toy: ModuleType, pair: Path, tmp_path: Path) -> None:
     arguments = {"folder": tmp_path, **OPTIONS, "runtime": FSDP}
     killed = toy.torchrun(arguments | {"fault": {"rank": 0, "step": 10, "how": "kill"}})
     assert killed.returncode != 0
@@ -142,19 +142,19 @@ def test_a_run_goes_on_exactly_after_a_process_was_killed(toy: ModuleType, pair:
 
 
 @pytest.mark.parametrize("name", ["channels_last", "find_unused_parameters"])
-def test_options_that_do_not_go_together(name: str) -> None:
-    with pytest.raises(ValueError, match=f'^{name} = true and strategy = "fsdp" exclude each other'):
+def test_incompatible_options(name: str) -> None:
+    with pytest.raises(ValueError, match=f'^{name} = true does not work with strategy = "fsdp"'):
         RuntimeOptions(strategy="fsdp", **{name: True})
 
 
 @pytest.mark.parametrize("name", ["Adafactor", "Rprop"])
-def test_optimizers_that_need_whole_parameters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optimizers_that_need_full_parameters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidcore.engine.optim.is_sharded_tensor", lambda parameter: True)
     with pytest.raises(ConfigError, match=rf'^optimizer.type = "{name}" and runtime.strategy = "fsdp" exclude'):
         build_optimizer(getattr(torch.optim, name), {"lr": 0.1}, torch.nn.Linear(2, 2))
 
 
-def test_a_pytorch_without_it(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_pytorch(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("torch.distributed.fsdp.fully_shard")
-    with pytest.raises(ConfigError, match=r'^runtime.strategy = "fsdp": needs PyTorch 2.6'):
+    with pytest.raises(ConfigError, match=r'^runtime.strategy = "fsdp": requires PyTorch 2.6'):
         shard.shard(toy.Net(), None, torch.device("cpu"))

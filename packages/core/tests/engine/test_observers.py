@@ -52,13 +52,13 @@ def test_plain_lines(tmp_path: Path) -> None:
     assert lines[3:] == ["epoch 1  step 10  evaluation: acc/top1 0.5"]
 
 
-def test_plain_lines_come_now_and_then(tmp_path: Path) -> None:
+def test_plain_lines_are_rate_limited(tmp_path: Path) -> None:
     watching, screen = console(False, seconds=1000.0)
     watching.on_start(tmp_path, {**INFO, "resumed_step": 3})
     for step in range(4, 21):
         watching.on_step(1, step, StepValues(losses={"loss": 1.0}))
     lines = screen.getvalue().splitlines()
-    assert "from step 3 on" in lines[0]
+    assert "from step 3" in lines[0]
     assert [line.split()[3] for line in lines[1:]] == ["4/20", "20/20"], "the first and the last"
 
 
@@ -85,7 +85,7 @@ def test_the_bar_ends_with_a_failure(tmp_path: Path) -> None:
     assert screen.getvalue().rstrip().endswith("\x1b[?25h")
 
 
-def test_who_stops_a_run_hears_where_it_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_run_prints_where_it_resumes(tmp_path: Path) -> None:
     watching, screen = console(False)
     watching.on_start(tmp_path, INFO)
     watching.on_failure(KeyboardInterrupt())
@@ -93,8 +93,8 @@ def test_who_stops_a_run_hears_where_it_goes_on(tmp_path: Path) -> None:
     watching.on_failure(KeyboardInterrupt())
     watching.on_failure(RuntimeError())
     assert screen.getvalue().splitlines()[1:] == [
-        "stopped; --resume begins anew: there is no checkpoint yet",
-        "stopped; --resume goes on from step 7",
+        "stopped; --resume starts over (no checkpoint yet)",
+        "stopped; --resume resumes at step 7",
     ]
 
 
@@ -118,7 +118,7 @@ def test_json_lines_of_a_run(toy: ModuleType, tmp_path: Path) -> None:
     assert epoch["loss"] == pytest.approx(sum(r["loss"] for r in steps[:6]) / 6)
 
 
-def test_json_lines_forget_what_did_not_last(tmp_path: Path) -> None:
+def test_json_lines_drop_repeated_steps(tmp_path: Path) -> None:
     lines = JsonLines()
     lines.on_start(tmp_path, {"resumed_step": 0, "evaluated_step": 0})
     for step in (1, 2, 3, 4):

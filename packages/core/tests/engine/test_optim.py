@@ -32,7 +32,7 @@ def factors(model: nn.Module, grouping: Any) -> dict[str, tuple[float, float]]:
 
 
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
-def test_every_optimizer_can_be_named_and_trains(name: str) -> None:
+def test_every_optimizer_trains(name: str) -> None:
     factory = OPTIMIZERS[name].load()
     signature = read_signature(OPTIMIZERS[name].target)
     assert "lr" in signature.parameters
@@ -46,12 +46,12 @@ def test_every_optimizer_can_be_named_and_trains(name: str) -> None:
     assert not torch.equal(before, model.weight)
 
 
-def test_all_of_torch_is_there_that_trains_a_network_by_its_gradients() -> None:
+def test_all_optimizers_of_torch_are_offered_or_listed_as_unsupported() -> None:
     have = {n for n in torch.optim.__all__ if isinstance(getattr(torch.optim, n), type)}
     assert have - {"Optimizer", *NOT_OFFERED} == set(OPTIMIZERS)
 
 
-def test_what_an_optimizer_cannot_do_is_said() -> None:
+def test_errors_of_optimizers_are_reported() -> None:
     with pytest.raises(ConfigError, match=r"optimizer: Muon: .*2D parameters"):
         build_optimizer(torch.optim.Muon, {"lr": 0.1}, net())
 
@@ -63,7 +63,7 @@ def test_no_rules_make_one_group_with_the_optimizers_own_defaults() -> None:
     assert build_optimizer(torch.optim.AdamW, {}, net()).param_groups[0]["lr"] == 1e-3
 
 
-def test_equal_factors_share_a_group_and_a_parameter_is_there_once() -> None:
+def test_equal_factors_share_a_group_and_parameters_are_not_repeated() -> None:
     model = net()
     model.tied = model.head
     optimizer = build_optimizer(
@@ -144,22 +144,22 @@ def test_deeper_layers_learn_faster() -> None:
     }
 
 
-def test_layer_decay_refuses_what_it_does_not_know() -> None:
-    with pytest.raises(ConfigError, match=r"needs a backbone with layers \(layer_of\), and Sequential has none"):
+def test_layer_decay_refuses_unsupported_models() -> None:
+    with pytest.raises(ConfigError, match=r"requires a backbone with a layer_of method; Sequential has none"):
         factors(net(), LayerDecayGroups(decay_rate=0.5, num_layers=2))
 
 
-def test_mistakes_are_of_the_user() -> None:
+def test_mistakes_are_user_errors() -> None:
     with pytest.raises(ConfigError, match=r"optimizer: SGD: .*learning rate"):
         build_optimizer(torch.optim.SGD, {"lr": -1.0}, net())
     with pytest.raises(ConfigError, match="no parameters"):
         build_optimizer(torch.optim.SGD, {"lr": 1.0}, nn.ReLU())
     empty = nn.Sequential(nn.ReLU(), nn.ParameterList([torch.zeros(0, 3)]))
-    with pytest.raises(ConfigError, match=r"model: 1\.0 would be of shape \(0, 3\): one of its sizes is 0"):
+    with pytest.raises(ConfigError, match=r"model: 1\.0 has shape \(0, 3\), and no size may be 0"):
         build_optimizer(torch.optim.SGD, {"lr": 1.0}, empty)
 
 
-def test_groupings_as_tables() -> None:
+def test_groupings_from_tables() -> None:
     built = build_component({"type": "SwinGroups", "custom_keys": {"norm": {"decay_mult": 0.0}}}, "groupings")
     assert built == SwinGroups(custom_keys={"norm": Rule(decay_mult=0.0)})
     with pytest.raises(ConfigError, match="decay_mult"):

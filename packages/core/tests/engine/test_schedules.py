@@ -74,18 +74,18 @@ lrs = torch.optim.lr_scheduler
     ],
     ids=lambda x: type(x).__name__ if isinstance(x, Schedule) else "",
 )
-def test_as_torch(ours: Schedule, theirs: Any) -> None:
+def test_like_torch(ours: Schedule, theirs: Any) -> None:
     np.testing.assert_allclose(rates(ours, steps=20), by_torch(theirs, 20), rtol=1e-12, atol=1e-15)
 
 
-def test_epochs_steps_and_epochs_by_steps() -> None:
+def test_units_of_length_and_ticks() -> None:
     assert rates(MultiStepLR(milestones=[1, 2], gamma=0.5)) == [1.0] * 4 + [0.5] * 4 + [0.25] * 4
     assert rates(MultiStepLR(milestones=[1], gamma=0.5, by_epoch=False)) == [1.0] + [0.5] * 11
     ramp = rates(LinearLR(start_factor=0.5, end=1.5, convert_to_iter_based=True))
     np.testing.assert_allclose(ramp, [0.5, 0.6, 0.7, 0.8, 0.9] + [1.0] * 7)
 
 
-def test_what_is_not_given_lasts_for_the_whole_run() -> None:
+def test_the_default_end_is_the_end_of_the_run() -> None:
     np.testing.assert_allclose(rates(PolyLR(by_epoch=False), steps=6), [1, 0.8, 0.6, 0.4, 0.2, 0], atol=1e-15)
     np.testing.assert_allclose(rates(PolyLR()), [1.0] * 4 + [0.5] * 4 + [0.0] * 4)
     # ten steps are two and a half epochs of four: a third epoch begins
@@ -98,12 +98,12 @@ def test_one_cycle_in_a_part_of_the_run() -> None:
     assert part[8:] == pytest.approx([part[7]] * 4)
 
 
-def test_outside_of_begin_and_end_nothing_changes() -> None:
+def test_rates_change_only_between_begin_and_end() -> None:
     found = rates(ExponentialLR(gamma=0.5, begin=3, end=6, by_epoch=False), steps=8)
     assert found == [1.0, 1.0, 1.0, 1.0, 0.5, 0.25, 0.25, 0.25]
 
 
-def test_one_after_the_other_and_both_at_once() -> None:
+def test_consecutive_and_overlapping_schedules() -> None:
     warm = LinearLR(start_factor=0.5, end=3, by_epoch=False)
     then = CosineAnnealingLR(begin=3, by_epoch=False)
     one_by_one = rates(warm, then)
@@ -125,7 +125,7 @@ def test_groups_keep_their_proportions_above_the_floor() -> None:
     ]
 
 
-def test_any_step_can_be_asked_for_first() -> None:
+def test_steps_can_be_computed_in_any_order() -> None:
     schedules = [LinearLR(end=1, convert_to_iter_based=True), CosineAnnealingLR(eta_min=0.1)]
     plan = RateSchedule(schedules, 4, 12)
     assert [plan.rates(step, [1.0])[0] for step in (9, 3, 11)] == [rates(*schedules)[step] for step in (9, 3, 11)]
@@ -137,7 +137,7 @@ def test_restarts_from_lower_rates() -> None:
     np.testing.assert_allclose(found[6:], 0.0, atol=1e-15)
 
 
-def test_what_a_shorter_run_does_not_reach_is_said() -> None:
+def test_unreached_ends_of_schedules_are_reported() -> None:
     schedules = {
         "warmup": LinearLR(end=34),
         "cosine": CosineAnnealingLR(begin=34, T_max=222),
@@ -146,11 +146,11 @@ def test_what_a_shorter_run_does_not_reach_is_said() -> None:
         "cycle": OneCycleLR(eta_max=0.1, begin=10, total_steps=90, by_epoch=False),
     }
     assert unreached(schedules, 4, 14 * 4) == [
-        "schedule.warmup: is made for 34 epochs, the run has 14",
-        "schedule.cosine: begins after 34 epochs, the run has 14: it does nothing",
-        "schedule.step: is made for 15 epochs, the run has 14",
-        "schedule.restart: is made for 25 epochs, the run has 14",
-        "schedule.cycle: is made for 100 steps, the run has 56",
+        "schedule.warmup: is made for 34 epochs, but the run has 14",
+        "schedule.cosine: begins after 34 epochs, but the run has 14: it has no effect",
+        "schedule.step: is made for 15 epochs, but the run has 14",
+        "schedule.restart: is made for 25 epochs, but the run has 14",
+        "schedule.cycle: is made for 100 steps, but the run has 56",
     ]
     assert unreached(schedules, 4, 256 * 4) == []
     assert unreached({"cosine": CosineAnnealingLR()}, 4, 1) == []
@@ -165,9 +165,9 @@ def test_rates_reach_the_optimizer() -> None:
     assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.125, 0.0125])
 
 
-def test_schedules_as_tables_and_their_mistakes() -> None:
+def test_schedules_from_tables_and_their_errors() -> None:
     assert build_component({"type": "MultiStepLR", "milestones": [1]}, "schedules") == MultiStepLR(milestones=[1])
-    with pytest.raises(ConfigError, match=r"LinearLR: end must be above begin >= 0, got 5 to 3"):
+    with pytest.raises(ConfigError, match=r"LinearLR: must have 0 <= begin < end, got 5 and 3"):
         LinearLR(begin=5, end=3)
     with pytest.raises(UserError, match=r"CosineAnnealingLR: T_max must be at least 1, got 0"):
         build_component({"type": "CosineAnnealingLR", "T_max": 0}, "schedules")
@@ -186,5 +186,5 @@ def test_schedules_as_tables_and_their_mistakes() -> None:
     ):
         with pytest.raises(UserError, match="must be at least 0"):  # the loss would rise
             build_component(table, "schedules")
-    with pytest.raises(ConfigError, match="periods and restart_weights must be equally many, got 2 and 1"):
+    with pytest.raises(ConfigError, match="periods and restart_weights must have the same length, got 2 and 1"):
         CosineRestartLR(periods=[1, 2], restart_weights=[0.5])

@@ -16,7 +16,7 @@ def draws(*place: int) -> tuple[float, float, float]:
     return float(torch.rand(())), float(np.random.rand()), random.random()
 
 
-def test_the_same_place_gives_the_same_numbers_any_other_gives_others() -> None:
+def test_random_numbers_depend_on_the_place_in_the_run_only() -> None:
     places = [(s, t, r) for s in (0, 1) for t in (0, 1, 2) for r in (0, 1)]
     found = [draws(*place) for place in places]
     assert [draws(*place) for place in reversed(places)] == found[::-1]
@@ -24,7 +24,7 @@ def test_the_same_place_gives_the_same_numbers_any_other_gives_others() -> None:
         assert len(set(column)) == len(places)
 
 
-def test_samples_have_generators_of_their_own() -> None:
+def test_each_sample_has_its_own_generator() -> None:
     places = [(s, e, i, a) for s in (0, 1) for e in (0, 1) for i in (0, 1) for a in (0, 1)]
     assert len({sample_rng(*place).random() for place in places}) == len(places)
     assert sample_rng(3, 2, 1).random() == sample_rng(3, 2, 1).random()

@@ -32,7 +32,7 @@ def numbers(batch: Batch) -> list[int]:
     return [s.index for s in batch.samples]
 
 
-def test_others_go_through_their_data_at_their_own_pace(toy: ModuleType) -> None:
+def test_extra_data_has_its_own_epochs(toy: ModuleType) -> None:
     joint = list(TrainingData(loader(toy, 8, 2), {"more": loader(toy, 6, 3)}).batches_between(0, 8))
     alone = list(loader(toy, 6, 3).batches_between(0, 8))
     assert [numbers(b.extra["more"]) for b in joint] == [numbers(b) for b in alone]
@@ -69,7 +69,7 @@ class Interrupted(Observers):
             raise KeyboardInterrupt
 
 
-def test_a_run_goes_on_where_each_of_them_was(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_run_resumes_at_the_position_of_each_loader(toy: ModuleType, tmp_path: Path) -> None:
     _, straight = toy.train(tmp_path / "straight", extra=10)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vidcore.engine.fit.Observers", Interrupted)
@@ -101,7 +101,7 @@ def as_format_1(path: Path) -> None:
     save(path, content | {"format": 1, "position": position, "epoch_sums": sums})
 
 
-def test_a_checkpoint_of_format_1_goes_on_exactly(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_checkpoint_of_format_1_resumes_exactly(toy: ModuleType, tmp_path: Path) -> None:
     options: dict[str, Any] = {"extra": 10, "checkpoint_steps": 2, "ema_decay": 0.9}
     toy.train(tmp_path / "straight", **options)
     with pytest.MonkeyPatch.context() as patch:
@@ -117,12 +117,12 @@ def test_a_checkpoint_of_format_1_goes_on_exactly(toy: ModuleType, tmp_path: Pat
     assert toy.records(tmp_path / "straight") == toy.records(tmp_path / "old")
 
 
-def test_a_task_names_them(tmp_path: Path) -> None:
+def test_extra_data_in_a_task(tmp_path: Path) -> None:
     table: dict[str, Any] = {"model": {"type": "Recognizer3D"}, "data": {"train_extra": {"more": {"batch_sise": 2}}}}
     with pytest.raises(Exception, match=r"data.train_extra.more.batch_sise: unknown key"):
         Task.from_table(table, load_plugins())
 
 
-def test_the_first_decides_how_long_an_epoch_is(toy: ModuleType) -> None:
+def test_the_main_data_defines_an_epoch(toy: ModuleType) -> None:
     data = TrainingData(loader(toy, 4, 2), {"more": loader(toy, 100, 2)})
     assert len(data) == len(list(islice(data.batches_between(0, 2), 10))) == 2

@@ -42,14 +42,14 @@ def change(toy: ModuleType, model: Any) -> torch.Tensor:
     return torch.cat([(a - b).detach().flatten() for a, b in pairs])
 
 
-def test_losses_are_summed_and_others_only_reported(toy: ModuleType) -> None:
+def test_losses_are_summed_and_other_values_only_reported(toy: ModuleType) -> None:
     _, values = stepped(toy, batch(range(8)))
     assert values["loss"] == pytest.approx(values["loss_cls"] + values["loss_size"])
     assert 0 <= values["top1_acc"] <= 1
     assert "grad_norm" not in values
 
 
-def test_accumulation_is_one_large_batch(toy: ModuleType) -> None:
+def test_accumulation_equals_one_large_batch(toy: ModuleType) -> None:
     whole, values = stepped(toy, batch(range(11)))
     parts, means = stepped(toy, batch(range(4)), batch(range(4, 8)), batch(range(8, 11)), accumulate=3)
     torch.testing.assert_close(change(toy, parts), change(toy, whole), rtol=1e-5, atol=1e-6)
@@ -98,7 +98,7 @@ def test_fp16_scales_the_loss_and_skips_steps_that_overflow(toy: ModuleType) -> 
     assert not Step(model, optimizer, TrainOptions(), RuntimeOptions()).scaler.is_enabled()
 
 
-def test_every_second_is_booked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_second_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidcore.engine.meters.time.perf_counter", iter([0.0, 1.0, 3.0, 6.0, 10.0]).__next__)
     clock = Clock()
     for phase in ("data", "forward", None, "data"):

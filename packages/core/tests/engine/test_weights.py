@@ -30,29 +30,29 @@ def test_arrays_and_tensors_are_loaded_strictly() -> None:
     )
 
 
-def test_counters_may_be_missing_parameters_not() -> None:
+def test_counters_may_be_missing_but_parameters_may_not() -> None:
     state = net().state_dict()
     del state["backbone.1.num_batches_tracked"]
     assert load_state(net(), state) == ()
     del state["backbone.1.running_mean"]
-    with pytest.raises(CheckpointError, match=r"a different model: backbone.1.running_mean is missing in the file"):
+    with pytest.raises(CheckpointError, match=r"a different model: backbone.1.running_mean is missing from the file"):
         load_state(net(), state)
 
 
-def test_another_model_is_named_by_what_differs() -> None:
+def test_differences_to_a_different_model_are_listed() -> None:
     with pytest.raises(CheckpointError) as caught:
         load_state(net(5), net(4).state_dict(), source="a.pt")
     assert str(caught.value) == (
         "a.pt: belongs to a different model: cls_head.weight is (4, 8) in the file and (5, 8) in the model; "
         "cls_head.bias is (4,) in the file and (5,) in the model"
     )
-    with pytest.raises(CheckpointError, match=r"is missing in the file; .*; and 3 more$"):
+    with pytest.raises(CheckpointError, match=r"is missing from the file; .*; and 3 more$"):
         load_state(net(), {"backbone.0.bias": torch.zeros(8)})
     with pytest.raises(CheckpointError, match="extra is not in the model"):
         load_state(net(), {**net().state_dict(), "extra": torch.zeros(1)})
 
 
-def test_a_classifier_for_other_classes_is_left_out_if_asked() -> None:
+def test_a_classifier_of_a_different_size_can_be_skipped() -> None:
     source, model = net(4), net(5)
     fresh = model.cls_head.weight.clone()
     left = load_state(model, source.state_dict(), new_classes=True)
@@ -63,7 +63,7 @@ def test_a_classifier_for_other_classes_is_left_out_if_asked() -> None:
         load_state(net(4, width=16), source.state_dict(), new_classes=True)
 
 
-def test_ignored_beginnings() -> None:
+def test_ignored_prefixes() -> None:
     state = {k: v for k, v in net(4).state_dict().items() if k != "backbone.0.bias"}
     state |= {"aux.weight": torch.zeros(1), "cls_head.weight": torch.zeros(7, 7)}
     left = load_state(net(4), state, ignore=["aux.", "cls_head.", "backbone.0"])
@@ -90,13 +90,13 @@ def test_files_without_weights(tmp_path: Path) -> None:
         read_weights(tmp_path / "a.pth")
 
 
-def test_the_hash_in_the_name_must_be_right(tmp_path: Path) -> None:
+def test_the_hash_in_the_name_must_match(tmp_path: Path) -> None:
     torch.save(net().state_dict(), tmp_path / "a.pth")
     digest = hashlib.sha256((tmp_path / "a.pth").read_bytes()).hexdigest()[:8]
     good = (tmp_path / "a.pth").rename(tmp_path / f"net_20220901-{digest}.pth")
     load_weights(net(), good)
     bad = good.rename(tmp_path / "net_20220901-f6a40d08.pth")
-    with pytest.raises(CheckpointError, match=f"SHA-256 begins with {digest}, its name says f6a40d08"):
+    with pytest.raises(CheckpointError, match=f"SHA-256 begins with {digest}, but its name has f6a40d08"):
         load_weights(net(), bad)
 
 

@@ -64,7 +64,7 @@ def assert_same_course(ours: Path, theirs: Path) -> None:
         torch.testing.assert_close(newest(ours)["state_dict"][name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_from_two_to_one_and_on(toy: ModuleType, two: Path) -> None:
+def test_from_two_processes_to_one_and_back(toy: ModuleType, two: Path) -> None:
     run = two / "killed"
     assert newest(run)["step"] == 4
     with pytest.raises(CheckpointError) as refused:
@@ -82,7 +82,7 @@ def test_from_two_to_one_and_on(toy: ModuleType, two: Path) -> None:
         toy.train(run, **{**TWO, "accumulate": 4}, **MAY)
 
 
-def test_it_says_what_changes(toy: ModuleType, two: Path, tmp_path: Path) -> None:
+def test_differences_are_reported(toy: ModuleType, two: Path, tmp_path: Path) -> None:
     said: list[str] = []
 
     class Listen(Observer):
@@ -95,11 +95,11 @@ def test_it_says_what_changes(toy: ModuleType, two: Path, tmp_path: Path) -> Non
     (folder / "checkpoints" / path.name).write_bytes(path.read_bytes())
     result, _ = toy.train(folder, **TWO, **MAY, epochs=4, observers=(Listen(),))
     assert said == list(result.resume_notes)
-    assert said[0] == "processes: 1 instead of 2 from step 9 on"
-    assert "not the same bits" in said[2]
+    assert said[0] == "processes: 1 instead of 2, from step 9"
+    assert "not bit-identical" in said[2]
 
 
-def test_from_one_to_two(two: Path) -> None:
+def test_from_one_process_to_two(two: Path) -> None:
     assert {r["step"] for r in records(two / "from one")} == set(range(1, 10))
     held = [json.loads((two / f"from one/rank{rank}.json").read_text())["weights"] for rank in (0, 1)]
     assert sum(held) == 195, "they went on with a share each"
@@ -109,11 +109,11 @@ def test_from_one_to_two(two: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "then", "now", "why"),
     [
-        ({"batch_size": 3}, 1, 2, "a step takes 3 samples of data.train: they cannot be shared by 2"),
+        ({"batch_size": 3}, 1, 2, "the 3 samples of data.train in a step cannot be divided by 2"),
         ({"batch_size": 4, "drop_last": True}, 2, 1, "an epoch had 2 steps and would have 3"),
     ],
 )
-def test_steps_that_cannot_stay(
+def test_steps_that_cannot_be_divided(
     toy: ModuleType, monkeypatch: pytest.MonkeyPatch, options: Any, then: int, now: int, why: str
 ) -> None:
     runtime, loading = RuntimeOptions(world_size_may_change=True), LoaderOptions(**options)

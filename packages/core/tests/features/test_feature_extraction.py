@@ -135,7 +135,7 @@ def test_a_bad_video_does_not_stop_the_others() -> None:
 
 
 @pytest.mark.usefixtures("readers")
-def test_what_a_video_gets_does_not_depend_on_the_others() -> None:
+def test_features_of_a_video_do_not_depend_on_other_videos() -> None:
     lengths = (64, 10, 333, 90)
     alone = [next(iter(extractor("4")([Counting(video(n))])))[1] for n in lengths]
     together = dict(extractor("4", workers=3)([Counting(video(n)) for n in lengths]))
@@ -162,10 +162,10 @@ def test_fixed_lengths_and_frame_rates() -> None:
     np.testing.assert_array_equal(timed.values[0], [5, 8, 11, 14])
 
 
-def test_what_cannot_work_is_said_first() -> None:
-    with pytest.raises(UserError, match="toy: model: Linear has no features to give"):
+def test_unsuitable_models_and_pipelines_are_refused() -> None:
+    with pytest.raises(UserError, match="toy: model: Linear provides no features"):
         extractor("8", model=torch.nn.Linear(1, 1))
-    with pytest.raises(UserError, match=r"one step that says what a clip is .* and has 0"):
+    with pytest.raises(UserError, match=r"one step that defines clips .* and has 0"):
         extractor("8", OpenVideo(), UniformSample(8), Decode())
     for text in ("0", "-3", "1.5", "fast", "0s", ""):
         with pytest.raises(UserError, match="must be a number of frames like 16, or of seconds"):
@@ -197,13 +197,13 @@ def test_feature_files_with_times(tmp_path: Path) -> None:
         read_features(tmp_path / "g.csv")
 
 
-def test_two_videos_of_one_name_are_refused() -> None:
+def test_two_videos_with_the_same_name_are_refused() -> None:
     assert feature_names([Path("x/a.b.mp4"), Path("c.avi")]) == ["a.b", "c"]
-    with pytest.raises(UserError, match=r"y/a\.mkv and x/a\.mp4: .* one name"):
+    with pytest.raises(UserError, match=r"y/a\.mkv and x/a\.mp4: .* the same name"):
         feature_names([Path("x/a.mp4"), Path("y/a.mkv")])
 
 
-def test_files_of_others_beside_features_are_left_alone(tmp_path: Path) -> None:
+def test_unrelated_files_beside_features_are_left_alone(tmp_path: Path) -> None:
     video, made = tmp_path / "a.mp4", Features(np.ones((2, 3), np.float32), 8, 4.0, 2.0, 2.0)
     video.touch()
     folder = FeatureFolder(tmp_path, {"format": "npy"})
@@ -213,7 +213,7 @@ def test_files_of_others_beside_features_are_left_alone(tmp_path: Path) -> None:
     FeatureFolder(tmp_path, {"format": "csv"}).save("a", video, made)
     assert not (tmp_path / "a.npy").exists(), "one note stands for one file"
     (tmp_path / "b.json").write_text('{"fps": 4}')
-    with pytest.raises(UserError, match=r"b\.json: is in the way of a note on features"):
+    with pytest.raises(UserError, match=r"b\.json: was not written by vidcore features"):
         folder.save("b", video, made)
     assert (tmp_path / "b.json").read_text() == '{"fps": 4}'
     assert not (tmp_path / "b.npy").exists()

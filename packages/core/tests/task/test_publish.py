@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> RunFolder:
     return folder
 
 
-def test_release_is_read_back_with_class_names_and_contract(run: RunFolder, tmp_path: Path) -> None:
+def test_a_release_has_class_names_and_contract(run: RunFolder, tmp_path: Path) -> None:
     path = publish(run, tmp_path / "out")
     assert path.name == f"net-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.safetensors"
     weights, about = read_weights(path)
@@ -44,7 +44,7 @@ def test_release_is_read_back_with_class_names_and_contract(run: RunFolder, tmp_
         assert set(file.keys()) == {"a", "b"}
 
 
-def test_changed_release_is_refused(run: RunFolder, tmp_path: Path) -> None:
+def test_a_changed_release_is_refused(run: RunFolder, tmp_path: Path) -> None:
     path = publish(run, tmp_path)
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -53,6 +53,6 @@ def test_changed_release_is_refused(run: RunFolder, tmp_path: Path) -> None:
         read_weights(path)
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no finished run"):
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not hold a finished run"):
         publish(RunFolder(tmp_path), tmp_path)

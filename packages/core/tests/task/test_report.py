@@ -55,13 +55,13 @@ class Scored:
         return {"one": One(), "two": One()}
 
 
-def test_two_metrics_must_not_give_one_score(tmp_path: Path) -> None:
+def test_two_metrics_must_not_return_the_same_score(tmp_path: Path) -> None:
     samples = (Sample(index=0, scores=np.ones(2, np.float32)),)
-    with pytest.raises(ConfigError, match=r"metrics.two: another metric already gives a score 'acc/top1'"):
+    with pytest.raises(ConfigError, match=r"metrics.two: another metric already returns a score 'acc/top1'"):
         score_predictions(Scored(), PredictionFile(samples, samples), tmp_path, "x")  # type: ignore[arg-type]
 
 
-def test_a_report_is_json_for_every_reader(tmp_path: Path) -> None:
+def test_a_report_is_strict_json(tmp_path: Path) -> None:
     finish(tmp_path, {"task": "t", "training": {"best": {"value": float("nan")}, "scores": [float("inf")]}}, {}, [])
     text = (tmp_path / "report.json").read_text()
     found = json.loads(text, parse_constant=lambda name: pytest.fail(f"JSON has no {name}"))
@@ -71,12 +71,12 @@ def test_a_report_is_json_for_every_reader(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("compare", "."), "report.json: is no report"),
+        (("compare", "."), "report.json: is not a report"),
         (("fuse", "a.npz", "b.npz", "-w", "1 nan", "-o", "c.npz"), "--weights '1 nan': must be numbers"),
         (("fuse", "a.npz", "b.npz", "-w", "1 x", "-o", "c.npz"), "--weights '1 x': must be numbers"),
     ],
 )
-def test_what_is_no_report_and_no_number(
+def test_damaged_reports_and_weights_that_are_not_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
 ) -> None:
     (tmp_path / "report.json").write_text("[1]")

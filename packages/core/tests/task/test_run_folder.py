@@ -41,14 +41,14 @@ def test_a_new_folder(tmp_path: Path) -> None:
     RunFolder.prepare(tmp_path / "c", TASK)
 
 
-def test_a_run_of_before_a_key_was_renamed_goes_on(tmp_path: Path) -> None:
+def test_a_run_from_before_a_key_was_renamed_resumes(tmp_path: Path) -> None:
     extra = TASK + "[data.train_extra.images]\nbatch_size = 2\n"
     started(tmp_path).task.write_text(extra.replace("train_extra", "train_also"))
     assert RunFolder.prepare(tmp_path, extra, resume=True).changed == ()
     assert RunFolder(tmp_path).task.read_text() == extra
 
 
-def test_a_run_is_only_continued_when_asked(tmp_path: Path) -> None:
+def test_a_run_resumes_only_on_request(tmp_path: Path) -> None:
     assert started(tmp_path).started
     with pytest.raises(UserError, match="already holds a run; resume it, or choose another folder"):
         RunFolder.prepare(tmp_path, TASK)
@@ -58,20 +58,20 @@ def test_a_run_is_only_continued_when_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("classes = 3", "classes = 5", "model.classes is 3 there and 5 here"),
-        ("batch_size = 4", "batch_size = 8", "data.train.batch_size is 4 there and 8 here"),
-        ("classes = 3\n", "", "model.classes is 3 there and nothing here"),
-        ("[train]", "[optimizer]\nlr = 1.0\n[train]", "optimizer is nothing there"),
+        ("classes = 3", "classes = 5", "model.classes was 3 and is 5"),
+        ("batch_size = 4", "batch_size = 8", "data.train.batch_size was 4 and is 8"),
+        ("classes = 3\n", "", "model.classes was 3 and is not set"),
+        ("[train]", "[optimizer]\nlr = 1.0\n[train]", "optimizer was not set"),
     ],
 )
-def test_another_task_is_refused_and_nothing_changed(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_a_different_task_is_refused_and_nothing_changes(tmp_path: Path, old: str, new: str, said: str) -> None:
     run = started(tmp_path)
-    with pytest.raises(UserError, match=f"holds the run of another task: {said}"):
+    with pytest.raises(UserError, match=f"holds the run of a different Task: {said}"):
         RunFolder.prepare(tmp_path, TASK.replace(old, new), resume=True)
     assert run.task.read_text() == TASK
 
 
-def test_where_a_task_failed_before_it_learned_anything_it_is_tried_again(tmp_path: Path) -> None:
+def test_a_run_that_failed_before_training_can_be_repeated(tmp_path: Path) -> None:
     RunFolder.prepare(tmp_path, TASK)
     mended = TASK.replace("batch_size = 4", "batch_size = 8")
     assert RunFolder.prepare(tmp_path, mended).task.read_text() == mended
@@ -86,21 +86,21 @@ def test_where_a_task_failed_before_it_learned_anything_it_is_tried_again(tmp_pa
         ("[train]", "[metrics.acc]\ntype = 'Acc'\n[data.val]\nbatch_size = 1\n[data.test]\nbatch_size = 1\n[train]"),
     ],
 )
-def test_machine_and_length_and_evaluation_may_change(tmp_path: Path, old: str, new: str) -> None:
+def test_machine_length_and_evaluation_may_change(tmp_path: Path, old: str, new: str) -> None:
     started(tmp_path)
     longer = TASK.replace(old, new)
     assert RunFolder.prepare(tmp_path, longer, resume=True).task.read_text() == longer
 
 
-def test_what_changed_is_said(tmp_path: Path) -> None:
+def test_changes_are_reported(tmp_path: Path) -> None:
     assert started(tmp_path).changed == ()
     longer = TASK.replace("epochs = 3", "epochs = 9\nclip_norm = 1.0")
     run = RunFolder.prepare(tmp_path, longer, resume=True)
-    assert run.changed == ("train.epochs is 3 there and 9 here", "train.clip_norm is nothing there and 1.0 here")
+    assert run.changed == ("train.epochs was 3 and is 9", "train.clip_norm was not set and is 1.0")
     assert RunFolder.prepare(tmp_path, longer, resume=True).changed == ()
 
 
-def test_a_task_that_somebody_broke(tmp_path: Path) -> None:
+def test_a_damaged_task(tmp_path: Path) -> None:
     started(tmp_path).task.write_text("[model")
     with pytest.raises(UserError, match=r"task.toml: is no longer a valid Task: Expected"):
         RunFolder.prepare(tmp_path, TASK, resume=True)
@@ -111,7 +111,7 @@ def test_two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
     run = RunFolder.prepare(tmp_path, "")
     refused = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True)
     assert refused.returncode == 1
-    assert f"UserError: {tmp_path}: another process is running there" in refused.stderr
+    assert f"UserError: {tmp_path}: is in use by another process" in refused.stderr
     del run
     assert subprocess.run([sys.executable, "-c", other]).returncode == 0
 

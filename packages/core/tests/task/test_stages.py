@@ -133,7 +133,7 @@ def test_stages_build_on_each_other(catalog: Catalog, tmp_path: Path) -> None:
     assert calls(Path("runs")) == {"text": 1, "more": 1}
 
 
-def test_a_broken_stage_is_taken_up_again(catalog: Catalog) -> None:
+def test_an_interrupted_stage_resumes(catalog: Catalog) -> None:
     task = Task.load("chain.toml", catalog, ["stages.more.job.breaks=true"])
     with pytest.raises(RuntimeError, match="out of order"):
         run_stages(task, Path("runs"))
@@ -143,19 +143,19 @@ def test_a_broken_stage_is_taken_up_again(catalog: Catalog) -> None:
     assert Path("runs/second/report.json").exists()
 
 
-def test_what_was_made_from_something_else_is_not_taken_for_done(catalog: Catalog) -> None:
+def test_results_of_different_stages_are_not_reused(catalog: Catalog) -> None:
     run_stages(Task.load("chain.toml", catalog), Path("runs"))
     changed = Task.load("chain.toml", catalog, ["stages.more.job.text=other"])
-    with pytest.raises(UserError, match=r"runs/more: was made by another job, or from other stages"):
+    with pytest.raises(UserError, match=r"runs/more: was made by a different job, or from stages that"):
         run_stages(changed, Path("runs"), resume=True)
     longer = Task.load("chain.toml", catalog, ["stages.first.train.epochs=2"])
-    with pytest.raises(UserError, match=r"runs/second: was made by another job, or from other stages"):
+    with pytest.raises(UserError, match=r"runs/second: was made by a different job, or from stages that"):
         run_stages(longer, Path("runs"), resume=True)
     assert weights(Path("runs/first")).shape == (1, 3)  # the first went on to its second epoch
     assert Path("runs/first/checkpoints/epoch0002-step00000008.pt").exists()
     wider = Task.load("chain.toml", catalog, ["stages.first.model.width=2"])
     noted = Path("runs/first/stage.json").read_text()
-    with pytest.raises(UserError, match=r"runs/first: holds the run of another task: model.width"):
+    with pytest.raises(UserError, match=r"runs/first: holds the run of a different Task: model.width"):
         run_stages(wider, Path("runs"), resume=True)
     assert Path("runs/first/stage.json").read_text() == noted
     # what only says how often something is written does not matter
@@ -179,7 +179,7 @@ def test_a_mistake_in_the_last_stage_is_found_before_the_first(catalog: Catalog,
     assert not Path("runs").exists()
 
 
-def test_what_stands_beside_the_stages_holds_for_all_that_train(catalog: Catalog) -> None:
+def test_tables_beside_the_stages_apply_to_all_that_train(catalog: Catalog) -> None:
     task = Task.load("chain.toml", catalog, ["train.epochs=3", "stages.second.optimizer.lr=0.5"])
     stages = task.stages
     assert [stages[name].get("train.epochs") for name in ("first", "second")] == [3, 3]
@@ -238,8 +238,8 @@ def test_mistakes_name_file_and_key(catalog: Catalog, tmp_path: Path, text: str,
         Task.load("bad.toml", catalog)
 
 
-def test_commands_for_one_task_say_that_these_are_several(catalog: Catalog) -> None:
-    with pytest.raises(ConfigError, match="chain: stages: this needs the Task of one stage, there are text, more"):
+def test_commands_for_one_task_refuse_stages(catalog: Catalog) -> None:
+    with pytest.raises(ConfigError, match="this command takes the Task of one stage; the stages are text, more"):
         Task.load("chain.toml", catalog).require("data.test")
 
 

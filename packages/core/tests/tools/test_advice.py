@@ -26,15 +26,15 @@ SLOW = Loading(
 )
 
 
-def test_the_slowest_step_is_named_with_what_may_help() -> None:
+def test_advice_names_the_slowest_step() -> None:
     assert SLOW.advice() == (
-        "62% of the time is waiting for data; the slowest step is read (Decode), 30 of 50 ms per sample: "
-        "raise data.train.workers, which is 2 (16 CPU cores are there), or give OpenVideo more threads, "
+        "62% of the time is spent waiting for data; the slowest step is read (Decode), 30 of 50 ms per sample: "
+        "raise data.train.workers, which is 2 (of 16 CPU cores), or give OpenVideo more threads, "
         "or re-encode the videos, smaller and with more key frames"
     )
 
 
-def test_advice_depends_on_what_is_slow_and_what_is_there() -> None:
+def test_advice_depends_on_the_slowest_step_and_the_machine() -> None:
     full = evolve(SLOW, workers=16).advice() or ""
     assert "workers" not in full and "threads" not in full and "re-encode the videos" in full
     pixels = evolve(SLOW, milliseconds={"read": 1.0, "crop": 2.0}).advice() or ""
@@ -43,13 +43,13 @@ def test_advice_depends_on_what_is_slow_and_what_is_there() -> None:
     assert collating.endswith("collate, 2 of 2 ms per sample: the machine has no more cores for data.train.workers")
 
 
-def test_no_advice_where_the_model_does_not_wait() -> None:
+def test_no_advice_if_the_model_does_not_wait() -> None:
     assert evolve(SLOW, waiting=0.1).advice() is None
     assert evolve(SLOW, milliseconds={}).advice() is None
 
 
 @pytest.mark.parametrize("data_seconds", [2.0, 0.01])
-def test_it_is_said_once_and_reported(data_seconds: float, toy: ModuleType, tmp_path: Path) -> None:
+def test_advice_is_given_once_and_reported(data_seconds: float, toy: ModuleType, tmp_path: Path) -> None:
     said: list[str] = []
     loader = Loader(toy.Points(), {"read": toy.Read()}, LoaderOptions())
     list(loader)
@@ -65,7 +65,7 @@ def test_it_is_said_once_and_reported(data_seconds: float, toy: ModuleType, tmp_
     assert report["waiting_for_data"] == pytest.approx(share, abs=1e-4)
     assert list(report["milliseconds_per_sample"]) == ["annotation", "read", "collate"]
     assert said == ([report["advice"]] if data_seconds > 1 else [])
-    assert not said or said[0].startswith("80% of the time is waiting for data; the slowest step is")
+    assert not said or said[0].startswith("80% of the time is spent waiting for data; the slowest step is")
 
 
 def test_cores_are_shared_by_processes(monkeypatch: pytest.MonkeyPatch, toy: ModuleType) -> None:
@@ -76,7 +76,7 @@ def test_cores_are_shared_by_processes(monkeypatch: pytest.MonkeyPatch, toy: Mod
     assert Loading.of(loader, 0.5).cores == 3
 
 
-def test_a_gpu_is_asked_what_it_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_time_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The program orders the work of a step in no time and waits for data; the GPU is busy all the while."""
     now = iter([0.0, 0.0, 1000.0, 1250.0])  # milliseconds, when the GPU comes by
     waited: list[bool] = []
@@ -105,7 +105,7 @@ def test_a_gpu_is_asked_what_it_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="measures a GPU")
-def test_the_time_of_a_gpu_is_its_own() -> None:
+def test_gpu_time_is_measured_with_events() -> None:
     clock = Clock(torch.device("cuda"))
     matrix = torch.randn(4096, 4096, device="cuda")
     torch.cuda.synchronize()
@@ -118,7 +118,7 @@ def test_the_time_of_a_gpu_is_its_own() -> None:
     assert spent["forward"] > 10 * spent["data"]
 
 
-def test_every_phase_of_a_step_is_told(toy: ModuleType, tmp_path: Path) -> None:
+def test_every_phase_of_a_step_is_reported(toy: ModuleType, tmp_path: Path) -> None:
     toy.train(tmp_path, epochs=1)
     text = (tmp_path / "metrics.jsonl").read_text()
     for phase in ("data", "transfer", "forward", "backward", "step"):

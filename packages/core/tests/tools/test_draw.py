@@ -73,7 +73,7 @@ def test_fonts_are_chosen_by_the_characters_they_have(fonts: Any) -> None:
         assert families() == ["DejaVu Sans"]
 
 
-def test_of_equal_fonts_the_one_of_the_language_is_chosen(fonts: Any) -> None:
+def test_among_equal_fonts_the_one_for_the_language_is_chosen(fonts: Any) -> None:
     fonts(
         **{
             f"Noto {kind} CJK {region}": "门ア한"
@@ -86,14 +86,14 @@ def test_of_equal_fonts_the_one_of_the_language_is_chosen(fonts: Any) -> None:
             assert families() == ["DejaVu Sans", f"Noto Sans CJK {region}"]
 
 
-def test_a_file_of_a_font_comes_first(tmp_path: Path) -> None:
+def test_a_font_file_takes_precedence(tmp_path: Path) -> None:
     with drawing(["é"], font=BOLD):
         assert families()[:2] == ["DejaVu Serif", "DejaVu Sans"]
     for name, content in (("no.ttf", b"no font"), ("missing.ttf", None)):
         if content:
             (tmp_path / name).write_bytes(content)
         with (
-            pytest.raises(UserError, match=rf"font .*{name}: is no font that can be read"),
+            pytest.raises(UserError, match=rf"font .*{name}: is not a readable font"),
             drawing([], tmp_path / name),
         ):
             pass
@@ -104,7 +104,7 @@ def test_a_font_for_a_block(tmp_path: Path) -> None:
         assert families() == ["DejaVu Serif", "DejaVu Sans"]
     with drawing([]):
         assert families() == ["DejaVu Sans"]
-    with pytest.raises(UserError, match="is no font"), prefer_font(tmp_path / "missing.ttf"):
+    with pytest.raises(UserError, match="is not a readable font"), prefer_font(tmp_path / "missing.ttf"):
         pass
 
 
@@ -120,7 +120,7 @@ def test_a_font_that_was_installed_after_the_list_was_made_is_found(monkeypatch:
     draw._add_new_fonts.cache_clear()
 
 
-def test_characters_that_no_font_has_are_named_once(fonts: Any, tmp_path: Path) -> None:
+def test_characters_that_no_font_has_are_reported_once(fonts: Any, tmp_path: Path) -> None:
     fonts(Some="甲")
     with (
         pytest.warns(UserWarning, match="no font has") as told,
@@ -134,7 +134,7 @@ def test_characters_that_no_font_has_are_named_once(fonts: Any, tmp_path: Path) 
         pass
 
 
-def test_what_cannot_be_shown_is_drawn_without_a_word_of_matplotlib(tmp_path: Path) -> None:
+def test_missing_characters_do_not_make_matplotlib_warn(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="no font has") as told:
         image = drawn(f"a{NOWHERE}\udcff\x00b", tmp_path / "a.png")
     assert len(told) == 1
@@ -143,7 +143,7 @@ def test_what_cannot_be_shown_is_drawn_without_a_word_of_matplotlib(tmp_path: Pa
         np.testing.assert_array_equal(image, drawn("a\ufffd\ufffd\ufffdb", tmp_path / "b.png"))
 
 
-def test_chinese_is_readable_where_a_font_is_installed(tmp_path: Path) -> None:
+def test_chinese_is_readable_if_a_font_is_installed(tmp_path: Path) -> None:
     if draw._families(set("门窗"), None)[1]:
         pytest.skip("no such font is installed")
     first, second = (drawn(text, tmp_path / "a.png") for text in ("门" * 3, "窗" * 3))
@@ -151,7 +151,7 @@ def test_chinese_is_readable_where_a_font_is_installed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["$x_1$ costs 5$", r"\frac{1}{2}", "_private", "50%", "#{}^~&"])
-def test_a_text_is_written_as_it_is(text: str, tmp_path: Path) -> None:
+def test_strings_are_drawn_literally(text: str, tmp_path: Path) -> None:
     with drawing([text]) as letters:
         figure = new_figure(2, 1)
         title = add_axes(figure, 0, 0, 2, 1).set_title(letters.text(text))
@@ -160,7 +160,7 @@ def test_a_text_is_written_as_it_is(text: str, tmp_path: Path) -> None:
     save_figure(figure, tmp_path / "a.png")
 
 
-def test_names_that_are_not_shown_whole_carry_their_number() -> None:
+def test_shortened_names_have_their_number() -> None:
     letters = Letters(frozenset("乙丙"))
     assert letters.name("open\n the  door", 7, 40) == "open the door"
     assert letters.name("乙", 7, 40) == "7 \ufffd"
@@ -170,7 +170,7 @@ def test_names_that_are_not_shown_whole_carry_their_number() -> None:
     assert letters.name("opening a door slowly", 7, 10) == "opening a\ndoor\nslowly"
 
 
-def test_lines_are_as_wide_as_allowed() -> None:
+def test_wrapped_lines_use_the_allowed_width() -> None:
     text = "打开窗户 opening_a_window extraordinarilylongword e\u0301e\u0301e\u0301"
     lines = wrapped(text, 8)
     assert max(map(columns, lines)) <= 8
@@ -178,7 +178,7 @@ def test_lines_are_as_wide_as_allowed() -> None:
     assert wrapped("", 8) == [""]
 
 
-def test_a_file_is_the_same_whenever_and_for_whomever_it_is_written(tmp_path: Path) -> None:
+def test_files_are_reproducible(tmp_path: Path) -> None:
     def write(path: Path) -> bytes:
         with drawing():
             figure = new_figure(3, 2)
@@ -201,7 +201,7 @@ def test_a_huge_figure_is_made_smaller(tmp_path: Path) -> None:
     assert 31_000 < cv2.imread(str(tmp_path / "a.png")).shape[0] < 33_000
 
 
-def test_settings_of_matplotlib_come_back() -> None:
+def test_settings_of_matplotlib_are_restored() -> None:
     before = dict(matplotlib.rcParams)
     with drawing(["a"]):
         assert matplotlib.rcParams["text.parse_math"] is False
@@ -212,7 +212,7 @@ def test_tints() -> None:
     np.testing.assert_allclose(tint("#ff8000", np.array([0, 1])), [[1, 1, 1], [1, 128 / 255, 0]])
 
 
-def test_nothing_is_said_where_the_home_folder_is_read_only(tmp_path: Path) -> None:
+def test_a_read_only_home_folder_causes_no_output(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.write_text("a file, in which nobody can make a folder: permissions do not stop an administrator")
     environment = {

@@ -33,7 +33,7 @@ def tell(observer: Observer, folder: Path, *, resumed: int = 0, steps: int = 4) 
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_tensorboard_of_a_run_that_began_anew(tmp_path: Path) -> None:
+def test_tensorboard_of_a_run_that_started_over(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     for steps in (1, 4):
         observer = TensorBoard(folder="board")
@@ -88,7 +88,7 @@ def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ("module", "make", "extra"),
     [("tensorboard", TensorBoard, "tensorboard"), ("wandb", lambda: WandB("p"), "wandb")],
 )
-def test_what_is_not_installed_is_named(module: str, make: Any, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extras_are_named(module: str, make: Any, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=rf"pip install 'vidcore\[{extra}\]'"):
         make()
@@ -144,7 +144,7 @@ def test_losses_that_span_decades_get_a_logarithmic_axis(tmp_path: Path) -> None
     assert drawn("lr", [0.2, 0.001]).get_yscale() == "linear"
 
 
-def test_a_break_is_where_there_was_no_number(tmp_path: Path) -> None:
+def test_lines_break_at_nan(tmp_path: Path) -> None:
     found = [1.0, "nan", "inf", 2.0]
     records = [{"kind": "step", "epoch": 1, "step": s, "loss": v, "loss_x": "nan"} for s, v in enumerate(found, 1)]
     figure = draw_curves(lines(tmp_path / "m.jsonl", records))
@@ -152,7 +152,7 @@ def test_a_break_is_where_there_was_no_number(tmp_path: Path) -> None:
     np.testing.assert_array_equal(list(values(figure.axes[0]).values()), [[1.0, np.nan, np.nan, 2.0]])
 
 
-def test_many_curves_can_be_told_apart(tmp_path: Path) -> None:
+def test_many_curves_are_distinguishable(tmp_path: Path) -> None:
     record = {"kind": "evaluation", "epoch": 1, "step": 5} | {f"_acc{i} $x$": i / 100 for i in range(70)}
     figure = draw_curves(lines(tmp_path / "m.jsonl", [record]))
     assert figure is not None
@@ -167,7 +167,7 @@ def test_many_curves_can_be_told_apart(tmp_path: Path) -> None:
     assert legend.get_window_extent().height < axes.get_window_extent().height + 20, "all of it is beside the panel"
 
 
-def test_curves_that_lie_on_each_other_can_all_be_seen(tmp_path: Path) -> None:
+def test_identical_curves_are_all_visible(tmp_path: Path) -> None:
     records = [{"kind": "step", "epoch": 1, "step": s, "loss_cls": s, "loss": s} for s in (1, 2)]
     figure = draw_curves(lines(tmp_path / "m.jsonl", records))
     assert figure is not None
@@ -195,7 +195,7 @@ def test_one_point_is_drawn(tmp_path: Path) -> None:
     save_figure(figure, tmp_path / "c.png")
 
 
-def test_a_line_that_a_full_disk_cut_off_is_not_drawn(tmp_path: Path) -> None:
+def test_a_truncated_line_is_not_drawn(tmp_path: Path) -> None:
     lines = [json.dumps({"kind": "step", "epoch": 1, "step": step, "loss": 1.0}) for step in (1, 2)]
     (tmp_path / "metrics.jsonl").write_text(f"{lines[0]}\n{lines[1][:20]}\n{lines[1]}\n")
     figure = draw_curves(tmp_path / "metrics.jsonl")
@@ -214,7 +214,7 @@ def test_nothing_to_draw(tmp_path: Path) -> None:
     assert curves.files() == []
 
 
-def test_it_can_draw_what_a_run_logs(toy: ModuleType, tmp_path: Path) -> None:
+def test_curves_of_a_real_run(toy: ModuleType, tmp_path: Path) -> None:
     toy.train(tmp_path, epochs=1)
     curves = Curves()
     curves.on_start(tmp_path, {})

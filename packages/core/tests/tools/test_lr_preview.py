@@ -30,7 +30,7 @@ def test_momentum_follows_its_own_schedule() -> None:
     wanted = pytest.approx([0.8 * (1 - 0.125 * step) for step in range(5)])
     assert momenta(torch.optim.SGD, lambda g: g["momentum"], momentum=0.8) == wanted
     assert momenta(torch.optim.AdamW, lambda g: g["betas"][0], betas=(0.8, 0.99)) == wanted
-    with pytest.raises(ConfigError, match="this optimizer has no momentum"):
+    with pytest.raises(ConfigError, match="requires an optimizer with momentum or betas"):
         momenta(torch.optim.Adagrad, lambda g: 0.0)
 
 
@@ -39,7 +39,7 @@ def test_the_rate_does_not_follow_the_momentum() -> None:
     assert plan.rates(9, [0.1]) == [0.1]
 
 
-def test_the_picture_is_as_high_as_the_rate() -> None:
+def test_the_picture_shows_the_highest_rate() -> None:
     rows = LRPreview(2, (0.0, 0.5, 1.0, 1.0), (1.0,) * 4).picture(height=2).splitlines()
     assert rows[:3] == ["  ██", " ███", "----"]
 

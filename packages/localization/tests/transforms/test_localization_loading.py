@@ -60,7 +60,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     np.save(tmp_path / "flat.npy", np.ones(3))
     with pytest.raises(VideoError, match=r"shape \(positions, channels\), got \(3,\)"):
         read_features(tmp_path / "flat.npy")
-    with pytest.raises(VideoError, match="there is no such feature file"):
+    with pytest.raises(VideoError, match="does not exist"):
         read_features(tmp_path / "gone.npy")
 
 

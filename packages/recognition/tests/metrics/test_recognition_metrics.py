@@ -249,7 +249,7 @@ def test_worst_confusions():
 
 def test_font_that_cannot_be_read(tmp_path):
     metric = feed(ConfusionMatrix(font=tmp_path / "no.ttf"), range(40))
-    with pytest.raises(UserError, match=r"no\.ttf: is no font"):
+    with pytest.raises(UserError, match=r"no\.ttf: is not a readable font"):
         metric.write(tmp_path)
 
 

@@ -22,7 +22,7 @@ __all__ = ["Context", "main", "run"]
 
 
 class Context:
-    """What every command can ask for with ``@click.pass_obj``."""
+    """The object that commands get with ``@click.pass_obj``."""
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -30,14 +30,14 @@ class Context:
 
 
 class Commands(click.Group):
-    """Subcommands declared by plugins; ``"demo recognition"`` is command ``recognition`` of group ``demo``."""
+    """Subcommands that plugins declare; ``"demo recognition"`` is command ``recognition`` of group ``demo``."""
 
     def __init__(self, prefix: str = "", **attributes: object) -> None:
         super().__init__(**attributes)  # type: ignore[arg-type]
         self.prefix = prefix
 
     def _offered(self, ctx: click.Context) -> dict[str, Component | None]:
-        """Name to component, or None for a group."""
+        """Return components by name, with None for a group."""
         offered: dict[str, Component | None] = {}
         for name, component in sorted(_catalog(ctx).commands.items()):
             if name.startswith(self.prefix):
@@ -56,12 +56,15 @@ class Commands(click.Group):
         if component is None:
             below = f"{self.prefix}{cmd_name} "
             names = [n.removeprefix(below) for n in _catalog(ctx).commands if n.startswith(below)]
-            return Commands(below, name=cmd_name, help=f"One of: {', '.join(names)}.", no_args_is_help=True)
+            heads = list(dict.fromkeys(name.partition(" ")[0] for name in names))
+            return Commands(below, name=cmd_name, help=f"Commands: {', '.join(heads)}.", no_args_is_help=True)
         try:
             command = component.load()
             if not isinstance(command, click.Command):
-                raise PluginError(f"{component.name} of {component.plugin}: {component.target!r} is no click command")
-        except PluginError as error:  # one broken command must not take the help of the others away
+                raise PluginError(
+                    f"{component.name} of {component.plugin}: {component.target!r} is not a click command"
+                )
+        except PluginError as error:  # one broken command must not break the help of the others
             return _broken(cmd_name, error)
         return command
 
@@ -98,8 +101,8 @@ def cli(debug: bool) -> None:
 
 
 def main() -> None:
-    """Set up the process for the command line, run what ``sys.argv`` asks for and exit: the console script."""
-    # threads of torch that wait by spinning slow each other down a hundredfold where cores are shared
+    """Set up the process, run the command in ``sys.argv`` and exit: the console script."""
+    # threads of torch that spin while they wait slow each other down a hundredfold on shared cores
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
@@ -109,7 +112,7 @@ def main() -> None:
     elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name may not be text in any encoding
     if "RANK" not in os.environ:
-        signal.signal(signal.SIGTERM, _terminate)  # torchrun must not wait for processes that wait for each other
+        signal.signal(signal.SIGTERM, _terminate)  # not under torchrun, whose processes would wait for each other
     sys.exit(run(sys.argv[1:]))
 
 
@@ -137,21 +140,21 @@ def _messages(stream: TextIO | None) -> TextIO | None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command as the console script does, and change nothing of the process: for callers from Python.
+    """Run a command as the console script does, without changing global state: for callers from Python.
 
     Args:
-        arguments: what follows ``vidcore`` on the command line.
+        arguments: the command line after ``vidcore``.
 
     Returns:
-        The exit code: 0 fine, 2 a mistake of the user, 1 a bug, 130 interrupted, 143 terminated.
+        The exit code: 0 success, 2 user error, 1 bug, 130 interrupted, 143 terminated.
     """
     arguments = list(arguments)
     debug = "--debug" in arguments
-    if debug:  # anywhere on the line
+    if debug:  # anywhere on the command line
         arguments.remove("--debug")
     try:
         code = cli.main(arguments, prog_name="vidcore", standalone_mode=False, obj=Context())
-    except SystemExit as end:  # of a command that says by itself what is wrong
+    except SystemExit as end:  # from a command that has printed its error
         code = end.code
     except click.exceptions.NoArgsIsHelpError as help_:
         click.echo(help_.format_message())
@@ -174,41 +177,41 @@ def run(arguments: Sequence[str]) -> int:
         if missing := missing_library("this", error):
             click.echo(f"{_error()}: {missing}", err=True)
             return 2
-        if _other_process_ended(error):
-            click.echo(f"{_error()}: another process ended; what it said stands beside this", err=True)
-            time.sleep(5)  # torchrun ends this one at once, and names as the cause whoever was the first to end
+        if _other_rank_failed(error):
+            click.echo(f"{_error()}: another rank failed first; see its message", err=True)
+            time.sleep(5)  # torchrun then kills this one, and reports the rank that ended first as the cause
         elif _out_of_memory(error):
             what = ". ".join(str(error).split(". ")[:2]) or "out of memory"
             click.echo(f"{_error()}: {what}: {OOM_HINT}", err=True)
         else:
-            click.echo(f"{_error()}: {type(error).__name__}: {error}\n{BUG}", err=True)
+            click.echo(f"{_error()}: {type(error).__name__}: {error}\n{BUG_HINT}", err=True)
         code = 1
     return code if isinstance(code, int) else 0
 
 
 class Terminated(KeyboardInterrupt):
-    """The system asks the process to end, as before a machine goes down: what Ctrl-C does is done for it."""
+    """SIGTERM, e.g. before a shutdown; handled like Ctrl-C."""
 
 
 def _terminate(number: int, frame: object) -> None:
     raise Terminated
 
 
-BUG = "This is a bug, unless parts of a Task do not go together; --debug shows where."
+BUG_HINT = "This looks like a bug (or incompatible parts in the Task); rerun with --debug for a traceback."
 
 
 def _error() -> str:
-    """The word before a message, with the rank of the process where torchrun started several."""
+    """Return the prefix of messages, with the rank if torchrun started several processes."""
     return f"error (rank {os.environ.get('RANK')})" if os.environ.get("WORLD_SIZE", "1") != "1" else "error"
 
 
-def _other_process_ended(error: Exception) -> bool:
-    """Whether Gloo or NCCL lost a connection: then the cause is not here."""
+def _other_rank_failed(error: Exception) -> bool:
+    """Whether Gloo or NCCL lost a connection, so that the cause is another process."""
     return type(error).__name__ in ("DistBackendError", "DistNetworkError") or "gloo/transport" in str(error)
 
 
 OOM_HINT = (
-    "use a smaller data.*.batch_size (train.accumulate makes up for it in training) or input, or "
+    "use a smaller data.*.batch_size (with train.accumulate to compensate in training), a smaller input, or "
     'runtime.precision = "bf16"'
 )
 

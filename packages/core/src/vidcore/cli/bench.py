@@ -1,4 +1,4 @@
-"""The command that measures."""
+"""``vidcore bench``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 @click.command()
 @with_task
 @click.option(
-    "--seconds", default=10.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Time per measurement."
+    "--seconds",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Time per measurement.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(task: Task, seconds: float, as_json: bool) -> None:
-    """Measure how fast loader and model of TASK are, apart and together, and say what to change."""
+    """Measure the speed of the loader and the model of TASK.
+
+    Both are measured separately and together; a hint names what to change if the model waits for data.
+    """
     from vidcore.tools.bench import bench as measure
 
     found = measure(task, seconds)
@@ -44,4 +51,4 @@ def _print(found: Mapping[str, Any]) -> None:
     click.echo()
     shares = found["together"]["shares"]
     table(["phase of training", "time"], [(name, f"{share:.0%}") for name, share in shares.items()])
-    click.echo(f"\n{found['advice'] or 'the model does not wait for data'}")
+    click.echo(f"\n{found['advice'] or 'The model does not wait for data.'}")

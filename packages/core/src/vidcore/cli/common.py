@@ -1,4 +1,4 @@
-"""What several commands share: the Task they are about, kinds of options, tables of text."""
+"""Shared by commands: the TASK argument, options, text tables."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 checkpoint_option = click.option(
-    "--checkpoint", "-c", type=FILE, required=True, help="Weights: of a run, or published."
+    "--checkpoint", "-c", type=FILE, required=True, help="Weights from a run, or published ones."
 )
 
 shard_option = click.option(
     *("--shard", "shard"), default="1/1", metavar="I/N", callback=lambda _, __, text: Shard.parse(text),
-    help="Do only part I (from 1) of N equal parts of the files.",
+    help="Process only part I (from 1) of N equal parts of the files.",
 )  # fmt: skip
 
 
 def with_task(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command begin with TASK and ``--set``: it gets the checked ``Task``, before torch is imported."""
+    """Add TASK and ``--set`` to a command, which gets the checked ``Task``. torch is not imported."""
 
     @click.argument("task")
     @click.option(
@@ -48,14 +48,15 @@ def with_task(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def refuse_overwriting_inputs(output: Path | None) -> None:
-    """Refuse to write over what the command reads, or over a video: ``-o a.mp4 b.mp4`` lacks a name."""
+    """Raise ``UserError`` if the output is an input of the command, or a video, as in ``-o a.mp4 b.mp4``."""
     if output is None or not output.is_file():
         return
     values = click.get_current_context().params.values()
     given = [v for value in values for v in (value if isinstance(value, tuple) else (value,)) if v is not output]
     read = any(os.path.isfile(v) and output.samefile(v) for v in given if isinstance(v, str | Path))
     if read or output.suffix.lower() in VIDEO_SUFFIXES:
-        raise UserError(f"{output}: is {'read' if read else 'a video'}, and would be lost; name another file")
+        kind = "an input" if read else "a video"
+        raise UserError(f"{output}: is {kind} and would be overwritten; choose another output")
 
 
 def table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:

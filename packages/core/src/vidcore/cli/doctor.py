@@ -1,4 +1,4 @@
-"""The command that examines the installation."""
+"""``vidcore doctor``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ COLUMN = 20
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def doctor(context: Context, as_json: bool) -> None:
-    """Show versions, devices and decoders, and what is wrong with the installation.
+    """Show versions, devices, decoders and problems.
 
-    Exits with 2 if vidcore cannot work at all, and with 0 otherwise.
+    The exit code is 2 if vidcore cannot work at all, and 0 otherwise.
     """
     from attrs import asdict
 

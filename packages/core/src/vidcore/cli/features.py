@@ -1,4 +1,4 @@
-"""The command that writes features of videos. torch is imported inside it."""
+"""``vidcore features``. torch is imported inside it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER|LIST...")
 @checkpoint_option
 @click.option("--output", "-o", type=FOLDER, required=True, help="Folder to write to.")
-@click.option("--stride", default="16", show_default=True, help="Distance of positions: frames, or seconds (0.5s).")
-@click.option("--rescale", "length", type=click.IntRange(1), help="Bring the features of every video to this length.")
-@click.option("--format", "kind", type=click.Choice(["npy", "csv"]), default="npy", show_default=True)
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Clips at once.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Videos decoded at a time.")
+@click.option("--stride", default="16", show_default=True, help="Distance between positions: frames or seconds (0.5s).")
+@click.option(
+    *("--rescale", "length"), type=click.IntRange(1), metavar="N", help="Rescale the features of videos to N positions."
+)
+@click.option(
+    "--format", "kind", type=click.Choice(["npy", "csv"]), default="npy", show_default=True, help="Format of the files."
+)
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Clips per forward pass.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Videos to decode in parallel.")
 @shard_option
-@click.option("--overwrite", is_flag=True, help="Make features anew that are there with other settings.")
+@click.option("--overwrite", is_flag=True, help="Replace features that were made with different settings.")
 def features(
     task: Task,
     videos: tuple[str, ...],
@@ -40,10 +44,11 @@ def features(
     shard: Shard,
     overwrite: bool,
 ) -> None:
-    """Describe VIDEOs at regular distances with the backbone of TASK and a checkpoint: an array (T, C) for each.
+    """Extract features of VIDEOs with the model of TASK.
 
-    A FOLDER means the videos below it; a LIST is a .txt file with a video in each line. Features that are there
-    are not made again. Under torchrun, processes share the videos; --shard shares them between machines.
+    The features of a video are an array (T, C): a vector for each of T positions at regular distances. A FOLDER stands
+    for the videos below it; a LIST is a .txt file with a path in each line. Videos that have features are skipped.
+    Processes of torchrun share the videos; use --shard to share them between machines.
     """
     from vidcore.features.folder import FeatureFolder
     from vidcore.features.run import write_all

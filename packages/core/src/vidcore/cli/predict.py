@@ -1,4 +1,4 @@
-"""The command that says what is in videos. torch is imported inside it."""
+"""``vidcore predict``. torch is imported inside it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import click
 from vidcore.cli.common import FILE, FOLDER, checkpoint_option, refuse_overwriting_inputs, with_task
 from vidcore.errors import UserError
 from vidcore.files import dump_json, to_jsonable
+from vidcore.tools.progress import progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from vidcore.sample import Sample
     from vidcore.task.task import Task
@@ -24,21 +25,28 @@ if TYPE_CHECKING:
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER...")
 @checkpoint_option
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes or segments to show.")
-@click.option("--batch-size", type=click.IntRange(1), help="Videos at once; default as for testing.")
+@click.option("--batch-size", type=click.IntRange(1), help="Videos per forward pass; default: as for testing.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per video and line.")
-@click.option("-o", "--output", type=FILE, help="Write to this file instead.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line and video.")
+@click.option("--output", "-o", type=FILE, help="File to write; default: the terminal.")
 @click.option(
-    *("--write", "writes"), multiple=True, metavar="KIND=PATH", help="Also write in another way: vidcore list writers."
+    *("--write", "writes"),
+    multiple=True,
+    metavar="KIND=PATH",
+    help="Also write a file; `vidcore list writers` has KINDs.",
 )
-@click.option("--font", type=FILE, help="For pictures that --write draws; default: the installed fonts.")
+@click.option("--font", type=FILE, help="Font of pictures that --write draws; default: installed fonts.")
 @click.option(
-    "--features", type=FOLDER, help="For a model of features: make those of the videos like those in this folder."
+    "--features",
+    type=FOLDER,
+    help="For a model that reads features: extract those of the videos with the settings of this folder.",
 )
 @click.option(
-    "--classifier", nargs=2, metavar="TASK CHECKPOINT", help="Names the classes of whole videos, for proposals."
+    "--classifier", nargs=2, metavar="TASK CHECKPOINT", help="Classifies whole videos, for a model of proposals."
 )
-@click.option("--classes", default=2, show_default=True, type=click.IntRange(1), help="How many of those count.")
+@click.option(
+    "--classes", default=2, show_default=True, type=click.IntRange(1), help="Classes per video that --classifier gives."
+)
 def predict(
     task: Task,
     videos: tuple[str, ...],
@@ -54,10 +62,10 @@ def predict(
     classifier: tuple[str, str] | None,
     classes: int,
 ) -> None:
-    """Predict what is in videos with TASK and a checkpoint: their classes, or segments.
+    """Predict the classes or segments of VIDEOs.
 
-    A FOLDER means the videos below it (or the feature files, if those are what TASK reads); a .txt file is a list
-    of them.
+    A FOLDER stands for the videos below it (or the feature files, if TASK reads features); a .txt file has a path in
+    each line.
     """
     refuse_overwriting_inputs(output)
     if font:
@@ -87,7 +95,7 @@ def predict(
     kept: list[Sample] = []
     bad = 0
     with click.open_file(str(output) if output else "-", "w", encoding="utf-8", errors="backslashreplace") as out:
-        for sample in _with_progress(predictor.iter(found, on_error="keep"), len(found)):
+        for sample in progress_bar(predictor.iter(found, on_error="keep"), "predicting", len(found)):
             record = _record(sample, top)
             out.write((dump_json(to_jsonable(record)) if as_json else "\n".join(_lines(record, sample))) + "\n")
             out.flush()
@@ -96,7 +104,7 @@ def predict(
             elif writers:
                 kept.append(sample.replace(inputs={}))
     failed: UserError | OSError | None = None
-    for writer, path in writers:  # whatever becomes of one file, the others are not lost
+    for writer, path in writers:  # an error in one must not lose the others
         try:
             writer.load()(path, kept)
             click.echo(f"wrote {path}", err=True)
@@ -112,21 +120,12 @@ def predict(
 def _kind_and_path(text: str) -> tuple[str, Path]:
     kind, _, path = text.partition("=")
     if not path:
-        raise UserError(f"--write {text}: needs a kind and where to write to, like activitynet=results.json")
+        raise UserError(f"--write {text}: must be KIND=PATH, such as activitynet=results.json")
     return kind, Path(path)
 
 
-def _with_progress(results: Iterable[Sample], total: int) -> Iterable[Sample]:
-    if not sys.stderr.isatty() or total < 2:
-        return results
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(results, "predicting", total=total, console=Console(stderr=True), transient=True)
-
-
 def _record(sample: Sample, top: int) -> dict[str, Any]:
-    """What is predicted, as plain data: classes, and the rows of every predicted record."""
+    """Return the predictions as plain data: classes, and the rows of every predicted record."""
     from vidcore.predict.predictor import top_classes
 
     if sample.error is not None:
@@ -137,13 +136,13 @@ def _record(sample: Sample, top: int) -> dict[str, Any]:
         if rows is not None and name != "proposals":
             found[name] = rows[:top]
     best = [{"class": name, "score": round(score, 6)} for name, score in top_classes(sample, top)]
-    if len(found) > 1:  # classes of the whole video that were made to count
+    if len(found) > 1:  # classes of the whole video, with 0 for those that do not count
         best = [row for row in best if row["score"]]
     return found | ({"classes": best} if best or len(found) == 1 else {})
 
 
 def _lines(record: Mapping[str, Any], sample: Sample) -> Iterator[str]:
-    """What a person reads of a video."""
+    """Yield the lines for a terminal."""
     yield record["video"]
     if "error" in record:
         yield f"  cannot be read: {record['error'].removeprefix(record['video'] + ': ')}"

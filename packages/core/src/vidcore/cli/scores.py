@@ -1,4 +1,4 @@
-"""Commands on results: score predictions again, fuse streams, compare runs."""
+"""Commands on results: ``score``, ``fuse``, ``compare``, ``publish``."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("predictions", type=FILE)
 @with_task
-@click.option("--dir", "folder", type=FOLDER, help="Write here; default a folder named after the file.")
+@click.option("--dir", "folder", type=FOLDER, help="Folder of the report; default: named after the file.")
 def score(task: Task, predictions: Path, folder: Path | None) -> None:
-    """Score a file of PREDICTIONS (of `test --dump` or `fuse`) with the metrics of TASK."""
+    """Score a file of PREDICTIONS with the metrics of TASK.
+
+    `vidcore test --dump` and `vidcore fuse` write such files.
+    """
     from vidcore.predictions import PredictionFile
     from vidcore.task.report import score_predictions
 
@@ -33,12 +36,12 @@ def score(task: Task, predictions: Path, folder: Path | None) -> None:
 
 @click.command()
 @click.argument("predictions", nargs=-1, required=True, type=FILE)
-@click.option("--weights", "-w", help="One per file, e.g. '1 0.5'; default 1 each.")
-@click.option("-o", "--output", type=FILE, required=True, help="File of the fused predictions.")
-@click.option("--task", help="Also score them with the metrics of this Task.")
+@click.option("--weights", "-w", help="Weight of each file, e.g. '1 0.5'; default: 1 each.")
+@click.option("--output", "-o", type=FILE, required=True, help="File to write.")
+@click.option("--task", help="Also score the sum with the metrics of this Task.")
 @click.pass_obj
 def fuse(context: Context, predictions: tuple[Path, ...], weights: str | None, output: Path, task: str | None) -> None:
-    """Add up the class scores in several files of PREDICTIONS, e.g. of RGB and flow."""
+    """Add up the class scores in PREDICTIONS, such as RGB and flow."""
     refuse_overwriting_inputs(output)
     factors = _weights(weights, len(predictions))
     from vidcore.task.task import Task
@@ -66,14 +69,14 @@ def _weights(text: str | None, count: int) -> list[float]:
     if not all(map(math.isfinite, factors)):
         raise UserError(f"--weights {text!r}: must be numbers separated by spaces")
     if len(factors) != count:
-        raise UserError(f"--weights {text!r}: are {len(factors)} numbers for {count} files")
+        raise UserError(f"--weights {text!r}: has {len(factors)} numbers for {count} files")
     return factors
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=FOLDER)
 def compare(runs: tuple[Path, ...]) -> None:
-    """Put the scores of RUNS (their folders) side by side, and what differs between their Tasks."""
+    """Compare the scores and settings of RUNS (folders)."""
     from vidcore.task.run_folder import RunFolder
 
     reports = [_read(run) for run in runs]
@@ -90,10 +93,13 @@ def compare(runs: tuple[Path, ...]) -> None:
 
 @click.command()
 @click.argument("run", type=FOLDER)
-@click.option("--dir", "folder", type=FOLDER, default=".", help="Put the file here; default this folder.")
-@click.option("--checkpoint", "-c", type=FILE, help="Other weights of the run than the best.")
+@click.option("--dir", "folder", type=FOLDER, default=".", help="Folder to write to; default: the current one.")
+@click.option("--checkpoint", "-c", type=FILE, help="Weights of the run; default: the best.")
 def publish(run: Path, folder: Path, checkpoint: Path | None) -> None:
-    """Make a release file of a finished RUN (its folder): weights, class names, scores, hash in the name."""
+    """Write a release file of a finished RUN (a folder).
+
+    It holds the weights, class names and scores, and its name ends in a hash.
+    """
     from vidcore.task.publish import publish as publish_
     from vidcore.task.run_folder import RunFolder
 
@@ -105,11 +111,11 @@ def _read(run: Path) -> dict[str, Any]:
     try:
         report = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{run}: holds no finished run (there is no report.json)") from None
+        raise UserError(f"{run}: does not hold a finished run (report.json is missing)") from None
     except ValueError as error:
-        raise UserError(f"{path}: is no report: {error}") from None
+        raise UserError(f"{path}: is not a report: {error}") from None
     if not isinstance(report, dict):
-        raise UserError(f"{path}: is no report")
+        raise UserError(f"{path}: is not a report")
     return report
 
 

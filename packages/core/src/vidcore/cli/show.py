@@ -1,4 +1,4 @@
-"""Commands that look without building: plugins, list, check, explain."""
+"""Commands that show things without training: ``plugins``, ``list``, ``check``, ``explain``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.pass_obj
 def plugins(context: Context) -> None:
-    """Show the installed plugins and what each offers."""
+    """List the installed plugins and what they offer."""
     catalog = context.catalog
     everything = [*catalog.components.values(), *catalog.commands.values()]
     rows = []
@@ -36,11 +36,14 @@ def plugins(context: Context) -> None:
 @click.argument("kind", required=False)
 @click.pass_obj
 def list_(context: Context, kind: str | None) -> None:
-    """List components, by KIND if given: models, datasets, transforms, metrics, recipes, commands, ..."""
+    """List components, recipes and commands.
+
+    KIND limits the list to models, datasets, transforms, metrics, optimizers, recipes, commands or another kind.
+    """
     catalog = context.catalog
     kinds = (*catalog.kinds, "recipes", "commands")
     if kind is not None and kind not in kinds:
-        raise UserError(f"there is no kind {kind!r}{nearest(kind, kinds) or ''}; kinds are {', '.join(kinds)}")
+        raise UserError(f"no kind {kind!r}{nearest(kind, kinds) or ''}; the kinds are {', '.join(kinds)}")
     rows = [(c.kind, c.name, c.plugin, c.target) for k in catalog.kinds for c in catalog.of_kind(k).values()]
     rows += [("recipes", name, "", path.parent.name) for name, path in sorted(catalog.recipes.items())]
     rows += [("commands", c.name, c.plugin, c.target) for _, c in sorted(catalog.commands.items())]
@@ -49,11 +52,11 @@ def list_(context: Context, kind: str | None) -> None:
 
 @click.command()
 @with_task
-@click.option("--build", is_flag=True, help="Also build everything, load weights and count the classes of the data.")
+@click.option("--build", is_flag=True, help="Also build all parts, load weights and count the classes of datasets.")
 def check(task: Task, build: bool) -> None:
-    """Check everything in TASK (a file or recipe) that can be checked without building it.
+    """Check TASK (a file or recipe).
 
-    A file that does not exist is a warning: the data may be on another machine. With --build, everything that a run
+    A missing file is only a warning, since the data may be on another machine. With --build, everything that a run
     would refuse at its start is an error.
     """
     for problem in task.missing_files():
@@ -67,11 +70,16 @@ def check(task: Task, build: bool) -> None:
 
 @click.command()
 @with_task
-@click.option("-o", "--output", type=FILE, help="Write to this file.")
-@click.option("--schedule", is_flag=True, help="Draw the learning rate instead; --output: all steps, or a .png file.")
-@click.option("--steps-per-epoch", type=click.IntRange(1), help="For --schedule; else counted in the data.")
+@click.option("--output", "-o", type=FILE, help="File to write; default: the terminal.")
+@click.option(
+    "--schedule", is_flag=True, help="Draw the learning rate instead; --output writes it as a table or a .png file."
+)
+@click.option("--steps-per-epoch", type=click.IntRange(1), help="For --schedule; default: counted in the data.")
 def explain(task: Task, output: Path | None, schedule: bool, steps_per_epoch: int | None) -> None:
-    """Print TASK with everything it extends and overrides resolved: TOML that runs to the same result."""
+    """Print TASK with inheritance and overrides resolved.
+
+    The result is an equivalent Task in TOML.
+    """
     refuse_overwriting_inputs(output)
     if schedule:
         from vidcore.tools.lr_preview import LRPreview

@@ -1,4 +1,4 @@
-"""Commands that train and evaluate. torch is imported inside them."""
+"""``vidcore run`` and ``vidcore test``. torch is imported inside them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 @click.command()
 @with_task
 @click.option("--dir", "--work-dir", "run_dir", type=FOLDER, help="Folder of the run; default: runs/TASK.")
-@click.option("--resume", is_flag=True, help="Continue the run in that folder: from its last checkpoint or stage.")
+@click.option("--resume", is_flag=True, help="Resume the run in that folder from its last checkpoint or stage.")
 def run(task: Task, run_dir: Path | None, resume: bool) -> None:
-    """Train and evaluate what TASK (a file or recipe) describes, stage after stage where it has several."""
+    """Train and evaluate the model of TASK, or run its stages.
+
+    TASK is a file or the name of a recipe.
+    """
     from vidcore.task.stages import run_job, run_stages
     from vidcore.task.train import train
     from vidcore.tools.advice import LoadingAdvice

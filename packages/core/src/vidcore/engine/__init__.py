@@ -1,1 +1,1 @@
-"""Training and evaluation of models that are built already."""
+"""Training and evaluation of a model that is already built."""

@@ -1,4 +1,4 @@
-"""EMA weights and precise batch-norm statistics: what is evaluated."""
+"""EMA weights and precise batch-norm statistics."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["Average", "precise_statistics"]
 
 
 class Average:
-    """Exponential moving average of a model's weights and statistics; of nothing where ``decay`` is None.
+    """EMA of a model's weights and statistics; empty if ``decay`` is None.
 
-    After every step: average = decay * average + (1 - decay) * weights. It begins with the weights it finds.
+    After every step: average = decay * average + (1 - decay) * weights. It starts from the model's weights.
     """
 
     def __init__(self, model: nn.Module, decay: float | None) -> None:
@@ -30,16 +30,16 @@ class Average:
         self.live = {n: t.detach() for n, t in tensors if n in kept and t.is_floating_point()}
         """The model's own tensors."""
         self.values = {name: tensor.clone() for name, tensor in self.live.items()}
-        self._here = [local_shard(t) for t in self.values.values()], [local_shard(t) for t in self.live.values()]
+        self._local = [local_shard(t) for t in self.values.values()], [local_shard(t) for t in self.live.values()]
 
     def update(self) -> None:
         """Update the average with the weights after a step."""
         if self.decay is not None:
-            torch._foreach_lerp_(*self._here, 1 - self.decay)
+            torch._foreach_lerp_(*self._local, 1 - self.decay)
 
     @torch.no_grad()
     def restore(self, live: Mapping[str, Tensor]) -> None:
-        """Set the average to what the model holds, and give the model the weights it trains with."""
+        """Set the average to the model's weights, and the model's weights to ``live``."""
         for name, tensor in self.live.items():
             self.values[name].copy_(tensor)
             if name in live:
@@ -65,14 +65,14 @@ class Average:
 
 @contextmanager
 def precise_statistics(model: Model, batches: Iterable[Batch], precision: str) -> Iterator[None]:
-    """Within the block, batch norms have the mean and variance of all those batches, over all processes.
+    """Within the block, batch norms have the mean and variance of all batches of all processes (precise BN).
 
-    Running averages follow weights that change; these are of the weights as they are (precise BN,
-    https://arxiv.org/abs/2105.07576, section 3.1). Layers that keep their statistics while training are left alone.
+    Running averages lag behind the weights; these statistics belong to the current weights
+    (https://arxiv.org/abs/2105.07576, section 3.1). Layers with frozen statistics are left alone.
 
     Args:
-        model: in training mode afterwards.
-        batches: of equal size, equally many in every process; with none, nothing changes.
+        model: is in training mode afterwards.
+        batches: of equal size, the same number in every process; if there are none, nothing changes.
         precision: ``fp32``, ``bf16`` or ``fp16``.
     """
     model.train()
@@ -84,7 +84,7 @@ def precise_statistics(model: Model, batches: Iterable[Batch], precision: str) -
     count = 0
     try:
         for norm in norms:
-            norm.momentum = 1.0  # then the statistics are those of the last batch
+            norm.momentum = 1.0  # so that the statistics are those of the last batch
         with torch.no_grad():
             for batch in batches:
                 _forward(model, batch, precision)

@@ -1,4 +1,4 @@
-"""Checkpoints that survive: written whole or not at all, read without running what is in them."""
+"""Checkpoints: written atomically, and read without running code from them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["Checkpoints", "load", "save"]
 
 
 def save(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint: tensors, numbers, texts, lists and dictionaries.
+    """Write a checkpoint of tensors, numbers, strings, lists and dictionaries.
 
-    A file of that name stays as it was until the new one is whole and on the disk.
+    An existing file is replaced only once the new one is complete and on disk.
 
     Raises:
-        CheckpointError: the disk is full or the folder cannot be written. Nothing is left behind.
+        CheckpointError: the disk is full or the folder is not writable. No partial file is left.
     """
     path = Path(path)
     try:
@@ -39,24 +39,24 @@ def save(path: str | Path, content: Mapping[str, Any]) -> None:
             raise
         reason = os.strerror(cause.errno) if cause.errno else str(cause)
         hint = "; free some space and resume" if cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
-        raise CheckpointError(f"{path}: cannot be saved: {reason} (what was saved before is intact{hint})") from error
+        raise CheckpointError(f"{path}: cannot be saved: {reason} (earlier checkpoints are intact{hint})") from error
 
 
 def _os_error(error: BaseException | None) -> OSError | None:
-    """The failed write behind an error: torch reports it as a file of the wrong length."""
+    """Return the failed write behind an error, which torch reports as a file of the wrong length."""
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return error
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint (or any file of weights) and check that it is whole.
+    """Read a checkpoint (or any file of weights) and check that it is complete.
 
-    Only tensors and plain data are read: a pickle that wants to run code is refused.
-    What a ``.safetensors`` file says under ``vidcore`` in its metadata stands beside ``state_dict``.
+    Only tensors and plain data are read: a pickle that would run code is refused. The ``vidcore`` entry in the
+    metadata of a ``.safetensors`` file is returned beside ``state_dict``.
 
     Raises:
-        CheckpointError: missing, damaged, not a checkpoint, or with anything but plain data.
+        CheckpointError: the file is missing, damaged, not a checkpoint, or holds more than plain data.
     """
     path = Path(path)
     try:
@@ -84,11 +84,11 @@ def _read(path: Path, device: torch.device | str) -> Any:
             return about | {"state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch itself reads flipped bits without a word
+            damaged = archive.testzip()  # torch silently reads flipped bits
         if damaged:
             raise CheckpointError(f"{path}: is damaged: {damaged} does not match its checksum")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about pickle protocols, before it refuses them
+        warnings.simplefilter("ignore")  # about pickle protocols, which it then refuses
         return torch.load(path, map_location=device, weights_only=True)
 
 
@@ -96,25 +96,25 @@ def _why(error: Exception) -> str:
     text = str(error)
     found = re.search(r"[Uu]nsupported (?:global|class)[: ]+(?:GLOBAL )?([\w.]+)", text)
     if found:
-        return f"is refused: it holds more than weights ({found[1]}), and reading that would run code of the file"
+        return f"is refused: it holds more than weights ({found[1]}), and reading that would run code from the file"
     operand = re.search(r"Unsupported operand (\d+)", text)
-    is_text = operand is not None and int(operand[1]) < 128  # a letter that pickles have no meaning for
+    is_text = operand is not None and int(operand[1]) < 128  # a letter that is not an opcode of pickle
     if "Weights only" in text and not is_text:
-        return "is refused: it is a pickle that holds more than weights, and reading it would run code of the file"
-    return "is truncated, damaged, or no checkpoint"
+        return "is refused: it is a pickle that holds more than weights, and reading it would run code from the file"
+    return "is truncated, damaged, or not a checkpoint"
 
 
 class Checkpoints:
-    """The checkpoints of a run: ``epoch0003-step00000120.pt``, newest last, and ``best.pt``.
+    """The checkpoints of a run: ``epoch0003-step00000120.pt``, ..., and ``best.pt``.
 
-    ``best.pt`` holds weights and scores only; from the others a run can continue.
+    A run can resume from any but ``best.pt``, which holds weights and scores only.
     """
 
     def __init__(self, folder: str | Path, keep: int = 2) -> None:
         """
         Args:
-            folder: made when first needed. What a kill left half-written there is removed.
-            keep: how many to keep, the newest; 0 keeps all.
+            folder: created when first needed. Partial files of killed processes are removed.
+            keep: number of newest checkpoints to keep; 0 keeps all.
         """
         self.folder = Path(folder)
         self.keep = keep
@@ -124,23 +124,23 @@ class Checkpoints:
         return self.folder / "best.pt"
 
     def paths(self) -> list[Path]:
-        """Return the checkpoints that a run can continue from, oldest first."""
+        """Return the checkpoints that a run can resume from, oldest first."""
         return sorted(self.folder.glob("epoch*-step*.pt"), key=lambda p: int(p.stem.rpartition("-step")[2]))
 
     def save(self, epoch: int, step: int, content: Mapping[str, Any]) -> Path:
-        """Write the checkpoint of a step, then remove those too many. Raises ``CheckpointError``."""
+        """Write the checkpoint of a step, then remove surplus ones. Raises ``CheckpointError``."""
         path = self.folder / f"epoch{epoch:04d}-step{step:08d}.pt"
         save(path, content)
         paths = self.paths()
-        if self.keep:  # a newer one is damaged, for the run went on from before: it must not push this one out
+        if self.keep:  # newer ones are damaged, since the run resumed before them: they must not push this one out
             for old in paths[: paths.index(path) + 1][: -self.keep]:
                 old.unlink(missing_ok=True)
         return path
 
     def newest(self, warn: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
-        """Return the newest checkpoint that is whole; ``warn`` hears of damaged ones. None where there is none.
+        """Return the newest intact checkpoint, or None if there are no checkpoints.
 
-        Raises ``CheckpointError`` where there are some, all damaged.
+        Calls ``warn`` for damaged ones. Raises ``CheckpointError`` if all are damaged.
         """
         for leftover in self.folder.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)

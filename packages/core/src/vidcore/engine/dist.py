@@ -1,4 +1,4 @@
-"""Several processes: started by torchrun, joined here. With one process every function is trivial."""
+"""Several processes, started by torchrun. With one process every function is trivial."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 PATIENCE = timedelta(hours=2)
-"""How long processes wait for one that scores, writes, or has videos that hang; torchrun ends all when one fails."""
+"""How long processes wait for one that scores, writes, or has videos that hang. If one fails, torchrun ends all."""
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -45,32 +45,32 @@ K = TypeVar("K", bound=Hashable)
 
 @frozen
 class World:
-    """Who this process is among all."""
+    """Rank of this process, and number of processes."""
 
     rank: int = 0
     size: int = 1
 
 
 def world() -> World:
-    """Return rank and number of processes; (0, 1) where no group was joined."""
+    """Return rank and number of processes; (0, 1) without a process group."""
     return World(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else World()
 
 
 def join(device: torch.device, patience: timedelta = PATIENCE) -> World:
-    """Join the other processes where torchrun started this one; NCCL for GPUs, Gloo for CPUs.
+    """Join the process group if torchrun started this process: NCCL for GPUs, Gloo for CPUs.
 
-    ``patience`` is how long a process waits for the others.
+    ``patience`` is the timeout of collectives.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        # Imported later (by DDP, FSDP), default arguments of theirs hold the group, whose threads then never end.
+        # If imported later (by DDP, FSDP), their default arguments hold the group, whose threads then never end.
         import torch.distributed.fsdp
         import torch.distributed.nn  # noqa: F401
 
-        if "TORCHELASTIC_RUN_ID" in os.environ:  # where torchrun is killed, nobody else ends its processes
+        if "TORCHELASTIC_RUN_ID" in os.environ:  # if torchrun is killed, nothing else ends its processes
             die_with_parent()
         backend = "nccl" if device.type == "cuda" else "gloo"
-        store, rank, size, numbers = _meeting_place()
-        # a group of its own name each time: another would find the addresses that the one before has left
+        store, rank, size, numbers = _rendezvous()
+        # a new name for each group: under the same name it would find stale addresses of the one before
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # of torchrun --max-restarts
         store = dist.PrefixStore(f"group {attempt}.{next(numbers)}", store)  # type: ignore[attr-defined]
         dist.init_process_group(backend, timeout=patience, store=store, rank=rank, world_size=size)
@@ -78,16 +78,16 @@ def join(device: torch.device, patience: timedelta = PATIENCE) -> World:
 
 
 @cache
-def _meeting_place() -> tuple[Any, int, int, Iterator[int]]:
-    """Where all processes meet, for as long as they live; rank, number of processes, and numbers for their groups."""
+def _rendezvous() -> tuple[Any, int, int, Iterator[int]]:
+    """Return the store of all processes, rank, number of processes, and a counter of their groups."""
     store, rank, size = next(rendezvous("env://"))
     return store, rank, size, count()
 
 
 def leave() -> None:
-    """Leave the group, if any; call it where no model that was trained in the group is held any more.
+    """Leave the process group, if any. Call it when no model that was trained in the group is referenced any more.
 
-    A DDP model keeps the group's threads alive, and a thread that lets go of a tensor while Python ends aborts it.
+    A DDP model keeps the group's threads alive, and a thread that frees a tensor while Python exits aborts it.
     """
     if dist.is_initialized():
         gc.collect()
@@ -96,18 +96,18 @@ def leave() -> None:
 
 @contextmanager
 def process_group(device: torch.device, patience: timedelta = PATIENCE) -> Iterator[World]:
-    """Join the other processes for the block, at whose end no model may be held: see ``leave``.
+    """Join the process group for the block. No model may be referenced at its end: see ``leave``.
 
-    After an error the group stays, since the traceback holds the models.
+    After an error the group stays, since the traceback references the models.
     """
     yield join(device, patience)
     leave()
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of this process; ``auto`` is its GPU where there is one.
+    """Return the device of this process; ``auto`` is its GPU if there is one.
 
-    Raises ``UserError`` for a device that this machine does not have.
+    Raises ``UserError`` if this machine lacks the device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -127,7 +127,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def gather(value: T) -> list[T]:
-    """Return the values of all processes, in order of rank, in every process."""
+    """Return the values of all processes, in rank order, on every rank."""
     size = world().size
     if size == 1:
         return [value]
@@ -137,7 +137,7 @@ def gather(value: T) -> list[T]:
 
 
 def broadcast(value: T) -> T:
-    """Return the first process's value in every process."""
+    """Return the value of rank 0 on every rank."""
     if world().size == 1:
         return value
     values = [value]
@@ -146,14 +146,14 @@ def broadcast(value: T) -> T:
 
 
 def broadcast_tensors(tensors: Iterable[torch.Tensor]) -> None:
-    """Copy the first process's values of tensors into those of every process."""
+    """Overwrite the tensors of every rank with those of rank 0."""
     if world().size > 1:
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
 
 
 def mean(values: Mapping[K, float], device: torch.device) -> dict[K, float]:
-    """Return the means over all processes; all must have the same keys in the same order."""
+    """Return the means over all processes, which must have the same keys in the same order."""
     size = world().size
     if size == 1:
         return dict(values)
@@ -173,7 +173,7 @@ def all_reduce_mean(value: torch.Tensor) -> torch.Tensor:
 
 
 def gather_to_rank0(value: T) -> list[T] | None:
-    """Return the values of all processes, in order of rank, in the first process; None in the others."""
+    """Return the values of all processes, in rank order, on rank 0; None on other ranks."""
     here = world()
     if here.size == 1:
         return [value]
@@ -183,7 +183,7 @@ def gather_to_rank0(value: T) -> list[T] | None:
 
 
 class _GroupCollectives(Collectives):
-    """Those of the group that this process has joined."""
+    """Collectives of the group that this process has joined."""
 
     def all_reduce_mean(self, value: torch.Tensor) -> torch.Tensor:
         return all_reduce_mean(value.detach())
@@ -215,5 +215,5 @@ class _AllGather(torch.autograd.Function):
 
 
 def collectives() -> Collectives:
-    """Return what a loss may ask of the other processes."""
+    """Return the collectives that a loss may use."""
     return ALONE if world().size == 1 else _GroupCollectives()

@@ -25,13 +25,13 @@ __all__ = ["Evaluation", "evaluate"]
 
 @frozen
 class Evaluation:
-    """The result of an evaluation, the same in every process."""
+    """The result of an evaluation, the same on every rank."""
 
     scores: dict[str, float]
     samples: int
     """Samples that the scores are computed from."""
     total: int
-    """Samples of the dataset."""
+    """Samples in the dataset."""
     skipped: int
     """Samples that could not be loaded."""
     seconds: float
@@ -49,22 +49,22 @@ def evaluate(
 ) -> Evaluation:
     """Run a model over a dataset and score its predictions.
 
-    With several processes each takes a share of the samples (every sample once) and the metrics are
-    merged, so that the scores are exactly those of one process.
+    Several processes share the samples (each is used once) and the metrics are merged, so that the scores equal those
+    of one process exactly.
 
     Args:
-        model: on its device; in training mode again afterwards, if it was.
+        model: on its device. Its training mode is restored afterwards.
         loader: made with ``training=False``.
-        metrics: by the names of the Task.
+        metrics: by their names in the Task.
         precision: ``fp32``, ``bf16`` or ``fp16``.
-        on_progress: called with (batches done, batches in all) of this process.
-        losses: scores have the means of the model's losses over the samples as well, ``val/loss`` their sum.
-        batches: take no more than so many. Where a metric cannot be computed of so little (no video of them has a true
-            segment), that is a warning, and there are no scores.
+        on_progress: called with (batches done, number of batches) of this process.
+        losses: add the means of the model's losses over the samples to the scores, with their sum as ``val/loss``.
+        batches: number of batches to use; default: all. If they are too few for a metric (no true segment among them,
+            say), this warns and returns no scores.
 
     Raises:
         DataError: no sample could be loaded.
-        ConfigError: two metrics give a score of the same name.
+        ConfigError: two metrics return a score with the same name.
     """
     start = time.perf_counter()
     device = next(model.parameters()).device
@@ -95,14 +95,14 @@ def evaluate(
     scores = _scores(metrics, batches is not None)
     if losses and scores is not None:
         parts = dist.gather(sums)
-        names = dict.fromkeys(name for part in parts for name in part)  # a process may have had no samples
+        names = dict.fromkeys(name for part in parts for name in part)  # a rank may have had no samples
         means = {f"val/{name}": math.fsum(part.get(name, 0.0) for part in parts) / samples for name in names}
         scores |= {"val/loss": math.fsum(means.values())} | means
     return Evaluation(scores or {}, samples, len(loader.dataset), skipped, time.perf_counter() - start)
 
 
 def _scores(metrics: Mapping[str, Metric], few: bool) -> dict[str, float] | None:
-    """Merge what all processes collected into the first, compute there, and tell everyone; None where too few."""
+    """Merge the metrics of all processes on rank 0, and broadcast the scores; None if the samples are too few."""
     collected = dist.gather_to_rank0(list(metrics.values()))
     scores: dict[str, float] = {}
     if collected is not None:
@@ -113,10 +113,10 @@ def _scores(metrics: Mapping[str, Metric], few: bool) -> dict[str, float] | None
             except Exception as error:
                 if not few:
                     raise
-                warnings.warn(f"metrics.{name} cannot be computed of the first samples alone: {error}", stacklevel=3)
+                warnings.warn(f"metrics.{name} cannot be computed from the first samples alone: {error}", stacklevel=3)
                 return dist.broadcast(None)
             for key, value in found.items():
                 if key in scores:
-                    raise ConfigError(f"metrics.{name}: another metric already gives a score {key!r}")
+                    raise ConfigError(f"metrics.{name}: another metric already returns a score {key!r}")
                 scores[key] = float(value)
     return dist.broadcast(scores)

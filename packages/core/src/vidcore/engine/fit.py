@@ -34,7 +34,7 @@ class FitResult:
     steps: int
     epochs: int
     resumed_step: int
-    """The step from which this process went on; 0 in a run without interruption."""
+    """The step at which this process resumed; 0 if the run was not interrupted."""
     seconds: float
     """Of this process."""
     scores: dict[str, float]
@@ -42,9 +42,9 @@ class FitResult:
     best: dict[str, Any]
     """``score``, ``value``, ``epoch``, ``step`` of the best evaluation."""
     stopped_early: bool
-    """Whether ``train.early_stop`` ended it."""
+    """Whether ``train.early_stop`` ended the run."""
     resume_notes: tuple[str, ...] = ()
-    """What differs from the Task, since the number of processes changed."""
+    """Differences from the Task that a changed number of processes causes."""
 
 
 def fit(
@@ -57,25 +57,25 @@ def fit(
     observers: Iterable[Observer] = (),
     about: Mapping[str, Any] | None = None,
 ) -> FitResult:
-    """Train a model; where the run folder has checkpoints, go on from the newest.
+    """Train a model; resume from the newest checkpoint in the run folder, if there is one.
 
-    The weights at the end are the same bits whether the run was interrupted or not, and with any number of
-    workers. A checkpoint is written before every evaluation, which may take long. At the end the model is the same
-    in every process, and with ``ema_decay`` it holds the average.
+    The final weights are bit-identical whether or not the run was interrupted, and with any number of workers. A
+    checkpoint is written before every evaluation. At the end every rank has the same model, and with ``ema_decay``
+    it holds the average.
 
     Args:
         step: model, optimizer and options: how long to train, when to evaluate and save.
-        data: what to train on.
-        folder: of the run: ``checkpoints`` and ``progress.json`` are written there.
-        schedules: change the learning rates over the run; they act in this order.
-        validate: returns scores; called in every process.
-        observers: called in the first process.
-        about: plain data to keep with the weights (``class_names``, ...) and to hand to observers.
+        data: training data.
+        folder: run folder, for ``checkpoints`` and ``progress.json``.
+        schedules: change the learning rates during the run, in this order.
+        validate: returns scores; called on every rank.
+        observers: called on rank 0.
+        about: plain data (``class_names``, ...) to keep with the weights and to pass to observers.
 
     Raises:
         CheckpointError: a checkpoint cannot be written, or belongs to a different run.
         TrainingError: the loss or the weights became NaN or infinite.
-        DataError: too many bad samples.
+        DataError: too many samples are bad.
     """
     start, rank, model, seed = time.perf_counter(), dist.world().rank, step.model, step.runtime.seed
     about, checkpoints = dict(about or {}), Checkpoints(folder / "checkpoints", step.options.keep)
@@ -91,7 +91,7 @@ def fit(
     state = RunState(step, data, meter, history, checkpoints, position, about)
     done = first = state.restore(*found) if found else 0
     del found  # its memory
-    tell = Observers(observers if rank == 0 else ())
+    notify = Observers(observers if rank == 0 else ())
 
     def validates(done: int) -> bool:
         return validate is not None and done > 0 and (done % val_every == 0 or done == total)
@@ -100,10 +100,10 @@ def fit(
         reseed(seed, done, rank)  # precise statistics draw the same numbers in a resumed run
         with state.evaluation_weights():
             scores = dict(validate()) if validate else {}
-            tell.on_evaluation(epoch, done, scores)
+            notify.on_evaluation(epoch, done, scores)
             state.record_evaluation(scores, epoch, done)
 
-    with tell.watching():
+    with notify.reporting_failure():
         info = {
             "steps": total,
             "steps_per_epoch": per_epoch,
@@ -113,8 +113,8 @@ def fit(
             "evaluated_step": min(first, history.evaluated_step),
             "notes": notes,
         }
-        tell.on_start(folder, about | info)
-        if validates(first) and history.evaluated_step < first:  # killed during the evaluation
+        notify.on_start(folder, about | info)
+        if validates(first) and history.evaluated_step < first:  # the run was killed during the evaluation
             evaluate(math.ceil(first / per_epoch), first)
         model.train()
         batches = data.batches_between(*(_batches_before(n, len(data), options.accumulate) for n in (first, total)))
@@ -133,29 +133,30 @@ def fit(
             if done % options.log_interval == 0 or ends_epoch or saves:
                 lr = max(group["lr"] for group in step.optimizer.param_groups)
                 values = meter.flush(step.clock.take(), lr, step.device)
-                if not math.isfinite(loss := values.losses["loss"]):  # before NaN weights replace good ones
-                    raise TrainingError(f"the loss is {loss} at step {done}: {_ADVICE}")
-                tell.on_step(epoch + 1, done, values)
-            if saves and not step.is_finite():  # the loss was that of the weights before the step
-                raise TrainingError(f"the weights contain NaN or Inf after step {done}: {_ADVICE}")
+                if not math.isfinite(loss := values.losses["loss"]):  # before NaN weights are saved
+                    value = "NaN" if math.isnan(loss) else loss
+                    raise TrainingError(f"loss became {value} at step {done}: {_ADVICE}")
+                notify.on_step(epoch + 1, done, values)
+            if saves and not step.is_finite():  # the loss belongs to the weights before the step
+                raise TrainingError(f"weights contain NaN or Inf after step {done}: {_ADVICE}")
             if ends_epoch:
-                tell.on_epoch(epoch + 1, meter.end_epoch())
+                notify.on_epoch(epoch + 1, meter.end_epoch())
             if saves and (path := state.save(epoch + 1, done)):
-                tell.on_checkpoint(path, epoch + 1, done)
+                notify.on_checkpoint(path, epoch + 1, done)
             if validates(done):
                 evaluate(epoch + 1, done)
     step.average.swap()
     dist.broadcast_tensors(model.buffers())
     seconds = time.perf_counter() - start
-    # from the first process, which alone knows the best; the others wait until its files are written
+    # from rank 0, so that the other ranks wait until its files are written
     epochs, early = math.ceil(done / per_epoch), done < total
     return dist.broadcast(FitResult(done, epochs, first, seconds, history.scores, history.best, early, notes))
 
 
 def _batches_before(steps: int, batches_per_epoch: int, accumulate: int) -> int:
-    """Return how many batches the first steps take; the last step of an epoch takes what is left of it."""
+    """Return the number of batches in the first N steps; the last step of an epoch takes the rest of its batches."""
     epochs, rest = divmod(steps, math.ceil(batches_per_epoch / accumulate))
     return epochs * batches_per_epoch + rest * accumulate
 
 
-_ADVICE = "lower the learning rate, clip the gradients (train.clip_norm) or use another runtime.precision"
+_ADVICE = "lower the learning rate, clip the gradients (train.clip_norm) or use a different runtime.precision"

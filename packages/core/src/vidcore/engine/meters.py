@@ -1,4 +1,4 @@
-"""Means of what training steps report, and the time of each phase of a step."""
+"""Means over training steps, and the time of each phase of a step."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ __all__ = ["Clock", "Meter", "Reported"]
 
 @frozen
 class Reported:
-    """What a model reports for a batch, or for all batches of a step, as scalar tensors by name."""
+    """Values that a model reports for a batch, or for all batches of a step: scalar tensors by name."""
 
     losses: dict[str, torch.Tensor] = field(factory=dict)
-    """What is minimised: entries with ``loss`` in the name."""
+    """Entries with ``loss`` in the name, which are minimised."""
     others: dict[str, torch.Tensor] = field(factory=dict)
-    """What is only shown."""
+    """Entries that are only logged."""
 
     def add(self, values: Mapping[str, torch.Tensor], prefix: str = "") -> Reported:
-        """Add what ``Model.loss`` returned, with ``prefix`` before every name; return itself."""
+        """Add the result of ``Model.loss``, with ``prefix`` before every name; return self."""
         for name, value in values.items():
             (self.losses if "loss" in name else self.others)[prefix + name] = value
         return self
 
 
 class Meter:
-    """Means of step values since the last flush and since the epoch began. Values on a GPU stay there until a flush."""
+    """Means of step values since the last flush and since the epoch began. Values stay on the GPU until a flush."""
 
     def __init__(self) -> None:
         self._steps: list[Reported] = []
         self.epoch_sums: dict[tuple[str, str], tuple[float, int]] = {}
-        """Sum and number of steps, by field of ``StepValues`` and name in it."""
+        """Sum and number of steps, by (field of ``StepValues``, name)."""
 
     def add(self, reported: Reported) -> None:
         """Add the values of a step."""
@@ -48,9 +48,9 @@ class Meter:
         """Return the means over the steps since the last flush, and over all processes.
 
         Args:
-            seconds: spent in these steps, by phase.
+            seconds: time of these steps, by phase.
             lr: highest learning rate of the last step.
-            device: for the exchange between processes.
+            device: used for collectives.
         """
         count = len(self._steps)
         means = {("losses", name): mean for name, mean in _means([s.losses for s in self._steps]).items()}
@@ -84,17 +84,16 @@ def _step_values(means: Mapping[tuple[str, str], float], lr: float | None) -> St
 
 
 class Clock:
-    """Measures how long each phase of a step takes; every lap ends one phase and begins the next.
+    """Measures the time of each phase of a step; every lap ends one phase and begins the next.
 
-    CUDA runs asynchronously, so wall-clock time on the host says nothing about the GPU: a batch that comes late costs
-    nothing while the GPU is busy with the one before. There, phases are timed with CUDA events, which are read in
-    ``take``.
+    CUDA runs asynchronously, so wall-clock time on the host is meaningless: a late batch costs nothing while the GPU is
+    busy with the one before. There, phases are timed with CUDA events, which are read in ``take``.
     """
 
     def __init__(self, device: torch.device | None = None) -> None:
         """
         Args:
-            device: that does the work; default: the CPU.
+            device: where the work is done; default: the CPU.
         """
         self._gpu = device if device is not None and device.type == "cuda" else None
         self._marks: list[tuple[str | None, Any]] = []

@@ -1,4 +1,4 @@
-"""Built-in observers: fan-out to several, JSON lines."""
+"""Built-in observers: fan-out and JSON lines."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ __all__ = ["JsonLines", "Observers", "Recorder"]
 
 
 class Observers(Observer):
-    """Tells several observers; one that fails is named and told nothing more, the run goes on."""
+    """Calls several observers. One that fails is named in a warning and removed; the run continues."""
 
     def __init__(self, observers: Iterable[Observer]) -> None:
         self.observers = list(observers)
 
-    def _tell(self, what: str, *arguments: Any) -> None:
+    def _call(self, method: str, *arguments: Any) -> None:
         for observer in list(self.observers):
             try:
-                getattr(observer, what)(*arguments)
+                getattr(observer, method)(*arguments)
             except Exception as error:  # a logger must not cost a month of training
                 self.observers.remove(observer)
                 name = type(observer).__name__
-                warnings.warn(f"observer {name} failed in {what} and is left out from here: {error}", stacklevel=3)
+                warnings.warn(f"observer {name} failed in {method} and will not be called again: {error}", stacklevel=3)
 
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
-        self._tell("on_start", run_dir, info)
+        self._call("on_start", run_dir, info)
 
     def on_step(self, epoch: int, step: int, values: StepValues) -> None:
-        self._tell("on_step", epoch, step, values)
+        self._call("on_step", epoch, step, values)
 
     def on_epoch(self, epoch: int, values: StepValues) -> None:
-        self._tell("on_epoch", epoch, values)
+        self._call("on_epoch", epoch, values)
 
     def on_progress(self, done: int, total: int) -> None:
-        self._tell("on_progress", done, total)
+        self._call("on_progress", done, total)
 
     def on_evaluation(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
-        self._tell("on_evaluation", epoch, step, scores)
+        self._call("on_evaluation", epoch, step, scores)
 
     def on_checkpoint(self, path: Path, epoch: int, step: int) -> None:
-        self._tell("on_checkpoint", path, epoch, step)
+        self._call("on_checkpoint", path, epoch, step)
 
     def on_failure(self, error: BaseException) -> None:
-        self._tell("on_failure", error)
+        self._call("on_failure", error)
 
     def on_end(self, report: Mapping[str, Any]) -> None:
-        self._tell("on_end", report)
+        self._call("on_end", report)
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Tell of the error that ends the block, if one does."""
+    def reporting_failure(self) -> Iterator[None]:
+        """Call ``on_failure`` if an error ends the block."""
         try:
             yield
         except BaseException as error:
@@ -66,7 +66,7 @@ class Observers(Observer):
 
 
 class Recorder(Observer):
-    """Base of loggers: values of steps, epochs and evaluations all arrive in ``record``, by one name each."""
+    """Base of loggers: ``record`` gets the values of steps, epochs and evaluations, each under one name."""
 
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
         self._step = int(info.get("resumed_step", 0))
@@ -87,9 +87,9 @@ class Recorder(Observer):
 
 
 class JsonLines(Recorder):
-    """Appends to ``metrics.jsonl``: one object a line with ``kind`` (step, epoch, evaluation), ``epoch``, ``step``.
+    """Appends to ``metrics.jsonl``: one object per line with ``kind`` (step, epoch, evaluation), ``epoch``, ``step``.
 
-    When a run resumes, the lines of steps that are done again are dropped: every step is there once.
+    When a run resumes, lines of steps that are repeated are dropped, so that every step is there once.
     """
 
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
@@ -101,7 +101,7 @@ class JsonLines(Recorder):
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
                     record = json.loads(line)
-                except ValueError:  # the line that a kill cut off
+                except ValueError:  # truncated when the process was killed
                     continue
                 if record["step"] <= last.get(record["kind"], self._step):
                     kept.append(line + "\n")

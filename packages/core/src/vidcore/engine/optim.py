@@ -1,8 +1,8 @@
-"""Optimizers by name, and ways to split a model's parameters into groups.
+"""Optimizers, and ways to split a model's parameters into groups.
 
-A grouping gives every parameter two factors, one on the learning rate and one on the weight decay.
-Parameters with equal results share a group. A parameter shared by two modules counts once, under its
-first name; frozen parameters keep the optimizer's own rate and decay, which nothing uses.
+A grouping assigns every parameter a factor on the learning rate and one on the weight decay. Parameters with equal
+factors share a group. A parameter shared by two modules counts once, under its first name. Frozen parameters keep the
+optimizer's own rate and decay, which have no effect.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @frozen(kw_only=True)
 class Rule:
-    """Factors of some parameters."""
+    """Factors on the learning rate and the weight decay of parameters."""
 
     lr_mult: float = 1.0
     decay_mult: float = 1.0
@@ -56,18 +56,18 @@ def build_optimizer(
 
     Args:
         factory: called with the parameter groups first, e.g. ``torch.optim.SGD``.
-        arguments: the rest, e.g. ``{"lr": 0.01, "momentum": 0.9}``.
-        model: every parameter takes part.
-        grouping: how to split them; all in one group where None.
+        arguments: its other arguments, e.g. ``{"lr": 0.01, "momentum": 0.9}``.
+        model: all its parameters are used.
+        grouping: how to split them; default: one group.
 
     Raises:
-        ConfigError: the model has no parameters, or empty ones, or the optimizer refuses its arguments.
+        ConfigError: the model has no parameters, or empty ones, or the optimizer rejects its arguments.
     """
     lr, decay = (given_or_default(factory, arguments, name) for name in ("lr", "weight_decay"))
     if grouping is None:
         grouping = DefaultGroups()
     groups = grouping(model, 0.0 if lr is None else float(lr), float(decay or 0.0))
-    for group in groups:  # only what the optimizer knows, so that its own defaults stay in force
+    for group in groups:  # without arguments that the optimizer lacks
         group |= {"initial_lr": group["lr"]}
         if decay is None:
             group.pop("weight_decay", None)
@@ -75,10 +75,10 @@ def build_optimizer(
         raise ConfigError("optimizer: the model has no parameters to train")
     for parameter, value in model.named_parameters():
         if not value.numel():
-            raise ConfigError(f"model: {parameter} would be of shape {tuple(value.shape)}: one of its sizes is 0")
+            raise ConfigError(f"model: {parameter} has shape {tuple(value.shape)}, and no size may be 0")
     name = getattr(factory, "__name__", str(factory))
     if name in NOT_SHARDED and any(is_sharded_tensor(p) for p in model.parameters()):
-        raise ConfigError(f'optimizer.type = "{name}" and runtime.strategy = "fsdp" exclude each other: use "ddp"')
+        raise ConfigError(f'optimizer.type = "{name}" does not support runtime.strategy = "fsdp": use "ddp"')
     try:
         return factory(groups, **arguments)
     except (TypeError, ValueError) as error:
@@ -86,7 +86,7 @@ def build_optimizer(
 
 
 def given_or_default(factory: Callable[..., Optimizer], arguments: Mapping[str, Any], name: str) -> Any:
-    """Return the value passed for an argument, or the optimizer's default; None where it has no such argument."""
+    """Return the value passed for an argument, or the optimizer's default; None if it has no such argument."""
     parameter = inspect.signature(factory).parameters.get(name)
     default = None if parameter is None or parameter.default is parameter.empty else parameter.default
     return arguments.get(name, default)
@@ -104,7 +104,7 @@ def _groups(rules: Mapping[nn.Parameter, Rule], lr: float, decay: float) -> list
 
 
 def _owned(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module]]:
-    """Every parameter once, with its name and the module that holds it."""
+    """Yield every parameter once, with its name and the module that holds it."""
     seen: set[nn.Parameter] = set()
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(prefix, recurse=False):
@@ -117,10 +117,10 @@ def _owned(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module]]:
 class DefaultGroups:
     """Factors for normalisation layers, biases, depth-wise convolutions and name fragments.
 
-    The longest of the ``custom_keys`` that occurs in a parameter's name decides for it alone (of two
-    equally long, the first of the alphabet). Otherwise the decay is multiplied by the first that is
-    given and applies of ``norm_decay_mult``, ``dwconv_decay_mult``, ``bias_decay_mult``,
-    ``flat_decay_mult``; the rate of biases outside of normalisation layers by ``bias_lr_mult``.
+    The longest of the ``custom_keys`` that occurs in a parameter's name alone determines its factors (of two equally
+    long ones, the first in alphabetical order). Otherwise the decay is multiplied by the first that is set and applies
+    of ``norm_decay_mult``, ``dwconv_decay_mult``, ``bias_decay_mult`` and ``flat_decay_mult``, and the learning rate of
+    biases outside normalisation layers by ``bias_lr_mult``.
     """
 
     norm_decay_mult: float | None = None
@@ -128,7 +128,7 @@ class DefaultGroups:
     bias_decay_mult: float | None = None
     dwconv_decay_mult: float | None = None
     flat_decay_mult: float | None = None
-    """For every other parameter with one dimension."""
+    """For all other one-dimensional parameters."""
     custom_keys: dict[str, Rule] = field(factory=dict)
 
     def __call__(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
@@ -154,12 +154,12 @@ class DefaultGroups:
 
 @frozen(kw_only=True)
 class TSMGroups:
-    """The groups that TSM was trained with: biases at twice the rate, no decay on biases and norms.
+    """The groups that TSM was trained with: biases at twice the learning rate, no decay on biases and norms.
 
     With ``fc_lr5`` the last linear layer learns at five times the rate, its bias at ten times.
     Published as ``TSMOptimWrapperConstructor``; source: https://arxiv.org/abs/1811.08383.
 
-    Raises ``ConfigError`` for parameters of other than convolution, linear, batch- and group-norm layers.
+    Raises ``ConfigError`` if a layer with parameters is not a convolution, linear, batch-norm or group-norm layer.
     """
 
     fc_lr5: bool = False
@@ -177,14 +177,14 @@ class TSMGroups:
             else:
                 raise ConfigError(
                     f"TSMGroups: {name} belongs to a {type(module).__name__}; "
-                    "it knows convolutions, linear layers, batch and group norms"
+                    "it supports convolutions, linear layers, batch and group norms"
                 )
         return _groups(rules, lr, weight_decay)
 
 
 @frozen(kw_only=True)
 class SwinGroups:
-    """Factors by name fragments, all that occur in a parameter's name multiplied.
+    """Factors by name fragments; those of all fragments that occur in a parameter's name are multiplied.
 
     Published as ``SwinOptimWrapperConstructor`` (its ``paramwise_cfg`` is ``custom_keys`` here).
     """
@@ -203,11 +203,11 @@ class SwinGroups:
 
 @frozen(kw_only=True)
 class LayerDecayGroups:
-    """The deeper a block of a transformer, the faster it learns (BEiT, https://arxiv.org/abs/2106.08254).
+    """Layer-wise learning-rate decay: deeper blocks of a transformer learn faster (BEiT, https://arxiv.org/abs/2106.08254).
 
-    Embeddings are layer 0, block i is layer i + 1, the rest layer ``num_layers`` + 1; the rate is
-    multiplied by ``decay_rate ** (num_layers + 1 - layer)``. Biases and other one-dimensional
-    parameters get no weight decay. Published as ``LearningRateDecayOptimizerConstructor``.
+    Embeddings are layer 0, block i is layer i + 1, the rest is layer ``num_layers`` + 1; the rate is multiplied by
+    ``decay_rate ** (num_layers + 1 - layer)``. Biases and other one-dimensional parameters get no weight decay.
+    Published as ``LearningRateDecayOptimizerConstructor``.
 
     Raises ``ConfigError`` for a backbone that is not ``vidcore.protocols.Layered``, and for batch normalisation.
     """
@@ -220,11 +220,11 @@ class LayerDecayGroups:
         backbone = dict(model.named_children()).get("backbone")
         if not isinstance(backbone, Layered):
             kind = type(backbone or model).__name__
-            raise ConfigError(f"LayerDecayGroups: needs a backbone with layers (layer_of), and {kind} has none")
+            raise ConfigError(f"LayerDecayGroups: requires a backbone with a layer_of method; {kind} has none")
         rules = {}
         for name, parameter, module in _owned(model):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                raise ConfigError(f"LayerDecayGroups: is not made for batch normalisation ({name})")
+                raise ConfigError(f"LayerDecayGroups: does not support batch normalisation ({name})")
             inner = name.removeprefix("backbone.")
             layer = backbone.layer_of(inner) if inner != name else None
             depth = self.num_layers + 1 - layer if layer is not None else 0

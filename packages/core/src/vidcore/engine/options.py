@@ -1,4 +1,4 @@
-"""Options of a Task for training and the machine. Plain records; nothing here imports torch."""
+"""The tables ``[train]`` and ``[runtime]`` of a Task. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ __all__ = ["RuntimeOptions", "TrainOptions"]
 
 @frozen(kw_only=True)
 class TrainOptions:
-    """``[train]``: how long, how the gradients are used, when to evaluate and to save.
+    """``[train]``: length of the run, use of gradients, when to evaluate and save.
 
-    ``epochs`` or ``steps`` is the length of the run (default: one epoch); intervals count in the same unit (default:
-    one epoch). A step is an update of the weights, whatever the accumulation.
+    ``epochs`` or ``steps`` is the length of the run (default: one epoch). Intervals are in the same unit (default: one
+    epoch). A step is one update of the weights, also with accumulation.
     """
 
     epochs: int | None = field(default=None, validator=at_least(0))
     steps: int | None = field(default=None, validator=at_least(0))
     weights: Path | Literal[False] | None = None
-    """Checkpoint to start from (fine-tuning). Classifiers for other classes are left out, and a note names them.
+    """Checkpoint to start from (fine-tuning). Classifiers of a different size are skipped, and a note names them.
 
-    ``false`` starts from random weights where a recipe names some.
+    ``false`` starts from random weights although a recipe names a checkpoint.
     """
     weights_ignore: list[str] = field(factory=list)
-    """Beginnings of state-dict keys that ``weights`` may lack, hold in other shapes, or have in excess."""
+    """Prefixes of state-dict keys that may be missing, surplus or of a different shape in ``weights``."""
     accumulate: int = field(default=1, validator=at_least(1))
     """Batches whose gradients are averaged for one step."""
     clip_norm: float | None = field(default=None, validator=at_least(0.0, above=True))
-    """Largest 2-norm of all gradients together."""
+    """Maximum 2-norm of all gradients together."""
     clip_value: float | None = field(default=None, validator=at_least(0.0, above=True))
-    """Largest absolute value of a gradient."""
+    """Maximum absolute value of a gradient."""
     base_batch_size: int | None = field(default=None, validator=at_least(1))
-    """Samples in a step that ``optimizer.lr`` is for; with more or fewer the rate is scaled, and a note says so."""
+    """Samples per step that ``optimizer.lr`` is meant for; otherwise the rate is scaled, and a note reports it."""
     ema_decay: float | None = field(default=None, validator=below_one)
-    """Evaluate, and keep as the best, an average of the weights: each step, this share of it stays."""
+    """Decay of the EMA of the weights, which is then what is evaluated and kept as the best."""
     precise_bn: int = field(default=0, validator=at_least(0))
-    """Batches of training data (per process) for exact batch-norm statistics before an evaluation; 0 for none."""
+    """Training batches (per process) for precise batch-norm statistics before an evaluation; 0 for none."""
     val_interval: int | None = field(default=None, validator=at_least(1))
     """Evaluate every N epochs (or steps), and at the end."""
     val_loss: bool = False
@@ -53,25 +53,25 @@ class TrainOptions:
     checkpoint_steps: int | None = field(default=None, validator=at_least(1))
     """Also save every N steps within an epoch."""
     keep: int = field(default=2, validator=at_least(0))
-    """Checkpoints to keep beside the best, newest first; 0 keeps all."""
+    """Number of newest checkpoints to keep beside the best; 0 keeps all."""
     best: str | None = None
     """Score that selects the best weights (``acc/top1``); default: the first score."""
     best_rule: Literal["greater", "less"] | None = None
     """Default: ``less`` for scores with ``loss`` in the name, ``greater`` for others."""
     log_interval: int = field(default=10, validator=at_least(1))
-    """Call observers every N steps, with means over them."""
+    """Call observers every N steps, with means over these steps."""
 
     def __attrs_post_init__(self) -> None:
         if self.epochs is not None and self.steps is not None:
-            both = f"epochs = {self.epochs} and steps = {self.steps} both say how long to train"
+            both = f"epochs = {self.epochs} and steps = {self.steps} both set the length of the run"
             raise ValueError(f"{both}: give one (a table with `_replace_ = true` inherits nothing)")
 
     def steps_per_epoch(self, batches: int) -> int:
-        """Return the steps of an epoch of ``batches`` (per process); the last step may take fewer batches."""
+        """Return the steps in an epoch of ``batches`` (per process); the last step may use fewer batches."""
         return math.ceil(batches / self.accumulate)
 
     def in_steps(self, length: int | None, steps_per_epoch: int) -> int:
-        """Return a length or an interval of this run in steps; None is one epoch."""
+        """Return a length or interval of this run in steps; None means one epoch."""
         if length is None:
             return steps_per_epoch
         return length if self.steps is not None else length * steps_per_epoch
@@ -81,14 +81,14 @@ class TrainOptions:
         return self.in_steps(self.epochs if self.steps is None else self.steps, steps_per_epoch)
 
     def lr_scale(self, batch: int, processes: int) -> float:
-        """Return the factor on the learning rate: samples in a step divided by ``base_batch_size``."""
+        """Return the factor on the learning rate: samples per step divided by ``base_batch_size``."""
         samples = batch * self.accumulate * processes
         return samples / self.base_batch_size if self.base_batch_size else 1.0
 
 
 @frozen(kw_only=True)
 class RuntimeOptions:
-    """``[runtime]``: the machine, and what may differ between runs of the same experiment."""
+    """``[runtime]``: the machine, and settings that may differ between runs of the same experiment."""
 
     seed: int = field(default=0, validator=at_least(0))
     device: str = "auto"
@@ -96,23 +96,23 @@ class RuntimeOptions:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Number format of forward and loss; weights stay float32. fp16 scales the loss."""
     deterministic: bool = False
-    """Only algorithms that give the same bits every time (slower on a GPU)."""
+    """Use only algorithms with bit-identical results every time (slower on a GPU)."""
     compile: bool = False
     """Compile the model's ``forward`` with ``torch.compile``; needs a C++ compiler."""
     channels_last: bool = False
-    """Weights of convolutions have their channels last in memory, which some GPUs and CPUs prefer."""
+    """Store convolution weights with channels last, which is faster on some GPUs and CPUs."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    """With several processes: each has all weights, or (FSDP2) a shard of them and of the optimizer's state."""
+    """With several processes: each has all weights (DDP), or a shard of them and of the optimizer's state (FSDP2)."""
     world_size_may_change: bool = False
-    """``--resume`` also goes on with another number of processes: not bit for bit, and it reports what differs."""
+    """Let ``--resume`` use a different number of processes: not bit-exact, and it reports what differs."""
     sync_batchnorm: bool = False
-    """With several processes: batch norms take their statistics over the batches of all (GPUs only)."""
+    """Compute batch-norm statistics over all processes (GPUs only)."""
     find_unused_parameters: bool = False
     """With several processes: some parameters may get no gradient in a step."""
     run_dir: Path | None = None
-    """Where the run writes; default: ``runs/<task name>``."""
+    """Run folder; default: ``runs/<task name>``."""
 
     def __attrs_post_init__(self) -> None:
         for name in ("channels_last", "find_unused_parameters"):
             if self.strategy == "fsdp" and getattr(self, name):
-                raise ValueError(f'{name} = true and strategy = "fsdp" exclude each other: use strategy = "ddp"')
+                raise ValueError(f'{name} = true does not work with strategy = "fsdp": use strategy = "ddp"')

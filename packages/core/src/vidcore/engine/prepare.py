@@ -1,4 +1,4 @@
-"""A model on its device, as ``[runtime]`` wants its layers and its code; the number format it computes in."""
+"""Apply ``[runtime]`` to a model: device, precision, memory format, sharding, compilation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Return the context in which a model computes with ``fp32``, ``bf16`` or ``fp16``."""
+    """Return a context in which models compute with ``fp32``, ``bf16`` or ``fp16``."""
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, DTYPES[precision])
@@ -31,15 +31,15 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
 def prepare(model: M, runtime: RuntimeOptions, device: torch.device) -> M:
     """Move a model to its device and apply ``sync_batchnorm``, ``channels_last``, ``strategy`` and ``compile``.
 
-    Names and values of its weights stay the same. Build its optimizer afterwards.
+    Names and values of its weights stay the same. Build the optimizer afterwards.
 
     Raises:
-        ConfigError: ``sync_batchnorm`` without a GPU, which PyTorch does not support.
+        ConfigError: ``sync_batchnorm`` is set on a CPU.
     """
     model = model.to(device)
     if runtime.sync_batchnorm:
         if device.type == "cpu":
-            raise ConfigError("runtime.sync_batchnorm: needs GPUs; on a CPU leave it out")
+            raise ConfigError("runtime.sync_batchnorm: requires GPUs; remove it on a CPU")
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if runtime.channels_last:  # the output of a convolution has the memory format of its weights
         for parameter in model.parameters():

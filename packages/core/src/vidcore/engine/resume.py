@@ -1,4 +1,4 @@
-"""What a run needs to go on: its state in a checkpoint, and what the number of a step means."""
+"""Resume a run: its state in a checkpoint, and the meaning of its step numbers."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ FORMAT = 2
 """Format 1 had ``train_also`` in the names of its position, and no kinds in the sums of its epoch."""
 
 Found = tuple[Path, Mapping[str, Any]]
-"""A checkpoint with its path."""
+"""Path and content of a checkpoint."""
 
 
 def newest_checkpoint(checkpoints: Checkpoints) -> Found | None:
-    """Return the checkpoint to go on from, in every process; None where there is none.
+    """Return the checkpoint to resume from, on every rank; None if there is none.
 
-    Raises ``CheckpointError`` where there are some, all damaged.
+    Raises ``CheckpointError`` if all are damaged.
     """
     found = checkpoints.newest(warnings.warn) if dist.world().rank == 0 else None
     path = dist.broadcast(found[0] if found else None)
@@ -61,7 +61,7 @@ def _as_format_2(content: dict[str, Any]) -> dict[str, Any]:
 
 @frozen
 class RunState:
-    """Everything that a run needs to go on, held together to be saved and restored."""
+    """Everything that a run saves in a checkpoint and restores from it."""
 
     step: Step
     data: TrainingData
@@ -69,14 +69,14 @@ class RunState:
     history: EvaluationHistory
     checkpoints: Checkpoints
     position: dict[str, Any]
-    """What step n means: see ``resume_position``."""
+    """The meaning of step numbers: see ``resume_position``."""
     about: dict[str, Any]
     """Plain data to keep with the weights."""
 
     def restore(self, path: Path, content: Mapping[str, Any]) -> int:
         """Load a checkpoint and return the number of steps done.
 
-        Raises ``CheckpointError`` where it belongs to a different model or optimizer.
+        Raises ``CheckpointError`` if it belongs to a different model or optimizer.
         """
         load_state(self.step.model, content["state_dict"], source=str(path))
         self.step.average.restore(content["training_weights"])
@@ -91,7 +91,7 @@ class RunState:
         return int(content["step"])
 
     def save(self, epoch: int, step: int) -> Path | None:
-        """Let the first process write a checkpoint to continue from, and return its path there; all must call.
+        """Write a checkpoint on rank 0 and return its path there. All ranks must call this.
 
         Raises ``CheckpointError``.
         """
@@ -109,9 +109,9 @@ class RunState:
 
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:
-        """Within the block, the model has the weights that are evaluated and kept: averaged, with precise statistics.
+        """Within the block, the model has the weights to evaluate and keep: EMA weights, precise statistics.
 
-        They are the same in every process; while training, batch-norm statistics are not.
+        They are the same on every rank, unlike batch-norm statistics during training.
         """
         statistics, model = self.data.statistics, self.step.model
         batches = statistics.batches_between(0, self.step.options.precise_bn) if statistics else ()
@@ -125,7 +125,7 @@ class RunState:
     def record_evaluation(self, scores: Mapping[str, float], epoch: int, step: int) -> None:
         """Record scores, and save the weights if they are the best so far. Raises ``CheckpointError``.
 
-        Within ``evaluation_weights``, and in every process.
+        Call it within ``evaluation_weights``, on every rank.
         """
         best = self.history.is_best(scores)
         if best:
@@ -135,7 +135,7 @@ class RunState:
         self.history.record(scores, epoch, step, best)
 
     def _weights(self, epoch: int, step: int, scores: Mapping[str, float]) -> dict[str, Any]:
-        """Weights, and what every checkpoint says about them."""
+        """Return what every checkpoint holds: weights, and facts about them."""
         return {
             **self.about,
             "format": FORMAT,
@@ -150,22 +150,22 @@ class RunState:
 def resume_position(
     found: Found | None, data: TrainingData, options: TrainOptions, runtime: RuntimeOptions
 ) -> tuple[dict[str, Any], TrainOptions, tuple[str, ...]]:
-    """Restore what step numbers mean from a checkpoint, also with another number of processes.
+    """Restore the meaning of step numbers from a checkpoint, also with a different number of processes.
 
     A step takes as many samples as before, so that the order of the samples, the learning rates and the number of steps
-    stay the same. How many of them one process takes follows from that.
+    stay the same. The number of samples per process follows from that.
 
     Args:
-        found: the checkpoint with its path, if there is one.
-        data: its loaders get another batch size where need be.
+        found: path and content of the checkpoint, if there is one.
+        data: the batch sizes of its loaders are changed if necessary.
         options, runtime: of the Task.
 
     Returns:
-        The meaning of step n, to be kept in checkpoints: where any of it differs, step n is another one. Then the
-        options to use, and sentences for the user about what differs from the Task or from before.
+        (the meaning of step numbers, to keep in checkpoints and compare on resume; the options to use; notes for the
+        user about differences from the Task or from before).
 
     Raises:
-        CheckpointError: the run cannot go on exactly, or not with so many processes.
+        CheckpointError: the run cannot resume exactly, or not with this number of processes.
     """
     now = _position(data.loaders, options, runtime)
     if found is None:
@@ -181,29 +181,29 @@ def resume_position(
         total = sum(now["samples in a step"].values())
         notes.append(f"a step takes {total} samples as before, with {' and '.join(sizes)} in each process")
     now |= {"steps per epoch": options.steps_per_epoch(len(data))}
-    if then["steps per epoch"] != now["steps per epoch"]:  # drop_last drops other samples
+    if then["steps per epoch"] != now["steps per epoch"]:  # drop_last drops different samples
         raise CheckpointError(
-            f"{path}: cannot go on with {now['processes']} processes: an epoch had {then['steps per epoch']} steps "
+            f"{path}: cannot resume with {now['processes']} processes: an epoch had {then['steps per epoch']} steps "
             f"and would have {now['steps per epoch']}"
         )
     if then["processes"] != now["processes"]:
         notes = [
-            f"processes: {now['processes']} instead of {then['processes']} from step {found[1]['step']} on",
+            f"processes: {now['processes']} instead of {then['processes']}, from step {found[1]['step']}",
             *notes,
-            "the order of the samples, the learning rates and the number of steps stay; dropout, mixing and what "
-            "batch norms see are others from here on, and the weights not the same bits",
+            "the order of the samples, the learning rates and the number of steps stay the same; dropout, mixing and "
+            "the batches of batch norms differ, so the weights are not bit-identical",
         ]
     return now, options, tuple(notes)
 
 
 def _position(loaders: Mapping[str, Loader], options: TrainOptions, runtime: RuntimeOptions) -> dict[str, Any]:
-    """What the Task says, for the processes there are."""
+    """Return the meaning of step numbers according to the Task."""
     processes, sizes = dist.world().size, {name: loader.options.batch_size for name, loader in loaders.items()}
     return {
         **{f"{name}.batch_size": size for name, size in sizes.items()},
         **{f"samples of {name}": len(loader.dataset) for name, loader in loaders.items()},
         "train.accumulate": options.accumulate,
-        "train.base_batch_size": options.base_batch_size,  # a checkpoint has the rates
+        "train.base_batch_size": options.base_batch_size,  # the rates in the checkpoint depend on it
         "train.ema_decay": options.ema_decay,
         "runtime.seed": runtime.seed,
         "processes": processes,
@@ -214,20 +214,20 @@ def _position(loaders: Mapping[str, Loader], options: TrainOptions, runtime: Run
 def _refuse_changes(path: Path, then: Mapping[str, Any], now: Mapping[str, Any], runtime: RuntimeOptions) -> None:
     fixed = {**then, **now}.keys() - {"samples in a step", "steps per epoch"}
     fixed -= {"processes"} if runtime.world_size_may_change else set()
-    wrong = [f"{k} was {then.get(k)} and is {now.get(k)}" for k in sorted(fixed) if then.get(k) != now.get(k)]
-    if wrong:
-        other = not runtime.world_size_may_change and then.get("processes") != now["processes"]
-        hint = "; --set runtime.world_size_may_change=true goes on with other processes, and says what changes"
-        raise CheckpointError(f"{path}: cannot be continued exactly: {'; '.join(wrong)}{hint * other}")
+    changed = [f"{k} was {then.get(k)} and is {now.get(k)}" for k in sorted(fixed) if then.get(k) != now.get(k)]
+    if changed:
+        resized = not runtime.world_size_may_change and then.get("processes") != now["processes"]
+        hint = "; --set runtime.world_size_may_change=true resumes inexactly, and reports what differs"
+        raise CheckpointError(f"{path}: cannot resume exactly: {'; '.join(changed)}{hint * resized}")
 
 
 def _divide_steps(path: Path, now: Mapping[str, Any], loaders: Mapping[str, Loader]) -> int:
-    """Set the batch sizes, none above the Task's, and return the number of batches in a step of one process."""
+    """Set the batch sizes, none above the Task's, and return the number of batches per step and process."""
     accumulate = 1
     for name, samples in now["samples in a step"].items():  # data.train comes first and decides
         loader, parts = loaders[name], now["processes"] * accumulate
         if samples % parts:
-            raise CheckpointError(f"{path}: a step takes {samples} samples of {name}: they cannot be shared by {parts}")
+            raise CheckpointError(f"{path}: the {samples} samples of {name} in a step cannot be divided by {parts}")
         size = samples // parts
         if name == "data.train":
             size = max(n for n in range(1, loader.options.batch_size + 1) if size % n == 0)

@@ -1,10 +1,9 @@
-"""Schedules of learning rate and momentum: shapes over time, and the rates of a run that follow from them.
+"""Schedules of learning rate and momentum, and the rates of a run that they produce.
 
-A schedule is a shape, ``shape(t, length)``: the rate it wants at its t-th tick relative to the one it
-found, 1 meaning unchanged. It acts from ``begin`` to ``end`` and leaves the rate where it got it.
-Several act on the same rate, in order: each tick multiplies the current rate by the change of the
-shape since the tick before, so a warm-up and a decay that overlap multiply. Where a schedule has a
-floor (``eta_min``), what it multiplies is the part of the rate above the floor.
+A schedule is a function ``shape(t, length)``: the rate at its t-th tick relative to the rate when it began. It acts
+from ``begin`` to ``end``; afterwards the rate stays. Several schedules act on the same rate, in order: each tick
+multiplies the rate by the change of the shape since the last tick, so that an overlapping warm-up and decay multiply.
+With a floor (``eta_min``), a schedule multiplies only the part of the rate above the floor.
 """
 
 from __future__ import annotations
@@ -37,42 +36,42 @@ __all__ = [
 
 @frozen(kw_only=True)
 class Schedule:
-    """What all schedules share: when they act, and how often they tick."""
+    """Base of schedules: when they act, and how often they tick."""
 
     begin: float = 0
-    """First epoch (or step) in which it acts, from 0."""
+    """First epoch (or step) in which the schedule acts, from 0."""
     end: float | None = None
-    """First epoch (or step) in which it acts no more; the end of the run where not given."""
+    """First epoch (or step) in which it no longer acts; default: the end of the run."""
     by_epoch: bool = True
-    """Lengths (``begin``, ``end``, milestones, ...) are epochs and it ticks once an epoch; else both are steps."""
+    """Lengths (``begin``, ``end``, milestones, ...) are in epochs, with a tick per epoch; else in steps."""
     convert_to_iter_based: bool = False
-    """With ``by_epoch``: lengths are epochs, but it ticks at every step."""
+    """With ``by_epoch``: lengths are in epochs, but with a tick per step."""
     param: Literal["lr", "momentum"] = "lr"
-    """What it changes; the momentum of Adam and its kin is the first of their ``betas``."""
+    """What to change; the momentum of Adam and its variants is the first of their ``betas``."""
 
     def __attrs_post_init__(self) -> None:
         if self.begin < 0 or (self.end is not None and self.end <= self.begin):
-            raise ConfigError(f"{type(self).__name__}: end must be above begin >= 0, got {self.begin} to {self.end}")
+            raise ConfigError(f"{type(self).__name__}: must have 0 <= begin < end, got {self.begin} and {self.end}")
 
     @property
     def ticks_every_step(self) -> bool:
         return not self.by_epoch or self.convert_to_iter_based
 
     def ticks_of(self, amount: float, per_epoch: int) -> int:
-        """Return a length of this schedule in its ticks; ``per_epoch`` is the number of steps of an epoch."""
+        """Return a length of this schedule in its ticks; ``per_epoch`` is the number of steps in an epoch."""
         scale = per_epoch if self.by_epoch and self.convert_to_iter_based else 1
         return int(amount * scale + 1e-9)  # 0.29 epochs of 100 steps are 29 steps, not 28.999999999999996
 
     def shape(self, t: int, length: int, per_epoch: int) -> float:
-        """Return the factor at tick t of ``length`` ticks; ``per_epoch`` is what ``ticks_of`` needs."""
+        """Return the factor at tick t of ``length`` ticks; ``per_epoch`` is passed to ``ticks_of``."""
         raise NotImplementedError
 
     def floor(self) -> tuple[float, float]:
-        """Return (share of the own rate, absolute rate) that the shape leaves alone."""
+        """Return the floor as (share of the optimizer's rate, absolute rate)."""
         return 0.0, 0.0
 
     def last_point(self) -> float:
-        """Return the last epoch (or step) that it names; 0 where it fits runs of any length."""
+        """Return the last epoch (or step) that the schedule names; 0 if it fits runs of any length."""
         return self.end or 0
 
 
@@ -81,7 +80,7 @@ class _WithFloor(Schedule):
     eta_min: float = field(default=0.0, validator=at_least(0.0))
     """Lowest rate."""
     eta_min_ratio: float | None = field(default=None, validator=at_least(0.0))
-    """Lowest rate as a share of the optimizer's; instead of ``eta_min``."""
+    """Lowest rate as a share of the optimizer's rate; overrides ``eta_min``."""
 
     def floor(self) -> tuple[float, float]:
         return (0.0, self.eta_min) if self.eta_min_ratio is None else (self.eta_min_ratio, 0.0)
@@ -89,7 +88,7 @@ class _WithFloor(Schedule):
 
 @frozen(kw_only=True)
 class ConstantLR(Schedule):
-    """The rate times ``factor`` until the last tick, then back."""
+    """Multiplies the rate by ``factor`` until the last tick, then restores it."""
 
     factor: float = field(default=1 / 3, validator=at_least(0.0))
 
@@ -99,7 +98,7 @@ class ConstantLR(Schedule):
 
 @frozen(kw_only=True)
 class LinearLR(Schedule):
-    """From ``start_factor`` to ``end_factor`` times the rate in a straight line: the usual warm-up."""
+    """Changes the rate linearly from ``start_factor`` to ``end_factor`` times its value: the usual warm-up."""
 
     start_factor: float = field(default=1 / 3, validator=at_least(0.0))
     end_factor: float = field(default=1.0, validator=at_least(0.0))
@@ -111,7 +110,7 @@ class LinearLR(Schedule):
 
 @frozen(kw_only=True)
 class StepLR(Schedule):
-    """Times ``gamma`` after every ``step_size``."""
+    """Multiplies the rate by ``gamma`` after every ``step_size``."""
 
     step_size: int = field(validator=at_least(1))
     gamma: float = field(default=0.1, validator=at_least(0.0))
@@ -122,7 +121,7 @@ class StepLR(Schedule):
 
 @frozen(kw_only=True)
 class MultiStepLR(Schedule):
-    """Times ``gamma`` at every milestone (counted from ``begin``; a milestone given twice counts twice)."""
+    """Multiplies the rate by ``gamma`` at every milestone (counted from ``begin``; a repeated one counts twice)."""
 
     milestones: list[int]
     gamma: float = field(default=0.1, validator=at_least(0.0))
@@ -136,7 +135,7 @@ class MultiStepLR(Schedule):
 
 @frozen(kw_only=True)
 class ExponentialLR(Schedule):
-    """Times ``gamma`` at every tick."""
+    """Multiplies the rate by ``gamma`` at every tick."""
 
     gamma: float = field(validator=at_least(0.0))
 
@@ -146,7 +145,7 @@ class ExponentialLR(Schedule):
 
 @frozen(kw_only=True)
 class PolyLR(_WithFloor):
-    """(1 - t/T) to the ``power``, down to the floor at the last tick."""
+    """Polynomial decay, (1 - t/T) ** ``power``, down to the floor at the last tick."""
 
     power: float = field(default=1.0, validator=at_least(0.0))
 
@@ -159,7 +158,7 @@ class CosineAnnealingLR(_WithFloor):
     """Half a cosine down to the floor after ``T_max`` (SGDR, https://arxiv.org/abs/1608.03983, without restarts)."""
 
     T_max: int | None = field(default=None, validator=at_least(1))
-    """Length of the way down, counted from ``begin``; up to ``end`` where not given."""
+    """Length of the decay, counted from ``begin``; default: up to ``end``."""
 
     def shape(self, t: int, length: int, per_epoch: int) -> float:
         half = length if self.T_max is None else self.ticks_of(self.T_max, per_epoch)
@@ -171,11 +170,11 @@ class CosineAnnealingLR(_WithFloor):
 
 @frozen(kw_only=True)
 class CosineRestartLR(_WithFloor):
-    """Cosines one after the other, each from ``restart_weights[i]`` times the rate (SGDR)."""
+    """Consecutive cosines, each from ``restart_weights[i]`` times the rate (SGDR)."""
 
     periods: list[int]
     restart_weights: list[float] = field(factory=list)
-    """One for each period; all 1 where not given."""
+    """One for each period; default: all 1."""
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -185,7 +184,7 @@ class CosineRestartLR(_WithFloor):
             raise ConfigError(f"CosineRestartLR: restart_weights must be at least 0, got {self.restart_weights}")
         if self.restart_weights and len(self.periods) != len(self.restart_weights):
             raise ConfigError(
-                f"CosineRestartLR: periods and restart_weights must be equally many, "
+                f"CosineRestartLR: periods and restart_weights must have the same length, "
                 f"got {len(self.periods)} and {len(self.restart_weights)}"
             )
 
@@ -204,23 +203,23 @@ class CosineRestartLR(_WithFloor):
 
 @frozen(kw_only=True)
 class OneCycleLR(Schedule):
-    """Up to ``eta_max`` and down again (super-convergence, https://arxiv.org/abs/1708.07120).
+    """Raises the rate to ``eta_max`` and lowers it again (super-convergence, https://arxiv.org/abs/1708.07120).
 
-    The rates are absolute: the same for every parameter group, as in PyTorch.
+    The rates are absolute and the same for every parameter group, as in PyTorch.
     """
 
     eta_max: float = field(validator=at_least(0.0))
     total_steps: int | None = field(default=None, validator=at_least(1))
-    """Length in epochs (steps); up to ``end`` where not given."""
+    """Length in epochs (or steps); default: up to ``end``."""
     pct_start: float = field(default=0.3, validator=[at_least(0.0), validators.le(1.0)])
-    """Share of the length that goes up."""
+    """Share of the length in which the rate rises."""
     anneal_strategy: Literal["cos", "linear"] = "cos"
     div_factor: float = field(default=25.0, validator=at_least(0.0, above=True))
     """The first rate is ``eta_max / div_factor``."""
     final_div_factor: float = field(default=1e4, validator=at_least(0.0, above=True))
-    """The last rate is the first over this."""
+    """The last rate is the first rate divided by this."""
     three_phase: bool = False
-    """Down to the first rate as fast as up, then on to the last rate."""
+    """Fall to the first rate as fast as it rose, then to the last rate."""
 
     def rate(self, t: int, length: int, per_epoch: int) -> float:
         """Return the learning rate at tick t."""
@@ -244,19 +243,19 @@ class OneCycleLR(Schedule):
 
 
 START = (-1, (1.0, 0.0))
-"""The step before the first, and (a, b) there."""
+"""The step before the first, and its (a, b)."""
 
 
 class RateSchedule:
     """All learning rates and momenta of a run, computable for any step.
 
-    What schedules do is linear in the optimizer's own rate: at any step ``lr = a * own_lr + b``. ``RateSchedule`` keeps
-    a and b; every parameter group follows, and resuming needs no state of a schedule.
+    The rate is linear in the optimizer's own rate: at any step ``lr = a * own_lr + b``, with the same a and b for all
+    parameter groups. Resuming needs no state.
     """
 
     def __init__(self, schedules: Iterable[Schedule], steps_per_epoch: int, total_steps: int) -> None:
         self.schedules = tuple(schedules)
-        # at the start all tick in their order; later, those of steps before those of epochs
+        # at the start all tick in their order; later, those by step tick before those by epoch
         self._later = sorted(self.schedules, key=lambda s: not s.ticks_every_step)
         self._params = {schedule.param for schedule in self.schedules}
         self.steps_per_epoch = max(1, steps_per_epoch)
@@ -264,7 +263,7 @@ class RateSchedule:
         self._last = {"lr": START, "momentum": START}
 
     def coefficients(self, step: int, param: str = "lr") -> tuple[float, float]:
-        """Return (a, b) of a step: a group whose own rate (or momentum) is r trains with ``a * r + b``."""
+        """Return (a, b) of a step: a group with own rate (or momentum) r trains with ``a * r + b``."""
         at, rate = self._last[param] if self._last[param][0] <= step else START
         for later in range(at + 1, step + 1):
             rate = self._next(later, rate, param)
@@ -272,14 +271,14 @@ class RateSchedule:
         return rate
 
     def rates(self, step: int, own: Sequence[float]) -> list[float]:
-        """Return the rates of groups whose own rates are given."""
+        """Return the rates of groups with the given own rates."""
         a, b = self.coefficients(step)
         return [a * r + b for r in own]
 
     def apply(self, optimizer: Any, step: int) -> None:
         """Set rates and momenta of an optimizer's groups; their own are kept as ``initial_lr``, ``initial_momentum``.
 
-        Raises ``ConfigError`` where a schedule is for the momentum of an optimizer that has none.
+        Raises ``ConfigError`` if a schedule changes the momentum of an optimizer that has none.
         """
         a, b = self.coefficients(step)
         for group in optimizer.param_groups:
@@ -311,7 +310,7 @@ class RateSchedule:
         before = schedule.shape(t - 1, length, self.steps_per_epoch) if t else 1.0
         now = schedule.shape(t, length, self.steps_per_epoch)
         ratio, absolute = schedule.floor()
-        if before == 0:  # at the floor nothing is left to multiply: rise from it to where the shape says
+        if before == 0:  # nothing above the floor to multiply: rise from the floor to the value of the shape
             return rate[0] + (1 - ratio) * now, rate[1] - absolute * now
         change = now / before
         return ratio + (rate[0] - ratio) * change, absolute + (rate[1] - absolute) * change
@@ -324,18 +323,18 @@ def _set_momentum(group: dict[str, Any], a: float, b: float) -> None:
         first, *others = group["betas"]
         group["betas"] = (a * group.setdefault("initial_momentum", first) + b, *others)
     else:
-        raise ConfigError("schedule: this optimizer has no momentum that a schedule could change")
+        raise ConfigError('schedule: param = "momentum" requires an optimizer with momentum or betas')
 
 
 def unreached(schedules: Mapping[str, Schedule], steps_per_epoch: int, total_steps: int) -> list[str]:
-    """Return a note for each schedule that goes beyond the end of the run, as those of a recipe do in a shorter run."""
+    """Return a note for each schedule that extends beyond the end of the run, as in a shortened recipe."""
     notes = []
     for name, schedule in schedules.items():
         unit, length = ("epochs", total_steps / steps_per_epoch) if schedule.by_epoch else ("steps", total_steps)
         if schedule.begin >= length > 0:
             notes.append(
-                f"schedule.{name}: begins after {schedule.begin:g} {unit}, the run has {length:g}: it does nothing"
+                f"schedule.{name}: begins after {schedule.begin:g} {unit}, but the run has {length:g}: it has no effect"
             )
         elif schedule.last_point() > length > 0:
-            notes.append(f"schedule.{name}: is made for {schedule.last_point():g} {unit}, the run has {length:g}")
+            notes.append(f"schedule.{name}: is made for {schedule.last_point():g} {unit}, but the run has {length:g}")
     return notes

@@ -1,7 +1,7 @@
-"""Weights sharded over the processes (FSDP2): shard a model, and get whole tensors back.
+"""Sharding over processes (FSDP2): shard a model, and gather full tensors.
 
-PyTorch's own modules for this are imported where they are used, since that takes seconds. Until then nothing is a
-DTensor or an FSDP module, which is why these are recognised by an attribute.
+PyTorch's modules for this take seconds to import, so they are imported where they are used. Until then nothing is a
+DTensor or an FSDP module; both are recognised by an attribute.
 """
 
 from __future__ import annotations
@@ -32,40 +32,39 @@ __all__ = [
 ]
 
 GROUP = 1_000_000
-"""Parameters that make a block large."""
+"""Number of parameters from which a block is large."""
 
 
 def shard(model: nn.Module, dtype: torch.dtype | None, device: torch.device) -> None:
-    """Leave each process a shard of every parameter; the parameters of a layer are gathered while it computes.
+    """Shard every parameter over the processes; the parameters of a layer are gathered while it computes.
 
-    The parameters of each large block are gathered at once, then those of the rest of the model. A block is a member of
-    an ``nn.Sequential`` or ``nn.ModuleList`` that has a sibling of its class. Gradients are float32.
+    Each large block is gathered as a unit, as is the rest of the model. A block is a member of an ``nn.Sequential`` or
+    ``nn.ModuleList`` that has a sibling of its class. Gradients are float32.
 
     Args:
         model: on its device.
-        dtype: of parameters while they are exchanged; default: float32, also where the model has batch norms, which
-            need it.
+        dtype: of gathered parameters; default: float32, which models with batch norms always use.
         device: of this process.
 
-    Raises ``ConfigError`` where PyTorch is too old.
+    Raises ``ConfigError`` if PyTorch is too old.
     """
     from torch.distributed.device_mesh import init_device_mesh
 
     try:
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
     except ImportError as error:
-        raise ConfigError('runtime.strategy = "fsdp": needs PyTorch 2.6 or later') from error
+        raise ConfigError('runtime.strategy = "fsdp": requires PyTorch 2.6 or later') from error
     if any(isinstance(m, nn.modules.batchnorm._NormBase) for m in model.modules()):
         dtype = None
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     mesh = init_device_mesh(device.type, (dist.world().size,))
-    # torch's caches outlive the model and hold the mesh, which must not hold the group: see dist.leave
+    # torch's caches outlive the model and reference the mesh, which must not reference the group: see dist.leave
     getattr(mesh, "_pg_registry", {}).clear()
     blocks = _large_blocks(model)
     for module in reversed(list(model.modules())):  # inner ones first
         if module in blocks:
             fully_shard(module, mesh=mesh, mp_policy=policy)
-    # not kept between forward and backward, so that no use of the model outlives a change of its weights
+    # free gathered parameters after forward, so that none outlives a change of the weights
     fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
 
 
@@ -86,18 +85,18 @@ def is_sharded(module: object) -> bool:
 
 
 def set_gradient_sync(model: Any, wanted: bool) -> None:
-    """Let the processes exchange gradients in the next backward pass of a sharded model, or not."""
+    """Enable or disable the exchange of gradients in the next backward pass of a sharded model."""
     model.set_requires_gradient_sync(wanted)
 
 
 def class_name(model: nn.Module) -> str:
-    """Return the name of a model's class, which ``shard`` replaced by one of its own."""
+    """Return the name of a model's own class, which ``shard`` replaces."""
     return next(c.__name__ for c in type(model).__mro__ if not c.__module__.startswith("torch.distributed.fsdp"))
 
 
 @contextmanager
 def unsharded(model: Any) -> Iterator[None]:
-    """Within the block, every process has all weights, and need not use the model as often as the others."""
+    """Within the block, every rank has all weights, and may use the model any number of times."""
     parts = [m for m in model.modules() if is_sharded(m)]
     for part in parts:
         part.set_reshard_after_forward(False, recurse=False)
@@ -112,30 +111,30 @@ def unsharded(model: Any) -> Iterator[None]:
 
 @contextmanager
 def fsdp_error_hints(model: nn.Module) -> Iterator[None]:
-    """Explain the error of a model that uses weights which are not gathered."""
+    """Explain the error of a model that uses weights that are not gathered."""
     try:
         yield
     except RuntimeError as error:
         if "DTensor" not in str(error):
             raise
         raise ConfigError(
-            f'runtime.strategy = "fsdp": {class_name(model)} uses weights of a layer that it does not call, '
-            'or uses them in its loss; use strategy = "ddp"'
+            f'runtime.strategy = "fsdp": {class_name(model)} uses the weights of a layer without calling it, '
+            'or in its loss; use strategy = "ddp"'
         ) from error
 
 
 def local_shard(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the shard that this process has of a tensor, in the same memory."""
+    """Return this process's shard of a tensor, sharing its memory."""
     return tensor.to_local() if is_sharded_tensor(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the whole tensor; where it is sharded, all processes must call this."""
+    """Return the full tensor; if it is sharded, all ranks must call this."""
     return tensor.full_tensor() if is_sharded_tensor(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def gather_to_rank0(value: Any) -> Any:
-    """Return plain data with each sharded tensor whole on the CPU of the first process, and None in the others."""
+    """Return nested dictionaries with each sharded tensor gathered to the CPU of rank 0, and None on other ranks."""
     if isinstance(value, Mapping):
         return {key: gather_to_rank0(inner) for key, inner in value.items()}
     if not is_sharded_tensor(value):
@@ -145,7 +144,7 @@ def gather_to_rank0(value: Any) -> Any:
 
 
 def shard_like(value: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """Return a tensor, which every process has, sharded like another of its shape."""
+    """Return a tensor, which is full on every rank, sharded like ``own`` of the same shape."""
     if not is_sharded_tensor(own):
         return value
     from torch.distributed.tensor import distribute_tensor
@@ -154,7 +153,7 @@ def shard_like(value: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
 
 
 def shard_optimizer_state(state: Mapping[str, Any], parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
-    """Return the ``state_dict`` of an optimizer, which is whole, sharded as the parameters are."""
+    """Return the full ``state_dict`` of an optimizer sharded like its parameters."""
 
     def sharded(value: Any, own: torch.Tensor) -> Any:
         return shard_like(value, own) if getattr(value, "shape", None) == own.shape else value
@@ -164,5 +163,5 @@ def shard_optimizer_state(state: Mapping[str, Any], parameters: Sequence[torch.T
 
 
 def is_sharded_tensor(value: object) -> bool:
-    """Whether a value is a tensor that is sharded over the processes."""
+    """Whether a value is a tensor sharded over processes."""
     return hasattr(value, "full_tensor")

@@ -1,4 +1,4 @@
-"""One update of the weights: precision, accumulation, clipping, several processes."""
+"""One update of the weights: precision, accumulation, clipping, distribution."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Step"]
 
 
 class _Each(nn.Module):
-    """Calls a model on several inputs at once, so that DDP exchanges the gradients of all of them together."""
+    """Calls a model on several inputs, so that DDP exchanges the gradients of all of them together."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -34,17 +34,17 @@ class _Each(nn.Module):
 
 
 class Step:
-    """A model and its optimizer; calling it with the batches of one step updates the weights."""
+    """A model and its optimizer; a call with the batches of one step updates the weights."""
 
     def __init__(
         self, model: Model, optimizer: torch.optim.Optimizer, options: TrainOptions, runtime: RuntimeOptions
     ) -> None:
         """
         Args:
-            model: on its device, weights loaded.
-            optimizer: over the model's parameters, its groups at their own learning rates.
-            options: how gradients are used, and the average of the weights.
-            runtime: precision, and how processes work together.
+            model: on its device, with its weights loaded.
+            optimizer: over the model's parameters, with the groups at their own learning rates.
+            options: accumulation, clipping and EMA.
+            runtime: precision and options of DDP.
         """
         self.model = model
         self.optimizer = optimizer
@@ -65,8 +65,8 @@ class Step:
             self.forward = DistributedDataParallel(each, device_ids=ids, find_unused_parameters=unused)
 
     def __call__(self, batches: Sequence[Batch]) -> Reported:
-        """Update the weights with the mean gradient of all samples; return what the model reports, as means."""
-        for parameter in self.parameters:  # what optimizer.zero_grad does, but slowly
+        """Update the weights with the mean gradient of all samples; return the means of what the model reports."""
+        for parameter in self.parameters:  # faster than optimizer.zero_grad
             parameter.grad = None
         samples = sum(map(len, batches))
         reported = Reported()
@@ -87,11 +87,11 @@ class Step:
         return reported
 
     def is_finite(self) -> bool:
-        """Whether all weights that this process has are finite."""
+        """Whether all weights (of this process's shard) are finite."""
         return all(bool(local_shard(parameter.detach()).isfinite().all()) for parameter in self.parameters)
 
     def _report(self, batch: Batch) -> Reported:
-        """What the model reports for a batch and its extra ones (``images/loss_cls``), and the sum of its losses."""
+        """Return what the model reports for a batch and its extra ones (``images/loss_cls``), and the sum of losses."""
         batch = batch.to(self.device)
         self.clock.lap("transfer")
         parts = {"": self.model.preprocess(batch)}
@@ -112,7 +112,7 @@ class Step:
         return fsdp_error_hints(self.model) if self.sharded else nullcontext()
 
     def _gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
-        """Processes exchange gradients once a step, with the last of its batches."""
+        """Exchange gradients once per step, with its last batch."""
         if self.sharded:
             set_gradient_sync(self.model, last)
         elif isinstance(self.forward, DistributedDataParallel) and not last:

@@ -1,4 +1,4 @@
-"""Weights from files into models: strictly, or leaving out what a task says is new."""
+"""Load weights from files into models, strictly or except for what a Task allows to differ."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["check_hash", "load_state", "load_weights", "read_weights"]
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Return (weights, everything else) of a checkpoint, a published file or bare weights.
+    """Return (weights, everything else) from a checkpoint, a published file or bare weights.
 
-    Where the file name ends in a hash, as in ``slowonly_...-f6a40d08.pth``, the file must have it.
+    If the file name ends in a hash, as in ``slowonly_...-f6a40d08.pth``, the file must match it.
 
     Raises:
-        CheckpointError: missing, damaged, unsafe, or without weights.
+        CheckpointError: the file is missing, damaged, unsafe, or without weights.
     """
     path = Path(path)
     content = load(path)
@@ -34,25 +34,25 @@ def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
     weights = {str(k): v for k, v in state.items() if isinstance(v, torch.Tensor)}
     if not weights:
         raise CheckpointError(f"{path}: holds no weights (a table of tensors, or one under 'state_dict')")
-    if all(k.startswith("module.") for k in weights):  # left over from distributed training
+    if all(k.startswith("module.") for k in weights):  # left by DDP
         weights = {k.removeprefix("module."): v for k, v in weights.items()}
     return weights, {} if key is None else {k: v for k, v in content.items() if k != key}
 
 
 def check_hash(path: Path) -> None:
-    """Raise ``CheckpointError`` where the file name ends in a hash, and the file has another."""
+    """Raise ``CheckpointError`` if the file name ends in a hash that does not match the file."""
     stated = re.search(r"-([0-9a-f]{8})\.(?:pth|pt|safetensors)$", path.name)
     if not stated:
         return
     actual = sha256(path)
     if not actual.startswith(stated[1]):
         raise CheckpointError(
-            f"{path}: is damaged or was changed: its SHA-256 begins with {actual[:8]}, its name says {stated[1]}"
+            f"{path}: is damaged or was changed: its SHA-256 begins with {actual[:8]}, but its name has {stated[1]}"
         )
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Load the weights of a file into a model; all must fit. Raises ``CheckpointError``."""
+    """Load all weights of a file into a model. Raises ``CheckpointError`` if any do not fit."""
     load_state(model, read_weights(path)[0], source=str(path))
 
 
@@ -70,13 +70,13 @@ def load_state(
     may be missing.
 
     Args:
-        new_classes: tensors that differ in their first dimension only (a classifier for other classes)
+        new_classes: whether tensors that differ in their first dimension only (a classifier for different classes)
             keep their initial values.
-        ignore: beginnings of keys that may be missing, surplus, or of another shape.
+        ignore: prefixes of keys that may be missing, surplus, or of a different shape.
         source: where the weights come from, for messages.
 
     Returns:
-        What of the model did not come from there, one line each, to be shown to the user.
+        A line for each tensor that was not loaded, to be shown to the user.
 
     Raises:
         CheckpointError: the weights belong to a different model; names the first few differences.
@@ -96,11 +96,11 @@ def load_state(
         (lines if other_classes or key.startswith(tuple(ignore)) else wrong).append(line)
     try:
         result = model.load_state_dict(fitting, strict=False)
-    except RuntimeError as error:  # a model that renames old keys finds their shapes wrong only here
+    except RuntimeError as error:  # shapes under keys that the model renames
         raise CheckpointError(f"{source}: belongs to a different model: {' '.join(str(error).split())}") from error
     mismatched = given.keys() - fitting.keys()
     missing = [k for k in result.missing_keys if k not in mismatched and not _is_counter(model, own, k)]
-    for keys, what in ((missing, "is missing in the file"), (result.unexpected_keys, "is not in the model")):
+    for keys, what in ((missing, "is missing from the file"), (result.unexpected_keys, "is not in the model")):
         for key in keys:
             (lines if key.startswith(tuple(ignore)) else wrong).append(f"{key} {what}")
     if wrong:

@@ -1,1 +1,1 @@
-"""Features of whole videos: a row of numbers for each position, made by a model and kept in files."""
+"""Features of whole videos: a vector for each position, computed by a model and stored in files."""

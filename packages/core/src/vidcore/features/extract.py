@@ -1,7 +1,7 @@
-"""From videos to features: a clip around every position of a video, through a model that describes it.
+"""Extract features from videos: a model is applied to a clip around every position.
 
-A video is decoded once and in order, however much its clips overlap, and only the frames of the clips at
-hand are in memory.
+A video is decoded once and in order, however much its clips overlap, and only the frames of the current clips are in
+memory.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ __all__ = ["Extractor", "Features"]
 
 @frozen(eq=False)
 class Features:
-    """What a model says of a video, position after position."""
+    """Features of a video at its positions."""
 
     values: Array
-    """(T, C) float32. Row i is of a clip around ``(i + 0.5) * feature_duration / T`` seconds."""
+    """(T, C) float32. Row i belongs to a clip around ``(i + 0.5) * feature_duration / T`` seconds."""
     frames: int
-    """Of the video."""
+    """Number of frames in the video."""
     fps: float | None
     duration: float | None
-    """Seconds of the video; None where its frame rate is not known."""
+    """Seconds of the video; None if its frame rate is unknown."""
     feature_duration: float | None
     """Seconds, from the beginning, that the positions cover."""
 
     def sample(self, video: str) -> Sample:
-        """A Sample of the video for a model of features: what a pipeline that reads feature files begins with."""
+        """Return a Sample of the video for a pipeline that reads feature files."""
         return Sample(
             path=video,
             total_frames=self.frames,
@@ -64,19 +64,19 @@ class Features:
 class Extractor:
     """Applies a model to clips at regular distances over whole videos.
 
-    A clip has the length and interval of the Task's test pipeline, and is prepared by its other steps; crops
-    are averaged. Its middle is that of its position, ``stride`` long; at the ends of a video the first and last
-    frame stand for what is missing.
+    Clips have the length and interval of the Task's test pipeline, whose other steps prepare them; crops are averaged.
+    Positions are ``stride`` long, and clips are centred on them; the first and last frame are repeated at the ends of a
+    video.
 
     Args:
         predictor: model and pipeline.
-        stride: distance of positions.
-        length: rescale the features of every video to so many positions.
-        batch_size: clips at once.
-        workers: videos that are decoded at the same time.
+        stride: distance between positions.
+        length: number of positions to rescale the features of every video to; default: not rescaled.
+        batch_size: clips per forward pass.
+        workers: videos to decode at the same time.
 
     Raises:
-        UserError: the model gives no features, or the pipeline does not tell what a clip is.
+        UserError: the model provides no features, or the pipeline does not define clips.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Extractor:
         model = predictor.model
         if not isinstance(model, FeatureModel):
             name = type(model).__name__
-            raise UserError(f"{predictor.task.name}: model: {name} has no features to give: it is not a FeatureModel")
+            raise UserError(f"{predictor.task.name}: model: {name} provides no features (it is not a FeatureModel)")
         self.predictor = predictor
         self._model = model
         self.stride = stride
@@ -96,7 +96,7 @@ class Extractor:
         samplers = [name for name, step in steps.items() if isinstance(step, SampleFrames)]
         if len(samplers) != 1:
             raise UserError(
-                f"{predictor.task.name}: the pipeline needs one step that says what a clip is (SampleFrames with "
+                f"{predictor.task.name}: the pipeline must have one step that defines clips (SampleFrames with "
                 f"clip_len and frame_interval), and has {len(samplers)}"
             )
         names, at = list(steps), list(steps).index(samplers[0])
@@ -105,13 +105,13 @@ class Extractor:
         self._prepare = Pipeline({name: steps[name] for name in names[at + 1 :]})
 
     def __call__(self, videos: Iterable[Video]) -> Iterator[tuple[int, Features | VideoError]]:
-        """Yield (number of the video, its features or why there are none) as they are ready.
+        """Yield (index of the video, its features or an error) as they become ready.
 
-        Those of one video do not depend on the others, nor on ``workers``.
+        The features of a video depend neither on the other videos nor on ``workers``.
         """
         todo = enumerate(videos)
         with ThreadPoolExecutor(self.workers) as pool:
-            active = deque(_Job.start(pool, number, self._batches(v)) for number, v in islice(todo, self.workers))
+            active = deque(_InFlight.start(pool, number, self._batches(v)) for number, v in islice(todo, self.workers))
             while active:
                 job = active.popleft()
                 try:
@@ -125,20 +125,20 @@ class Extractor:
                     yield job.number, self._joined(job)
                 except VideoError as error:
                     yield job.number, error
-                active.extend(_Job.start(pool, number, self._batches(v)) for number, v in islice(todo, 1))
+                active.extend(_InFlight.start(pool, number, self._batches(v)) for number, v in islice(todo, 1))
 
     def samples(self, videos: Iterable[Video]) -> Iterator[Sample | VideoError]:
-        """Yield a Sample with its features for each video, in order, or why there is none."""
+        """Yield a Sample with its features, or an error, for each video, in order."""
         names: list[str] = []
 
-        def noted() -> Iterator[Video]:
+        def named() -> Iterator[Video]:
             for video in videos:
                 names.append(f"array {len(names)}" if isinstance(video, np.ndarray) else str(video))
                 yield video
 
         ready: dict[int, Features | VideoError] = {}
         following = 0
-        for number, made in self(noted()):
+        for number, made in self(named()):
             ready[number] = made
             while following in ready:
                 found = ready.pop(following)
@@ -146,7 +146,7 @@ class Extractor:
                 following += 1
 
     def _batches(self, video: Video) -> Iterator[list[Sample]]:
-        """Prepared clips of a video, in order."""
+        """Yield batches of prepared clips of a video, in order."""
         rng = sample_rng(0, 0, 0)
         sample = self._open(as_sample(video), rng)
         if sample.video is None:  # a pipeline for folders of frames
@@ -166,7 +166,7 @@ class Extractor:
                 yield [self._prepare(sample.replace(clip=chosen), rng) for chosen in clips]
 
     def _describe(self, clips: list[Sample]) -> Array:
-        """(clips, C) float32."""
+        """Return the features of clips: (clips, C) float32."""
         model, device = self._model, self.predictor.device
         with torch.inference_mode():
             batch = model.preprocess(collate(clips).to(device))
@@ -174,13 +174,11 @@ class Extractor:
                 with autocast(self.predictor.precision, device):
                     features: torch.Tensor = model.clip_features(batch.inputs)
             except UserError as error:
-                frames = (
-                    f"clips are of {self._sampler.clip_len} frames here, as clip_len of {self._sampler_name!r} says"
-                )
+                frames = f"clips have {self._sampler.clip_len} frames (clip_len of {self._sampler_name!r})"
                 raise UserError(f"{error}; {frames}") from error
         return features.float().cpu().numpy()
 
-    def _joined(self, job: _Job) -> Features:
+    def _joined(self, job: _InFlight) -> Features:
         values = np.concatenate(job.rows)
         if self.length is not None:
             values = rescale(values, self.length)
@@ -190,8 +188,8 @@ class Extractor:
 
 
 @define
-class _Job:
-    """A video on its way."""
+class _InFlight:
+    """A video of which some batches are done."""
 
     number: int
     batches: Iterator[list[Sample]]

@@ -1,4 +1,4 @@
-"""Feature files: reading and writing them, and bringing features to a fixed length."""
+"""Feature files: read, write, and rescale to a fixed length."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["SUFFIXES", "FeatureInfo", "read_features", "read_table", "rescale", 
 
 SUFFIXES = (".csv", ".npy", ".pt")
 TIME = "time"
-"""Column of a table that has the middle of each position in seconds, and is no feature."""
+"""Column of a table with the middle of each position in seconds, which is not a feature."""
 
 _COUNT = and_(instance_of(int), ge(0))
 _OPTIONAL_COUNT = optional(_COUNT)
@@ -28,24 +28,24 @@ _SECONDS = optional(and_(instance_of((int, float)), ge(0), lt(math.inf)))
 
 @frozen(kw_only=True)
 class FeatureInfo:
-    """What ``vidcore features`` notes beside a feature file, under its name with ``.json``.
+    """Facts about a feature file, which ``vidcore features`` writes beside it with the suffix ``.json``.
 
     Row i describes the video around ``(i + 0.5) * feature_duration / rows`` seconds.
     """
 
     video: str = field(validator=instance_of(str))
     size: int | None = field(default=None, validator=_OPTIONAL_COUNT)
-    """Bytes of the video: of all files, where it is a folder."""
+    """Bytes of the video; of a folder, of all its files."""
     modified: int | None = field(default=None, validator=_OPTIONAL_COUNT)
-    """When the video was last changed, in nanoseconds since 1970."""
+    """Modification time of the video in nanoseconds since 1970."""
     sha256: str | None = field(default=None, validator=optional(instance_of(str)))
-    """Of the video file."""
+    """SHA-256 of the video file."""
     settings: str = field(validator=instance_of(str))
-    """Fingerprint of what the features were made with."""
+    """Fingerprint of the settings that the features were made with."""
     frames: int = field(validator=_COUNT)
     fps: float | None = field(default=None, validator=_SECONDS)
     duration: float | None = field(default=None, validator=_SECONDS)
-    """Seconds of the video; None where nothing tells its frame rate."""
+    """Seconds of the video; None if its frame rate is unknown."""
     feature_duration: float | None = field(default=None, validator=_SECONDS)
     """Seconds, from the beginning, that the rows cover: up to half a position less or more than the video."""
     rows: int = field(validator=_COUNT)
@@ -53,12 +53,12 @@ class FeatureInfo:
 
     @staticmethod
     def path(features: Path) -> Path:
-        """Where the note on a feature file is."""
+        """Return the path of the JSON file beside a feature file."""
         return features.with_suffix(".json")
 
     @classmethod
     def read(cls, features: Path) -> FeatureInfo | None:
-        """Read the note on a feature file; None where there is none, or it is of something else."""
+        """Read the JSON file beside a feature file; None if there is none, or it is something else."""
         try:
             return cls(**parse_json(cls.path(features).read_text(encoding="utf-8", errors="surrogateescape")))
         except (OSError, ValueError, TypeError):
@@ -71,16 +71,18 @@ class FeatureInfo:
 def read_features(path: Path) -> Array:
     """Read the features of a video: (T, C) float32.
 
-    A CSV table has a line of column names, then a row per position (a column ``time`` is left out); a
-    ``.npy`` file the array, a ``.pt`` file a tensor.
+    A CSV table has a line of column names, then a row per position (a column ``time`` is skipped); a ``.npy`` file
+    holds an array, a ``.pt`` file a tensor.
 
     Raises:
-        VideoError: there is no such file, or it is something else.
+        VideoError: the file does not exist, or holds something else.
     """
     if path.suffix not in SUFFIXES:
-        raise VideoError(path, f"is no feature file ({', '.join(SUFFIXES)}); vidcore features makes them of videos")
+        raise VideoError(
+            path, f"is not a feature file ({', '.join(SUFFIXES)}); vidcore features makes these from videos"
+        )
     if not path.is_file():
-        raise VideoError(path, "is a folder, not a feature file" if path.is_dir() else "there is no such feature file")
+        raise VideoError(path, "is a folder, not a feature file" if path.is_dir() else "does not exist")
     if path.suffix == ".csv":
         try:
             names, features = read_table(path)
@@ -89,16 +91,16 @@ def read_features(path: Path) -> Array:
         features = features[:, [name != TIME for name in names]]
     elif path.suffix == ".npy":
         try:
-            # Mapped: a header that promises more than the file holds is refused before memory is asked for.
+            # mapped, so that a header that promises too much data fails before memory is allocated
             features = np.lib.format.open_memmap(path, mode="r")
-        except Exception:  # whatever a damaged header makes NumPy say; its own words are about loading it nevertheless
-            raise VideoError(path, "is no array of numbers, or damaged") from None
+        except Exception:  # of many types; NumPy's messages suggest unpickling
+            raise VideoError(path, "is damaged, or not an array of numbers") from None
     else:
         features = _read_tensor(path)
     if features.ndim != 2 or not features.size or features.dtype.kind not in "fiu":
         raise VideoError(path, f"must hold numbers of shape (positions, channels), got {features.shape}")
-    with np.errstate(over="ignore"):  # too large is infinite
-        features = np.array(features, np.float32)  # no longer the file
+    with np.errstate(over="ignore"):  # overflow is reported below, as inf
+        features = np.array(features, np.float32)  # a copy, no longer mapped
     if not np.isfinite(features).all():
         row, column = np.argwhere(~np.isfinite(features))[0].tolist()
         raise VideoError(path, f"channel {column} of position {row} is {features[row, column]}")
@@ -106,10 +108,10 @@ def read_features(path: Path) -> Array:
 
 
 def write_features(path: Path, features: Array, kind: Literal["npy", "csv"], seconds: float | None = None) -> None:
-    """Write (T, C) features to a file with that ending, whole or not at all.
+    """Write (T, C) features to a file atomically.
 
-    Columns of a table are ``f0``, ``f1``, ...; before them ``time``, the middle of each position, where the
-    ``seconds`` that all of them cover are given.
+    The columns of a table are ``f0``, ``f1``, ...; if ``seconds``, the time that all positions cover, is given, they
+    follow a column ``time`` with the middle of each position.
     """
     with atomic_write(path) as file:
         if kind == "npy":
@@ -123,9 +125,9 @@ def write_features(path: Path, features: Array, kind: Literal["npy", "csv"], sec
 
 
 def read_table(path: Path) -> tuple[list[str], Array]:
-    """Read a table of numbers: names of the columns, and the rows (n, columns) float64.
+    """Read a CSV table of numbers; return the names of the columns, and the rows (n, columns) float64.
 
-    Raises ``DataError`` where it is none.
+    Raises ``DataError`` if the file is not such a table.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -135,22 +137,22 @@ def read_table(path: Path) -> tuple[list[str], Array]:
             len(lines), -1 if lines else len(names)
         )
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is no table of numbers: {error}") from None
+        raise DataError(f"{path}: is not a table of numbers: {error}") from None
     if len(lines) and rows.shape[1] != len(names):
-        raise DataError(f"{path}: {len(names)} columns are named, but rows have {rows.shape[1]}")
+        raise DataError(f"{path}: has names for {len(names)} columns, but rows of {rows.shape[1]}")
     return names, rows.reshape(-1, len(names))
 
 
 def rescale(features: Array, length: int, samples: int = 3) -> Array:
-    """Features of a fixed length: means over equal parts of the time between the first and the last.
+    """Rescale features to a fixed length: means over equal parts of the time between the first and the last.
 
-    Each part is sampled at evenly spaced points, interpolated, as for the features that published localization
-    models were trained on. Features that have the length already stay as they are.
+    Each part is sampled at evenly spaced points by linear interpolation, as for the features that published
+    localization models were trained on. Features that already have the length are returned unchanged.
 
     Args:
         features: (T, C), T at least 1.
-        length: parts.
-        samples: points of a part, its bounds included.
+        length: number of parts.
+        samples: points per part, including its bounds.
 
     Returns:
         (length, C).
@@ -181,5 +183,5 @@ def _read_tensor(path: Path) -> Array:
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise ValueError(f"it promises {tuple(tensor.shape)} numbers and holds fewer")
         return np.asarray(tensor.float().numpy())
-    except Exception as error:  # whatever a damaged archive makes torch say
-        raise VideoError(path, f"is no tensor: {error}") from None
+    except Exception as error:  # torch raises many types for damaged files
+        raise VideoError(path, f"is not a tensor: {error}") from None

@@ -1,4 +1,4 @@
-"""A folder of features: a file for each video, and what they were made with."""
+"""A folder of features: a file for each video, and the settings that they were made with."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ KEYS: dict[str, tuple[type, str, bool]] = {
 
 @frozen
 class FeatureFolder:
-    """Where ``vidcore features`` writes: ``NAME.npy`` and its note ``NAME.json``, and ``features.toml``.
+    """Output of ``vidcore features``: ``NAME.npy`` with facts in ``NAME.json``, and ``features.toml``.
 
-    ``features.toml`` says what the features are made with, so that another call goes on with the same, and
-    ``vidcore predict --features`` makes them alike of other videos.
+    ``features.toml`` holds the settings, so that another call resumes with the same ones, and ``vidcore predict
+    --features`` uses them for other videos.
     """
 
     path: Path
     settings: Table
-    """``checkpoint``, the way to it ``from_here``, its ``sha256``, ``stride``, ``format``, perhaps ``length``, and
-    ``task`` (model, pipeline)."""
+    """``checkpoint``, the relative path to it (``from_here``), its ``sha256``, ``stride``, ``format``, ``length`` if
+    set, and ``task`` (model, pipeline)."""
 
     @classmethod
     def of(
@@ -63,7 +63,7 @@ class FeatureFolder:
         length: int | None = None,
         kind: Literal["npy", "csv"] = "npy",
     ) -> Self:
-        """Describe a folder; nothing is written yet."""
+        """Return a folder with these settings, without writing anything."""
         part = evaluation_part(task)
         kept = {"model": task.table["model"], "data": {"test": _get(task.table, part)}}
         if "runtime" in task.table:
@@ -75,28 +75,28 @@ class FeatureFolder:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what the features of a folder were made with.
+        """Read the settings of a folder.
 
-        Raises ``UserError`` where it is no such folder.
+        Raises ``UserError`` if it is not a folder of features.
         """
         file = path / "features.toml"
         try:
             settings = tomllib.loads(file.read_text("utf-8", "surrogateescape"))
         except FileNotFoundError:
-            raise UserError(f"{path}: is no folder of features: {file} is missing") from None
+            raise UserError(f"{path}: is not a folder of features: {file} is missing") from None
         except (ValueError, RecursionError, OSError) as error:
             raise UserError(f"{file}: cannot be read: {error}") from None
         return cls(path, _checked(file, settings))
 
     @property
     def stride(self) -> Span:
-        """Distance of positions."""
+        """Distance between positions."""
         return Span.parse(self.settings["stride"], "stride")
 
     def extractor(self, catalog: Catalog | None = None, device: str | None = None, workers: int = 2) -> Extractor:
-        """Return what makes features like those of this folder.
+        """Return an extractor with the settings of this folder.
 
-        Raises ``UserError`` where the checkpoint is not there any more, or is another one now.
+        Raises ``UserError`` if the checkpoint is missing or has changed.
         """
         checkpoint = Path(self.settings["checkpoint"])
         moved = self.path / self.settings.get("from_here", "")  # together with this folder
@@ -104,22 +104,20 @@ class FeatureFolder:
             checkpoint = moved
         if not checkpoint.is_file():
             raise UserError(
-                f"{self.path / 'features.toml'}: checkpoint {checkpoint} is not there any more; if it has moved, "
-                "write where to in that file"
+                f"{self.path / 'features.toml'}: checkpoint {checkpoint} does not exist; if it was moved, change its "
+                "path in that file"
             )
         if _hash(checkpoint) != self.settings["sha256"]:
-            raise UserError(f"{self.path}: its features are made with other weights than {checkpoint} now holds")
+            raise UserError(f"{self.path}: its features were made with different weights than {checkpoint} now holds")
         task = Task.from_table(self.settings["task"], catalog or load_plugins(), "features.toml")
         predictor = Predictor(task, checkpoint, device=device)
         return Extractor(predictor, self.stride, self.settings.get("length"), workers=workers)
 
     def claim(self, overwrite: bool = False) -> Lock:
-        """Make the folder, or continue in it.
+        """Create the folder, or resume in it. The lock keeps out processes with different settings.
 
-        Processes with other settings are kept out until the lock is released.
-
-        Raises ``UserError`` where it holds features that are made with other settings, unless they may be overwritten
-        and no other process is making them.
+        Raises ``UserError`` if the folder holds features with different settings, unless they may be overwritten and no
+        other process is making them.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = Lock(self.path / ".lock")
@@ -130,13 +128,13 @@ class FeatureFolder:
             different = self._difference()
             if different and not alone:
                 raise UserError(
-                    f"{self.path}: another process is making features there with other settings: {different}; choose "
-                    "another folder"
+                    f"{self.path}: another process is making features there with different settings: {different}; "
+                    "choose another folder"
                 )
             if different and not overwrite:
                 raise UserError(
-                    f"{self.path}: holds features that are made otherwise: {different}; choose another folder, or "
-                    "make them anew with --overwrite"
+                    f"{self.path}: holds features with different settings: {different}; choose another folder, or "
+                    "replace them with --overwrite"
                 )
             if alone:
                 write_text(self.path / "features.toml", dumps(self.settings))
@@ -147,38 +145,36 @@ class FeatureFolder:
         return lock
 
     def _difference(self) -> str | None:
-        """What is other about the features that are in the folder, if there are any."""
+        """Return a sentence about how the features in the folder differ, if there are any."""
         if (self.path / "features.toml").exists():
             theirs = FeatureFolder.load(self.path).settings
             return next(differences(_identity(theirs), _identity(self.settings)), None)
         files = sorted(p for p in self.path.glob("*") if p.suffix in SUFFIXES)
-        other = next(
-            (p for p in files if FeatureInfo.read(p)), None
-        )  # of vidcore data convert-features, or a lost table
-        return None if other is None else f"nothing says what {other.name} is made with"
+        unknown = next((p for p in files if FeatureInfo.read(p)), None)  # from vidcore data convert-features, say
+        return None if unknown is None else f"the settings of {unknown.name} are unknown"
 
     def file(self, name: str) -> Path:
-        """The features of a video."""
+        """Return the path of the features of a video."""
         return self.path / f"{name}.{self.settings['format']}"
 
     def has(self, name: str, video: Path) -> bool:
-        """Whether the features of a video are there, whole, of that very file, and made as they should be."""
-        note = FeatureInfo.read(self.file(name))
-        if note is None or note.settings != self._fingerprint() or not self.file(name).is_file():
+        """Whether complete features of exactly this video exist, with these settings."""
+        info = FeatureInfo.read(self.file(name))
+        if info is None or info.settings != self._fingerprint() or not self.file(name).is_file():
             return False
         size, modified = _state(video)
-        if note.size != size:
+        if info.size != size:
             return False
-        # A copy has another time than its original, and the same bytes.
-        return note.modified == modified or (video.is_file() and note.sha256 == sha256(video))
+        # a copy differs in its modification time only
+        return info.modified == modified or (video.is_file() and info.sha256 == sha256(video))
 
     def save(self, name: str, video: Path, features: Features) -> Path:
-        """Write the features of a video; the note comes last, and says that they are whole."""
+        """Write the features of a video, then the JSON file, which marks them as complete."""
         path = self.file(name)
-        note = FeatureInfo.read(path)
-        if note is None and FeatureInfo.path(path).exists():
-            raise UserError(f"{FeatureInfo.path(path)}: is in the way of a note on features; choose another folder")
-        for suffix in SUFFIXES if note else ():  # one note stands for one file
+        info = FeatureInfo.read(path)
+        if info is None and FeatureInfo.path(path).exists():
+            raise UserError(f"{FeatureInfo.path(path)}: was not written by vidcore features; choose another folder")
+        for suffix in SUFFIXES if info else ():  # the JSON file describes one file only
             if suffix != path.suffix:
                 (self.path / f"{name}{suffix}").unlink(missing_ok=True)
         write_features(path, features.values, self.settings["format"], features.feature_duration)
@@ -205,21 +201,21 @@ class FeatureFolder:
 
 
 def feature_names(videos: Sequence[Path]) -> list[str]:
-    """What the features of videos are called: their files, without suffix.
+    """Return the names of the features of videos: their file names without suffix.
 
-    Raises ``UserError`` where two would be called the same.
+    Raises ``UserError`` if two are equal.
     """
     seen: dict[str, Path] = {}
     for video in videos:
         name = video.name if video.is_dir() else video.stem
         other = seen.setdefault(name, video)
         if other is not video:
-            raise UserError(f"{video} and {other}: features are named after videos, and these two have one name")
+            raise UserError(f"{video} and {other}: features are named after videos, and these two have the same name")
     return list(seen)
 
 
 def _identity(settings: Table) -> Table:
-    """What must not change: not where the weights are, nor of which data set the pipeline was."""
+    """Return the settings that features depend on: not the path of the weights, nor the dataset."""
     task = settings.get("task", {})
     pipeline = task.get("data", {}).get("test", {}).get("pipeline")
     kept = {k: v for k, v in settings.items() if k not in ("checkpoint", "from_here", "task")}

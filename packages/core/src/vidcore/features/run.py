@@ -1,4 +1,4 @@
-"""Features of many videos: the work of ``vidcore features``, and a job that does the same."""
+"""Features of many videos: ``vidcore features``, and a job that does the same."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ __all__ = ["ExtractFeatures", "write_all"]
 
 @frozen
 class ExtractFeatures:
-    """Features of videos for the stages after this one: a job that does what ``vidcore features`` does.
+    """Features of videos for later stages: a job that does what ``vidcore features`` does.
 
     Args:
-        task: whose model and test pipeline are used: a Task file or the name of a recipe.
+        task: Task file, or name of a recipe, with the model and the test pipeline.
         checkpoint: weights of the model.
         videos: files, folders, and lists (``.txt``).
-        stride: distance of positions, in frames (``"16"``) or seconds (``"0.5s"``).
-        length: rescale the features of every video to so many positions.
+        stride: distance between positions, in frames (``"16"``) or seconds (``"0.5s"``).
+        length: number of positions to rescale the features of every video to; default: not rescaled.
         format: of the files.
-        batch_size: clips at once.
-        workers: videos that are decoded at the same time.
+        batch_size: clips per forward pass.
+        workers: videos to decode at the same time.
     """
 
     task: Path
@@ -47,9 +47,9 @@ class ExtractFeatures:
     workers: int = 2
 
     def __call__(self, folder: Path, rank: int, world: int, catalog: Catalog) -> None:
-        """Write the features of one process's share of the videos.
+        """Write the features of one process's part of the videos.
 
-        Videos that cannot be read are named and left out. Raises ``DataError`` where that is all of them.
+        Videos that cannot be read are reported and skipped. Raises ``DataError`` if there are no others.
         """
         name = self.task.name if self.task.name in catalog.recipes and not self.task.exists() else self.task
         task = Task.load(name, catalog)
@@ -73,20 +73,20 @@ def write_all(
     label: str = "",
     overwrite: bool = False,
 ) -> Counts:
-    """Write the features of a shard of the videos, where they are not there already.
+    """Write the features of a shard of the videos that do not exist yet.
 
     Args:
-        folder: where to, and with what settings.
-        task: with the model and the pipeline.
+        folder: where to write, with the settings.
+        task: has the model and the pipeline.
         videos: files or folders of frames.
-        batch_size: clips at once.
-        workers: videos that are decoded at the same time.
-        shard: which of the videos.
-        label: stands before each line, where several processes write to one terminal.
-        overwrite: replace features that are there with other settings.
+        batch_size: clips per forward pass.
+        workers: videos to decode at the same time.
+        shard: the videos to handle.
+        label: printed before each line if several processes write to one terminal.
+        overwrite: replace features with different settings.
 
     Raises:
-        UserError: the folder, the Task or the checkpoint is wrong. A video that cannot be read is only listed.
+        UserError: the folder, the Task or the checkpoint is not valid. A video that cannot be read is only listed.
     """
     distinct = list(dict.fromkeys(videos))
     named = list(zip(feature_names(distinct), distinct, strict=True))

@@ -1,1 +1,1 @@
-"""Trained models on videos."""
+"""Apply trained models to videos."""

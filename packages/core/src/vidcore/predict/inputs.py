@@ -1,4 +1,4 @@
-"""What is to be predicted: files, folders, lists and arrays as Samples."""
+"""Inputs of prediction: files, folders, lists and arrays as Samples."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Video = str | Path | np.ndarray[Any, Any]
 
 
 def find_videos(paths: Iterable[str | Path], suffixes: Sequence[str] = VIDEO_SUFFIXES) -> list[Path]:
-    """Return the videos meant by files, folders and lists.
+    """Return the videos in files, folders and lists.
 
-    A folder means the videos below it, or its frames; a ``.txt`` file names a video (relative to its own folder)
-    in each line. ``suffixes`` are ends of names, where other files than videos are wanted.
+    A folder stands for the videos below it, or is a video of frames; a ``.txt`` file has a path, relative to its own
+    folder, in each line. ``suffixes`` are those of the files to find; default: videos.
 
-    Raises ``UserError`` for a path that does not exist, a folder with neither, or an empty list.
+    Raises ``UserError`` if a path does not exist, a folder has neither videos nor frames, or a list is empty.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -34,13 +34,13 @@ def find_videos(paths: Iterable[str | Path], suffixes: Sequence[str] = VIDEO_SUF
         elif path.is_file():
             found.append(path)
         elif not path.is_dir():
-            raise UserError(f"{path}: there is no such file or folder")
+            raise UserError(f"{path}: no such file or folder")
         elif inside := sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in suffixes and p.is_file()):
-            found += inside  # without hidden files, which some systems put beside videos
+            found += inside  # without the hidden files that some systems add
         elif _frame_numbers(path):
             found.append(path)
         else:
-            raise UserError(f"{path}: no video below it (looked for {' '.join(suffixes)}), and no frames")
+            raise UserError(f"{path}: has no videos below it ({' '.join(suffixes)}), and no frames")
     return found
 
 
@@ -48,7 +48,7 @@ def _listed(file: Path) -> list[Path]:
     lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
     names = [line.strip() for line in lines if line.strip()]
     if not names:
-        raise UserError(f"{file}: names no video")
+        raise UserError(f"{file}: lists no videos")
     return [file.parent / name for name in names]
 
 
@@ -57,9 +57,9 @@ def _frame_numbers(folder: Path) -> list[int]:
 
 
 def as_sample(video: Video, index: int = 0) -> Sample:
-    """Return a Sample without pixels: of a file, a folder of frames, or frames that are there already.
+    """Return a Sample, not yet decoded, for a file, a folder of frames, or an array of frames.
 
-    Raises ``VideoError`` for a folder without frames.
+    Raises ``VideoError`` if a folder has no frames.
     """
     if isinstance(video, np.ndarray):
         return Sample(index=index, path=f"array {index}", video=ArrayReader(video), total_frames=len(video))

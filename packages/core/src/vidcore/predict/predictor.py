@@ -1,4 +1,4 @@
-"""A trained model and its pipeline, ready for videos: ``vidcore predict`` and ``vidcore.Predictor``."""
+"""A trained model with its pipeline: ``vidcore predict`` and ``vidcore.Predictor``."""
 
 from __future__ import annotations
 
@@ -34,20 +34,21 @@ class Predictor:
     """Applies the test pipeline of a Task and a checkpoint to videos.
 
     Args:
-        task: a Task, or the path of one, or the name of a recipe.
-        checkpoint: file with the weights: of a run, or published.
-        device: ``"cpu"``, ``"cuda"``, ...; where not given, what the Task says.
-        batch_size: videos per forward pass; where not given, what the Task says for testing.
+        task: a Task, or its path, or the name of a recipe.
+        checkpoint: weights of a run, or published ones.
+        device: ``"cpu"``, ``"cuda"``, ...; default: that of the Task.
+        batch_size: videos per forward pass; default: that of the Task for testing.
         workers: threads that decode.
-        describe: for a model that reads features: makes Samples with features of videos, as ``samples`` of
-            ``vidcore.features.extract.Extractor`` does.
-        classifier: names the classes of whole videos, for a model that makes use of that: its scores are given
-            to the model with the sample.
-        classifier_top: how many classes of a video count; the scores of the others become 0.
-        overrides: ``KEY=VALUE`` texts as of ``--set``.
+        describe: for a model that reads features: returns Samples with the features of videos, as
+            ``vidcore.features.extract.Extractor.samples`` does.
+        classifier: predicts classes of whole videos for a model that uses them: the model gets its scores with the
+            sample.
+        classifier_top: number of classes per video to use; the scores of the others become 0.
+        overrides: ``KEY=VALUE`` strings, as in ``--set``.
+        catalog: installed components; default: ``load_plugins()``.
 
     Raises:
-        UserError: the Task is wrong, has no data to take a pipeline from, or the checkpoint does not fit.
+        UserError: the Task is not valid or has no evaluation data, or the checkpoint does not fit.
 
     Example::
 
@@ -88,16 +89,16 @@ class Predictor:
         self.classifier, self._classifier_top = classifier, classifier_top
         self._describe = None
         if describe is not None and self.suffixes == VIDEO_SUFFIXES:
-            raise UserError(f"{task.name}: its pipeline reads videos; features are for models of features")
+            raise UserError(f"{task.name}: its pipeline reads videos; --features is for models that read features")
         self._describe = describe
         if classifier is not None and self.suffixes != VIDEO_SUFFIXES:
-            raise UserError(f"{task.name}: a classifier needs videos, and this Task reads features; see --features")
+            raise UserError(f"{task.name}: reads features, but a classifier requires videos; see --features")
         if classifier is not None and classifier.suffixes != VIDEO_SUFFIXES:
-            raise UserError(f"{classifier.task.name}: is no classifier of videos, its pipeline reads other files")
+            raise UserError(f"{classifier.task.name}: is not a classifier of videos: its pipeline reads other files")
 
     @property
     def suffixes(self) -> Sequence[str]:
-        """Ends of names of the files that are to be given: those of videos, if no step reads other ones."""
+        """Suffixes of the files that this predictor reads: videos, unless a step of the pipeline reads other files."""
         if self._describe is not None:
             return VIDEO_SUFFIXES
         found = (step.suffixes for step in self.pipeline.steps.values() if isinstance(step, ReadsFiles))
@@ -108,13 +109,13 @@ class Predictor:
 
         Args:
             videos: paths, folders of frames, or arrays (frames, height, width, 3) uint8 RGB.
-            on_error: ``keep`` returns a Sample with ``error`` for a video that cannot be
-                read, instead of raising ``VideoError``.
+            on_error: ``keep`` returns a Sample with ``error`` for a video that cannot be read, instead of raising
+                ``VideoError``.
         """
         return list(self.iter(videos, on_error))
 
     def iter(self, videos: Iterable[Video], on_error: Literal["raise", "keep"] = "raise") -> Iterator[Sample]:
-        """As ``__call__``, one after another as they are ready: for any number of videos."""
+        """Yield what ``__call__`` returns, in order, as it becomes ready: for any number of videos."""
         todo = enumerate(self._inputs(videos))
         with ThreadPoolExecutor(self.workers) as pool:
             ahead = [pool.submit(self._prepare, *item) for item in islice(todo, self.batch_size)]
@@ -124,7 +125,7 @@ class Predictor:
                 yield from self._predict(ready, on_error)
 
     def _inputs(self, videos: Iterable[Video]) -> Iterator[Video | Sample | VideoError]:
-        """The videos with what other models say of them."""
+        """Yield the videos with their features and the scores of the classifier, if there are any."""
         videos, again = tee(videos)
         inputs: Iterable[Any] = videos if self._describe is None else self._describe(videos)
         if self.classifier is None:
@@ -138,9 +139,7 @@ class Predictor:
                 yield VideoError(classified.path, classified.error.removeprefix(f"{classified.path}: "))
                 continue
             if classified.scores is None:
-                raise UserError(
-                    f"{self.classifier.task.name}: a classifier gives scores of classes, this model does not"
-                )
+                raise UserError(f"{self.classifier.task.name}: is not a classifier: its model returns no class scores")
             sample = seen if isinstance(seen, Sample) else as_sample(seen)
             best = np.argsort(-classified.scores, kind="stable")[: self._classifier_top]
             scores = np.zeros_like(classified.scores)
@@ -176,7 +175,7 @@ class Predictor:
             return self.model.predict(outputs, batch)
 
     def close(self) -> None:
-        """Give the memory of its models back."""
+        """Free the memory of the models."""
         del self.model, self.classifier, self._describe
 
     def __enter__(self) -> Self:
@@ -187,14 +186,14 @@ class Predictor:
 
 
 def evaluation_part(task: Task) -> str:
-    """Return the key of the data whose pipeline prepares what is to be predicted.
+    """Return the key of the data whose pipeline prepares videos for prediction.
 
-    Raises ``ConfigError`` where there is none.
+    Raises ``ConfigError`` if there is none.
     """
     task.require("model")
     part = next((p for p in ("data.test", "data.val") if task.get(p)), None)
     if part is None:
-        raise ConfigError(f"{task.name}: data.test: is missing, and needed to know how videos are prepared")
+        raise ConfigError(f"{task.name}: data.test: is missing: its pipeline prepares the videos")
     return part
 
 
@@ -212,7 +211,7 @@ def top_classes(sample: Sample, k: int) -> list[tuple[str, float]]:
 
 
 def _names_in(about: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Class names kept beside weights: by us, or in a published file."""
+    """Return the class names kept beside weights, by vidcore or in a published file."""
     names = about.get("class_names")
     meta = about.get("meta")
     if names is None and isinstance(meta, Mapping):

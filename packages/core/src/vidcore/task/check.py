@@ -1,4 +1,4 @@
-"""Checks that build what a Task describes: they find what a run would refuse, before it starts."""
+"""Checks that build the parts of a Task, to find before a run what it would refuse."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["check_build", "check_parts"]
 def check_parts(task: Task) -> None:
     """Build models, optimizers, schedules, metrics and pipelines, but open neither data nor weights.
 
-    What needs the files of an earlier stage is left out.
+    Parts that require files of an earlier stage are skipped.
 
     Raises:
-        ConfigError: with every problem, one line each.
+        ConfigError: lists all problems, one per line.
     """
     _check(task, with_files=False)
 
@@ -33,10 +33,10 @@ def check_parts(task: Task) -> None:
 def check_build(task: Task) -> None:
     """Build as ``check_parts`` does, load ``train.weights``, and build datasets to count their classes.
 
-    What needs the files of an earlier stage is left out.
+    Parts that require files of an earlier stage are skipped.
 
     Raises:
-        ConfigError: with every problem, one line each.
+        ConfigError: lists all problems, one per line.
     """
     _check(task, with_files=True)
 
@@ -44,18 +44,18 @@ def check_build(task: Task) -> None:
 def _check(task: Task, with_files: bool) -> None:
     problems: list[str] = []
     for stage in task.stages.values() or [task]:
-        found = _Found(stage, problems)
-        model = found.built("model")
+        builder = _Builder(stage, problems)
+        model = builder.build("model")
         for key in ("param_groups", "optimizer", "schedule", "metrics", *(f"{p}.pipeline" for p in _parts(stage))):
-            found.built(key)
+            builder.build(key)
         if with_files:
             if model is not None and not references(stage.table.get("train")):
                 options = stage.build("train")
-                found.tried(lambda: load_initial_weights(model, options))  # noqa: B023 - is called at once
-            names = {part.removeprefix("data."): found.classes(part) for part in _parts(stage)}
+                builder.attempt(lambda: load_initial_weights(model, options))  # noqa: B023 - is called at once
+            names = {part.removeprefix("data."): builder.class_names(part) for part in _parts(stage)}
             if names.get("train"):
                 known = {part: n for part, n in names.items() if not part.startswith("train_extra.")}
-                found.tried(lambda: check_class_names(known))  # noqa: B023
+                builder.attempt(lambda: check_class_names(known))  # noqa: B023
     if problems:
         raise ConfigError(problems)
 
@@ -66,33 +66,33 @@ def _parts(task: Task) -> Iterator[str]:
 
 
 @define
-class _Found:
-    """Builds parts of one Task and collects what they refuse."""
+class _Builder:
+    """Builds parts of one Task and collects their errors."""
 
     task: Task
     problems: list[str] = field(factory=list)
 
-    def built(self, key: str) -> Any:
-        """Build what is at a key; None where that is not possible or the key is absent."""
+    def build(self, key: str) -> Any:
+        """Build the value of a key; None if that fails or the key is absent."""
         if references(reduce(lambda table, name: table.get(name, {}), key.split("."), self.task.table)):
             return None
         value = self.task.get(key)
-        return self.tried(lambda: build(_of_one_weight(value) if key == "optimizer" else value))
+        return self.attempt(lambda: build(_of_one_weight(value) if key == "optimizer" else value))
 
-    def classes(self, part: str) -> tuple[str, ...] | None:
+    def class_names(self, part: str) -> tuple[str, ...] | None:
         """Build the dataset of a part of the data and compare its classes with the model; return their names."""
-        dataset = self.built(f"{part}.dataset")
+        dataset = self.build(f"{part}.dataset")
         if dataset is None:
             return None
-        if not part.startswith("data.train_extra."):  # their classes may be others
-            self.tried(lambda: check_class_count(self.task, part, dataset))
+        if not part.startswith("data.train_extra."):  # their classes may differ
+            self.attempt(lambda: check_class_count(self.task, part, dataset))
         names: tuple[str, ...] | None = dataset.class_names
         return names
 
-    def tried(self, act: Callable[[], Any]) -> Any:
-        """Call ``act``; keep the sentences of the error that it raises."""
+    def attempt(self, action: Callable[[], Any]) -> Any:
+        """Call ``action``; collect the lines of the error that it raises."""
         try:
-            return act()
+            return action()
         except (UserError, OSError) as error:
             self.problems += str(error).splitlines()
             return None

@@ -1,4 +1,4 @@
-"""What a Task says of classes: how many the model knows, and the names of them for its datasets."""
+"""Classes of a Task: their number in the model, and their names for datasets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["check_classes", "num_classes", "share_classes"]
 
 
 def num_classes(model: Any) -> int | None:
-    """The ``num_classes`` of a model's table, or else the highest of its parts: auxiliary heads may have fewer."""
+    """Return ``num_classes`` of a model's table, or else the highest of its parts: auxiliary heads may have fewer."""
     if not isinstance(model, dict):
         return None
     if isinstance(own := model.get("num_classes"), int):
@@ -25,9 +25,9 @@ def num_classes(model: Any) -> int | None:
 
 
 def share_classes(loaded: Loaded, catalog: Catalog, task: Table, at: Key) -> None:
-    """Hand ``data.classes``, or else the model's number of classes, to datasets that take it and have neither.
+    """Pass ``data.classes``, or else the model's number of classes, to datasets that accept it and set neither.
 
-    A label beyond the classifier is then an error with file and line, not a failed assertion on a GPU.
+    A label out of range is then an error with file and line, not a failed assertion on a GPU.
     """
     data = task.get("data")
     if not isinstance(data, dict):
@@ -47,7 +47,7 @@ def share_classes(loaded: Loaded, catalog: Catalog, task: Table, at: Key) -> Non
 
 
 def _datasets(value: Any, at: Key, catalog: Catalog) -> Iterator[tuple[Key, Table, str]]:
-    """Every table of a dataset, those within others (repeated, joined) as well: key, table, target."""
+    """Yield (key, table, target) of every dataset, including those inside wrappers."""
     if isinstance(value, dict):
         component = catalog.components.get(str(value.get("type")))
         if component and component.kind == "datasets":
@@ -60,7 +60,7 @@ def _datasets(value: Any, at: Key, catalog: Catalog) -> Iterator[tuple[Key, Tabl
 
 
 def check_classes(binder: Binder, task: Table, at: Key) -> None:
-    """More names than the classifier has outputs must not wait for the data: the stages before may take days."""
+    """Refuse a file with more names than the classifier has outputs, before earlier stages run for days."""
     file, wanted = binder.paths.get((*at, "data", "classes")), num_classes(task.get("model"))
     if file is None or wanted is None or not file.is_file():
         return
@@ -70,4 +70,4 @@ def check_classes(binder: Binder, task: Table, at: Key) -> None:
         binder.problem((*at, "data", "classes"), str(error))
         return
     if found > wanted:
-        binder.problem((*at, "model"), f"num_classes is {wanted}, but {file} names {found} classes; set it to {found}")
+        binder.problem((*at, "model"), f"num_classes is {wanted}, but {file} has {found} classes; set it to {found}")

@@ -1,4 +1,4 @@
-"""Objects of one process of a run, built from a Task: folder, loaders, model, optimizer."""
+"""Objects of one training process, built from a Task: folder, loaders, model, optimizer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["RunContext", "check_class_count", "load_initial_weights"]
 
 @frozen
 class RunContext:
-    """A Task, the device, and the rank of this process among all."""
+    """A Task, with the device, rank and number of processes."""
 
     task: Task
     runtime: RuntimeOptions
@@ -44,9 +44,9 @@ class RunContext:
     @classmethod
     @contextmanager
     def open(cls, task: Task) -> Iterator[RunContext]:
-        """Join the other processes for the block, where torchrun started several.
+        """Join the process group for the block, if torchrun started several processes.
 
-        No model may be held at its end: see ``dist.leave``.
+        No model may be referenced at its end: see ``dist.leave``.
         """
         runtime = task.build("runtime")
         device = dist.pick_device(runtime.device)
@@ -56,29 +56,29 @@ class RunContext:
             yield cls(task, runtime, device, world.rank, world.size)
 
     def say(self, line: str) -> None:
-        """Print a line for the user, in the first process only."""
+        """Print a line for the user, on rank 0 only."""
         if self.rank == 0:
             print(line, file=sys.stderr)
 
     def run_folder(self, path: Path | None, resume: bool) -> RunFolder:
-        """Return the folder of the run (``path``, ``runtime.run_dir`` or ``runs/<task name>``), made by one process."""
+        """Create (on rank 0) and return the run folder: ``path``, ``runtime.run_dir`` or ``runs/<task name>``."""
         path = path or self.runtime.run_dir or Path("runs") / self.task.name
         if self.rank == 0:
             run = RunFolder.prepare(path, dumps(self.task.table), resume)
             dist.broadcast(run.changed)
         else:
-            run = RunFolder(path, changed=dist.broadcast(()))  # goes on when the folder is there
+            run = RunFolder(path, changed=dist.broadcast(()))  # waits until the folder exists
         if run.changed:
-            self.say(f"note: the run in {path} goes on with other settings: {'; '.join(run.changed)}")
+            self.say(f"note: the run in {path} resumes with changed settings: {'; '.join(run.changed)}")
         return run
 
     def loader(self, part: str, folder: RunFolder, model: Model, name: str = "") -> Loader:
         """Return this process's loader of ``data.<part>`` for a model.
 
-        Bad samples are listed in the folder, under ``name``; default: that of the part.
+        Bad samples are listed in the folder, under ``name`` (default: the name of the part).
         """
         options: DataPart = self.task.build(f"data.{part}")
-        if not part.startswith("train_extra."):  # their classes may be others
+        if not part.startswith("train_extra."):  # their classes may differ
             check_class_count(self.task, f"data.{part}", options.dataset)
         name = name or part.removeprefix("train_extra.")
         listed = folder.bad_samples.name if name == "train" else f"bad_samples_{name}.jsonl"
@@ -101,16 +101,16 @@ class RunContext:
 
     def model(self, options: TrainOptions, resumed: bool) -> Model:
         """Build the model to train, with ``train.weights`` unless a checkpoint of the run replaces them."""
-        reseed(self.runtime.seed)  # the same initial weights in every process and every run
+        reseed(self.runtime.seed)  # for the same initial weights on every rank and in every run
         model: Model = self.task.build("model")
         if options.weights and not resumed:
-            left_out = load_initial_weights(model, options)
-            if left_out:
-                self.say(f"not from {options.weights.name}, but new: {'; '.join(left_out)}")
+            skipped = load_initial_weights(model, options)
+            if skipped:
+                self.say(f"note: initialised at random, not from {options.weights.name}: {'; '.join(skipped)}")
         return prepare(model, self.runtime, self.device)
 
     def lr_scale(self, options: TrainOptions, loader: Loader) -> float:
-        """Return the factor on the learning rate: samples in a step divided by ``train.base_batch_size``."""
+        """Return the factor on the learning rate: samples per step divided by ``train.base_batch_size``."""
         return options.lr_scale(loader.options.batch_size * loader.options.num_repeats, self.world)
 
     def optimizer(self, model: torch.nn.Module, scale: float) -> torch.optim.Optimizer:
@@ -120,9 +120,9 @@ class RunContext:
         if scale != 1:
             if "lr" not in arguments:
                 raise ConfigError("train.base_batch_size: scales optimizer.lr, which must be given")
-            given, arguments["lr"] = arguments["lr"], arguments["lr"] * scale
-            why = f"times {scale:g} for the samples in a step (train.base_batch_size)"
-            self.say(f"learning rate {given:g} {why}: {arguments['lr']:g}")
+            arguments["lr"] *= scale
+            why = f"times {scale:g} for the samples per step (train.base_batch_size)"
+            self.say(f"note: the learning rate is optimizer.lr {why}: {arguments['lr']:g}")
         return build_optimizer(call.component.load(), arguments, model, self.task.build("param_groups"))
 
 
@@ -137,10 +137,10 @@ def check_class_count(task: Task, part: str, dataset: Dataset) -> None:
 
 
 def load_initial_weights(model: Model, options: TrainOptions) -> tuple[str, ...]:
-    """Load ``train.weights`` into a model, if there are any.
+    """Load ``train.weights`` into a model, if it is set.
 
     Returns:
-        What of the model is not in the file and keeps its random values, one line each.
+        A line for each tensor of the model that keeps its random values.
 
     Raises:
         CheckpointError: the file is missing or damaged, or its weights do not fit.
@@ -149,7 +149,7 @@ def load_initial_weights(model: Model, options: TrainOptions) -> tuple[str, ...]
         return ()
     weights, _ = read_weights(options.weights)
     ignore = list(options.weights_ignore)
-    adapted = model.adapt_weights(weights)  # of an image network, say
+    adapted = model.adapt_weights(weights)  # from an image network, say
     if adapted is not None:
         weights = adapted
         ignore += [k for k in model.state_dict() if k not in weights]

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint on the test data of a Task: what ``vidcore test`` does."""
+"""Evaluate a checkpoint on the test data of a Task: ``vidcore test``."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def evaluate_checkpoint(
     dump: Path | None = None,
     observers: Sequence[Observer] = (),
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint on the test data of a Task (its validation data where it has no other).
+    """Evaluate a checkpoint on the test data of a Task, or else on its validation data.
 
     Args:
-        task: with ``data.test`` or ``data.val``, and ``metrics``.
-        checkpoint: of a run, or published.
-        run_dir: where to write the report and pictures; else ``runs/<task name>-test``.
+        task: has ``metrics``, and ``data.test`` or ``data.val``.
+        checkpoint: from a run, or published.
+        run_dir: folder for the report and pictures; default: ``runs/<task name>-test``.
         dump: file for the predictions (``.npz``), to be scored again or fused later.
         observers: called with the progress.
 
     Returns:
-        What ``report.json`` holds.
+        The content of ``report.json``.
     """
     part = "test" if task.get("data.test") else "val"
     task.require(f"data.{part}", "metrics")
     with RunContext.open(task) as context:
-        return _evaluate(context, part, checkpoint, run_dir, dump, observers)  # returns before the group is left
+        return _evaluate(context, part, checkpoint, run_dir, dump, observers)  # frees its model before the group ends
 
 
 def _evaluate(
@@ -57,8 +57,8 @@ def _evaluate(
     task = context.task
     path = run_dir or Path("runs") / f"{task.name}-test"
     if RunFolder(path).task.exists():
-        raise UserError(f"{path}: holds a run, whose report would be lost; choose another folder")
-    for folder in (path, *([dump.parent] if dump else [])):  # an evaluation may take hours
+        raise UserError(f"{path}: holds a run, whose report would be overwritten; choose another folder")
+    for folder in (path, *([dump.parent] if dump else [])):  # before an evaluation that may take hours
         folder.mkdir(parents=True, exist_ok=True)
     model = task.build("model")
     loader = context.loader(part, RunFolder(path), model)
@@ -67,13 +67,13 @@ def _evaluate(
     metrics = task.build("metrics")
     if dump is not None:
         metrics = {**metrics, "dump": DumpPredictions(str(dump.absolute()))}
-    tell = Observers(observers if context.rank == 0 else [])
-    tell.on_start(path, {"steps": 0, "steps_per_epoch": 1, "resumed_step": 0, "parameters": 0})
-    with tell.watching():
-        found = evaluate(model, loader, metrics, context.runtime.precision, tell.on_progress)
+    notify = Observers(observers if context.rank == 0 else [])
+    notify.on_start(path, {"steps": 0, "steps_per_epoch": 1, "resumed_step": 0, "parameters": 0})
+    with notify.reporting_failure():
+        found = evaluate(model, loader, metrics, context.runtime.precision, notify.on_progress)
     report = header(task, model) | {"weights": str(checkpoint), "notes": dataset_notes({part: loader})}
     report |= evaluation_fields(task, part, loader, found)
-    tell.on_end(report)
+    notify.on_end(report)
     if context.rank == 0:
         finish(path, report, metrics, [])
     return report

@@ -1,4 +1,4 @@
-"""From a run to one file that others can use: ``vidcore publish``."""
+"""Publish the weights of a run as one file: ``vidcore publish``."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = ["publish"]
 
 
 def publish(run: RunFolder, folder: Path, checkpoint: Path | None = None) -> Path:
-    """Write the weights of a run, and nothing that training left behind, as a release file.
+    """Write the weights of a run, without the state of training, as a release file.
 
-    The safetensors file is called ``<task>-<first 8 hex digits of its SHA-256>.safetensors``; readers check
-    that hash. Its metadata has, as JSON under ``vidcore``: the model's table, the class names, the temporal
-    contract (the test pipeline and the normalisation), the scores and how they were obtained.
+    The safetensors file is called ``<task>-<first 8 hex digits of its SHA-256>.safetensors``; readers check that hash.
+    Its metadata has, as JSON under ``vidcore``: the model's table, the class names, the input contract (the test
+    pipeline and the normalisation), the scores and how they were obtained.
 
     Args:
         run: a finished run.
-        folder: where the file goes.
-        checkpoint: other weights of that run than the best (else the newest).
+        folder: where to write the file.
+        checkpoint: weights of that run; default: the best, or else the newest.
 
     Raises:
-        UserError: there is no finished run, or its checkpoint cannot be read.
+        UserError: the run is not finished, or its checkpoint cannot be read.
     """
     if not run.task.exists() or not run.report.exists():
-        raise UserError(f"{run.path}: holds no finished run (it needs task.toml and report.json)")
+        raise UserError(f"{run.path}: does not hold a finished run (with task.toml and report.json)")
     checkpoints = Checkpoints(run.checkpoints)
     candidates = [checkpoint] if checkpoint else [checkpoints.best, *reversed(checkpoints.paths())]
     source = next((path for path in candidates if path.exists()), None)
@@ -66,7 +66,7 @@ def publish(run: RunFolder, folder: Path, checkpoint: Path | None = None) -> Pat
 
 
 def _contract(task: dict[str, Any]) -> dict[str, Any]:
-    """What the model expects of a video: how it is sampled, resized, cropped and normalised."""
+    """Return how a video must be sampled, resized, cropped and normalised for the model."""
     data = task.get("data", {})
     part = data.get("test") or data.get("val") or {}
     return {"pipeline": part.get("pipeline", {}), "data_preprocessor": task["model"].get("data_preprocessor", {})}

@@ -1,6 +1,6 @@
-"""What a run leaves for people: ``report.json``, what metrics write beside it, and tables on the terminal.
+"""The report of a run: ``report.json``, files that metrics write, and tables on the terminal.
 
-Nothing here imports torch: predictions that are in a file can be scored without.
+Nothing here imports torch, so that predictions in a file can be scored without it.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ __all__ = [
 
 
 LIBRARIES = ("torch", "numpy", "av", "opencv-python-headless", "decord", "decord2")
-"""Distributions whose versions a report names, where they are installed."""
+"""Distributions whose versions a report lists if they are installed."""
 
 
 def header(task: Task, model: torch.nn.Module | None = None) -> dict[str, Any]:
-    """What every report begins with: of which Task, when, and with what it was made."""
+    """Return the first fields of every report: name of the Task, time, parameters, versions."""
     return {
         "task": task.name,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -59,12 +59,12 @@ def _version(name: str) -> str | None:
 
 
 def dataset_notes(loaders: Mapping[str, Loader]) -> list[str]:
-    """What data sets want a reader of the scores to know."""
+    """Return caveats about the datasets for the report."""
     return [f"data.{part}: {n}" for part, one in loaders.items() for n in one.dataset.notes()]
 
 
 def shared_video_notes(loaders: Mapping[str, Loader]) -> list[str]:
-    """Say how many videos are evaluated on that are trained on, too: scores then promise too much."""
+    """Return a note for each part that shares videos with the training data, which makes its scores too high."""
     found = {part: set(one.dataset.sample_paths()) for part, one in loaders.items()}
     trained = found.pop("train", set())
     shared = {part: len(paths & trained) for part, paths in found.items()}
@@ -76,7 +76,7 @@ def shared_video_notes(loaders: Mapping[str, Loader]) -> list[str]:
 
 
 def coverage(loader: Loader) -> dict[str, Any]:
-    """What of the data was used by all processes, each of which must ask, and its fingerprint."""
+    """Return number of samples, number of those used, and fingerprint of a dataset. All ranks must call this."""
     from vidcore.engine import dist
 
     size, bad = len(loader.dataset), set().union(*dist.gather(set(loader.bad.failures)))
@@ -84,7 +84,7 @@ def coverage(loader: Loader) -> dict[str, Any]:
 
 
 def evaluation_fields(task: Task, part: str, loader: Loader, found: Evaluation) -> dict[str, Any]:
-    """What a report says of an evaluation on ``data.<part>``: scores, how they were obtained, and on how much."""
+    """Return the fields of a report about an evaluation on ``data.<part>``: scores, protocol and coverage."""
     steps = task.table["data"][part].get("pipeline", {})
     return {
         "scores": found.scores,
@@ -99,7 +99,7 @@ def evaluation_fields(task: Task, part: str, loader: Loader, found: Evaluation) 
 
 
 def finish(folder: Path, report: dict[str, Any], metrics: Mapping[str, Metric], written: list[Path]) -> None:
-    """Write report and pictures, and say what came out and where it is."""
+    """Write report and pictures, and print the results and the paths of the files."""
     for metric in metrics.values():
         written += metric.write(folder)
     report.setdefault("notes", []).extend(n for m in metrics.values() for n in m.notes())
@@ -112,13 +112,13 @@ def score_predictions(task: Task, file: PredictionFile, folder: Path, source: st
     """Score predictions with the metrics of a Task, and write report and pictures.
 
     Args:
-        task: with ``metrics``; nothing else of it is used.
-        file: predictions and the truth.
+        task: only its ``metrics`` are used.
+        file: predictions and ground truth.
         folder: where to write.
-        source: where the predictions come from, for the report.
+        source: origin of the predictions, for the report.
 
     Returns:
-        What ``report.json`` holds.
+        The content of ``report.json``.
     """
     task.require("metrics")
     metrics = task.build("metrics")
@@ -127,7 +127,7 @@ def score_predictions(task: Task, file: PredictionFile, folder: Path, source: st
         metric.update(file.predictions, file.targets)
         found = metric.compute()
         if twice := scores.keys() & found.keys():
-            raise ConfigError(f"metrics.{name}: another metric already gives a score {min(twice)!r}")
+            raise ConfigError(f"metrics.{name}: another metric already returns a score {min(twice)!r}")
         scores |= found
     report = header(task) | {
         "scores": scores,
@@ -149,7 +149,7 @@ def _print(report: Mapping[str, Any], path: Path, tables: Sequence[Sequence[Mapp
 
     terminal = Terminal(soft_wrap=True, highlight=False)
     for rows in tables:
-        if 0 < len(rows) <= 30:  # longer ones are for files
+        if 0 < len(rows) <= 30:  # longer tables are only written to files
             table = Table(*rows[0])
             for row in rows:
                 table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))

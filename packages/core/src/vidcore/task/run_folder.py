@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, and who may write there."""
+"""The folder of a run: its files, and exclusive access to it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["RunFolder", "differences", "identity"]
 
 @frozen
 class RunFolder:
-    """Where everything of one run is."""
+    """Paths of the files of a run."""
 
     path: Path
     changed: tuple[str, ...] = ()
-    """Differences between the Task and that of the run so far, in sentences."""
+    """Sentences about differences between the Task and that of the run so far."""
 
     @property
     def task(self) -> Path:
@@ -31,7 +31,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line: what was logged."""
+        """Log: one JSON object per line."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -40,12 +40,12 @@ class RunFolder:
 
     @property
     def bad_samples(self) -> Path:
-        """One JSON object a line: what could not be loaded."""
+        """Samples that could not be loaded: one JSON object per line."""
         return self.path / "bad_samples.jsonl"
 
     @property
     def progress(self) -> Path:
-        """The last evaluation and the best one."""
+        """The last and the best evaluation."""
         return self.path / "progress.json"
 
     @property
@@ -54,41 +54,41 @@ class RunFolder:
 
     @property
     def started(self) -> bool:
-        """Whether there is a checkpoint to go on from; a run killed before its first begins anew."""
+        """Whether there is a checkpoint to resume from; a run killed before its first one starts over."""
         return any(self.checkpoints.glob("epoch*-step*.pt"))
 
     def table(self) -> dict[str, Any]:
-        """Read the Task of the run in this folder. Raises ``UserError`` where it is damaged."""
+        """Read the Task of the run in this folder. Raises ``UserError`` if it is damaged."""
         try:
             table = tomllib.loads(self.task.read_text("utf-8", "surrogateescape"))
         except ValueError as error:
             raise UserError(f"{self.task}: is no longer a valid Task: {error}") from error
         data = table.get("data", {})
-        if "train_also" in data:  # a run of before the key had its present name
+        if "train_also" in data:  # the former name of the key
             data["train_extra"] = data.pop("train_also")
         return table
 
     @classmethod
     def prepare(cls, path: str | Path, task: str, resume: bool = False) -> RunFolder:
-        """Make the folder for a Task, or continue there. No other process may, as long as what it returns lives.
+        """Create the folder of a run, or resume in it. It is locked as long as the returned object lives.
 
         Args:
-            path: made where it does not exist.
+            path: created if it does not exist.
             task: the resolved Task as TOML.
-            resume: continue the run that is there (start it where there is none).
+            resume: resume the run in the folder, or start one if there is none.
 
         Raises:
-            UserError: the folder cannot be written, is in use, belongs to another Task, or holds a run and
-                ``resume`` was not asked for. Nothing in it is changed.
+            UserError: the folder cannot be written, is in use, belongs to a different Task, or holds a run and
+                ``resume`` is false. Nothing in it is changed.
         """
         run = cls(Path(path))
         if run.task.exists():
             old, new = run.table(), tomllib.loads(task)
             difference = next(differences(_learning(old), _learning(new)), None)
-            if difference and (run.started or run.report.exists()):  # of one that failed at once nothing is to be kept
+            if difference and (run.started or run.report.exists()):  # a run that failed at once may be overwritten
                 raise UserError(
-                    f"{run.path}: holds the run of another task: {difference}; choose another folder, and "
-                    "train.weights to begin with what was learned here"
+                    f"{run.path}: holds the run of a different Task: {difference}; choose another folder, and set "
+                    "train.weights to start from the weights of that run"
                 )
             if run.started and not resume:
                 raise UserError(f"{run.path}: already holds a run; resume it, or choose another folder")
@@ -105,21 +105,21 @@ class RunFolder:
         return run
 
     def _claim(self) -> None:
-        """Keep other processes out until this object, or this process, is gone."""
+        """Lock the folder for as long as this object, or this process, lives."""
         lock = Lock(self.path / ".lock")
         weakref.finalize(self, lock.release)
         if not lock.take():
-            raise UserError(f"{self.path}: another process is running there; choose another folder")
+            raise UserError(f"{self.path}: is in use by another process; choose another folder")
 
 
 def identity(task: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a Task its results depend on: not the machine; of ``train``, which is left out, others must know."""
+    """Return what the results of a Task depend on: not the machine. Callers handle ``train``, which is left out."""
     kept = {k: v for k, v in task.items() if k not in ("runtime", "train", "observers", "info")}
     return kept | {"data": _without_machine(task.get("data", {}))}
 
 
 def _learning(task: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a Task must not change within a run: not how it is evaluated, whose mistakes may show after days."""
+    """Return what must not change within a run; its evaluation may, since mistakes there may show up after days."""
     kept = identity(task)
     data = {name: part for name, part in kept["data"].items() if name not in ("val", "test")}
     return {name: part for name, part in kept.items() if name != "metrics"} | {"data": data}
@@ -132,10 +132,10 @@ def _without_machine(data: Any) -> Any:
 
 
 def differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
-    """Yield a text for each key whose value differs between two tables."""
+    """Yield a sentence for each key whose value differs between two tables."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in {**old, **new}:
             yield from differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
     elif old != new:
-        there, here = ("nothing" if v is None else repr(v) for v in (old, new))
-        yield f"{key} is {there} there and {here} here"
+        before, now = ("not set" if v is None else repr(v) for v in (old, new))
+        yield f"{key} was {before} and is {now}"

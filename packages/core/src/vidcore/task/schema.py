@@ -1,4 +1,4 @@
-"""The tables of a Task file: every key that the core knows."""
+"""The tables of a Task file: all keys that the core defines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Data", "DataPart", "Stage", "TaskTable"]
 
 @frozen(kw_only=True)
 class DataPart(LoaderOptions):
-    """``[data.train]``, ``[data.val]``, ``[data.test]``: samples, what happens to them, how they are loaded."""
+    """``[data.train]``, ``[data.val]``, ``[data.test]``: dataset, pipeline and loading."""
 
     dataset: Dataset
     pipeline: dict[str, Transform] = field(factory=dict)
@@ -31,30 +31,30 @@ class Data:
     """``[data]``."""
 
     classes: Path | None = None
-    """File with one class name per line, for every data set that takes ``classes``."""
+    """File with one class name per line, for all datasets that accept ``classes``."""
     train: DataPart | None = None
     train_extra: dict[str, DataPart] = field(factory=dict)
-    """More training data by name: each step adds the losses of one batch of each. ``train`` says what an epoch is."""
+    """More training data by name: each step adds the losses of one batch of each. ``train`` defines an epoch."""
     val: DataPart | None = None
     """Evaluated during training."""
     test: DataPart | None = None
-    """Evaluated by ``vidcore test`` and at the end of a run; ``val`` where absent."""
+    """Evaluated by ``vidcore test`` and at the end of a run; default: ``val``."""
 
 
 @frozen(kw_only=True)
 class Stage:
-    """A model and what is done with it, or a job."""
+    """A model with its data and training, or a job."""
 
     model: Model | None = None
     job: Job | None = None
-    """Instead of a model: work that trains nothing, such as making files for other Tasks."""
+    """Instead of a model: work without training, such as writing files for other Tasks."""
     data: Data = field(factory=Data)
     train: TrainOptions = field(factory=TrainOptions)
     optimizer: Optimizer | None = None
     param_groups: Grouping | None = None
-    """How the parameters are split into groups with their own learning rate and decay."""
+    """Splits the parameters into groups with their own learning rate and decay."""
     schedule: dict[str, Schedule] = field(factory=dict)
-    """Learning-rate schedules by name; several act one after another on the same rate."""
+    """Learning-rate schedules by name; several act in order on the same rate."""
     metrics: dict[str, Metric] = field(factory=dict)
     observers: dict[str, Observer] = field(factory=dict)
     runtime: RuntimeOptions = field(factory=RuntimeOptions)
@@ -67,4 +67,4 @@ class TaskTable(Stage):
     """A whole Task file."""
 
     stages: dict[str, Stage] = field(factory=dict)
-    """Instead of all else: Tasks that are run one after the other."""
+    """Instead of all other tables: Tasks that are run one after another."""

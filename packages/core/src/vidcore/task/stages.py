@@ -1,4 +1,4 @@
-"""Run the stages of a Task one after another; run a job, which makes files and trains nothing."""
+"""Run the stages of a Task one after another; run a job, which writes files without training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from vidcore.task.train import train
 __all__ = ["run_job", "run_stages"]
 
 PATIENCE = timedelta(days=1)
-"""How long the processes of a job wait for each other: one may have far less to do than another."""
+"""How long the processes of a job wait for each other, since one may have far less work than another."""
 COSMETIC_KEYS = ("checkpoint_interval", "checkpoint_steps", "keep", "log_interval")
 """Keys of ``[train]`` that do not change the result."""
 
@@ -39,11 +39,11 @@ def run_job(task: Task, run_dir: Path | None = None) -> None:
     """Run the job of a Task.
 
     Args:
-        task: with ``job``.
+        task: has a ``job``.
         run_dir: where the job writes; default: ``runtime.run_dir``, then ``runs/<task name>``.
 
     Raises:
-        UserError: the Task or the files it needs are wrong.
+        UserError: the Task, or the files that it reads, are not valid.
     """
     folder = run_dir or task.build("runtime").run_dir or Path("runs") / task.name
     with dist.process_group(torch.device("cpu"), PATIENCE) as world:
@@ -58,25 +58,25 @@ def run_stages(
     """Run the stages of a Task in order.
 
     Args:
-        task: with ``stages``.
-        run_dir: each stage writes to a folder of its name in there; default: ``runs/<task name>``.
-        resume: continue the run in that folder. Finished stages are not run again.
-        observers: observe the training of one stage after another.
+        task: has ``stages``.
+        run_dir: each stage writes to a folder of its name in it; default: ``runs/<task name>``.
+        resume: resume the run in that folder. Finished stages are not run again.
+        observers: called during the training of each stage.
 
     Returns:
-        What ``report.json`` holds.
+        The content of ``report.json``.
 
     Raises:
-        UserError: the Task, its data or the folder is wrong.
+        UserError: the Task, its data or the folder is not valid.
     """
-    check_parts(task)  # report a mistake in the last stage before the first one runs
+    check_parts(task)  # to report a mistake in the last stage before the first one runs
     for stage in task.stages.values():
         stage.require(*(() if stage.get("job") else ("data.train", "optimizer")))
     folder = run_dir or Path("runs") / task.name
     first = int(os.environ.get("RANK", "0")) == 0
-    notes = {name: _StageFile(folder / name / "stage.json") for name in task.stages}
-    if first:  # processes that started together may already see files of this run
-        if not resume and any(note.path.exists() for note in notes.values()):
+    files = {name: _StageFile(folder / name / "stage.json") for name in task.stages}
+    if first:  # other ranks may already see files of this run
+        if not resume and any(file.path.exists() for file in files.values()):
             raise UserError(f"{folder}: already holds a run; resume it, or choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "task.toml", dumps(task.table))
@@ -84,15 +84,15 @@ def run_stages(
     for number, (name, stage) in enumerate(task.stages.items(), 1):
         uses = {other: digests[other] for other in sorted(references(stage.table))}
         digests[name] = _digest(stage.table, uses)
-        wanted, found = _StageState(digests[name], uses), notes[name].read()
+        wanted, found = _StageState(digests[name], uses), files[name].read()
         if found is not None and (found.uses != uses or (stage.get("job") and found.task != wanted.task)):
             raise UserError(
-                f"{folder / name}: was made by another job, or from other stages than there are now; delete it to "
-                "have it made again, or choose another folder"
+                f"{folder / name}: was made by a different job, or from stages that have changed; delete it to run the "
+                "stage again, or choose another folder"
             )
         finished = found == evolve(wanted, done=True)
         if first:
-            state = "is done" if finished else "begins"
+            state = "is done" if finished else "starts"
             print(f"stage {number} of {len(task.stages)}, {name}: {state}", file=sys.stderr, flush=True)
         if finished:
             continue
@@ -100,19 +100,19 @@ def run_stages(
         stage = _substitute_stages(stage, folders)
         if first:
             if not stage.get("job"):
-                RunFolder.prepare(folder / name, dumps(stage.table), resume=True)  # refuses a folder of another run
-            notes[name].write(wanted)
+                RunFolder.prepare(folder / name, dumps(stage.table), resume=True)  # refuses a folder of a different run
+            files[name].write(wanted)
         if stage.get("job"):
             run_job(stage, folder / name)
         else:
             train(stage, folder / name, True, observers)
         if first:
-            notes[name].write(evolve(wanted, done=True))
+            files[name].write(evolve(wanted, done=True))
     return _report(task, folder, first)
 
 
 def _substitute_stages(stage: Task, folders: Mapping[str, Path]) -> Task:
-    """Replace each ``{NAME}`` of a Task by the folder of that stage."""
+    """Replace each ``{NAME}`` in a Task by the folder of that stage."""
 
     def substitute(value: Any) -> Any:
         if isinstance(value, str | Path):
@@ -147,7 +147,7 @@ def _report(task: Task, folder: Path, first: bool) -> dict[str, Any]:
 
 @frozen
 class _StageState:
-    """State of a stage, written when it begins and when it is done."""
+    """State of a stage, written when it starts and when it is done."""
 
     task: str
     """Digest of the stage's Task."""

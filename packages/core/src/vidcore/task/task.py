@@ -1,4 +1,4 @@
-"""A Task: checked, resolved, ready to build piece by piece."""
+"""A Task: checked, resolved, ready to build part by part."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ __all__ = ["Task"]
 
 @frozen
 class Task:
-    """A checked Task. Nothing of it is imported or built until ``build``."""
+    """A checked Task. Its parts are imported and built only by ``build``."""
 
     name: str
     table: Table
-    """The resolved Task as plain data, paths absolute: written as TOML it gives the same Task."""
+    """The resolved Task as plain data with absolute paths; as TOML, it loads as the same Task."""
     bound: Call
     catalog: Catalog
     paths: dict[str, Path] = field(factory=dict)
-    """Every path in the Task that a run reads, by the file and key where it stands."""
+    """Paths in the Task that a run reads, by the file and key that contain them."""
 
     @classmethod
     def load(cls, path: str | Path, catalog: Catalog, overrides: Sequence[str] = ()) -> Task:
@@ -40,18 +40,18 @@ class Task:
 
         Args:
             path: TOML file, or the name of a recipe.
-            catalog: what is installed, from ``load_plugins()``.
-            overrides: ``KEY=VALUE`` texts as of ``--set``.
+            catalog: installed components, from ``load_plugins()``.
+            overrides: ``KEY=VALUE`` strings, as in ``--set``.
 
         Raises:
-            ConfigError: with every problem found, one line each.
+            ConfigError: lists all problems, one per line.
         """
         loaded = load(path, catalog.recipes, overrides)
         return cls._checked(Path(path).name.removesuffix(".toml"), loaded, catalog)
 
     @classmethod
     def from_table(cls, table: Table, catalog: Catalog, name: str = "task") -> Task:
-        """Check a Task given as plain data; relative paths mean the current folder."""
+        """Check a Task given as plain data; paths are relative to the current folder."""
         return cls._checked(name, load_table(table), catalog)
 
     @classmethod
@@ -75,7 +75,7 @@ class Task:
             for at, part in parts.items():
                 check_classes(binder, part, at)
         if binder.problems:
-            raise ConfigError(list(dict.fromkeys(binder.problems)))  # what is in data.all is bound for each part
+            raise ConfigError(list(dict.fromkeys(binder.problems)))  # each part of the data repeats those of data.all
         table = copy.deepcopy(loaded.data)
         for key, path in binder.paths.items():
             _put(table, key, str(path))
@@ -83,7 +83,7 @@ class Task:
         return cls(name, table, bound, catalog, read)
 
     def get(self, key: str) -> Any:
-        """The checked, unbuilt value at a dotted key; None where it is absent."""
+        """Return the checked, unbuilt value of a dotted key; None if it is absent."""
         at: Any = self.bound
         for name in key.split("."):
             at = at.arguments.get(name) if isinstance(at, Call) else at.get(name)
@@ -92,9 +92,9 @@ class Task:
         return at
 
     def build(self, key: str) -> Any:
-        """Build what is at a dotted key (``"model"``, ``"data.train"``); the default where it is absent.
+        """Build the value of a dotted key (``"model"``, ``"data.train"``), or the default if it is absent.
 
-        Raises ``UserError`` where a component refuses its arguments.
+        Raises ``UserError`` if a component rejects its arguments.
         """
         value = self.get(key)
         if value is None:
@@ -104,12 +104,12 @@ class Task:
 
     @property
     def stages(self) -> dict[str, Task]:
-        """The Tasks that this one consists of, in order; none where it is one itself."""
+        """The stages of this Task by name, in order; empty if it has none."""
         bound = self.get("stages") or {}
         return {n: Task(f"{self.name}.{n}", self.table["stages"][n], bound[n], self.catalog) for n in bound}
 
     def missing_files(self) -> list[str]:
-        """Return a sentence for every file or folder that the Task names and that does not exist."""
+        """Return a sentence for every file or folder in the Task that does not exist."""
         missing: dict[Path, str] = {}
         for place, path in self.paths.items():
             if not path.exists() and path.name not in self.catalog.recipes:
@@ -117,19 +117,21 @@ class Task:
         return list(missing.values())
 
     def require(self, *keys: str) -> None:
-        """Raise ``ConfigError`` naming the keys that this command needs and the Task lacks."""
+        """Raise ``ConfigError`` if keys that a command requires are missing."""
         if stages := self.get("stages"):
-            raise ConfigError(f"{self.name}: stages: this needs the Task of one stage, there are {', '.join(stages)}")
+            raise ConfigError(
+                f"{self.name}: stages: this command takes the Task of one stage; the stages are {', '.join(stages)}"
+            )
         missing = [k for k in keys if self.get(k) is None]
         if missing:
-            raise ConfigError([f"{self.name}: {k}: is missing, and needed for this" for k in missing])
+            raise ConfigError([f"{self.name}: {k}: is missing, and this command requires it" for k in missing])
 
 
 OPTIONS = Record("vidcore.data.options:LoaderOptions")
 
 
 def _option_problems(task: Call) -> Iterator[str]:
-    """What is wrong with options that have the right types: values out of range, or that exclude each other."""
+    """Yield problems of options with the right types: values that are out of range or contradict each other."""
     for part in (task, *(task.arguments.get("stages") or {}).values()):
         data = part.arguments.get("data")
         loaded = _loader_options(data.arguments) if data else ()
@@ -141,7 +143,7 @@ def _option_problems(task: Call) -> Iterator[str]:
 
 
 def _loader_options(data: dict[str, Any]) -> Iterator[Call]:
-    """What ``[data]`` says of loading, without the data sets."""
+    """Yield the loader options in ``[data]``, without the datasets."""
     names = read_signature(OPTIONS.target).parameters
     for part in (*data.values(), *(data.get("train_extra") or {}).values()):
         if isinstance(part, Call):

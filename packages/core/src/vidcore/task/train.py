@@ -1,4 +1,4 @@
-"""From a Task to a trained and evaluated model: what ``vidcore run`` does."""
+"""Train and evaluate the model of a Task: ``vidcore run``."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ from vidcore.task.task import Task
 __all__ = ["check_class_names", "train"]
 
 VALIDATION_OPTIONS = ("early_stop", "best", "best_rule", "val_loss", "precise_bn")
-"""Options of ``[train]`` that need evaluations during training."""
+"""Options of ``[train]`` that require evaluations during training."""
 
 
 def train(
     task: Task, run_dir: Path | None = None, resume: bool = False, observers: Sequence[Observer] = ()
 ) -> dict[str, Any]:
-    """Train the model of a Task, evaluate the best weights, and write everything into a run folder.
+    """Train the model of a Task, evaluate the best weights, and write everything to a run folder.
 
     Args:
-        task: with at least ``data.train`` and ``optimizer``.
+        task: has at least ``data.train`` and ``optimizer``.
         run_dir: where to write; default: ``runtime.run_dir``, then ``runs/<task name>``.
-        resume: continue the run in that folder; without it, a folder that holds a run is refused.
-        observers: called during the run, beside those of the Task.
+        resume: resume the run in that folder; without it, a folder that holds a run is refused.
+        observers: called during the run, in addition to those of the Task.
 
     Returns:
-        What ``report.json`` holds.
+        The content of ``report.json``.
 
     Raises:
-        UserError: the Task, its data or the folder is wrong.
+        UserError: the Task, its data or the folder is not valid.
     """
     task.require("data.train", "optimizer")
     with RunContext.open(task) as context:
-        return _train(context, run_dir, resume, observers)  # returns, and its models are gone, before the group is left
+        return _train(context, run_dir, resume, observers)  # frees its models before the group ends
 
 
 def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: Sequence[Observer]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
     check_class_names({part: loader.dataset.class_names for part, loader in loaders.items()})
     statistics = context.loader("train", folder, model, "statistics") if options.precise_bn else None
     data = TrainingData(loaders["train"], extra, statistics)
-    # where a run resumes, its checkpoint has the rates
+    # a resumed run has the rates of its checkpoint
     optimizer = context.optimizer(model, 1.0 if resumed else context.lr_scale(options, data.main))
     metrics, schedules = task.build("metrics"), task.build("schedule") or {}
     validates = "val" in loaders and bool(metrics or options.val_loss)
@@ -77,10 +77,10 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
     for note in notes:
         context.say(f"note: {note}")
     watching = [*observers, JsonLines(), *task.build("observers").values()] if context.rank == 0 else []
-    tell = Observers(watching)
+    notify = Observers(watching)
 
     def validate() -> Mapping[str, float]:
-        return evaluate(model, loaders["val"], metrics, precision, tell.on_progress, losses=options.val_loss).scores
+        return evaluate(model, loaders["val"], metrics, precision, notify.on_progress, losses=options.val_loss).scores
 
     if not resumed or folder.changed:
         dry_run_evaluation(model, loaders, metrics, options, precision)
@@ -96,22 +96,22 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
     )
     data.close()
     if result.stopped_early:
-        best_so_far = f"{result.best['score']} {result.best['value']:.4g} of epoch {result.best['epoch']}"
-        context.say(f"stopped early: {best_so_far} was not reached again")
+        best_so_far = f"{result.best['score']} {result.best['value']:.4g} in epoch {result.best['epoch']}"
+        context.say(f"stopped early: no improvement on {best_so_far}")
     training = asdict(result) | {"data": coverage(data.main)}
     for observer in watching:
         training |= observer.report()
     report = header(task, model) | {"training": training, "notes": notes + dataset_notes(loaders)}
     part = next((p for p in ("test", "val") if p in loaders), None)
     best = Checkpoints(folder.checkpoints).best
-    with tell.watching():
+    with notify.reporting_failure():
         if part and metrics:
             if best.exists():
                 load_weights(model, best)
                 report["weights"] = str(best)
-            found = evaluate(model, loaders[part], metrics, precision, tell.on_progress)
+            found = evaluate(model, loaders[part], metrics, precision, notify.on_progress)
             report |= evaluation_fields(task, part, loaders[part], found)
-        tell.on_end(report)
+        notify.on_end(report)
     if context.rank == 0:
         written = [folder.task, folder.metrics, *(path for o in watching for path in o.files()), best]
         finish(folder.path, report, metrics if part else {}, written)
@@ -119,20 +119,20 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
 
 
 def check_class_names(names: Mapping[str, tuple[str, ...] | None]) -> None:
-    """Raise ``DataError`` if a part has other class names than ``train``: class 3 would be another in validation."""
+    """Raise ``DataError`` if the class names of a part differ from those of ``train``."""
     for part, theirs in names.items():
         if theirs != names["train"] and theirs and names["train"]:
             differ = sorted(set(theirs) ^ set(names["train"])) or ["their order"]
             raise DataError(
                 f"data.{part}.dataset: its classes differ from those of data.train in {', '.join(differ[:5])}; "
-                "list the classes of both in a file and name it in data.classes"
+                "list the classes of both in one file and set data.classes to it"
             )
 
 
 def dry_run_evaluation(
     model: Model, loaders: Mapping[str, Loader], metrics: Mapping[str, Metric], options: TrainOptions, precision: str
 ) -> None:
-    """Evaluate one batch: a mistake in the other data, or in the metrics, must not cost an epoch of training."""
+    """Evaluate one batch, so that a mistake in validation data or metrics does not cost an epoch of training."""
     for part in ("val", "test"):
         losses = part == "val" and options.val_loss
         if part in loaders and (metrics or losses):
@@ -145,10 +145,10 @@ def dry_run_evaluation(
 def ignored_options(options: TrainOptions, loaders: Mapping[str, Loader], validates: bool) -> list[str]:
     """Return a note for each option of the Task that has no effect in this run."""
     given = [] if validates else [n for n in VALIDATION_OPTIONS if getattr(options, n) != getattr(TrainOptions(), n)]
-    notes = [f"train.{n}: does nothing without evaluations while training: give data.val and metrics" for n in given]
+    notes = [f"train.{n}: has no effect without evaluations during training: set data.val and metrics" for n in given]
     if options.accumulate > (batches := len(loaders["train"])):
-        notes.append(f"train.accumulate: a step takes no more than an epoch, which has {batches} batches")
+        notes.append(f"train.accumulate: a step is at most an epoch, which has {batches} batches")
     for part, loader in loaders.items():
         if loader.options.time_limit != LoaderOptions().time_limit and not loader.options.workers:
-            notes.append(f"data.{part}.time_limit: needs workers, and data.{part}.workers is 0")
+            notes.append(f"data.{part}.time_limit: has no effect with data.{part}.workers = 0")
     return notes

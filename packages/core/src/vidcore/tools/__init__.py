@@ -1,1 +1,1 @@
-"""What people look at and measure with; nothing of the kernel imports it."""
+"""Console, pictures, loggers and measurements. The kernel does not import them."""

@@ -16,69 +16,70 @@ from vidcore.protocols import Observer, StepValues
 __all__ = ["Loading", "LoadingAdvice"]
 
 MUCH = 0.2
-"""Share of the time in waiting for data from which on it is worth mentioning."""
+"""Share of the time spent waiting for data from which to give advice."""
 LONG = 5.0
-"""Seconds of waiting in all, from which on it is worth mentioning."""
+"""Seconds spent waiting for data from which to give advice."""
 READERS = {"Decode", "DecodeMotionVectors", "OpenVideo"}
 
 
 @frozen
 class Loading:
-    """What loading costs: each step, and the share of the time that the model waits for it."""
+    """Cost of loading: the time of each step, and the share of the time that the model waits."""
 
     milliseconds: dict[str, float]
-    """Mean time of every step for one sample, in one worker."""
+    """Mean time of every step per sample, in one worker."""
     types: dict[str, str]
     """Types of the steps of the pipeline, by name."""
     waiting: float
-    """Share of the time."""
+    """Share of the time that the model waits for data."""
     workers: int
     cores: float
-    """For each process that trains."""
+    """CPU cores per training process."""
 
     @classmethod
     def of(cls, loader: Loader, waiting: float) -> Loading:
-        """Describe what a loader has done so far."""
+        """Return the cost of loading so far."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         local = int(os.environ.get("LOCAL_WORLD_SIZE", dist.world().size))
         return cls(loader.ledger.milliseconds(), loader.step_types, waiting, loader.options.workers, cores / local)
 
     @property
     def slowest(self) -> str:
-        """Name of the step that takes the longest."""
+        """Name of the slowest step."""
         return max(self.milliseconds, key=self.milliseconds.__getitem__)
 
     def advice(self) -> str | None:
-        """Return a sentence that names the slowest step and what may help; None where the model does not wait."""
+        """Return a sentence with the slowest step and what may help; None if the model does not wait."""
         if self.waiting < MUCH or not self.milliseconds:
             return None
         slowest = self.slowest
         named = f"{slowest} ({self.types[slowest]})" if slowest in self.types else slowest
         times = f"{self.milliseconds[slowest]:.3g} of {sum(self.milliseconds.values()):.3g} ms per sample"
         return (
-            f"{self.waiting:.0%} of the time is waiting for data; the slowest step is {named}, {times}: {self._help()}"
+            f"{self.waiting:.0%} of the time is spent waiting for data; the slowest step is {named}, {times}: "
+            f"{self._help()}"
         )
 
     def _help(self) -> str:
         ways = []
         if self.workers < self.cores - 1:
-            ways.append(f"raise data.train.workers, which is {self.workers} ({self.cores:.3g} CPU cores are there)")
+            ways.append(f"raise data.train.workers, which is {self.workers} (of {self.cores:.3g} CPU cores)")
         if self.types.get(self.slowest) in READERS:
             if self.workers and self.cores >= 2 * self.workers:
                 ways.append("give OpenVideo more threads")
             ways.append("re-encode the videos, smaller and with more key frames")
         elif self.slowest in self.types:
-            ways.append("re-encode the videos smaller, so that there are fewer pixels to change")
+            ways.append("re-encode the videos smaller, so that there are fewer pixels to process")
         return ", or ".join(ways) or "the machine has no more cores for data.train.workers"
 
 
 class LoadingAdvice(Observer):
-    """Watches how long steps wait for data, and says once what to do about it."""
+    """Measures how long steps wait for data, and gives advice once."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         """
         Args:
-            say: shows a line.
+            say: prints a line.
         """
         self._say = say
         self._loader: Loader | None = None
@@ -103,7 +104,7 @@ class LoadingAdvice(Observer):
 
     @property
     def loading(self) -> Loading:
-        """What loading has cost so far."""
+        """Cost of loading so far."""
         assert self._loader is not None
         total = sum(self._seconds.values())
         return Loading.of(self._loader, self._seconds.get("data", 0.0) / total if total else 0.0)

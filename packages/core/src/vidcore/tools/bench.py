@@ -1,4 +1,4 @@
-"""How fast the loader is, how fast the model is, and how fast they are together: what ``vidcore bench`` does."""
+"""Measure the speed of loader and model, separately and together: ``vidcore bench``."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ ENDLESS = 2**62
 
 
 def bench(task: Task, seconds: float = 10.0) -> dict[str, Any]:
-    """Measure the training of a Task, in one process, without writing anything.
+    """Measure the training of a Task, in one process, without writing files.
 
     Args:
-        task: with ``data.train`` and ``optimizer``.
-        seconds: how long each of the three measurements takes, after a warm-up.
+        task: has ``data.train`` and ``optimizer``.
+        seconds: length of each of the three measurements, after a warm-up.
 
     Returns:
-        ``loader``, ``model`` and ``together``, each with ``samples_per_second``; the loader with
-        ``milliseconds_per_sample`` by step (of one worker), the last with ``shares`` of the time by phase; and
-        ``advice``, None where the model does not wait for data. Other keys name the setting.
+        ``loader``, ``model`` and ``together``, each with ``samples_per_second``; ``loader`` also with
+        ``milliseconds_per_sample`` by step (in one worker), ``together`` with ``shares`` of the time by phase;
+        ``advice``, None if the model does not wait for data; and the settings.
 
     Raises:
-        UserError: anything of the Task or its data is wrong.
+        UserError: the Task or its data is not valid.
     """
     task.require("data.train", "optimizer")
     runtime: RuntimeOptions = task.build("runtime")
@@ -93,7 +93,7 @@ def bench(task: Task, seconds: float = 10.0) -> dict[str, Any]:
 def _rate(
     batches: Iterator[Batch], use: Callable[[Batch], None], seconds: float, warm_up: int, clock: Clock
 ) -> tuple[float, dict[str, float]]:
-    """Return samples per second, and the seconds spent in the phases of their steps."""
+    """Return samples per second, and the seconds of each phase."""
     for batch in islice(batches, warm_up):
         use(batch)
     clock.take()  # waits for a GPU

@@ -1,4 +1,4 @@
-"""The console of a run: a progress bar, or plain lines."""
+"""The console of a run: a progress bar or plain lines."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["Console"]
 
 
 class Console(Observer):
-    """A progress bar with the time left on a terminal; elsewhere a plain line now and then."""
+    """A progress bar with the remaining time on a terminal; elsewhere a plain line now and then."""
 
     def __init__(self, seconds: float = 10.0) -> None:
         """
         Args:
-            seconds: shortest time between two plain lines about steps.
+            seconds: minimum time between two plain lines about steps.
         """
         self.seconds = seconds
         self.out: IO[str] = sys.stderr
@@ -37,13 +37,13 @@ class Console(Observer):
         self._epochs = math.ceil(self._steps / self._per_epoch)
         self._start, self._begun, self._said = int(info["resumed_step"]), time.monotonic(), -math.inf
         self._saved = self._start
-        self._paused = 0.0  # seconds spent evaluating, which say nothing about the speed of steps
+        self._paused = 0.0  # seconds of evaluations, which do not count for the speed of steps
         self._evaluating: float | None = None
         if self.out.isatty():
             self._open_bar()
         if self._steps:
             length = f"{self._steps} steps ({self._epochs} epochs of {self._per_epoch})"
-            where = f", from step {self._start} on" if self._start else ""
+            where = f", from step {self._start}" if self._start else ""
             self.say(f"{length}{where}; {info['parameters'] / 1e6:.2f} million parameters; writes to {run_dir}")
         for note in info.get("notes", ()):
             self.say(note)
@@ -61,7 +61,7 @@ class Console(Observer):
         self._bar.start()
 
     def say(self, line: str) -> None:
-        """Show a line; above the bar, where there is one."""
+        """Print a line, above the bar if there is one."""
         if self._bar is not None:
             self._bar.console.print(line, highlight=False, markup=False)
         else:
@@ -93,7 +93,7 @@ class Console(Observer):
             self._evaluating = None
         if self._bar is not None:
             self._bar.update(self._validation, visible=False)
-        if scores:  # a model may leave files for another one, and nothing to score
+        if scores:  # a model may only write files for another one
             self.say(f"epoch {epoch}  step {step}  evaluation: {_short(scores)}")
 
     def on_checkpoint(self, path: Path, epoch: int, step: int) -> None:
@@ -102,7 +102,7 @@ class Console(Observer):
     def on_failure(self, error: BaseException) -> None:
         self._close_bar()
         if self._steps and isinstance(error, KeyboardInterrupt):
-            where = f"goes on from step {self._saved}" if self._saved else "begins anew: there is no checkpoint yet"
+            where = f"resumes at step {self._saved}" if self._saved else "starts over (no checkpoint yet)"
             self.say(f"stopped; --resume {where}")
 
     def on_end(self, report: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A picture of a run: losses, learning rate and scores over its steps, drawn from ``metrics.jsonl``."""
+"""Curves of a run: losses, learning rate and scores over its steps, drawn from ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["Curves", "draw_curves"]
 
 WIDTH, LOWEST, LINE, GAP = 6.6, 1.9, 0.2, 0.5
-"""Inches: width of a panel, its least height, a line of its legend, and the space between panels."""
+"""Inches: width of a panel, its minimum height, a line of its legend, and the space between panels."""
 POINTS = 300
-"""Points of a curve; more are averaged, for lines on top of each other show nothing."""
+"""Maximum number of points of a curve; more are averaged, since dense zigzags are not readable."""
 DECADES = 100
-"""Positive values that differ by this factor get a logarithmic axis, in the panels of ``LOGARITHMIC``."""
+"""Ratio of positive values from which panels in ``LOGARITHMIC`` get a logarithmic axis."""
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)))
 MARKERS = "osD^v"
 
@@ -50,15 +50,15 @@ class Curves(Observer):
 
 
 def draw_curves(metrics: Path, best: Mapping[str, Any] | None = None, font: Path | None = None) -> Figure | None:
-    """Draw what a run logged: a panel for each kind of value, over the steps of the run.
+    """Draw the log of a run: a panel for each kind of value, over the steps of the run.
 
     Args:
         metrics: the ``metrics.jsonl`` of the run.
-        best: ``score``, ``value``, ``epoch`` and ``step`` of the best evaluation, to be marked.
-        font: file of a font that comes before the installed ones.
+        best: ``score``, ``value``, ``epoch`` and ``step`` of the best evaluation, to mark it.
+        font: font file that takes precedence over installed fonts.
 
     Returns:
-        The figure; None where nothing was logged that can be drawn.
+        The figure; None if the log has no values to draw.
     """
     panels = _panels(metrics) if metrics.exists() else {}
     if not panels:
@@ -88,12 +88,12 @@ def draw_curves(metrics: Path, best: Mapping[str, Any] | None = None, font: Path
 
 
 def _panels(metrics: Path) -> dict[str, dict[str, Curve]]:
-    """Return curves by title of their panel and by name."""
+    """Return curves by panel title and name."""
     found: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for line in metrics.read_text(encoding="utf-8").splitlines():
         try:
             record = json.loads(line)
-        except ValueError:  # the disk was full
+        except ValueError:  # truncated, since the disk was full
             continue
         kind, step = record.pop("kind"), record.pop("step")
         for name, value in record.items():
@@ -106,12 +106,12 @@ def _panels(metrics: Path) -> dict[str, dict[str, Curve]]:
             del curves[name]
     scores = found.get("evaluation", {})
     for name in [n for n, points in scores.items() if any(abs(v) > 1 for _, v in points)]:
-        found[f"evaluation: {name}"] = {name: scores.pop(name)}  # would flatten those between 0 and 1
+        found[f"evaluation: {name}"] = {name: scores.pop(name)}  # would flatten scores between 0 and 1
     order = [t for t in (*TITLES, *sorted(found)) if found.get(t)]
     return {t: {n: _thinned(np.array(points)) for n, points in found[t].items()} for t in dict.fromkeys(order)}
 
 
-TITLES = ("loss", "while training", "learning rate")
+TITLES = ("loss", "training", "learning rate")
 LOGARITHMIC = ("loss", "norm of the gradients")
 NOT_FINITE = ("nan", "inf", "-inf")
 
@@ -127,11 +127,11 @@ def _title(kind: str, name: str) -> str | None:
         return "learning rate"
     if name == "grad_norm":
         return "norm of the gradients"
-    return "loss" if "loss" in name else "while training"
+    return "loss" if "loss" in name else "training"
 
 
 def _thinned(points: np.ndarray[Any, Any]) -> Curve:
-    """Return steps and values of at most ``POINTS`` points: means, and the last."""
+    """Return steps and values of at most ``POINTS`` points: means, and the last point."""
     parts = np.array_split(points, min(len(points), POINTS))
     known = [part[np.isfinite(part[:, 1])] for part in parts]
     means = np.stack([(some if len(some) else part).mean(0) for part, some in zip(parts, known, strict=True)])
@@ -148,7 +148,7 @@ def _draw_panel(
     low, high = float(values.min()), float(values.max())
     if title in LOGARITHMIC and low > 0 and high > DECADES * low:
         axes.set_yscale("log")
-    elif high - low < 1e-4 * max(abs(low), abs(high)) or high == low:  # means of equal numbers differ a little
+    elif high - low < 1e-4 * max(abs(low), abs(high)) or high == low:  # means of equal numbers differ slightly
         axes.set_ylim(low - 0.05 * (abs(low) or 1), high + 0.05 * (abs(high) or 1))
     round_numbers(axes.yaxis)
     round_numbers(axes.xaxis)
@@ -157,13 +157,13 @@ def _draw_panel(
     lines = []
     for i, (steps, curve) in enumerate(curves.values()):
         above = sum(np.array_equal(curve, c, equal_nan=True) for _, c in list(curves.values())[i + 1 :])
-        few = len(curve) <= 40  # few evaluations are points that a line would hide
+        few = len(curve) <= 40  # show single evaluations, which a line would hide
         lines += axes.plot(
             steps,
             curve,
             color=COLOURS[i % len(COLOURS)],
             linestyle=DASHES[i // len(COLOURS) % len(DASHES)],
-            linewidth=1.6 + 2.4 * above,  # to be seen below those drawn over it
+            linewidth=1.6 + 2.4 * above,  # visible below identical curves
             marker=MARKERS[i // len(COLOURS) % len(MARKERS)] if few else None,
             markersize=4 + 2.4 * above,
         )
@@ -174,4 +174,4 @@ def _draw_panel(
             labels = [*labels, f"best, epoch {best['epoch']} = {best['value']:.4g}"]
     legend = axes.legend(lines, ["x"] * len(lines), loc="upper left", bbox_to_anchor=(1.01, 1.02), borderaxespad=0)
     for text, label in zip(legend.get_texts(), labels, strict=True):
-        text.set_text(label)  # not above, where matplotlib leaves out what begins with an underscore
+        text.set_text(label)  # legend() would drop labels with a leading underscore

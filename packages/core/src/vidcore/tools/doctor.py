@@ -1,4 +1,4 @@
-"""Examine an installation: versions, devices, decoders, and what is wrong. Works without PyTorch."""
+"""Examine an installation: versions, devices, decoders, problems. Works without PyTorch."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from vidcore.plugins.catalog import Catalog
 __all__ = ["Diagnosis", "examine", "several_providers", "unmet_requirements"]
 
 MODULES = {"numpy": "numpy", "opencv": "cv2", "av": "av", "torch": "torch", "decord": "decord"}
-"""What a report calls a library -> its module."""
+"""Name of a library in the report -> its module."""
 OPTIONAL = {
-    "torch": "PyTorch is not installed: training, evaluation and prediction need it; pip install 'vidcore[torch]'",
+    "torch": "PyTorch is not installed: training, evaluation and prediction require it; pip install 'vidcore[torch]'",
     "decord": "",
 }
-"""Libraries of an extra -> the problem if one is not installed; an empty string where that is none."""
+"""Libraries of an extra -> the problem if one is not installed; empty if that is fine."""
 CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg", "aac", "mp3")
 """Decoders that every wheel of PyAV has."""
 
 
 @define
 class Diagnosis:
-    """What ``vidcore doctor`` prints: tables of name and value, and sentences."""
+    """Result of ``vidcore doctor``: tables of names and values, and sentences about problems."""
 
     versions: dict[str, str] = field(factory=dict)
     devices: dict[str, str] = field(factory=dict)
@@ -45,7 +45,7 @@ class Diagnosis:
 
 
 def examine(catalog: Catalog) -> Diagnosis:
-    """Look at everything. Imports every library that is installed, which takes seconds."""
+    """Examine everything. This imports all installed libraries, which takes seconds."""
     found = Diagnosis()
     required = unmet_requirements(importlib.metadata.requires("vidcore") or (), _installed_version)
     found.problems += required
@@ -62,7 +62,7 @@ def examine(catalog: Catalog) -> Diagnosis:
     if modules["av"] is not None:
         _examine_codecs(found, modules["av"].codecs_available)
     for name, component in catalog.of_kind("decoders").items():
-        found.decoders[name] = f"of {component.plugin}"
+        found.decoders[name] = f"from {component.plugin}"
         try:
             component.load()
         except MissingLibraryError as error:
@@ -76,11 +76,11 @@ def examine(catalog: Catalog) -> Diagnosis:
 
 
 def unmet_requirements(requirements: Iterable[str], version: Callable[[str], str | None]) -> list[str]:
-    """Return a sentence for every requirement ``name>=1.2`` that is not installed, or older.
+    """Return a sentence for every requirement ``name>=1.2`` that is not installed, or too old.
 
     Args:
-        requirements: as in the metadata of a distribution; those of extras are left out.
-        version: the installed version of a distribution; None if there is none.
+        requirements: as in the metadata of a distribution; those of extras are skipped.
+        version: returns the installed version of a distribution; None if there is none.
 
     >>> unmet_requirements(["av>=17", "torch>=2.5; extra == 'torch'"], {"av": "16.0.1"}.get)
     ['av 16.0.1 is too old: vidcore requires av>=17']
@@ -121,16 +121,16 @@ def several_providers(providers: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _examine_library(name: str, module: str, found: Diagnosis) -> Any:
-    """Import a library and note its version; return None where it cannot be had."""
+    """Import a library and record its version; return None if it cannot be imported."""
     if importlib.util.find_spec(module) is None:
         if name in OPTIONAL:
             found.versions[name] = "not installed"
             found.problems += filter(None, [OPTIONAL[name]])
-        return None  # what is required is told of already
+        return None  # required ones are reported already
     try:
         library = importlib.import_module(module)
         found.versions[name] = str(library.__version__)
-    except Exception as error:  # a library of the system that is missing may raise anything
+    except Exception as error:  # missing system libraries raise many types
         found.versions[name] = "cannot be imported"
         found.problems.append(f"{name} is installed but cannot be imported: {type(error).__name__}: {error}")
         found.usable = found.usable and name in OPTIONAL
@@ -147,7 +147,7 @@ def _examine_processor(found: Diagnosis, torch: Any) -> None:
     if sys.platform != "win32":
         parts.append(f"{_size(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))} of memory")
     if torch is not None:
-        parts.append(f"{torch.get_num_threads()} threads for PyTorch")
+        parts.append(f"{torch.get_num_threads()} PyTorch threads")
     found.devices["cpu"] = ", ".join(parts)
 
 
@@ -161,21 +161,21 @@ def _examine_gpus(found: Diagnosis, torch: Any) -> None:
             found.devices[name] = "cannot be used"
             found.problems.append(f"{name} cannot be used: {str(error).splitlines()[0]}")
             continue
-        memory = f"{_size(total)}, {_size(free)} of it free"
+        memory = f"{_size(total)} ({_size(free)} free)"
         found.devices[name] = f"{torch.cuda.get_device_name(number)}, {memory}, capability {capability}"
     if torch.backends.mps.is_available():
-        found.devices["mps"] = "GPU of Apple"
+        found.devices["mps"] = "Apple GPU"
     if Path("/dev/nvidia0").exists() and not torch.cuda.is_available():
         why = "the driver is too old or not running" if torch.version.cuda else "this PyTorch was built without CUDA"
         found.problems.append(f"there is an NVIDIA GPU, but PyTorch {torch.__version__} cannot use it: {why}")
 
 
 def _examine_codecs(found: Diagnosis, available: Iterable[str]) -> None:
-    """Note what videos the installed PyAV cannot decode: one built against the FFmpeg of the system may lack codecs."""
+    """Report codecs that PyAV lacks, as one built against a system FFmpeg may."""
     lacking = sorted(set(CODECS) - set(available))
     if lacking:
         wheel = "pip install --force-reinstall --only-binary av av"
-        found.problems.append(f"av has no decoder for {', '.join(lacking)}; its wheel has all: {wheel}")
+        found.problems.append(f"av has no decoder for {', '.join(lacking)}; its wheel has them all: {wheel}")
 
 
 def _examine_system(found: Diagnosis) -> None:
@@ -183,7 +183,7 @@ def _examine_system(found: Diagnosis) -> None:
         with tempfile.TemporaryFile() as file:
             file.write(b"0")
     except OSError as error:
-        found.problems.append(f"no temporary file can be written: {error.strerror}; set TMPDIR to a folder that can be")
+        found.problems.append(f"temporary files cannot be written: {error.strerror}; set TMPDIR to a writable folder")
     if sys.platform != "win32":
         import resource
 

@@ -1,6 +1,6 @@
-"""The one place that draws: figures in one style, with fonts that have the characters, written as PNG files.
+"""All drawing: figures in one style, with fonts that have the required characters, saved as PNG files.
 
-Importing this module imports matplotlib: import it where a picture is drawn. pyplot and its global state are not used.
+This module imports matplotlib, so import it where a picture is drawn. pyplot and its global state are not used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vidcore.files import atomic_write
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep matplotlib from logging, as it does where the home folder is read-only and the cache goes elsewhere."""
+    """Silence matplotlib, which logs if the home folder is read-only."""
     logger = logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -64,15 +64,15 @@ __all__ = [
 
 BLUE, VERMILION, INK = "#0072b2", "#d55e00", "#333333"
 COLOURS = (BLUE, VERMILION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#b8a900")
-"""The palette of Okabe and Ito, told apart by colour-blind people; its yellow is darker, for lines on white."""
+"""The colour-blind-safe palette of Okabe and Ito, with a darker yellow for lines on white."""
 DPI, LARGEST = 120, 32_000
-"""Pixels per inch, and along a side at most: the renderer takes up to 65,535."""
+"""Pixels per inch, and maximum along a side (the renderer accepts up to 65,535)."""
 LONGEST = 120
-"""Characters of a name that are shown; of a longer one its beginning, its end and its number."""
+"""Maximum number of characters of a name; the middle of a longer one is left out, and its number is added."""
 MISSING = "\ufffd"
 """Stands for a character that no font has."""
 FIRST_FONT, LAST_RESORT = "DejaVu Sans", "Last Resort High-Efficiency"
-"""Fonts that matplotlib brings along; the second has a box for every character, which tells nobody anything."""
+"""Fonts that matplotlib includes; the second has the same box for every character."""
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": INK,
@@ -92,13 +92,13 @@ STYLE: dict[Any, Any] = {
 
 @frozen
 class Letters:
-    """Makes texts that the fonts of a picture can show."""
+    """Converts strings to what the fonts of a picture can show."""
 
     missing: frozenset[str]
     """Characters that no font has."""
 
     def text(self, text: str) -> str:
-        """Return a text on one line; characters that no font has are replaced by U+FFFD.
+        """Return a string on one line, with U+FFFD for characters that no font has.
 
         >>> Letters(frozenset("ж")).text("a\\n ж")
         'a �'
@@ -108,7 +108,7 @@ class Letters:
     def name(self, name: str, number: int, width: int) -> str:
         """Return the name of a class in lines of at most ``width`` columns.
 
-        The number stands before a name that cannot be shown whole, so that two such names never look alike.
+        A name that cannot be shown in full is prefixed with its number, so that no two names look alike.
         """
         shown = self.text(name)
         if len(shown) > LONGEST:
@@ -118,16 +118,16 @@ class Letters:
 
 @contextmanager
 def drawing(texts: Iterable[str] = (), font: Path | None = None) -> Iterator[Letters]:
-    """Make figures and their parts within this block: it sets style and fonts, and undoes that at its end.
+    """Set style and fonts for the block, within which figures and their parts are made.
 
-    Installed fonts are chosen by the characters they have. One warning names the characters that no font has.
+    Installed fonts are chosen by the characters they have. A warning lists the characters that no font has.
 
     Args:
-        texts: everything that will be written in the figure, apart from ASCII.
-        font: file of a font that comes before the installed ones.
+        texts: all strings in the figure, except ASCII.
+        font: font file that takes precedence over installed fonts.
 
     Raises:
-        UserError: the file is no font.
+        UserError: the file is not a font.
     """
     with _quiet():
         families, missing = _families({c for text in texts for c in _one_line(text)}, font or _preferred.get())
@@ -136,7 +136,7 @@ def drawing(texts: Iterable[str] = (), font: Path | None = None) -> Iterator[Let
         _named.update(new)
         said = ", ".join(f"{c} (U+{ord(c):04X})" if c.isprintable() else f"U+{ord(c):04X}" for c in new[:10])
         more = f" and {len(new) - 10} more" if len(new) > 10 else ""
-        hint = "install one (for Chinese, Japanese and Korean: Debian's fonts-noto-cjk), or name a file as font"
+        hint = "install one (for Chinese, Japanese and Korean: Debian's fonts-noto-cjk), or set a font file"
         warnings.warn(f"no font has the characters {said}{more}: {hint}", stacklevel=4)
     with _quiet(), matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -146,7 +146,7 @@ def drawing(texts: Iterable[str] = (), font: Path | None = None) -> Iterator[Let
 
 @contextmanager
 def prefer_font(font: Path) -> Iterator[None]:
-    """Draw with the font in that file wherever none is named within this block. Raises ``UserError`` as ``drawing``."""
+    """Make a font file the default of ``drawing`` within this block. Raises ``UserError`` if it is not a font."""
     _family_of(font)
     token = _preferred.set(font)
     try:
@@ -156,24 +156,24 @@ def prefer_font(font: Path) -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return a figure of that many inches; what reaches beyond its edges is in the file nevertheless."""
+    """Return a figure of a size in inches. The saved file also includes what extends beyond its edges."""
     figure = Figure((width, height))
     FigureCanvasAgg(figure)
     return figure
 
 
 def add_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Return new axes in a figure; all in inches, from its upper left corner."""
+    """Add axes to a figure; all values are in inches from its upper left corner."""
     wide, high = figure.get_size_inches()
     return figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high))
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG file, atomically: the same figure as the same bytes, whenever it is written."""
+    """Write a figure as a PNG file, atomically. Equal figures give equal bytes."""
     data = io.BytesIO()
     with drawing():
         dpi = min(DPI, LARGEST / max(figure.get_size_inches()))
-        figure.set_dpi(dpi)  # it is measured with this one and written with the other
+        figure.set_dpi(dpi)  # used for measuring; the one below, for writing
         figure.savefig(data, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
     with atomic_write(path) as file:
         file.write(data.getbuffer())
@@ -186,7 +186,7 @@ def round_numbers(axis: Any) -> None:
 
 
 def tint(colour: str, strength: Any) -> np.ndarray[Any, Any]:
-    """Return RGB of a colour mixed with white: white where strength is 0, the colour itself where it is 1.
+    """Return RGB of a colour mixed with white: strength 0 is white, strength 1 the colour itself.
 
     Args:
         strength: a number or an array (...).
@@ -199,12 +199,12 @@ def tint(colour: str, strength: Any) -> np.ndarray[Any, Any]:
 
 
 def columns(text: str) -> int:
-    """Return how wide a text is, in columns of a terminal: a Chinese character takes two."""
+    """Return the width of a string in columns of a terminal: a Chinese character takes two."""
     return sum(1 + (unicodedata.east_asian_width(c) in "WF") - (unicodedata.combining(c) > 0) for c in text)
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Break a text into lines of at most ``width`` columns: between words where that is possible.
+    """Break a string into lines of at most ``width`` columns, between words if possible.
 
     >>> wrapped("opening_a_door slowly", 10)
     ['opening_a_', 'door', 'slowly']
@@ -224,7 +224,7 @@ def wrapped(text: str, width: int) -> list[str]:
 
 _preferred: ContextVar[Path | None] = ContextVar("preferred font", default=None)
 _named: set[str] = set()
-"""Characters that a warning has named."""
+"""Characters that a warning has listed."""
 
 
 def _one_line(text: str) -> str:
@@ -232,12 +232,12 @@ def _one_line(text: str) -> str:
 
 
 def _families(characters: set[str], font: Path | None) -> tuple[list[str], set[str]]:
-    """Return the names of fonts that have the characters between them, in order, and the characters that none has."""
+    """Return the names of fonts that together have the characters, in order, and the characters that none has."""
     families = [*([_family_of(font)] if font else []), FIRST_FONT]
     missing = {c for c in characters if not any(_has(family, c) for family in families)}
     japanese = any("\u3040" <= c <= "\u30ff" for c in missing)
     korean = any("\uac00" <= c <= "\ud7af" for c in missing)
-    region = " JP" if japanese else " KR" if korean else " SC"  # they draw the same character in different ways
+    region = " JP" if japanese else " KR" if korean else " SC"  # whose shapes of the same character differ
     searched = False
     while missing:
         fonts = [entry for entry in font_manager.fontManager.ttflist if entry.style == "normal"]
@@ -261,10 +261,10 @@ def _families(characters: set[str], font: Path | None) -> tuple[list[str], set[s
 
 @cache
 def _add_new_fonts() -> None:
-    """Add fonts that were installed after matplotlib has cached the list of them."""
+    """Add fonts that were installed after matplotlib cached its list."""
     fonts = font_manager.fontManager
     for path in sorted(set(font_manager.findSystemFonts()) - {entry.fname for entry in fonts.ttflist}):
-        with suppress(Exception):  # what cannot be read is of no use
+        with suppress(Exception):  # skip unreadable fonts
             fonts.addfont(path)
 
 
@@ -272,7 +272,7 @@ def _family_of(path: Path) -> str:
     try:
         name = font_manager.get_font(str(path)).family_name
     except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"font {path}: is no font that can be read: {error}") from error
+        raise UserError(f"font {path}: is not a readable font: {error}") from error
     if all(entry.fname != str(path) for entry in font_manager.fontManager.ttflist):
         font_manager.fontManager.addfont(str(path))
     return str(name)
@@ -286,7 +286,7 @@ def _has(family: str, character: str) -> bool:
 
 @cache
 def _codes(family: str) -> np.ndarray[Any, Any]:
-    """Return the sorted code points that a font has; none where it cannot be read."""
+    """Return the sorted code points of a font; empty if it cannot be read."""
     with suppress(OSError, RuntimeError, ValueError):
         path = font_manager.findfont(font_manager.FontProperties(family=family), fallback_to_default=False)
         return np.array(sorted(font_manager.get_font(path).get_charmap()), np.int64)

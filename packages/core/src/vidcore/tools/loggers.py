@@ -15,10 +15,10 @@ __all__ = ["TensorBoard", "WandB"]
 
 
 class TensorBoard(Recorder):
-    """Writes curves for TensorBoard: ``tensorboard --logdir runs`` shows them. Needs ``vidcore[tensorboard]``.
+    """Writes curves for TensorBoard: ``tensorboard --logdir runs`` shows them. Requires ``vidcore[tensorboard]``.
 
     Args:
-        folder: where to write, in the run folder.
+        folder: where to write, within the run folder.
 
     Raises:
         UserError: TensorBoard is not installed.
@@ -26,7 +26,7 @@ class TensorBoard(Recorder):
 
     def __init__(self, folder: str = "tensorboard") -> None:
         try:
-            import tensorboard  # noqa: F401  what PyTorch's writer writes with
+            import tensorboard  # noqa: F401  used by PyTorch's writer
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError("TensorBoard is not installed: pip install 'vidcore[tensorboard]'") from error
@@ -36,7 +36,7 @@ class TensorBoard(Recorder):
 
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
         super().on_start(run_dir, info)
-        # hides what was written of steps that are done again
+        # hides the values of repeated steps
         self._writer = self._open(str(run_dir / self.folder), purge_step=self._step + 1)
 
     def record(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
@@ -57,15 +57,15 @@ class TensorBoard(Recorder):
 
 
 class WandB(Recorder):
-    """Sends a run to Weights & Biases, or keeps it for ``wandb sync``. Needs ``vidcore[wandb]``.
+    """Sends a run to Weights & Biases, or keeps it for ``wandb sync``. Requires ``vidcore[wandb]``.
 
-    A run that resumes goes on under the same name there: its identity is in ``wandb_id.txt`` of the run folder.
+    A resumed run continues the same W&B run, whose id is in ``wandb_id.txt`` in the run folder.
 
     Args:
-        project: where it appears.
-        name: of the run; the name of the Task where not given.
+        project: W&B project.
+        name: of the run; default: the name of the Task.
         mode: ``offline`` keeps everything in the run folder.
-        tags: to find it again.
+        tags: W&B tags.
 
     Raises:
         UserError: wandb is not installed.
@@ -102,7 +102,7 @@ class WandB(Recorder):
             config=dict(info),
             settings=self._wandb.Settings(silent=True),
         )
-        self._run.define_metric("*", step_metric="at")  # its own count of steps cannot go back when a run resumes
+        self._run.define_metric("*", step_metric="at")  # W&B's own step cannot go back when a run resumes
 
     def record(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
         self._run.log({f"{kind}/{name}": value for name, value in values.items()} | {"at": step})

@@ -1,4 +1,4 @@
-"""The learning rate of a run before it is run."""
+"""Preview of the learning rate of a run."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 @frozen
 class LRPreview:
-    """Learning rate (of the groups without a factor) and change of the momentum at every step of a run."""
+    """Learning rate (of groups without a factor) and factor of the momentum at every step of a run."""
 
     steps_per_epoch: int
     rates: tuple[float, ...]
     momenta: tuple[float, ...]
-    """The optimizer's momentum times this."""
+    """Factors on the optimizer's momentum."""
     notes: tuple[str, ...] = ()
-    """What may surprise."""
+    """What may be surprising."""
 
     @classmethod
     def of(cls, task: Task, steps_per_epoch: int | None = None) -> LRPreview:
         """Compute the rates of a Task's run in one process.
 
         Args:
-            steps_per_epoch: counted in the training data where not given.
+            steps_per_epoch: default: counted in the training data.
 
         Raises:
-            ConfigError: the Task has no optimizer with a learning rate, or no data to count.
+            ConfigError: the Task has no optimizer with a learning rate, or no training data.
         """
         task.require("optimizer")
         call: Call = task.get("optimizer")
         rate = given_or_default(call.component.load(), build(call.arguments), "lr")
         if rate is None:
-            raise ConfigError(f"{task.name}: optimizer.lr: is missing, and needed to draw it")
+            raise ConfigError(f"{task.name}: optimizer.lr: is missing")
         options: TrainOptions = task.build("train")
         per_epoch = steps_per_epoch or _steps_per_epoch(task, options)
         total = options.total_steps(per_epoch)
@@ -61,11 +61,11 @@ class LRPreview:
         momenta = tuple(schedule.coefficients(step, "momentum")[0] for step in range(total))
         notes = unreached(schedules, per_epoch, total)
         if scale != 1:
-            notes.append(f"optimizer.lr is times {scale:g} for the samples in a step (train.base_batch_size)")
+            notes.append(f"optimizer.lr times {scale:g} for the samples per step (train.base_batch_size)")
         return cls(per_epoch, rates, momenta, tuple(notes))
 
     def picture(self, width: int = 72, height: int = 8) -> str:
-        """Draw the rate for a terminal: a column for every part of the run, its highest value above."""
+        """Draw the rate for a terminal: a column for each part of the run."""
         if not self.rates:
             return "no steps"
         top, columns = max(self.rates), min(width, len(self.rates))
@@ -82,7 +82,7 @@ class LRPreview:
         return "\n".join([*rows, "-" * columns, f"learning rate: {values_at} ({length})", *notes])
 
     def figure(self) -> Figure:
-        """Draw the rate over the steps, and below it the factor of the momentum where that changes."""
+        """Draw the rate over the steps, and below it the factor of the momentum if that changes."""
         from vidcore.tools.draw import BLUE, add_axes, drawing, new_figure, round_numbers
 
         panels = {"learning rate": self.rates, "momentum factor": self.momenta}
@@ -101,7 +101,7 @@ class LRPreview:
         return figure
 
     def csv(self) -> str:
-        """Return every step as a line: step, epoch, lr, momentum_factor."""
+        """Return a CSV table of all steps: step, epoch, lr, momentum_factor."""
         lines = ["step,epoch,lr,momentum_factor\n"]
         for step, (rate, momentum) in enumerate(zip(self.rates, self.momenta, strict=True)):
             lines.append(f"{step + 1},{step // self.steps_per_epoch + 1},{rate:.10g},{momentum:.10g}\n")
@@ -110,7 +110,7 @@ class LRPreview:
 
 def _steps_per_epoch(task: Task, options: TrainOptions) -> int:
     if task.get("data.train") is None:
-        raise ConfigError(f"{task.name}: data.train: is missing; say how long an epoch is with --steps-per-epoch")
+        raise ConfigError(f"{task.name}: data.train: is missing; give the length of an epoch with --steps-per-epoch")
     part: DataPart = task.build("data.train")
     whole = math.floor if part.drop_last else math.ceil
     return options.steps_per_epoch(whole(len(part.dataset) / part.batch_size))

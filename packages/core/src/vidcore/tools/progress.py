@@ -10,7 +10,7 @@ __all__ = ["progress_bar"]
 
 
 def progress_bar(items: Sequence[Any] | Iterable[Any], what: str, total: int | None = None) -> Iterable[Any]:
-    """The items, with a progress bar on a terminal."""
+    """Iterate over items with a progress bar on stderr, if that is a terminal."""
     if not sys.stderr.isatty():
         return items
     from rich.console import Console
