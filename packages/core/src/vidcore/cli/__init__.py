@@ -110,29 +110,29 @@ def main() -> None:
     if command in WRITES_FILES:
         sys.stdout = _messages(sys.stdout)
     elif isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may not be text in any encoding
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be bytes that do not decode
     if "RANK" not in os.environ:
         signal.signal(signal.SIGTERM, _terminate)  # not under torchrun, whose processes would wait for each other
     sys.exit(run(sys.argv[1:]))
 
 
 WRITES_FILES = ("features", "run", "test")
-"""Commands that take long and whose results are files: they continue when nobody reads what they print."""
+"""Long-running commands whose results are files: they continue if their output is no longer read."""
 
 
 class _Messages(io.FileIO):
-    """A pipe, terminal or file that drops what it cannot take (no reader, no space, full): work goes on without."""
+    """A pipe, terminal or file that drops output that it cannot write (no reader, full disk, full pipe)."""
 
     def write(self, data: Any) -> int:
         try:
             written = super().write(data)
         except OSError:
             written = None
-        return memoryview(data).nbytes if written is None else written  # None: a pipe that does not wait is full
+        return memoryview(data).nbytes if written is None else written  # None: a non-blocking pipe is full
 
 
 def _messages(stream: TextIO | None) -> TextIO | None:
-    """Let a stream never fail."""
+    """Return a stream that never raises."""
     if not isinstance(stream, io.TextIOWrapper):  # closed
         return stream
     raw = io.BufferedWriter(_Messages(stream.fileno(), "w", closefd=False))
