@@ -1,4 +1,4 @@
-"""Samples collated into tensors, plus the samples themselves."""
+"""Samples collated into tensors, together with the samples themselves."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["Batch", "Ragged", "collate"]
 
 @frozen(eq=False)
 class Ragged:
-    """Rows of all samples of a batch, one sample after the other."""
+    """The rows of all samples of a batch, one sample after the other."""
 
     values: Tensor
     """(rows of all samples, ...)"""
     lengths: Tensor
-    """(batch,) int64: how many rows are of each sample."""
+    """(batch,) int64: number of rows of each sample."""
 
     def split(self) -> tuple[Tensor, ...]:
         """Return the rows of each sample."""
@@ -33,35 +33,35 @@ class Ragged:
 
     @property
     def owners(self) -> Tensor:
-        """(rows,) int64: the place in the batch of the sample that each row is of."""
+        """(rows,) int64: position in the batch of the sample that each row belongs to."""
         return torch.arange(len(self.lengths), device=self.values.device).repeat_interleave(self.lengths)
 
     @property
     def places(self) -> Tensor:
-        """(rows,) int64: the place of each row among those of its sample."""
+        """(rows,) int64: position of each row among the rows of its sample."""
         firsts = self.lengths.cumsum(0) - self.lengths
         return torch.arange(len(self.values), device=self.values.device) - firsts.repeat_interleave(self.lengths)
 
 
 @frozen(eq=False, kw_only=True)
 class Batch:
-    """What a model's ``preprocess``, ``loss`` and ``predict`` get."""
+    """The argument of a model's ``preprocess``, ``loss`` and ``predict``."""
 
     inputs: Any
-    """Tensor (batch, ...), or a mapping of them by name where samples have several inputs; still uint8 for frames."""
+    """Tensor (batch, ...), or a mapping of tensors by name if samples have several inputs; uint8 for frames."""
     lengths: Mapping[str, Tensor] = field(factory=dict)
-    """(batch,) int64 by name of the input: how much of each sample is not padding; (batch, axes) where several
-    axes may vary. Only of inputs that may vary."""
+    """(batch,) int64 by name of the input: length of each sample without padding; (batch, axes) if several axes vary.
+    Only for inputs that vary."""
     labels: Tensor | None = None
     """(batch,) int64 class numbers, or (batch, num_classes) float32 many-hot or soft labels."""
     targets: Mapping[str, Tensor | Ragged] = field(factory=dict)
-    """What the loss needs beside ``labels``, by name: what ``Sample.targets`` hold, where all samples have it."""
+    """Targets of the loss in addition to ``labels``, by name: those of ``Sample.targets`` that all samples have."""
     samples: tuple[Sample, ...] = ()
-    """The samples without pixels, inputs and targets, in batch order."""
+    """The samples without pixels, inputs and targets, in the order of the batch."""
     extra: Mapping[str, Batch] = field(factory=dict)
-    """Batches of the further datasets (``data.train_extra``) for the same step, by name."""
+    """Batches of additional datasets (``data.train_extra``) for the same step, by name."""
     collectives: Collectives = ALONE
-    """What ``Model.loss`` may ask of the other processes."""
+    """Collective operations that ``Model.loss`` may call."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -82,12 +82,12 @@ class Batch:
         changed = {name: _each(getattr(self, name), change) for name in ("inputs", "lengths", "labels", "targets")}
         extra = {name: batch._changed(change) for name, batch in self.extra.items()}
         if not extra and all(value is getattr(self, name) for name, value in changed.items()):
-            return self  # nothing to do
+            return self
         return evolve(self, **changed, extra=extra)
 
 
 def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Change a tensor, or every tensor in a mapping; the same object where nothing changes."""
+    """Change a tensor, or every tensor in a mapping; return the same object if nothing changes."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, Ragged):
@@ -102,15 +102,15 @@ def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack the inputs, targets and labels of samples into a Batch.
 
-    A single input is given to the model as it is, several as a mapping. Those wrapped in ``Varying`` are padded with
-    zeros at the end of their axes. The samples kept in the batch have no frames, inputs and targets.
+    A single input becomes a tensor, several become a mapping. Inputs wrapped in ``Varying`` are padded with zeros at
+    the end of their axes. The samples kept in the batch have no frames, inputs or targets.
 
-    Raises ``DataError``, naming two samples, where inputs or targets that must have one shape differ.
+    Raises ``DataError``, naming two samples, if inputs or targets that must have one shape differ.
     """
     assert samples, "an empty batch"
     names = list(samples[0].inputs)
     if not names:
-        raise DataError("the sample has no inputs yet: end the pipeline with FormatShape, or what makes them")
+        raise DataError("the sample has no inputs: end the pipeline with FormatShape, or another step that makes them")
     for sample in samples:
         if different := sample.inputs.keys() ^ samples[0].inputs.keys():
             name = min(different)
@@ -155,7 +155,7 @@ def _tensor(given: Any) -> Tensor:
 
 
 def _padded(tensor: Tensor, axes: Sequence[int], longest: Sequence[int]) -> Tensor:
-    """The tensor with zeros after its end, so long along these axes."""
+    """Return the tensor padded with zeros at the end of these axes, to these lengths."""
     shape = list(tensor.shape)
     for axis, length in zip(axes, longest, strict=True):
         shape[axis] = length
@@ -168,13 +168,13 @@ def _padded(tensor: Tensor, axes: Sequence[int], longest: Sequence[int]) -> Tens
 
 def _same_shape(samples: Sequence[Sample], tensors: Sequence[Tensor], name: str) -> Tensor:
     if len(tensors) == 1:
-        return tensors[0][None]  # the thirty views of a test are not copied once more
+        return tensors[0][None]  # saves a copy of the thirty views of a test
     for sample, tensor in zip(samples, tensors, strict=True):
         if tensor.shape != tensors[0].shape:
             raise DataError(
                 f"{name!r} of {_who(samples[0])} has shape {tuple(tensors[0].shape)}, that of {_who(sample)} "
-                f"{tuple(tensor.shape)}: a batch needs one shape. Resize or crop to one size, take batches of one "
-                "sample, or end the pipeline with Pad, which says along which axis samples may differ"
+                f"{tuple(tensor.shape)}: a batch needs one shape. Resize or crop to one size, use batch_size = 1, "
+                "or end the pipeline with Pad, which allows samples to differ along an axis"
             )
     return torch.stack(list(tensors))
 

@@ -1,7 +1,7 @@
-"""Errors a user can cause. Each message is one sentence that says what was found and what is allowed.
+"""Errors that a user can cause. Each message is one sentence: what was found, and what is allowed.
 
-The command line prints them without a traceback and exits with code 2; anything else that
-escapes is a bug of ours (or of a plugin) and keeps its traceback.
+The command line prints them without a traceback and exits with code 2. Any other exception is a bug
+of vidcore or of a plugin, and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ OPTIONAL = {
     "decord": "decord: pip install 'vidcore[decord]'",
     "torch": "PyTorch: pip install 'vidcore[torch]'",
 }
-"""Modules that come with an extra of vidcore, and how to get them."""
+"""Modules that an extra of vidcore installs, and how to install them."""
 
 
 class UserError(ValueError):
-    """Base of every mistake that the person at the keyboard can mend."""
+    """Base class of every mistake that the user can fix."""
 
 
 class ConfigError(UserError):
-    """A Task or a ``--set`` is wrong. ``problems`` holds every mistake found, one line each."""
+    """A Task or a ``--set`` is not valid. ``problems`` holds every mistake found, one line each."""
 
     def __init__(self, problems: str | Sequence[str]) -> None:
         self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
@@ -44,15 +44,15 @@ class ConfigError(UserError):
 
 
 class PluginError(UserError):
-    """Two plugins offer one name, or a plugin declares something that no hook knows."""
+    """A plugin, or a component that it offers, is missing or not valid."""
 
 
 class MissingLibraryError(PluginError):
-    """A command or component needs an optional library that is not installed. The message says how to install it.
+    """An optional library is not installed. The message contains the command that installs it.
 
     Args:
-        who: what needs it.
-        module: name of its module.
+        who: the command or component that needs the library.
+        module: the module that the library provides.
     """
 
     def __init__(self, who: str, module: str) -> None:
@@ -65,11 +65,11 @@ class MissingLibraryError(PluginError):
 
 
 class DataError(UserError):
-    """A data set as a whole cannot be used (empty, too many bad files, labels without classes)."""
+    """A dataset as a whole cannot be used (empty, too many bad files, labels without classes)."""
 
 
 class AnnotationError(DataError):
-    """One line of an annotation file is wrong. The message starts with ``file:line``."""
+    """An entry of an annotation file is not valid. The message starts with its place, mostly ``file:line``."""
 
 
 class VideoError(UserError):
@@ -81,19 +81,19 @@ class VideoError(UserError):
         super().__init__(f"{self.path}: {reason}")
 
     def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
-        return type(self), (self.path, self.reason)  # survives the way back from a worker process
+        return type(self), (self.path, self.reason)  # a worker process sends it back
 
 
 class CheckpointError(UserError):
-    """A checkpoint is missing, damaged, unsafe, or belongs to another model."""
+    """A checkpoint is missing, damaged, unsafe, or belongs to a different model."""
 
 
 class TrainingError(UserError):
-    """A run cannot go on: its loss is no number any more."""
+    """A run cannot continue: its loss or its weights became NaN or infinite."""
 
 
 def missing_library(who: str, error: BaseException) -> MissingLibraryError | None:
-    """Return the error to raise where ``error`` says that an optional library is not installed; None elsewhere.
+    """Return the error to raise if ``error`` is about an optional library that is not installed, else None.
 
     >>> print(missing_library("SGD", ModuleNotFoundError("No module named 'torch'", name="torch")))
     SGD needs PyTorch: pip install 'vidcore[torch]'
@@ -112,7 +112,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     known = list(known)
     found = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if not found:  # case alone must not hide a match
+    if not found:  # a different case must not hide a match
         lower = {k.lower(): k for k in known}
         found = [lower[m] for m in difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)]
     return f"; did you mean {found[0]!r}?" if found else ""

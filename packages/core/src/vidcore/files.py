@@ -1,4 +1,4 @@
-"""Writing files so that a kill, a crash or a full disk never leaves half of one; locks; telling files apart."""
+"""Atomic writes: being killed, a crash or a full disk never leaves half a file. Locks and checksums."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ __all__ = [
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a binary file that appears under its name only when the block ends well.
+    """Open a binary file that appears under its name only when the block ends without an error.
 
-    The bytes go to a temporary name in the same folder, are flushed to the disk, and the file is renamed;
-    whatever was there before stays until then, and for good if the block raises. A link stays one; a device or
-    a pipe is written to, for a file in its place would break it for everyone. A full disk and the like raise
-    ``OSError`` with the name of the file.
+    The bytes are written to a temporary file in the same folder and flushed to disk; then the file is renamed. An
+    existing file stays until then, and stays for good if the block raises. Links are followed. Devices and pipes are
+    written to directly: a file in their place would break them for other programs. ``OSError`` (a full disk, for
+    example) names ``path``.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -52,7 +52,7 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         if not error.errno:
             raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error  # names the file that was wanted
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error  # not the temporary file
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def _replaced(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; some file systems cannot, which is no reason to fail."""
+    """Make a rename survive a power cut; some file systems cannot do that, which is not an error."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -84,11 +84,11 @@ def _sync_folder(folder: Path) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write a whole UTF-8 text file, atomically."""
     with atomic_write(path) as file:
-        file.write(text.encode("utf-8", "surrogateescape"))  # file names need not be UTF-8
+        file.write(text.encode("utf-8", "surrogateescape"))  # file names may not be UTF-8
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a JSON file, atomically; see ``to_jsonable`` for what becomes of paths and the like."""
+    """Write a JSON file, atomically; see ``to_jsonable`` for how paths, arrays and NaN are written."""
     write_text(path, dump_json(to_jsonable(value), indent=2) + "\n")
 
 
@@ -103,18 +103,18 @@ def dump_json(value: Any, indent: int | None = None) -> str:
 
 
 def parse_json(text: str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """Parse JSON that may come from anywhere.
+    """Parse JSON from any source.
 
     Args:
         text: the JSON.
-        pairs_hook: makes a table of its keys and values; default: ``dict``.
+        pairs_hook: makes an object from its keys and values; default: ``dict``.
 
     Raises:
-        ValueError: it is not JSON, is nested too deeply, or has a number or a character that nothing can work with.
+        ValueError: it is not JSON, is nested too deeply, or has a number or character that Python cannot represent.
     """
     try:
         value = json.loads(text, object_pairs_hook=pairs_hook)
-        if re.search(r"\\u[dD]", text):  # half a character, or a byte of a file name that is not UTF-8
+        if re.search(r"\\u[dD]", text):  # half a surrogate pair, or a byte of a file name that is not UTF-8
             json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except RecursionError:
         raise ValueError("is nested too deeply") from None
@@ -122,7 +122,7 @@ def parse_json(text: str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | N
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each line of a file of JSON objects with its object; damaged lines are left out."""
+    """Yield each line of a file of JSON objects, and its object; skip damaged lines."""
     for line in path.read_text(encoding="utf-8", errors="surrogateescape").split("\n"):
         try:
             row = parse_json(line)
@@ -133,7 +133,7 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def write_png(path: str | Path, image: np.ndarray[Any, Any]) -> None:
-    """Write a picture (height, width, 3) of uint8 in RGB, atomically; the path may hold any characters."""
+    """Write an image (height, width, 3) uint8 RGB, atomically; the path may contain any characters."""
     import cv2
 
     _, data = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
@@ -142,22 +142,22 @@ def write_png(path: str | Path, image: np.ndarray[Any, Any]) -> None:
 
 
 class Lock:
-    """A lock file, by which processes keep each other out of a folder.
+    """A lock file, with which processes keep each other out of a folder.
 
-    The lock ends when it is released, or with the process. Processes that this one starts do not inherit it. Where the
-    system or the file system has no locks, it can always be taken.
+    The lock ends when it is released, or with the process. Child processes do not inherit it. If the operating system
+    or the file system has no locks, it can always be taken.
     """
 
     def __init__(self, path: Path) -> None:
-        """``path`` is made where it does not exist; its folder must."""
+        """Create ``path`` if it does not exist; its folder must exist."""
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
     def take(self, shared: bool = False, wait: bool = False) -> bool:
-        """Take the lock, or change it from shared to exclusive or back; tell whether that worked.
+        """Take the lock, or change it from shared to exclusive or back; return whether that worked.
 
         Args:
-            shared: with others that share it.
-            wait: until the others have released it.
+            shared: allow other processes that share it.
+            wait: block until other processes have released it.
         """
         try:
             import fcntl
@@ -172,7 +172,7 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Let others in."""
+        """Release the lock."""
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
@@ -191,7 +191,7 @@ def sha256(path: Path) -> str:
 
 
 def to_jsonable(value: Any) -> Any:
-    """The value in what JSON knows: NumPy numbers as numbers; paths, nan and infinity as texts, which ``float`` reads.
+    """Return a value in JSON's types: arrays as lists; paths, NaN and infinity as strings (``float`` reads them).
 
     >>> to_jsonable({"path": Path("a"), "scores": (0.5, float("nan"))})
     {'path': 'a', 'scores': [0.5, 'nan']}

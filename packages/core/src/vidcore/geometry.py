@@ -1,8 +1,7 @@
-"""What resizes, crops and flips have asked for, recorded until a step needs the pixels.
+"""Resizes, crops and flips, recorded until a step needs the pixels.
 
-What is recorded is at most: a region of the stored frames, scaled to one size, of which one or more windows are cut,
-each perhaps mirrored. ``vidcore.transforms.geometry`` applies it to a sample, ``vidcore.transforms.pixels`` makes
-the pixels.
+A record is at most: a region of the stored frames, scaled to one size, from which one or more windows are cut, each
+perhaps mirrored. ``vidcore.transforms.geometry`` changes it, ``vidcore.transforms.pixels`` makes the pixels.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Line = tuple[float, float]
 
 @frozen(eq=False, repr=False, kw_only=True)
 class Geometry:
-    """How the frames that the next step sees come out of those in ``Sample.frames``."""
+    """How to make the frames that the next step sees from ``Sample.frames``."""
 
     source: tuple[int, int]
     """Height and width of the stored frames."""
@@ -34,7 +33,7 @@ class Geometry:
     scaled: tuple[int, int]
     """Height and width to which the region is resized."""
     size: tuple[int, int]
-    """Height and width of the windows: of the frames that the next step sees."""
+    """Height and width of the windows, which are the frames that the next step sees."""
     windows: tuple[tuple[int, int, bool], ...] = ((0, 0, False),)
     """Left and top of each window in the scaled region, and whether it is mirrored."""
     upside_down: bool = False
@@ -44,18 +43,18 @@ class Geometry:
     interpolation: str = "bilinear"
     """Key of ``vidcore.transforms.pixels.INTERPOLATIONS``."""
     order: Array | None = None
-    """(num_clips * clip_len,) position in ``Sample.frames`` of each frame; None: as they are."""
+    """(num_clips * clip_len,) position in ``Sample.frames`` of each frame; None: in stored order."""
     scale_factor: tuple[float, float] = (1.0, 1.0)
     """Horizontal and vertical factor of all resizes together."""
     crop_quadruple: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     """x, y, width, height of all crops together, relative to the decoded frame."""
 
     back: tuple[Line, Line] = ((1.0, 0.0), (1.0, 0.0))
-    """What leads from x and y in the stored frames to the decoded ones."""
+    """Map x and y of the stored frames to the decoded frames."""
 
     @classmethod
     def whole(cls, size: tuple[int, int], order: Array | None = None) -> Geometry:
-        """Nothing pending: frames of that height and width."""
+        """Return a geometry with nothing pending, for frames of that height and width."""
         height, width = size
         return cls(source=size, region=(0.0, 0.0, width, height), scaled=size, size=size, order=order)
 
@@ -74,7 +73,7 @@ class Geometry:
         )
 
     def done(self) -> Geometry:
-        """The same history for frames that have been made."""
+        """Return the geometry of the frames after they have been made, with the same history."""
         record = Geometry.whole(self.size)
         return evolve(
             record, scale_factor=self.scale_factor, crop_quadruple=self.crop_quadruple, back=self._to_decoded()
@@ -83,7 +82,7 @@ class Geometry:
     def to_source(self, xyxy: Array) -> Array:
         """Return boxes (n, 4) of the current frames as boxes of the decoded frames: (n, 4) float64.
 
-        Raises ``UserError`` where there are several crops of each frame: a box belongs to one of them.
+        Raises ``UserError`` if there are several crops of each frame, because a box belongs to one of them.
         """
         if len(self.windows) > 1:
             raise UserError(f"boxes of {len(self.windows)} crops of a clip cannot be told apart: predict on one crop")
@@ -94,7 +93,7 @@ class Geometry:
         return out
 
     def _to_decoded(self) -> tuple[Line, Line]:
-        """As ``back``, from the frames of the first window."""
+        """Return ``back`` for the frames of the first window."""
         (left, top, mirrored), (height, width) = self.windows[0], self.size
         across = (self.region[2] - self.region[0]) / self.scaled[1]
         down = (self.region[3] - self.region[1]) / self.scaled[0]
@@ -104,7 +103,7 @@ class Geometry:
         return (a * x[0], a * x[1] + b), (c * y[0], c * y[1] + d)
 
     def resized(self, size: tuple[int, int], interpolation: str) -> Geometry:
-        """This, then its one window scaled to (height, width)."""
+        """Return this geometry followed by a resize of its only window to (height, width)."""
         assert len(self.windows) == 1, "several windows are made into frames before a resize"
         (left, top, mirrored), (height, width) = self.windows[0], self.size
         across = (self.region[2] - self.region[0]) / self.scaled[1]
@@ -121,7 +120,7 @@ class Geometry:
         )
 
     def cropped(self, boxes: Sequence[Box], mirrored: Sequence[bool]) -> Geometry:
-        """This, then every box cut out of every window, and mirrored where that says so."""
+        """Return this geometry followed by crops: every box is cut from every window, and mirrored if ``mirrored``."""
         height, width = self.size
         windows = []
         for (left, top, right, bottom), mirror in zip(boxes, mirrored, strict=True):
@@ -145,7 +144,7 @@ class Geometry:
 
 
 def _line(start: float, offset: int, step: float, mirrored_from: int) -> Line:
-    """From a coordinate in a window to one in the stored frames."""
+    """Return the map from a coordinate of a window to the stored frames."""
     if mirrored_from:
         return -step, start + (offset + mirrored_from) * step
     return step, start + offset * step

@@ -1,4 +1,4 @@
-"""What metrics of several packages are made of."""
+"""Base classes of metrics, and a metric that saves predictions."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["Columns", "DumpPredictions", "SamplePairs"]
 
 
 class _Collector(Metric):
-    """What both bases below have."""
+    """The common part of ``Columns`` and ``SamplePairs``."""
 
     def __init__(self) -> None:
         self.class_names: tuple[str, ...] | None = None
-        """Names by class number, of the first sample that knows them."""
+        """Names by class number, from the first sample that has them."""
         self._notes: list[str] = []
         """Filled by ``compute`` of subclasses."""
 
@@ -32,11 +32,10 @@ class _Collector(Metric):
 
 
 class Columns(_Collector):
-    """Base of metrics that need some numbers of every sample: columns of arrays, one entry per sample.
+    """Base class of metrics that need some numbers of every sample: columns of arrays, one entry per sample.
 
-    The result does not depend on the order of batches, nor on how they are spread over processes: samples are put in
-    the order of their index, and an index seen twice counts once (samplers pad the last batch of a process with
-    samples of another). Samples of index -1 all count.
+    The result does not depend on the order of batches or their distribution over processes: samples are sorted by
+    index, and an index that occurs twice counts once. Samples with index -1 all count.
     """
 
     def __init__(self) -> None:
@@ -48,40 +47,38 @@ class Columns(_Collector):
         self.class_names, self._notes, self._batches = None, [], []
 
     def merge(self, others: Iterable[Self]) -> None:
-        """Take over what other processes collected."""
+        """Add what other processes collected."""
         for other in others:
             self._batches += other._batches
             self.class_names = self.class_names or other.class_names
 
     def add(self, targets: Sequence[Sample], **columns: Array) -> None:
-        """Keep the columns of a batch, each (batch, ...), beside the index of the samples."""
+        """Store the columns of a batch, each (batch, ...), with the indices of its samples."""
         if targets:
             self._batches.append({"index": np.array([t.index for t in targets], np.int64), **columns})
             self.class_names = self.class_names or targets[0].class_names
 
     def columns(self) -> dict[str, Array]:
-        """Return all columns, sorted by index and without doubles.
+        """Return all columns, sorted by index, without duplicates.
 
-        Raises ``DataError`` where there is no sample, or batches have different columns.
+        Raises ``DataError`` if there are no samples, or batches have different columns.
         """
         if not self._batches:
             raise DataError(f"{type(self).__name__} has seen no samples")
         names = self._batches[0].keys()
         if any(batch.keys() != names for batch in self._batches):
-            raise DataError(
-                f"{type(self).__name__}: samples differ in what they hold (one label or several; score streams)"
-            )
+            raise DataError(f"{type(self).__name__}: all samples must have the same kind of labels and score streams")
         joined = _joined(self._batches)
         self._batches = [joined]
         order = np.argsort(joined["index"], kind="stable")
         index = joined["index"][order]
         order = order[(index < 0) | (np.diff(index, prepend=-2) != 0)]
-        self._batches = [{name: values[order] for name, values in joined.items()}]  # asking again is cheap
+        self._batches = [{name: values[order] for name, values in joined.items()}]  # makes the next call cheap
         return self._batches[0]
 
     def __getstate__(self) -> dict[str, Any]:
         if len(self._batches) > 1 and len({tuple(batch) for batch in self._batches}) == 1:
-            self._batches = [_joined(self._batches)]  # a few large arrays travel faster than many small ones
+            self._batches = [_joined(self._batches)]  # a few large arrays are sent faster than many small ones
         return self.__dict__
 
 
@@ -90,10 +87,10 @@ def _joined(batches: Sequence[dict[str, Array]]) -> dict[str, Array]:
 
 
 class SamplePairs(_Collector):
-    """Base of metrics that need the predicted and the true Sample of every item: segments, files of predictions.
+    """Base class of metrics that need the predicted and the annotated Sample of every item.
 
-    Order, doubles and samples of index -1 as of ``Columns``. ``check`` says what
-    a pair must have, ``slim`` what is kept of a sample.
+    Order, duplicates and samples with index -1 are handled as in ``Columns``. ``check`` validates a pair, ``slim``
+    drops fields that are not needed.
     """
 
     def __init__(self) -> None:
@@ -102,7 +99,7 @@ class SamplePairs(_Collector):
         self._anonymous: list[tuple[Sample, Sample]] = []
 
     def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
-        """Keep the samples of a batch."""
+        """Store the samples of a batch."""
         for predicted, target in zip(predictions, targets, strict=True):
             self.check(predicted, target)
             if target.index in self._rows:
@@ -115,10 +112,10 @@ class SamplePairs(_Collector):
                 self._rows[target.index] = pair
 
     def check(self, predicted: Sample, target: Sample) -> None:
-        """Raise ``DataError`` where a pair lacks what the metric needs; default: nothing is needed."""
+        """Raise ``DataError`` if a pair lacks a field that the metric needs; default: accept all."""
 
     def slim(self, sample: Sample) -> Sample:
-        """Return a sample without what the metric does not need; default: without media, inputs and targets."""
+        """Return a sample without fields that the metric does not need; default: without media, inputs and targets."""
         return sample.replace(frames=None, video=None, audio=None, inputs={}, targets={})
 
     def reset(self) -> None:
@@ -126,16 +123,16 @@ class SamplePairs(_Collector):
         self.class_names, self._notes, self._rows, self._anonymous = None, [], {}, []
 
     def merge(self, others: Iterable[Self]) -> None:
-        """Take over what other processes collected."""
+        """Add what other processes collected."""
         for other in others:
             self._rows = other._rows | self._rows
             self._anonymous += other._anonymous
             self.class_names = self.class_names or other.class_names
 
     def pairs(self) -> list[tuple[Sample, Sample]]:
-        """Return the predicted and the true sample of every item, by index.
+        """Return the predicted and the annotated sample of every item, sorted by index.
 
-        Raises ``DataError`` where there is none.
+        Raises ``DataError`` if there are none.
         """
         found = [self._rows[index] for index in sorted(self._rows)] + self._anonymous
         if not found:
@@ -144,7 +141,7 @@ class SamplePairs(_Collector):
 
 
 def _alone(value: Any) -> Any:
-    """The value with copies of arrays that are views of others: a row must not keep a whole batch in memory."""
+    """Copy arrays that are views of others: a row must not keep a whole batch in memory."""
     if isinstance(value, np.ndarray):
         return value if value.base is None else value.copy()
     if isinstance(value, Mapping):
@@ -158,7 +155,7 @@ def _alone(value: Any) -> Any:
 
 
 class DumpPredictions(SamplePairs):
-    """Keeps all predictions of an evaluation and writes them to ``predictions.npz``; gives no score."""
+    """Writes all predictions of an evaluation to ``predictions.npz``; computes no score."""
 
     def __init__(self, file: str = "predictions.npz") -> None:
         """
@@ -169,11 +166,11 @@ class DumpPredictions(SamplePairs):
         self.file = file
 
     def slim(self, sample: Sample) -> Sample:
-        """Return a sample without the fields that the file has no place for."""
+        """Return a sample without the fields that the file does not store."""
         return super().slim(sample).replace(geometry=None, heatmaps=None, joints=None, clip=None)
 
     def compute(self) -> dict[str, float]:
-        """Return nothing: predictions are no score."""
+        """Return no scores."""
         return {}
 
     def write(self, folder: Path) -> list[Path]:

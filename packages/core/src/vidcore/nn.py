@@ -1,6 +1,6 @@
-"""What models of several tasks are made of: the base classes of models and preprocessors, and small shared pieces.
+"""Base classes of models and preprocessors, and small pieces that models of several tasks share.
 
-Shapes: B samples, V views of a sample (clips times crops; for 2D networks frames), C channels.
+Shapes: B samples, V views of a sample (clips times crops; frames for 2D networks), C channels.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ Part = TypeVar("Part", bound=nn.Module)
 
 
 class Model(nn.Module):
-    """Base of whole models. ``forward`` alone is exported, compiled and wrapped, and maps tensors to tensors.
+    """Base class of whole models. Only ``forward`` is exported, compiled and wrapped; it maps tensors to tensors.
 
     Subclasses implement ``forward``, ``loss`` and ``predict``.
     """
 
     def sample_step(self) -> Transform | None:
-        """Return what ends every pipeline for this model, in the worker that loads a sample; default: nothing.
+        """Return a step that ends every pipeline of this model; default: None.
 
-        The step makes what depends on the arguments of the model: targets of its loss, of samples that are annotated,
-        and inputs beside those of the pipeline. It is sent to workers, so it must not hold the model.
+        It runs in the worker and makes what depends on arguments of the model: targets of the loss, if the sample is
+        annotated, and additional inputs. It is sent to workers, so it must not hold the model.
         """
         return None
 
@@ -54,46 +54,45 @@ class Model(nn.Module):
         return dict(steps) if own is None else {**steps, "(model)": own}
 
     def preprocess(self, batch: Batch) -> Batch:
-        """On the device: uint8 to float, normalisation, while training also mixing of samples; default: nothing."""
+        """Prepare a batch on the device: normalise, and mix samples in training; default: unchanged."""
         return batch
 
     def loss(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
-        """Return scalars by name: entries with ``loss`` in the name are summed and minimised, others only reported.
+        """Return scalars by name: those with ``loss`` in the name are summed and minimised, others only reported.
 
-        A loss that needs more than its own process has (a count over the whole step, the embeddings of all
-        processes) asks ``batch.collectives``.
+        A loss that needs values of all processes (a normaliser, embeddings) uses ``batch.collectives``.
         """
         raise UserError(f"{type(self).__name__} has no loss: it cannot be trained")
 
     def predict(self, outputs: Any, batch: Batch) -> list[Sample]:
-        """Return the samples of the batch, in order, with what is predicted: ``scores``, ``segments``, ..."""
-        raise UserError(f"{type(self).__name__} predicts nothing")
+        """Return the samples of the batch, in order, with predictions: ``scores``, ``segments``, ..."""
+        raise UserError(f"{type(self).__name__} makes no predictions")
 
     def adapt_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-        """Return weights of another kind of network as weights for part of this model; None where they fit as they are.
+        """Convert weights of a different kind of network to weights of a part of this model; None: they fit unchanged.
 
         Raises:
-            CheckpointError: they belong to a network that this model has no use for.
+            CheckpointError: this model cannot use the weights of that network.
         """
         return None
 
 
 class FeatureModel(Model):
-    """Base of models that can describe what they see: ``vidcore features`` writes it."""
+    """Base class of models with features for ``vidcore features``."""
 
     def clip_features(self, inputs: Any) -> Tensor:
-        """Describe each sample of a preprocessed batch: what ``forward`` takes -> (B, C)."""
+        """Return (B, C) features of preprocessed inputs, which are those of ``forward``."""
         raise NotImplementedError
 
 
 class Preprocessor(nn.Module):
-    """Base of preprocessors: from a batch of uint8 to what a network takes, on the device of the network.
+    """Base class of preprocessors, which convert batches of uint8 to inputs of a network, on its device.
 
-    This one converts to float32 and does nothing else.
+    This class converts to float32 and does nothing else.
     """
 
     num_classes: int | None = None
-    """Number of classes of the labels it mixes; None where it mixes none."""
+    """Number of classes, if it mixes labels; None otherwise."""
 
     def normalise(self, inputs: Tensor) -> Tensor:
         """Convert (B, V, C, ...) uint8 or float to the same shape, float32."""
@@ -105,22 +104,22 @@ class Preprocessor(nn.Module):
 
 
 class ImageWeights(nn.Module):
-    """Base of backbones that can start from the weights of an image network."""
+    """Base class of backbones that can be initialised from the weights of an image network."""
 
     def convert_2d_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weights of an image network under the names and in the shapes of this network.
+        """Convert the weights of an image network to the names and shapes of this network.
 
         Raises:
-            CheckpointError: they belong to another network.
+            CheckpointError: they belong to a different network.
         """
         raise NotImplementedError
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: leaves a residual branch out for some samples of a training batch (arXiv:1603.09382).
+    """Stochastic depth: drops a residual branch for some samples of a training batch (arXiv:1603.09382).
 
     Args:
-        rate: probability of leaving it out; what stays is scaled up to keep the mean.
+        rate: probability of dropping it; kept branches are scaled up to preserve the mean.
 
     ``forward``: (B, ...) -> the same shape and dtype.
     """
@@ -137,13 +136,13 @@ class DropPath(nn.Module):
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise ``ValueError`` with that message where a constructor's arguments do not fit together."""
+    """Raise ``ValueError`` unless a condition on the arguments of a constructor holds."""
     if not condition:
         raise ValueError(message)
 
 
 def require_type(module: nn.Module, wanted: type[Part], name: str) -> Part:
-    """Return a part of a model, typed; raise ``ValueError`` where it is not of that class."""
+    """Return a part of a model; raise ``ValueError`` if it is not an instance of ``wanted``."""
     if not isinstance(module, wanted):
         raise ValueError(f"{name} must be a {wanted.__module__}.{wanted.__name__}, got {type(module).__name__}")
     return module
@@ -160,12 +159,12 @@ def make_divisible(width: float, by: int = 8) -> int:
 
 
 def chunked(net: Callable[[Tensor], Any], rows: Tensor, size: int | None) -> Any:
-    """Run a network on ``size`` rows at a time, to save memory, and join what it returns.
+    """Run a network on ``size`` rows at a time, to save memory, and concatenate the results.
 
     Args:
-        net: from rows (n, ...) to a tensor (n, ...) or a tuple of such tensors.
+        net: maps rows (n, ...) to a tensor (n, ...) or a tuple of such tensors.
         rows: (N, ...).
-        size: rows of a chunk; None runs all at once.
+        size: rows per chunk; None: all at once.
     """
     if size is None or len(rows) <= size:
         return net(rows)
@@ -181,19 +180,19 @@ def pool_positions(features: Tensor) -> Tensor:
 
 
 def average_views(rows: Tensor, views: int) -> Tensor:
-    """Average over the views of every sample, which follow each other: (B * V, ...) -> (B, ...)."""
+    """Average over the views of each sample, which are adjacent: (B * V, ...) -> (B, ...)."""
     out: Tensor = rows.unflatten(0, (-1, views)).mean(1)
     return out
 
 
 def image_weights(backbone: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Return the weights of an image network as weights of a model's ``backbone``.
+    """Convert the weights of an image network to weights of a model's ``backbone``.
 
     Returns:
-        Weights under names that start with ``backbone.``; None for a backbone that is no ``ImageWeights``.
+        Weights with names that start with ``backbone.``; None if the backbone is not an ``ImageWeights``.
 
     Raises:
-        CheckpointError: they belong to another network.
+        CheckpointError: they belong to a different network.
     """
     if not isinstance(backbone, ImageWeights):
         return None

@@ -1,8 +1,8 @@
-"""Predictions in a file: kept by a metric, scored again later, fused with those of other models.
+"""Files of predictions, which can be scored again and fused with those of other models.
 
-One ``.npz`` file without pickled objects holds what was predicted and what is true, column by column: the plain
-fields of ``Sample`` and the arrays of its records. Arrays of one shape are stacked, others lie end to end with their
-shapes in ``COLUMN#``; ``COLUMN?`` says which samples have one.
+One ``.npz`` file without pickled objects holds the predicted and the annotated samples in columns: the plain fields of
+``Sample`` and the arrays of its records. Arrays of one shape are stacked; others are concatenated, with their shapes
+in ``COLUMN#``. ``COLUMN?`` marks the samples that have a value.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from vidcore.typing import Array
 __all__ = ["PredictionFile", "fuse"]
 
 FORMAT = 2
-TEXTS = ("key", "path", "error")
-FIELDS = (*TEXTS, "index", "total_frames", "fps", "duration", "feature_duration", "label", "labels", "scores")
-"""Plain fields that a file keeps."""
+STRINGS = ("key", "path", "error")
+FIELDS = (*STRINGS, "index", "total_frames", "fps", "duration", "feature_duration", "label", "labels", "scores")
+"""Plain fields that a file stores."""
 
 
 @frozen
 class PredictionFile:
-    """What a model predicted for the samples of a dataset, and the truth, in the same order."""
+    """The predictions of a model for the samples of a dataset, and the annotated samples, in the same order."""
 
     predictions: tuple[Sample, ...]
     targets: tuple[Sample, ...]
@@ -51,25 +51,25 @@ class PredictionFile:
 
     @classmethod
     def load(cls, path: Path) -> PredictionFile:
-        """Read a file that ``save`` wrote. Records of a class that nobody has imported are left out.
+        """Read a file that ``save`` wrote. Records of a class that is not imported are left out.
 
-        Raises ``DataError`` where there is none, or it is something else.
+        Raises ``DataError`` if the file does not exist or is not valid.
         """
         try:
             with np.load(path, allow_pickle=False) as archive:
                 columns = {name: archive[name] for name in archive.files}
             written = int(columns["format"])
             if written not in (1, FORMAT):
-                raise DataError(f"{path}: has format {written}, this vidcore reads 1 to {FORMAT}")
+                raise DataError(f"{path}: has format {written}; this version of vidcore reads 1 to {FORMAT}")
             names = tuple(map(str, columns["class_names"])) or None
             read = _samples if written == FORMAT else _samples_of_format_1
             sides = [read(columns, side, names) for side in ("predicted.", "true.")]
         except FileNotFoundError:
-            raise DataError(f"{path}: there is no such file") from None
+            raise DataError(f"{path}: does not exist") from None
         except DataError:
             raise
-        except Exception as error:  # of many types; NumPy's own words are about unpickling it nevertheless
-            raise DataError(f"{path}: not a file of predictions, or damaged") from error
+        except Exception as error:  # of many types; NumPy's messages suggest to unpickle the file
+            raise DataError(f"{path}: is not a file of predictions, or is damaged") from error
         return cls(*sides)
 
 
@@ -77,19 +77,19 @@ def fuse(files: Sequence[PredictionFile], weights: Sequence[float], names: Seque
     """Add up the scores of several models (late fusion of streams).
 
     Args:
-        files: predictions for the same videos; matched by position in the data set.
+        files: predictions for the same videos, matched by index.
         weights: one per file.
-        names: what to call the files in messages.
+        names: of the files, for messages.
 
     Raises:
-        DataError: the files are of different data, or have no class scores.
+        DataError: the files are for different data, or have no class scores.
     """
     tables = [{p.index: p for p in file.predictions} for file in files]
     for table, name in zip(tables, names, strict=True):
         missing = tables[0].keys() ^ table.keys()
         if missing:
             raise DataError(
-                f"{name}: covers other samples than {names[0]}: {len(missing)} are in one of them only, "
+                f"{name}: has different samples than {names[0]}: {len(missing)} are in only one of the files, "
                 f"for example number {min(missing)}"
             )
     fused = []
@@ -97,7 +97,7 @@ def fuse(files: Sequence[PredictionFile], weights: Sequence[float], names: Seque
         rows = [_scores(table[first.index], name) for table, name in zip(tables, names, strict=True)]
         for row, name in zip(rows, names, strict=True):
             if row.shape != rows[0].shape:
-                raise DataError(f"{name}: has scores of {len(row)} classes, {names[0]} of {len(rows[0])}")
+                raise DataError(f"{name}: has scores for {len(row)} classes, but {names[0]} for {len(rows[0])}")
         total = sum(w * row.astype(np.float64) for w, row in zip(weights, rows, strict=True))
         fused.append(first.replace(scores=np.asarray(total, np.float32)))
     return evolve(files[0], predictions=tuple(fused))
@@ -105,12 +105,12 @@ def fuse(files: Sequence[PredictionFile], weights: Sequence[float], names: Seque
 
 def _scores(prediction: Sample, name: str) -> Array:
     if prediction.scores is None:
-        raise DataError(f"{name}: has no class scores for {prediction.path}, and only those can be fused")
+        raise DataError(f"{name}: has no class scores for {prediction.path}, which fusing needs")
     return prediction.scores
 
 
 def _column(name: str, values: Sequence[Any]) -> dict[str, Array]:
-    """The entries of a file for one field; none where no sample has it."""
+    """Return the entries of a file for one field; empty if no sample has it."""
     given = [v for v in values if v is not None]
     if not given:
         return {}
@@ -145,16 +145,16 @@ def _bytes(text: str) -> Array:
 
 
 def _values(columns: Mapping[str, Array], name: str) -> list[Any]:
-    """The entry of every sample in a column."""
+    """Return the entry of every sample in a column."""
     column, shapes = columns[name], columns.get(f"{name}#")
     if shapes is None:
         values = list(column) if column.ndim > 1 else column.tolist()
     else:
         shapes = shapes.reshape(len(shapes), -1)
         values = np.split(column, np.cumsum(shapes.prod(1))[:-1])
-        if column.ndim == 1:  # format 1 kept rows as they are, and only their number
+        if column.ndim == 1:  # format 1 stored rows unflattened, and only their number
             values = [part.reshape(shape) for part, shape in zip(values, shapes.tolist(), strict=True)]
-        if name.rpartition(".")[2] in (*TEXTS, *_OLD_TEXTS):
+        if name.rpartition(".")[2] in (*STRINGS, *_OLD_STRINGS):
             values = [part.tobytes().decode("utf-8", "surrogateescape") for part in values]
     if (known := columns.get(f"{name}?")) is not None:
         given = iter(values)
@@ -196,11 +196,11 @@ def _kinds(of: type[Record]) -> list[type[Record]]:
     return [kind for direct in of.__subclasses__() for kind in (direct, *_kinds(direct))]
 
 
-_OLD_TEXTS = ("meta", "filename_tmpl", "modality")
+_OLD_STRINGS = ("meta", "filename_tmpl", "modality")
 
 
 def _samples_of_format_1(columns: Mapping[str, Array], side: str, names: tuple[str, ...] | None) -> tuple[Sample, ...]:
-    """Read a file from before there were records: boxes, segments and their scores were fields of their own."""
+    """Read a file from before there were records, when boxes, segments and their scores were separate fields."""
     table = _table(columns, side)
     found = []
     for row in zip(*table.values(), strict=True):

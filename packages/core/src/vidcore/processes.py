@@ -1,4 +1,4 @@
-"""Processes that do not outlive those who started them."""
+"""Processes that do not outlive their parent."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 __all__ = ["die_with_parent"]
 
 PR_SET_PDEATHSIG = 1
-"""Of Linux: the signal that a process gets when the thread that started it ends."""
+"""Option of ``prctl``: the signal that a process gets when the thread that started it ends."""
 
 
 def die_with_parent() -> None:
-    """Let this process be killed when its parent ends, whatever it hangs in; only Linux can."""
+    """Have this process killed when its parent ends, even if it hangs. Linux only; elsewhere nothing is done."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,7 +1,7 @@
-"""What a sample knows of its video, in small records: each checks its shapes, moves with the pixels, selects its rows,
-and says how people and files see it.
+"""Annotations and media of a sample as small records, which check their shapes and follow the geometry of the frames.
 
-A package brings a kind of annotation of its own by subclassing ``Record`` and keeping it in ``Sample.extra``::
+Each also selects its rows, and converts itself for people and for files. A package adds a kind of annotation by
+subclassing ``Record`` and keeping it in ``Sample.extra``::
 
     @frozen(eq=False)
     class Masks(Record):
@@ -37,7 +37,7 @@ __all__ = [
 
 
 def shape(*wanted: int | None) -> Any:
-    """Validator: None, or an array with that many dimensions whose lengths are as given (None: any length)."""
+    """Return a validator: None, or an array of this shape, where None stands for any length."""
 
     def check(instance: object, attribute: Attribute[Any], value: Any) -> None:
         if value is None:
@@ -55,21 +55,21 @@ def _same_length(record: Record) -> None:
     lengths = {a.name: len(value) for a, value in record.columns()}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name} has {n}" for name, n in lengths.items())
-        raise ValueError(f"{type(record).__name__}: all arrays need one row for each entry; {found}")
+        raise ValueError(f"{type(record).__name__}: all arrays must have one row for each entry; {found}")
 
 
 @frozen(eq=False)
 class Record:
-    """Base of all records: immutable attrs classes whose array fields have one row for each entry.
+    """Base class of records: immutable attrs classes whose array fields have one row for each entry.
 
-    Geometry calls ``resized``, ``cropped`` and ``flipped``; a record without coordinates stays as it is.
+    Geometry calls ``resized``, ``cropped`` and ``flipped``; by default they return the record unchanged.
     """
 
     follows_crops: ClassVar[bool] = False
-    """Whether entries belong to one crop of the frames: several crops of a clip cannot share them."""
+    """Whether entries belong to one crop of the frames, so that several crops of a clip cannot share them."""
 
     def columns(self) -> Iterator[tuple[Attribute[Any], Array]]:
-        """Yield the array fields that are there."""
+        """Yield the array fields that are set."""
         for attribute in fields(type(self)):
             value = getattr(self, attribute.name)
             if isinstance(value, np.ndarray):
@@ -79,62 +79,62 @@ class Record:
         return next((len(value) for _, value in self.columns()), 0)
 
     def select(self, rows: Any) -> Self:
-        """Return the entries that an index, a slice or a mask picks."""
+        """Return the entries that an index array, a slice or a mask selects."""
         return evolve(self, **{a.name: value[rows] for a, value in self.columns()})
 
     def resized(self, factors: tuple[float, float]) -> Self:
-        """Return the record on frames scaled by (horizontal, vertical) factors."""
+        """Return the record for frames scaled by (horizontal, vertical) factors."""
         return self
 
     def cropped(self, box: Box) -> Self:
-        """Return the record on frames cut to a box."""
+        """Return the record for frames cropped to a box."""
         return self
 
     def flipped(self, size: tuple[int, int], direction: str, swaps: Sequence[tuple[int, int]] = ()) -> Self:
-        """Return the record on mirrored frames.
+        """Return the record for mirrored frames.
 
         Args:
             size: height and width of the frames.
             direction: ``horizontal`` or ``vertical``.
-            swaps: pairs of joints that exchange their places (left and right).
+            swaps: pairs of joints that are exchanged (left and right).
         """
         return self
 
     def in_pixels(self, size: tuple[int, int]) -> Self:
-        """Return the record in pixels of decoded frames (height, width), where it is still in fractions of them."""
+        """Return the record in pixels of decoded frames (height, width), if it still is in fractions of them."""
         return self
 
     def rows(self, class_names: Sequence[str] | None = None) -> list[dict[str, Any]] | None:
-        """Return the entries as plain data for people, JSON and CSV, best first; None for what is not listed."""
+        """Return the entries for people, JSON and CSV, best first; None if this kind of record is not listed."""
         return None
 
     def line(self, row: Mapping[str, Any]) -> str:
-        """Return one of ``rows`` as a line of text."""
+        """Return one of ``rows`` as a line for the terminal."""
         return "  ".join(f"{name} {value}" for name, value in row.items())
 
     def arrays(self) -> dict[str, Array]:
-        """Return what a file keeps, by field: arrays, and numbers as arrays without axes."""
+        """Return the values to save, by field: arrays, and numbers as 0-D arrays."""
         given = {a.name: getattr(self, a.name) for a in fields(type(self))}
         return {name: np.asarray(v) for name, v in given.items() if isinstance(v, np.ndarray | bool | int | float)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
-        """Make a record of what ``arrays`` returned."""
+        """Make a record from the result of ``arrays``."""
         return cls(**{name: array if array.ndim else array.item() for name, array in arrays.items()})
 
 
 @frozen(eq=False)
 class Clip:
-    """Which frames are read: ``count`` clips of ``length`` frames, one after the other."""
+    """The frames to read: ``count`` clips of ``length`` frames, one after the other."""
 
     indices: Array = field(validator=shape(None))
-    """(count * length,) int64: frames to read, the sample's ``start_index`` included."""
+    """(count * length,) int64: numbers of the frames, which include the sample's ``start_index``."""
     length: int
     """Frames of a clip."""
     count: int = 1
     """Number of clips."""
     interval: int | None = None
-    """Distance of neighbouring frames of a clip, where it is fixed."""
+    """Distance between neighbouring frames of a clip, if it is fixed."""
 
     def __attrs_post_init__(self) -> None:
         if len(self.indices) != self.length * self.count:
@@ -146,7 +146,7 @@ class Clip:
 
 @frozen(eq=False)
 class Boxes(Record):
-    """Boxes around people or things, as absolute ``x1, y1, x2, y2`` in pixels of the current frames."""
+    """Boxes around people or objects: ``x1, y1, x2, y2`` in pixels of the current frames."""
 
     xyxy: Array = field(validator=shape(None, 4))
     """(n, 4) float32."""
@@ -155,9 +155,9 @@ class Boxes(Record):
     scores: Array | None = None
     """(n,) float32 confidence, or (n, classes) float32."""
     track: Array | None = field(default=None, validator=shape(None))
-    """(n,) int64: who or what each box is around, the same number through time."""
+    """(n,) int64: identity of the person or object, the same in every frame."""
     relative: bool = False
-    """Whether ``xyxy`` are still fractions of width and height; ``Decode`` makes them pixels."""
+    """Whether ``xyxy`` still is in fractions of width and height; ``Decode`` makes pixels of them."""
 
     follows_crops = True
 
@@ -168,7 +168,7 @@ class Boxes(Record):
         return evolve(self, xyxy=np.asarray(self.xyxy, np.float32) * np.tile(np.array(factors, np.float32), 2))
 
     def cropped(self, box: Box) -> Self:
-        """Clip to the box, ``[0, size - 1]``; boxes of which nothing is left are kept."""
+        """Clip to ``[0, size - 1]`` of the crop; boxes outside of it are kept."""
         left, top, right, bottom = box
         origin = np.array([left, top] * 2, np.float32)
         limit = np.array([right - left - 1, bottom - top - 1] * 2, np.float32)
@@ -190,7 +190,7 @@ class Boxes(Record):
         return evolve(self, xyxy=pixels, relative=False)
 
     def rows(self, class_names: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """Return one row for each box, and for each class that it has a score of."""
+        """Return one row for each box and each class with a score."""
         found: list[dict[str, Any]] = []
         for i, box in enumerate(self.xyxy.tolist()):
             row: dict[str, Any] = {"box": [round(v, 2) for v in box]}
@@ -212,12 +212,12 @@ class Boxes(Record):
 
 @frozen(eq=False)
 class Joints(Record):
-    """Skeletons: joints of people through time, in pixels of the current frames (or metres, in space)."""
+    """Skeletons: joints of people over time, in pixels of the current frames (in metres if 3-D)."""
 
     points: Array = field(validator=shape(None, None, None, None))
-    """(people, frames, joints, 2 or 3) float32: x, y and perhaps z; an x of 0 is a missing joint."""
+    """(people, frames, joints, 2 or 3) float32: x, y and z if 3-D; an x of 0 means a missing joint."""
     scores: Array | None = field(default=None, validator=shape(None, None, None))
-    """(people, frames, joints) float32: how sure the estimator is."""
+    """(people, frames, joints) float32: confidence of the estimator."""
 
     follows_crops = True
 
@@ -239,7 +239,7 @@ class Joints(Record):
         return evolve(self, points=points)
 
     def flipped(self, size: tuple[int, int], direction: str, swaps: Sequence[tuple[int, int]] = ()) -> Self:
-        """Mirror x, where it is not 0, and exchange the joints of ``swaps``."""
+        """Mirror x if it is not 0, and exchange the joints of ``swaps``."""
         if direction == "vertical":
             raise UserError("vertical flipping is not defined for joints")
         points = self.points.copy()
@@ -254,7 +254,7 @@ class Joints(Record):
 
 @frozen(eq=False)
 class Heatmaps(Record):
-    """Joints or limbs drawn as maps. They are made after all geometry: nothing moves them with the pixels."""
+    """Joints or limbs drawn as maps, after all geometry: they cannot be resized, cropped or flipped."""
 
     maps: Array = field(validator=shape(None, None, None, None))
     """(frames of all clips, maps, height, width) float32."""
@@ -271,19 +271,19 @@ class Heatmaps(Record):
         raise UserError(_AFTER_GEOMETRY)
 
 
-_AFTER_GEOMETRY = "heatmaps do not move with the frames: put the step that draws them after resizes, crops and flips"
+_AFTER_GEOMETRY = "heatmaps cannot follow the frames: put the step that draws them after resizes, crops and flips"
 
 
 @frozen(eq=False)
 class Segments(Record):
-    """Stretches of time."""
+    """Intervals of time."""
 
     spans: Array = field(validator=shape(None, 2))
     """(n, 2) float64: start and end in seconds."""
     labels: Array | None = field(default=None, validator=shape(None))
-    """(n,) int64 classes; None for proposals, which have none."""
+    """(n,) int64 classes; None for proposals."""
     scores: Array | None = field(default=None, validator=shape(None))
-    """(n,) float64: how good each is; None for true ones."""
+    """(n,) float64: confidence; None for annotated segments."""
 
     def __attrs_post_init__(self) -> None:
         _same_length(self)
@@ -318,10 +318,10 @@ class Audio(Record):
     rate: int = 0
     """Samples per second."""
     start: float = 0.0
-    """Seconds into the video at which the samples begin."""
+    """Time in the video at which the samples start, in seconds."""
 
     def arrays(self) -> dict[str, Array]:
-        """Return nothing: sound is not kept with predictions."""
+        """Return nothing: sound is not saved with predictions."""
         return {}
 
 
@@ -331,7 +331,7 @@ class Text(Record):
 
     strings: tuple[str, ...]
     tokens: Array | None = field(default=None, validator=shape(None))
-    """(tokens,) int64: the first sentence in numbers of a vocabulary."""
+    """(tokens,) int64: the first sentence as numbers in a vocabulary."""
 
     def __len__(self) -> int:
         return len(self.strings)
@@ -348,14 +348,14 @@ class Text(Record):
 class Varying:
     """An input or a target whose length along an axis differs from sample to sample.
 
-    As an input it is padded with zeros to the longest of the batch, and ``Batch.lengths`` has the lengths. As a target,
-    the rows of all samples come one after the other, as ``vidcore.batch.Ragged``. Arrays that are not wrapped in
-    this must have one shape in all samples of a batch.
+    Inputs are padded with zeros to the longest of the batch, and ``Batch.lengths`` has the lengths. Targets become a
+    ``vidcore.batch.Ragged``: the rows of all samples, one after the other. Arrays that are not wrapped must have one
+    shape in all samples of a batch.
     """
 
     array: Array
     axis: int | tuple[int, ...] = 0
-    """Along which lengths differ, or several such, of an input; counted from the end where negative. 0 of a target."""
+    """The axis, or axes, along which lengths differ; negative numbers count from the end. Targets: 0."""
 
 
 def _name(number: Any, class_names: Sequence[str] | None) -> str:

@@ -34,23 +34,23 @@ def _own_names(sample: Sample, attribute: Attribute[Any], extra: Mapping[str, Re
 
 @frozen(eq=False, repr=False, kw_only=True)
 class Sample:
-    """One video (or clip, or skeleton, or feature file): where it is, what is known, what was predicted.
+    """One video (or clip, skeleton, feature file) with its location, annotations and predictions.
 
-    Immutable; a transform returns ``sample.replace(field=value)``. What belongs together is a record of its own
-    (``vidcore.records``). Times are seconds, frames RGB.
+    Immutable; a transform returns ``sample.replace(field=value)``. Fields that belong together are records
+    (``vidcore.records``). Times are in seconds, frames are RGB.
 
     >>> Sample(path="a.mp4", label=3)
     Sample(path='a.mp4', label=3)
     """
 
     index: int = -1
-    """Position in the dataset; -1 outside of one. Metrics count each index once."""
+    """Position in the dataset; -1 if there is none. Metrics count each index once."""
     key: str | None = None
-    """What annotations and result files call the sample; None: what its file is called, without suffix."""
+    """Name of the sample in annotations and result files; None: the name of its file without suffix."""
     path: str | None = None
     """Video file, image file, or folder of frames."""
     video: VideoReader | None = None
-    """Open reader; ``OpenVideo`` sets it, ``Decode`` closes it and sets it back to None."""
+    """Open reader: ``OpenVideo`` sets it, ``Decode`` closes it and resets it to None."""
     total_frames: int | None = None
     """Number of frames that can be read."""
     fps: float | None = None
@@ -58,58 +58,58 @@ class Sample:
     duration: float | None = None
     """Length of the video in seconds."""
     start_index: int = 0
-    """Number of the first frame: 0 in videos, mostly 1 in folders of frames."""
+    """Number of the first frame: 0 in videos, usually 1 in folders of frames."""
     frame_offset: int = 0
     """Added to every number when frames are read from a folder (several videos in one folder)."""
     filename_tmpl: str = "img_{:05}.jpg"
-    """Name of a frame file in a folder; for flow the first place is ``x`` or ``y``."""
+    """Name of a frame file in a folder; for flow the first field is ``x`` or ``y``."""
     modality: str = "RGB"
     """``RGB`` or ``Flow`` (two channels: horizontal, vertical)."""
 
     clip: Clip | None = None
-    """Which frames are read; set by sampling steps."""
+    """The frames to read; set by sampling steps."""
     frames: Array | None = field(default=None, validator=shape(None, None, None, None))
-    """(views * clip length, height, width, channels) uint8: the frames, or what ``geometry`` makes them from."""
+    """(views * clip length, height, width, channels) uint8; ``geometry`` may still have to be applied."""
     geometry: Geometry | None = None
-    """What resizes, crops and flips have asked for and no step has needed yet, and the frame size they lead to.
-    A transform that looks at ``frames`` calls ``vidcore.transforms.pixels.realize(sample)`` first."""
+    """Resizes, crops and flips that are recorded but not yet applied, and the resulting frame size.
+    A transform that reads ``frames`` calls ``vidcore.transforms.pixels.realize(sample)`` first."""
     num_crops: int = 1
     """Spatial crops of every clip; views = clips * num_crops, crop by crop."""
     feature_duration: float | None = None
-    """Seconds from the beginning that features of the video cover: the last frames may be too few for one more."""
+    """Seconds of video, from its beginning, that its features cover; the last frames may be too few for a feature."""
     feature_times: Array | None = field(default=None, validator=shape(None))
-    """(features,) float64: middle of what each feature describes, in seconds; their number is that before padding."""
+    """(features,) float64: middle of the time each feature describes, in seconds; padding is not counted."""
 
     audio: Audio | None = None
     text: Text | None = None
     boxes: Boxes | None = None
-    """True boxes, or predicted ones."""
+    """Annotated or predicted boxes."""
     proposals: Boxes | Segments | None = None
     """Candidates: boxes of a key frame, or segments of a video."""
     joints: Joints | None = None
     heatmaps: Heatmaps | None = None
     segments: Segments | None = None
-    """True segments, or predicted ones, best first."""
+    """Annotated segments, or predicted ones, best first."""
     extra: Mapping[str, Record] = field(default=EMPTY, validator=_own_names)
-    """Records that packages bring, under names of theirs: none that a field has."""
+    """Records of other packages, by name, which must not be that of a field."""
 
     label: int | None = None
-    """Class number of a single-label sample."""
+    """Class number of a sample with one label."""
     labels: Array | None = field(default=None, validator=shape(None))
     """(num_classes,) float32: many-hot or soft label."""
     scores: Array | None = field(default=None, validator=shape(None))
     """(num_classes,) float32: prediction."""
     class_names: tuple[str, ...] | None = None
-    """Names of the classes, where known; they travel with predictions."""
+    """Names of the classes, if known; kept with predictions."""
 
     inputs: Mapping[str, Array | Varying] = EMPTY
-    """What the model gets, by name (``imgs``, ``text``, ...). Each formatting step adds its own."""
+    """Inputs of the model by name (``imgs``, ``text``, ...). Each formatting step adds its own."""
     targets: Mapping[str, Array | Varying] = EMPTY
-    """What a loss needs beside ``label``, by name; made by transforms in a worker."""
+    """Targets of the loss by name, in addition to ``label``; made by transforms in a worker."""
     error: str | None = None
-    """Why there is no prediction, where a predictor goes on over bad files."""
+    """Why there is no prediction, if a predictor skipped a bad file."""
     meta: Mapping[str, Any] = EMPTY
-    """Facts for people and tools, under names of the package that put them there. Models do not read it."""
+    """Facts for people and tools, under names that their package chooses. Models do not read it."""
 
     def replace(self, **changes: Any) -> Sample:
         """Return a copy with some fields changed."""
@@ -124,11 +124,11 @@ class Sample:
         return evolve(self, targets={**self.targets, **arrays})
 
     def with_extra(self, **records: Record) -> Sample:
-        """Return a copy with more records of packages."""
+        """Return a copy with more records in ``extra``."""
         return evolve(self, extra={**self.extra, **records})
 
     def records(self) -> Iterator[tuple[str, Record]]:
-        """Yield every record by its name: those of fields, then those of ``extra``."""
+        """Yield every record and its name: fields first, then ``extra``."""
         for name in RECORDS:
             record = getattr(self, name)
             if record is not None:
@@ -136,7 +136,7 @@ class Sample:
         yield from self.extra.items()
 
     def map_records(self, change: Callable[[Record], Record], **changes: Any) -> Sample:
-        """Return a copy in which ``change(record)`` stands for every record, and ``changes`` for other fields."""
+        """Return a copy with ``change(record)`` in place of every record, and ``changes`` of other fields."""
         extra: dict[str, Record] = {}
         for name, record in self.records():
             (extra if name in self.extra else changes)[name] = change(record)
@@ -158,7 +158,7 @@ class Sample:
 
 
 def _brief(value: Any) -> str:
-    """A record or a mapping of arrays without its numbers."""
+    """Return a record or a mapping of arrays as a string without its numbers."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name}: {_brief(item)}" for name, item in value.items()) + "}"
     if isinstance(value, np.ndarray):

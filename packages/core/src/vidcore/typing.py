@@ -1,4 +1,4 @@
-"""Types and marks that annotations in every package use."""
+"""Types that annotations in every package use."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ if TYPE_CHECKING:
 __all__ = ["Array", "Named"]
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
-"""A NumPy array of any shape and dtype; the docstring beside it says which."""
+"""A NumPy array of any shape and dtype; docstrings say which."""
 
 T = TypeVar("T")
 
 Named = Annotated[T, "a component by its name, not built"]
-"""A component that a Task names in a string, and that arrives as the class or function it is: loaded, not called.
+"""A component that a Task names in a string. It is passed as the class or function itself: loaded, not called.
 
-For what gets its arguments later than a Task is built, such as a decoder, which is called with every path::
+For components that get their arguments later, such as a decoder, which is called with each path::
 
-    class Decoder(Protocol):  # its name says the kind: decoders
+    class Decoder(Protocol):  # the name gives the kind: decoders
         def __call__(self, path: str | Path, threads: int = 1) -> VideoReader: ...
 
     @frozen
     class OpenVideo:
         decoder: Literal["auto"] | Named[Decoder] = "auto"
 
-A Task may then say ``decoder = "pyav"``. The name is checked like a ``type``, before anything is imported.
+A Task can then contain ``decoder = "pyav"``. The name is checked like a ``type``, before anything is imported.
 """

@@ -1,4 +1,4 @@
-"""Validators for arguments of components and options: the error names both and says what is allowed."""
+"""Validators of arguments: the error names the component and the argument, and says what is allowed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Validator = Callable[[Any, "Attribute[Any]", Any], None]
 
 
 def fail(instance: object, attribute: Attribute[Any], value: object, wanted: str) -> None:
-    """Refuse a value, saying what is wanted."""
+    """Raise ``UserError``: the value must be what ``wanted`` says."""
     raise UserError(f"{type(instance).__name__}: {attribute.name} must be {wanted}, got {value!r}")
 
 
@@ -30,7 +30,7 @@ def at_least(minimum: float, above: bool = False) -> Validator:
 
 
 def below_one(instance: object, attribute: Attribute[Any], value: Any) -> None:
-    """A share of at least 0 and less than 1, or None."""
+    """A number of at least 0 and below 1, or None."""
     if value is not None and not 0 <= value < 1:
         fail(instance, attribute, value, "at least 0 and less than 1")
 

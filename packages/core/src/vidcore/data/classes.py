@@ -1,4 +1,4 @@
-"""Class names of a data set."""
+"""Class names of a dataset."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["check_file", "read_classes"]
 
 
 def check_file(file: Path, what: str) -> None:
-    """Raise ``DataError`` with a suggestion where there is no such file."""
+    """Raise ``DataError``, with a suggestion, if the file does not exist."""
     if file.is_dir():
-        raise DataError(f"{what} {file} is a folder")
+        raise DataError(f"{what} {file} is a folder, not a file")
     if not file.is_file():
         siblings = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
         raise DataError(f"{what} {file} does not exist{nearest(file.name, siblings)}")
@@ -37,6 +37,6 @@ def read_classes(classes: Path | Sequence[str] | None) -> tuple[str, ...] | None
         if not name:
             raise AnnotationError(f"{place}: an empty class name")
         if name in seen:
-            raise AnnotationError(f"{place}: class name {name!r} is there twice, first at {seen[name]}")
+            raise AnnotationError(f"{place}: class name {name!r} is listed twice, first at {seen[name]}")
         seen[name] = place
     return tuple(seen)

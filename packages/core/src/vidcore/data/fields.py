@@ -1,4 +1,4 @@
-"""Checked values of annotation files."""
+"""Checks of values in annotation files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def finite_number(where: str, value: Any) -> float:
 
 
 def positive_number(where: str, value: Any) -> float:
-    """As ``finite_number``, but above 0."""
+    """Return a value as a finite number above 0. Raises ``AnnotationError`` for anything else."""
     number = finite_number(where, value)
     if number <= 0:
         raise AnnotationError(f"{where} must be above 0, got {number:g}")

@@ -1,9 +1,9 @@
-"""Annotations of large data sets in a few flat arrays.
+"""Annotations of large datasets in a few flat arrays.
 
-A list of 650,000 Python strings and dictionaries takes hundreds of megabytes, and forked worker
-processes end up with a copy each: reading an object writes its reference count, which unshares
-its memory page. Here row i is a slice of one array, so the memory is that of the annotation file
-and stays shared between processes for good.
+A list of 650,000 Python strings and dictionaries takes hundreds of megabytes, and every forked worker
+ends up with its own copy: reading an object writes its reference count, which unshares its memory
+page. Here row i is a slice of one array, so the annotations take as much memory as their file, and
+stay shared between processes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Ragged(Generic[Scalar]):
 
     @classmethod
     def from_rows(cls, rows: Iterable[Sequence[Any]], dtype: type[Scalar]) -> Ragged[Scalar]:
-        """Collect rows of numbers."""
+        """Make a table from rows of numbers."""
         ends = array("q", [0])
 
         def numbers() -> Iterator[Any]:
@@ -65,7 +65,7 @@ class Ragged(Generic[Scalar]):
         return f"Ragged({len(self)} rows, {len(self.values)} {self.values.dtype})"
 
     def take(self, indices: Sequence[int] | Array) -> Ragged[Scalar]:
-        """Return the rows asked for, in that order, as a table of their own."""
+        """Return the selected rows, in this order, as a new table."""
         rows = [self[int(i)] for i in indices]
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([len(row) for row in rows], out=offsets[1:])
@@ -81,7 +81,7 @@ class Ragged(Generic[Scalar]):
 class StringTable(Sequence[str]):
     """An immutable sequence of strings, kept as UTF-8 bytes in one array.
 
-    Bytes that are no UTF-8 survive the way ``os.fsdecode`` lets them (file names may hold any).
+    Bytes that are not UTF-8 are kept as ``os.fsdecode`` keeps them, since file names may contain any.
 
     >>> names = StringTable.from_strings(["a.mp4", "b c.mp4"])
     >>> names[1], len(names), list(names.take([1, 1]))
@@ -92,7 +92,7 @@ class StringTable(Sequence[str]):
 
     @classmethod
     def from_strings(cls, strings: Iterable[str]) -> StringTable:
-        """Collect strings; an iterator is consumed one at a time."""
+        """Make a table from strings; an iterator is consumed one string at a time."""
         blob, ends = bytearray(), array("q", [0])
         for string in strings:
             blob += string.encode("utf-8", "surrogateescape")
@@ -115,7 +115,7 @@ class StringTable(Sequence[str]):
         return f"StringTable({len(self)} strings, {self.nbytes} bytes)"
 
     def take(self, indices: Sequence[int] | Array) -> StringTable:
-        """Return the strings asked for, in that order, as a table of their own."""
+        """Return the selected strings, in this order, as a new table."""
         return StringTable(self.rows.take(indices))
 
     @property
@@ -125,9 +125,9 @@ class StringTable(Sequence[str]):
 
 
 def select_rows(indices: int | Sequence[int], total: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return which of ``total`` entries are meant: the first n (n >= 0), the last -n (n < 0), or those listed.
+    """Return the selected of ``total`` row numbers: the first n (n >= 0), the last -n (n < 0), or those listed.
 
-    Raises ``DataError`` for a number beyond them.
+    Raises ``DataError`` if a listed number is out of range.
     """
     rows = np.arange(total)
     if isinstance(indices, int):
@@ -139,11 +139,11 @@ def select_rows(indices: int | Sequence[int], total: int) -> np.ndarray[Any, np.
 
 
 def fingerprint(head: str, *arrays: Array) -> str:
-    """Return 16 hexadecimal digits that tell other data from these, the same on every machine.
+    """Return a hash of data as 16 hexadecimal digits, the same on every machine.
 
     Args:
-        head: what is not in arrays.
-        arrays: numbers of any dtype and shape.
+        head: everything that is not in arrays.
+        arrays: of any dtype and shape.
     """
     digest = hashlib.sha256(head.encode("utf-8", "surrogateescape"))
     for part in arrays:

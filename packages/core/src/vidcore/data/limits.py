@@ -1,4 +1,4 @@
-"""What to do where memory or file descriptors run out, instead of "Bus error" and "received 0 items of ancdata"."""
+"""Clear messages if memory or file descriptors run out, instead of "received 0 items of ancdata"."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["resource_hint", "with_hint"]
 
 
 def resource_hint(error: BaseException) -> str | None:
-    """Return what ran out and what to do about it; None where the error is about something else.
+    """Return what ran out and what to do about it; None for any other error.
 
-    An unreadable video may just mean that no more files can be opened, whatever its reader says. But if a video asks
-    for memory that is not there, its header is damaged.
+    A video that cannot be read may only mean that no more files can be opened, whatever its reader reports. But a
+    video that needs more memory than there is has a damaged header.
     """
     numbers = {e.errno for e in _causes(error) if isinstance(e, OSError)}
     if numbers & {errno.EMFILE, errno.ENFILE} or not _can_open():
@@ -23,14 +23,14 @@ def resource_hint(error: BaseException) -> str | None:
     if isinstance(error, VideoError):
         return None
     if numbers & {errno.ENOMEM, errno.ENOSPC, errno.EFBIG} or any(isinstance(e, MemoryError) for e in _causes(error)):
-        return "no memory is left for batches: use fewer data.*.workers, a smaller prefetch or batch_size"
+        return "no memory left for batches: use fewer data.*.workers, a smaller prefetch or batch_size"
     if errno.EAGAIN in numbers:  # of fork
         return "no more processes can be started: raise the limit (ulimit -u), or use fewer data.*.workers"
     return None
 
 
 def with_hint(error: OSError) -> Exception:
-    """Return the error to raise in place of this one."""
+    """Return the error to raise in place of this one: with a hint if resources ran out."""
     advice = resource_hint(error)
     return DataError(advice) if advice else error
 

@@ -1,4 +1,4 @@
-"""What to do with bad samples: videos that do not open, annotations that make no sense."""
+"""Handling of bad samples: videos that cannot be read, annotations that are not valid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["RECOVERABLE", "BadSamples", "Failure", "Policy"]
 
 Policy = Literal["raise", "skip", "resample"]
 RECOVERABLE = (VideoError, AnnotationError)
-"""Errors of the data, which a policy may forgive; every other error ends the run."""
+"""Errors of single samples, which a policy may forgive; every other error ends the run."""
 
 
 @frozen
@@ -29,17 +29,17 @@ class Failure:
     path: str | None
     reason: str
     step: str = ""
-    """Where it went wrong: the key of a step of the pipeline, ...; empty where that is not known."""
+    """Where it failed: the key of a pipeline step, for example; empty if not known."""
     fatal: bool = False
-    """No policy forgives it."""
+    """Whether it ends the run under every policy."""
     details: str = field(default="", repr=False)
-    """Traceback of an error that is no mistake of the user's."""
+    """Traceback of an error that is not a ``UserError``."""
     quarantined: bool = False
-    """Loading it makes a process hang or die: it is not tried again, neither when the run is resumed."""
+    """Whether loading it makes a process hang or die: it is not loaded again, also after resuming."""
 
     @classmethod
     def of(cls, error: Exception, index: int, epoch: int, sample: Sample | None, step: str) -> Failure:
-        """Describe the error that is being handled."""
+        """Describe the exception that is being handled."""
         path = sample.path if sample else None
         if short := resource_hint(error):
             return cls(index, epoch, path, short, step, fatal=True)
@@ -56,23 +56,23 @@ class Failure:
         return f"sample {self.index}{where}{step}: {self.reason}"
 
     def as_error(self) -> Exception:
-        """What to raise in the main process: a one-line error, or one with the worker's traceback."""
+        """Return the error to raise in the main process: one line, or with the worker's traceback."""
         return RuntimeError(f"{self}\n\n{self.details}") if self.details else DataError(str(self))
 
 
 class BadSamples:
-    """The bad samples of one data set: counts them, lists them in a file, and ends the run when they are too many.
+    """The bad samples of one dataset: counts them, lists them in a file, and raises if there are too many.
 
-    The file has one JSON object a line (index, epoch, path, reason, step, and quarantined if true), each
-    sample once, also over resumed runs; a budget therefore counts the same samples before and after.
+    The file has one JSON object per line (index, epoch, path, reason, step, and quarantined if true), and each
+    sample once, also over resumed runs. So a resumed run counts the same samples against the budget.
     """
 
     def __init__(self, size: int, budget: float = 0.01, path: Path | None = None) -> None:
         """
         Args:
-            size: number of samples of the data set.
-            budget: share of them that may be bad; ten always may.
-            path: file of the list; none is written where None.
+            size: number of samples in the dataset.
+            budget: fraction of samples that may be bad; ten always may.
+            path: file of the list; default: no file.
         """
         self.allowed = max(10, int(size * budget))
         self.size = size
@@ -85,7 +85,7 @@ class BadSamples:
                     if "avoid" in row:  # written before the field was renamed
                         row["quarantined"] = row.pop("avoid")
                     known = Failure(**row)
-                except (ValueError, TypeError):  # the line that a kill cut off
+                except (ValueError, TypeError):  # cut off when the run was killed
                     continue
                 self.failures[known.index] = known
 
@@ -94,13 +94,13 @@ class BadSamples:
 
     @property
     def example(self) -> Failure | None:
-        """One of them; None where there are none."""
+        """One bad sample; None if there are none."""
         return next(iter(self.failures.values()), None)
 
     def record(self, failure: Failure) -> None:
-        """Take note of a bad sample.
+        """Record a bad sample.
 
-        Raises ``DataError``, naming the list, when there are more than the budget allows.
+        Raises ``DataError``, naming the list, if there are more than the budget allows.
         """
         if failure.index not in self.failures:
             self.failures[failure.index] = failure

@@ -1,4 +1,4 @@
-"""Which samples make which batch: a function of the epoch, so that any batch of a run can be found again."""
+"""Assignment of samples to batches, as a function of seed and epoch, so that any batch of a run can be repeated."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from attrs import frozen
 __all__ = ["Batches", "SampleKey"]
 
 SampleKey = tuple[int, int, int]
-"""(epoch, sample index, how often it came before in this epoch): what a worker is asked for."""
+"""(epoch, sample index, earlier occurrences of the sample in this epoch): a sample for a worker to load."""
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @frozen
 class Batches:
-    """The batches of one process, numbered through all epochs: batch n is number n % len of epoch n // len.
+    """The batches of one process, numbered over all epochs: batch n is number n % len of epoch n // len.
 
-    Processes take turns in the common order, so that their batches together are those of one process
-    with a batch that many times larger. For training, every process gets equally many samples: the first
-    of the order come again where it does not divide. For evaluation each sample comes exactly once, and
-    processes may have different numbers of batches.
+    Processes take turns in one common order, so together their batches equal those of one process with a
+    batch that many times larger. In training, every process gets the same number of samples: if the order
+    does not divide evenly, its first samples are repeated. In evaluation, each sample occurs exactly once,
+    and processes may have different numbers of batches.
     """
 
     size: int
-    """Samples in the data set."""
+    """Samples in the dataset."""
     batch_size: int
     seed: int = 0
     shuffle: bool = False
     drop_last: bool = False
     even: bool = False
-    """Equally many samples for every process."""
+    """Whether every process gets the same number of samples."""
     rank: int = 0
     world: int = 1
     labels: Numbers | None = None
-    """Class of every sample: all classes then come equally often, as many samples in all; those without (-1) never."""
+    """Class of every sample, to make all classes equally frequent; samples without a class (-1) are left out."""
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -48,7 +48,7 @@ class Batches:
         return share // self.batch_size if self.drop_last else -(-share // self.batch_size)
 
     def order(self, epoch: int) -> Numbers:
-        """Return (samples, 2): this process's samples in an epoch, and how often each came before."""
+        """Return (samples, 2): this process's samples in an epoch, and how often each occurred before."""
         order = np.zeros((self.size, 2), np.int64)
         rng = np.random.default_rng((self.seed, epoch))
         if self.labels is not None:
@@ -60,7 +60,7 @@ class Batches:
         return order[self.rank :: self.world]
 
     def batches_between(self, first: int, last: int) -> Iterator[list[SampleKey]]:
-        """Yield the batches from number ``first`` up to, not including, number ``last``."""
+        """Yield batches number ``first`` up to, but not including, ``last``."""
         number = first
         while number < last:
             epoch, start = divmod(number, len(self))
@@ -72,7 +72,7 @@ class Batches:
 
 
 def _balanced(labels: Numbers, size: int, rng: np.random.Generator) -> Numbers:
-    """An epoch in which all classes are equally frequent, and within each its samples as equally as can be."""
+    """Return an epoch with equally frequent classes, and samples as equally frequent as possible within each."""
     classes = [np.flatnonzero(labels == number) for number in np.unique(labels[labels >= 0])]
     shares = np.full(len(classes), size // len(classes))
     shares[rng.permutation(len(classes))[: size % len(classes)]] += 1

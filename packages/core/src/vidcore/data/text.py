@@ -1,4 +1,4 @@
-"""Annotation files as text and as JSON, with what is wrong named."""
+"""Reading annotation files as text or JSON, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ __all__ = ["read_json", "read_text"]
 
 
 def read_text(file: Path, what: str = "annotation file") -> str:
-    """Return the text of a UTF-8 file, without a byte order mark; messages call it ``what``.
+    """Return the content of a UTF-8 file, without a byte order mark; messages call it ``what``.
 
-    Raises ``DataError`` where there is no such file, ``AnnotationError`` where it is something else.
+    Raises ``DataError`` if the file does not exist, ``AnnotationError`` if it is not UTF-8.
     """
     check_file(file, what)
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise AnnotationError(f"{file}: is no text: {error}") from None
+        raise AnnotationError(f"{file}: is not UTF-8 text: {error}") from None
 
 
 def read_json(file: Path, what: str, hint: str = "") -> dict[str, Any]:
-    """Return the table that a JSON file holds; a name that is there twice, at any depth, is an error.
+    """Return the object in a JSON file.
 
     Args:
         file: to read.
-        what: what messages call it.
-        hint: added to the message about what is not JSON.
+        what: its name in messages.
+        hint: added to the message if the file is not JSON.
 
     Raises:
-        AnnotationError: it is no JSON, no table, or names something twice.
-        DataError: there is no such file.
+        AnnotationError: it is not JSON, not an object, or has a name twice in one object.
+        DataError: the file does not exist.
     """
     check_file(file, what)
     try:
@@ -43,14 +43,14 @@ def read_json(file: Path, what: str, hint: str = "") -> dict[str, Any]:
     except UserError:
         raise
     except ValueError as error:
-        raise AnnotationError(f"{file}: is no JSON{hint}: {error}") from None
+        raise AnnotationError(f"{file}: is not JSON{hint}: {error}") from None
     if not isinstance(content, dict):
-        raise AnnotationError(f"{file}: must be a table by name, got {type(content).__name__}")
+        raise AnnotationError(f"{file}: must be a JSON object, got {type(content).__name__}")
     return content
 
 
 def _table(file: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A table of a JSON file, where the last of two equal names would win without a word."""
+    """Make a dictionary; ``json`` alone would silently keep the last of two equal names."""
     table = dict(pairs)
     if len(table) < len(pairs):
         names = [name for name, _ in pairs]

@@ -1,4 +1,4 @@
-"""Datasets made of others: several as one, one several times in an epoch."""
+"""Datasets made of others: several joined, or one repeated in an epoch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["ConcatDataset", "RepeatDataset"]
 
 
 class ConcatDataset(Dataset):
-    """The entries of several datasets, one after the other, with the classes they have in common.
+    """The samples of several datasets, one after the other. All must have the same classes.
 
     Args:
-        datasets: at least one; all with the same classes.
+        datasets: at least one.
 
     Raises:
         DataError: nothing to join, or the datasets disagree about the classes.
@@ -47,7 +47,7 @@ class ConcatDataset(Dataset):
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Sample:
-        """Return entry ``index``, which counts through all datasets."""
+        """Return sample ``index``, counted over all datasets."""
         index = range(len(self))[index]
         part = bisect_right(self._ends, index)
         start = self._ends[part - 1] if part else 0
@@ -55,12 +55,12 @@ class ConcatDataset(Dataset):
 
     @cached_property
     def labels(self) -> Array | None:
-        """(n,) class numbers of all entries, where all datasets know theirs."""
+        """(n,) class numbers of all samples; None if a dataset has none."""
         own = [d.labels for d in self.datasets if isinstance(d.labels, np.ndarray)]
         return np.concatenate(own) if len(own) == len(self.datasets) else None
 
     def sample_paths(self) -> Iterator[str]:
-        """Return the paths of all entries, those of a dataset that comes several times once."""
+        """Return the paths of all samples; a dataset that is listed several times counts once."""
         return chain.from_iterable(d.sample_paths() for d in self._distinct)
 
     def fingerprint(self) -> str:
@@ -68,7 +68,7 @@ class ConcatDataset(Dataset):
         return fingerprint("".join(f"{len(d)} {d.fingerprint()}\n" for d in self.datasets))
 
     def notes(self) -> list[str]:
-        """Return what all datasets say, each sentence once."""
+        """Return the notes of all datasets, without duplicates."""
         return list(dict.fromkeys(note for d in self._distinct for note in d.notes()))
 
     @property
@@ -77,14 +77,14 @@ class ConcatDataset(Dataset):
 
 
 class RepeatDataset(ConcatDataset):
-    """Every entry ``times`` times, each time augmented anew: fewer, longer epochs for a small dataset.
+    """Every sample ``times`` times, augmented separately: fewer, longer epochs for a small dataset.
 
     Args:
-        dataset: what to repeat.
+        dataset: to repeat.
         times: how often; at least 1.
 
     Raises:
-        DataError: ``times`` is less.
+        DataError: ``times`` is less than 1.
     """
 
     def __init__(self, dataset: Dataset, times: int) -> None:
@@ -93,5 +93,5 @@ class RepeatDataset(ConcatDataset):
         super().__init__([dataset] * times)
 
     def fingerprint(self) -> str:
-        """Return a hash of the dataset's fingerprint and how often it comes."""
+        """Return a hash of the dataset's fingerprint and the number of repeats."""
         return fingerprint(f"{len(self)} {len(self.datasets)} {self.datasets[0].fingerprint()}")

@@ -1,1 +1,1 @@
-"""Finding plugins and what they offer."""
+"""Discovery of plugins and of the components they offer."""

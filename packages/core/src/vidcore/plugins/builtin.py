@@ -1,4 +1,4 @@
-"""What the core itself offers, through the same hooks as every other plugin."""
+"""Components and commands of the core, offered through the same hooks as those of plugins."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Finding plugins, and the catalog of what they offer.
+"""Discovery of plugins, and the catalog of what they offer.
 
-Nothing offered is imported until ``Component.load``; a fresh manager comes from every call of
-``load_plugins``, so tests and notebooks never share one.
+Components are imported by ``Component.load``, not before. Every call of ``load_plugins`` makes a new catalog, so
+there is no global state.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KINDS = (
     *("models", "datasets", "transforms", "metrics", "optimizers", "groupings", "schedules", "decoders", "observers"),
     *("jobs", "writers"),
 )
-"""Kinds of components that the core itself uses. A plugin may bring others."""
+"""Kinds of components that the core uses. A plugin may add others."""
 
 NOT_OFFERED = {
     "CSVLog": "was removed: pandas.read_json('metrics.jsonl', lines=True) reads what every run logs",
@@ -42,12 +42,12 @@ NOT_OFFERED = {
     "evaluate": "is now 'vidcore score'",
     "opencv": "was removed: OpenCV returns wrong frames of some files; use 'pyav'",
 }
-"""Names of components and commands that a user may look for in vain -> what became of them."""
+"""Names of removed or unsupported components and commands -> why, and what to use instead."""
 
 
 @frozen
 class Component:
-    """Something a plugin offers: its name, kind, where its code is, and who offers it."""
+    """Something a plugin offers: its name, its kind and where its code is."""
 
     name: str
     kind: str
@@ -67,14 +67,14 @@ class Component:
     def load(self) -> Any:
         """Import the module and return the attribute.
 
-        Raises ``PluginError`` where either does not exist, or the module cannot be imported; ``MissingLibraryError``
-        where it needs an optional library that is not installed.
+        Raises ``PluginError`` if either does not exist or the module cannot be imported, ``MissingLibraryError`` if it
+        needs an optional library that is not installed.
         """
         try:
             return attrgetter(self.attribute)(importlib.import_module(self.module))
         except MissingLibraryError:
             raise
-        except Exception as error:  # a stranger's module raises what it likes
+        except Exception as error:  # a plugin's module may raise anything
             if missing := missing_library(self.name, error):
                 raise missing from error
             why = error if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
@@ -83,7 +83,7 @@ class Component:
 
 @frozen
 class Plugin:
-    """An installed distribution that takes part, or the reason why it does not."""
+    """An installed distribution with plugins; ``error`` if it was skipped."""
 
     name: str
     version: str
@@ -101,7 +101,7 @@ class Catalog:
     """(plugin, folder) of every plugin with recipes."""
 
     def get(self, name: str, kind: str | None = None) -> Component:
-        """Return the component of that name; ``PluginError`` with a suggestion where there is none."""
+        """Return the component of that name; raise ``PluginError``, with a suggestion, if there is none."""
         found = self.components.get(name)
         if found is None:
             raise PluginError(self._unknown(name, kind))
@@ -111,11 +111,11 @@ class Catalog:
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
-        """Every kind of component: those of the core, and those that a plugin has brought."""
+        """All kinds of components: those of the core and those that plugins add."""
         return tuple(dict.fromkeys([*KINDS, *(c.kind for c in self.components.values())]))
 
     def of_kind(self, kind: str) -> dict[str, Component]:
-        """The components of one kind, sorted by name."""
+        """Return the components of one kind, sorted by name."""
         return {n: c for n, c in sorted(self.components.items()) if c.kind == kind}
 
     def _unknown(self, name: str, kind: str | None) -> str:
@@ -123,7 +123,9 @@ class Catalog:
             return f"{name!r} {NOT_OFFERED[name]}"
         hint = nearest(name, self.of_kind(kind) if kind else self.components)
         what = f"{kind} component" if kind else "component"
-        install = f"; install the vid-... package that brings it (vidcore list{f' {kind}' if kind else ''} shows yours)"
+        install = (
+            f"; install the vid-... package that has it (vidcore list{f' {kind}' if kind else ''} shows what is here)"
+        )
         return f"no installed plugin offers a {what} named {name!r}{hint or install}"
 
     @cached_property
@@ -141,10 +143,10 @@ class Catalog:
 
 
 def kind_of(annotation: str) -> str:
-    """The kind of component that a class or protocol of this name asks for, where a parameter is annotated with it.
+    """Return the kind of component that a parameter takes if it is annotated with this class or protocol.
 
-    It is the name in the plural. A plugin that offers a kind ``trackers`` calls its protocol ``Tracker``. The one
-    exception is ``nn.Module``, which means one of ``models``.
+    The kind is the name in the plural: a plugin that offers a kind ``trackers`` calls its protocol ``Tracker``. The
+    only exception is ``nn.Module``, which means one of ``models``.
 
     >>> kind_of("PoseEstimator")
     'pose_estimators'
@@ -154,10 +156,10 @@ def kind_of(annotation: str) -> str:
 
 
 def load_plugins(entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> Catalog:
-    """Import every installed plugin module and gather what they declare.
+    """Import every installed plugin module and collect what they declare.
 
-    A plugin that cannot be imported, or whose hooks raise or return something else, is named in a warning and
-    skipped. Two plugins offering one name, or a hook that vidcore does not know, raise ``PluginError``.
+    A plugin that cannot be imported, or whose hooks raise or return something not valid, is skipped with a warning.
+    Raises ``PluginError`` if two plugins offer one name, or a plugin implements an unknown hook.
     """
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hooks)
@@ -174,7 +176,7 @@ def load_plugins(entry_points: Iterable[importlib.metadata.EntryPoint] | None = 
             manager.register(module, name=name if not manager.has_plugin(name) else f"{name}:{entry.name}")
             unknown += [(name, h.name) for h in manager.get_hookcallers(module) or () if not h.has_spec()]
             components, recipes = _declared(manager, module, name)
-        except (Exception, SystemExit) as error:  # whatever a stranger's module raises must not stop the others
+        except (Exception, SystemExit) as error:  # an error in one plugin must not stop the others
             reason = f"{type(error).__name__}: {error}"
             warnings.warn(f"plugin {name} is broken and skipped: {reason}", stacklevel=2)
             plugins.append(Plugin(name, version, reason))
@@ -192,14 +194,14 @@ def load_plugins(entry_points: Iterable[importlib.metadata.EntryPoint] | None = 
 def _unknown_hook(plugin: str, hook: str) -> str:
     known = sorted(n for n in vars(hooks) if n.startswith("vidcore_"))
     kind = hook.removeprefix("vidcore_")
-    kind = "jobs" if kind == "steps" else kind  # a name from before
+    kind = "jobs" if kind == "steps" else kind  # the old name
     if kind in KINDS:
         return f"{plugin}: {hook} is not a hook: return these components under {kind!r} in vidcore_components"
-    return f"{plugin}: {hook} is not a hook{nearest(hook, known)}; vidcore knows {', '.join(known)}"
+    return f"{plugin}: {hook} is not a hook{nearest(hook, known)}; vidcore has {', '.join(known)}"
 
 
 def _declared(manager: pluggy.PluginManager, module: Any, plugin: str) -> tuple[list[Component], list[Path]]:
-    """What the hooks of a plugin say: its components and commands, and folders of recipes."""
+    """Return what the hooks of a plugin declare: components and commands, and folders of recipes."""
     components: list[Component] = []
     folders: list[Path] = []
     for hook in manager.get_hookcallers(module) or ():
@@ -211,7 +213,7 @@ def _declared(manager: pluggy.PluginManager, module: Any, plugin: str) -> tuple[
         elif hook.name == "vidcore_components":
             for kind, names in dict(declare()).items():
                 if not isinstance(kind, str) or not kind.isidentifier() or kind in ("commands", "recipes"):
-                    raise TypeError(f"{hook.name} must give kinds as trackers or pose_estimators, got {kind!r}")
+                    raise TypeError(f"{hook.name} must return kinds like trackers or pose_estimators, got {kind!r}")
                 components += _offered(hook.name, kind, names, plugin)
     return components, folders
 
@@ -219,7 +221,7 @@ def _declared(manager: pluggy.PluginManager, module: Any, plugin: str) -> tuple[
 def _offered(hook: str, kind: str, names: Any, plugin: str) -> Iterator[Component]:
     for name, target in dict(names).items():
         if not isinstance(name, str) or not isinstance(target, str) or ":" not in target:
-            raise TypeError(f'{hook} must give names and "module:attribute" of {kind}, got {name!r}: {target!r}')
+            raise TypeError(f'{hook} must return names and "module:attribute" of {kind}, got {name!r}: {target!r}')
         yield Component(name, kind, target, plugin)
 
 
@@ -239,5 +241,5 @@ def _folder(declared: str) -> Path:
     package, _, inside = declared.partition(":")
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise ImportError(f"recipes are declared in {declared!r}, but {package!r} is no package")
+        raise ImportError(f"recipes are declared in {declared!r}, but {package!r} is not a package")
     return Path(next(iter(spec.submodule_search_locations))) / inside

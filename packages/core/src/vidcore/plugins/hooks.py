@@ -1,6 +1,6 @@
-"""The three hooks that a plugin may implement, one module per plugin in the entry-point group ``vidcore``.
+"""The three hooks that a plugin may implement. A plugin is a module in the entry-point group ``vidcore``.
 
-Hooks declare and never build, so that listing what is installed imports neither torch nor OpenCV. A whole plugin::
+Hooks only declare, so that listing what is installed imports neither torch nor OpenCV. A complete plugin::
 
     # pyproject.toml
     [project.entry-points.vidcore]
@@ -13,8 +13,8 @@ Hooks declare and never build, so that listing what is installed imports neither
     def vidcore_components() -> dict[str, dict[str, str]]:
         return {
             "models": offer("my_package.models", mynet=["MyNet"], heads=["MyHead", "OtherHead"]),
-            "decoders": {"gpu": "my_package.gpu:GpuReader"},  # a name of its own: name = "module:attribute"
-            "trackers": offer("my_package", tracking=["Sort"]),  # a kind that this package brings
+            "decoders": {"gpu": "my_package.gpu:GpuReader"},  # a different name than the class
+            "trackers": offer("my_package", tracking=["Sort"]),  # a new kind
         }
 
     @hookimpl
@@ -47,16 +47,17 @@ def offer(package: str, /, **modules: Iterable[str]) -> dict[str, str]:
 
 @hookspec
 def vidcore_components() -> Mapping[str, Mapping[str, str]]:  # type: ignore[empty-body]
-    """Components by kind, then by name: what a Task can name. A parameter of type ``Tracker`` takes one of a kind
-    ``trackers``: a package brings a kind by offering components of it.
+    """Return the components that a Task can name, by kind and name.
+
+    A package adds a kind by offering components of it: a parameter of type ``Tracker`` takes one of ``trackers``.
     """
 
 
 @hookspec
 def vidcore_recipes() -> str:  # type: ignore[empty-body]
-    """The folder of recipes, as ``"package:folder"``: TOML files at any depth; those in ``base`` have no name."""
+    """Return the folder of recipes, ``"package:folder"``: TOML files at any depth; those in ``base`` have no name."""
 
 
 @hookspec
 def vidcore_commands() -> Mapping[str, str]:  # type: ignore[empty-body]
-    """Subcommands of ``vidcore``, click commands by name; ``"data prepare"`` is ``prepare`` of a group ``data``."""
+    """Return click commands of ``vidcore`` by name; ``"data prepare"`` is ``prepare`` in the group ``data``."""

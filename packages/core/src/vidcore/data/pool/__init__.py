@@ -1,1 +1,1 @@
-"""From a data set to batches, in worker processes or without."""
+"""Batches of a dataset, loaded in worker processes or in the main process."""

@@ -1,4 +1,4 @@
-"""What every worker is at, and how long each step has taken, in memory that the main process reads without asking."""
+"""What each worker is doing, and how long each step takes, in memory shared with the main process."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from attrs import frozen
 __all__ = ["InFlight", "Ledger", "Row"]
 
 STARTED, EPOCH, INDEX, PHASE, SAMPLES, SECONDS = range(6)
-"""Columns of a row; the seconds of all phases follow the last."""
+"""Columns of a row; the seconds of each phase follow the last column."""
 
 
 @frozen
 class InFlight:
-    """The sample a worker is at."""
+    """The sample that a worker is loading."""
 
     started: float
-    """When it began, ``time.monotonic``; tells one attempt from the next."""
+    """When it began (``time.monotonic``), which identifies the attempt."""
     epoch: int
     index: int
     phase: int
-    """Number of what it does with it."""
+    """Number of the current phase."""
 
 
 class Ledger:
-    """One row for each worker: its sample, the samples it finished, its seconds in every phase of loading."""
+    """One row for each worker: its sample, number of finished samples, and seconds in each phase of loading."""
 
     def __init__(self, rows: int, phases: Sequence[str]) -> None:
         """
         Args:
             rows: number of workers.
-            phases: names of what a worker does with a sample, in order.
+            phases: names of the phases of loading a sample, in order.
         """
         self.phases = tuple(phases)
         self._memory = multiprocessing.RawArray("d", rows * (SECONDS + len(phases)))
@@ -49,16 +49,16 @@ class Ledger:
         return Row(self._table()[number])
 
     def in_flight(self, number: int) -> InFlight | None:
-        """Return what a worker is at; None between samples."""
+        """Return the sample that a worker is loading; None between samples."""
         started, epoch, index, phase = self._table()[number, :SAMPLES]
         return InFlight(float(started), int(epoch), int(index), int(phase)) if started else None
 
     def forget(self, number: int) -> None:
-        """A worker ended; nobody is at its sample."""
+        """Clear the sample of a worker that ended."""
         self._table()[number, STARTED] = 0
 
     def milliseconds(self) -> dict[str, float]:
-        """Return the mean time of every phase per sample; nothing before the first sample."""
+        """Return the mean time per sample of each phase; empty before the first sample."""
         sums = self._table()[:, SAMPLES:].sum(0)
         if not sums[0]:
             return {}
@@ -66,7 +66,7 @@ class Ledger:
 
 
 class Row:
-    """What one worker writes down."""
+    """The row of the ledger that one worker writes."""
 
     def __init__(self, numbers: np.ndarray[Any, np.dtype[np.float64]]) -> None:
         self._numbers = numbers
@@ -75,27 +75,27 @@ class Row:
 
     @property
     def phase(self) -> int:
-        """What the worker is at."""
+        """Number of the current phase."""
         return self._phase
 
     def begin_sample(self, epoch: int, index: int, phase: int = 0) -> None:
-        """A sample begins (or a batch, by its first sample), with this phase."""
+        """Begin a sample (or a batch, named by its first sample) with this phase."""
         self._numbers[EPOCH:PHASE] = epoch, index
         self._numbers[STARTED] = time.monotonic()
         self.start_phase(phase)
 
     def start_phase(self, phase: int) -> None:
-        """A phase begins; the time before it is not booked."""
+        """Begin a phase; the time before it is not charged to any phase."""
         self._phase = self._numbers[PHASE] = phase
         self._last = time.perf_counter()
 
     def enter_phase(self, phase: int) -> None:
-        """A phase begins where another ends."""
+        """End the current phase and begin another."""
         self._charge()
         self.start_phase(phase)
 
     def finish(self, samples: int = 0) -> None:
-        """The last phase ends, so many samples are finished."""
+        """End the last phase; ``samples``: how many are finished."""
         self._charge()
         self._numbers[STARTED] = 0
         self._numbers[SAMPLES] += samples

@@ -1,8 +1,8 @@
-"""From a data set to batches, in worker processes or without, with the same result.
+"""Loading batches in worker processes or in the main process, with the same result.
 
-What a sample looks like depends on (seed, epoch, sample index) alone, and which samples make a batch on
-its number alone. So any batch can be asked for directly: a resumed run starts in the middle of an
-epoch without touching what came before.
+A sample depends only on (seed, epoch, sample index), and the samples of a batch depend only on its number.
+So any batch can be loaded directly: a resumed run starts in the middle of an epoch without loading what
+came before.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ T = TypeVar("T")
 
 
 class Loader:
-    """Batches of one data set. Iterating gives those of the first epoch.
+    """Batches of one dataset. Iterating yields the batches of the first epoch.
 
-    One iteration at a time: a new one ends the old.
+    Only one iteration at a time: a new one ends the previous.
     """
 
     def __init__(
@@ -57,27 +57,27 @@ class Loader:
     ) -> None:
         """
         Args:
-            dataset: gives samples without pixels.
-            pipeline: steps that turn such a sample into one with ``inputs``, by name or as a list.
-            options: batch size, workers, what to do with bad samples.
-            training: shuffled, equally many batches for every process, bad samples replaced (where the
-                options do not say otherwise); otherwise in order, each sample once over all processes.
+            dataset: returns samples without pixels.
+            pipeline: steps that make ``inputs`` from such a sample, by name or as a list.
+            options: batch size, number of workers, policy for bad samples.
+            training: shuffle, give every process the same number of batches and replace bad samples (unless the
+                options differ); otherwise load in order, each sample once over all processes.
             seed: of the run.
-            rank, world: which of how many processes this is.
-            bad_list: file that names the bad samples.
-            pin_memory: for transfers to a GPU.
-            name: ``data.train``, say: messages then give the key of what failed.
-            collate: makes a batch of samples.
+            rank, world: rank and number of processes.
+            bad_list: file that lists the bad samples.
+            pin_memory: use page-locked memory, for transfers to a GPU.
+            name: key of the dataset, such as ``data.train``, for messages.
+            collate: makes a batch from samples.
 
         Raises:
-            DataError: the data set is empty.
+            DataError: the dataset is empty or too small, or the options do not fit.
         """
         options, where = options or LoaderOptions(), f"{name}: " if name else ""
         if len(dataset) == 0:
             raise DataError(f"{where}{type(dataset).__name__} is empty: there is nothing to load")
         for option, given in (("balanced", options.balanced), ("num_repeats", options.num_repeats > 1)):
             if given and not training:
-                raise DataError(f"{where}{option}: is for training; in an evaluation every sample counts once")
+                raise DataError(f"{where}{option}: is for training only; an evaluation loads every sample once")
         self.dataset = dataset
         self.options = options
         self.batches = Batches(
@@ -124,12 +124,12 @@ class Loader:
         return self.batches_between(0, len(self))
 
     def batches_between(self, first: int, last: int) -> Iterator[Batch]:
-        """Yield batches by number through all epochs; batch ``len(self)`` is the first of epoch 1.
+        """Yield batches by number, over all epochs; batch ``len(self)`` is the first of epoch 1.
 
-        Workers run ahead over the end of an epoch. In evaluation, no batch comes where all its samples are bad.
+        Workers prefetch beyond the end of an epoch. In evaluation, a batch whose samples are all bad is left out.
 
         Raises:
-            DataError: a bad sample where the policy says so, or too many of them.
+            DataError: a sample is bad and the policy does not allow it, or too many are bad.
         """
         batches = self._load(first, last)
         try:
@@ -140,7 +140,7 @@ class Loader:
                     self.bad.record(failure)
                 if batch is not None:
                     yield batch
-                elif self.batches.even:  # processes must take equally many steps
+                elif self.batches.even:  # all processes must take the same number of steps
                     raise DataError(f"no sample of a training batch could be loaded; the last is {failures[-1]}")
         except Exception:
             self.close()
@@ -171,13 +171,13 @@ class Loader:
 
 
 def _labels(dataset: Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The class of every sample; -1 where it has none."""
+    """Return the class of every sample; -1 if it has none."""
     labels = dataset.labels
     if not isinstance(labels, np.ndarray):
         found = (dataset[i].label for i in range(len(dataset)))
         labels = np.array([-1 if label is None else label for label in found])
     if (labels < 0).all():
-        raise DataError(f"balanced: no sample of {type(dataset).__name__} has a single label to balance by")
+        raise DataError(f"balanced: no sample of {type(dataset).__name__} has a single label, which balancing needs")
     return labels.astype(np.int64)
 
 
@@ -187,7 +187,7 @@ def _pinned(loaded: LoadedBatch) -> LoadedBatch:
 
 
 def _prefetch_one(items: Iterator[T]) -> Iterator[T]:
-    """Get the next item in a thread while the last is in use."""
+    """Yield items; a thread gets the next one while the last is in use."""
     end = object()
     with ThreadPoolExecutor(1, "loader") as thread:
         coming = thread.submit(next, items, end)
@@ -198,12 +198,12 @@ def _prefetch_one(items: Iterator[T]) -> Iterator[T]:
 
 @frozen
 class _Fetch:
-    """Makes a batch of ``[(epoch, index), ...]``, in whatever process."""
+    """Loads the batch of some sample keys, in a worker or in the main process."""
 
     dataset: Dataset
     steps: tuple[Transform, ...]
     phase_names: tuple[str, ...]
-    """What messages call the phases: that of the data set, of every step, of the collation."""
+    """Names of the phases in messages: of the dataset, of every step, of collation."""
     seed: int
     policy: Policy
     collate: Callable[[Sequence[Sample]], Batch]
@@ -232,12 +232,12 @@ class _Fetch:
     def _load_or_replace(
         self, key: SampleKey, row: Row, quarantined: Mapping[int, Failure]
     ) -> tuple[list[Sample], list[Failure]]:
-        """Load a sample (and its repeats) or, by policy, one in its place; with what failed on the way."""
+        """Load a sample (and its repeats) or, by policy, a replacement; return it with the failures on the way."""
         epoch, index, copy = key
         failures: list[Failure] = []
         for attempt in range(ATTEMPTS + 1 if self.policy == "resample" else 1):
-            other = sample_rng(self.seed, epoch, index, attempt).integers(len(self.dataset)) if attempt else index
-            loaded = quarantined.get(int(other)) or self._load((epoch, int(other), copy), attempt, row)
+            drawn = sample_rng(self.seed, epoch, index, attempt).integers(len(self.dataset)) if attempt else index
+            loaded = quarantined.get(int(drawn)) or self._load((epoch, int(drawn), copy), attempt, row)
             if not isinstance(loaded, Failure):
                 return loaded, failures
             failures.append(loaded)
@@ -267,7 +267,7 @@ class _Fetch:
                     sample = step(sample, rng)
                 loaded.append(sample)
             return loaded
-        except Exception as error:  # the name of the sample must not get lost on the way out of the worker
+        except Exception as error:  # reports must name the sample
             if sample is not None and sample.video is not None:
                 sample.video.close()
             return Failure.of(error, index, epoch, sample, self.phase_names[row.phase])

@@ -1,4 +1,4 @@
-"""What a model is trained on: one dataset that says what an epoch is, and others beside it."""
+"""Training data of a run: one dataset that defines the epochs, and additional ones."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["TrainingData"]
 
 @frozen
 class TrainingData:
-    """Loaders of a run, seen as one: each of its batches has one of every extra loader in ``Batch.extra``."""
+    """All loaders of a run as one: ``Batch.extra`` of each batch has one batch of every extra loader."""
 
     main: Loader
-    """Says what an epoch is. Like the others made with ``training=True``."""
+    """Defines the epochs. Like the others, made with ``training=True``."""
     extra: Mapping[str, Loader] = Factory(dict)
-    """Further datasets for the same steps, by name; each goes through its data at its own pace."""
+    """Additional datasets for the same steps, by name; each has epochs of its own length."""
     statistics: Loader | None = None
-    """The data of ``main`` once more, for exact batch-norm statistics (``train.precise_bn``)."""
+    """The data of ``main`` again, for exact batch-norm statistics (``train.precise_bn``)."""
 
     def __len__(self) -> int:
         """Batches of an epoch in this process."""
@@ -29,11 +29,11 @@ class TrainingData:
 
     @property
     def loaders(self) -> dict[str, Loader]:
-        """The loaders that steps take batches from, by their keys in a Task, ``data.train`` first."""
+        """Loaders of the batches of a step, by their keys in a Task, ``data.train`` first."""
         return {"data.train": self.main} | {f"data.train_extra.{name}": loader for name, loader in self.extra.items()}
 
     def batches_between(self, first: int, last: int) -> Iterator[Batch]:
-        """Yield the batches from number ``first`` up to, not including, number ``last``, through all epochs."""
+        """Yield batches number ``first`` up to, but not including, ``last``, counted over all epochs."""
         others = {name: loader.batches_between(first, last) for name, loader in self.extra.items()}
         for batch in self.main.batches_between(first, last):
             yield batch.replace(extra={name: next(batches) for name, batches in others.items()}) if others else batch

@@ -1,8 +1,8 @@
-"""Batches on their way from one process to another, through memory that has no name.
+"""Sending batches between processes through anonymous memory.
 
-The content goes into an anonymous file in memory, whose descriptor is passed on. So nothing is left behind
-whoever is killed when, a message is received whole or not at all even if its sender has died since, and the
-size of ``/dev/shm`` does not matter.
+The content is written to an anonymous file in memory, whose descriptor is sent. So nothing is left behind no
+matter which process dies, a message is received whole or not at all even if its sender has died since, and
+the size of ``/dev/shm`` does not matter.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ALIGNMENT = 64
 
 
 class _Pickler(pickle.Pickler):
-    """Leaves the numbers of tensors out of the stream, not those of arrays: whoever keeps a sample keeps no batch."""
+    """Keeps the data of tensors out of the stream, but not of arrays: a sample must not keep a batch in memory."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         super().__init__(stream, 5, buffer_callback=self._stays)
@@ -38,7 +38,7 @@ class _Pickler(pickle.Pickler):
             return NotImplemented
         try:
             numbers = value.detach().numpy()
-        except (TypeError, RuntimeError):  # of a type or layout that NumPy does not have
+        except (TypeError, RuntimeError):  # a dtype or layout that NumPy lacks
             return NotImplemented
         self._tensors.append(numbers)
         return _tensor, (numbers,)
@@ -56,7 +56,7 @@ def _tensor(numbers: Any) -> torch.Tensor:
 
 
 def send(connection: Connection, value: Any) -> None:
-    """Send any value that can be pickled; tensors are copied once. Raises ``OSError`` without memory."""
+    """Send any value that can be pickled; tensors are copied once. Raises ``OSError`` if memory runs out."""
     stream = io.BytesIO()
     pickler = _Pickler(stream)
     pickler.dump(value)
@@ -73,21 +73,21 @@ def send(connection: Connection, value: Any) -> None:
 
 
 def send_small(connection: Connection, value: Any) -> None:
-    """Send what is no list and needs no file: there may be no memory left for one."""
+    """Send a value that is not a list, without a file: there may be no memory left for one."""
     connection.send(value)
 
 
 def receive(connection: Connection) -> Any:
-    """Receive a value; its tensors are views of shared memory, which is freed, and an open file, with the last of them.
+    """Receive a value. Its tensors are views of one shared memory file, which is closed with the last of them.
 
-    Raises ``EOFError`` where the other process ended, ``OSError`` without memory or file descriptors.
+    Raises ``EOFError`` if the other process ended, ``OSError`` if memory or file descriptors run out.
     """
     places = connection.recv()
     if not isinstance(places, list):
         return places
     try:
         handle = reduction.recv_handle(connection)
-    except RuntimeError as error:  # "received 0 items of ancdata": there was no descriptor free for it
+    except RuntimeError as error:  # "received 0 items of ancdata": no file descriptor was free
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from error
     try:
         memory = memoryview(mmap.mmap(handle, 0))

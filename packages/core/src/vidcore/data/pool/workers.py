@@ -1,7 +1,7 @@
-"""Processes that load batches. One that hangs or dies is replaced, and the sample it was at is to blame.
+"""Worker processes that load batches. One that hangs or dies is replaced, and the sample it was loading is blamed.
 
-Why not the data loader of PyTorch: there, one dead worker ends all of them, with an exception that may come up
-anywhere in the main process, nobody knows which sample it was, and a worker that hangs is waited for for ever.
+Why not PyTorch's DataLoader: there, one dead worker ends all of them, with an exception that may appear anywhere in
+the main process and does not name the sample; and a worker that hangs is waited for forever.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from vidcore.protocols import Dataset
 __all__ = ["LoadedBatch", "Workers"]
 
 OUT_OF_MEMORY = (
-    "the system kills processes where memory runs out: use fewer data.*.workers, a smaller prefetch or batch_size"
+    "the system kills processes when memory runs out: use fewer data.*.workers, a smaller prefetch or batch_size"
 )
 
 LoadedBatch = tuple[Batch | None, tuple[Failure, ...]]
-"""A batch (None where no sample of it could be loaded) and what failed on the way."""
+"""A batch (None if none of its samples could be loaded) and the failures on the way."""
 
 
 class Fetch(Protocol):
-    """What workers do: make a batch, without quarantined samples, and record in the row what they are doing."""
+    """The work of a worker: load a batch without quarantined samples, and record progress in the row."""
 
     @property
     def phase_names(self) -> Sequence[str]:
-        """What messages call the phases of the ledger; the last is that of whole batches."""
+        """Names of the phases of the ledger in messages; the last is for whole batches."""
         ...
 
     def __call__(self, keys: list[SampleKey], row: Row, quarantined: dict[int, Failure]) -> LoadedBatch: ...
@@ -58,15 +58,15 @@ class _Worker:
     requests: Connection
     results: Connection
     pending: dict[int, list[SampleKey]] = field(factory=dict)
-    """What it was asked for and has not delivered, by number."""
+    """Requests that it has not answered, by number."""
     seen: float = 0.0
-    """Start of the sample it was at when last looked at."""
+    """Start of the sample it was loading at the last check."""
     waited: float = 0.0
-    """Seconds for which it was seen at that sample."""
+    """Seconds for which it has been seen loading that sample."""
 
 
 class Workers:
-    """Worker processes, started at once and living until ``close``."""
+    """Worker processes, started immediately and running until ``close``."""
 
     def __init__(
         self,
@@ -81,12 +81,12 @@ class Workers:
     ) -> None:
         """
         Args:
-            fetch: makes batches; called in the workers.
-            ledger: with a row for each worker.
+            fetch: loads batches; called in the workers.
+            ledger: has a row for each worker.
             quarantined: samples not to load, by index; those that make a worker hang or die are added.
-            dataset: says where a sample comes from, for messages.
-            count: how many workers.
-            prefetch: batches that each may have under way or ready.
+            dataset: has the paths of samples, for messages.
+            count: number of workers.
+            prefetch: batches that each worker may be loading or have ready.
             time_limit: seconds that one sample may take.
         """
         self._fetch, self._ledger, self._quarantined, self._dataset = fetch, ledger, quarantined, dataset
@@ -97,10 +97,10 @@ class Workers:
         self.close = weakref.finalize(self, _end, self._team, os.getpid())
 
     def run(self, requests: Iterator[list[SampleKey]]) -> Iterator[LoadedBatch]:
-        """Yield what was asked for, in that order.
+        """Yield the requested batches, in order.
 
         Raises:
-            DataError: memory or file descriptors ran out, or a worker ended and no sample is to blame.
+            DataError: memory or file descriptors ran out, or a worker ended while it was not loading a sample.
         """
         wanted: deque[int] = deque()
         done: dict[int, LoadedBatch] = {}
@@ -114,7 +114,7 @@ class Workers:
                 return
             while wanted[0] not in done:
                 number, loaded = self._next()
-                if number in wanted:  # else it is of an iteration that was left early
+                if number in wanted:  # else it belongs to an iteration that was ended early
                     done[number] = loaded
             yield done.pop(wanted.popleft())
 
@@ -122,7 +122,7 @@ class Workers:
         worker.pending[number] = keys
         try:
             worker.requests.send((number, keys, self._quarantined))
-        except OSError:  # it died; that is seen, and the request repeated, when its result is waited for
+        except OSError:  # it died: waiting for its result notices that and repeats the request
             return
 
     def _next(self) -> tuple[int, LoadedBatch]:
@@ -133,7 +133,7 @@ class Workers:
             begin = time.monotonic()
             ready = wait(list(busy), poll)
             if not ready:
-                # time that this process was stopped for is not the workers' fault
+                # time for which this process was stopped does not count
                 self._watch(busy.values(), min(time.monotonic() - begin, 2 * poll))
                 continue
             worker = busy[ready[0]]  # type: ignore[index]
@@ -148,7 +148,7 @@ class Workers:
             return number, loaded
 
     def _watch(self, workers: Any, seconds: float) -> None:
-        """Take note of who is still at the same sample, and replace who has been for too long."""
+        """Count how long each worker has been loading its sample; replace those that exceed the limit."""
         for worker in workers:
             in_flight = self._ledger.in_flight(self._team.index(worker))
             started = in_flight.started if in_flight else 0.0
@@ -159,14 +159,14 @@ class Workers:
                 self._replace(worker, hung=True)
 
     def _replace(self, worker: _Worker, hung: bool = False) -> None:
-        """Start another worker in the place of one that ended or was killed, and ask it for the same."""
+        """Replace a worker that ended or was killed, and repeat its requests."""
         worker.process.join()
         slot = self._team.index(worker)
         in_flight = self._ledger.in_flight(slot)
         how = _how(worker.process.exitcode)
         if in_flight is None:
-            if not hung:  # else it went on in the very last moment
-                raise DataError(f"a worker of the loader ended ({how}) and was not loading a sample")
+            if not hung:  # else it finished the sample at the last moment
+                raise DataError(f"a worker of the loader ended ({how}) while it was not loading a sample")
         elif not hung or in_flight.started == worker.seen:
             limit = f"did not end within {self._limit:g} seconds (time_limit)"
             reason = limit if hung else f"ended the worker process ({how})"
@@ -190,7 +190,7 @@ class Workers:
         try:
             their_requests, our_requests = multiprocessing.Pipe(duplex=False)
             our_results, their_results = multiprocessing.Pipe()
-            # a child may die with the thread that started it; only the main one lives as long as the process
+            # a child dies with the thread that started it; only the main thread lives as long as the process
             dies = threading.current_thread() is threading.main_thread()
             arguments = (self._fetch, self._ledger, slot, their_requests, their_results, dies)
             process = multiprocessing.Process(target=_work, args=arguments, daemon=True)
@@ -198,7 +198,7 @@ class Workers:
         except OSError as error:
             raise with_hint(error) from error
         their_requests.close()
-        their_results.close()  # only if nobody else holds it, the death of the worker shows at our end
+        their_results.close()  # our end reports the death of the worker only if no other process holds this one
         return _Worker(process, our_requests, our_results)
 
 
@@ -209,7 +209,7 @@ def _how(code: int | None) -> str:
 
 
 def _end(team: list[_Worker], owner: int) -> None:
-    if os.getpid() != owner:  # a forked process has a copy of this, and no right to it
+    if os.getpid() != owner:  # a forked process has a copy, which must not end the workers
         return
     for worker in team:
         worker.process.kill()
@@ -221,7 +221,7 @@ def _end(team: list[_Worker], owner: int) -> None:
 
 
 def _work(fetch: Fetch, ledger: Ledger, slot: int, requests: Connection, results: Connection, dies: bool) -> None:
-    """The life of a worker; it ends when it is killed, or finds that the main process is gone."""
+    """Run a worker, until it is killed or finds that the main process has ended."""
     parent = os.getppid()
     if dies:
         die_with_parent()
@@ -235,7 +235,7 @@ def _work(fetch: Fetch, ledger: Ledger, slot: int, requests: Connection, results
             number, keys, quarantined = requests.recv()
         except EOFError:
             return
-        if os.getppid() != parent:  # other workers may hold the other end of the pipe open
+        if os.getppid() != parent:  # there may be no EOFError: other workers hold that end of the pipe
             return
         loaded = fetch(keys, row, quarantined)
         try:
@@ -244,15 +244,15 @@ def _work(fetch: Fetch, ledger: Ledger, slot: int, requests: Connection, results
             row.finish()
         except BrokenPipeError:
             return
-        except Exception as error:  # the batch cannot be sent; what can is why
+        except Exception as error:  # the batch cannot be sent, but the reason can
             epoch, index, _ = keys[0]
             failure = Failure.of(error, index, epoch, None, "sending the batch")
             send_small(results, (number, (None, (failure.as_fatal(),))))
 
 
 def _prepare() -> None:
-    """One thread for each worker: the parallelism is in their number. Ctrl-C is for the main process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # first, for imports take a while
+    """Use one thread, since parallelism comes from the number of workers, and leave Ctrl-C to the main process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # before the imports, which take a while
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not a handler of the main process
     import cv2
 
