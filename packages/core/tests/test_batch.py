@@ -52,7 +52,7 @@ def test_every_sample_needs_the_inputs_of_the_first() -> None:
     other = Sample(index=7, inputs={"text": np.zeros(2)})
     with pytest.raises(DataError, match=r"sample 7 has no input 'imgs', which sample 0 \(0\.mp4\) has"):
         collate([sample(0, 2), other])
-    with pytest.raises(DataError, match="the sample has no inputs yet: end the pipeline with FormatShape"):
+    with pytest.raises(DataError, match="the sample has no inputs: end the pipeline with FormatShape"):
         collate([Sample()])
 
 

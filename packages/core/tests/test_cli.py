@@ -113,7 +113,7 @@ lr = 0.1
 [train]
 epochs = 3
 """
-UNCHECKED = "task.toml: optimizer: is not checked: SGD needs PyTorch: pip install 'vidcore[torch]'"
+UNCHECKED = "task.toml: optimizer: not checked: SGD needs PyTorch: pip install 'vidcore[torch]'"
 
 
 def test_without_pytorch_the_other_parts_of_a_task_are_checked(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_one_name_from_two_plugins_names_both(plugin: Any) -> None:
     [
         (
             "vidcore_component",
-            r"^one: vidcore_component is not a hook; did you mean 'vidcore_components'\?; vidcore knows",
+            r"^one: vidcore_component is not a hook; did you mean 'vidcore_components'\?; vidcore has",
         ),
         ("vidcore_models", "^one: vidcore_models is not a hook: return .* under 'models' in vidcore_components$"),
         ("vidcore_steps", "^one: vidcore_steps is not a hook: return .* under 'jobs' in vidcore_components$"),
@@ -94,12 +94,12 @@ def fail() -> None:
         (
             "vidcore_components",
             lambda: {"models": {"Net": dict}},
-            r"TypeError: vidcore_components must give .* of models, got 'Net': <class 'dict'>",
+            r"TypeError: vidcore_components must return .* of models, got 'Net': <class 'dict'>",
         ),
         ("vidcore_components", lambda: {"models": {"Net": "module.Net"}}, "'module.Net'"),
-        ("vidcore_commands", lambda: {"run": "module.run"}, "vidcore_commands must give .*'module.run'"),
+        ("vidcore_commands", lambda: {"run": "module.run"}, "vidcore_commands must return .*'module.run'"),
         ("vidcore_recipes", lambda: "no.such:recipes", "ModuleNotFoundError"),
-        ("vidcore_recipes", lambda: "json.scanner:recipes", "'json.scanner' is no package"),
+        ("vidcore_recipes", lambda: "json.scanner:recipes", "'json.scanner' is not a package"),
     ],
 )
 def test_a_plugin_whose_hooks_do_not_work_is_named_and_skipped(
@@ -212,7 +212,7 @@ def test_a_package_brings_a_kind_and_a_task_uses_it(trackers: list[EntryPoint]) 
 @pytest.mark.parametrize(
     ("tracker", "problem"),
     [
-        ({"type": "Flow"}, "tracker.levels: is missing: Flow needs it"),
+        ({"type": "Flow"}, "tracker.levels: is missing: Flow requires it"),
         ({"type": "Sort", "iuo": 0.5}, "unknown key: Sort takes no 'iuo'; did you mean 'iou'?"),
         ({"type": "Resize"}, "'Resize' (vidcore) belongs to transforms, but one of trackers is needed here"),
         ({"type": "Srt"}, "no installed plugin offers a trackers component named 'Srt'; did you mean 'Sort'?"),

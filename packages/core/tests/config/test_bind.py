@@ -121,7 +121,7 @@ def test_all_problems_at_once_with_paths_and_suggestions(catalog: Catalog) -> No
 
 
 def test_missing_and_misplaced_components(catalog: Catalog) -> None:
-    with pytest.raises(ConfigError, match="backbone: is missing: Net needs it"):
+    with pytest.raises(ConfigError, match="backbone: is missing: Net requires it"):
         build_component({"type": "Net"}, catalog=catalog)
     with pytest.raises(ConfigError, match=r"'Acc' \(test\) belongs to metrics, but one of models is needed"):
         build_component({"type": "Net", "backbone": {"type": "Acc"}}, catalog=catalog)

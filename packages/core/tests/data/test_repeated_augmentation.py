@@ -72,7 +72,7 @@ def test_the_first_repeat_is_the_sample_without_repeats():
 
 
 def test_an_evaluation_repeats_nothing():
-    with pytest.raises(DataError, match=r"^num_repeats: is for training; in an evaluation every sample counts once"):
+    with pytest.raises(DataError, match=r"^num_repeats: is for training only; an evaluation loads every sample once"):
         Loader(Videos(), (Read(), Augment()), LoaderOptions(num_repeats=2))
 
 

@@ -214,7 +214,7 @@ def test_a_worker_that_ends_between_samples_ends_the_run() -> None:
         return real_collate(samples).replace(inputs=np.zeros(1).view(Ends))
 
     one = Loader(Numbers(), [At({})], LoaderOptions(workers=1), collate=collate)
-    with pytest.raises(DataError, match=r"a worker of the loader ended \(exit code 7\) and was not loading a sample"):
+    with pytest.raises(DataError, match=r"loader ended \(exit code 7\) while it was not loading a sample"):
         list(one)
 
 
@@ -292,7 +292,7 @@ def test_no_memory_for_batches() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, -1))
 
-    with pytest.raises(DataError, match=r"no memory is left for batches: use fewer data.\*.workers"):
+    with pytest.raises(DataError, match=r"no memory left for batches: use fewer data.\*.workers"):
         indices(loader({5: full}))
 
 

@@ -221,14 +221,14 @@ def test_stages_are_inherited_and_changed(catalog: Catalog, tmp_path: Path) -> N
             '[stages.a]\nextends = "nowhere"',
             r"bad.toml: stages.a.extends: 'nowhere' is neither a file in .* nor a recipe",
         ),
-        ('[stages."../a".job]\ntype = "CopyText"', r"bad.toml: stages: '../a' is the name of a folder"),
+        ('[stages."../a".job]\ntype = "CopyText"', r"bad.toml: stages: '../a' is not a name"),
         (
             '[stages.a.job]\ntype = "CopyText"\nsource = "{b}/text"\n[stages.b.job]\ntype = "CopyText"',
-            r"bad.toml: stages.a.job.source: '{b}/text': no stage before this is 'b'; before it there is none",
+            r"bad.toml: stages.a.job.source: '{b}/text' refers to 'b', .* stage; earlier stages: none",
         ),
         (
             CHAIN.replace("{first}", "{frist}"),
-            r"bad.toml: stages.second.train.weights: .*no stage before this is 'frist'; did you mean 'first'",
+            r"bad.toml: stages.second.train.weights: .*refers to 'frist', .* earlier stage; did you mean 'first'",
         ),
     ],
 )

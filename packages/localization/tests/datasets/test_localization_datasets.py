@@ -240,10 +240,10 @@ def test_missing_and_empty_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no videos"):
         ActivityNetDataset(tmp_path / "anno.json")
     (tmp_path / "anno.tsv").write_text("video\tstart\tend\tlabel\n")
-    with pytest.raises(AnnotationError, match=r"anno\.tsv: is no JSON, and a table must be named \.csv"):
+    with pytest.raises(AnnotationError, match=r"anno\.tsv: is not JSON, and a table must be named \.csv"):
         ActivityNetDataset(tmp_path / "anno.tsv")
     (tmp_path / "deep.json").write_text("[" * 200_000)
-    with pytest.raises(AnnotationError, match=r"deep\.json: is no JSON"):
+    with pytest.raises(AnnotationError, match=r"deep\.json: is not JSON"):
         ActivityNetDataset(tmp_path / "deep.json")
 
 
@@ -308,7 +308,7 @@ def test_invalid_sentences_are_refused(charades: dict[str, Any], line: str, mess
         ("frames", '{"AB": 200}', r"queries\.txt:2: the number of frames of 'CD' is not known"),
         ("duration", '{"AB": 8, "CD": null}', r"duration\.json: CD: None is not a number"),
         ("frames", '{"AB": 0, "CD": 300}', r"frames\.json: AB must be above 0, got 0"),
-        ("fps", "{", r"fps\.json: is no JSON"),
+        ("fps", "{", r"fps\.json: is not JSON"),
         ("words", '{"a": "one"}', r"words\.json: a: 'one' is not a number"),
     ],
 )
@@ -320,7 +320,7 @@ def test_invalid_charades_tables_are_refused(charades: dict[str, Any], table: st
 
 def test_sentences_must_be_utf8(charades: dict[str, Any]) -> None:
     charades["ann_file"].write_bytes(b"\xff\xfe")
-    with pytest.raises(AnnotationError, match=r"queries\.txt: is no text"):
+    with pytest.raises(AnnotationError, match=r"queries\.txt: is not UTF-8 text"):
         CharadesSTADataset(**charades)
     charades["fps_file"].write_text("{}")
     charades["ann_file"].write_text("AB 1.0 3.0##a man sits.", "utf-8-sig")

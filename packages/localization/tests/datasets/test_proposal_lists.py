@@ -68,7 +68,7 @@ def test_errors_name_the_line(tmp_path: Path) -> None:
         (text.replace("# 1\nvideo_b", "# 1"), r"list.txt:11: 50: number of frames and frame rate must be above 0"),
         (text.replace("video_b", "video_a"), r"list.txt: video_a: is listed twice"),
         (text + "# 2\n", r"list.txt:\d+: must be 1 numbers, got 'the end'"),
-        ("\udcff", r"list.txt: is no text"),
+        ("\udcff", r"list.txt: is not UTF-8 text"),
     ):
         (tmp_path / "list.txt").write_text(wrong, "utf-8", "surrogateescape")
         with pytest.raises(AnnotationError, match=message):

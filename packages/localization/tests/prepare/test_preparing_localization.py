@@ -145,8 +145,8 @@ CHARADES |= {f"Charades_{name}.json": '{"AB": 25}' for name in ("duration", "fps
         ("activitynet", {"activity_net.v1-3.min.json": '{"database": {}}'}, "the annotations have no videos"),
         ("activitynet", {"video_info_new.csv": f"{INFO}v_a,250\n"}, "video_info_new.csv: v_a: seconds: None is no"),
         ("activitynet", {"video_info_new.csv": f"{INFO}v_a,0,10,training\n"}, "v_a: numFrame must be above 0, got 0"),
-        ("activitynet", {"video_info_new.csv": "\udcff"}, "video_info_new.csv: is no text"),
-        ("thumos14", {"Diving_val.txt": "\udcff"}, "Diving_val.txt: is no text"),
+        ("activitynet", {"video_info_new.csv": "\udcff"}, "video_info_new.csv: is not UTF-8 text"),
+        ("thumos14", {"Diving_val.txt": "\udcff"}, "Diving_val.txt: is not UTF-8 text"),
         ("thumos14", {"Diving_val.txt": "v 1 inf\n"}, "Diving_val.txt:1: 'inf' is not a number"),
         ("thumos14", {"Diving_val.txt": "v 1\n"}, "Diving_val.txt:1: must be 'video start end', got 'v 1'"),
         (
@@ -159,7 +159,7 @@ CHARADES |= {f"Charades_{name}.json": '{"AB": 25}' for name in ("duration", "fps
             {**CHARADES, "Charades_duration.json": "{}"},
             "txt:1: the duration of 'AB' is not known",
         ),
-        ("charades-sta", {**CHARADES, "charades_sta_train.txt": "\udcff"}, "charades_sta_train.txt: is no text"),
+        ("charades-sta", {**CHARADES, "charades_sta_train.txt": "\udcff"}, "charades_sta_train.txt: is not UTF-8 text"),
     ],
 )
 def test_damaged_downloads_are_refused(tmp_path: Path, command: str, files: dict[str, str], message: str) -> None:

@@ -214,7 +214,7 @@ def test_missing_file_suggests_the_nearest(write):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("run\n\njump\n", r"c\.txt:2: an empty"), ("run\nrun\n", r"c\.txt:2: class name 'run' is there twice")],
+    [("run\n\njump\n", r"c\.txt:2: an empty"), ("run\nrun\n", r"c\.txt:2: class name 'run' is listed twice")],
 )
 def test_bad_class_names(write, content, message):
     with pytest.raises(AnnotationError, match=message):

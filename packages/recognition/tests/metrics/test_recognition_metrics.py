@@ -134,7 +134,7 @@ def test_samples_that_are_refused():
     with pytest.raises(DataError, match="labels have 6 classes, but scores have 4"):
         feed(AccMetric(["mean_average_precision"]), range(40), multi_hot=True, scores=SCORES[:, :4]).compute()
     mixed = feed(feed(AccMetric(["mean_average_precision"]), range(9)), range(9, 40), multi_hot=True)
-    with pytest.raises(DataError, match="samples differ in what they hold"):
+    with pytest.raises(DataError, match="all samples must have the same kind of labels"):
         mixed.compute()
     with pytest.raises(DataError, match="ConfusionMatrix needs one label per target"):
         ConfusionMatrix().update([Sample(scores=SCORES[0])], [Sample()])

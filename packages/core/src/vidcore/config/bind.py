@@ -1,7 +1,7 @@
-"""Checking tables against types, and turning them into objects.
+"""Checks of tables against types, and construction of objects from tables.
 
-``Binder.bind`` checks without importing anything and collects every problem; ``build`` then makes
-the objects, innermost first, so that a component gets objects and never looks anything up.
+``Binder.bind`` checks without importing anything and collects all problems; ``build`` then makes the
+objects, innermost first, so a component gets objects and never looks anything up.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Binder", "Call", "build", "build_component"]
 
 
 BUILD_ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError)
-"""What a component raises, itself or by the layers it makes, where nothing can be made of its arguments."""
+"""Errors that a component, or a layer it makes, raises if its arguments are not valid."""
 
 BASES = {
     "Dataset": "vidcore.protocols:Dataset",
@@ -34,30 +34,30 @@ BASES = {
     "Model": "vidcore.nn:Model",
     "Observer": "vidcore.protocols:Observer",
 }
-"""The class that a component has to subclass where an annotation asks for one of these names."""
+"""The class that a component must subclass if the annotation is one of these names."""
 
 
 @frozen
 class Call:
-    """A component, or the class of a table without ``type``, and its checked arguments: built by ``build``."""
+    """A component, or the class of a table without ``type``, and its checked arguments, for ``build``."""
 
     component: Component | Record
     arguments: dict[str, Any]
     key: Key = ()
     source: str = ""
     base: str = ""
-    """The class that the object must be of, ``"module:attribute"``; empty where any will do."""
+    """The class that the object must be an instance of, ``"module:attribute"``; empty: any."""
 
     @property
     def place(self) -> str:
-        """Where the table is and what it names, for the head of a message."""
+        """File, key and component name of the table, for messages."""
         return "".join(f"{part}: " for part in (self.source, format_key(self.key), self.component.name) if part)
 
 
 def build(bound: Any) -> Any:
-    """Make the objects of a bound value, and load what is only named.
+    """Make the objects of a bound value, and load components that are only named.
 
-    Raises ``UserError`` where a component refuses its arguments.
+    Raises ``UserError`` if a component rejects its arguments.
     """
     if isinstance(bound, Component):
         return bound.load()
@@ -68,7 +68,7 @@ def build(bound: Any) -> Any:
             made = factory(**arguments)
         except (*BUILD_ERRORS, UserError) as error:
             kind = type(error) if isinstance(error, UserError) else UserError
-            if kind not in (UserError, ConfigError, DataError):  # names a place of its own: a line of a file
+            if kind not in (UserError, ConfigError, DataError):  # names its own place, such as a line of a file
                 raise
             raise kind(f"{bound.place}{_reason(error).removeprefix(f'{bound.component.name}: ')}") from error
         if bound.base and not isinstance(made, resolve_name(bound.base)):
@@ -85,7 +85,7 @@ def build(bound: Any) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """What a component says; without the place in its sources that torch adds below."""
+    """Return the message of a component, without the source locations that torch appends."""
     if isinstance(error, UserError):
         return str(error)
     first = (str(error).splitlines() or [""])[0]
@@ -95,7 +95,7 @@ def _reason(error: Exception) -> str:
 def build_component(table: Mapping[str, Any], kind: str | None = None, catalog: Catalog | None = None) -> Any:
     """Check and build one component table, e.g. ``{"type": "TSNHead", "num_classes": 5, "in_channels": 64}``.
 
-    Raises ``ConfigError`` with every problem of the table.
+    Raises ``ConfigError`` with all problems of the table.
     """
     binder = Binder(catalog or load_plugins(), Loaded(dict(table)))
     bound = binder.component(dict(table), kind, ())
@@ -106,18 +106,18 @@ def build_component(table: Mapping[str, Any], kind: str | None = None, catalog: 
 
 @frozen
 class Binder:
-    """Checks the values of one Task. ``problems`` collects what is wrong, one line each."""
+    """Checks the values of one Task. ``problems`` collects messages, one line each."""
 
     catalog: Catalog
     loaded: Loaded
     problems: list[str] = field(factory=list)
     paths: dict[Key, Path] = field(factory=dict)
-    """Every path in the Task, made absolute."""
+    """Every path in the Task, absolute."""
 
     def bind(self, value: Any, wanted: Type, key: Key) -> Any:
-        """Return the value converted for ``wanted``.
+        """Return the value converted to ``wanted``.
 
-        Where something must be built there is a ``Call``, and a ``Component`` where it is only named.
+        A table that must be built becomes a ``Call``, a component that is only named a ``Component``.
         """
         match wanted:
             case Scalar(name):
@@ -145,7 +145,7 @@ class Binder:
             case Record(target):
                 if not isinstance(value, dict):
                     return self._wrong(value, wanted, key)
-                if "type" in value and (kind := self._kind(wanted.name)):  # its protocol is a class with fields
+                if "type" in value and (kind := self._kind(wanted.name)):  # its protocol has fields
                     return self.component(value, kind, key)
                 return self._call(wanted, value, read_signature(target), key)
             case Object(name):
@@ -154,13 +154,13 @@ class Binder:
                 return self.component(value, self._kind(name), key, BASES.get(name, ""))
             case ByName(name):
                 return self._by_name(value, wanted, self._kind(name), key)
-            case _:  # anything goes, but tables with a type are components here, too
+            case _:  # any value, but tables with a type are components here, too
                 return self._any(value, key)
 
     def _scalar(self, value: Any, name: str, wanted: Type, key: Key) -> Any:
         if name == "float" and type(value) is int and abs(value) < 2**1023:
             return float(value)
-        if type(value) is float and not math.isfinite(value):  # would only show as a loss that is none
+        if type(value) is float and not math.isfinite(value):  # would only appear as a loss of NaN
             return self._wrong(value, wanted, key)
         if name == "Path" and isinstance(value, str):
             return self._path(value, key)
@@ -182,7 +182,7 @@ class Binder:
                 self.paths.update(trial.paths)
                 return bound
             tries.append((option, trial.problems))
-        # the problems inside a table or array, or with a name, say more than "must be x or y"
+        # problems inside a table or array, or with a name, are more precise than "must be x or y"
         inside = [p for o, p in tries if isinstance(value, dict) and isinstance(o, Record | Object | DictOf)]
         inside += [p for o, p in tries if isinstance(value, list) and isinstance(o, ListOf | TupleOf)]
         inside += [p for o, p in tries if isinstance(value, str) and isinstance(o, ByName)]
@@ -190,11 +190,11 @@ class Binder:
             self.problems.extend(inside[0])
             return None
         shown = [o for o in options if o != Choice((None,))]
-        plain = [o for o in shown if not isinstance(o, Object)]  # "number | Tensor" asks a person for a number
+        plain = [o for o in shown if not isinstance(o, Object)]  # "number | Tensor": a Task can only contain a number
         return self._wrong(value, Union(tuple(plain or shown)), key)
 
     def _kind(self, annotation: str) -> str | None:
-        """The kind that an annotation asks for; None where any component will do."""
+        """Return the kind that an annotation requires; None if any component is allowed."""
         kind = kind_of(annotation)
         return kind if kind in self.catalog.kinds else None
 
@@ -216,10 +216,10 @@ class Binder:
         return value
 
     def component(self, table: dict[str, Any], kind: str | None, key: Key, base: str = "") -> Any:
-        """Return the ``Call`` of a table with ``type``: a component of that kind, or of any.
+        """Return the ``Call`` of a table with ``type``: a component of that kind, or of any kind.
 
         Args:
-            base: the class that the object must be of, ``"module:attribute"``.
+            base: the class that the object must be an instance of, ``"module:attribute"``.
         """
         name = table.get("type")
         if not isinstance(name, str):
@@ -230,7 +230,7 @@ class Binder:
             component = self.catalog.get(name, kind)
             signature = read_signature(component.target)
         except MissingLibraryError as error:
-            warnings.warn(f"{self.loaded.place(key)}: is not checked: {error}", stacklevel=2)
+            warnings.warn(f"{self.loaded.place(key)}: not checked: {error}", stacklevel=2)
             signature = Signature(open=True)
         except PluginError as error:
             return self.problem((*key, "type"), str(error))
@@ -253,7 +253,7 @@ class Binder:
                 self._unknown(table_name if isinstance(component, Record) else component.name, name, parameters, key)
         for name, parameter in parameters.items():
             if parameter.required and name not in table:
-                self.problem((*key, name), f"is missing: {component.name} needs it ({parameter.type})")
+                self.problem((*key, name), f"is missing: {component.name} requires it ({parameter.type})")
         return Call(component, arguments, key, self.loaded.source(key).name)
 
     def _unknown(self, owner: str, name: str, known: Mapping[str, Any], key: Key) -> None:
@@ -273,12 +273,12 @@ class Binder:
         self.problem(key, f"must be {wanted}, got {shown}{hint}")
 
     def problem(self, key: Key, text: str) -> None:
-        """Note what is wrong with the value at a key."""
+        """Record a problem with the value at a key."""
         self.problems.append(f"{self.loaded.place(key)}: {text}")
 
 
 RENAMED = {"step": "job", "train_also": "train_extra"}
-"""Old names of keys of a Task, and the new ones."""
+"""Renamed keys of a Task: old and new name."""
 
 INJECTED = {"optimizers": ("params",)}
-"""Arguments that the engine passes itself, by kind."""
+"""Arguments that the engine passes, by kind."""

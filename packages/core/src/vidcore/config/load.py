@@ -1,4 +1,4 @@
-"""Reading a Task file: ``extends``, merging, ``--set``; every value remembers where it came from."""
+"""Reading Task files: ``extends``, merging and ``--set``. The source of every value is kept for messages."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ __all__ = ["PARTS", "Loaded", "Source", "Table", "apply_shared_tables", "format_
 Table = dict[str, Any]
 Key = tuple[str, ...]
 PARTS = ("train", "val", "test")
-"""The parts of ``[data]`` that ``[data.all]`` is laid under."""
+"""The parts of ``[data]`` that inherit from ``[data.all]``."""
 DIRECTIVES = ("_replace_", "_after_", "_before_")
 
 
 @frozen
 class Source:
-    """Where a value was written: the name for messages, the folder its relative paths refer to."""
+    """Where a value is written: name for messages, and the folder of relative paths."""
 
     name: str
     folder: Path
     shared: bool = False
-    """In ``data.all``, for every part of the data."""
+    """Whether it is written in ``data.all``, for all parts of the data."""
 
     def written(self, key: Key) -> Key:
-        """The key of a value as it is written in this file."""
-        part = 1 if key[:1] == ("data",) else 3  # of a stage: stages.NAME.data.PART
+        """Return the key of a value as it is written in this file."""
+        part = 1 if key[:1] == ("data",) else 3  # in a stage: stages.NAME.data.PART
         return (*key[:part], "all", *key[part + 1 :]) if self.shared and len(key) > part else key
 
     def place(self, key: Key) -> str:
-        """This file, and the key of a value as it is written there, for messages."""
+        """Return this file and the key of a value as it is written there, for messages."""
         return f"{self.name}: {format_key(self.written(key))}"
 
 
 @frozen
 class Loaded:
-    """A merged Task, and the Source of each of its keys."""
+    """A merged Task, and the ``Source`` of each key."""
 
     data: Table
     sources: dict[Key, Source] = field(factory=dict)
     main: Source = field(factory=lambda: Source("task", Path.cwd()))
 
     def source(self, key: Key) -> Source:
-        """The source of a key or of its nearest parent."""
+        """Return the source of a key or of its nearest parent."""
         while key:
             if key in self.sources:
                 return self.sources[key]
@@ -58,15 +58,15 @@ class Loaded:
         return self.main
 
     def written(self, key: Key) -> Key:
-        """The key of a value as it is written in its file."""
+        """Return the key of a value as it is written in its file."""
         return self._origin(key).written(key)
 
     def place(self, key: Key) -> str:
-        """The file where a value is written, and its key there, for messages."""
+        """Return the file in which a value is written, and its key there, for messages."""
         return self._origin(key).place(key)
 
     def _origin(self, key: Key) -> Source:
-        return self.source(next((k for k in self.sources if k[: len(key)] == key), key))  # a table: what is first in it
+        return self.source(next((k for k in self.sources if k[: len(key)] == key), key))  # a table: its first key
 
 
 def format_key(key: Sequence[str]) -> str:
@@ -75,10 +75,10 @@ def format_key(key: Sequence[str]) -> str:
 
 
 def load(task: str | Path, recipes: Mapping[str, Path], overrides: Sequence[str] = ()) -> Loaded:
-    """Read a Task file (or a recipe by its name), what it extends, and ``--set`` overrides on top.
+    """Read a Task file or a recipe, with everything it extends, and apply ``--set`` overrides.
 
-    Relative paths in the file mean its own folder, in recipes the folder of the file that extends
-    them, in overrides the current folder. Raises ``ConfigError``.
+    Relative paths are relative to the folder of their file; in recipes, of the file that extends them; in
+    overrides, to the current folder. Raises ``ConfigError``.
     """
     path = _locate(str(task), Path.cwd(), recipes, "")
     shipped = path in recipes.values()
@@ -91,7 +91,7 @@ def load(task: str | Path, recipes: Mapping[str, Path], overrides: Sequence[str]
 
 
 def load_table(table: Table) -> Loaded:
-    """Return a Task given as plain data as if it had been read from a file in the current folder."""
+    """Return a Task given as plain data, as if read from a file in the current folder."""
     loaded = Loaded({})
     _add(loaded, copy.deepcopy(table), (), loaded.main)
     return loaded
@@ -119,19 +119,19 @@ def _read(
     chain: tuple[Path, ...],
     at: Key = (),
 ) -> None:
-    """Read a file, and before it what it extends, into the table at a key.
+    """Read what a file extends, then the file, into the table at a key.
 
-    ``home``: what relative paths of data mean. ``shipped``: it is a recipe, or a fragment of one.
+    ``home``: folder of relative paths. ``shipped``: the file is a recipe, or a fragment of one.
     """
     if path.resolve() in chain:
         names = " -> ".join(p.name for p in (*chain, path))
-        raise ConfigError(f"{path}: extends: goes in a circle: {names}")
+        raise ConfigError(f"{path}: extends: is circular: {names}")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: no valid TOML: not a text in UTF-8 (byte {error.start} is wrong)") from error
+        raise ConfigError(f"{path}: not valid TOML: not UTF-8 at byte {error.start}") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: no valid TOML: {error}") from error
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     source = Source(str(path), home)
@@ -145,7 +145,7 @@ def _read(
         for name in parents:
             parent = _locate(name, path.parent, recipes, where)
             if shipped:
-                parent = Path(os.path.normpath(parent))  # "../base" is not for messages
+                parent = Path(os.path.normpath(parent))  # no "../base" in messages
             inside = shipped or parent in recipes.values()
             folder = home if inside else parent.resolve().parent
             _read(parent, folder, inside, recipes, into, (*chain, path.resolve()), (*at, *inner))
@@ -153,8 +153,8 @@ def _read(
     extend(data, ())
     stages = data.get("stages")
     for name, stage in stages.items() if isinstance(stages, dict) else ():
-        if isinstance(stage, dict):  # a stage is a Task, and extends others where it stands
-            inherited = _table(into.data, (*at, "stages", name))  # here, so that stages stay in order
+        if isinstance(stage, dict):  # a stage is a Task, and may extend others
+            inherited = _table(into.data, (*at, "stages", name))  # now, to keep the order of stages
             if _directive(stage, "_replace_", bool, (*at, "stages", name), source):
                 inherited.clear()
             extend(stage, ("stages", name))
@@ -163,14 +163,14 @@ def _read(
 
 
 def _add(into: Loaded, data: Table, at: Key, source: Source) -> None:
-    """Merge what a file says into the table at a key, and before it what its ``data.all`` says."""
+    """Merge the ``data.all`` of a file, then the rest of it, into the table at a key."""
     shared = _take_shared(data, at, source)
     _merge(into, _table(into.data, at), shared, at, evolve(source, shared=True))
     _merge(into, _table(into.data, at), data, at, source)
 
 
 def _take_shared(task: Table, at: Key, source: Source) -> Table:
-    """Take ``data.all`` out of a Task and its stages: a Task that says the same of each part."""
+    """Remove ``data.all`` from a Task and its stages; return it as a Task that repeats it for each part."""
     shared: Table = {}
     data, stages = task.get("data"), task.get("stages")
     if isinstance(data, dict) and "all" in data:
@@ -193,7 +193,7 @@ def _table(data: Table, key: Key) -> Table:
 
 
 def apply_shared_tables(loaded: Loaded) -> None:
-    """Lay what stands beside ``stages`` over every stage that trains; drop parts of the data that no file names."""
+    """Merge the tables beside ``stages`` into every stage that trains; drop parts of the data that no file names."""
     stages = loaded.data.get("stages")
     named = _named(loaded, ())
     if not isinstance(stages, dict) or not stages:
@@ -212,7 +212,7 @@ def apply_shared_tables(loaded: Loaded) -> None:
 
 
 def _named(loaded: Loaded, at: Key) -> set[str]:
-    """The parts of the data that are named as such, not only meant by ``data.all``."""
+    """Return the parts of the data that are written as such, not only through ``data.all``."""
     sources = {part: loaded.sources.get((*at, "data", part)) for part in PARTS}
     return {part for part, source in sources.items() if source and not source.shared}
 
@@ -228,11 +228,11 @@ def _merge(loaded: Loaded, base: Table, over: Table, at: Key, source: Source) ->
     for name, value in over.items():
         if name in DIRECTIVES:
             if not at:
-                raise ConfigError(f"{source.name}: {name}: says what to do with a table, and must stand in one")
+                raise ConfigError(f"{source.name}: {name}: must be inside of the table that it is about")
             continue
         key = (*at, name)
         old = base.get(name)
-        if value is False and isinstance(old, dict):  # an inherited table is switched off
+        if value is False and isinstance(old, dict):  # removes an inherited table
             del base[name]
             continue
         if isinstance(value, dict):
@@ -241,7 +241,7 @@ def _merge(loaded: Loaded, base: Table, over: Table, at: Key, source: Source) ->
             _merge(loaded, old, value, key, source)
             _move(base, name, value, key, source)
             if source.shared and key in loaded.sources:
-                continue  # a part that a file has named stays named
+                continue  # the part stays one that a file names
         else:
             base[name] = copy.deepcopy(value)
             _strip(base[name])
@@ -249,7 +249,7 @@ def _merge(loaded: Loaded, base: Table, over: Table, at: Key, source: Source) ->
 
 
 def _strip(value: Any) -> None:
-    """Tables inside arrays have nothing to merge with: directives there mean nothing."""
+    """Drop directives from tables inside arrays, which are never merged."""
     if isinstance(value, list):
         for item in value:
             _strip(item)
@@ -268,7 +268,7 @@ def _directive(table: Table, name: str, kind: type, key: Key, source: Source) ->
 
 
 def _move(base: Table, name: str, value: Table, key: Key, source: Source) -> None:
-    """Put a step where ``_after_`` or ``_before_`` says."""
+    """Move a step to the place that ``_after_`` or ``_before_`` gives."""
     for directive, shift in (("_after_", 1), ("_before_", 0)):
         anchor = _directive(value, directive, str, key, source)
         if anchor is None:
@@ -276,8 +276,8 @@ def _move(base: Table, name: str, value: Table, key: Key, source: Source) -> Non
         moved = base.pop(name)
         if anchor not in base:
             raise ConfigError(
-                f"{source.place((*key, directive))}: there is no {anchor!r} here"
-                f"{nearest(anchor, base) or '; there is ' + (', '.join(base) or 'nothing')}"
+                f"{source.place((*key, directive))}: there is no step {anchor!r}"
+                f"{nearest(anchor, base) or '; the steps are ' + (', '.join(base) or 'none')}"
             )
         items = list(base.items())
         items.insert(list(base).index(anchor) + shift, (name, moved))
@@ -293,12 +293,12 @@ def _override(loaded: Loaded, text: str) -> None:
     try:
         value = tomllib.loads(f"v = {raw}")["v"]
     except tomllib.TOMLDecodeError:
-        value = raw  # a bare word; a wrong one fails the type check
+        value = raw  # a bare word; a wrong one will fail the type check
     try:
         key = _keys(path)
     except tomllib.TOMLDecodeError:
-        raise ConfigError(f"--set {text}: {path!r} is no dotted key") from None
-    if key[-1] in DIRECTIVES and key[:-1]:  # is about the table that it stands in
+        raise ConfigError(f"--set {text}: {path!r} is not a dotted key") from None
+    if key[-1] in DIRECTIVES and key[:-1]:  # it is about the table that contains it
         key, value = key[:-1], {key[-1]: value}
     part = 1 if key[0] == "data" else 3
     if key[part - 1 : part + 1] == ("data", "all"):
@@ -342,5 +342,5 @@ def _step(at: Any, name: str, key: Key, text: str) -> Any:
 
 def _position(at: list[Any], name: str, key: Key, text: str) -> int:
     if not name.isdecimal() or int(name) >= len(at):
-        raise ConfigError(f"--set {text}: {format_key(key[:-1])} is an array of {len(at)}, {name!r} is no index of it")
+        raise ConfigError(f"--set {text}: {format_key(key[:-1])} has {len(at)} entries, {name!r} is not an index")
     return int(name)

@@ -1,4 +1,4 @@
-"""References between the stages of a Task: a text that begins with ``{NAME}`` means the folder of that stage."""
+"""References between stages of a Task: a string that starts with ``{NAME}`` refers to the folder of that stage."""
 
 from __future__ import annotations
 
@@ -15,39 +15,40 @@ REFERENCE = re.compile(r"\{([A-Za-z_][\w-]*)\}(?=/|$)")
 NAME = re.compile(r"[A-Za-z_][\w-]*")
 
 
-def stage_reference(text: str, key: Key) -> str | None:
-    """The stage whose folder a text at a key of a Task begins with; None where it is an ordinary text."""
-    found = REFERENCE.match(text) if key[:1] == ("stages",) else None
+def stage_reference(string: str, key: Key) -> str | None:
+    """Return the stage that a string at a key of a Task refers to; None if it refers to none."""
+    found = REFERENCE.match(string) if key[:1] == ("stages",) else None
     return found[1] if found else None
 
 
 def references(stage: Any) -> set[str]:
-    """The stages that a stage's table refers to."""
-    return {name for key, text in _texts(stage, ("stages",)) if (name := stage_reference(text, key))}
+    """Return the stages that the table of a stage refers to."""
+    return {name for key, string in _strings(stage, ("stages",)) if (name := stage_reference(string, key))}
 
 
 def reference_problems(loaded: Loaded) -> Iterator[str]:
-    """What is wrong with names of stages, and with references to them, one line each."""
+    """Yield the problems with names of stages and references to them, one line each."""
     stages = loaded.data.get("stages")
     before: list[str] = []
     for stage, table in stages.items() if isinstance(stages, dict) else ():
         if not NAME.fullmatch(stage):
             where = loaded.source(("stages", stage)).name
-            yield f"{where}: stages: {stage!r} is the name of a folder: letters, digits, _ and -, a letter first"
-        for key, text in _texts(table, ("stages", stage)):
-            name = stage_reference(text, key)
+            yield f"{where}: stages: {stage!r} is not a name: use letters, digits, _ and -, and a letter first"
+        for key, string in _strings(table, ("stages", stage)):
+            name = stage_reference(string, key)
             if name is not None and name not in before:
-                hint = nearest(name, before) or f"; before it there is {', '.join(before) or 'none'}"
-                yield f"{loaded.source(key).name}: {format_key(key)}: {text!r}: no stage before this is {name!r}{hint}"
+                hint = nearest(name, before) or f"; earlier stages: {', '.join(before) or 'none'}"
+                where = f"{loaded.source(key).name}: {format_key(key)}"
+                yield f"{where}: {string!r} refers to {name!r}, which is not an earlier stage{hint}"
         before.append(stage)
 
 
-def _texts(value: Any, at: Key) -> Iterator[tuple[Key, str]]:
+def _strings(value: Any, at: Key) -> Iterator[tuple[Key, str]]:
     if isinstance(value, str):
         yield at, value
     elif isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _texts(inner, (*at, str(name)))
+            yield from _strings(inner, (*at, str(name)))
     elif isinstance(value, list):
         for i, inner in enumerate(value):
-            yield from _texts(inner, (*at, str(i)))
+            yield from _strings(inner, (*at, str(i)))

@@ -1,9 +1,9 @@
-"""What a component takes, read from its source without importing it.
+"""The parameters of a component, read from its source without importing it.
 
-Importing a model means importing torch, which takes seconds; a typo in a Task should show at
-once. So the parameters, their types and defaults are read from the syntax tree. The rules are
-the ones of Python: an attrs (or data) class takes its fields, another class takes what its
-``__init__`` takes; ``**kwargs`` there means "and what the base class takes".
+Importing a model imports torch, which takes seconds; a typo in a Task should be reported at once. So
+parameters, their types and defaults are read from the syntax tree. The rules are those of Python: an attrs
+class or dataclass takes its fields, any other class takes the parameters of its ``__init__``; ``**kwargs``
+there stands for the parameters of the base class.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Parameter:
     type: Type = ANY
     required: bool = True
     default: Any = None
-    """The default where it is a literal, else None."""
+    """The default if it is a literal, else None."""
     typed: bool = True
 
 
@@ -48,15 +48,15 @@ class Signature:
 
     parameters: dict[str, Parameter] = field(factory=dict)
     open: bool = False
-    """Takes keyword arguments that cannot be read: unknown keys are then no error."""
+    """Whether it takes keyword arguments that cannot be read, so that unknown keys are allowed."""
 
 
 @cache
 def read_signature(target: str) -> Signature:
-    """Return the signature of ``"module:attribute"``; imports it only where the source does not tell.
+    """Return the signature of ``"module:attribute"``; it is imported only if it has no Python source.
 
-    Raises ``PluginError`` where the target does not exist; ``MissingLibraryError`` where it belongs to an optional
-    library that is not installed.
+    Raises ``PluginError`` if the target does not exist, ``MissingLibraryError`` if it belongs to an optional library
+    that is not installed.
     """
     module_name, _, attribute = target.partition(":")
     module = find_module(module_name)
@@ -88,7 +88,7 @@ def _base(module: Module, node: ast.ClassDef) -> Signature:
                 return Signature(open=True)
             home, definition = found
             return _of_class(home, definition) if isinstance(definition, ast.ClassDef) else Signature(open=True)
-    return Signature()  # nn.Module and the like take nothing
+    return Signature()  # nn.Module, for example, takes nothing
 
 
 def _has_fields(node: ast.ClassDef) -> bool:
@@ -152,7 +152,7 @@ def _literal(node: ast.expr | None) -> Any:
 
 
 def _type(module: Module, node: ast.expr) -> Type:
-    """Turn an annotation into a Type; what is not plain data is a component."""
+    """Convert an annotation to a Type; anything that is not plain data is a component."""
     match node:
         case ast.Constant(value=str(text)):
             return _type(module, ast.parse(text, mode="eval").body)
@@ -193,7 +193,7 @@ def _generic(module: Module, name: str, inside: ast.expr) -> Type:
 
 
 def _annotation_name(node: ast.expr) -> str:
-    """The last name of an annotation: ``Decoder`` for ``reader.Decoder`` and for ``"Decoder"``."""
+    """Return the last name of an annotation: ``Decoder`` for ``reader.Decoder`` and for ``"Decoder"``."""
     return str(node.value).rpartition(".")[2] if isinstance(node, ast.Constant) else _last_name(node)
 
 
@@ -213,7 +213,7 @@ def _named(module: Module, name: str) -> Type:
         return _type(module, node.value)
     if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").partition(".")[0] in OPAQUE:
         return Object(name)
-    if isinstance(node, ast.ImportFrom):  # an alias may live in another module, too
+    if isinstance(node, ast.ImportFrom):  # an alias may be in another module, too
         other, original = module.imported(node, name)
         if other and isinstance(other.names.get(original), ast.Assign | ast.AnnAssign):
             return _named(other, original)
@@ -227,17 +227,17 @@ def _union(*options: Type) -> Type:
     flat: list[Type] = []
     for option in options:
         flat += option.options if isinstance(option, Union) else (option,)
-    if len(flat) > 1:  # a number or a tensor, as of torch's optimizers: no table makes a tensor
+    if len(flat) > 1:  # "float | Tensor" of torch's optimizers: a table cannot make a tensor
         flat = [option for option in flat if option != Object("Tensor")]
     return Union(tuple(dict.fromkeys(flat)))
 
 
 def _by_import(module_name: str, attribute: str) -> Signature:
-    """For what has no Python source or is made at run time: names and defaults, types unknown."""
+    """Return names and defaults, without types, of what has no Python source or is made at run time."""
     try:
         value = attrgetter(attribute)(importlib.import_module(module_name))
         parameters = inspect.signature(value).parameters.values()
-    except Exception as error:  # importing runs the code of a stranger
+    except Exception as error:  # importing runs code of a plugin, which may raise anything
         if missing := missing_library(attribute, error):
             raise missing from error
         raise PluginError(f"'{module_name}:{attribute}' cannot be read: {error}") from error

@@ -1,4 +1,4 @@
-"""Modules as syntax trees, found on the path without importing anything."""
+"""Modules parsed from their source, without importing anything."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Module:
 
 @cache
 def find_module(name: str) -> Module | None:
-    """Parse a module found on the path; parent packages are located, never imported.
+    """Parse a module; its parent packages are located, but not imported. None if it has no Python source.
 
     Raises ``PluginError`` if it is not Python.
     """

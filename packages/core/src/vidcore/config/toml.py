@@ -1,4 +1,4 @@
-"""Writing TOML that a person would have written: short arrays on one line, a header per table."""
+"""Writing TOML as a person would: short arrays on one line, a header per table."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["dumps"]
 
 
 def dumps(data: Mapping[str, Any]) -> str:
-    """Return the table as TOML text that ``tomllib`` reads back to equal data, floats to the last bit.
+    """Return a table as TOML that ``tomllib`` reads back as equal data, floats to the last bit.
 
-    Keys keep their order, except that TOML wants the plain values of a table before its
-    sub-tables. Tuples become arrays, paths strings. TOML has no null: ``None`` is a ``TypeError``.
+    Keys keep their order, except that TOML requires the plain values of a table before its sub-tables.
+    Tuples become arrays, paths become strings. TOML has no null: ``None`` raises ``TypeError``.
 
     >>> print(dumps({"optimizer": {"type": "SGD", "betas": (0.9, 0.999)}}), end="")
     [optimizer]
@@ -26,7 +26,7 @@ def dumps(data: Mapping[str, Any]) -> str:
 
 
 def _to_toml(value: Any, where: str) -> Any:
-    """The value in the few types that TOML knows."""
+    """Convert a value to the types that TOML has."""
     if isinstance(value, Mapping):
         return {str(k): _to_toml(v, f"{where}.{k}" if where else str(k)) for k, v in value.items()}
     if isinstance(value, PurePath):

@@ -1,4 +1,4 @@
-"""The types a configuration value can have, and what each accepts."""
+"""Types of configuration values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["ANY", "ByName", "Choice", "DictOf", "ListOf", "Object", "Record", "S
 
 
 class Type:
-    """Base of the types below; ``str()`` is what messages call it."""
+    """Base class of the types below; ``str()`` is its name in messages."""
 
 
 @frozen
@@ -25,7 +25,7 @@ ANY = AnyValue()
 
 @frozen
 class Scalar(Type):
-    """``int``, ``float``, ``bool``, ``str`` or ``Path``. Strict: only an int may stand for a float."""
+    """``int``, ``float``, ``bool``, ``str`` or ``Path``. Strict: the only conversion is from int to float."""
 
     name: str
 
@@ -47,7 +47,7 @@ class Choice(Type):
 
 @frozen
 class ListOf(Type):
-    """An array of any length; ``as_tuple`` says what the component gets."""
+    """An array of any length; the component gets a tuple if ``as_tuple``, else a list."""
 
     item: Type
     as_tuple: bool = False
@@ -68,7 +68,7 @@ class TupleOf(Type):
 
 @frozen
 class DictOf(Type):
-    """A table with free keys."""
+    """A table with arbitrary keys."""
 
     item: Type
 
@@ -107,7 +107,7 @@ class Record(Type):
 
 @frozen
 class Object(Type):
-    """A table with ``type``: a component. The name of its class or protocol says the kind, see ``kind_of``."""
+    """A table with ``type``: a component. The name of its class or protocol gives the kind, see ``kind_of``."""
 
     name: str
 
@@ -117,10 +117,10 @@ class Object(Type):
 
 @frozen
 class ByName(Type):
-    """A string that names a component, which is loaded and not built; see ``vidcore.typing.Named``."""
+    """A string that names a component, which is loaded but not built; see ``vidcore.typing.Named``."""
 
     name: str
-    """Name of the class or protocol, as of an ``Object``."""
+    """Name of the class or protocol, as in ``Object``."""
 
     def __str__(self) -> str:
         return f"the name of a component ({self.name})"

@@ -123,9 +123,8 @@ class Catalog:
             return f"{name!r} {NOT_OFFERED[name]}"
         hint = nearest(name, self.of_kind(kind) if kind else self.components)
         what = f"{kind} component" if kind else "component"
-        install = (
-            f"; install the vid-... package that has it (vidcore list{f' {kind}' if kind else ''} shows what is here)"
-        )
+        listing = f"vidcore list {kind}" if kind else "vidcore list"
+        install = f"; install the vid-... package that has it ({listing} shows what is installed)"
         return f"no installed plugin offers a {what} named {name!r}{hint or install}"
 
     @cached_property

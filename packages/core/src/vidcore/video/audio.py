@@ -27,16 +27,16 @@ __all__ = ["PyAVAudioReader", "open_audio"]
 
 MAX_CHANNELS = 64
 LARGEST_JUMP = 0.05
-"""Seconds by which the times of samples that follow each other may disagree: containers round them. Where they disagree
-by more, samples are missing, and nothing after them has a sure number."""
+"""Largest difference in seconds between the time of a frame and the end of the one before, since containers round times.
+If it is larger, samples are missing, and the numbers of all later samples are unknown."""
 READ_BYTES = 1 << 30
-"""Most memory of what one ``read`` returns: some bytes of a file can stand for hours of silence."""
+"""Largest result of one ``read``: a few bytes of a file can encode hours of silence."""
 
 
 def open_audio(path: str | Path) -> AudioReader:
     """Open the audio of a video, or an audio file.
 
-    Raises ``VideoError``, naming the file, where it cannot be read or has no audio.
+    Raises ``VideoError``, naming the file, if it cannot be read or has no audio.
 
     Example::
 
@@ -47,19 +47,19 @@ def open_audio(path: str | Path) -> AudioReader:
 
 
 class PyAVAudioReader(ReaderBase):
-    """Samples by number, as a decoding of the whole file in order would give them; with PyAV.
+    """Samples by number, exactly as decoding the whole file in order returns them, with PyAV.
 
-    A time stamp does not say exactly which sample it belongs to (Matroska rounds to milliseconds), and what a lossy
-    codec decodes depends on what came before. So samples are counted from the beginning: reading on is cheap, going
-    back decodes again from the beginning (AAC: about a millisecond per second of stereo). Uncompressed WAV files are
-    read from any place at once.
+    A timestamp does not identify its sample exactly (Matroska rounds to milliseconds), and the output of a lossy codec
+    depends on what came before. So samples are counted from the beginning: reading forwards is cheap, going back
+    decodes again from the beginning (AAC: about a millisecond per second of stereo). Uncompressed WAV files are read
+    directly from any position.
 
-    The best audio stream is read, as it is: no resampling, no mixing of channels.
+    The best audio stream is read without resampling or mixing channels.
 
     Args:
         path: file with audio.
 
-    Raises ``VideoError`` where the file is missing, has no audio, or nothing in it decodes.
+    Raises ``VideoError`` if the file is missing, has no audio, or none of it can be decoded.
     """
 
     _frames: Iterator[AudioFrame]
@@ -74,7 +74,7 @@ class PyAVAudioReader(ReaderBase):
         try:
             first = next(self._frames, None)
             if first is None:
-                raise VideoError(self.path, "has audio, but nothing in it can be decoded")
+                raise VideoError(self.path, "has audio, but none of it can be decoded")
             self.rate: int = first.sample_rate
             self.channels: int = first.layout.nb_channels
             if self.rate < 1 or not 1 <= self.channels <= MAX_CHANNELS:
@@ -96,7 +96,7 @@ class PyAVAudioReader(ReaderBase):
 
     @property
     def duration(self) -> float:
-        """Seconds of audio. The file is decoded once to learn it."""
+        """Seconds of audio. The file is decoded once to find it."""
         return len(self) / self.rate
 
     def read(self, start: int = 0, stop: int | None = None) -> Array:
@@ -107,7 +107,7 @@ class PyAVAudioReader(ReaderBase):
             VideoError: the file has fewer samples, is damaged before ``stop``, or this is more than ``READ_BYTES``.
         """
         if start < 0 or (stop is not None and stop < start):
-            raise ValueError(f"samples {start} to {stop}: start must be at least 0, and stop not before it")
+            raise ValueError(f"samples {start} to {stop}: start must be at least 0, and stop at least start")
         if stop is not None:
             self._check_size(stop - start)
         with reading(self.path):
@@ -150,7 +150,7 @@ class PyAVAudioReader(ReaderBase):
         return container, stream
 
     def _begin(self, sample: int = 0) -> None:
-        """Open the file to decode it from the beginning, or from a place before a sample that is known for sure."""
+        """Open the file to decode it from the beginning, or, if exact, from a position before a sample."""
         self._container, stream = self._open()
         self._kept: deque[Array] = deque()
         self._kept_from = self._at = 0  # the samples in ``_kept`` end before sample ``_at``
@@ -167,7 +167,7 @@ class PyAVAudioReader(ReaderBase):
             self._keep(first)
 
     def _decode(self, container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
-        """Yield the frames in order. What is broken at the end is left out; what is broken before is an error."""
+        """Yield the frames in order. Damage at the end is left out; damage before the end raises."""
         count, broken, end = 0, "", None
         packets = container.demux(stream)
         while True:
@@ -182,7 +182,7 @@ class PyAVAudioReader(ReaderBase):
             for frame in frames:
                 time = frame.time
                 if end is not None and time is not None and abs(time - end) > LARGEST_JUMP:
-                    broken = broken or f"time goes on {time - end:.3f} seconds later"
+                    broken = broken or f"the time jumps by {time - end:.3f} seconds"
                 if broken:
                     raise VideoError(self.path, f"is damaged at sample {count} of its audio: {broken}")
                 if packet.is_corrupt or frame.is_corrupt:
@@ -193,7 +193,7 @@ class PyAVAudioReader(ReaderBase):
                 yield frame
 
     def _keep(self, frame: AudioFrame) -> None:
-        """Add the samples of a frame to those at hand."""
+        """Keep the samples of a frame."""
         if (frame.sample_rate, frame.layout.nb_channels) != (self.rate, self.channels):
             now = f"{frame.layout.nb_channels} channels at {frame.sample_rate} samples per second"
             raise VideoError(self.path, f"changes to {now} at sample {self._at} of its audio")
@@ -212,7 +212,7 @@ class PyAVAudioReader(ReaderBase):
             raise VideoError(self.path, f"{samples} samples of audio are too many at once; read them in parts")
 
     def _delay(self, first: AudioFrame) -> float:
-        """Seconds by which the audio begins after the video."""
+        """Return the seconds from the start of the video to the start of the audio."""
         video = self._container.streams.best("video")
         if video is None or video.start_time is None or not video.time_base or first.time is None:
             return 0.0
@@ -222,7 +222,7 @@ class PyAVAudioReader(ReaderBase):
 
 
 def _as_float(values: Array) -> Array:
-    """Bring samples of any type to float32, full scale from -1 to 1.
+    """Convert samples of any type to float32, full scale from -1 to 1.
 
     >>> _as_float(np.array([[0, 128, 255]], np.uint8)).tolist()
     [[-1.0, 0.0, 0.9921875]]

@@ -1,4 +1,4 @@
-"""What readers share: checks, and that ``with`` closes them."""
+"""Shared parts of readers: checks, and a base class for context managers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MAX_PIXELS = 1 << 26
 
 
 class ReaderBase:
-    """Base of readers that may be used as context managers."""
+    """Base class of readers, which makes them context managers."""
 
     def close(self) -> None:
-        """Give back what is held open."""
+        """Release resources."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -50,13 +50,13 @@ def reading(path: str | Path) -> Iterator[None]:
 
 
 def existing_file(path: str | Path) -> str:
-    """Return the absolute name of a file; raise ``VideoError`` where there is none, or nothing in it.
+    """Return the absolute path of a file; raise ``VideoError`` if it does not exist or is empty.
 
-    Absolute, because FFmpeg takes ``12:30.mp4`` for an address, and the working directory may change.
+    Absolute, because FFmpeg parses ``12:30.mp4`` as a URL, and the working directory may change.
     """
     try:
         status = Path(path).stat()
-    except (FileNotFoundError, ValueError) as error:  # the latter: a name with a zero in it
+    except (FileNotFoundError, ValueError) as error:  # ValueError: a null character in the name
         raise VideoError(path, "does not exist") from error
     except OSError as error:
         raise VideoError(path, f"cannot be opened ({error.strerror})") from error
@@ -71,10 +71,10 @@ def existing_file(path: str | Path) -> str:
 def frame_numbers(
     path: str, indices: Sequence[int] | np.ndarray[Any, Any], length: int, advertised: int = 0
 ) -> Numbers:
-    """Return the indices as (n,) int64; ``VideoError`` where one is not among the ``length`` frames of the video."""
+    """Return the indices as (n,) int64; raise ``VideoError`` if one is not among the ``length`` frames of the video."""
     numbers = np.asarray(indices)
     if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
-        raise ValueError(f"frame indices must be a flat sequence of integers, got {numbers.dtype}{numbers.shape}")
+        raise ValueError(f"frame indices must be a 1-D sequence of integers, got {numbers.dtype}{numbers.shape}")
     wrong = numbers[(numbers < 0) | (numbers >= length)]
     if wrong.size:
         promised = f" (only {length} of the {advertised} it advertises can be decoded)" if advertised > length else ""

@@ -1,4 +1,4 @@
-"""Opening files with PyAV, whatever its version."""
+"""Opening files with any version of PyAV."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SAFE = {
 
 __all__ = ["open_container", "reason"]
 
-# Titles and comments may be in any encoding and are never used. PyAV 19 keeps them as they are; earlier versions raise
-# unless they are told not to.
+# Titles and comments may be in any encoding, and are not used. PyAV 19 does not decode them; earlier versions raise
+# without this option.
 LENIENT: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 
@@ -34,12 +34,12 @@ def open_container(file: str, path: object, kind: str = "a video", **options: st
     """Open a file for reading.
 
     Args:
-        file: absolute name, as ``existing_file`` returns it.
-        path: what messages call the file.
+        file: absolute path, as ``existing_file`` returns it.
+        path: its name in messages.
         kind: what it should be, for messages.
         options: of the demuxer.
 
-    Raises ``VideoError`` where FFmpeg cannot read it.
+    Raises ``VideoError`` if FFmpeg cannot read it.
     """
     try:
         container: InputContainer = av.open(file, container_options=SAFE | options, **LENIENT)
@@ -50,5 +50,5 @@ def open_container(file: str, path: object, kind: str = "a video", **options: st
 
 
 def reason(error: FFmpegError | OSError) -> str:
-    """Return what FFmpeg says about an error, without its decoration."""
+    """Return the plain message of an FFmpeg error."""
     return error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""Reading with decord, for those who name it: ``pip install 'vidcore[decord]'``.
+"""Reading with decord, if it is named: ``pip install 'vidcore[decord]'``.
 
 The packages ``decord`` and ``decord2`` both provide the module.
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import av  # noqa: F401 - first: the symbols that decord makes global would replace those of PyAV's codecs
+import av  # noqa: F401 - before decord, whose global symbols would replace those of PyAV's codecs
 import numpy as np
 
 from vidcore.errors import MissingLibraryError, VideoError
@@ -25,16 +25,16 @@ __all__ = ["DecordReader"]
 
 
 class DecordReader(ReaderBase):
-    """Frames by number, as decord finds them: not exact, and never chosen by ``auto``.
+    """Frames by number, as decord finds them: not exact, and not used by ``auto``.
 
-    decord silently returns wrong frames for MPEG transport and program streams, open groups of pictures, edit lists,
-    and MPEG-4 or MPEG-2 with B-frames. Use it to reproduce what was trained with it, or for files you have checked.
+    decord silently returns wrong frames for MPEG transport and program streams, open GOPs, edit lists, and MPEG-4 or
+    MPEG-2 with B-frames. Use it to reproduce models trained with it, or for files that you have checked.
 
     Args:
         path: video file.
         threads: threads of the decoder; 0 lets it choose.
 
-    Raises ``VideoError`` where decord cannot read the file.
+    Raises ``VideoError`` if decord cannot read the file.
     """
 
     decoder = "decord"
@@ -49,7 +49,7 @@ class DecordReader(ReaderBase):
             height, width, channels = self._reader[0].shape
         except Exception as error:  # damaged files cause errors of every type
             raise VideoError(path, "cannot be opened as a video by decord") from error
-        if channels != 3:  # decord2, where a row is shorter than its padding
+        if channels != 3:  # decord2, if a row is shorter than its padding
             raise VideoError(path, f"decord returns frames with {channels} channels instead of 3; use 'pyav'")
         self.size: tuple[int, int] = (height, width)
 
@@ -57,7 +57,7 @@ class DecordReader(ReaderBase):
         return len(self._reader)
 
     def read(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return the frames asked for: (n, height, width, 3) uint8 RGB."""
+        """Return the requested frames: (n, height, width, 3) uint8 RGB."""
         wanted, places = np.unique(frame_numbers(self.path, indices, len(self)), return_inverse=True)
         if not len(wanted):
             return np.empty((0, *self.size, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Frames that are pictures already: folders of images, arrays, a single image."""
+"""Readers of images: folders of frames, arrays, a single image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ArrayReader(ReaderBase):
 
     Args:
         frames: (n, height, width, channels) uint8.
-        fps: frames per second, where known.
+        fps: frames per second, if known.
     """
 
     decoder = "array"
@@ -45,22 +45,22 @@ class ArrayReader(ReaderBase):
         return (self._frames.shape[1], self._frames.shape[2])
 
     def read(self, indices: Sequence[int] | Array) -> Array:
-        """Return the frames asked for, as a copy."""
+        """Return a copy of the requested frames."""
         return np.ascontiguousarray(self._frames[frame_numbers(self.path, indices, len(self))])
 
     def close(self) -> None:
-        """Let go of the array."""
+        """Release the array."""
         self._frames = self._frames[:0]
 
 
 class ImageReader(ArrayReader):
-    """A picture as a video of one frame.
+    """An image as a video of one frame.
 
     Args:
         path: image file.
-        threads: unused; every reader of files takes it.
+        threads: unused; every reader of files has it.
 
-    Raises ``VideoError`` where the file is missing or is no picture.
+    Raises ``VideoError`` if the file is missing or is not an image.
     """
 
     decoder = "image"
@@ -70,20 +70,20 @@ class ImageReader(ArrayReader):
 
 
 class FrameFolderReader(ReaderBase):
-    """A folder of pictures, one or (flow) two per frame.
+    """A folder of images: one per frame, or two for flow.
 
     Args:
         path: folder.
-        template: file name with a place for the number, ``img_{:05}.jpg``; for flow the first place is
+        template: file name with a field for the number, ``img_{:05}.jpg``; for flow also a first field for
             ``x`` or ``y``: ``{}_{:05}.jpg``.
         modality: ``RGB`` (three channels) or ``Flow`` (two: horizontal, vertical).
         start_index: number in the name of the first frame.
         offset: added to every number (several videos in one folder).
-        total_frames: number of frames, where known; otherwise the files are counted.
-        fps: frames per second, where known.
-        threads: unused; every reader of files takes it.
+        total_frames: number of frames; default: the files are counted.
+        fps: frames per second, if known.
+        threads: unused; every reader of files has it.
 
-    Raises ``VideoError`` where the folder is missing.
+    Raises ``VideoError`` if the folder is missing.
     """
 
     decoder = "frames"
@@ -127,9 +127,9 @@ class FrameFolderReader(ReaderBase):
         return self._size
 
     def read(self, indices: Sequence[int] | Array) -> Array:
-        """Return the frames asked for: (n, height, width, 3) RGB, or (n, height, width, 2) flow, uint8.
+        """Return the requested frames: (n, height, width, 3) RGB, or (n, height, width, 2) flow, uint8.
 
-        Indices count from 0, whatever the files are called.
+        Indices count from 0, independent of file names.
         """
         wanted, places = np.unique(frame_numbers(self.path, indices, len(self)), return_inverse=True)
         images = [self._read_frame(i) for i in wanted.tolist()]
@@ -143,7 +143,7 @@ class FrameFolderReader(ReaderBase):
         return np.stack([images[p] for p in places.tolist()])
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is kept open."""
 
     def _files(self, index: int) -> list[Path]:
         number = self._first + index
@@ -168,5 +168,5 @@ def _read_image(file: Path, grey: bool) -> Array:
             raise VideoError(file, f"promises {promised.pixels} pixels; at most {MAX_PIXELS} are read")
         image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
         if image is None:
-            raise VideoError(file, "is no picture that can be decoded")
+            raise VideoError(file, "is not an image that can be decoded")
         return image if grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

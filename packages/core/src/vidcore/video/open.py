@@ -1,4 +1,4 @@
-"""Opening a video with the right reader."""
+"""Opening videos with the right reader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VIDEO_SUFFIXES = (
     *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
-"""Suffixes by which videos are found in a folder."""
+"""Suffixes of videos in a folder."""
 IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 DECODERS = {
@@ -23,20 +23,20 @@ DECODERS = {
     "image": "vidcore.video.frames:ImageReader",
     "pyav": "vidcore.video.exact:PyAVReader",
 }
-"""The core's own decoders: name -> ``module:class``, imported when a file is opened."""
+"""Decoders of the core: name -> ``module:class``, imported when a file is opened."""
 
 
 def open_video(path: str | Path, decoder: Decoder | str = "auto", threads: int = 1) -> VideoReader:
-    """Open a video file, a single image, or whatever a decoder that is handed in reads.
+    """Open a video file or an image.
 
-    ``auto`` reads images as images and everything else with PyAV, which returns exact frames for every file it
-    opens. The reader's ``decoder`` says what was used.
+    ``auto`` reads images as images, and everything else with PyAV, which returns exact frames of every file that it
+    opens. The reader's ``decoder`` is the name of the decoder used.
 
     Args:
         path: the file.
-        decoder: ``auto``; the name of one of the core's decoders (``DECODERS``); or a reader class or function,
-            e.g. ``load_plugins().get("mine", "decoders").load()`` for the decoder of a plugin.
-        threads: threads that decode; 1 is best where several loader processes run.
+        decoder: ``auto``, the name of a decoder of the core (``DECODERS``), or a reader class or function: for the
+            decoder of a plugin, ``load_plugins().get("mine", "decoders").load()``.
+        threads: threads that decode; 1 is best with several worker processes.
 
     Raises:
         VideoError: the file cannot be read; the message names it.
@@ -53,9 +53,7 @@ def _automatic(path: str | Path) -> str:
 
 def _named(name: str) -> Decoder:
     if name == "opencv":
-        raise UserError(
-            "decoder 'opencv' was removed: OpenCV returns wrong frames of some files; use 'pyav', or 'auto'"
-        )
+        raise UserError("decoder 'opencv' was removed: OpenCV returns wrong frames of some files; use 'pyav' or 'auto'")
     if name not in DECODERS:
         known = ", ".join(repr(n) for n in ("auto", *DECODERS))
         raise UserError(f"there is no decoder {name!r}{nearest(name, DECODERS) or f'; vidcore has {known}'}")

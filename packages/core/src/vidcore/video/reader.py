@@ -1,4 +1,4 @@
-"""What every reader of videos and of their audio can do."""
+"""Protocols of readers of video and audio."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ __all__ = ["AudioReader", "Decoder", "VideoReader"]
 class VideoReader(Protocol):
     """An open video. Close it, or use it as a context manager.
 
-    One thread at a time, and the process that opened it, unless a reader says otherwise.
+    Use it in one thread at a time, and in the process that opened it, unless a reader documents more.
     """
 
     path: str
     """The file or folder, for messages."""
     fps: float | None
-    """Frames per second (mean rate), None where the source has none."""
+    """Frames per second (mean rate); None if the source has none."""
     decoder: str
-    """Name of what decodes, for reports."""
+    """Name of the decoder, for reports."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the frames as returned: rotation applied."""
+        """Height and width of the frames as returned, after rotation."""
         ...
 
     def __len__(self) -> int:
-        """Number of frames that can be read, whatever the file advertises."""
+        """Number of frames that can be read, which may differ from the file's header."""
         ...
 
     def read(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return the frames asked for, in that order: (n, height, width, 3) uint8 RGB, contiguous.
+        """Return the requested frames, in that order: (n, height, width, 3) uint8 RGB, contiguous.
 
         Indices count shown frames from 0; they may repeat and need not be sorted.
-        Raises ``VideoError``, naming the file, where a frame cannot be had.
+        Raises ``VideoError``, naming the file, if a frame cannot be read.
         """
         ...
 
     def close(self) -> None:
-        """Give back what is held open."""
+        """Release resources."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -53,7 +53,7 @@ class VideoReader(Protocol):
 
 
 class Decoder(Protocol):
-    """What opens a file: the class of a reader, or a function that returns one."""
+    """The class of a reader, or a function that returns a reader."""
 
     def __call__(self, path: str | Path, /, *, threads: int) -> VideoReader:
         """Open a file.
@@ -62,7 +62,7 @@ class Decoder(Protocol):
             path: the file.
             threads: threads that decode; 0 lets the decoder choose.
 
-        Raises ``VideoError``, naming the file, where it cannot be read.
+        Raises ``VideoError``, naming the file, if it cannot be read.
         """
         ...
 
@@ -71,7 +71,7 @@ class Decoder(Protocol):
 class AudioReader(Protocol):
     """The open audio of a file. Close it, or use it as a context manager.
 
-    One thread at a time, and the process that opened it.
+    Use it in one thread at a time, and in the process that opened it.
     """
 
     path: str
@@ -80,10 +80,10 @@ class AudioReader(Protocol):
     """Samples per second."""
     channels: int
     start: float
-    """Seconds from the first frame of the file's video to the first sample; 0 where there is no video."""
+    """Seconds from the first frame of the file's video to the first sample; 0 without video."""
 
     def __len__(self) -> int:
-        """Number of samples (per channel) that can be read, whatever the file advertises."""
+        """Number of samples (per channel) that can be read, which may differ from the file's header."""
         ...
 
     @property
@@ -96,12 +96,12 @@ class AudioReader(Protocol):
 
         (channels, samples) float32, full scale from -1 to 1.
 
-        Raises ``VideoError``, naming the file, where a sample cannot be had.
+        Raises ``VideoError``, naming the file, if a sample cannot be read.
         """
         ...
 
     def close(self) -> None:
-        """Give back what is held open."""
+        """Release resources."""
         ...
 
     def __enter__(self) -> Self: ...

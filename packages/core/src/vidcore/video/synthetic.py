@@ -1,8 +1,8 @@
-"""Moving shapes: the video files that demos render.
+"""Synthetic videos of moving shapes, for demos.
 
-A two-toned ellipse drifts, turns or changes its size before a drifting background. Positions and angles are
-cyclic, and an ellipse that has grown to the largest size starts again with the smallest, so that it can go on
-for any time.
+A two-toned ellipse moves, turns or changes its size in front of a drifting background. Positions, angles and sizes
+are cyclic (an ellipse that has grown to the largest size starts again with the smallest), so that a motion can
+continue for any time.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ MOTIONS = {
     "growing": (0, 0, 0, 1),
     "shrinking": (0, 0, 0, -1),
 }
-"""Steps of a frame to the right, down, clockwise, and in size."""
+"""Steps per frame: right, down, clockwise, and in size."""
 
 
 def render(rng: np.random.Generator, steps: Array) -> Iterator[Array]:
     """Yield the frames of a video: (SIZE, SIZE, 3) uint8 RGB.
 
     Args:
-        rng: draws background, colours, and what the ellipse is like where ``steps`` are 0.
-        steps: (frames, 4) how far it has come by each frame, in steps as of ``MOTIONS``.
+        rng: draws the background, and position, angle, size and speed of the ellipse.
+        steps: (frames, 4) displacement at each frame, in steps as in ``MOTIONS``.
     """
     import cv2
     import numpy as np
@@ -85,14 +85,14 @@ def _background(rng: np.random.Generator) -> Array:
 
 
 def _shifted(image: Array, right: float, down: float) -> Array:
-    """Return a cyclic image moved by whole pixels; what leaves on one side enters on the other."""
+    """Return an image shifted cyclically by whole pixels."""
     import numpy as np
 
     return np.roll(image, (round(down), round(right)), axis=(0, 1))
 
 
 def write_video(path: Path, frames: Iterable[Array]) -> None:
-    """Encode RGB frames as MPEG-4; raises ``UserError`` where no file can be written."""
+    """Encode RGB frames as MPEG-4; raise ``UserError`` if the file cannot be written."""
     import cv2
 
     video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (SIZE, SIZE))

@@ -1,4 +1,4 @@
-"""A window that slides over a video: clips at regular distances, each frame decoded once and in order.
+"""A sliding window over a video: clips at regular intervals. Each frame is decoded once, in order.
 
 Example::
 
@@ -27,7 +27,7 @@ __all__ = ["ForwardReader", "Position", "Positions", "Span", "windows"]
 
 @frozen
 class Span:
-    """A stretch of video: so many frames, or so many seconds.
+    """A length of video in frames or in seconds.
 
     >>> Span.parse("16"), Span.parse("0.5s")
     (Span(value=16.0, in_seconds=False), Span(value=0.5, in_seconds=True))
@@ -40,7 +40,7 @@ class Span:
 
     @classmethod
     def parse(cls, text: str, name: str = "span") -> Self:
-        """Read ``16`` (frames) or ``0.5s`` (seconds). Raises ``UserError``, which names the ``name``, otherwise."""
+        """Parse ``16`` (frames) or ``0.5s`` (seconds). Raises ``UserError``, which contains ``name``, for anything else."""
         found = re.fullmatch(r"(\d+|\d*\.\d+)(\s*s)?", text.strip())
         if not found or float(found[1]) == 0 or (not found[2] and "." in found[1]):
             raise UserError(f"{name} {text!r}: must be a number of frames like 16, or of seconds like 0.5s")
@@ -50,24 +50,24 @@ class Span:
         return f"{self.value:g}{'s' if self.in_seconds else ''}"
 
     def frames(self, fps: float | None, path: str | None = None) -> float:
-        """Return the number of frames, which need not be whole, in a video of that rate.
+        """Return the number of frames, which may be fractional, in a video of that rate.
 
-        Raises ``VideoError`` where seconds are given and the rate is not known.
+        Raises ``VideoError`` if the length is in seconds and the rate is not known.
         """
         if not self.in_seconds:
             return self.value
         if not fps:
-            raise VideoError(path, f"has no frame rate, which {self} needs")
+            raise VideoError(path, f"has no frame rate, which {self} requires")
         return self.value * fps
 
 
 @frozen(eq=False)
 class Positions:
-    """Where windows stand in a video.
+    """Positions of windows in a video.
 
-    The video is divided into parts of ``stride`` frames from its beginning; each part whose middle lies inside the
-    video is a position, and its window is centred on that middle. Windows may overlap or leave gaps. Where one
-    reaches beyond an end of the video, the first or last frame stands for what is missing.
+    The video is divided into parts of ``stride`` frames from its beginning. Each part whose middle is inside the
+    video is a position, and its window is centred on that middle. Windows may overlap or leave gaps. If a window
+    extends beyond the video, the first or last frame is repeated.
 
     >>> positions = Positions.of(10, 4, np.arange(4))
     >>> len(positions), positions.frames(1).tolist(), positions.frames(slice(None)).tolist()
@@ -79,16 +79,16 @@ class Positions:
     total: int
     """Frames of the video."""
     stride: float
-    """Frames from the middle of a position to that of the next; no more than the video has."""
+    """Frames between the middles of neighbouring positions; at most the length of the video."""
     offsets: Array
-    """(n,) int64: frames of a window, counted from its first."""
+    """(n,) int64: frames of a window, relative to its first."""
     middles: Array
-    """(positions,) float64: where each window is centred, in frames from the beginning."""
+    """(positions,) float64: centre of each window, in frames from the beginning."""
 
     @classmethod
     def of(cls, total: int, stride: float, offsets: Array) -> Self:
         """Place windows in a video of ``total`` frames, at least 1."""
-        stride = min(stride, total)  # a video that is shorter is one position
+        stride = min(stride, total)  # a shorter video has one position
         return cls(total, stride, offsets, (np.arange(np.ceil(total / stride - 0.5)) + 0.5) * stride)
 
     def __len__(self) -> int:
@@ -96,11 +96,11 @@ class Positions:
 
     @property
     def covered(self) -> float:
-        """Frames, from the beginning, that the positions stand for: up to half a stride less or more than there are."""
+        """Frames, from the beginning, that the positions represent: within half a stride of ``total``."""
         return len(self) * self.stride
 
     def frames(self, which: int | slice) -> Array:
-        """Return the frames (n,) of the window of a position, or those (positions, n) of several."""
+        """Return the frames of the window of one position, (n,), or of several, (positions, n)."""
         starts = np.floor(self.middles[which] - (self.offsets[-1] + 1) / 2 + 0.5).astype(np.int64)
         frames: Array = np.clip(starts[..., None] + self.offsets, 0, self.total - 1)
         return frames
@@ -108,22 +108,22 @@ class Positions:
     def wanted(self) -> Array:
         """Return the frames of all windows, each once, ascending."""
         found = np.zeros(self.total, np.bool_)
-        for first in range(0, len(self), 1024):  # not all at once: windows of hours of video overlap
+        for first in range(0, len(self), 1024):  # in parts: the overlapping windows of hours of video need much memory
             found[self.frames(slice(first, first + 1024))] = True
         return np.flatnonzero(found)
 
 
 @define(eq=False)
 class ForwardReader(ReaderBase):
-    """Reads windows that move forward, decoding each frame once and in order.
+    """Reads windows that move forward, and decodes each frame once, in order.
 
-    It keeps the frames from the beginning of the window read last on, and forgets those before it. Closing it does
-    nothing: the video stays open for the windows to come.
+    It keeps frames from the start of the last window, and drops earlier ones. Closing it does nothing, because the
+    next windows need the video.
     """
 
     video: VideoReader
     wanted: Array
-    """Every frame that will be asked for, ascending."""
+    """Every frame that will be read, ascending."""
     _read: int = 0
     _kept: dict[int, Array] = field(factory=dict)
 
@@ -152,11 +152,11 @@ class ForwardReader(ReaderBase):
         """Return the frames of a window: (n, height, width, channels) uint8.
 
         Args:
-            indices: ascending; the first is not before the first of the window read last.
+            indices: ascending; the first must not be before the first of the previous window.
 
         Raises:
-            ValueError: the window is before one that was read already.
-            VideoError: a frame cannot be had.
+            ValueError: the window is before the previous one.
+            VideoError: a frame cannot be read.
         """
         numbers = np.asarray(indices)
         until = int(np.searchsorted(self.wanted, numbers[-1], "right"))
@@ -169,7 +169,7 @@ class ForwardReader(ReaderBase):
         try:
             return np.stack([self._kept[k] for k in numbers.tolist()])
         except KeyError as error:
-            raise ValueError(f"frame {error} is not wanted, or before a window that was read already") from None
+            raise ValueError(f"frame {error} is not among those wanted, or before the previous window") from None
 
     def close(self) -> None:
         """Do nothing."""
@@ -177,39 +177,39 @@ class ForwardReader(ReaderBase):
 
 @frozen(eq=False)
 class Position:
-    """A place where the window stands."""
+    """A position of the window."""
 
     number: int
     frames: Array
-    """(n,) int64: frames in the window; at the ends of the video the first or last one is repeated."""
+    """(n,) int64: frames in the window; at the ends of the video the first or last is repeated."""
     start: float | None
-    """Seconds at which the window begins, within the video; None where the frame rate is not known."""
+    """Start of the window within the video, in seconds; None if the frame rate is not known."""
     middle: float | None
-    """Seconds on which the window is centred."""
+    """Centre of the window, in seconds."""
     end: float | None
-    """Seconds at which the window ends, within the video."""
+    """End of the window within the video, in seconds."""
     reader: ForwardReader
-    """Reads ``frames``; may stand in a Sample as ``video``, with ``frames`` as the indices of its clip."""
+    """Reads ``frames``; can be the ``video`` of a Sample with ``frames`` as the indices of its clip."""
 
     def read(self) -> Array:
-        """Return the frames: (n, height, width, channels) uint8. Positions must be read in order, or left out."""
+        """Return the frames: (n, height, width, channels) uint8. Read positions in order; some may be left out."""
         return self.reader.read(self.frames)
 
 
 def windows(
     video: VideoReader, length: Span | str | int, stride: Span | str | int, interval: int = 1
 ) -> Iterator[Position]:
-    """Yield the positions of a window that slides over a video; see ``Positions`` for where they are.
+    """Yield the positions of a sliding window over a video, as ``Positions`` places them.
 
     Args:
-        video: open; stays open.
+        video: an open reader, which stays open.
         length: of the window: frames (``16``) or seconds (``"2s"``).
         stride: from one position to the next.
-        interval: take every so many-th frame of the window.
+        interval: use every Nth frame of the window.
 
     Raises:
         UserError: a length is not valid.
-        VideoError: seconds are given and the video has no frame rate, or it has no frames.
+        VideoError: the video has no frames, or no frame rate, which lengths in seconds require.
     """
     if interval < 1:
         raise UserError(f"interval must be at least 1, got {interval}")
