@@ -99,7 +99,7 @@ def test_pad_names_what_is_not_there() -> None:
     with pytest.raises(UserError, match="Pad: the sample has no input 'text'; it has imgs"):
         Pad(0, "text")(sample(0, 2), rng())
     for axis in (2, -3, (0, 2)):
-        with pytest.raises(UserError, match="Pad: 'imgs' has 2 axes, there is no axis"):
+        with pytest.raises(UserError, match="Pad: 'imgs' has 2 axes; there is no axis"):
             Pad(axis)(sample(0, 2, 3), rng())
 
 

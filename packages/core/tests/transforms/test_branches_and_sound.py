@@ -47,7 +47,7 @@ def test_sound_is_that_of_the_clip(sound: Path) -> None:
     assert part is not None
     assert (part.samples[0] * 2**15).round().astype(int).tolist() == list(range(1000, 2100))
     assert part.start == 1.0
-    with pytest.raises(UserError, match="frame rate is not known"):
+    with pytest.raises(UserError, match="requires the frame rate, which is not known"):
         DecodeAudio()(Sample(path=str(sound), clip=clip), rng())
 
 

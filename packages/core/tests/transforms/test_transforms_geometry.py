@@ -211,7 +211,7 @@ def test_what_does_not_fit_is_refused_with_both_sizes() -> None:
         CenterCrop(100)(sample, rng())
     with pytest.raises(UserError, match="does not fit"):
         RandomCrop(61)(sample, rng())
-    with pytest.raises(UserError, match="one side of a 32 x 32 crop must be that of the frames, 90 x 60"):
+    with pytest.raises(UserError, match="a 32 x 32 crop must have one side of the frames, 90 x 60"):
         ThreeCrop(32)(sample, rng())
     with pytest.raises(UserError, match="cannot share its boxes"):
         TenCrop(32)(sample.replace(boxes=Boxes(np.zeros((1, 4), np.float32))), rng())

@@ -77,7 +77,7 @@ def test_collapse_wants_a_single_clip() -> None:
     assert FormatShape("NCTHW", collapse=True)(sample, rng()).inputs["imgs"].shape == (3, 4, 24, 32)
     with pytest.raises(UserError, match="single clip"):
         FormatShape("NCTHW", collapse=True)(sample.replace(clip=clip(2, 2)), rng())
-    with pytest.raises(UserError, match="4 frames do not divide into groups of 3"):
+    with pytest.raises(UserError, match="4 frames cannot be divided into groups of 3"):
         FormatShape("NCTHW")(sample.replace(clip=clip(3)), rng())
     with pytest.raises(UserError, match="did you mean 'NCTHW'"):
         FormatShape("NCTWH")  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ def test_a_sample_with_frames_and_heatmaps_has_two_inputs() -> None:
     named = PackActionInputs(["heatmap_imgs"])(both, rng())
     batch = collate([named, named])
     assert batch.inputs.shape == (2, 2, 5, 3, 8, 8)
-    with pytest.raises(UserError, match="no 'audios' among the inputs: imgs, heatmap_imgs"):
+    with pytest.raises(UserError, match="there is no input 'audios'; there are imgs, heatmap_imgs"):
         PackActionInputs(["audios"])(both, rng())
     turned = Transpose(["imgs"], [0, 2, 1, 3, 4])(both, rng())
     assert turned.inputs["imgs"].shape == (2, 2, 3, 24, 32)
@@ -130,7 +130,7 @@ def test_jitter_treats_all_frames_alike_and_leaves_the_original() -> None:
     assert (out != still).any()
     assert (still == before).all()
     assert (jitter(still, (0, 1, 2, 3), (1, 1, 1, 0)) == still).all()
-    with pytest.raises(UserError, match="three colours"):
+    with pytest.raises(UserError, match="frames with 3 channels"):
         ColorJitter()(Sample(frames=frames(channels=2)), rng())
 
 
@@ -195,7 +195,7 @@ def test_randaugment_treats_all_frames_alike() -> None:
 def test_a_picture_becomes_a_clip() -> None:
     sample = BuildPseudoClip(5)(Sample(frames=frames(1)), rng())
     assert FormatShape("NCTHW")(sample, rng()).inputs["imgs"].shape == (1, 3, 5, 24, 32)
-    with pytest.raises(UserError, match="single picture"):
+    with pytest.raises(UserError, match="single image"):
         BuildPseudoClip(5)(Sample(frames=frames(2)), rng())
 
 

@@ -157,10 +157,10 @@ def test_what_cannot_be_had_is_refused(files: dict[str, Path]) -> None:
     with open_audio(files["aac.mp4"]) as reader:
         length = len(reader)
         for start, stop in ((length - 5, length + 1), (length + 7, None), (length + 7, length + 7)):
-            with pytest.raises(VideoError, match=rf"aac\.mp4: sample \d+ was asked for, but it has {length} samples"):
+            with pytest.raises(VideoError, match=rf"aac\.mp4: sample \d+ does not exist: there are {length} samples"):
                 reader.read(start, stop)
         for start, stop in ((-1, 5), (5, 4)):
-            with pytest.raises(ValueError, match="start must be at least 0, and stop not before it"):
+            with pytest.raises(ValueError, match="start must be at least 0, and stop at least start"):
                 reader.read(start, stop)
         assert reader.read(length - 5).shape == (2, 5)
 
@@ -188,7 +188,7 @@ def test_no_audio_and_no_file(tmp_path: Path, videos: dict[str, Path]) -> None:
             open_audio(tmp_path / name)
     with wave.open(str(tmp_path / "header.wav"), "wb") as file:
         file.setparams((2, 2, RATE, 0, "NONE", ""))
-    with pytest.raises(VideoError, match=r"header\.wav: has audio, but nothing in it can be decoded"):
+    with pytest.raises(VideoError, match=r"header\.wav: has audio, but none of it can be decoded"):
         open_audio(tmp_path / "header.wav")
 
 

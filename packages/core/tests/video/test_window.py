@@ -76,7 +76,7 @@ def test_times_in_seconds() -> None:
     assert found[5].end == pytest.approx(2.7)
     unknown = next(windows(Counting(103, fps=None), 25, 10))
     assert (unknown.start, unknown.middle, unknown.end) == (None, None, None)
-    with pytest.raises(VideoError, match=r"counted\.mp4: has no frame rate, which 1s needs"):
+    with pytest.raises(VideoError, match=r"counted\.mp4: has no frame rate, which 1s requires"):
         next(windows(Counting(103, fps=None), "1s", 10))
 
 
@@ -90,7 +90,7 @@ def test_what_is_not_valid_is_refused() -> None:
         next(windows(Counting(0), 4, 4))
     found = list(windows(Counting(100), 4, 4))
     found[10].read()
-    with pytest.raises(ValueError, match="frame 20 is not wanted, or before a window that was read already"):
+    with pytest.raises(ValueError, match="frame 20 is not among those wanted, or before the previous window"):
         found[5].read()
 
 

@@ -27,7 +27,7 @@ def _table(levels: Array) -> Array:
 
 
 def _blend(frame: Array, other: Array | float, strength: float) -> Array:
-    """Mix: strength 0 keeps the frame, -1 leaves a tenth of it, 1 goes as far beyond it."""
+    """Blend two frames: strength 0 keeps the first, -1 leaves a tenth of it, 1 extrapolates as far beyond it."""
     factor = 1 + 0.9 * strength
     return _table(factor * frame.astype(np.float32) + (1 - factor) * np.asarray(other, np.float32))
 
@@ -54,7 +54,7 @@ def sharpness(frame: Array, strength: float) -> Array:
 
 
 def auto_contrast(frame: Array, strength: float) -> Array:
-    """Stretch each channel to the whole range."""
+    """Stretch each channel to the full range."""
     low, high = frame.min(axis=(0, 1)), frame.max(axis=(0, 1))
     span = np.maximum(high.astype(np.float32) - low, 1)
     table = _table((LEVELS[:, None] - low) * (255 / span))
@@ -78,7 +78,7 @@ def posterize(frame: Array, strength: float) -> Array:
 
 
 def solarize(frame: Array, strength: float) -> Array:
-    """Invert the levels from 256 (strength 0) or 0 (1) on."""
+    """Invert the levels from 256 (strength 0) or 0 (1) upwards."""
     return np.where(frame >= 256 * (1 - strength), 255 - frame, frame)
 
 
@@ -88,7 +88,7 @@ def _warp(frame: Array, matrix: list[list[float]]) -> Array:
 
 
 def rotate(frame: Array, strength: float) -> Array:
-    """Turn by up to 30 degrees."""
+    """Rotate by up to 30 degrees."""
     centre = ((frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2)
     return _warp(frame, cv2.getRotationMatrix2D(centre, 30 * strength, 1).tolist())
 
@@ -102,7 +102,7 @@ def shear_y(frame: Array, strength: float) -> Array:
 
 
 def translate_x(frame: Array, strength: float) -> Array:
-    """Move by up to 0.45 of the width."""
+    """Shift by up to 0.45 of the width."""
     return _warp(frame, [[1, 0, 0.45 * strength * frame.shape[1]], [0, 1, 0]])
 
 
@@ -119,12 +119,12 @@ OPERATIONS: tuple[Operation, ...] = SIGNED + UNSIGNED
 
 @frozen
 class RandAugment:
-    """Apply ``num_layers`` random changes of colour or shape, each with probability ``prob``, to all frames alike.
+    """Apply ``num_layers`` random changes of colour or shape, each with probability ``prob``, equally to all frames.
 
-    ``magnitude`` (0 to 10) is the strength; ``magnitude_std`` the deviation of a normal
-    distribution around it. Changes with a direction take either sign. Ranges at
-    strength 10: rotation 30 degrees, shear 0.3, shift 0.45 of the side, 4 bits, colours
-    and sharpness by a factor of 0.1 or 1.9. Places outside of the frame become grey.
+    ``magnitude`` (0 to 10) is the strength, ``magnitude_std`` the standard deviation of a normal
+    distribution around it. Changes with a direction have a random sign. Ranges at strength 10:
+    rotation 30 degrees, shear 0.3, shift 0.45 of the side, 4 bits, colours and sharpness by a
+    factor of 0.1 or 1.9. Pixels from outside of the frame are grey.
     """
 
     magnitude: float = field(default=9, validator=in_range(0, 10))
@@ -139,7 +139,7 @@ class RandAugment:
         sample = realize(sample)
         assert sample.frames is not None
         if sample.frames.shape[-1] != 3:
-            raise UserError(f"RandAugment needs frames of three colours, got {sample.frames.shape[-1]} channels")
+            raise UserError(f"RandAugment needs frames with 3 channels, got {sample.frames.shape[-1]}")
         frames = sample.frames
         for _ in range(self.num_layers):
             operation = OPERATIONS[rng.integers(len(OPERATIONS))]

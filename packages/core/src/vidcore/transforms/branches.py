@@ -17,10 +17,10 @@ __all__ = ["Branches"]
 
 @frozen
 class Branches:
-    """Run several pipelines on one sample, each from where this step stands, and put their inputs together.
+    """Run several pipelines on one sample, each starting with the result of the step before, and combine their inputs.
 
-    What comes before is shared: the choice of frames, say. The input of a branch is named after it; a branch with
-    several inputs keeps their names. Everything else of the sample is as it was before this step::
+    Earlier steps, such as the sampling of frames, are shared. The input of a branch is named after the branch; if it
+    has several, they keep their names. All other fields of the sample stay unchanged::
 
         [data.all.pipeline.both]
         type = "Branches"

@@ -1,7 +1,7 @@
-"""ColorJitter, and the four changes it is made of.
+"""ColorJitter and its four changes.
 
-The functions take and give float32 frames (..., height, width, 3) in RGB, 0 to 255; what lies
-outside after a change is clipped at the end only.
+The functions take and return float32 frames (..., height, width, 3) in RGB, 0 to 255; values outside
+of this range are clipped only at the end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ORDER = ("brightness", "contrast", "saturation", "hue")
 
 
 def grey(frames: Array) -> Array:
-    """Return the luma (..., height, width), weights of ITU-R BT.601."""
+    """Return the luma (..., height, width), with the weights of ITU-R BT.601."""
     weighted: Array = frames @ np.array([0.2989, 0.587, 0.114], np.float32)
     return weighted
 
@@ -33,21 +33,23 @@ def adjust_brightness(frames: Array, factor: float) -> Array:
 
 
 def adjust_contrast(frames: Array, factor: float) -> Array:
-    """Move every frame towards (factor < 1) or away from its mean grey."""
+    """Blend every frame with its mean grey (factor < 1), or extrapolate away from it."""
     mean = grey(frames).mean(axis=(-2, -1))[..., None, None, None]
     return np.asarray(np.float32(factor) * frames + np.float32(1 - factor) * mean)
 
 
 def adjust_saturation(frames: Array, factor: float) -> Array:
-    """Move every pixel towards (factor < 1) or away from its grey."""
+    """Blend every pixel with its grey (factor < 1), or extrapolate away from it."""
     return np.asarray(np.float32(factor) * frames + np.float32(1 - factor) * grey(frames)[..., None])
 
 
 def adjust_hue(frames: Array, offset: float) -> Array:
-    """Turn the hue by ``offset`` of a circle, in the 8-bit HSV of OpenCV (as published: hue steps of 2 degrees,
-    and the offset scaled by 255 on their scale of 180)."""
+    """Rotate the hue by ``offset`` of a circle, in the 8-bit HSV of OpenCV.
+
+    As published, with hue steps of 2 degrees and the offset scaled by 255 on their scale of 180.
+    """
     if offset == 0:
-        return frames  # not through the coarse 8-bit space and back
+        return frames  # avoids rounding to 8 bits
     turned = np.clip(frames, 0, 255).astype(np.uint8).reshape(-1, *frames.shape[-3:])
     for frame in turned:
         hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
@@ -57,9 +59,9 @@ def adjust_hue(frames: Array, offset: float) -> Array:
 
 
 def jitter(frames: Array, order: tuple[int, ...], values: tuple[float, float, float, float]) -> Array:
-    """Apply brightness, contrast, saturation, hue (numbers 0 to 3) with their ``values`` in that order.
+    """Apply brightness, contrast, saturation and hue (numbers 0 to 3) with their ``values``, in that order.
 
-    Takes and gives uint8 frames (n, height, width, 3).
+    Takes and returns uint8 frames (n, height, width, 3).
     """
     steps = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
     out = np.empty_like(frames)
@@ -73,7 +75,7 @@ def jitter(frames: Array, order: tuple[int, ...], values: tuple[float, float, fl
 
 @frozen
 class ColorJitter:
-    """Change brightness, contrast, saturation and hue at random, all frames of a sample alike.
+    """Change brightness, contrast, saturation and hue at random, equally in all frames of a sample.
 
     Factors are drawn from [max(0, 1 - x), 1 + x], the hue offset from [-hue, hue] (fraction of
     the circle), and the order of the four changes at random. (Published code drew the order
@@ -95,7 +97,7 @@ class ColorJitter:
         sample = realize(sample)
         assert sample.frames is not None
         if sample.frames.shape[-1] != 3:
-            raise UserError(f"ColorJitter needs frames of three colours, got {sample.frames.shape[-1]} channels")
+            raise UserError(f"ColorJitter needs frames with 3 channels, got {sample.frames.shape[-1]}")
         order = tuple(rng.permutation(4))
         brightness, contrast, saturation, hue = (float(rng.uniform(*limits)) for limits in self.ranges.values())
         return sample.replace(frames=jitter(sample.frames, order, (brightness, contrast, saturation, hue)))

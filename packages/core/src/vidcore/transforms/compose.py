@@ -1,4 +1,4 @@
-"""Pipeline: steps one after the other."""
+"""Pipeline: a sequence of steps."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def _named(steps: Mapping[str, Transform] | Sequence[Transform]) -> dict[str, Tr
 
 @frozen
 class Pipeline:
-    """Apply steps, in order, to a sample. An error says which step it came from.
+    """Apply steps, in order, to a sample. Errors name the step.
 
-    ``steps`` may be given by name or as a sequence.
+    ``steps`` are a mapping by name or a sequence.
     """
 
     steps: dict[str, Transform] = field(converter=_named)
@@ -34,7 +34,7 @@ class Pipeline:
             try:
                 sample = step(sample, rng)
             except VideoError:
-                raise  # names the file, and its kind decides what the data set does about it
+                raise  # names the file, and its class decides how the dataset handles it
             except UserError as error:
                 raise UserError(f"pipeline step {name!r} ({type(step).__name__}): {error}") from error
             except Exception as error:

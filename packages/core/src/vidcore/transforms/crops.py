@@ -1,4 +1,4 @@
-"""Crops: at random, in the middle, at fixed places."""
+"""Crops: random, central, at fixed positions."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def centre_box(frame: tuple[int, int], crop_size: tuple[int, int]) -> Box:
 
 
 def three_boxes(frame: tuple[int, int], crop_size: tuple[int, int]) -> list[Box]:
-    """Return the boxes at the start, the end and the middle of the side that the crop does not fill."""
+    """Return the boxes at the start, end and middle of the side that the crop does not fill."""
     (height, width), (w, h) = frame, crop_size
     if w > width or h > height or (w != width and h != height):
         raise UserError(
-            f"ThreeCrop: one side of a {w} x {h} crop must be that of the frames, {width} x {height} (width x height)"
+            f"ThreeCrop: a {w} x {h} crop must have one side of the frames, {width} x {height} (width x height)"
         )
     x, y = ((width - w) // 2, 0) if h == height else (0, (height - h) // 2)
     return [(left, top, left + w, top + h) for left, top in ((0, 0), (2 * x, 2 * y), (x, y))]
@@ -55,8 +55,8 @@ def three_boxes(frame: tuple[int, int], crop_size: tuple[int, int]) -> list[Box]
 def five_boxes(frame: tuple[int, int], crop_size: tuple[int, int], more: bool = False) -> list[Box]:
     """Return the boxes in the corners and in the middle; with ``more`` also the eight between them.
 
-    Positions are multiples of a quarter of the room, rounded down, so that the last ones can miss
-    the edge by up to three pixels: the published scores of ten-crop tests were made so.
+    Positions are multiples of a quarter of the free space, rounded down, so the last ones can miss the
+    edge by up to three pixels, as in the published scores of ten-crop tests.
     """
     (height, width), (w, h) = frame, crop_size
     x, y = (width - w) // 4, (height - h) // 4
@@ -72,9 +72,9 @@ def random_area_box(
     aspect_ratio_range: tuple[float, float],
     rng: np.random.Generator,
 ) -> Box:
-    """Draw a box by its share of the area (uniform) and width / height (log-uniform).
+    """Draw a box by its fraction of the area (uniform) and width / height (log-uniform).
 
-    If none of ten draws fits into the frame, it is the largest square in the middle
+    If none of ten draws fits into the frame, return the largest square in the middle
     (Szegedy et al., Going Deeper with Convolutions, section 6).
     """
     height, width = frame
@@ -92,7 +92,7 @@ def random_area_box(
 def multi_scale_sizes(
     frame: tuple[int, int], input_size: tuple[int, int], scales: tuple[float, ...], max_wh_scale_gap: int
 ) -> list[tuple[int, int]]:
-    """Return the (width, height) that MultiScaleCrop chooses from; within two pixels of the input size it is that."""
+    """Return the sizes (width, height) of MultiScaleCrop; sides within two pixels of the input size are set to it."""
     base = min(frame)
     lengths = [int(base * s) for s in scales]
     widths = [input_size[0] if abs(n - input_size[0]) < 3 else n for n in lengths]
@@ -102,9 +102,9 @@ def multi_scale_sizes(
 
 @frozen
 class RandomCrop:
-    """Cut a square of side ``size`` at a random place.
+    """Cut a square of side ``size`` at a random position.
 
-    ``compat``: as published, never at the last row or column of places.
+    ``compat``: as published, never at the last position of a row or column.
     """
 
     size: int = field(validator=at_least(1))
@@ -112,17 +112,17 @@ class RandomCrop:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = current(sample).size
-        left, top = (_place(room - self.size, self.compat, rng) for room in (width, height))
+        left, top = (_draw_offset(side - self.size, self.compat, rng) for side in (width, height))
         return crop(sample, [(left, top, left + self.size, top + self.size)])
 
 
-def _place(room: int, compat: bool, rng: np.random.Generator) -> int:
-    return int(rng.integers(room + (not compat))) if room > 0 else 0
+def _draw_offset(free: int, compat: bool, rng: np.random.Generator) -> int:
+    return int(rng.integers(free + (not compat))) if free > 0 else 0
 
 
 @frozen
 class RandomResizedCrop:
-    """Cut a random box by area and aspect ratio; see ``random_area_box``. A ``Resize`` follows."""
+    """Cut a random box by area and aspect ratio; see ``random_area_box``. A ``Resize`` must follow."""
 
     area_range: tuple[float, float] = field(default=(0.08, 1.0), validator=ascending_pair(0, 1))
     aspect_ratio_range: tuple[float, float] = field(default=(3 / 4, 4 / 3), validator=ascending_pair(1e-6))
@@ -135,8 +135,8 @@ class RandomResizedCrop:
 class MultiScaleCrop:
     """Cut a box whose sides are random ``scales`` of the short side of the frame (Wang et al., TSN).
 
-    ``max_wh_scale_gap`` bounds how far apart in ``scales`` width and height are. The place is
-    random, or one of 5 (corners and centre) or 13. A ``Resize`` to ``input_size`` follows.
+    ``max_wh_scale_gap`` is the largest distance between width and height in ``scales``. The position is
+    random, or one of 5 (corners and centre) or 13. A ``Resize`` to ``input_size`` must follow.
     """
 
     input_size: int | tuple[int, int] = field(validator=pair_of_sizes)
@@ -147,7 +147,7 @@ class MultiScaleCrop:
 
     def __attrs_post_init__(self) -> None:
         if not self.scales or not all(0 < s <= 1 for s in self.scales):
-            raise UserError(f"MultiScaleCrop: scales must be numbers above 0 and up to 1, got {self.scales!r}")
+            raise UserError(f"MultiScaleCrop: scales must be numbers above 0 and at most 1, got {self.scales!r}")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         frame = current(sample).size
@@ -162,7 +162,7 @@ class MultiScaleCrop:
 
 @frozen
 class CenterCrop:
-    """Cut the middle: a square, or (width, height)."""
+    """Cut the centre: a square, or (width, height)."""
 
     crop_size: int | tuple[int, int] = field(validator=pair_of_sizes)
 
@@ -172,7 +172,7 @@ class CenterCrop:
 
 @frozen
 class ThreeCrop:
-    """Cut three crops of every clip along the longer side: start, end, middle. The crop fills the other side."""
+    """Cut three crops of every clip along the longer side: start, end, middle. They fill the shorter side."""
 
     crop_size: int | tuple[int, int] = field(validator=pair_of_sizes)
 
@@ -182,7 +182,7 @@ class ThreeCrop:
 
 @frozen
 class TenCrop:
-    """Cut the corners and the middle of every clip, each followed by its mirror image.
+    """Cut the corners and the centre of every clip, each followed by its mirror image.
 
     ``compat``: as published, mirrored horizontal flow keeps its sign.
     """

@@ -24,10 +24,10 @@ def erased_box(
     rng: np.random.Generator,
     compat: bool = False,
 ) -> tuple[int, int, int, int]:
-    """Draw top, left, height, width of a box by its share of the area and height / width (log-uniform).
+    """Draw top, left, height, width of a box by its fraction of the area and height / width (log-uniform).
 
-    A side that would be longer than the frame's becomes that. ``compat``: as published, a
-    shorter one never reaches the bottom or right edge.
+    Sides are limited to those of the frame. ``compat``: as published, shorter ones never reach the
+    bottom or right edge.
     """
     area = rng.uniform(*area_range) * frame[0] * frame[1]
     aspect = np.exp(rng.uniform(*np.log(aspect_range)))
@@ -53,8 +53,8 @@ class RandomErasing:
     """With probability ``erase_prob``, replace a random box, the same in all frames of the sample.
 
     ``mode="const"`` fills it with ``fill_color`` (one level or RGB). ``mode="rand"`` fills it
-    with noise, new in every frame: normal with that mean and deviation ``fill_std``
-    (clipped), or uniform over all levels where ``fill_std`` is not given.
+    with noise, new in every frame: normal with mean ``fill_color`` and standard deviation
+    ``fill_std`` (clipped); default: uniform over all levels.
     """
 
     erase_prob: float = field(default=0.5, validator=in_range(0, 1))
@@ -84,7 +84,7 @@ class RandomErasing:
         return sample.replace(frames=erase(sample.frames, box, self.fill(shape, rng)))
 
     def fill(self, shape: tuple[int, int, int, int], rng: np.random.Generator) -> Array:
-        """Return what a box of that shape is filled with."""
+        """Return pixels that fill a box of that shape."""
         if self.mode == "const":
             return np.broadcast_to(np.asarray(self.fill_color, np.uint8), shape)
         if self.fill_std is None:

@@ -18,29 +18,29 @@ __all__ = ["Flip"]
 Direction = Literal["horizontal", "vertical"]
 
 
-def _by_text(label_map: dict[str, int]) -> dict[str, int]:
-    return {str(old): new for old, new in label_map.items()}  # keys of TOML tables are text
+def _string_keys(label_map: dict[str, int]) -> dict[str, int]:
+    return {str(old): new for old, new in label_map.items()}  # keys of TOML tables are strings
 
 
 @frozen
 class Flip:
     """Mirror a sample with probability ``flip_ratio``: frames, boxes, joints and labels.
 
-    Mirrored flow is also negated horizontally (255 - value of the first channel). (Published
-    code inverted both channels of every other frame instead.)
+    The horizontal channel of mirrored flow is negated (255 - value). (Published code inverted both
+    channels of every second frame instead.)
     """
 
     flip_ratio: float = field(default=0.5, validator=in_range(0, 1))
     direction: Direction = field(default="horizontal", validator=one_of("horizontal", "vertical"))
-    flip_label_map: dict[str, int] = field(factory=dict, converter=_by_text)
-    """Classes that become another one when mirrored (left and right): ``{86 = 87, 87 = 86}``."""
+    flip_label_map: dict[str, int] = field(factory=dict, converter=_string_keys)
+    """Classes that change when mirrored (left and right): ``{86 = 87, 87 = 86}``."""
     left_kp: Sequence[int] = ()
-    """Joints that exchange their places with those of ``right_kp``."""
+    """Joints that are exchanged with those of ``right_kp``."""
     right_kp: Sequence[int] = ()
 
     def __attrs_post_init__(self) -> None:
         if len(self.left_kp) != len(self.right_kp):
-            raise UserError(f"Flip: left_kp has {len(self.left_kp)} joints and right_kp {len(self.right_kp)}")
+            raise UserError(f"Flip: left_kp has {len(self.left_kp)} joints, but right_kp {len(self.right_kp)}")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.flip_ratio:

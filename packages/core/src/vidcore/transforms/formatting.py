@@ -1,4 +1,4 @@
-"""From frames to what the model gets: FormatShape, Transpose, PackActionInputs."""
+"""Steps that make the inputs of a model: FormatShape, Transpose, Pad, PackActionInputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LAYOUTS = ("NCHW", "NCTHW", "NCTHW_Heatmap", "NPTCHW")
 
 @frozen
 class FormatShape:
-    """Arrange frames for a model, as the input ``imgs``; ``frames`` are given up.
+    """Arrange frames for a model, as the input ``imgs``; ``frames`` is removed.
 
     ``NCHW``: (crops * clips * clip_len, channels, height, width) for 2D models; flow becomes
     (crops * clips, 2 * clip_len, height, width). ``NCTHW``: (crops * clips, channels, clip_len, height,
@@ -32,8 +32,8 @@ class FormatShape:
     (proposals, clips * clip_len, channels, height, width). ``NCTHW_Heatmap``: ``heatmaps`` as
     (clips, maps, frames, height, width), the input ``heatmap_imgs``.
 
-    A sample that has heatmaps beside frames gets both.
-    This step makes the pixels that the steps before have only asked for, straight into the final array.
+    A sample that has frames and heatmaps gets both inputs.
+    Pending geometry is applied here, directly into the final array.
     """
 
     input_format: Literal["NCHW", "NCTHW", "NCTHW_Heatmap", "NPTCHW"] = field(validator=one_of(*LAYOUTS))
@@ -61,7 +61,7 @@ class FormatShape:
         channels, dtype, size = sample.frames.shape[-1], sample.frames.dtype, geometry.size
         per_group = clip_len * num_clips if self.input_format == "NPTCHW" else clip_len
         if count % per_group:
-            raise UserError(f"FormatShape: {count} frames do not divide into groups of {per_group}")
+            raise UserError(f"FormatShape: {count} frames cannot be divided into groups of {per_group}")
         if self.input_format == "NCTHW":
             clips = np.empty((count // clip_len, channels, clip_len, *size), dtype)
             _fill(sample, lambda i: clips[i // clip_len, :, i % clip_len])
@@ -118,14 +118,14 @@ class Transpose:
 
 @frozen
 class Pad:
-    """Let samples of a batch differ in the length of an input along some axes: the shorter ones are padded with zeros.
+    """Allow samples of a batch to differ in the length of an input along some axes: shorter ones are padded with zeros.
 
-    ``Batch.lengths`` tells the model which part of each sample is padding; a model that does not look at it may give
-    scores that depend on the other samples of the batch.
+    ``Batch.lengths`` has the lengths without padding; scores of a model that does not use them may depend on the
+    other samples of the batch.
     """
 
     axis: int | Sequence[int]
-    """One or several, counted from the end where negative; the axis of the batch does not count."""
+    """One or several axes of a sample (without the batch axis); negative numbers count from the end."""
     key: str = "imgs"
     """Name of the input."""
 
@@ -136,16 +136,16 @@ class Pad:
         axis = self.axis if isinstance(self.axis, int) else tuple(self.axis)
         for number in (axis,) if isinstance(axis, int) else axis:
             if not -array.ndim <= number < array.ndim:
-                raise UserError(f"Pad: {self.key!r} has {array.ndim} axes, there is no axis {number}")
+                raise UserError(f"Pad: {self.key!r} has {array.ndim} axes; there is no axis {number}")
         return sample.with_inputs(**{self.key: Varying(array, axis)})
 
 
 @frozen
 class PackActionInputs:
-    """Choose what the model gets of the inputs that formatting steps have made.
+    """Choose the inputs of the model from those that formatting steps have made.
 
-    Without ``collect_keys``: the first there is of ``imgs``, ``heatmap_imgs``, ``keypoint``,
-    ``audios``, ``text``. With them: those. A pipeline with one formatting step does not need it.
+    ``collect_keys``: their names; default: the first that exists of ``imgs``, ``heatmap_imgs``, ``keypoint``,
+    ``audios``, ``text``. A pipeline with one formatting step does not need this step.
     """
 
     collect_keys: Sequence[str] = ()
@@ -157,9 +157,9 @@ class PackActionInputs:
         if self.collect_keys:
             missing = [k for k in self.collect_keys if k not in named]
             if missing:
-                raise UserError(f"PackActionInputs: no {missing[0]!r} among the inputs: {', '.join(named)}")
+                raise UserError(f"PackActionInputs: there is no input {missing[0]!r}; there are {', '.join(named)}")
             return sample.replace(inputs={k: named[k] for k in self.collect_keys})
         found = [k for k in ("imgs", "heatmap_imgs", "keypoint", "audios", "text") if k in named]
         if not found:
-            raise UserError(f"PackActionInputs: name one of the inputs with collect_keys: {', '.join(named)}")
+            raise UserError(f"PackActionInputs: collect_keys must name one of the inputs: {', '.join(named)}")
         return sample.replace(inputs={found[0]: named[found[0]]})

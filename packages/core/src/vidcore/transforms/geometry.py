@@ -1,13 +1,11 @@
-"""Resizing, cropping and flipping: recorded on the sample, moving everything that has coordinates.
+"""Resizing, cropping and flipping of a sample.
 
-Steps change only the ``Geometry`` of a sample, and its records with it; pixels are made
-once, by the first step that needs them (``vidcore.transforms.pixels``). What is recorded is at
-most: a region of the stored frames, scaled to one size, of which one or more windows are
-cut, each perhaps mirrored.
+Steps change only the ``Geometry`` of a sample and its records; pixels are made once, by the first step that needs
+them (``vidcore.transforms.pixels``).
 
 - Crops after a resize are windows of the scaled frames: exactly resize, then crop.
 - A resize after a crop makes the crop the region: the original pixels are cut (at whole
-  pixels) and interpolated once. ``Resize, RandomResizedCrop, Resize`` thus costs one small
+  pixels) and interpolated once. So ``Resize, RandomResizedCrop, Resize`` costs one small
   interpolation and is sharper than two; put ``Fuse`` after each step to interpolate every time.
 """
 
@@ -25,7 +23,7 @@ __all__ = ["crop", "current", "flip", "resize"]
 
 
 def current(sample: Sample) -> Geometry:
-    """The geometry of a sample that has frames, or whose frame size is known."""
+    """Return the geometry of a sample with frames, or of known frame size."""
     geometry = sample.geometry
     if sample.frames is None:
         if geometry is None:
@@ -36,23 +34,23 @@ def current(sample: Sample) -> Geometry:
         return Geometry.whole(stored)
     if geometry.source != stored:
         raise UserError(
-            f"a step made frames of {geometry.source} into {stored} (height, width) without regard to the resizes "
-            "and crops before it: it must call vidcore.transforms.pixels.realize first"
+            f"a step changed frames from {geometry.source} to {stored} (height, width) while resizes or crops were "
+            "pending: it must call vidcore.transforms.pixels.realize first"
         )
     return geometry
 
 
 def resize(sample: Sample, size: tuple[int, int], interpolation: str = "bilinear") -> Sample:
-    """Scale frames, and everything that has coordinates, to that height and width."""
+    """Scale frames and records to (height, width)."""
     geometry = current(sample)
     factors = (size[1] / geometry.size[1], size[0] / geometry.size[0])
     return sample.map_records(lambda r: r.resized(factors), geometry=geometry.resized(size, interpolation))
 
 
 def crop(sample: Sample, boxes: Sequence[Box], mirrored: Sequence[bool] | None = None) -> Sample:
-    """Cut frames, and everything that has coordinates; several boxes make several crops of every clip.
+    """Crop frames and records; several boxes make several crops of every clip.
 
-    Boxes of objects are clipped to the crop, ``[0, size - 1]``, and kept where nothing is left of them.
+    Boxes of objects are clipped to ``[0, size - 1]`` of the crop, and kept if they are outside of it.
     """
     geometry = current(sample)
     height, width = geometry.size
@@ -60,7 +58,7 @@ def crop(sample: Sample, boxes: Sequence[Box], mirrored: Sequence[bool] | None =
         if not (0 <= left < right <= width and 0 <= top < bottom <= height):
             raise UserError(
                 f"a crop of {right - left} x {bottom - top} pixels does not fit into frames of {width} x {height} "
-                "(width x height): resize them to at least that size before"
+                "(width x height): resize them to at least that size first"
             )
     geometry = geometry.cropped(boxes, mirrored or [False] * len(boxes))
     if len(boxes) == 1:
@@ -72,7 +70,7 @@ def crop(sample: Sample, boxes: Sequence[Box], mirrored: Sequence[bool] | None =
 
 
 def flip(sample: Sample, direction: str = "horizontal", swaps: Sequence[tuple[int, int]] = ()) -> Sample:
-    """Mirror frames, and everything that has coordinates; ``swaps`` are pairs of left and right joints."""
+    """Mirror frames and records; ``swaps`` are pairs of left and right joints."""
     geometry = current(sample)
     if direction == "vertical":
         if sample.modality == "Flow":

@@ -1,4 +1,4 @@
-"""From a path to frames: OpenVideo, Decode; and small steps beside them."""
+"""Steps that read frames: OpenVideo, Decode, DecodeMotionVectors, BuildPseudoClip."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ __all__ = ["BuildPseudoClip", "Decode", "DecodeMotionVectors", "OpenVideo"]
 
 @frozen
 class OpenVideo:
-    """Open the file (or folder) of a sample, which tells its length and frame rate to the sampling step.
+    """Open the file (or folder) of a sample, and set its length and frame rate for the sampling step.
 
-    ``decoder``: ``auto`` or one of ``vidcore list decoders``. ``threads``: of the decoder; one is best where several
-    workers load data.
+    ``decoder``: ``auto`` or one of ``vidcore list decoders``. ``threads``: of the decoder; 1 is best with several
+    workers.
     """
 
     decoder: Literal["auto"] | Named[Decoder] = "auto"
@@ -41,10 +41,10 @@ class OpenVideo:
 
 @frozen
 class Decode:
-    """Read the frames of ``clip`` (all, without a sampling step) and close the video.
+    """Read the frames of ``clip`` (default: all frames) and close the video.
 
-    Each distinct frame is read, and later resized, once. Relative boxes become pixels.
-    ``decoder`` and ``threads`` count where no ``OpenVideo`` came before.
+    Each distinct frame is read, and later resized, once. Relative boxes are converted to pixels.
+    ``decoder`` and ``threads`` are used only without ``OpenVideo`` before this step.
     """
 
     decoder: Literal["auto"] | Named[Decoder] = "auto"
@@ -82,9 +82,9 @@ def _open(sample: Sample, decoder: Decoder | str, threads: int) -> VideoReader:
 
 @frozen
 class DecodeMotionVectors:
-    """Read the codec's motion vectors in place of frames, as flow: (n, height, width, 2), 128 where nothing moves.
+    """Read the motion vectors of the codec instead of frames, as flow: (n, height, width, 2) uint8.
 
-    H.264, MPEG-4 and the like. Levels are whole pixels of displacement plus 128.
+    For H.264, MPEG-4 and similar codecs. Values are the displacement in whole pixels, plus 128.
     """
 
     threads: int = field(default=1, validator=at_least(0))
@@ -104,13 +104,13 @@ class DecodeMotionVectors:
 
 @frozen
 class BuildPseudoClip:
-    """Make a clip of ``clip_len`` frames by repeating one picture."""
+    """Make a clip of ``clip_len`` frames by repeating one image."""
 
     clip_len: int = field(validator=at_least(1))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         geometry = current(sample)
         if sample.frames is None or frame_count(sample) != 1:
-            raise UserError("BuildPseudoClip repeats a single picture: put Decode of one before it")
+            raise UserError("BuildPseudoClip repeats a single image: put Decode of one before it")
         order = np.zeros(self.clip_len, np.int64)
         return sample.replace(geometry=evolve(geometry, order=order), clip=Clip(order, self.clip_len))

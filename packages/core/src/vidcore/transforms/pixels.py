@@ -1,4 +1,4 @@
-"""Making the pixels that the recorded geometry asks for, each distinct frame once."""
+"""Application of the recorded geometry, to each distinct frame once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INTERPOLATIONS = {
 
 
 def frame_count(sample: Sample) -> int:
-    """Number of frames that the next step sees, crops not counted."""
+    """Return the number of frames that the next step sees, not counting crops."""
     assert sample.frames is not None
     geometry = sample.geometry
     return len(sample.frames) if geometry is None or geometry.order is None else len(geometry.order)
@@ -35,8 +35,8 @@ def frame_count(sample: Sample) -> int:
 def render(sample: Sample) -> Iterator[tuple[int, Array]]:
     """Yield each frame that the next step sees, as (position, (height, width, channels)).
 
-    Positions count all frames of the first crop, then those of the second, and so on; they
-    come in no particular order. The array may be a view, and is only valid until the next.
+    Positions count all frames of the first crop, then those of the second, and so on; their order
+    is arbitrary. The array may be a view, and is only valid until the next one.
     """
     if sample.frames is None:
         raise UserError("the sample has no frames yet: put Decode before this step")
@@ -62,9 +62,9 @@ def render(sample: Sample) -> Iterator[tuple[int, Array]]:
 
 
 def realize(sample: Sample) -> Sample:
-    """Make the frames that the next step sees: (views * clip_len, height, width, channels).
+    """Apply pending geometry to the frames: (views * clip_len, height, width, channels).
 
-    Every transform that looks at ``sample.frames`` calls this first.
+    Every transform that reads ``sample.frames`` calls this first.
     """
     if sample.frames is None:
         raise UserError("the sample has no frames yet: put Decode before this step")
@@ -86,4 +86,4 @@ def _scaled(frame: Array, geometry: Geometry) -> Array:
         return cut
     height, width = geometry.scaled
     scaled: Array = cv2.resize(cut, (width, height), interpolation=INTERPOLATIONS[geometry.interpolation])
-    return scaled.reshape(height, width, -1)  # OpenCV drops an axis of length one
+    return scaled.reshape(height, width, -1)  # OpenCV drops an axis of length 1

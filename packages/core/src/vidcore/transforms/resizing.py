@@ -19,10 +19,10 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "lanczos"]
 
 
 def scaled_size(size: tuple[int, int], scale: float | tuple[int, int]) -> tuple[int, int]:
-    """Return (height, width) of a frame of ``size`` scaled with its ratio kept.
+    """Return (height, width) of a frame of ``size`` after scaling that keeps its aspect ratio.
 
-    A number is the factor; a pair bounds the long side by its larger and the short side by
-    its smaller number, -1 standing for no bound.
+    A number is the factor; a pair limits the long side to its larger and the short side to its
+    smaller number, where -1 means no limit.
 
     >>> scaled_size((240, 320), (-1, 256)), scaled_size((240, 320), (171, 128)), scaled_size((240, 320), 0.5)
     ((256, 341), (128, 171), (120, 160))
@@ -46,17 +46,17 @@ def _check_scale(instance: object, attribute: Attribute[Any], value: Any) -> Non
 
 
 def _one_window(sample: Sample) -> Sample:
-    """Several crops of a clip become frames before they are resized."""
+    """Make the frames if there are several crops of a clip, which must happen before a resize."""
     return realize(sample) if len(current(sample).windows) > 1 else sample
 
 
 @frozen
 class Resize:
-    """Scale frames, and boxes and joints with them.
+    """Scale frames, and their boxes and joints.
 
-    ``scale`` with ``keep_ratio``: ``(-1, 256)`` makes the short side 256; ``(340, 256)`` the
-    largest size whose long side is at most 340 and short side at most 256; a number is a
-    factor. Without ``keep_ratio``: exactly (width, height).
+    ``scale`` with ``keep_ratio``: ``(-1, 256)`` makes the short side 256, ``(340, 256)`` gives the
+    largest size whose long side is at most 340 and short side at most 256, a number is a factor.
+    Without ``keep_ratio``: exactly (width, height).
     """
 
     scale: float | tuple[int, int] = field(validator=_check_scale)
@@ -90,7 +90,7 @@ class RandomRescale:
 
 @frozen
 class Fuse:
-    """Make the pixels now. Resizes and crops before it are done together, those after it on its result."""
+    """Apply pending geometry now: steps before it are combined, steps after it start from its result."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return realize(sample)

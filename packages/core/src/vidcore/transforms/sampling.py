@@ -1,4 +1,4 @@
-"""Which frames to read: steps that set ``clip``, with the sample's ``start_index`` included."""
+"""Sampling of frames: steps that set ``clip``, whose indices include the sample's ``start_index``."""
 
 from __future__ import annotations
 
@@ -24,48 +24,46 @@ __all__ = [
 
 
 def frame_total(sample: Sample) -> int:
-    """Number of frames to choose from. Raises ``VideoError`` where there are none."""
+    """Return the number of frames to choose from. Raises ``VideoError`` if there are none."""
     if sample.total_frames is None:
-        raise UserError("the number of frames is not known yet: put OpenVideo before the sampling step")
+        raise UserError("the number of frames is not known: put OpenVideo before the sampling step")
     if sample.total_frames < 1:
-        raise VideoError(sample.path or "the sample", "has no frames")  # a bad sample: the others are read on
+        raise VideoError(sample.path or "the sample", "has no frames")  # a bad sample, which the policy handles
     return sample.total_frames
 
 
 def with_clips(sample: Sample, frames: Array, clip_len: int, frame_interval: int | None) -> Sample:
-    """Set the frames (clips, clip_len), counted from 0."""
+    """Set ``clip`` to frames (clips, clip_len), counted from 0."""
     indices = (frames + sample.start_index).reshape(-1).astype(np.int64)
     return sample.replace(clip=Clip(indices, clip_len, frames.size // clip_len, frame_interval))
 
 
 @frozen
 class SampleFrames:
-    """Clips of ``clip_len`` frames, ``frame_interval`` apart, ``num_clips`` of them spread over the video.
+    """Sample ``num_clips`` clips of ``clip_len`` frames, ``frame_interval`` apart, spread over the video.
 
-    While training a clip starts anywhere in its own part of the video; with ``test_mode``
-    the clips are evenly spaced from the first to the last possible one (a single one in the
-    middle; clips of one frame in the middle of equal parts). ``TSN`` sampling is
-    ``clip_len=1``.
+    In training, each clip starts at a random frame of its own part of the video; with ``test_mode``
+    the clips are evenly spaced from the first to the last possible one (a single clip is in the
+    middle; clips of one frame are in the middle of equal parts). ``TSN`` sampling is ``clip_len=1``.
 
-    In place of ``frame_interval`` the distance can be tied to time, so that videos of any
-    frame rate are seen alike: ``target_fps`` stretches it by the rate of the video over
-    ``target_fps`` (with ``frame_interval=1``: frames at that rate), ``clip_seconds`` gives
-    the length of the clip.
+    The interval can also be in time, so that it does not depend on the frame rate of the video:
+    ``target_fps`` multiplies it by the rate of the video divided by ``target_fps`` (with
+    ``frame_interval=1``: frames at that rate), ``clip_seconds`` sets the length of a clip.
     """
 
     clip_len: int = field(validator=at_least(1))
     frame_interval: int = field(default=1, validator=at_least(1))
     num_clips: int = field(default=1, validator=at_least(1))
     temporal_jitter: bool = False
-    """Move every frame later by a random number of frames below ``frame_interval``."""
+    """Shift every frame later by a random number of frames below ``frame_interval``."""
     twice_sample: bool = False
     """In test mode: twice as many clips."""
     out_of_bound_opt: Literal["loop", "repeat_last"] = field(default="loop", validator=one_of("loop", "repeat_last"))
-    """What stands where the video has ended: its beginning again, or the last frame of the clip inside it
-    (the first of the video where none of the clip is)."""
+    """Frames after the end of the video: loop from its beginning, or repeat the last frame of the clip inside it (the
+    first of the video if there is none)."""
     test_mode: bool = False
     keep_tail_frames: bool = False
-    """While training: parts of equal length in fractions of frames, which leave no frame at the end out."""
+    """In training: divide the video into equal parts of fractional length, so that no frame at the end is left out."""
     target_fps: float | None = field(default=None, validator=at_least(1e-3))
     clip_seconds: float | None = field(default=None, validator=at_least(1e-3))
 
@@ -83,17 +81,17 @@ class SampleFrames:
         return with_clips(sample, self._bounded(frames, total), self.clip_len, self.frame_interval)
 
     def offsets(self, sample: Sample) -> Array:
-        """Where the frames of a clip stand, counted from its first: (clip_len,) int64."""
+        """Return the frames of a clip relative to its first: (clip_len,) int64."""
         span = self._timed_span(sample)
         if span is None:
             return np.arange(self.clip_len) * self.frame_interval
         return np.linspace(0, span - 1, self.clip_len).astype(np.int64)
 
     def _timed_span(self, sample: Sample) -> float | None:
-        """Frames covered by a clip where time decides that, fractions included."""
+        """Return the (fractional) number of frames that a clip covers, if its length is in time; else None."""
         if self.clip_seconds is not None:
             if not sample.fps:
-                raise UserError(f"{sample.path}: clip_seconds needs the frame rate, which is not known")
+                raise UserError(f"{sample.path}: clip_seconds requires the frame rate, which is not known")
             return max(1.0, self.clip_seconds * sample.fps)
         if self.target_fps is not None:
             rate = sample.fps or self.target_fps
@@ -138,10 +136,10 @@ class SampleFrames:
 
 @frozen
 class DenseSampleFrames(SampleFrames):
-    """``num_clips`` clips spread over ``sample_range`` frames (Lin et al., TSM: dense sampling).
+    """Sample ``num_clips`` clips within ``sample_range`` frames (dense sampling; Lin et al., TSM).
 
-    While training that stretch lies anywhere in the video; with ``test_mode`` it is taken from
-    ``num_sample_positions`` evenly spaced places, which gives ``num_clips`` times as many clips.
+    In training, the range starts at a random frame; with ``test_mode`` there are ``num_sample_positions``
+    evenly spaced ranges, and ``num_clips`` clips in each.
     """
 
     sample_range: int = field(default=64, validator=at_least(1))
@@ -161,9 +159,9 @@ class DenseSampleFrames(SampleFrames):
 
 @frozen
 class UniformSample:
-    """One frame from each of ``clip_len`` equal parts of the whole video: random, or fixed in ``test_mode``.
+    """Sample one frame from each of ``clip_len`` equal parts of the video: random, or fixed in ``test_mode``.
 
-    With several clips in test mode the frames stand at successive fractions of their parts.
+    In test mode, several clips use successive fractions of the parts.
     """
 
     clip_len: int = field(validator=at_least(1))
@@ -183,9 +181,9 @@ class UniformSample:
 
 @frozen
 class UntrimmedSampleFrames:
-    """A short clip around every ``clip_interval``-th frame of a long video, its first in half that distance.
+    """Sample a short clip around every ``clip_interval``-th frame of a long video, starting at half that distance.
 
-    A video that ends before the first gets one clip, around its middle.
+    A video that ends before the first centre gets one clip, around its middle.
     """
 
     clip_len: int = field(default=1, validator=at_least(1))

@@ -1,4 +1,4 @@
-"""The sound of a video: DecodeAudio."""
+"""DecodeAudio."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["DecodeAudio"]
 
 @frozen
 class DecodeAudio:
-    """Read the sound of a sample into ``audio``: of the time that ``clip`` covers, or of the whole file without one.
+    """Read the audio of a sample into ``audio``: for the time that ``clip`` covers; default: the whole file.
 
-    Clips of a video are read as one stretch, from the first frame of the first to the last frame of the last.
+    Several clips are read as one interval, from the first frame of the first clip to the last frame of the last.
     """
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``VideoError`` for a file without audio, ``UserError`` for a clip of unknown frame rate."""
+        """Raises ``VideoError`` if the file has no audio, ``UserError`` if a clip has no known frame rate."""
         from vidcore.video.audio import open_audio  # PyAV is slow to import
 
         if sample.path is None:
@@ -29,7 +29,7 @@ class DecodeAudio:
             start, stop = 0, len(audio)
             if sample.clip is not None:
                 if not sample.fps:
-                    raise UserError(f"{sample.path}: the frame rate is not known, which the time of a clip needs")
+                    raise UserError(f"{sample.path}: the audio of a clip requires the frame rate, which is not known")
                 first, last = sample.clip.indices.min(), sample.clip.indices.max() + 1
                 seconds = (np.array([first, last]) - sample.start_index) / sample.fps - audio.start
                 start, stop = (int(s) for s in np.clip(np.round(seconds * audio.rate), 0, len(audio)))

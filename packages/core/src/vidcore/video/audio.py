@@ -27,8 +27,8 @@ __all__ = ["PyAVAudioReader", "open_audio"]
 
 MAX_CHANNELS = 64
 LARGEST_JUMP = 0.05
-"""Largest difference in seconds between the time of a frame and the end of the one before, since containers round times.
-If it is larger, samples are missing, and the numbers of all later samples are unknown."""
+"""Largest gap in seconds between frames, since containers round times. If a gap is larger, samples are missing, and the
+numbers of all later samples are unknown."""
 READ_BYTES = 1 << 30
 """Largest result of one ``read``: a few bytes of a file can encode hours of silence."""
 
@@ -126,7 +126,7 @@ class PyAVAudioReader(ReaderBase):
             self._keep(frame)
         end = self._at if stop is None else stop
         if end > self._at or start > self._at:
-            raise VideoError(self.path, f"sample {max(end - 1, start)} was asked for, but it has {self._at} samples")
+            raise VideoError(self.path, f"sample {max(end - 1, start)} does not exist: there are {self._at} samples")
         self._drop_before(start)
         if start == end:
             return np.empty((self.channels, 0), np.float32)

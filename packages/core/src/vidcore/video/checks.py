@@ -77,6 +77,6 @@ def frame_numbers(
         raise ValueError(f"frame indices must be a 1-D sequence of integers, got {numbers.dtype}{numbers.shape}")
     wrong = numbers[(numbers < 0) | (numbers >= length)]
     if wrong.size:
-        promised = f" (only {length} of the {advertised} it advertises can be decoded)" if advertised > length else ""
-        raise VideoError(path, f"frame {wrong[0]} was asked for, but it has frames 0 to {length - 1}{promised}")
+        promised = f" (only {length} of {advertised} in its header can be decoded)" if advertised > length else ""
+        raise VideoError(path, f"frame {wrong[0]} does not exist: the video has frames 0 to {length - 1}{promised}")
     return numbers.astype(np.int64)

@@ -40,7 +40,7 @@ class Span:
 
     @classmethod
     def parse(cls, text: str, name: str = "span") -> Self:
-        """Parse ``16`` (frames) or ``0.5s`` (seconds). Raises ``UserError``, which contains ``name``, for anything else."""
+        """Parse ``16`` (frames) or ``0.5s`` (seconds). Raises ``UserError``, with ``name``, for anything else."""
         found = re.fullmatch(r"(\d+|\d*\.\d+)(\s*s)?", text.strip())
         if not found or float(found[1]) == 0 or (not found[2] and "." in found[1]):
             raise UserError(f"{name} {text!r}: must be a number of frames like 16, or of seconds like 0.5s")

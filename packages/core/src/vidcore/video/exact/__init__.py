@@ -1,6 +1,6 @@
-"""Exact frames of damaged, cut and odd files, with PyAV.
+"""Exact frames of damaged, truncated and unusual files, with PyAV.
 
-Code outside of this folder imports from here, and never from the files in it.
+Code outside of this folder imports from here, not from the files in it.
 """
 
 from vidcore.video.exact.motion import read_motion_vectors

@@ -1,4 +1,4 @@
-"""What the first bits of a packet say about the pictures in it."""
+"""The pictures of a packet, read from its first bits."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ __all__ = ["Pictures", "has_idr", "pictures"]
 
 
 IDR = 5
-"""Type of an H.264 unit."""
+"""Type of an H.264 NAL unit."""
 
 
 class Pictures(NamedTuple):
-    """The pictures in a packet, as far as their order is concerned."""
+    """What matters for the order of the pictures in a packet."""
 
     shown: int = 1
-    """How many are shown. Others are decoded, because shown ones refer to them."""
+    """Number of shown pictures. Others are decoded because shown ones refer to them."""
     kind: int | None = None
-    """MPEG-4: 0 I, 1 P, 2 B, 3 S; None where unclear."""
+    """MPEG-4: 0 I, 1 P, 2 B, 3 S; None if unclear."""
 
 
 def pictures(codec: str, packet: Packet[VideoStream]) -> Pictures:
-    """Look into a packet of that codec (canonical name); where nothing can be told, it is one picture and shown."""
+    """Parse a packet of that codec (canonical name); if that is not possible, it counts as one shown picture."""
     if codec == "mpeg4":
         return Pictures(kind=_mpeg4_kind(bytes(packet)))
     count = {"vp8": _vp8_shown, "vp9": _vp9_shown, "av1": _av1_shown}.get(codec)
@@ -36,12 +36,12 @@ def pictures(codec: str, packet: Packet[VideoStream]) -> Pictures:
 
 
 def has_idr(packet: Packet[VideoStream], extradata: bytes | None) -> bool:
-    """Tell whether a packet of H.264 has a picture that resets the decoder, so that nothing behind it is held back.
+    """Return whether a packet of H.264 has an IDR picture, which resets the decoder.
 
-    Decoders drop pictures behind other entries until they are sure of them. (ITU-T H.264, 7.3.1 and annex B.)
+    After other entry points, decoders drop pictures until they have recovered. (ITU-T H.264, 7.3.1 and annex B.)
     """
     data, at = bytes(packet), 0
-    if not extradata or extradata[0] != 1:  # start codes; otherwise each unit has its length before it
+    if not extradata or extradata[0] != 1:  # start codes; otherwise each unit is preceded by its length
         return any(unit and unit[0] & 31 == IDR for unit in data.split(b"\0\0\1")[1:])
     width = (extradata[4] & 3) + 1
     while at + width < len(data):
@@ -52,9 +52,9 @@ def has_idr(packet: Packet[VideoStream], extradata: bytes | None) -> bool:
 
 
 def _mpeg4_kind(data: bytes) -> int | None:
-    """ISO/IEC 14496-2, 6.2.5: the two bits behind the start code."""
+    """ISO/IEC 14496-2, 6.2.5: the two bits after the start code."""
     start = data.find(b"\0\0\1\xb6")
-    if start < 0 or len(data) < max(16, start + 5):  # shorter ones may only say "as before"
+    if start < 0 or len(data) < max(16, start + 5):  # shorter ones may only repeat the previous picture
         return None
     return data[start + 4] >> 6
 
@@ -69,7 +69,7 @@ def _vp9_shown(data: bytes) -> int:
     shown = 0
     for frame in _vp9_frames(data):
         bits = _bits(frame)
-        at = 5 if bits[2:4] == "11" else 4  # profile 3 has one more
+        at = 5 if bits[2:4] == "11" else 4  # profile 3 has one more bit
         shown += "1" in (bits[at], bits[at + 2])
     return shown
 

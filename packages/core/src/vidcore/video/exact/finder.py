@@ -1,4 +1,4 @@
-"""Decoded frames by number: no more decoding than needed, and nothing taken on trust."""
+"""Decoded frames by number, with as little decoding as possible, and verified."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ from vidcore.video.exact.packets import Packets
 __all__ = ["FrameFinder"]
 
 SKIP_SAFE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
-"""Codecs in which a frame that no other refers to leaves nothing behind when it is not decoded."""
+"""Codecs in which skipping a frame that no other frame refers to has no effect on other frames."""
 
 TOLERATED = frozenset({"tiff"})
 """Codecs whose decoders call whole files damaged."""
 
 
 class _NotProven(Exception):
-    """The order of the packets and what was decoded disagree."""
+    """The decoded frames contradict the order of the packets."""
 
 
 class _NoEntry(Exception):
-    """Decoding cannot begin at this packet, whatever the container says."""
+    """Decoding cannot begin at this packet, although the container marks it as a key frame."""
 
 
 class FrameFinder:
-    """Frames by number, as a decoding of the whole file in order would show them.
+    """Frames by number, exactly as decoding the whole file in order shows them.
 
-    Decoding begins at the nearest entry before a frame, and frames nobody asked for are decoded only
-    where others need them. Whatever comes out is checked against the order of the packets; where that
-    does not hold, the file is decoded from its beginning and frames are counted.
+    Decoding begins at the nearest entry point before a frame, and frames that are not requested are decoded only
+    if requested ones need them. Decoded frames are checked against the order of the packets; if they contradict
+    it, the file is decoded from its beginning and frames are counted.
 
     Args:
         path: video file.
         threads: threads of the decoder; 0 lets it choose.
-        motion: let the decoder attach its motion vectors.
+        motion: have the decoder attach motion vectors.
 
-    Raises ``VideoError`` where the file is missing, is no video, or nothing in it decodes.
+    Raises ``VideoError`` if the file is missing, is not a video, or nothing in it can be decoded.
     """
 
     def __init__(self, path: str | Path, threads: int = 1, motion: bool = False) -> None:
@@ -60,19 +60,19 @@ class FrameFinder:
         self._context = self._decoder()
         self.coded_size = (self._context.height, self._context.width)
         self._skips = self._context.codec.canonical_name in SKIP_SAFE
-        self._next = 0  # packet to be given to the decoder
+        self._next = 0  # next packet for the decoder
         self._began = 0  # packet where decoding began
-        self._entry: int | None = None  # the same, until its frame has come out
-        self._last = -1  # frame that came out last since then
-        self._inside: set[int] = set()  # packets in the decoder whose frames are still to come
-        self._ahead: dict[int, VideoFrame] = {}  # frames that came out after the last one asked for
+        self._entry: int | None = None  # the same, until its frame is decoded
+        self._last = -1  # last frame decoded since then
+        self._inside: set[int] = set()  # packets in the decoder whose frames are not yet returned
+        self._ahead: dict[int, VideoFrame] = {}  # decoded frames after the last one requested
         self._place: dict[int, int] = {}  # frame that a packet shows
         self._length = 0
-        self._running: Iterator[tuple[int, VideoFrame, bool]] = iter(())  # when counting: frames still to come
+        self._running: Iterator[tuple[int, VideoFrame, bool]] = iter(())  # when counting: remaining frames
         self._shown = 0  # when counting: number of the next frame
         self._damaged = False  # when counting: something could not be decoded
         try:
-            self._learn_length()
+            self._find_length()
         except BaseException:
             self.close()
             raise
@@ -81,9 +81,9 @@ class FrameFinder:
         return self._length
 
     def frames(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> Iterator[tuple[list[int], VideoFrame]]:
-        """Yield every frame asked for, in the order of decoding, with its positions among the indices.
+        """Yield every requested frame, in the order of decoding, with its positions among the indices.
 
-        A frame that turns out not to be proven comes again, right.
+        A frame that turns out to be wrong is yielded again.
         """
         slots: dict[int, list[int]] = {}
         for slot, number in enumerate(frame_numbers(self.path, indices, len(self), self.advertised).tolist()):
@@ -100,7 +100,7 @@ class FrameFinder:
                 frame_numbers(self.path, [*slots], len(self), self.advertised)
 
     def close(self) -> None:
-        """Close the file, forget packets and frames."""
+        """Close the file; drop packets and frames."""
         self._packets.close()
         self._ahead.clear()
         self._running = iter(())
@@ -116,7 +116,7 @@ class FrameFinder:
             context.flags2 |= Flags2.export_mvs
         return context
 
-    def _learn_length(self) -> None:
+    def _find_length(self) -> None:
         if self._packets.order is None:
             self._count()
             return
@@ -142,17 +142,17 @@ class FrameFinder:
                     yield from self._drain(missing, last)
                 self._begin(entry)
             while self._next <= target:
-                # What is shown after the last frame wanted may be asked for next.
+                # Frames after the last one wanted may be requested next.
                 needed = self._next in missing or self._place.get(self._next, -1) > last
                 yield from self._take(self._feed(needed), missing, last)
-        while missing:  # held back by the decoder: the packets behind push it out
+        while missing:  # held back by the decoder: later packets push it out
             if self._next < len(self._packets):
                 yield from self._take(self._feed(True), missing, last)
             else:
                 yield from self._drain(missing, last)
 
     def _drain(self, missing: set[int], last: int) -> Iterator[tuple[int, VideoFrame]]:
-        """Have everything out that is in the decoder; nothing can be added before a new beginning."""
+        """Get all frames out of the decoder; it takes no more packets until decoding begins again."""
         self._next = len(self._packets) + 1
         yield from self._take(self._decode(None), missing, last)
         if self._inside & missing:
@@ -161,7 +161,7 @@ class FrameFinder:
             raise _NotProven
 
     def _take(self, frames: list[VideoFrame], missing: set[int], last: int) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield the frames that are missing, keep those that may be asked for next."""
+        """Yield the missing frames; keep those that may be requested next."""
         for frame in frames:
             number = frame.pts
             assert number is not None
@@ -172,9 +172,9 @@ class FrameFinder:
                 self._ahead[number] = frame
 
     def _entry_before(self, number: int) -> int:
-        """Return the last entry from which this packet's frame can be had whole."""
+        """Return the last entry point from which the frame of this packet can be decoded."""
         place = self._place[number]
-        # What follows an entry in the file but is shown before it may need what came before the entry.
+        # Frames after an entry point that are shown before it may refer to frames before it.
         shown_before = (e for e in self._packets.entries if e <= number and self._place.get(e, place + 1) <= place)
         return max(shown_before, default=0)
 
@@ -187,11 +187,11 @@ class FrameFinder:
         self._ahead = {}
 
     def _feed(self, needed: bool) -> list[VideoFrame]:
-        """Give the next packet to the decoder; what is not needed may be passed over."""
+        """Give the next packet to the decoder, which may skip its frame if it is not needed."""
         number = self._next
         if needed or not self._skips or number == self._entry:
             self._context.skip_frame = "DEFAULT"
-            # What is shown before the entry may need what came before it: decoders leave that out.
+            # Frames shown before the entry point may refer to frames before it: decoders drop them.
             if self._place.get(number, -1) >= self._place.get(self._began, 0):
                 self._inside.add(number)
         else:
@@ -221,7 +221,7 @@ class FrameFinder:
         return frames
 
     def _check_order(self, place: int) -> None:
-        """Frames must come out as the packets said: in ascending order, none that was asked for left behind."""
+        """Check that frames are returned in the order of the packets, without gaps."""
         if place < 0:  # not shown
             return
         if place <= self._last or any(self._place[k] < place for k in self._inside):
@@ -229,7 +229,7 @@ class FrameFinder:
         self._last = place
 
     def _check_entry(self, frame: VideoFrame, entry: int) -> None:
-        """An entry must show a whole picture of its own before anything that is shown later."""
+        """Check that an entry point returns an intact I-picture before any frame that is shown later."""
         picture = frame.key_frame and frame.pict_type == PictureType.I and not frame.is_corrupt
         if frame.pts == entry and picture:
             self._entry = None
@@ -249,10 +249,10 @@ class FrameFinder:
     # By decoding from the beginning.
 
     def _count(self) -> None:
-        """Decode everything once, to learn how many frames there are.
+        """Decode everything once, to count the frames.
 
-        Where packets give nothing that can be used but their order holds, frames keep their numbers and some
-        cannot be had; otherwise a frame's number is its place among those that come out.
+        If some packets give no intact frame but their order holds, frames keep their numbers, and some cannot be
+        read; otherwise the number of a frame is its position among the decoded frames.
         """
         self._packets.order = None
         places, whole = [], []
@@ -261,7 +261,7 @@ class FrameFinder:
             whole.append(is_whole)
         if not self._damaged and any(later <= sooner for sooner, later in pairwise(places)):
             self._place = {}
-        # In a file that was cut, those that the decoder held back may have lost frames before them.
+        # In a truncated file, frames that the decoder holds back may follow missing ones.
         held_back = self._context.reorder_depth if self._packets.cut else 0
         self._length = len(self._place) or max(len(whole) - held_back, 1)
         if not any(whole):
@@ -269,8 +269,8 @@ class FrameFinder:
         self._running, self._shown = self._all(), 0
 
     def _all(self) -> Iterator[tuple[int, VideoFrame, bool]]:
-        """Yield every frame from the beginning: its number, itself, and whether it is whole."""
-        self._packets.reopen()  # a decoder that was used before may treat a damaged beginning differently
+        """Yield every frame from the beginning: its number, the frame, and whether it is intact."""
+        self._packets.reopen()  # a used decoder may treat a damaged beginning differently
         self._context = self._decoder()
         self._damaged = lost = False
         count, whole = 0, self._packets.starts_at_keyframe
@@ -290,7 +290,7 @@ class FrameFinder:
                     whole = False
                 whole = not frame.is_corrupt and (whole or frame.key_frame)
                 place = self._place.get(number if frame.pts is None else frame.pts, -1) if self._place else count
-                # Where frames are counted, nothing after a loss has a sure number.
+                # If frames are counted, numbers after a loss are unknown.
                 yield place, frame, whole and (bool(self._place) or not lost)
                 count += 1
 

@@ -1,4 +1,4 @@
-"""Motion vectors of the codec, read instead of pixels."""
+"""Motion vectors of the codec."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["read_motion_vectors"]
 def read_motion_vectors(
     path: str | Path, indices: Sequence[int] | np.ndarray[Any, Any], threads: int = 1
 ) -> np.ndarray[Any, Any]:
-    """Return for each frame how far its blocks have moved from where they are predicted.
+    """Return the motion vectors of frames: how far each block has moved from its reference.
 
     Args:
         path: video file whose codec predicts blocks (H.264, MPEG-4, ...).
@@ -26,10 +26,10 @@ def read_motion_vectors(
         threads: threads of the decoder.
 
     Returns:
-        (n, height, width, 2) int8: x and y in pixels of the frames as coded (not rotated); 0 where a
-        block is not predicted. Of a block with two sources the last vector counts.
+        (n, height, width, 2) int8: x and y in pixels of the frames as coded (not rotated); 0 for blocks
+        without prediction. Blocks with two references have the last vector.
 
-    Raises ``VideoError`` where the file or a frame cannot be had.
+    Raises ``VideoError`` if the file or a frame cannot be read.
     """
     with reading(path), closing(FrameFinder(path, threads, motion=True)) as finder:
         out = np.zeros((len(indices), *finder.coded_size, 2), np.int8)
@@ -42,9 +42,9 @@ def read_motion_vectors(
 
 
 def _paint(vectors: np.ndarray[Any, Any], image: np.ndarray[Any, Any]) -> None:
-    """Fill each block, which is given by its centre, with its displacement.
+    """Fill each block, given by its centre, with its displacement.
 
-    Blocks that reach the last row or column stay 0: so are the maps that published models were trained on.
+    Blocks that reach the last row or column stay 0, as in the maps that published models were trained on.
     """
     height, width, _ = image.shape
     field = {name: vectors[name].astype(np.int64) for name in ("w", "h", "src_x", "src_y", "dst_x", "dst_y")}

@@ -1,4 +1,4 @@
-"""Which packet shows frame i: what packets say, and where that cannot be believed."""
+"""The packet of each shown frame, from the timestamps and types of packets if they can be trusted."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ ONE_FRAME_EACH = frozenset({
     "msmpeg4v3", "prores", "rawvideo", "vp8", "vp9", "wmv1", "wmv2",
 })
 # fmt: on
-"""Codecs whose packets give one frame each (after the care taken below); others are decoded to be counted."""
+"""Codecs whose packets give one frame each (after the checks below); frames of others are counted by decoding."""
 
 REORDER_LIMIT = 32
-"""A frame farther from its place in the file than any codec can hold it back: time stamps that jump."""
+"""Largest reordering that any codec can cause; a larger one means that timestamps jump."""
 
 PROGRESSIVE = 1
-"""``field_order`` of pictures without fields; 0 where it is not known."""
+"""``field_order`` of progressive pictures; 0 means unknown."""
 
 
 class Note(NamedTuple):
-    """What is remembered of a packet."""
+    """The properties of a packet that are kept."""
 
     pts: int | None
     dts: int | None
@@ -40,7 +40,7 @@ class Note(NamedTuple):
     entry: bool
     corrupt: bool
     discarded: bool
-    """Not shown, whatever is in it: left out by the edit list of an MP4."""
+    """Whether the edit list of an MP4 leaves it out."""
     pictures: Pictures
 
     @property
@@ -49,15 +49,15 @@ class Note(NamedTuple):
 
 
 def show_order(notes: Sequence[Note], context: VideoCodecContext, cut: bool | None) -> Numbers | None:
-    """Return the packet of each frame in the order of showing, None where packets do not tell.
+    """Return the packet of each frame in display order; None if packets do not determine it.
 
     Args:
-        context: the decoder, before anything was decoded.
-        cut: whether packets are missing at the end; None where the container does not tell.
+        context: the decoder, before decoding.
+        cut: whether packets are missing at the end; None if unknown.
     """
     codec = context.codec.canonical_name
     order = _claimed_order(notes, context, cut) if codec in ONE_FRAME_EACH and notes[0].entry else None
-    if order is None or not len(order) or order[0] != 0:  # frames that refer to what was before the beginning
+    if order is None or not len(order) or order[0] != 0:  # frames that refer to packets before the first
         return None
     if any(n.corrupt or n.pictures.shown > 1 for n in notes):
         return None
@@ -80,21 +80,24 @@ def _claimed_order(notes: Sequence[Note], context: VideoCodecContext, cut: bool 
         return _before_hole(stamps[order], order, notes[-1].dts, cut) if believed else None
     if context.codec.canonical_name == "mpeg4":  # AVI has no times
         order = _mpeg4_order(notes)
-        return order[:-1] if cut else order  # frames shown before the last one may be among what is lost
+        return order[:-1] if cut else order  # frames shown before the last one may be missing
     return None
 
 
 def _plausible(notes: Sequence[Note], order: Numbers, context: VideoCodecContext) -> bool:
-    """Tell whether these can be the times of showing."""
+    """Return whether timestamps can be display times."""
     if any(later < sooner for sooner, later in pairwise(n.dts for n in notes if n.dts is not None)):
-        return False  # files put one behind the other
+        return False  # concatenated files
     farthest = int(np.abs(order - np.arange(len(order))).max())
-    # Where the decoder is to reorder frames and times do not, they are those of decoding.
+    # If the decoder reorders frames but timestamps do not, they are decoding times.
     return farthest <= REORDER_LIMIT and (len(order) == 1 or bool(farthest) == bool(context.has_b_frames))
 
 
 def _mpeg4_order(notes: Sequence[Note]) -> Numbers:
-    """I- and P-frames are shown after the B-frames behind them (ISO/IEC 14496-2, 6.1.3); nothing, where unclear."""
+    """Return the display order: I- and P-frames after the B-frames that follow them; empty if unclear.
+
+    (ISO/IEC 14496-2, 6.1.3.)
+    """
     order: list[int] = []
     held: list[int] = []
     for number, note in enumerate(notes):
@@ -109,17 +112,17 @@ def _mpeg4_order(notes: Sequence[Note]) -> Numbers:
 
 
 def _before_hole(times: Numbers, order: Numbers, last: int | None, cut: bool | None) -> Numbers:
-    """Leave out frames at the end of a cut file that have lost frames before them.
+    """Leave out frames at the end of a truncated file that follow missing frames.
 
-    A packet that is missing would have come after the last one present, which was decoded at ``last``:
-    what is shown until then is complete. After it, a longer step in an otherwise constant rate is a hole;
-    so it is taken to be where the container does not tell whether the file was cut (``cut`` None).
+    A missing packet would have come after the last one present, which was decoded at ``last``, so all frames
+    shown until then are there. After it, a longer step in an otherwise constant rate is a hole; this is also
+    assumed if it is unknown whether the file was truncated (``cut`` is None).
     """
     if last is None or cut is False:
         return order
     complete = int(np.searchsorted(times, last, "right"))
     steps = np.diff(times)
     holes = np.flatnonzero(steps > 1.5 * np.median(steps)) + 1 if len(steps) else steps
-    if (holes < complete).any():  # variable rate: steps say nothing
+    if (holes < complete).any():  # variable rate: steps have no meaning
         return order[:complete] if cut else order
     return order[: holes[0]] if len(holes) else order

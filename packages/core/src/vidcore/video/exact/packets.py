@@ -1,7 +1,7 @@
-"""What a video file holds, found without decoding: which packet shows frame i, and where decoding may begin.
+"""The packets of a video file: which one shows frame i, and where decoding may begin, without decoding.
 
-Demuxing costs about a hundredth of decoding, and afterwards nothing has to be guessed: packets are
-handed to the decoder from here, numbered, so no container's idea of seeking is involved.
+Demuxing costs about a hundredth of decoding, and then nothing has to be guessed: the decoder gets numbered
+packets from here, so seeking in the container is not involved.
 """
 
 from __future__ import annotations
@@ -31,39 +31,39 @@ __all__ = ["Packets"]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 KEPT_BYTES = 64 << 20
-"""Packets of files up to this size stay in memory; of larger ones they are read again where needed."""
+"""Packets of files up to this size stay in memory; those of larger files are read again when needed."""
 
 
 class Packets:
     """The packets of a file's (best) video stream, in decoding order.
 
-    A packet's ``pts`` is overwritten with its number, so that decoded frames say where they came from.
+    The ``pts`` of a packet is overwritten with its number, which identifies decoded frames.
 
-    Raises ``VideoError`` where the file is missing, or no video stream can be read from it.
+    Raises ``VideoError`` if the file is missing, or no video stream can be read from it.
     """
 
     order: Numbers | None
-    """(frames,): number of the packet that shows frame i. None where packets alone do not prove it: then only
-    decoding from the beginning and counting tells which frame is which."""
+    """(frames,): number of the packet that shows frame i. None if packets do not prove it: then frames must be decoded
+    from the beginning and counted."""
     entries: list[int]
-    """Ascending packet numbers where decoding may begin, 0 first. A container's claim, to be checked."""
+    """Entry points: ascending numbers of packets where decoding may begin, 0 first, as the container claims."""
     gaps: list[int]
-    """Packets from which on frames may refer to something missing, until the next picture that refers to none."""
+    """Packets after missing data: frames from there to the next key frame may refer to it."""
     starts_at_keyframe: bool
-    """Whether the first packet needs none before it."""
+    """Whether the first packet is a key frame."""
     cut: bool | None
-    """Whether packets are missing at the end; None where the container does not tell."""
+    """Whether packets are missing at the end; None if unknown."""
     advertised: int
-    """Number of frames the container promises; 0 where it promises nothing."""
+    """Number of frames according to the container; 0 if unknown."""
     rate: float | None
-    """Frames per second: what the container states, unless that is a frame or more off at the end of the file. (The
-    header of a browser's recording may say 1000.)"""
+    """Frames per second according to the container, unless that is a frame or more off at the end of the file. (Headers
+    of browser recordings may state 1000.)"""
 
     def __init__(self, path: str | Path) -> None:
         self._path, self._file = str(path), existing_file(path)
         self._notes: list[Note] = []
         self._kept: list[Packet[VideoStream]] | None = []
-        self._at = -1  # number of the last packet read where they are not kept
+        self._at = -1  # number of the last packet read, if they are not kept
         self._container, self.stream = self._open()
         try:
             self._index()
@@ -78,7 +78,7 @@ class Packets:
         return len(self._notes)
 
     def __getitem__(self, number: int) -> Packet[VideoStream]:
-        """Return a packet; fastest where numbers ascend."""
+        """Return a packet; fastest if numbers ascend."""
         if self._kept is not None:
             return self._kept[number]
         if number != self._at + 1:
@@ -91,14 +91,14 @@ class Packets:
         raise VideoError(self._path, "has changed while it was read")
 
     def reopen(self) -> None:
-        """Begin anew, with a decoder that has seen nothing."""
+        """Open the file again, with a new decoder."""
         self._container.close()
         self._container, self.stream = self._open()
         self._reading: Iterator[Packet[VideoStream]] = self._read()
         self._at = -1
 
     def close(self) -> None:
-        """Close the file and forget the packets."""
+        """Close the file and drop the packets."""
         self._container.close()
         self._kept = []
 
@@ -131,11 +131,11 @@ class Packets:
                 self._kept.append(packet)
                 if size > KEPT_BYTES:
                     self._kept = None
-        # Of MP4 the demuxer knows which frames its edit lists leave over.
+        # For MP4, the demuxer has the frames that edit lists leave.
         mp4 = "mp4" in self._container.format.name
         promised = len(self.stream.index_entries) if mp4 else self.stream.frames
         self.cut = self._reaches() < promised if promised else None
-        while self._notes and self._notes[-1].corrupt:  # the file ends inside of this one
+        while self._notes and self._notes[-1].corrupt:  # the file ends inside this one
             self._notes.pop()
             self.cut = True
         if not self._notes:
@@ -150,7 +150,7 @@ class Packets:
     def _rate(self) -> float | None:
         stated, unit = self.stream.average_rate, self.stream.time_base
         count = 0 if self.order is None else len(self.order) - 1
-        # of a transport stream the times may jump
+        # timestamps of a transport stream may jump
         if self.order is not None and count > 0 and unit and "mpeg" not in self._container.format.name:
             first, last = (self._notes[k].pts for k in self.order[[0, -1]])
             if first is not None and last is not None and last > first:
@@ -160,11 +160,11 @@ class Packets:
         return float(stated) if stated else None
 
     def _reaches(self) -> int:
-        """Return for how many frames there is a place up to the last packet: AVI has places without a frame as well."""
+        """Return the number of frame slots up to the last packet; AVI may have slots without a frame."""
         count = len(self._notes)
         if count < 2 or "avi" not in self._container.format.name or self._notes[-1].dts is None:
             return count
-        return max(count, -(-self._notes[-1].dts * count // (count - 1)))  # as far again behind the last as between
+        return max(count, -(-self._notes[-1].dts * count // (count - 1)))  # plus one mean step after the last
 
     def _read(self) -> Iterator[Packet[VideoStream]]:
         packets = (p for p in self._container.demux(self.stream) if p.size)
@@ -178,7 +178,7 @@ class Packets:
         yield from unpack.filter(None)
 
     def _seek(self, number: int) -> None:
-        """Place the file at or before that packet; at its beginning where its packets cannot be told apart."""
+        """Seek to that packet or before it; to the beginning if packets cannot be identified."""
         places = {note.place: k for k, note in enumerate(self._notes)}
         note = self._notes[number]
         time = note.pts if note.dts is None else note.dts
@@ -195,9 +195,9 @@ class Packets:
 
 
 def _gaps(notes: Sequence[Note]) -> list[int]:
-    """Where a counter in the transport stream has a gap, unless files were put one behind the other.
+    """Return where a counter of the transport stream has a gap, unless files were concatenated.
 
-    There the new one begins with an entry, at the next packet or (parsers hold one back) the one after it.
+    In that case the new file begins with a key frame, at the next packet or (parsers hold one back) the one after.
     """
     found = [k for k, note in enumerate(notes) if note.corrupt]
     return [k for k in found if not any(note.entry for note in notes[k + 1 : k + 3])]

@@ -1,4 +1,4 @@
-"""The public reader: frames by number, as uint8 RGB, turned upright."""
+"""The public reader: frames by number, as uint8 RGB, rotated for display."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["PyAVReader"]
 
 
 class PyAVReader(ReaderBase):
-    """Frames by number, as a decoding of the whole file in order would show them; see ``FrameFinder``.
+    """Frames by number, exactly as decoding the whole file in order shows them; see ``FrameFinder``.
 
-    Threads may share one, and so may processes that are forked while it is open.
+    Threads may share a reader, and so may processes that are forked while it is open.
 
     Args:
         path: video file.
         threads: threads of the decoder; 0 lets it choose.
 
-    Raises ``VideoError`` where the file is missing, is no video, or nothing in it decodes.
+    Raises ``VideoError`` if the file is missing, is not a video, or nothing in it can be decoded.
     """
 
     decoder = "pyav"
@@ -40,21 +40,21 @@ class PyAVReader(ReaderBase):
             self._finder = FrameFinder(path, threads)
         self.fps = self._finder.fps
         self._reformatter = VideoReformatter()
-        self._orientation: Orientation | None = None  # only frames tell
+        self._orientation: Orientation | None = None  # only decoded frames have it
 
     def __len__(self) -> int:
         return len(self._finder)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the frames as returned (rotation applied)."""
+        """Height and width of the frames as returned, after rotation."""
         if self._orientation is None:
             self.read([0])
         assert self._orientation is not None
         return self._orientation.size(self._finder.coded_size)
 
     def read(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return the frames asked for: (n, height, width, 3) uint8 RGB."""
+        """Return the requested frames: (n, height, width, 3) uint8 RGB."""
         frame_numbers(self.path, indices, len(self), self._finder.advertised)
         with self._turn, reading(self.path):
             self._leave_parent()
@@ -68,7 +68,7 @@ class PyAVReader(ReaderBase):
                 self._orientation = Orientation.of(frame)
             if out is None:
                 out = np.empty((len(indices), *self.size, 3), np.uint8)
-            # Streams may change the size of their frames: all are brought to that of the first.
+            # A stream may change its frame size: all frames are scaled to the first size.
             image = self._reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
             self._orientation.turn(image, out[first])
             for other in others:
@@ -83,12 +83,12 @@ class PyAVReader(ReaderBase):
             _abandon(self._finder)
 
     def _leave_parent(self) -> None:
-        """Open the file anew in a forked process: the place in the file, and threads, are those of its parent."""
+        """Open the file again in a forked process: file position and threads belong to the parent."""
         if self._process != os.getpid():
             _abandon(self._finder)
             self._finder, self._process = FrameFinder(self.path, self._threads), os.getpid()
 
 
 def _abandon(finder: FrameFinder) -> None:
-    """Never free it: that would wait for threads of the decoder, which a forked process does not have."""
+    """Never free it: that would wait for threads of the decoder, which do not exist in a forked process."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(finder))

@@ -1,4 +1,4 @@
-"""Turning frames the way the file says they are to be shown."""
+"""Rotation of frames according to the display matrix of the file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Image = np.ndarray[Any, Any]
 
 @frozen
 class Orientation:
-    """A display matrix in quarter turns: first rows and columns change places, then rows and columns are reversed."""
+    """A display matrix in quarter turns: rows and columns are transposed first, and then reversed."""
 
     transposed: bool = False
     flip_rows: bool = False
@@ -27,7 +27,7 @@ class Orientation:
         """Read the frame's display matrix: x' = a x + c y, y' = b x + d y (ISO/IEC 14496-12, 6.2.2)."""
         try:
             matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-        except ValueError:  # PyAV before 19: data it has no name for (Exif, ...) hides the rest
+        except ValueError:  # PyAV before 19: side data that it does not know (Exif, ...) hides the rest
             turns = round(frame.rotation / 90) % 4
             return (cls(), cls(True, True, False), cls(False, True, True), cls(True, False, True))[turns]
         if matrix is None:
@@ -36,11 +36,11 @@ class Orientation:
         return cls(True, b < 0, c < 0) if abs(b) > abs(a) else cls(False, d < 0, a < 0)
 
     def size(self, coded: tuple[int, int]) -> tuple[int, int]:
-        """Height and width as shown, from height and width as coded."""
+        """Return height and width as shown, from height and width as coded."""
         return (coded[1], coded[0]) if self.transposed else coded
 
     def turn(self, image: Image, out: Image) -> None:
-        """Write the (height, width, 3) image into ``out`` as it is to be shown."""
+        """Write the (height, width, 3) image into ``out`` as shown."""
         if self.transposed:
             image = cv2.transpose(image)
         if self.flip_rows or self.flip_columns:
