@@ -1,4 +1,4 @@
-"""Samples become a batch: what must have one shape, what may vary, and what goes along."""
+"""Collating samples: inputs of one shape, inputs that vary, targets and lengths."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_inputs_that_may_vary_are_padded_with_zeros_and_have_lengths(axis: int) 
         collate([pad(sample(0, 2, 3), rng()), pad(sample(3, 4, 3), rng())])
 
 
-def test_equal_lengths_are_told_as_well() -> None:
+def test_equal_lengths_are_reported_as_well() -> None:
     batch = collate([Pad(0)(sample(i, 4, 2), rng()) for i in range(2)])
     assert batch.inputs.shape == (2, 4, 2)
     assert batch.lengths["imgs"].tolist() == [4, 4]
@@ -88,14 +88,14 @@ def test_several_axes_may_vary() -> None:
     assert batch.inputs.sum() == 2 * 3 * 4 + 2 * 3 * 6
 
 
-def test_one_sample_may_leave_out_that_it_varies() -> None:
+def test_varying_in_the_first_sample_is_enough() -> None:
     batch = collate([Pad(0)(sample(0, 2, 3), rng()), sample(1, 4, 3)])
     assert batch.lengths["imgs"].tolist() == [2, 4]
     with pytest.raises(DataError, match=r"\(2, 3\), that of sample 1 \(1\.mp4\) \(4,\)"):
         collate([Pad(0)(sample(0, 2, 3), rng()), sample(1, 4)])
 
 
-def test_pad_names_what_is_not_there() -> None:
+def test_pad_names_missing_inputs_and_axes() -> None:
     with pytest.raises(UserError, match="Pad: the sample has no input 'text'; it has imgs"):
         Pad(0, "text")(sample(0, 2), rng())
     for axis in (2, -3, (0, 2)):
@@ -103,7 +103,7 @@ def test_pad_names_what_is_not_there() -> None:
             Pad(axis)(sample(0, 2, 3), rng())
 
 
-def test_targets_with_rows_of_their_own_number_lie_one_after_the_other() -> None:
+def test_targets_with_different_numbers_of_rows_are_concatenated() -> None:
     rows = [np.arange(2.0 * n).reshape(n, 2) + 10 * n for n in (2, 0, 3)]
     samples = [sample(i, 2, targets={"rows": Varying(r), "one": np.float32(i)}) for i, r in enumerate(rows)]
     batch = collate(samples)

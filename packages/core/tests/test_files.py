@@ -1,4 +1,4 @@
-"""Files are whole or as they were."""
+"""Files are written whole or left unchanged."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
     assert caught.value.filename == str(tmp_path / "file" / "a")
 
 
-def test_what_a_link_leads_to_is_written(tmp_path: Path) -> None:
+def test_the_target_of_a_link_is_written(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("file")
     write_text(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_text() == "new"
 
 
-def test_a_pipe_stays_one(tmp_path: Path) -> None:
+def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     listening = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -52,7 +52,7 @@ def test_a_pipe_stays_one(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-def test_json_is_what_every_program_reads(tmp_path: Path) -> None:
+def test_json_is_standard(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"a": float("nan"), "b": [np.float32("inf"), True, None, 0.5]})
     text = (tmp_path / "a.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail) == {"a": "nan", "b": ["inf", True, None, 0.5]}
@@ -71,7 +71,7 @@ def test_json_that_cannot_be_used_is_a_value_error(text: str) -> None:
         parse_json(text)
 
 
-def test_json_holds_names_of_any_bytes() -> None:
+def test_json_keeps_names_of_any_bytes() -> None:
     name = os.fsdecode(b"caf\xe9 \xf0\x9f\x98\x80.mp4")
     text = dump_json({name: [name, "\u00e9"]})
     assert parse_json(text.encode("utf-8").decode("utf-8")) == {name: [name, "\u00e9"]}

@@ -1,4 +1,4 @@
-"""The bases of metrics: what they keep, over batches and processes."""
+"""Base classes of metrics: what they keep over batches and processes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Both(Pairs):
 
 
 @pytest.mark.parametrize("kind", [Labels, Both])
-def test_a_sample_counts_once_and_in_the_order_of_its_index(kind: Any) -> None:
+def test_a_sample_counts_once_in_the_order_of_its_index(kind: Any) -> None:
     def fed(*batches: list[tuple[int, int]]) -> Any:
         metric = kind()
         for batch in batches:
@@ -79,10 +79,10 @@ def test_a_sample_that_is_kept_does_not_keep_its_batch(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found.spans, given)
         assert kept.scores.base is kept.meta["views"].base is None, "copies, not views of the batch"
         np.testing.assert_array_equal(kept.scores, batch[7])
-        assert kept.meta["whole"] is whole, "an array of its own is not copied"
+        assert kept.meta["whole"] is whole, "an array that is not a view is not copied"
 
 
-def test_dumped_predictions_of_no_data_set_are_all_there(tmp_path: Path) -> None:
+def test_dumped_predictions_without_an_index_are_all_kept(tmp_path: Path) -> None:
     dump = DumpPredictions()
     samples = [Sample(scores=np.full(2, i, np.float32)) for i in range(3)]
     dump.update(samples, samples)

@@ -1,4 +1,4 @@
-"""Plugins are found, listed and refused as promised."""
+"""Discovery, listing and errors of plugins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vidcore.task.task import Task
 
 @pytest.fixture
 def plugin(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes an entry point of a module with the given hooks."""
+    """Make an entry point of a module with the given hooks."""
 
     def make(name: str, **hooks: Any) -> EntryPoint:
         module = types.ModuleType(name)
@@ -35,7 +35,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Any:
     return make
 
 
-def test_what_plugins_offer_is_listed_unimported(plugin: Any) -> None:
+def test_components_are_listed_without_importing_them(plugin: Any) -> None:
     catalog = load_plugins(
         [plugin("one", vidcore_components={"models": {"Net": "no_such_module:Net"}, "metrics": {"F1": "m:F1"}})]
     )
@@ -102,7 +102,7 @@ def fail() -> None:
         ("vidcore_recipes", lambda: "json.scanner:recipes", "'json.scanner' is not a package"),
     ],
 )
-def test_a_plugin_whose_hooks_do_not_work_is_named_and_skipped(
+def test_a_plugin_with_broken_hooks_is_named_and_skipped(
     monkeypatch: pytest.MonkeyPatch, plugin: Any, hook: str, answer: Any, why: str
 ) -> None:
     module = types.ModuleType("odd")
@@ -137,7 +137,7 @@ def test_unknown_names_suggest_the_nearest_or_the_package(plugin: Any) -> None:
         catalog.get("BMN", "models")
 
 
-def test_offer_names_what_is_in_each_module() -> None:
+def test_offer_maps_names_to_modules() -> None:
     assert offer("a.b", one=["X", "Y"], two=["Z"]) == {"X": "a.b.one:X", "Y": "a.b.one:Y", "Z": "a.b.two:Z"}
     assert offer("a", package=["X"]) == {"X": "a.package:X"}
 
@@ -178,7 +178,7 @@ class Net(nn.Module):
 
 @pytest.fixture
 def trackers(plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
-    """A package that brings a kind of component, and a transform that takes one, beside the core."""
+    """The core, and a package that adds a kind of component and a transform that takes one."""
     (tmp_path / "tracking_parts.py").write_text(TRACKING)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "tracking_parts", raising=False)
@@ -201,7 +201,7 @@ def tracking_task(**tracker: Any) -> dict[str, Any]:
 
 
 @pytest.mark.torch
-def test_a_package_brings_a_kind_and_a_task_uses_it(trackers: list[EntryPoint]) -> None:
+def test_a_package_adds_a_kind_and_a_task_uses_it(trackers: list[EntryPoint]) -> None:
     catalog = load_plugins(trackers)
     task = Task.from_table(tracking_task(type="Flow", levels=3), catalog)
     assert "tracking_parts" not in sys.modules
@@ -238,7 +238,7 @@ def test_components_of_a_new_kind_are_listed(trackers: list[EntryPoint]) -> None
     assert isinstance(wrong.exception, UserError) and "did you mean 'trackers'?" in str(wrong.exception)
 
 
-def test_leaves_of_two_plugins_may_not_share_a_name_and_fragments_may(
+def test_recipes_of_two_plugins_may_not_share_a_name_but_fragments_may(
     plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for package in ("pack_a", "pack_b"):

@@ -1,4 +1,4 @@
-"""Predictions survive a file, without pickles, and can be fused."""
+"""Predictions are saved and loaded without pickles, and can be fused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def found(rng: np.random.Generator, count: int) -> Segments:
     return Segments(rng.random((count, 2)), scores=rng.random(count))
 
 
-def test_everything_comes_back(tmp_path: Path) -> None:
+def test_all_fields_are_restored(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     predictions = [
         sample(
@@ -57,7 +57,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 
 @frozen(eq=False)
 class Circles(Record):
-    """A kind of annotation that the core knows nothing of."""
+    """A kind of annotation that the core does not have."""
 
     centres: Array = field(validator=shape(None, 2))
     radii: Array | None = None
@@ -66,7 +66,7 @@ class Circles(Record):
         return evolve(self, centres=self.centres * factors)
 
 
-def test_records_of_packages_come_back(tmp_path: Path) -> None:
+def test_records_of_packages_are_restored(tmp_path: Path) -> None:
     known = (None, Circles(np.array([[1.0, 2.0]])), Circles(np.array([[3.0, 4.0], [5.0, 6.0]]), radii=np.array([7, 8])))
     samples = tuple(
         Sample(index=i, extra={} if circles is None else {"circles": circles}, geometry=Geometry.whole((8, 8)))
@@ -84,7 +84,7 @@ def test_records_of_packages_come_back(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found.radii, before.radii)
 
 
-def test_every_record_of_a_sample_comes_back(tmp_path: Path) -> None:
+def test_every_record_of_a_sample_is_restored(tmp_path: Path) -> None:
     boxes = Boxes(np.ones((2, 4), np.float32), np.array([[1, 0], [0, 1]]), np.array([0.5, 0.25]), np.array([3, 4]))
     text = Text(("Was geht hier vor?", "nichts"))
     full = Sample(index=0, key="ä", error="no video", boxes=boxes, proposals=boxes.select([1]), text=text)
@@ -107,7 +107,7 @@ def test_every_record_of_a_sample_comes_back(tmp_path: Path) -> None:
 
 
 def joined(rows: Sequence[Sequence[float]], *shape: int) -> tuple[Array, Array]:
-    """Rows of all samples end to end, and how many each has: as files of format 1 kept them."""
+    """Concatenated rows of all samples and their numbers, as in files of format 1."""
     parts = [np.array(part, np.float64).reshape(-1, *shape) for part in rows]
     return np.concatenate(parts), np.array([len(part) for part in parts])
 
@@ -171,7 +171,7 @@ def test_files_from_before_there_were_records_are_read(tmp_path: Path) -> None:
         PredictionFile.load(tmp_path / "later.npz")
 
 
-def test_a_sample_seen_by_two_processes_is_kept_once(tmp_path: Path) -> None:
+def test_a_sample_from_two_processes_is_kept_once(tmp_path: Path) -> None:
     one, two = DumpPredictions(), DumpPredictions()
     one.update([sample(1, scores=np.ones(2))], [sample(1)])
     two.update([sample(i, scores=np.zeros(2)) for i in (0, 1)], [sample(0), sample(1)])
@@ -189,7 +189,7 @@ def test_streams_are_fused_by_sample() -> None:
     np.testing.assert_array_equal([p.scores for p in fused.predictions], [[0, 0], [1, 2]])
 
 
-def test_files_of_other_data_are_refused(tmp_path: Path) -> None:
+def test_files_for_different_data_are_refused(tmp_path: Path) -> None:
     one = PredictionFile((sample(0, scores=np.zeros(2)),), ())
     with pytest.raises(DataError, match=r"b: has different samples than a: 2 are in only one .* number 0"):
         fuse([one, PredictionFile((sample(1, scores=np.zeros(2)),), ())], [1, 1], ["a", "b"])

@@ -1,4 +1,4 @@
-"""Records check their shapes, move with the frames and select their rows."""
+"""Records check their shapes, follow the frames and select their rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vidcore.typing import Array
 
 @frozen(eq=False)
 class Points(Record):
-    """A kind of annotation that the core knows nothing of."""
+    """A kind of annotation that the core does not have."""
 
     xy: Array = field(validator=shape(None, 2))
 
@@ -47,7 +47,7 @@ def rng() -> np.random.Generator:
         (lambda: Sample(extra={"boxes": Points(np.zeros((1, 2)))}), r"Sample\.extra\['boxes'\]: a field has this name"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(wrong: object, message: str) -> None:
+def test_arrays_of_wrong_shape_are_refused(wrong: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         wrong()  # type: ignore[operator]
 
@@ -70,11 +70,11 @@ def test_a_record_of_a_package_moves_with_the_frames() -> None:
     assert [name for name, _ in sample.replace(text=Text(("a",))).records()] == ["text", "points"]
 
 
-def test_boxes_find_their_way_back_to_the_decoded_frames() -> None:
+def test_boxes_can_be_mapped_back_to_the_decoded_frames() -> None:
     box = np.array([[20, 30, 60, 50]], np.float32)
     sample = Sample(geometry=Geometry.whole((120, 160)), boxes=Boxes(box))
     sample = crop(Flip(1)(Resize((-1, 90))(sample, rng()), rng()), [(10, 5, 115, 85)])
-    for between in (lambda s: s, lambda s: s.replace(geometry=current(s).done())):  # frames made, or only asked for
+    for between in (lambda s: s, lambda s: s.replace(geometry=current(s).done())):  # geometry pending, or applied
         moved = CenterCrop(60)(Flip(1)(Resize((70, 64), keep_ratio=False)(between(sample), rng()), rng()), rng())
         assert moved.boxes is not None
         assert current(moved).to_source(moved.boxes.xyxy) == pytest.approx(box, abs=0.01)

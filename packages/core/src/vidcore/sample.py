@@ -24,12 +24,10 @@ RECORDS = ("audio", "text", "boxes", "proposals", "joints", "heatmaps", "segment
 
 
 def _own_names(sample: Sample, attribute: Attribute[Any], extra: Mapping[str, Record]) -> None:
-    """Geometry and files of predictions know records by their names."""
+    """Geometry and files of predictions identify records by name."""
     for name in extra:
         if name in RECORDS:
-            raise ValueError(
-                f"Sample.extra[{name!r}]: a field has this name; keep the record there, or name it otherwise"
-            )
+            raise ValueError(f"Sample.extra[{name!r}]: a field has this name: use the field, or a different name")
 
 
 @frozen(eq=False, repr=False, kw_only=True)

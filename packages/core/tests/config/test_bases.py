@@ -54,7 +54,7 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
 
 
 @pytest.mark.torch
-def test_what_only_looks_like_one_is_refused_where_it_is_built(catalog: Catalog) -> None:
+def test_objects_of_other_classes_are_refused_when_built(catalog: Catalog) -> None:
     table = {"model": {"type": "Plain"}, "data": {"train": {"dataset": {"type": "Alike"}}}, "metrics": {}}
     task = Task.from_table(table, catalog)
     with pytest.raises(ConfigError, match=r"model: Plain: must be a subclass of vidcore\.nn\.Model, got Plain"):
@@ -70,7 +70,7 @@ def test_what_only_looks_like_one_is_refused_where_it_is_built(catalog: Catalog)
 
 
 @pytest.mark.torch
-def test_what_a_subclass_must_have_is_named(catalog: Catalog) -> None:
+def test_missing_methods_of_a_subclass_are_named(catalog: Catalog) -> None:
     table = {"model": {"type": "Whole"}, "data": {"train": {"dataset": {"type": "Half"}}}}
     with pytest.raises(ValueError, match=r"data\.train\.dataset: Half: .*__getitem__"):
         Task.from_table(table, catalog).build("data.train")

@@ -87,7 +87,7 @@ def test_types_are_strict(catalog: Catalog, value: Any, wanted: Any) -> None:
     assert len(problems(catalog, value, wanted)) == 1
 
 
-def test_what_fits_is_converted(catalog: Catalog) -> None:
+def test_valid_values_are_converted(catalog: Catalog) -> None:
     built = build_component(
         {
             "type": "Net",
@@ -129,7 +129,7 @@ def test_missing_and_misplaced_components(catalog: Catalog) -> None:
         build_component({"type": "Net", "backbone": {"depth": 3}}, catalog=catalog)
 
 
-def test_what_a_component_refuses_names_the_key(catalog: Catalog) -> None:
+def test_rejected_arguments_name_the_key(catalog: Catalog) -> None:
     binder = Binder(catalog, Loaded({}))
     bound = binder.bind({"type": "Back", "depth": -1}, Object("Module"), ("model", "backbone"))
     assert not binder.problems
@@ -138,9 +138,7 @@ def test_what_a_component_refuses_names_the_key(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize("error", ["TypeError", "OverflowError", "ZeroDivisionError", "KeyError", "RuntimeError"])
-def test_whatever_stops_a_component_from_being_made_is_one_line_with_the_key(
-    catalog: Catalog, tmp_path: Path, error: str
-) -> None:
+def test_every_error_of_a_constructor_is_one_line_with_the_key(catalog: Catalog, tmp_path: Path, error: str) -> None:
     lines = f"def Broken(size: int) -> None:\n    raise {error}('size is odd\\nraised in some.cpp, line 3')\n"
     (tmp_path / f"raises_{error}.py").write_text(lines)
     catalog.components["Broken"] = Component("Broken", "models", f"raises_{error}:Broken", "test")
@@ -149,20 +147,20 @@ def test_whatever_stops_a_component_from_being_made_is_one_line_with_the_key(
         build(bound)
 
 
-def test_a_table_of_options_is_no_place_for_a_component(catalog: Catalog) -> None:
+def test_a_table_of_options_is_not_a_component(catalog: Catalog) -> None:
     table = {"type": "Net", "backbone": {"type": "Back", "depth": 1}, "slow": {"type": "Acc"}}
     with pytest.raises(ConfigError, match=r"slow\.type: unknown key: \[slow\] takes no 'type'; it takes depth, ratio"):
         build_component(table, catalog=catalog)
 
 
 @pytest.mark.torch
-def test_a_number_where_torch_takes_a_tensor_as_well() -> None:
+def test_a_number_for_a_parameter_of_type_float_or_tensor() -> None:
     with pytest.raises(ConfigError, match=r"^task: lr: must be a number, got a table$"):
         build_component({"type": "SGD", "lr": {"type": "StepLR", "step_size": 3}})
 
 
 @pytest.mark.parametrize("kind", ["UserError", "DataError"])
-def test_a_sentence_of_a_component_gets_its_place(catalog: Catalog, tmp_path: Path, kind: str) -> None:
+def test_errors_of_components_get_file_and_key(catalog: Catalog, tmp_path: Path, kind: str) -> None:
     lines = f"from vidcore import errors\ndef Odd(size: int) -> None:\n    raise errors.{kind}('Odd: size is odd')\n"
     (tmp_path / f"raises_{kind}.py").write_text(lines)
     catalog.components["Odd"] = Component("Odd", "transforms", f"raises_{kind}:Odd", "test")
@@ -171,7 +169,7 @@ def test_a_sentence_of_a_component_gets_its_place(catalog: Catalog, tmp_path: Pa
         build(bound)
 
 
-def test_a_mistake_in_what_all_parts_share_is_told_once() -> None:
+def test_a_mistake_in_data_all_is_reported_once() -> None:
     dataset = {"type": "ConcatDataset", "datasets": []}
     pipeline = {"open": {"type": "OpenVideo", "thread": 1}}
     data = {"all": {"pipeline": pipeline, "worker": 2}, "train": {"dataset": dataset}, "val": {"dataset": dataset}}
@@ -192,5 +190,5 @@ def test_a_mistake_in_what_all_parts_share_is_told_once() -> None:
         ({"type": "Net", "head": {}}, None),
     ],
 )
-def test_a_model_says_its_number_of_classes_or_else_its_parts_do(model: dict[str, Any], classes: int | None) -> None:
+def test_the_number_of_classes_comes_from_the_model_or_its_parts(model: dict[str, Any], classes: int | None) -> None:
     assert num_classes(model) == classes

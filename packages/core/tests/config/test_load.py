@@ -35,7 +35,7 @@ def test_replace_drops_what_a_table_inherits(tmp_path: Path) -> None:
     assert load(task, {}).data == {"model": {"type": "B"}}
 
 
-def test_steps_are_placed_moved_and_removed(tmp_path: Path) -> None:
+def test_steps_are_inserted_moved_and_removed(tmp_path: Path) -> None:
     write(tmp_path, "base.toml", "".join(f'[p.{n}]\ntype = "{n}"\n' for n in "abc"))
     text = 'extends = ["base.toml"]\n[p]\nb = false\n[p.x]\n_after_ = "a"\ntype = "x"\n[p.c]\n_before_ = "a"\n'
     task = write(tmp_path, "task.toml", text)
@@ -89,7 +89,7 @@ def test_bad_overrides_are_explained(tmp_path: Path, text: str, said: str) -> No
         load(task, {}, [text])
 
 
-def test_sources_say_which_file_a_key_is_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_name_the_file_of_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = write(tmp_path, "base.toml", "[m]\na = 1\nb = 1\n")
     task = write(tmp_path, "task.toml", 'extends = ["base.toml"]\n[m]\nb = 2\n')
     loaded = load(task, {}, ["m.c=3"])
@@ -113,11 +113,11 @@ def test_fragments_of_a_recipe_are_extended_by_path(tmp_path: Path) -> None:
     recipe = write(tmp_path / "site" / "nets", "net.toml", 'extends = "../base/clips.toml"\nb = 2')
     loaded = load(write(tmp_path, "task.toml", 'extends = ["net"]'), {"net": recipe})
     assert loaded.data == {"a": "list.txt", "b": 2}
-    assert loaded.source(("a",)).folder == tmp_path.resolve()  # the data of whoever uses the recipe
+    assert loaded.source(("a",)).folder == tmp_path.resolve()  # where the user of the recipe has the data
     assert loaded.place(("a",)) == f"{fragment}: a"
 
 
-def test_what_all_parts_share_is_laid_under_them(tmp_path: Path) -> None:
+def test_parts_inherit_from_data_all(tmp_path: Path) -> None:
     text = (
         "[data.all]\nx = 1\n[data.all.inner]\na = 1\nb = 1\n[data.train]\nx = 2\n[data.val.inner]\nb = 2\n[data.test]\n"
     )
@@ -128,7 +128,7 @@ def test_what_all_parts_share_is_laid_under_them(tmp_path: Path) -> None:
     }
 
 
-def test_what_all_parts_share_goes_over_what_a_file_extends(tmp_path: Path) -> None:
+def test_data_all_overrides_what_a_file_extends(tmp_path: Path) -> None:
     write(tmp_path, "base.toml", "[data.all]\nx = 1\ny = 1\n[data.train]\nx = 2\n[data.val]\n")
     task = write(tmp_path, "task.toml", 'extends = ["base.toml"]\n[data.all]\nx = 3\n[data.val]\ny = 4\n')
     loaded = load(task, {}, ["data.all.z=5"])
@@ -136,7 +136,7 @@ def test_what_all_parts_share_goes_over_what_a_file_extends(tmp_path: Path) -> N
     assert loaded.data["data"] == {"train": {"x": 3, "y": 1, "z": 5}, "val": {"x": 3, "y": 4, "z": 5}}
 
 
-def test_steps_find_their_place_among_the_shared_ones(tmp_path: Path) -> None:
+def test_steps_are_inserted_among_shared_ones(tmp_path: Path) -> None:
     text = "".join(f'[data.all.p.{n}]\ntype = "{n}"\n' for n in "abc") + (
         '[data.train.p.x]\n_before_ = "c"\n[data.train.p.y]\n_before_ = "c"\n[data.val.p]\nb = false\n'
     )
@@ -144,14 +144,14 @@ def test_steps_find_their_place_among_the_shared_ones(tmp_path: Path) -> None:
     assert (list(data["train"]["p"]), list(data["val"]["p"])) == (["a", "b", "x", "y", "c"], ["a", "c"])
 
 
-def test_sharing_brings_no_part_of_its_own(tmp_path: Path) -> None:
+def test_data_all_alone_adds_no_part(tmp_path: Path) -> None:
     loaded = load(write(tmp_path, "task.toml", "[data.all]\nx = 1\n[data.train]\ny = 1\n"), {})
     apply_shared_tables(loaded)
     assert loaded.data == {"data": {"train": {"x": 1, "y": 1}}}
 
 
 @pytest.mark.parametrize("shared", ["[data.all]\nx = 1\n", "[stages.a.data.all]\nx = 1\n[stages.b.data.all]\nx = 1\n"])
-def test_stages_share_what_stands_beside_them_or_in_them(tmp_path: Path, shared: str) -> None:
+def test_stages_share_tables_beside_or_inside_them(tmp_path: Path, shared: str) -> None:
     text = "[stages.a.data.train]\ny = 1\n[stages.b.data.val]\ny = 2\n[stages.c]\njob = 1\n"
     loaded = load(write(tmp_path, "task.toml", shared + text), {})
     apply_shared_tables(loaded)
@@ -167,7 +167,7 @@ def test_plain_data_may_share_too() -> None:
     assert loaded.data == {"data": {"val": {"x": 1, "y": 2}}}
 
 
-def test_mistakes_in_what_is_shared_name_the_key_that_is_written(tmp_path: Path) -> None:
+def test_mistakes_in_shared_tables_name_the_key_as_written(tmp_path: Path) -> None:
     task = write(tmp_path, "task.toml", "[data.all.p.x]\nsize = 1\n[data.train.p.x]\nfar = 2\n[data.val]\n")
     loaded = load(task, {}, ["data.all.more=1"])
     assert loaded.place(("data", "train", "p", "x", "size")) == f"{task}: data.all.p.x.size"
@@ -180,13 +180,13 @@ def test_mistakes_in_what_is_shared_name_the_key_that_is_written(tmp_path: Path)
 
 
 @pytest.mark.parametrize("text", [b"a = " + b"9" * 5000, b"a = " + b"[" * 5000, b"a = '\xe9'", b"\x00\x01", b"a ="])
-def test_what_is_no_toml_is_said_with_the_file(tmp_path: Path, text: bytes) -> None:
+def test_invalid_toml_is_reported_with_the_file(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "task.toml").write_bytes(text)
     with pytest.raises(ConfigError, match=r"task\.toml: not valid TOML: .+"):
         load(tmp_path / "task.toml", {})
 
 
-def test_directives_may_be_set(tmp_path: Path) -> None:
+def test_directives_can_be_set(tmp_path: Path) -> None:
     task = write(tmp_path, "task.toml", "".join(f'[p.{n}]\ntype = "{n}"\n' for n in "abc"))
     assert list(load(task, {}, ["p.c._before_=a"]).data["p"]) == ["c", "a", "b"]
     assert load(task, {}, ["p.a._replace_=true"]).data["p"]["a"] == {}
@@ -195,12 +195,12 @@ def test_directives_may_be_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "sets"), [("_replace_ = true", ()), ("", ("_after_=a",))])
-def test_a_directive_that_is_about_no_table(tmp_path: Path, text: str, sets: tuple[str, ...]) -> None:
+def test_a_directive_outside_of_a_table(tmp_path: Path, text: str, sets: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match=r"_(replace|after)_: must be inside of the table"):
         load(write(tmp_path, "task.toml", text), {}, sets)
 
 
-def test_a_folder_is_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_not_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"^'run' is a folder, not a Task$"):
@@ -210,6 +210,6 @@ def test_a_folder_is_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         load("run", {})
 
 
-def test_files_of_other_systems_are_read(tmp_path: Path) -> None:
+def test_files_from_other_systems_are_read(tmp_path: Path) -> None:
     (tmp_path / "task.toml").write_bytes(b"\xef\xbb\xbfa = 1\r\n[b]\r\nc = 2\r\n")
     assert load(tmp_path / "task.toml", {}).data == {"a": 1, "b": {"c": 2}}

@@ -1,4 +1,4 @@
-"""A parameter may ask for a component by its name, and for a kind that a plugin has brought."""
+"""A parameter may take a component by its name, and components of a kind that a plugin adds."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_name_becomes_the_function_itself(catalog: Catalog, name: str) -> None
     assert reader.decoder("a.mp4", threads=2) == "a.mp4 by 2"
 
 
-def test_other_words_stay_what_they_are(catalog: Catalog) -> None:
+def test_literal_strings_are_not_components(catalog: Catalog) -> None:
     assert build_component({"type": "Reader", "decoder": "auto"}, catalog=catalog).decoder == "auto"
     assert build_component({"type": "Reader"}, catalog=catalog).decoder == "auto"
 
@@ -81,7 +81,7 @@ def test_other_words_stay_what_they_are(catalog: Catalog) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["Reader", "Strict"])
-def test_a_wrong_name_is_found_before_anything_is_imported(
+def test_a_wrong_name_is_reported_before_anything_is_imported(
     catalog: Catalog, name: str, value: Any, problem: str
 ) -> None:
     with pytest.raises(ConfigError, match=problem):
@@ -89,7 +89,7 @@ def test_a_wrong_name_is_found_before_anything_is_imported(
     assert "named_parts" not in sys.modules
 
 
-def test_a_protocol_says_the_kind_by_its_name(catalog: Catalog) -> None:
+def test_the_name_of_a_protocol_gives_the_kind(catalog: Catalog) -> None:
     follow = build_component({"type": "Follow", "tracker": {"type": "Sort", "memory": 3}}, catalog=catalog)
     assert (follow.tracker.memory, follow.tracker.iou, follow.spare) == (3, 0.3, None)
 

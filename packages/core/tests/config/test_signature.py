@@ -76,7 +76,7 @@ def test_attrs_fields() -> None:
     assert "signature_samples" not in sys.modules
 
 
-def test_keyword_arguments_mean_those_of_the_base_class() -> None:
+def test_keyword_arguments_stand_for_those_of_the_base_class() -> None:
     for name in ("Child", "Grandchild"):
         p = read_signature(f"signature_samples:{name}").parameters
         assert list(p) == ["extra", "depth", "width", "slow", "free"]
@@ -97,7 +97,7 @@ def test_reexports_are_followed_and_builtins_imported() -> None:
     assert "iterable" in read_signature("itertools:accumulate").parameters
 
 
-def test_what_does_not_exist_is_named() -> None:
+def test_missing_targets_are_named() -> None:
     with pytest.raises(PluginError, match="nowhere:Nothing"):
         read_signature("nowhere:Nothing")
     with pytest.raises(PluginError, match="pathlib:Nothing"):

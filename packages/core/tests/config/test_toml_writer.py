@@ -23,7 +23,7 @@ from vidcore.config.toml import dumps
         {"late": {"table": {"x": 1}, "scalar": 2}, "last": 3},
     ],
 )
-def test_what_is_written_reads_back_equal(data: dict[str, object]) -> None:
+def test_written_data_is_read_back_equal(data: dict[str, object]) -> None:
     assert tomllib.loads(dumps(data)) == data
 
 
@@ -43,6 +43,6 @@ def test_tuples_and_paths_become_arrays_and_strings() -> None:
     assert tomllib.loads(dumps({"size": (1, 2), "file": Path("a/b.txt")})) == {"size": [1, 2], "file": "a/b.txt"}
 
 
-def test_none_is_refused_with_its_place() -> None:
+def test_none_is_refused_with_its_key() -> None:
     with pytest.raises(TypeError, match=r"a\.b\[1\]: TOML cannot express None"):
         dumps({"a": {"b": [1, None]}})

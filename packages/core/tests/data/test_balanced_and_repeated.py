@@ -1,4 +1,4 @@
-"""Data sets repeated, and classes balanced."""
+"""Repeated datasets and balanced classes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LABELS = [0] * 40 + [1] * 7 + [-1] * 3 + [3] * 2
 
 @frozen
 class Skewed(Dataset):
-    """Forty samples of one class, seven and two of others, three without any."""
+    """Forty samples of one class, seven and two of two others, three without a class."""
 
     class_names = None
     num_classes = 4
@@ -51,7 +51,7 @@ def drawn(one: Loader, first: int, last: int) -> list[tuple[int, float]]:
     ]
 
 
-def test_classes_come_equally_often_in_an_epoch_of_the_same_length() -> None:
+def test_classes_are_equally_frequent_in_an_epoch_of_the_same_length() -> None:
     one = loader()
     assert len(one) == 13
     for epoch in range(3):
@@ -62,7 +62,7 @@ def test_classes_come_equally_often_in_an_epoch_of_the_same_length() -> None:
         assert max(counts.values()) - min(counts.values()) <= 1
         rare = Counter(index for index, _ in keys if LABELS[index] == 1)
         assert max(rare.values()) - min(rare.values()) <= 1, "and within a class its samples"
-        assert len({x for _, x in keys}) == len(keys), "a sample that comes again is augmented anew"
+        assert len({x for _, x in keys}) == len(keys), "a repeated sample is augmented separately"
     plain = Counter(LABELS[index] for index, _ in drawn(loader(balanced=False), 0, 13))
     assert plain == Counter(LABELS)
 
@@ -73,7 +73,7 @@ def test_processes_share_the_order() -> None:
     assert [pair for pairs in zip(*ranks, strict=True) for pair in pairs] == together
 
 
-def test_any_batch_is_found_again_with_any_number_of_workers() -> None:
+def test_any_batch_can_be_repeated_with_any_number_of_workers() -> None:
     straight = drawn(loader(), 0, 30)
     assert drawn(loader(), 17, 30) == straight[17 * 4 :]
     helped = loader(workers=2)
@@ -81,7 +81,7 @@ def test_any_batch_is_found_again_with_any_number_of_workers() -> None:
     helped.close()
 
 
-def test_what_cannot_be_balanced() -> None:
+def test_data_that_cannot_be_balanced_is_refused() -> None:
     with pytest.raises(DataError, match="balanced: is for training"):
         Loader(Skewed(), [Draw()], LoaderOptions(balanced=True))
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_balanced() -> None:
         Loader(Unknown(), [Draw()], LoaderOptions(balanced=True), training=True)
 
 
-def test_balancing_a_large_data_set_costs_no_time_to_speak_of() -> None:
+def test_balancing_a_large_dataset_is_fast() -> None:
     labels = np.arange(200_000) % 700
     batches = Batches(size=200_000, batch_size=8, shuffle=True, even=True, labels=labels)
     assert np.bincount(labels[batches.order(0)[:, 0]]).max() <= 200_000 // 700 + 1
@@ -106,12 +106,12 @@ def test_repeating() -> None:
     assert repeated.num_classes == 4
     assert repeated.fingerprint() != RepeatDataset(Skewed(), 2).fingerprint()
     keys = drawn(Loader(repeated, [Draw()], LoaderOptions(), training=True), 0, len(repeated))
-    assert len({x for _, x in keys}) == len(keys), "every round is augmented anew"
+    assert len({x for _, x in keys}) == len(keys), "every repeat is augmented separately"
     with pytest.raises(DataError, match="times must be at least 1, got 0"):
         RepeatDataset(Skewed(), 0)
 
 
-def test_joined_and_repeated_data_sets_know_their_labels() -> None:
+def test_concatenated_and_repeated_datasets_have_labels() -> None:
     class Known(Skewed):
         labels = np.array(LABELS)
 

@@ -1,4 +1,4 @@
-"""Several data sets as one."""
+"""Concatenated datasets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vidcore.task.report import dataset_notes, shared_video_notes
 
 @frozen
 class Numbered(Dataset):
-    """n samples; what they are called tells which data set they come from."""
+    """n samples, named after their dataset."""
 
     name: str
     size: int
@@ -32,7 +32,7 @@ class Numbered(Dataset):
         return Sample(index=index, path=f"{self.name}{index}")
 
 
-def test_entries_follow_each_other_and_are_numbered_through() -> None:
+def test_samples_are_concatenated_and_numbered() -> None:
     joined = ConcatDataset([Numbered("a", 2), Numbered("empty", 0), Numbered("b", 3)])
     assert len(joined) == 5
     assert [(s.index, s.path) for s in map(joined.__getitem__, range(5))] == [
@@ -47,7 +47,7 @@ def test_entries_follow_each_other_and_are_numbered_through() -> None:
         joined[5]
 
 
-def test_classes_are_those_of_all() -> None:
+def test_all_datasets_must_have_the_same_classes() -> None:
     joined = ConcatDataset([Numbered("a", 1), Numbered("b", 1, ("x", "y"), 2)])
     assert (joined.class_names, joined.num_classes) == (("x", "y"), 2)
     with pytest.raises(DataError, match=r"must have the same classes, found \[2, 3\] classes"):
@@ -58,7 +58,7 @@ def test_classes_are_those_of_all() -> None:
         ConcatDataset([])
 
 
-def test_the_fingerprint_tells_lengths_apart() -> None:
+def test_the_fingerprint_depends_on_lengths() -> None:
     def fingerprint(*sizes: int) -> str:
         return ConcatDataset([Numbered("a", n) for n in sizes]).fingerprint()
 
@@ -66,7 +66,7 @@ def test_the_fingerprint_tells_lengths_apart() -> None:
 
 
 class Loud(Numbered):
-    """Knows labels and paths, and has something to say."""
+    """Has labels, paths and a note."""
 
     labels = np.array([2, 0])
 
@@ -78,7 +78,7 @@ class Loud(Numbered):
 
 
 @pytest.mark.parametrize("wrap", [lambda d: RepeatDataset(d, 3), lambda d: ConcatDataset([ConcatDataset([d])])])
-def test_wrappers_lose_nothing(wrap: Callable[[Dataset], Dataset]) -> None:
+def test_wrappers_keep_labels_paths_and_notes(wrap: Callable[[Dataset], Dataset]) -> None:
     loud = Loud("a", 2, ("x", "y", "z"), 3)
     wrapped = wrap(loud)
     assert (wrapped.class_names, wrapped.num_classes) == (("x", "y", "z"), 3)
@@ -91,7 +91,7 @@ def test_wrappers_lose_nothing(wrap: Callable[[Dataset], Dataset]) -> None:
     assert shared_video_notes(loaders) == ["data.val: 2 of its 2 videos are in data.train as well"]
 
 
-def test_a_dataset_of_length_and_samples_alone_has_all_the_rest() -> None:
+def test_a_minimal_dataset_has_all_defaults() -> None:
     plain = Numbered("a", 2)
     assert (plain.labels, list(plain.sample_paths()), plain.notes()) == (None, [], ())
     assert plain.fingerprint() == Numbered("a", 2).fingerprint() != Numbered("a", 3).fingerprint()
@@ -107,4 +107,4 @@ def test_a_dataset_of_length_and_samples_alone_has_all_the_rest() -> None:
         def __getitem__(self, index: int) -> Sample:
             return Sample(index=index)
 
-    assert ConcatDataset([Known()]).labels.tolist() == [1, 1], "an attribute will do"
+    assert ConcatDataset([Known()]).labels.tolist() == [1, 1], "an attribute is enough"

@@ -13,7 +13,7 @@ from vidcore.data.index import Ragged, StringTable
 NAMES = ["a.mp4", "", "my clips/très long.mp4", "跑步.mp4", "a.mp4"]
 
 
-def test_strings_come_back_as_they_were():
+def test_strings_are_returned_unchanged():
     table = StringTable.from_strings(iter(NAMES))
     assert list(table) == NAMES
     assert len(table) == 5
@@ -23,7 +23,7 @@ def test_strings_come_back_as_they_were():
     assert table.index("a.mp4") == 0
 
 
-def test_names_that_are_no_utf8_survive():
+def test_names_that_are_not_utf8_survive():
     name = os.fsdecode(b"caf\xe9.mp4")
     assert StringTable.from_strings([name])[0] == name
 
@@ -47,7 +47,7 @@ def test_rows_are_views():
     assert rows.values.dtype == np.int32
 
 
-def test_memory_is_that_of_the_text():
+def test_memory_is_that_of_the_strings():
     names = [f"class_{i % 7}/video_{i:07}.mp4" for i in range(20_000)]
     table = StringTable.from_strings(names)
     text = sum(map(len, names))

@@ -1,4 +1,4 @@
-"""Batches depend on seed, epoch and sample index, and on nothing else."""
+"""Batches depend only on seed, epoch and sample index."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vidcore.sample import Sample
 
 @frozen
 class Numbers:
-    """Samples named by their number; ``touched`` is a folder where reading one leaves a file."""
+    """Samples named by their number; reading one leaves a file in the folder ``touched``."""
 
     size: int = 23
     touched: Path | None = None
@@ -48,7 +48,7 @@ class Draw:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if sample.index in self.bad:
-            raise self.error("boom") if self.error else VideoError(sample.path, "is no video")
+            raise self.error("boom") if self.error else VideoError(sample.path, "is not a video")
         return sample.with_inputs(x=np.array([sample.index, rng.random()]))
 
 
@@ -92,7 +92,7 @@ def test_any_batch_can_be_the_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefetch", [1, 3])
-def test_workers_run_as_far_ahead_as_they_may(prefetch: int, tmp_path: Path) -> None:
+def test_workers_prefetch_up_to_the_limit(prefetch: int, tmp_path: Path) -> None:
     one = loader(Numbers(touched=tmp_path), workers=1, prefetch=prefetch)
     next(batches := one.batches_between(0, 6))
     end = time.monotonic() + 30
@@ -111,7 +111,7 @@ def test_leaving_an_iteration_early_does_not_disturb_the_next() -> None:
     one.close()
 
 
-def test_every_epoch_has_every_sample_once_in_another_order() -> None:
+def test_every_epoch_has_every_sample_once_in_a_new_order() -> None:
     one = loader()
     assert len(one) == 6
     epochs = [indices(one.batches_between(6 * e, 6 * e + 6)) for e in range(3)]
@@ -140,7 +140,7 @@ def test_processes_together_make_the_larger_batch() -> None:
 @pytest.mark.parametrize("world", [2, 3, 5])
 def test_processes_share_uneven_data(world: int) -> None:
     train = [loader(rank=r, world=world) for r in range(world)]
-    assert len({len(part) for part in train}) == 1, "processes would wait for each other for ever"
+    assert len({len(part) for part in train}) == 1, "processes would wait for each other forever"
     seen = [i for part in train for i in indices(part)]
     assert set(seen) == set(range(23))
     assert len(seen) == -(-23 // world) * world
@@ -159,7 +159,7 @@ def test_policy_raise_names_the_file() -> None:
         one = loader(step=Draw(bad=(5,)), on_error="raise", workers=workers, training=False)
         with pytest.raises(DataError) as caught:
             indices(one)
-        assert str(caught.value) == "sample 5, step Draw: videos/5.mp4: is no video"
+        assert str(caught.value) == "sample 5, step Draw: videos/5.mp4: is not a video"
         one.close()
 
 
@@ -171,11 +171,17 @@ def test_policy_skip_leaves_out_and_lists(tmp_path: Path) -> None:
     assert one.skipped == 5, "counted twice over two rounds"
     lines = [json.loads(line) for line in listed.read_text().splitlines()]
     assert [line["index"] for line in lines] == [0, 1, 2, 3, 9]
-    first = {"index": 0, "epoch": 0, "path": "videos/0.mp4", "reason": "videos/0.mp4: is no video", "step": "step Draw"}
+    first = {
+        "index": 0,
+        "epoch": 0,
+        "path": "videos/0.mp4",
+        "reason": "videos/0.mp4: is not a video",
+        "step": "step Draw",
+    }
     assert lines[0] == first
 
 
-def test_policy_resample_replaces_by_another_sample() -> None:
+def test_policy_resample_replaces_bad_samples() -> None:
     one = loader(step=Draw(bad=(5, 6)))
     batches = list(one.batches_between(0, 12))
     assert [len(b) for b in batches] == [4, 4, 4, 4, 4, 3] * 2
@@ -195,13 +201,13 @@ def test_too_many_bad_samples_end_the_run(tmp_path: Path) -> None:
     assert len(indices(few)) == 20, "ten may always be bad"
 
 
-def test_one_bad_video_among_a_thousand_ends_nothing() -> None:
+def test_one_bad_video_among_a_thousand_does_not_end_the_run() -> None:
     for training in (True, False):
         one = loader(Numbers(1000), Draw(bad=(500,)), training=training, batch_size=50)
         assert len(indices(one)) == (1000 if training else 999)
 
 
-def test_a_data_set_of_bad_samples_only() -> None:
+def test_a_dataset_of_bad_samples_only() -> None:
     every = Draw(bad=tuple(range(23)))
     with pytest.raises(DataError, match="it and 10 replacements are all bad"):
         indices(loader(step=every))
@@ -238,7 +244,7 @@ def test_the_step_that_failed_is_named_as_in_the_task(workers: int) -> None:
     assert failing(Broken(), Draw()) == "sample 0, data.train.dataset: ZeroDivisionError: boom"
 
 
-def test_samples_that_do_not_go_together_are_named() -> None:
+def test_samples_that_cannot_be_collated_are_named() -> None:
     class Shapes:
         def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
             return sample.with_inputs(x="no array")
@@ -258,7 +264,7 @@ def test_an_open_video_is_closed_when_its_sample_fails() -> None:
 
     class Fail:
         def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-            raise VideoError(sample.path, "is no video")
+            raise VideoError(sample.path, "is not a video")
 
     class Open:
         def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -280,7 +286,7 @@ def test_workers_use_one_thread_each() -> None:
     one.close()
 
 
-def test_the_global_generator_is_left_alone() -> None:
+def test_the_global_generator_is_not_used() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     one = loader(workers=1)
@@ -289,28 +295,28 @@ def test_the_global_generator_is_left_alone() -> None:
     one.close()
 
 
-def test_an_empty_data_set_is_refused() -> None:
+def test_an_empty_dataset_is_refused() -> None:
     with pytest.raises(DataError, match="Numbers is empty"):
         loader(Numbers(0))
 
 
-def test_the_list_of_bad_samples_survives_a_kill(tmp_path: Path) -> None:
+def test_the_list_of_bad_samples_survives_being_killed(tmp_path: Path) -> None:
     listed = tmp_path / "bad.jsonl"
     bad = BadSamples(100, path=listed)
     for index in range(3):
         bad.record(Failure(index, 0, None, "broken"))
-    listed.write_text(listed.read_text()[:-10])  # the last line cut off
+    listed.write_text(listed.read_text()[:-10])  # truncates the last line
     again = BadSamples(100, path=listed)
     assert sorted(again.failures) == [0, 1]
 
 
-def test_a_list_written_before_quarantined_had_its_name_is_read(tmp_path: Path) -> None:
+def test_a_list_with_the_old_name_of_quarantined_is_read(tmp_path: Path) -> None:
     listed = tmp_path / "bad.jsonl"
     listed.write_text('{"index": 3, "epoch": 0, "path": null, "reason": "hung", "step": "", "avoid": true}\n')
     assert BadSamples(100, path=listed).failures == {3: Failure(3, 0, None, "hung", quarantined=True)}
 
 
-def test_batches_are_numbered_through_the_epochs() -> None:
+def test_batches_are_numbered_over_all_epochs() -> None:
     batches = Batches(size=5, batch_size=2)
     assert list(batches.batches_between(2, 5)) == [[(0, 4, 0)], [(1, 0, 0), (1, 1, 0)], [(1, 2, 0), (1, 3, 0)]]
     assert list(batches.batches_between(3, 3)) == []

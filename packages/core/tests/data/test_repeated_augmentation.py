@@ -14,7 +14,7 @@ from vidcore.sample import Sample
 
 @frozen
 class Videos:
-    """Named by number, labelled by it."""
+    """Samples whose path and label are their number."""
 
     size: int = 6
     class_names = None
@@ -29,19 +29,19 @@ class Videos:
 
 @frozen
 class Read:
-    """A random frame, whose value stands for the choice of frames."""
+    """Draws a random frame, as a sampling step does."""
 
     bad: int = -1
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if sample.index == self.bad:
-            raise VideoError(sample.path, "is no video")
+            raise VideoError(sample.path, "is not a video")
         return sample.replace(frames=rng.integers(0, 255, (1, 1, 1, 3), np.uint8))
 
 
 @frozen
 class Augment:
-    """Beside the frame, a random number that stands for augmentation."""
+    """Adds a random number to the frame, as an augmentation does."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         drawn = [*sample.frames.reshape(-1).astype(float), rng.random()]
@@ -54,7 +54,7 @@ def batches(steps=(Read(), Augment()), workers=0, **options):
 
 
 @pytest.mark.parametrize("sample_once", [False, True])
-def test_samples_of_a_video_stand_side_by_side(sample_once):
+def test_samples_of_a_video_are_adjacent(sample_once):
     found = batches(batch_size=2, num_repeats=3, sample_once=sample_once)
     assert len(found) == 3
     labels = np.stack([b.labels for b in found]).reshape(-1, 3)
@@ -82,7 +82,7 @@ def test_workers_change_nothing():
         assert np.array_equal(ours.inputs, theirs.inputs)
 
 
-def test_a_bad_video_is_left_out_or_replaced_with_all_its_repeats():
+def test_a_bad_video_is_skipped_or_replaced_with_all_its_repeats():
     skipped = batches((Read(bad=2), Augment()), batch_size=6, num_repeats=2, on_error="skip")
     assert len(skipped[0]) == 10
     replaced = batches((Read(bad=2), Augment()), batch_size=6, num_repeats=2, on_error="resample")

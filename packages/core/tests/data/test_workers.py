@@ -1,4 +1,4 @@
-"""Samples that hang or kill their worker, limits of the system, threads, and who is left when processes die."""
+"""Samples that hang or kill their worker, limits of the system, threads, and processes left after others die."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Numbers:
 
 
 class At:
-    """Does something at some samples, in a worker."""
+    """Calls a function for some samples, in a worker."""
 
     def __init__(self, bad: dict[int, Callable[[], object]]) -> None:
         self.bad = bad
@@ -123,13 +123,13 @@ def test_a_sample_that_hangs_is_a_bad_sample(hang: Callable[[], None], tmp_path:
     assert line == {"index": 5, "epoch": 0, "path": "5.mp4", "reason": reason, "step": "step cut", "quarantined": True}
     start = time.monotonic()
     again = loader({5: hang}, bad_list=listed, time_limit=1000.0)
-    assert indices(again) == [i for i in range(16) if i != 5], "what hung is not tried again in a resumed run"
+    assert indices(again) == [i for i in range(16) if i != 5], "a sample that hung is not loaded again in a resumed run"
     assert time.monotonic() - start < 100
     one.close()
     again.close()
 
 
-def test_a_data_set_that_hangs_does_so_in_a_worker_only() -> None:
+def test_a_dataset_that_hangs_does_so_only_in_a_worker() -> None:
     class Hangs(Numbers):
         def __getitem__(self, index: int) -> Sample:
             if index == 5:
@@ -152,7 +152,7 @@ def test_a_sample_that_hangs_is_replaced_in_training() -> None:
     other.close()
 
 
-def test_slow_samples_are_not_taken_for_hanging_ones() -> None:
+def test_slow_samples_are_not_reported_as_hanging() -> None:
     one = loader(
         {i: lambda: time.sleep(0.25) for i in range(6)}, workers=1
     )  # two in a batch take longer than the limit
@@ -174,14 +174,14 @@ def test_policy_raise_ends_the_run_with_the_sample_that_hangs() -> None:
 def test_a_sample_that_kills_its_worker_is_a_bad_sample(die: Callable[[], None], how: str) -> None:
     one = loader({5: die, 12: die})
     assert indices(one) == [i for i in range(16) if i not in (5, 12)]
-    assert indices(one) == [i for i in range(16) if i not in (5, 12)], "and is not tried again"
+    assert indices(one) == [i for i in range(16) if i not in (5, 12)], "and is not loaded again"
     assert sorted(one.bad.failures) == [5, 12]
     assert (one.bad.failures[5].step, one.bad.failures[5].reason[:24]) == ("step cut", "ended the worker process")
     assert how in one.bad.failures[12].reason
     one.close()
 
 
-def test_a_worker_that_the_system_kills_is_no_fault_of_the_sample() -> None:
+def test_a_worker_killed_by_the_system_is_not_blamed_on_the_sample() -> None:
     one = loader({5: lambda: os.kill(os.getpid(), signal.SIGKILL)})
     with pytest.raises(
         DataError, match=r"sample 5 \(5.mp4\), step cut: .*SIGKILL\); .*memory runs out: use fewer data.\*.workers"
@@ -193,7 +193,7 @@ def test_a_worker_that_the_system_kills_is_no_fault_of_the_sample() -> None:
     ("happens", "how"),
     [(lambda: os._exit(7), r"ended the worker process \(exit code 7\)"), (in_python, "did not end within 0.4 seconds")],
 )
-def test_no_sample_is_to_blame_for_its_batch(happens: Callable[[], None], how: str) -> None:
+def test_no_sample_is_blamed_for_its_batch(happens: Callable[[], None], how: str) -> None:
     def collate(samples: Any) -> Batch:
         if samples[0].index == 4:
             happens()
@@ -219,7 +219,7 @@ def test_a_worker_that_ends_between_samples_ends_the_run() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a file that nobody writes to")
-def test_a_picture_that_never_opens(tmp_path: Path) -> None:
+def test_an_image_that_never_opens(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "b.png")
 
     class Two(Numbers):
@@ -242,16 +242,16 @@ def test_a_picture_that_never_opens(tmp_path: Path) -> None:
 
 def limited(files: int) -> Callable[[], None]:
     def limit() -> None:
-        used = len(os.listdir("/proc/self/fd"))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (used + files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        os.close(free := os.dup(0))  # the lowest free number, which is what the limit is about
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
     return limit
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files of Linux")
-def test_too_many_open_files_is_no_fault_of_the_sample(tmp_path: Path) -> None:
+def test_too_many_open_files_are_not_blamed_on_the_sample(tmp_path: Path) -> None:
     def leak() -> None:
-        limited(2)()
+        limited(3)()
         keep = [open(os.devnull) for _ in range(9)]  # noqa: SIM115
         assert keep
 
@@ -262,7 +262,7 @@ def test_too_many_open_files_is_no_fault_of_the_sample(tmp_path: Path) -> None:
         indices(loader({5: leak}, on_error="skip"))
 
     def sent() -> None:  # reading works, sending the batch does not
-        limited(-1)()
+        limited(0)()
 
     with pytest.raises(DataError, match=advice):
         indices(loader({5: sent}, on_error="skip"))
@@ -288,7 +288,7 @@ def test_too_many_open_files_in_the_main_process() -> None:
 
 
 def test_no_memory_for_batches() -> None:
-    def full() -> None:  # the largest file this process may write, as if the memory of the machine were used up
+    def full() -> None:  # the largest file this process may write: simulates lack of memory
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, -1))
 
@@ -296,7 +296,7 @@ def test_no_memory_for_batches() -> None:
         indices(loader({5: full}))
 
 
-def test_batches_survive_the_way() -> None:
+def test_batches_survive_being_sent() -> None:
     import multiprocessing
 
     ours, theirs = multiprocessing.Pipe()
@@ -311,13 +311,13 @@ def test_batches_survive_the_way() -> None:
         samples=(Sample(index=3, boxes=Boxes(np.ones((2, 4), np.float32)), meta={"names": ["ü"]}),),
     )
     send(theirs, value)
-    theirs.close()  # whoever sent it may be gone
+    theirs.close()  # the sender may be gone
     got = receive(ours)
     for name, tensor in value.inputs.items():
         assert torch.equal(got.inputs[name], tensor) and got.inputs[name].dtype == tensor.dtype
     assert torch.equal(got.labels, value.labels)
     assert got.samples[0].meta == {"names": ["ü"]}
-    got.inputs["rgb"].add_(1)  # belongs to whoever got it
+    got.inputs["rgb"].add_(1)  # belongs to the receiver
     got.samples[0].boxes.xyxy[0] = 2
     with pytest.raises(EOFError):
         receive(ours)
@@ -343,7 +343,7 @@ def test_nothing_is_left_open() -> None:
     dropped = loader()
     next(iter(dropped))
     del dropped
-    assert open_files() == before, "workers of a loader nobody has any more"
+    assert open_files() == before, "workers of a loader that no longer exists"
 
 
 @pytest.mark.parametrize("busy", ["nothing", "in_python", "in_c_with_the_interpreter_locked"])
@@ -360,7 +360,7 @@ def test_workers_end_with_the_main_process(busy: str, tmp_path: Path) -> None:
         print(*(w.process.pid for w in one._workers._team), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    with (tmp_path / "said").open("w+") as said:  # no pipe, which workers that live on would hold open
+    with (tmp_path / "said").open("w+") as said:  # not a pipe, which surviving workers would hold open
         subprocess.run([sys.executable, "-c", textwrap.dedent(code)], stdout=said, stderr=said, check=False)
         said.seek(0)
         pids = said.read().split()
@@ -384,7 +384,7 @@ def alive(pid: str) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads of Linux")
 @pytest.mark.parametrize("decoder", ["pyav", "decord"])
-def test_threads_do_not_multiply_with_workers(decoder: str, tmp_path: Path) -> None:
+def test_workers_do_not_multiply_threads(decoder: str, tmp_path: Path) -> None:
     pytest.importorskip("av" if decoder == "pyav" else decoder)
     path = tmp_path / "a.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (320, 240))
@@ -400,7 +400,7 @@ def test_threads_do_not_multiply_with_workers(decoder: str, tmp_path: Path) -> N
     threads: list[int] = []
 
     class Count:
-        """Most threads of the worker at any time so far, in place of the pixels."""
+        """Sets the largest number of threads of the worker so far as the input."""
 
         def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
             until = time.monotonic() + 3  # that of the video before may still be on its way out
@@ -419,7 +419,7 @@ def test_threads_do_not_multiply_with_workers(decoder: str, tmp_path: Path) -> N
     one.close()
 
 
-def test_the_ledger_knows_where_the_time_goes() -> None:
+def test_the_ledger_measures_each_phase() -> None:
     slow: dict[int, Callable[[], object]] = {i: lambda: time.sleep(0.02) for i in range(16)}
     for workers in (0, 2):
         one = loader(slow, workers=workers)
@@ -432,7 +432,7 @@ def test_the_ledger_knows_where_the_time_goes() -> None:
         one.close()
 
 
-def test_what_a_worker_is_at() -> None:
+def test_the_ledger_shows_what_a_worker_is_doing() -> None:
     ledger = Ledger(2, ["read", "decode"])
     row = ledger.row(1)
     assert ledger.in_flight(1) is None

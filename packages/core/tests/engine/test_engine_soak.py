@@ -48,7 +48,7 @@ def _resident(process: str) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, calls glibc")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TensorBoard
-def test_neither_memory_nor_handles_grow(toy: ModuleType, tmp_path: Path) -> None:
+def test_memory_and_handles_do_not_grow(toy: ModuleType, tmp_path: Path) -> None:
     gauge, observers = Gauge(), [JsonLines()]
     try:
         import tensorboard

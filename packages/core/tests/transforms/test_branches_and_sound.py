@@ -1,4 +1,4 @@
-"""Several modalities of one video, each prepared by steps of its own."""
+"""Several modalities of one video, each prepared by its own steps."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def sound(tmp_path: Path) -> Path:
     return path
 
 
-def test_sound_is_that_of_the_clip(sound: Path) -> None:
+def test_audio_is_that_of_the_clip(sound: Path) -> None:
     whole = DecodeAudio()(Sample(path=str(sound)), rng()).audio
     assert whole is not None
     assert (whole.rate, whole.samples.shape, whole.start) == (RATE, (1, 3 * RATE), 0.0)

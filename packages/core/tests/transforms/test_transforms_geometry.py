@@ -1,4 +1,4 @@
-"""Steps that resize, crop and flip, and what moves with the frames."""
+"""Steps that resize, crop and flip frames, and records that follow them."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_crops_of_crops_and_a_resize_of_several_crops() -> None:
     assert (made(Resize((16, 16), keep_ratio=False)(three, rng())) == scaled(made(three), 16, 16)).all()
 
 
-def test_a_frame_that_stands_in_several_clips_is_resized_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_in_several_clips_is_resized_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from vidcore.geometry import Geometry
     from vidcore.transforms import pixels
 
@@ -112,7 +112,7 @@ def test_a_frame_that_stands_in_several_clips_is_resized_once(monkeypatch: pytes
     assert (made(sample)[5:10] == small[:, :, 14:44]).all()
 
 
-def test_making_frames_leaves_nothing_pending_and_keeps_the_history() -> None:
+def test_realize_applies_all_geometry_and_keeps_its_history() -> None:
     sample = CenterCrop((30, 20))(Resize(0.5)(Sample(frames=pictures()), rng()), rng())
     done = realize(sample)
     assert done.frames is not None
@@ -168,7 +168,7 @@ def test_labels_follow_a_flip() -> None:
     assert Flip(0, flip_label_map={"2": 1})(Sample(frames=pictures(), label=2), rng()).label == 2
 
 
-def test_random_crops_reach_every_place_and_published_ones_do_not() -> None:
+def test_random_crops_reach_every_position_and_published_ones_do_not() -> None:
     frames = pictures(1, 30, 36)
     sample = Sample(frames=frames)
     places = [current(RandomCrop(30)(sample, rng(s))).windows[0][0] for s in range(200)]
@@ -177,7 +177,7 @@ def test_random_crops_reach_every_place_and_published_ones_do_not() -> None:
     assert set(places) == set(range(6))
 
 
-def test_random_steps_depend_on_the_generator_alone() -> None:
+def test_random_steps_depend_only_on_the_generator() -> None:
     sample = Sample(frames=pictures())
     for step in [RandomRescale((20, 50)), RandomCrop(24), RandomResizedCrop(), MultiScaleCrop(30, (1, 0.8), 1)]:
         assert (made(step(sample, rng(3))) == made(step(sample, rng(3)))).all()
@@ -205,7 +205,7 @@ def test_wrong_arguments_of_geometry_are_named(build: Any, message: str) -> None
         build()
 
 
-def test_what_does_not_fit_is_refused_with_both_sizes() -> None:
+def test_crops_that_do_not_fit_are_refused_with_both_sizes() -> None:
     sample = Sample(frames=pictures())
     with pytest.raises(UserError, match="100 x 100 pixels does not fit into frames of 90 x 60"):
         CenterCrop(100)(sample, rng())
@@ -219,7 +219,7 @@ def test_what_does_not_fit_is_refused_with_both_sizes() -> None:
         CenterCrop(8)(Sample(path="a.mp4"), rng())
 
 
-def test_a_step_that_changes_frames_must_make_them_first() -> None:
+def test_a_step_that_changes_frames_must_realize_them_first() -> None:
     sample = Sample(frames=pictures())
     padded = sample.replace(frames=np.zeros((3, 70, 90, 3), np.uint8), geometry=current(sample))
     assert current(padded).size == (70, 90)

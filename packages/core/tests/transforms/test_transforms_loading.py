@@ -1,4 +1,4 @@
-"""From a path to the array that a model gets."""
+"""Steps from a path to the input of a model."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def folder(tmp_path: Path, frames: Array) -> Path:
 
 
 class Recorder(ArrayReader):
-    """Remembers what was asked of it."""
+    """Records the frames that are read."""
 
     def __init__(self, frames: Array) -> None:
         super().__init__(frames, fps=10)
@@ -88,7 +88,7 @@ def test_folders_of_frames_count_from_their_first_number(folder: Path, frames: A
     assert (opened.total_frames, opened.fps) == (6, 25)
 
 
-def test_flow_is_two_pictures_and_an_offset_is_added(folder: Path, frames: Array) -> None:
+def test_flow_has_two_images_and_an_offset_is_added(folder: Path, frames: Array) -> None:
     sample = Sample(
         path=str(folder), filename_tmpl="{}_{:05}.png", modality="Flow", start_index=1, frame_offset=10, total_frames=3
     )
@@ -106,13 +106,13 @@ def test_relative_boxes_become_pixels_once(frames: Array) -> None:
     assert not decoded.boxes.relative
 
 
-def test_a_picture_is_a_video_of_one_frame(folder: Path, frames: Array) -> None:
+def test_an_image_is_a_video_of_one_frame(folder: Path, frames: Array) -> None:
     decoded = Decode()(Sample(path=str(folder / "img_00003.png")), rng())
     assert decoded.frames is not None
     assert (decoded.frames == frames[2:3]).all()
 
 
-def test_a_whole_test_pipeline_is_the_plain_computation(frames: Array) -> None:
+def test_a_whole_test_pipeline_equals_the_plain_computation(frames: Array) -> None:
     steps = [OpenVideo(), SampleFrames(2, 2, 3, test_mode=True), Decode(), Resize((-1, 16)), ThreeCrop(16)]
     sample = Pipeline([*steps, FormatShape("NCTHW")])(Sample(video=ArrayReader(frames)), rng())
     indices = np.array([[0, 2], [2, 4], [3, 5]])
@@ -128,7 +128,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         Decode()(Sample(), rng())
 
 
-def test_motion_vectors_tell_where_blocks_came_from(tmp_path: Path) -> None:
+def test_motion_vectors_point_to_where_blocks_came_from(tmp_path: Path) -> None:
     pytest.importorskip("av")
     texture = cv2.resize(rng(5).integers(0, 256, (16, 40, 3), np.uint8), (320, 128), interpolation=cv2.INTER_CUBIC)
     path = str(tmp_path / "moving.mp4")

@@ -72,7 +72,7 @@ def test_formatting_after_geometry_is_formatting_of_its_pixels(channels: int) ->
     assert current(direct).size == (12, 12)
 
 
-def test_collapse_wants_a_single_clip() -> None:
+def test_collapse_requires_a_single_clip() -> None:
     sample = Sample(frames=frames(4), clip=clip(4))
     assert FormatShape("NCTHW", collapse=True)(sample, rng()).inputs["imgs"].shape == (3, 4, 24, 32)
     with pytest.raises(UserError, match="single clip"):
@@ -99,14 +99,14 @@ def test_a_sample_with_frames_and_heatmaps_has_two_inputs() -> None:
     assert turned.inputs["imgs"].shape == (2, 2, 3, 24, 32)
 
 
-def test_inputs_of_several_steps_stand_side_by_side() -> None:
+def test_inputs_of_several_steps_are_kept() -> None:
     sample = Sample(frames=frames(4), clip=clip(4)).with_inputs(text=np.arange(3))
     formatted = FormatShape("NCTHW")(sample, rng())
     assert list(formatted.inputs) == ["text", "imgs"]
     assert list(collate([formatted, formatted]).inputs) == ["text", "imgs"]
 
 
-def test_heatmaps_do_not_stay_behind_when_frames_move() -> None:
+def test_heatmaps_cannot_be_moved_with_frames() -> None:
     sample = Sample(frames=frames(4), heatmaps=Heatmaps(np.zeros((4, 2, 8, 8), np.float32)))
     for step in (Flip(1), Resize((-1, 12)), CenterCrop(12)):
         with pytest.raises(UserError, match="put the step that draws them after"):
@@ -120,7 +120,7 @@ def test_inputs_collate_into_a_tensor() -> None:
     assert batch.inputs.shape == (2, 1, 3, 4, 24, 32)
 
 
-def test_jitter_treats_all_frames_alike_and_leaves_the_original() -> None:
+def test_jitter_changes_all_frames_equally_and_not_in_place() -> None:
     still = np.repeat(frames(1), 3, axis=0)
     before = still.copy()
     out = ColorJitter()(Sample(frames=still), rng(4)).frames
@@ -134,7 +134,7 @@ def test_jitter_treats_all_frames_alike_and_leaves_the_original() -> None:
         ColorJitter()(Sample(frames=frames(channels=2)), rng())
 
 
-def test_erasing_takes_the_size_after_the_crop() -> None:
+def test_erasing_uses_the_size_after_the_crop() -> None:
     sample = CenterCrop(16)(Sample(frames=np.zeros((2, 24, 32, 3), np.uint8)), rng())
     out = RandomErasing(1, 0.2, 0.3, fill_color=(9, 8, 7))(sample, rng(1)).frames
     assert out is not None
@@ -169,7 +169,7 @@ def test_operations_of_randaugment_keep_shape_and_type(operation: Any) -> None:
         assert (operation(frames()[0], 1.0) != frames()[0]).any()
 
 
-def test_operations_do_what_their_names_say() -> None:
+def test_operations_match_their_names() -> None:
     ops = {o.__name__: o for o in OPERATIONS}
     picture = np.clip(frames()[0], 60, 200)
     assert ops["auto_contrast"](picture, 0).min() == 0
@@ -183,7 +183,7 @@ def test_operations_do_what_their_names_say() -> None:
     assert (moved[:, :7] == 128).all()
 
 
-def test_randaugment_treats_all_frames_alike() -> None:
+def test_randaugment_changes_all_frames_equally() -> None:
     still = np.repeat(frames(1), 3, axis=0)
     results = [RandAugment(7, 4)(Sample(frames=still), rng(s)).frames for s in range(10)]
     assert all((r[0] == r[1]).all() and (r[0] == r[2]).all() for r in results if r is not None)
@@ -192,7 +192,7 @@ def test_randaugment_treats_all_frames_alike() -> None:
         RandAugment()(Sample(frames=still, boxes=Boxes(np.zeros((1, 4), np.float32))), rng())
 
 
-def test_a_picture_becomes_a_clip() -> None:
+def test_an_image_becomes_a_clip() -> None:
     sample = BuildPseudoClip(5)(Sample(frames=frames(1)), rng())
     assert FormatShape("NCTHW")(sample, rng()).inputs["imgs"].shape == (1, 3, 5, 24, 32)
     with pytest.raises(UserError, match="single image"):

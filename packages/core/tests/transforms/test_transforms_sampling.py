@@ -1,4 +1,4 @@
-"""Steps that choose frames."""
+"""Steps that sample frames."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def taken(step: object, total: int, seed: int = 0, **more: object) -> list[int]:
     return sampled.clip.indices.tolist()
 
 
-def test_a_training_clip_lies_anywhere_and_depends_on_the_seed_alone() -> None:
+def test_a_training_clip_starts_anywhere_and_depends_only_on_the_seed() -> None:
     step = SampleFrames(4, 2)
     starts = {taken(step, 20, seed)[0] for seed in range(200)}
     assert starts == set(range(20 - 8 + 1))
@@ -33,7 +33,7 @@ def test_a_training_clip_lies_anywhere_and_depends_on_the_seed_alone() -> None:
     assert np.diff(taken(step, 20, 3)).tolist() == [2, 2, 2]
 
 
-def test_a_short_video_begins_again_or_stands_still() -> None:
+def test_a_short_video_loops_or_repeats_its_last_frame() -> None:
     assert taken(SampleFrames(6, 2, test_mode=True), 5) == [0, 2, 4, 1, 3, 0]
     assert taken(SampleFrames(6, 2, test_mode=True, out_of_bound_opt="repeat_last"), 5) == [0, 2, 4, 4, 4, 4]
 
@@ -42,7 +42,7 @@ def test_the_first_number_of_a_folder_is_added() -> None:
     assert taken(SampleFrames(1, num_clips=2, test_mode=True), 4, start_index=1) == [2, 4]
 
 
-def test_target_fps_takes_the_same_moments_whatever_the_rate() -> None:
+def test_target_fps_samples_the_same_times_at_any_rate() -> None:
     step = SampleFrames(clip_len=5, target_fps=5, test_mode=True)
     slow = np.array(taken(step, 100, fps=10)) / 10
     fast = np.array(taken(step, 300, fps=30)) / 30
@@ -71,7 +71,7 @@ def test_jitter_stays_below_the_interval() -> None:
     assert set(moved.ravel().tolist()) == {0, 1, 2, 3, 4}
 
 
-def test_dense_sampling_reaches_the_whole_video_while_training() -> None:
+def test_dense_sampling_covers_the_whole_video_in_training() -> None:
     step = DenseSampleFrames(1, num_clips=4, sample_range=8)
     starts = {taken(step, 12, seed)[0] for seed in range(200)}
     assert starts == {0, 1, 2, 3, 4}
@@ -110,7 +110,7 @@ def test_a_video_without_frames_or_of_unknown_length_is_refused() -> None:
         SampleFrames(8)(Sample(path="a.mp4"), rng())
 
 
-def test_a_clip_wholly_outside_of_the_video_is_its_first_frame() -> None:
+def test_a_clip_entirely_outside_of_the_video_is_its_first_frame() -> None:
     step = SampleFrames(4, 2, 3, twice_sample=True, out_of_bound_opt="repeat_last", test_mode=True)
     clips = step(Sample(total_frames=20), np.random.default_rng(0)).clip
     assert clips is not None

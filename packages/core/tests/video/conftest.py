@@ -11,7 +11,7 @@ import pytest
 
 
 def _load(name: str) -> ModuleType:
-    """Import a module beside this file (tests are no package)."""
+    """Import a module next to this file (tests are not a package)."""
     full = f"vidcore_tests_video_{name}"
     if full not in sys.modules:
         spec = importlib.util.spec_from_file_location(full, Path(__file__).with_name(f"{name}.py"))
@@ -23,14 +23,14 @@ def _load(name: str) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def make() -> ModuleType:
-    """The maker of numbered videos."""
+    """The module that makes numbered videos."""
     pytest.importorskip("av")
     return _load("make")
 
 
 @pytest.fixture(scope="session")
 def videos(make: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Name -> file; made when first asked for. ``make.RECIPES`` says how."""
+    """Name -> file, made by ``make.RECIPES`` on first use."""
     folder = tmp_path_factory.mktemp("videos")
 
     class Made(dict[str, Path]):

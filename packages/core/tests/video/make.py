@@ -1,4 +1,4 @@
-"""Make videos whose frames say which frame they are: ten bars, white 1, black 0, most significant first."""
+"""Make videos whose frames show their number: ten bars, white 1, black 0, most significant first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def draw(number: int, height: int = 64, width: int = 96) -> np.ndarray:
 
 
 def number_of(image: np.ndarray) -> int:
-    """Read the number off a frame, upright."""
+    """Read the number in an upright frame."""
     height, width = image.shape[:2]
     rows = image[height // 8 : height * 3 // 8].mean((0, 2))
     edges = np.linspace(0, width, BITS + 1)
@@ -67,7 +67,7 @@ def encode(
         streams: the further ones carry the numbers 500, 501, ... in smaller frames.
         audio: seconds of silence beside it.
         as_decoded: say that every frame is shown when it is decoded, as old containers do.
-        split: name of a bitstream filter that gives frames that are not shown a packet of their own.
+        split: name of a bitstream filter that puts frames that are not shown into separate packets.
         container: options of the muxer (``format`` is its name).
     """
     options = {"x265-params": "log-level=none", **(options or {})} if codec == "libx265" else options
@@ -144,7 +144,7 @@ def damage(source: Path, path: Path, where: float, length: int = 40) -> Path:
 
 
 def clip(source: Path, path: Path, entry: int) -> Path:
-    """Keep what comes from an entry on (0 is the first), as tools do that cut without encoding anew."""
+    """Keep everything from a key frame on (0 is the first), as tools that cut without re-encoding do."""
     with av.open(str(source)) as container, av.open(str(path), "w") as out:
         stream = container.streams.video[0]
         track = out.add_stream_from_template(stream)
@@ -164,7 +164,7 @@ def hole(source: Path, path: Path, start: float, end: float, unit: int = 188) ->
 
 
 def join(path: Path, *sources: Path) -> Path:
-    """Put files one behind the other."""
+    """Concatenate files."""
     path.write_bytes(b"".join(s.read_bytes() for s in sources))
     return path
 
@@ -174,7 +174,7 @@ def _way(**settings: Any) -> Callable[[Path], Path]:
 
 
 def _from(source: str, change: Callable[..., Path], *args: Any, **settings: Any) -> Callable[[Path], Path]:
-    """Make another one first, beside it, and change that."""
+    """Make a different file first, and change a copy of it."""
 
     def make(path: Path) -> Path:
         first = path.with_name(f"of_{path.stem}_{source}")
@@ -255,7 +255,7 @@ RECIPES: dict[str, Callable[[Path], Path]] = {
     "two.mp4": _way(options=B, streams=2),
     "two.ts": _way(options=B, streams=2),
     "sound.mp4": _way(options=B, audio=4.0),
-    # Beginnings, ends and wounds.
+    # Beginnings, ends and damage.
     "headless.mkv": _way(options=B, drop=5),
     "headless.ts": _way(options=OPEN, drop=12),
     "headless.avi": _way(codec="mpeg4", options=TWO, drop=12),

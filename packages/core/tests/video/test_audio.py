@@ -1,4 +1,4 @@
-"""Audio comes sample by sample as a decoding of the whole file gives it, or the file is refused by name."""
+"""Audio equals that of a decoding of the whole file, sample by sample, or the file is refused by name."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LOSSLESS = {"pcm.wav", "pcm.mkv", "float.wav", "wide.wav", "bytes.wav", "double.
 
 
 def tone(samples: int, channels: int = 2) -> np.ndarray:
-    """(channels, samples) float64: a rising tone for each channel, the second one softer."""
+    """(channels, samples) float64: a rising tone for each channel, the second quieter."""
     time = np.arange(samples) / RATE
     wave = np.sin(2 * np.pi * (200 * time + 300 * time**2))
     return np.stack([wave * 0.5 / (k + 1) for k in range(channels)])
@@ -76,7 +76,7 @@ def add_audio(out: Any, stream: Any, samples: np.ndarray, rate: int = RATE, dela
 
 
 def decode_all(path: Path) -> np.ndarray:
-    """Everything, converted by FFmpeg."""
+    """The whole file, converted by FFmpeg."""
     resampler = av.AudioResampler("fltp")
     with av.open(str(path)) as container:
         frames = [new for frame in container.decode(audio=0) for new in resampler.resample(frame)]
@@ -113,7 +113,7 @@ def test_any_range_is_what_a_full_decode_gives(files: dict[str, Path], name: str
 
 
 @pytest.mark.parametrize("name", sorted(LOSSLESS))
-def test_lossless_samples_have_their_values_and_places(files: dict[str, Path], name: str) -> None:
+def test_lossless_samples_have_their_values_and_positions(files: dict[str, Path], name: str) -> None:
     wanted = tone(3 * RATE)
     with open_audio(files[name]) as reader:
         assert len(reader) == 3 * RATE
@@ -122,17 +122,17 @@ def test_lossless_samples_have_their_values_and_places(files: dict[str, Path], n
 
 
 @pytest.mark.parametrize("name", ["layer.mp3", "aac.mp4", "aac.mkv", "aac.ts"])
-def test_lossy_samples_are_at_their_place_in_time(files: dict[str, Path], name: str) -> None:
-    """With ``start``: what an encoder adds at the beginning must be accounted for, somewhere."""
+def test_lossy_samples_are_at_their_time(files: dict[str, Path], name: str) -> None:
+    """Delays that an encoder adds at the beginning are in ``start`` or removed."""
     wanted = tone(3 * RATE)[0]
     with open_audio(files[name]) as reader:
         got = reader.read(20000, 24000)[0]
     places = range(20000 - 4000, 20000 + 4000)
     best = max(places, key=lambda at: float(got @ wanted[at : at + 4000]))
-    assert 20000 - best in (0, 1024, 1105, 2048)  # the delays of the encoders, where the container does not note them
+    assert 20000 - best in (0, 1024, 1105, 2048)  # delays of encoders that the container does not record
 
 
-def test_windows_that_move_on_are_decoded_once(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forward_windows_are_decoded_once(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     container = audio_module.open_container
     monkeypatch.setattr(audio_module, "open_container", lambda *a, **k: opened.append(a) or container(*a, **k))
@@ -145,7 +145,7 @@ def test_windows_that_move_on_are_decoded_once(files: dict[str, Path], monkeypat
         assert len(opened) == 2
 
 
-def test_wav_is_read_from_any_place_at_once(files: dict[str, Path]) -> None:
+def test_wav_is_read_directly_from_any_position(files: dict[str, Path]) -> None:
     with open_audio(files["pcm.wav"]) as reader:
         reader.read(40000, 40010)
         reader.read(30000, 30010)
@@ -153,7 +153,7 @@ def test_wav_is_read_from_any_place_at_once(files: dict[str, Path]) -> None:
         assert reader._kept_from > 25000  # type: ignore[attr-defined]
 
 
-def test_what_cannot_be_had_is_refused(files: dict[str, Path]) -> None:
+def test_samples_that_do_not_exist_are_refused(files: dict[str, Path]) -> None:
     with open_audio(files["aac.mp4"]) as reader:
         length = len(reader)
         for start, stop in ((length - 5, length + 1), (length + 7, None), (length + 7, length + 7)):
@@ -192,10 +192,10 @@ def test_no_audio_and_no_file(tmp_path: Path, videos: dict[str, Path]) -> None:
         open_audio(tmp_path / "header.wav")
 
 
-def test_damage_in_the_middle_is_refused_and_what_is_before_it_read(files: dict[str, Path], tmp_path: Path) -> None:
+def test_samples_before_damage_are_read_and_later_ones_refused(files: dict[str, Path], tmp_path: Path) -> None:
     data = bytearray(files["aac.ts"].read_bytes())
     middle = len(data) // 2 // 188 * 188
-    del data[middle : middle + 6 * 188]  # FFmpeg says nothing, but times go on later
+    del data[middle : middle + 6 * 188]  # FFmpeg reports nothing, but timestamps jump
     (tmp_path / "hole.ts").write_bytes(data)
     whole = decode_all(files["aac.ts"])
     with open_audio(tmp_path / "hole.ts") as reader:
@@ -207,7 +207,7 @@ def test_damage_in_the_middle_is_refused_and_what_is_before_it_read(files: dict[
 
 
 @pytest.mark.parametrize("name", ["pcm.wav", "aac.mkv", "layer.mp3", "lossless.flac"])
-def test_a_cut_file_offers_what_is_left(files: dict[str, Path], tmp_path: Path, name: str) -> None:
+def test_the_rest_of_a_truncated_file_is_read(files: dict[str, Path], tmp_path: Path, name: str) -> None:
     data = files[name].read_bytes()
     (tmp_path / name).write_bytes(data[: len(data) * 6 // 10])
     whole = decode_all(files[name])
@@ -218,7 +218,7 @@ def test_a_cut_file_offers_what_is_left(files: dict[str, Path], tmp_path: Path, 
         assert np.array_equal(reader.read(0, sure), whole[:, :sure])
 
 
-def test_audio_of_a_video_says_when_it_begins(tmp_path: Path, make: ModuleType) -> None:
+def test_audio_of_a_video_has_its_start_time(tmp_path: Path, make: ModuleType) -> None:
     path = tmp_path / "late.mkv"
     with av.open(str(path), "w") as out:
         track = out.add_stream("libx264", rate=25, options={"bf": "2"})

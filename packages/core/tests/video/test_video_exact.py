@@ -1,4 +1,4 @@
-"""Whatever is read is the frame that was asked for, or a refusal that names the file."""
+"""A read returns exactly the requested frame, or an error that names the file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ENTIRE = {n for n in NAMES if n.partition(".")[0] not in {"cut", "cut264", "dama
 
 
 def decode_all(path: Path) -> list[np.ndarray]:
-    """Every frame that a decoding of the whole file in order shows."""
+    """All frames of a decoding of the whole file in order."""
     import av
 
     frames = []
@@ -54,14 +54,14 @@ def decode_all(path: Path) -> list[np.ndarray]:
 
 
 def requests(length: int) -> list[Any]:
-    """Single frames, scattered and repeated ones, all backwards, and runs one after the other."""
+    """Single frames, scattered and repeated ones, all in reverse, and consecutive runs."""
     rng = np.random.default_rng(0)
     some = [rng.integers(0, length, 6) for _ in range(4)] + [[int(i)] for i in rng.integers(0, length, 5)]
     return [*some, range(length - 1, -1, -1), *(range(i, min(i + 7, length)) for i in range(0, length, 7))]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_auto_returns_what_a_full_decode_shows(make: ModuleType, videos: dict[str, Path], name: str) -> None:
+def test_auto_returns_the_frames_of_a_full_decode(make: ModuleType, videos: dict[str, Path], name: str) -> None:
     expected = decode_all(videos[name])
     refused = 0
     with open_video(videos[name]) as reader:
@@ -79,7 +79,7 @@ def test_auto_returns_what_a_full_decode_shows(make: ModuleType, videos: dict[st
             assert frames.dtype == np.uint8
             assert frames.flags.c_contiguous
             for index, frame in zip(indices, frames, strict=True):
-                if name == "damaged.mp4":  # the others keep their numbers where some are lost
+                if name == "damaged.mp4":  # the others keep their numbers if some are lost
                     assert make.number_of(frame) == index
                 else:
                     assert np.array_equal(frame, expected[index]), f"frame {index}"
@@ -112,19 +112,19 @@ def test_every_recipe_is_read(make: ModuleType) -> None:
         if n not in {"grown.ts", "twice.ts", "back.ts", "clip.mkv", "edited.mp4", "edited2.mp4"}
     ],
 )
-def test_frames_are_numbered_in_the_order_they_were_made(make: ModuleType, videos: dict[str, Path], name: str) -> None:
+def test_frames_are_numbered_in_display_order(make: ModuleType, videos: dict[str, Path], name: str) -> None:
     with open_video(videos[name]) as reader:
         assert [make.number_of(f) for f in reader.read(range(len(reader)))] == list(range(40))
 
 
 @pytest.mark.parametrize(("name", "first"), [("edited.mp4", 15), ("edited2.mp4", 10)])
-def test_an_edit_list_leaves_frames_out(make: ModuleType, videos: dict[str, Path], name: str, first: int) -> None:
+def test_an_edit_list_removes_frames(make: ModuleType, videos: dict[str, Path], name: str, first: int) -> None:
     with open_video(videos[name]) as reader:
         assert [make.number_of(f) for f in reader.read(range(len(reader)))] == list(range(first, 40))
 
 
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.avi", "cut264.avi", "cut.mkv", "cut.ts", "cut.webm", "cut.mpg"])
-def test_a_cut_file_offers_what_is_left_without_a_gap(make: ModuleType, videos: dict[str, Path], name: str) -> None:
+def test_the_rest_of_a_truncated_file_has_no_gaps(make: ModuleType, videos: dict[str, Path], name: str) -> None:
     with open_video(videos[name]) as reader:
         length = len(reader)
         assert 5 < length < 40
@@ -133,7 +133,7 @@ def test_a_cut_file_offers_what_is_left_without_a_gap(make: ModuleType, videos: 
             reader.read([0, 39])
 
 
-def test_around_damage_frames_keep_their_numbers(make: ModuleType, videos: dict[str, Path]) -> None:
+def test_frames_around_damage_keep_their_numbers(make: ModuleType, videos: dict[str, Path]) -> None:
     with open_video(videos["damaged.mp4"]) as reader:
         good = {}
         for index in [39, *range(40)]:
@@ -147,7 +147,7 @@ def test_around_damage_frames_keep_their_numbers(make: ModuleType, videos: dict[
         assert 39 in good
 
 
-def test_frames_before_the_first_whole_picture_are_refused(videos: dict[str, Path]) -> None:
+def test_frames_before_the_first_key_frame_are_refused(videos: dict[str, Path]) -> None:
     with open_video(videos["headless.avi"]) as reader:
         with pytest.raises(VideoError, match=r"headless\.avi: is damaged at frame 0"):
             reader.read([0])

@@ -1,4 +1,4 @@
-"""The readers' common manners: arguments, errors, sizes, handles."""
+"""What all readers have in common: arguments, errors, sizes, handles."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vidcore.video.reader import VideoReader
 
 
 @pytest.mark.parametrize("decoder", ["auto", "pyav", "decord"])
-def test_reader_says_what_it_is(videos: dict[str, Path], decoder: str) -> None:
+def test_a_reader_has_path_size_and_rate(videos: dict[str, Path], decoder: str) -> None:
     with open_video(videos["wide.mp4"], decoder, threads=2) as reader:
         assert isinstance(reader, VideoReader)
         assert reader.decoder == ("pyav" if decoder == "auto" else decoder)
@@ -50,7 +50,7 @@ def test_indices(videos: dict[str, Path], make: ModuleType, decoder: str) -> Non
 
 
 @pytest.mark.parametrize("decoder", ["auto", "pyav", "decord"])
-def test_what_is_no_video_is_refused_by_name(tmp_path: Path, videos: dict[str, Path], decoder: str) -> None:
+def test_files_that_are_not_videos_are_refused_by_name(tmp_path: Path, videos: dict[str, Path], decoder: str) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("no video at all\n" * 50)
     (tmp_path / "folder.mp4").mkdir()
@@ -64,10 +64,10 @@ def test_what_is_no_video_is_refused_by_name(tmp_path: Path, videos: dict[str, P
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names that other systems do not allow")
 @pytest.mark.parametrize("decoder", ["auto", "decord"])
-def test_any_name_a_file_can_have(
+def test_any_file_name_works(
     tmp_path: Path, videos: dict[str, Path], decoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # FFmpeg takes what stands before a colon for a protocol
+    monkeypatch.chdir(tmp_path)  # FFmpeg parses the part before a colon as a protocol
     for name in ("12:30.mp4", "pipe:0", "-.mp4", "%03d.mp4", "100% ünï.mp4", "two\nlines.mp4", "noend"):
         shutil.copy(videos["wide.mp4"], name)
         with open_video(name, decoder) as reader:
@@ -83,7 +83,7 @@ def test_any_name_a_file_can_have(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs links and pipes")
 @pytest.mark.parametrize("decoder", ["auto", "decord"])
-def test_what_is_no_file_is_refused(tmp_path: Path, decoder: str) -> None:
+def test_paths_that_are_not_files_are_refused(tmp_path: Path, decoder: str) -> None:
     (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
     (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
@@ -99,8 +99,8 @@ def test_what_is_no_file_is_refused(tmp_path: Path, decoder: str) -> None:
             open_video(tmp_path / name, decoder)
 
 
-def test_decord_refuses_frames_that_it_garbles(videos: dict[str, Path]) -> None:
-    """decord2 returns four channels where a row is shorter than its padding."""
+def test_frames_garbled_by_decord_are_refused(videos: dict[str, Path]) -> None:
+    """decord2 returns four channels if a row is shorter than its padding."""
     decord = pytest.importorskip("decord")
     name = str(videos["h264.mp4"])
     if decord.VideoReader(name)[0].shape[-1] == 3:
@@ -110,7 +110,7 @@ def test_decord_refuses_frames_that_it_garbles(videos: dict[str, Path]) -> None:
             open_video(name, "decord")
 
 
-def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+def test_audio_alone_is_not_a_video(tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     with av.open(str(tmp_path / "sound.mp4"), "w") as out:
         stream = out.add_stream("aac", rate=16000)
@@ -122,7 +122,7 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
         open_video(tmp_path / "sound.mp4")
 
 
-def test_a_cover_is_no_video(tmp_path: Path, make: ModuleType) -> None:
+def test_a_cover_image_is_not_a_video(tmp_path: Path, make: ModuleType) -> None:
     av = pytest.importorskip("av")
     still = make.encode(tmp_path / "still.mp4", range(1), "mjpeg", "yuvj420p")
     with av.open(str(still)) as container, av.open(str(tmp_path / "song.mp4"), "w") as out:
@@ -146,7 +146,7 @@ def test_a_cover_is_no_video(tmp_path: Path, make: ModuleType) -> None:
     ],
 )
 @pytest.mark.parametrize("suffix", ["mp4", "mov"])
-def test_frames_are_turned(make: ModuleType, tmp_path: Path, turn: dict, expected, suffix: str) -> None:
+def test_frames_are_rotated(make: ModuleType, tmp_path: Path, turn: dict, expected, suffix: str) -> None:
     path = make.encode(tmp_path / f"turned.{suffix}", range(6), **turn)
     with open_video(path) as reader:
         picture = expected(make.draw(3)).astype(int)
@@ -156,8 +156,8 @@ def test_frames_are_turned(make: ModuleType, tmp_path: Path, turn: dict, expecte
         assert np.abs(frame - picture).mean() < 4
 
 
-def test_frames_with_exif_are_turned(make: ModuleType, tmp_path: Path) -> None:
-    """PyAV 18 fails to list what hangs on such frames, the display matrix included."""
+def test_frames_with_exif_are_rotated(make: ModuleType, tmp_path: Path) -> None:
+    """PyAV 18 fails to list the side data of such frames, including the display matrix."""
     for rotation, turns in ((0, 0), (90, 1), (180, 2), (-90, 3)):
         path = make.encode(tmp_path / f"{rotation}.mov", range(3), "tiff", "rgb24", rotation=rotation)
         with open_video(path) as reader:
@@ -183,7 +183,7 @@ with open_video(sys.argv[1], threads=int(sys.argv[2])) as reader:
 
 
 @pytest.mark.parametrize("name", ["hevc.mp4", "open.mp4", "refresh.mp4"])
-def test_frames_around_open_entries_are_found_without_counting(videos: dict[str, Path], name: str) -> None:
+def test_frames_around_open_gops_are_found_without_counting(videos: dict[str, Path], name: str) -> None:
     rng = np.random.default_rng(0)
     with open_video(videos[name]) as reader:
         for _ in range(40):
@@ -192,8 +192,8 @@ def test_frames_around_open_entries_are_found_without_counting(videos: dict[str,
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_a_forked_process_reads_on(videos: dict[str, Path]) -> None:
-    """It has neither the threads of the decoder nor a place in the file of its own."""
+def test_a_forked_process_can_read(videos: dict[str, Path]) -> None:
+    """It has no decoder threads, and shares the file position with its parent."""
     script = """
 import os, signal, sys
 import vidcore.video.exact.packets
@@ -221,7 +221,7 @@ def test_threads_may_share_a_reader(make: ModuleType, videos: dict[str, Path]) -
             assert [make.number_of(f) for f in frames] == indices
 
 
-def test_reading_on_does_not_decode_again(videos: dict[str, Path]) -> None:
+def test_reading_forwards_does_not_decode_again(videos: dict[str, Path]) -> None:
     with open_video(videos["onekey.mkv"]) as reader:
         context = reader._finder._context  # type: ignore[attr-defined]
         restarts = []
@@ -242,8 +242,8 @@ def test_reading_on_does_not_decode_again(videos: dict[str, Path]) -> None:
         assert restarts
 
 
-def test_frames_nobody_needs_are_not_decoded(videos: dict[str, Path]) -> None:
-    """Otherwise the finder would be slow, and no other test would tell."""
+def test_unneeded_frames_are_not_decoded(videos: dict[str, Path]) -> None:
+    """Otherwise the finder would be slow, and no other test would notice."""
     import av
 
     with open_video(videos["onekey.mkv"]) as reader:
@@ -274,7 +274,7 @@ def test_a_closed_file_can_be_removed_and_its_handle_is_free(videos: dict[str, P
     path.unlink()
 
 
-def test_text_in_an_unknown_encoding_does_not_matter(videos: dict[str, Path], tmp_path: Path) -> None:
+def test_metadata_in_an_unknown_encoding_is_ignored(videos: dict[str, Path], tmp_path: Path) -> None:
     """PyAV before 19 would raise."""
     av = pytest.importorskip("av")
     with av.open(str(videos["h264.mkv"])) as container, av.open(str(tmp_path / "titled.mkv"), "w") as out:
@@ -318,7 +318,7 @@ def test_decord_may_be_missing(videos: dict[str, Path], monkeypatch: pytest.Monk
 
 
 class Mine(ArrayReader):
-    """A reader from elsewhere."""
+    """A reader of a plugin."""
 
     def __init__(self, path: Path, threads: int) -> None:
         super().__init__(np.zeros((2, 4, 4, 3), np.uint8), fps=threads, path=str(path))
@@ -392,7 +392,7 @@ def test_folder_of_flow(tmp_path: Path) -> None:
 # Motion.
 
 
-def test_motion_vectors_follow_what_moves(tmp_path: Path) -> None:
+def test_motion_vectors_follow_motion(tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     rng = np.random.default_rng(0)
     texture = cv2.resize(rng.integers(0, 256, (16, 40, 3), np.uint8), (400, 160), interpolation=cv2.INTER_CUBIC)
@@ -418,9 +418,9 @@ def test_motion_vectors_follow_what_moves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["recording.webm", "recording.mkv", "recording.mp4"])
-def test_the_rate_is_that_of_the_times_where_a_header_says_another(tmp_path: Path, make: ModuleType, name: str) -> None:
+def test_timestamps_override_a_wrong_rate_in_the_header(tmp_path: Path, make: ModuleType, name: str) -> None:
     codec = "libvpx" if name.endswith("webm") else "libx264"
-    uneven = [40 * i + i % 7 for i in range(50)]  # as of a browser, whose header says 1000 frames per second
+    uneven = [40 * i + i % 7 for i in range(50)]  # like a browser recording, whose header states 1000 frames per second
     path = make.encode(tmp_path / name, range(50), codec, times=uneven, rate=1000)
     with open_video(path) as reader:
         assert reader.fps == pytest.approx(25, rel=0.02)

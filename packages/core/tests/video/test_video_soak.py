@@ -28,7 +28,7 @@ def _resident() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, calls glibc")
-def test_neither_memory_nor_handles_grow(videos: dict[str, Path]) -> None:
+def test_memory_and_handles_do_not_grow(videos: dict[str, Path]) -> None:
     paths = [videos[name] for name in ("h264.mp4", "h264.avi", "damaged.mp4")]  # indexed, counted, failing
 
     def once() -> None:

@@ -1,4 +1,4 @@
-"""A window that slides: the right frames, each decoded once, with few in memory."""
+"""Sliding windows: the right frames, each decoded once, with few in memory."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_each_frame_is_decoded_once_and_few_are_kept(size: str | int, stride: st
     assert len(video.read([0])) == 1, "the video stays open"
 
 
-def test_what_is_left_out_is_not_decoded() -> None:
+def test_skipped_windows_are_not_decoded() -> None:
     video = Counting(400)
     for position in windows(video, 10, 20):
         if position.number % 2:
@@ -80,7 +80,7 @@ def test_times_in_seconds() -> None:
         next(windows(Counting(103, fps=None), "1s", 10))
 
 
-def test_what_is_not_valid_is_refused() -> None:
+def test_invalid_arguments_are_refused() -> None:
     for text in ("0", "-3", "1.5", "fast", "0s", ""):
         with pytest.raises(UserError, match=f"length '{text}': must be a number of frames like 16, or of seconds"):
             next(windows(Counting(10), text, 1))

@@ -17,7 +17,7 @@ from vidcore.validators import at_least, in_range
 __all__ = ["OPERATIONS", "RandAugment"]
 
 Operation = Callable[[Array, float], Array]
-"""(frame (height, width, 3) uint8, strength) -> frame. Strength is 0 (mild) to 1, or -1 to 1 where signed."""
+"""(frame (height, width, 3) uint8, strength) -> frame. Strength is 0 (mild) to 1, or -1 to 1 if signed."""
 
 LEVELS = np.arange(256)
 
