@@ -10,7 +10,7 @@ __all__ = ["best_coverage", "best_iou", "hull_iou", "iou_and_coverage", "regress
 
 
 def iou_and_coverage(segments: Array, others: Array) -> tuple[Array, Array]:
-    """Intersection over union, and the part of each segment that the other one covers.
+    """Intersection over union, and the fraction of each segment that the other one covers.
 
     Args:
         segments, others: (..., 2) start and end; the leading axes are broadcast.
@@ -47,7 +47,7 @@ def best_iou(segments: Array, others: Array) -> Array:
 
 
 def best_coverage(segments: Array, others: Array) -> Array:
-    """Largest part of each segment that one of the others covers; shapes as in ``best_iou``."""
+    """Largest fraction of each segment that one of the others covers; shapes as in ``best_iou``."""
     out: Array = iou_and_coverage(segments[..., None, :], others)[1].max(-1, initial=0)
     return out
 

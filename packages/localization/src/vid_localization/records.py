@@ -25,7 +25,7 @@ class ProposalStages(Record):
     ticks: Array = field(validator=shape(None, 4))
     """(P, 4) int64: first sampled frames of the starting stage, the course and the ending stage, and end of that."""
     scales: Array = field(validator=shape(None, 2))
-    """(P, 2) float64: part of the starting and of the ending stage that lies within the video."""
+    """(P, 2) float64: fraction of the starting and of the ending stage that lies within the video."""
     frame_count: int = 0
     """Number of sampled frames of the video."""
 

@@ -95,7 +95,7 @@ def test_invalid_segments_are_reported_and_repaired(wrong: Path) -> None:
         "4": "3 to 5 s overlaps another of its class",
         "5": "3 to 5 s is repeated",
         "6": "8 to 12 s reaches beyond the end of the video of 10 s",
-        "7": "11 to 12 s overlaps another of its class and lies behind the end of the video of 10 s",
+        "7": "11 to 12 s overlaps another of its class and starts after the end of the video of 10 s",
     }
     assert data.notes()[0].startswith(f"7 segments look wrong, for example {wrong}: v: segment 0")
 
@@ -195,7 +195,7 @@ def test_invalid_entries_are_refused(tmp_path: Path, entry: Any, message: str) -
         ),
         (
             "video,start,end,label,duration\na,100,200,x,20\n",
-            "segment 0: 100 to 200 s lies behind the end",
+            "segment 0: 100 to 200 s starts after the end",
         ),
         ("video,start,end,label\na,1,2,x\na.mp4,1,2,x\n", "s.csv: a.mp4: a has the same name"),
         ("video,start,end,label\nf/a.mp4,1,2,x\ng/a.mp4,1,2,x\n", "s.csv: g/a.mp4: f/a.mp4 has the same name"),

@@ -94,7 +94,7 @@ def test_predictions_do_not_depend_on_the_batch(changes: dict[str, Any], length:
     model = small(**changes).eval()
     alone, other = video(length, []), video(37, [])
     together = batched(model, alone, other)
-    together = together.replace(inputs=F.pad(together.inputs, (0, 5), value=9.0))  # values behind the end do not matter
+    together = together.replace(inputs=F.pad(together.inputs, (0, 5), value=9.0))  # values after the end do not matter
     with torch.no_grad():
         one, both = outputs(model, batched(model, alone)), outputs(model, together)
     mine = both["valid"][0]

@@ -47,7 +47,7 @@ class CharadesSTADataset(Dataset):
         duration_file: JSON from videos to seconds.
         num_frames_file: JSON from videos to numbers of frames.
         window_size: number of frames that a feature describes.
-        ft_overlap: part of these frames that neighbouring features share.
+        ft_overlap: fraction of these frames that neighbouring features share.
         data_root: folder of the feature files, which are named after the videos.
         suffix: suffix of these files.
         bad_segments: see ``ActivityNetDataset``; ``repair`` drops sentences without a valid segment.

@@ -66,7 +66,7 @@ def validate_segments(
         "starts before the video": start < 0,
         "is repeated": repeated,
         "overlaps another of its class": overlapping & ~repeated,
-        "lies behind the end of the video": start >= duration,
+        "starts after the end of the video": start >= duration,
         "reaches beyond the end of the video": (end > duration) & (start < duration),
     }
     problems = []

@@ -279,7 +279,7 @@ def detection_average_precision(
 
 
 def grounding_recall(predictions: Array, queries: Array, truth: Array, ks: Sequence[int], threshold: float) -> Array:
-    """Part of the queries for which one of the first k predicted segments is a hit.
+    """Fraction of queries for which one of the first k predicted segments is a hit.
 
     Args:
         predictions: (n, 2) start and end, best first within a query.

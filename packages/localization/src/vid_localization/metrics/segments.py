@@ -188,7 +188,7 @@ class THUMOSMetric(DetectionMetric):
 
 
 class RecallatTopK(CollectedSegments):
-    """Part of the sentences for which one of the first k predicted segments is a hit: ``Recall@Top1_IoU=0.5``.
+    """Fraction of sentences for which one of the first k predicted segments is a hit: ``Recall@Top1_IoU=0.5``.
 
     A hit overlaps the true segment, measured as intersection over the hull of both, by more than the threshold.
 

@@ -69,7 +69,7 @@ class ActionFormer(Model):
         dropout: dropout rate in the blocks.
         drop_path: probability of dropping a residual branch in training.
         center_sample_radius: a position learns a segment if it is less than this number of strides from its middle.
-        label_smoothing: part of a label that is spread evenly over all classes.
+        label_smoothing: fraction of a label that is spread evenly over all classes.
         regression_weight: factor of ``reg_loss``.
         initial_positives: initial value of the average number of positives per step.
         pre_nms_top_k: largest number of candidates of each level.

@@ -1,7 +1,7 @@
 """Layers of ActionFormer: convolution and attention over videos of different lengths in one batch.
 
 Shapes: B samples, C channels, T positions. A sample may be shorter than T: ``valid`` (B, 1, T) bool marks its
-positions. Positions behind its end are 0 and never attended to, so that a sample gives the same result in every batch.
+positions. Positions after its end are 0 and never attended to, so that a sample gives the same result in every batch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LAYER_SCALE = 1e-4
 
 
 def masked(x: Tensor, valid: Tensor) -> Tensor:
-    """Set positions behind the end of each sample to zero."""
+    """Set positions after the end of each sample to zero."""
     return x * valid.to(x.dtype)
 
 
@@ -71,7 +71,7 @@ class Attention(nn.Module):
         self.out = nn.Conv1d(dim, dim, 1)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """(B, C, T) and the valid positions of the output -> (B, C, T / stride), undefined behind the end."""
+        """(B, C, T) and the valid positions of the output -> (B, C, T / stride), undefined after the end."""
         parts = zip(self.near, self.norms, self.projections, strict=True)
         q, k, v = (
             project(norm(masked(near(x), valid))).unflatten(1, (self.heads, -1)).transpose(2, 3)

@@ -44,7 +44,7 @@ class BMN(Model):
 
     Args:
         temporal_dim: positions of the features, T.
-        boundary_ratio: part of a proposal's length added on both sides when its features are sampled.
+        boundary_ratio: fraction of a proposal's length added on both sides when its features are sampled.
         num_samples: samples of a proposal.
         num_samples_per_bin: points averaged for each sample.
         feat_dim: channels of the features.

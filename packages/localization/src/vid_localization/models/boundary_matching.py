@@ -32,7 +32,7 @@ def _taps(length: int, samples: int, per_sample: int, extension: float) -> tuple
     """Positions that every point reads: (cells, samples, positions, weights), all one-dimensional.
 
     A point between two positions is interpolated. A point less than one position before the first reads the first; a
-    point behind the last loses the part that lies outside; points farther away read nothing.
+    point after the last loses the part that lies outside; points farther away read nothing.
     """
     duration, start = (a.ravel() for a in np.indices((length, length)))
     inside = np.flatnonzero(duration + start < length)
@@ -62,7 +62,7 @@ def sample_mask(length: int, samples: int, per_sample: int, extension: float) ->
         length: T.
         samples: N.
         per_sample: points averaged for a sample.
-        extension: part of a proposal's length that is added on both sides.
+        extension: fraction of a proposal's length that is added on both sides.
     """
     cells, slots, positions, weights = _taps(length, samples, per_sample, extension)
     mask = np.zeros((length, samples, length * length), np.float32)
@@ -97,7 +97,7 @@ def matching_labels(segments: Array, length: int) -> tuple[Array, Array, Array]:
         length: T.
 
     Returns:
-        Highest overlap of each proposal with a segment (T, T); part of the neighbourhood of each position that lies
+        Highest overlap of each proposal with a segment (T, T); fraction of the neighbourhood of each position that lies
         within one and a half positions of a start (T,), and of an end (T,). float32.
     """
     segments = np.asarray(segments, np.float64).reshape(-1, 2)
@@ -117,7 +117,7 @@ class BoundaryMatching(nn.Module):
         length: T.
         samples: N.
         per_sample: points averaged for a sample.
-        extension: part of a proposal's length that is added on both sides.
+        extension: fraction of a proposal's length that is added on both sides.
     """
 
     index: Tensor

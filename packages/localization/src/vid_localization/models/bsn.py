@@ -42,12 +42,12 @@ __all__ = ["PEM", "TEM", "temporal_labels"]
 
 
 def temporal_labels(segments: Array, length: int, boundary_ratio: float) -> tuple[Array, Array, Array]:
-    """Part of every position that lies within an action, near a start, and near an end (section 3.3).
+    """Fraction of every position that lies within an action, near a start, and near an end (section 3.3).
 
     Args:
         segments: (n, 2) fractions, of one sample.
         length: T.
-        boundary_ratio: width of the neighbourhood of a boundary as part of its segment; at least one position.
+        boundary_ratio: width of the neighbourhood of a boundary as a fraction of its segment; at least one position.
 
     Returns:
         Three (T,) float32.
@@ -66,7 +66,7 @@ class TEM(Model):
 
     Args:
         temporal_dim: positions of the features, T.
-        boundary_ratio: width of the neighbourhood of a boundary as part of its segment.
+        boundary_ratio: width of the neighbourhood of a boundary as a fraction of its segment.
         tem_feat_dim: channels of the features.
         tem_hidden_dim: channels of the hidden layers.
         tem_match_threshold: labels above it are positive.

@@ -51,7 +51,7 @@ RANGES = ((-1.0, 6.0), (5.6, 11.0), (11.0, math.inf))
 QUALITY_THRESHOLD = 0.9
 """The quality branch learns from segments that overlap the true one by more than this."""
 SUPPRESSION = (0.4, 0.5, 0.9, 5)
-"""Arguments of ``soft_nms``, which keeps one segment more than the last says."""
+"""Arguments of ``soft_nms``, which keeps one segment more than the last one."""
 
 DRNOutput = tuple[Tensor, Tensor, Tensor]
 """Logits of a match (B, N), distances to start and end in parts (B, N, 2), and logits of quality (B, N)."""

@@ -45,7 +45,7 @@ class BMNLoss(nn.Module):
     Args:
         weight_tem, weight_pem_reg, weight_pem_cls: factors of the three parts.
         weight_outside_bands: reproduce published training. Regression balances three bands of overlap by keeping a
-            random part of the two lower ones. If a band has fewer cells than the high one, published training gave
+            random fraction of the two lower ones. If a band has fewer cells than the high one, published training gave
             weight to every cell of the map, even to impossible proposals. By default only cells of the band count.
     """
 

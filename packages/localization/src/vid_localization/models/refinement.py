@@ -65,7 +65,7 @@ def sample_regions(
     Args:
         features: (B, C, T).
         segments: (B, P, 2).
-        extension: width of the outer regions as part of the segment's width.
+        extension: width of the outer regions as a fraction of the segment's width.
         boundary_samples, inside_samples: number of samples of the outer regions and of the inner one.
 
     Returns:

@@ -49,7 +49,7 @@ class SSNHead(nn.Module):
     """Predict the activity, completeness and exact location of a proposal.
 
     Activity is predicted from the course alone; completeness and regression from the pyramid of starting stage, course
-    and ending stage. Starting and ending stage are weighted by the part of them that lies within the video.
+    and ending stage. Starting and ending stage are weighted by the fraction of them that lies within the video.
 
     Args:
         dropout_ratio: dropout rate of the features of segments.
@@ -93,7 +93,7 @@ class SSNHead(nn.Module):
 
         Args:
             features: (P, sum of num_segments, C).
-            scales: (P, 2) parts of starting and ending stage that lie within the video.
+            scales: (P, 2) fractions of starting and ending stage that lie within the video.
 
         Returns:
             ``activity`` (P, K + 1), ``completeness`` (P, K) and ``regression`` (P, K, 2).

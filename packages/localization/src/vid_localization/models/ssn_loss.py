@@ -18,7 +18,7 @@ def hard_hinge_loss(scores: Tensor, labels: Tensor, sign: int, keep_ratio: float
         scores: (n, K) scores of the classes 1 to K.
         labels: (n,) int64, 1 to K.
         sign: 1 if scores should be above 1, -1 if they should be below -1.
-        keep_ratio: part of a group that counts, rounded down.
+        keep_ratio: fraction of a group that counts, rounded down.
         group_size: number of consecutive proposals in a group.
 
     Raises:
@@ -39,7 +39,7 @@ class SSNLoss(nn.Module):
     Args:
         completeness_weight, regression_weight: factors of these parts; that of activity is 1.
         foreground, incomplete: numbers of proposals of these kinds in every video.
-        keep_ratio: part of the incomplete proposals of a video, the hardest, that completeness learns from.
+        keep_ratio: fraction of the incomplete proposals of a video, the hardest, that completeness learns from.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ HIDDEN = 512
 HEADS = 8
 DROPOUT = 0.1
 EXTENSION = 0.5
-"""Width of the context on each side of a proposal, as part of the proposal's width."""
+"""Width of the context on each side of a proposal, as a fraction of the proposal's width."""
 CENTRE_WEIGHT, WIDTH_WEIGHT = 0.1, 0.2
 BOUNDARY_WEIGHT = {True: 1.0, False: 0.2}
 """Factor of the predicted offsets of start and end, in training and in prediction."""

@@ -12,11 +12,11 @@ __all__ = ["boundary_candidates", "generate_proposals"]
 
 
 def boundary_candidates(probability: Array, share: float = 0.5) -> Array:
-    """Positions that may be boundaries: local peaks, and those above a part of the highest probability.
+    """Positions that may be boundaries: local peaks, and those above a fraction of the highest probability.
 
     Args:
         probability: (T,).
-        share: part of the highest probability.
+        share: fraction of the highest probability.
 
     Returns:
         (T,) bool. The first and last position are never peaks.

@@ -146,7 +146,12 @@ def convert_features(folders: tuple[Path, ...], output: Path, length: int | None
 @click.argument("annotations", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("boundaries", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @output_option
-@click.option("--peak-threshold", default=0.5, show_default=True, help="Part of the maximum that makes a boundary.")
+@click.option(
+    "--peak-threshold",
+    default=0.5,
+    show_default=True,
+    help="Probabilities above this fraction of the maximum are boundaries.",
+)
 @click.option("--top-k", default=1000, show_default=True, help="Number of proposals of a video that get features.")
 @click.option("--boundary-ratio", default=0.2, show_default=True, help="Half the width of the zones around boundaries.")
 @click.option("--workers", default=4, show_default=True)

@@ -36,7 +36,7 @@ class GenerateProposals:
         boundaries: folder of the tables that ``ANetMetric`` of type ``TEM`` writes, ``tem_results``.
         ann_file: annotations of the videos; the files then have the overlaps of proposals with true segments.
             Default: every table is a video, and training computes the overlaps.
-        peak_threshold: boundaries are local peaks and positions above this part of the highest probability.
+        peak_threshold: boundaries are local peaks and positions above this fraction of the highest probability.
         top_k: number of proposals of a video that get features.
         bsp_boundary_ratio, num_sample_start, num_sample_end, num_sample_action, num_sample_interp: see
             ``vid_localization.post.features.proposal_features``.

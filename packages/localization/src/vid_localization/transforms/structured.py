@@ -8,7 +8,7 @@ import numpy as np
 from attrs import field, frozen
 
 from vid_localization.names import sample_label
-from vid_localization.overlaps import iou_and_coverage, regression_targets
+from vid_localization.overlaps import best_iou, iou_and_coverage, regression_targets
 from vid_localization.records import ProposalStages
 from vidcore.errors import DataError, UserError
 from vidcore.records import Clip, Segments
@@ -43,9 +43,9 @@ class SampleProposals:
         foreground, incomplete, background: number of proposals of each kind.
         positive_iou_threshold: least overlap of a complete proposal with a true segment.
         incomplete_iou_threshold: largest overlap of an incomplete proposal.
-        incomplete_overlap_threshold: least part of an incomplete proposal that lies within a true segment.
+        incomplete_overlap_threshold: least fraction of an incomplete proposal that lies within a true segment.
         background_iou_threshold: largest overlap of background.
-        background_coverage_threshold: least length of background, as part of the video.
+        background_coverage_threshold: least length of background, as a fraction of the video.
     """
 
     foreground: int = field(default=1, validator=at_least(1))
@@ -67,16 +67,15 @@ class SampleProposals:
         seconds, truth = _seconds(sample), true.spans
         listed = sample.proposals.spans if isinstance(sample.proposals, Segments) else np.zeros((0, 2))
         proposals = np.concatenate((truth, listed[listed[:, 1] > listed[:, 0]]))
-        iou, share = iou_and_coverage(proposals[:, None], truth)
-        iou, share = iou.max(1), share.max(1)
+        iou, coverage = (overlaps.max(1) for overlaps in iou_and_coverage(proposals[:, None], truth))
         cover = (proposals[:, 1] - proposals[:, 0]) / seconds
         complete = proposals[iou >= self.positive_iou_threshold]
-        cut = proposals[(iou <= self.incomplete_iou_threshold) & (share >= self.incomplete_overlap_threshold)]
+        cut = proposals[(iou <= self.incomplete_iou_threshold) & (coverage >= self.incomplete_overlap_threshold)]
         if not len(cut):
-            cut = self._pieces(truth, rng)
+            cut = self._random_pieces(truth, rng)
         empty = proposals[(iou <= self.background_iou_threshold) & (cover >= self.background_coverage_threshold)]
         if not len(empty):
-            empty = self._stretch(sample, truth, seconds, rng)
+            empty = self._random_background(sample, truth, seconds, rng)
         counts = ((complete, self.foreground), (cut, self.incomplete), (empty, self.background))
         chosen = np.concatenate([_draw(pool, count, rng) for pool, count in counts])
         types = np.repeat([FOREGROUND, INCOMPLETE, BACKGROUND], [count for _, count in counts])
@@ -88,18 +87,18 @@ class SampleProposals:
             regression_targets=targets.astype(np.float32),
         )
 
-    def _pieces(self, truth: Array, rng: np.random.Generator) -> Array:
+    def _random_pieces(self, truth: Array, rng: np.random.Generator) -> Array:
         whole = truth[rng.integers(len(truth), size=self.incomplete)]
         lengths = whole[:, 1] - whole[:, 0]
         pieces = lengths * self.incomplete_iou_threshold * rng.uniform(0.3, 1, self.incomplete)
         starts = whole[:, 0] + rng.random(self.incomplete) * (lengths - pieces)
         return np.stack((starts, starts + pieces), 1)
 
-    def _stretch(self, sample: Sample, truth: Array, seconds: float, rng: np.random.Generator) -> Array:
+    def _random_background(self, sample: Sample, truth: Array, seconds: float, rng: np.random.Generator) -> Array:
         lengths = seconds * rng.uniform(self.background_coverage_threshold, 0.5, TRIES) ** 2
         starts = rng.random(TRIES) * (seconds - lengths)
         tried = np.stack((starts, starts + lengths), 1)
-        free: Array = tried[iou_and_coverage(tried[:, None], truth)[0].max(1) == 0]
+        free: Array = tried[best_iou(tried, truth) == 0]
         if not len(free):
             raise DataError(f"{sample_label(sample)}: has no background, the true segments cover the whole video")
         return free
@@ -110,8 +109,8 @@ class SampleProposalFrames:
     """Sample frames of proposals, with a starting stage before and an ending stage after each.
 
     In training every stage is split into equal parts, and a clip starts at a random place in each: sets ``clip``,
-    proposal after proposal, and the input ``scales`` (P, 2) float32, the part of the starting and of the ending stage
-    that lies within the video. In test mode ``clip`` is every ``test_interval``-th frame of the video, and
+    proposal after proposal, and the input ``scales`` (P, 2) float32, the fraction of the starting and of the ending
+    stage that lies within the video. In test mode ``clip`` is every ``test_interval``-th frame of the video, and
     ``extra["stages"]`` are the stages among these frames.
 
     Args:
@@ -152,7 +151,7 @@ class SampleProposalFrames:
         return sample.replace(clip=Clip(indices, self.clip_len, len(starts), self.frame_interval))
 
     def _stages(self, segments: Array) -> tuple[Array, Array]:
-        """Bounds of the stages as fractions of the video (P, 4), and parts of them within the video (P, 2)."""
+        """Bounds of the stages as fractions of the video (P, 4), and fractions of them within the video (P, 2)."""
         segments = segments.clip(0, 1)
         length = (segments[:, 1] - segments[:, 0]) * self.aug_ratio
         first = np.maximum(segments[:, 0] - length, 0)
