@@ -1,12 +1,12 @@
-"""What the engine costs beside the work itself: steps, checkpoints, and the merging of an evaluation.
+"""Overhead of the engine: steps, checkpoints, and merging of evaluations.
 
-Steps: ``fit`` with its log against a bare PyTorch loop that looks at its loss as often, on the same batch in memory;
-processor time of the mean step, the shortest of several alternating rounds, without what a run does once. Allowed are
+Steps: ``fit`` with its log, compared with a plain PyTorch loop that reads its loss as often, on the same batch in
+memory; CPU time per step without start and end of the run, the minimum of several alternating rounds. The limit is
 10 % or 100 µs.
-Checkpoints: a network of 25 million parameters with its momenta, against a plain ``torch.save`` of the same
-content, which survives neither a kill nor a power cut while it writes; between them what waiting for the disk costs.
-Evaluation: top-k and mean class accuracy of a million samples from two processes, one after the other here,
-against scores of every class kept, sent and joined; time after the last batch, and memory.
+Checkpoints: a network of 25 million parameters with momentum, compared with a plain ``torch.save`` of the same
+content, which does not survive being killed or a power failure while writing, and with one that waits for the disk.
+Evaluation: top-k and mean class accuracy of a million samples from two processes (run one after the other here),
+compared with keeping, sending and concatenating all scores; time after the last batch, and memory.
 
     python benchmarks/engine.py [--steps 1000] [--rounds 9] [--samples 1000000] [--classes 400]
 """
@@ -46,7 +46,7 @@ CLASSES = 10
 
 
 class Tiny(nn.Module):
-    """A network whose step takes a fraction of a millisecond, or with ``channels`` a few."""
+    """A network with a step of less than a millisecond, or of a few with ``channels``."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -64,8 +64,8 @@ class Tiny(nn.Module):
         return {"loss_cls": nn.functional.cross_entropy(outputs, batch.labels)}
 
 
-class Same:
-    """The same batch again and again, in place of a loader."""
+class RepeatedBatch:
+    """Yields the same batch repeatedly, in place of a loader."""
 
     options = LoaderOptions(batch_size=8)
 
@@ -81,8 +81,8 @@ class Same:
             yield self.batch
 
 
-class Watch(Observer):
-    """The processor time at two steps."""
+class Stopwatch(Observer):
+    """Records the CPU time at two steps."""
 
     def __init__(self, first: int, last: int) -> None:
         self.times: dict[int, float] = dict.fromkeys((first, last), 0.0)
@@ -93,19 +93,19 @@ class Watch(Observer):
 
 
 def steps(channels: int, steps: int, rounds: int) -> tuple[float, float]:
-    """Seconds of the processor per step: bare loop, ``fit``."""
+    """Return CPU seconds per step: plain loop, ``fit``."""
     shape = (3, 4, 16, 16) if channels else (8,)
     numbers = np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32)
     batch = collate([Sample(index=i, label=i, inputs={"x": x}) for i, x in enumerate(numbers)])
     warm_up = steps // 4
 
-    def made() -> tuple[nn.Module, torch.optim.Optimizer]:
+    def build() -> tuple[nn.Module, torch.optim.Optimizer]:
         torch.manual_seed(0)
         model = Tiny(channels)
         return model, torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
-    def bare() -> float:
-        model, optimizer = made()
+    def plain() -> float:
+        model, optimizer = build()
         losses, log_interval = [], TrainOptions(steps=steps).log_interval
         for step in range(steps):
             if step == warm_up:
@@ -121,22 +121,22 @@ def steps(channels: int, steps: int, rounds: int) -> tuple[float, float]:
         return (time.process_time() - start) / (steps - warm_up)
 
     def ours() -> float:
-        model, optimizer = made()
-        watch = Watch(warm_up, steps)
+        model, optimizer = build()
+        watch = Stopwatch(warm_up, steps)
         options, runtime = TrainOptions(steps=steps, checkpoint_interval=steps), RuntimeOptions()
         with tempfile.TemporaryDirectory() as folder:
             run = RunFolder.prepare(folder, "")
             observers = [JsonLines(), watch]
-            data = TrainingData(Same(batch, steps + 1))  # type: ignore[arg-type]
+            data = TrainingData(RepeatedBatch(batch, steps + 1))  # type: ignore[arg-type]
             fit(Step(model, optimizer, options, runtime), data, run.path, observers=observers)
         return (watch.times[steps] - watch.times[warm_up]) / (steps - warm_up)
 
-    found = [(bare(), ours()) for _ in range(rounds)]
+    found = [(plain(), ours()) for _ in range(rounds)]
     return min(b for b, _ in found), min(o for _, o in found)
 
 
 def checkpoints(rounds: int) -> dict[str, float]:
-    """Median seconds to write and to read a checkpoint in several ways; ``size`` in bytes."""
+    """Return median seconds to write and read a checkpoint by method, and ``size`` in bytes."""
     model = nn.Sequential(*(nn.Linear(1000, 1000) for _ in range(25)))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     model(torch.ones(1, 1000)).sum().backward()
@@ -166,13 +166,13 @@ def checkpoints(rounds: int) -> dict[str, float]:
 
 
 def timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    """The result and its time in seconds."""
+    """Return the result and the time in seconds."""
     begin = time.perf_counter()
     return function(), time.perf_counter() - begin
 
 
 def evaluations(samples: int, classes: int) -> Iterator[list[Sample]]:
-    """Batches of predictions that are their own truth."""
+    """Yield batches of samples with labels and scores."""
     rng = np.random.default_rng(0)
     scores, labels = rng.random((997, classes), np.float32), rng.integers(0, classes, samples)
     for start in range(0, samples, 32):
@@ -181,7 +181,7 @@ def evaluations(samples: int, classes: int) -> Iterator[list[Sample]]:
 
 
 def merged(samples: int, classes: int) -> tuple[dict[str, float], float, float]:
-    """Scores, seconds after the last batch, and bytes that the first process held at most: ``AccMetric``."""
+    """Return scores, seconds after the last batch, and peak bytes, of ``AccMetric``."""
     metrics = AccMetric(), AccMetric()
     for number, batch in enumerate(evaluations(samples, classes)):
         metrics[number % 2].update(batch, batch)
@@ -193,8 +193,8 @@ def merged(samples: int, classes: int) -> tuple[dict[str, float], float, float]:
     return *timed(merge), tracemalloc.get_traced_memory()[1]
 
 
-def straightforward(samples: int, classes: int) -> tuple[dict[str, float], float, float]:
-    """The same with every score kept, sent and joined."""
+def all_scores(samples: int, classes: int) -> tuple[dict[str, float], float, float]:
+    """Return the same for keeping, sending and concatenating all scores."""
     kept: tuple[list[Any], list[Any]] = [], []
     for number, batch in enumerate(evaluations(samples, classes)):
         kept[number % 2].extend((s.index, s.label, s.scores.copy()) for s in batch)
@@ -208,18 +208,18 @@ def straightforward(samples: int, classes: int) -> tuple[dict[str, float], float
         top = np.argsort(scores, axis=1, kind="stable")[:, -5:]
         right = top[:, -1] == labels
         occurring = np.unique(np.concatenate([labels, top[:, -1]]))
-        shares = [right[labels == c].mean() if (labels == c).any() else 0.0 for c in occurring]
+        recalls = [right[labels == c].mean() if (labels == c).any() else 0.0 for c in occurring]
         return {
             "acc/top1": float(right.mean()),
             "acc/top5": float((top == labels[:, None]).any(1).mean()),
-            "acc/mean1": float(np.mean(shares)),
+            "acc/mean1": float(np.mean(recalls)),
         }
 
     return *timed(merge), tracemalloc.get_traced_memory()[1]
 
 
 def traced(way: Callable[[int, int], tuple[dict[str, float], float, float]], *size: int) -> tuple[Any, float, float]:
-    """Scores and seconds of a run, and the memory of a second one: watching it takes time."""
+    """Return scores and seconds of a run, and the peak memory of a second one, because tracing takes time."""
     scores, seconds, _ = way(*size)
     tracemalloc.start()
     _, _, peak = way(*size)
@@ -228,7 +228,7 @@ def traced(way: Callable[[int, int], tuple[dict[str, float], float, float]], *si
 
 
 def main() -> None:
-    """Print the tables."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=9)
@@ -237,11 +237,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     for name, channels, share in (("two linear layers", 0, 1.0), ("a 3D convolution", 8, 0.2)):
-        bare, ours = steps(channels, max(40, round(options.steps * share)), options.rounds)
-        fine = ours - bare < max(1e-4, 0.1 * bare)
+        plain, ours = steps(channels, max(40, round(options.steps * share)), options.rounds)
+        fine = ours - plain < max(1e-4, 0.1 * plain)
         print(
-            f"step of {name:20} bare {bare * 1e6:8.0f} µs   fit {ours * 1e6:8.0f} µs   {(ours - bare) * 1e6:+6.0f} µs"
-            f"   ratio {ours / bare:5.2f}   {'within' if fine else 'BEYOND'} 10 % or 100 µs"
+            f"{name:17} plain {plain * 1e6:8.0f} µs   fit {ours * 1e6:8.0f} µs   {(ours - plain) * 1e6:+6.0f} µs"
+            f"   ratio {ours / plain:5.2f}   {'within' if fine else 'ABOVE'} 10 % or 100 µs"
         )
     found = checkpoints(options.rounds)
     print(f"checkpoint of {found['size'] / 2**20:.0f} MiB:")
@@ -250,7 +250,7 @@ def main() -> None:
     for name in ("torch.load", "load"):
         print(f"  {name:12} {found[name] * 1e3:8.0f} ms   ratio {found[name] / found['torch.load']:5.2f}")
     size = options.samples, options.classes
-    ours_, theirs = traced(merged, *size), traced(straightforward, *size)
+    ours_, theirs = traced(merged, *size), traced(all_scores, *size)
     assert all(math.isclose(ours_[0][key], theirs[0][key], rel_tol=1e-9) for key in theirs[0]), (ours_[0], theirs[0])
     print(f"evaluation of {size[0]} samples, {size[1]} classes, two processes:")
     for name, (_, seconds, peak) in (("all scores", theirs), ("AccMetric", ours_)):

@@ -1,8 +1,8 @@
-"""Memory and loading time of the index of a large list of videos, against a list of dictionaries.
+"""Memory and loading time of the index of a large dataset, compared with a list of dictionaries.
 
-Prints, for a list of 650,000 videos: the time to load it, the memory of the index, and what eight
-forked worker processes that read all of it use in total. Memory is the proportional set size: a
-page that n processes share counts 1/n for each, so the sum is what the machine needs.
+Prints, for an annotation file of 650,000 videos: the loading time, the memory of the index, and the total memory
+with eight forked workers that read all entries. Memory is the proportional set size: a page shared by N processes
+counts 1/N for each, so the sum is the memory that the machine needs.
 
     python benchmarks/index_memory.py [--lines 650000] [--workers 8]
 """
@@ -24,7 +24,7 @@ from typing import Any
 
 
 def write_list(path: Path, lines: int) -> None:
-    """A list like that of Kinetics-700: class folders, names of a video and two times, class numbers."""
+    """Write an annotation file like that of Kinetics-700: class folders, file names with two times, class numbers."""
     rng = random.Random(0)
     letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
     with path.open("w") as file:
@@ -35,7 +35,7 @@ def write_list(path: Path, lines: int) -> None:
 
 
 def as_dictionaries(path: Path) -> list[dict[str, Any]]:
-    """The straightforward way: a dictionary per line."""
+    """Load one dictionary per line."""
     entries = []
     with path.open() as file:
         for line in file:
@@ -45,29 +45,29 @@ def as_dictionaries(path: Path) -> list[dict[str, Any]]:
 
 
 def as_dataset(path: Path) -> Any:
-    """The way of vidcore."""
+    """Load with vidcore."""
     from vid_recognition.datasets.video import VideoDataset
 
     return VideoDataset(path, Path("videos"))
 
 
 def memory(process: int | str = "self") -> float:
-    """Proportional set size in MiB."""
+    """Return the proportional set size in MiB."""
     text = Path(f"/proc/{process}/smaps_rollup").read_text()
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
 
 
 def _read_all(entries: Sequence[Any], ready: Connection) -> None:
     for i in range(len(entries)):
-        copy.copy(entries[i])  # a data set must not hand out the dictionary it keeps
+        copy.copy(entries[i])  # a dataset must not return its own dictionary
     ready.send(None)
     ready.recv()
 
 
 def measure(load: Callable[[Path], Any], path: Path, workers: int) -> tuple[float, float, float]:
-    """Return seconds to load, MiB of the index, MiB that the index costs together with its workers.
+    """Return seconds to load, MiB of the index, and MiB of the index with its workers.
 
-    Runs in a fresh process, so that nothing that was freed before blurs the numbers.
+    Runs in a new process, so that freed memory does not affect the result.
     """
     load(path.with_suffix(".warm"))  # imports
     context = multiprocessing.get_context("fork")
@@ -94,7 +94,7 @@ def measure(load: Callable[[Path], Any], path: Path, workers: int) -> tuple[floa
 
 
 def run(lines: int = 650_000, workers: int = 8) -> dict[str, tuple[float, float, float]]:
-    """Measure both ways; each in a process of its own."""
+    """Measure both, each in a new process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "list.txt"
         write_list(path, lines)
@@ -126,7 +126,7 @@ def main() -> None:
     for name, (seconds, alone, together) in found.items():
         print(f"{name:14}{seconds:>8.2f} s{alone:>8.0f} MiB{together:>12.0f} MiB")
     ours, theirs = found["vidcore"], found["dictionaries"]
-    print(f"memory: {theirs[1] / ours[1]:.1f} times less alone, {theirs[2] / ours[2]:.1f} times less with workers")
+    print(f"memory: {theirs[1] / ours[1]:.1f} times less, {theirs[2] / ours[2]:.1f} times less with workers")
 
 
 if __name__ == "__main__":

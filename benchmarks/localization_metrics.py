@@ -1,8 +1,8 @@
-"""Time and memory of localization metrics and post-processing, against plain loops with the same results.
+"""Time and memory of localization metrics and post-processing, compared with plain loops with the same results.
 
-The data have the size of ActivityNet's validation set: 4,728 videos with 100 proposals each. The loops go
-through videos and thresholds (average recall), through predictions and thresholds (average precision), through
-pairs of proposals (suppression), of boundaries (proposals, boundary matching) and through points (masks, features).
+The data has the size of ActivityNet's validation set: 4,728 videos with 100 proposals each. The loops are over
+videos and thresholds (average recall), predictions and thresholds (average precision), pairs of proposals
+(suppression), pairs of boundaries (proposals, boundary matching) and points (masks, features).
 
     python benchmarks/localization_metrics.py [--videos 4728] [--proposals 100]
 """
@@ -32,7 +32,7 @@ CLASSES = 200
 
 
 def data(videos: int, proposals: int) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Predicted and true segments of all videos end to end; half of the predictions are near the truth."""
+    """Return predicted and true segments of all videos, concatenated; half of the predictions are near a true one."""
     rng = np.random.default_rng(0)
 
     def spans(count: int) -> Array:
@@ -55,7 +55,7 @@ def data(videos: int, proposals: int) -> tuple[dict[str, Array], dict[str, Array
 
 
 def loop_average_recall(found: dict[str, Array], true: dict[str, Array], videos: int) -> float:
-    """AUC, video by video and threshold by threshold."""
+    """Compute the AUC by video and threshold."""
     limit = 100.0
     counts = np.bincount(found["videos"], minlength=videos)
     kept = np.minimum((counts * (limit * videos / counts.sum())).astype(int), counts)
@@ -77,7 +77,7 @@ def loop_average_recall(found: dict[str, Array], true: dict[str, Array], videos:
 
 
 def loop_average_precision(found: dict[str, Array], true: dict[str, Array], videos: int) -> float:
-    """Mean average precision, class by class, prediction by prediction, threshold by threshold."""
+    """Compute mean average precision by class, prediction and threshold."""
     rows = []
     for label in range(CLASSES):
         truths = {v: true["segments"][at] for v, at in _by_video(true, label).items()}
@@ -112,7 +112,7 @@ def _by_video(true: dict[str, Array], label: int) -> dict[int, Array]:
 
 
 def loop_suppression(rows: Array, alpha: float, low: float, high: float, top_k: int) -> Array:
-    """Soft suppression, pair by pair."""
+    """Soft-NMS by pairs."""
     left, picked = rows[:, [0, 1, -1]].tolist(), []
     while left and len(picked) <= top_k:
         best = left.pop(max(range(len(left)), key=lambda i: left[i][2]))
@@ -127,7 +127,7 @@ def loop_suppression(rows: Array, alpha: float, low: float, high: float, top_k: 
 
 
 def loop_proposals(start: Array, end: Array, segments: Array) -> Array:
-    """Proposals between peaks, pair by pair."""
+    """Generate proposals between peaks by pairs."""
     length, rows = len(start), []
     for last in sorted({*peaks(end), length - 1}):
         for first in sorted({0, *peaks(start)}):
@@ -142,13 +142,13 @@ def loop_proposals(start: Array, end: Array, segments: Array) -> Array:
 
 
 def peaks(p: Array) -> list[int]:
-    """Where a boundary may be."""
+    """Return positions of boundary candidates."""
     inner = [i for i in range(1, len(p) - 1) if p[i] > p[i - 1] and p[i] > p[i + 1]]
     return sorted({*inner, *(i for i in range(len(p)) if p[i] > 0.5 * p.max())})
 
 
 def loop_matching(maps: Array, start: Array, end: Array) -> Array:
-    """Proposals of a boundary-matching network, pair by pair of positions."""
+    """Generate the proposals of a boundary-matching network by pairs of positions."""
     length, rows = len(start), []
     begins, finishes = {0, *peaks(start)}, {len(end) - 1, *peaks(end)}
     for first in range(length):
@@ -160,7 +160,7 @@ def loop_matching(maps: Array, start: Array, end: Array) -> Array:
 
 
 def loop_mask(length: int, samples: int, per_sample: int, extension: float) -> Array:
-    """What a boundary-matching layer reads, point by point."""
+    """Compute the sampling mask of a boundary-matching layer by points."""
     mask = np.zeros((length, samples, length, length))
     for start in range(length):
         for duration in range(length - start):
@@ -177,7 +177,7 @@ def loop_mask(length: int, samples: int, per_sample: int, extension: float) -> A
 
 
 def loop_labels(segments: Array, length: int) -> Array:
-    """Overlap of every cell of the map with the best segment, cell by cell."""
+    """Compute the overlap of each cell of the map with its best segment, by cells."""
     out = np.zeros((length, length))
     for duration in range(length):
         for start in range(length):
@@ -189,7 +189,7 @@ def loop_labels(segments: Array, length: int) -> Array:
 
 
 def loop_features(action: Array, proposals: Array) -> Array:
-    """Features of proposals, one after the other and bin by bin."""
+    """Compute the features of proposals by proposal and bin."""
     positions, padded = (np.arange(-1, len(action) + 1) + 0.5) / len(action), np.pad(action, 1)
     rows = []
     for start, end in proposals[:, :2].tolist():
@@ -208,7 +208,7 @@ def loop_features(action: Array, proposals: Array) -> Array:
 
 
 def timed(function: Callable[..., Any], *arguments: Any, repeat: int = 1) -> tuple[Any, float]:
-    """The result and the shortest time in seconds."""
+    """Return the result and the minimum time in seconds."""
     best, out = math.inf, None
     for _ in range(repeat):
         begin = time.perf_counter()
@@ -218,18 +218,16 @@ def timed(function: Callable[..., Any], *arguments: Any, repeat: int = 1) -> tup
 
 
 def compare(
-    what: str, ours: tuple[Any, float], loop: tuple[Any, float], wanted: float, precision: Any = np.float64
+    what: str, ours: tuple[Any, float], loop: tuple[Any, float], target: float, precision: Any = np.float64
 ) -> None:
-    """Check that both give the same, and print their times."""
+    """Check that both results are equal, and print their times."""
     close = {np.float64: (1e-9, 1e-12), np.float32: (1e-5, 1e-6)}[precision]
     np.testing.assert_allclose(ours[0], loop[0], *close)
-    print(
-        f"{what:<34} {ours[1]:9.4f} s   loop {loop[1]:9.3f} s   {loop[1] / ours[1]:7.1f} x (at least {wanted:g} wanted)"
-    )
+    print(f"{what:<34} {ours[1]:9.4f} s   loop {loop[1]:9.3f} s   {loop[1] / ours[1]:7.1f} x (target: {target:g} x)")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=4728)
     parser.add_argument("--proposals", type=int, default=100)
@@ -264,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         detection_average_precision(*(a[some] for a in precision[:4]), *precision[4:], THRESHOLDS.tolist())
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        print(f"memory at most, {some.sum():7} proposals   {peak / 2**20:.0f} MiB, {peak / some.sum():.0f} bytes each")
+        print(f"peak memory, {some.sum():7} proposals   {peak / 2**20:.0f} MiB, {peak / some.sum():.0f} bytes each")
 
     rng = np.random.default_rng(1)
     start, end = rng.random((2, 100))
@@ -296,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     compare("boundary matching: mask", timed(sample_mask, *masked, repeat=3), timed(loop_mask, *masked), 10, np.float32)
     rows = generate_proposals(start, end)
-    print(f"{len(rows)} proposals of one video, the 100 best wanted:")
+    print(f"{len(rows)} proposals of one video, top 100:")
     settings = 0.4, 0.5, 0.9, 100
     compare(
         "soft suppression",

@@ -1,9 +1,9 @@
-"""The data pipeline against the straightforward way, as samples per second in one process.
+"""Time per sample of the data pipeline, compared with a naive pipeline, in one process.
 
-The straightforward way: decord's ``get_batch`` of the sampled indices, then a list of images: resize each,
-crop each, flip each, stack, transpose. Both use one thread, read the same frames and cut the same
-boxes. They alternate, and the median over all videos and repeats counts. Beside the ratio stands what
-decoding alone takes (the same frames through the same reader).
+The naive pipeline: decord's ``get_batch`` of the sampled indices, then a list of images that are resized,
+cropped and flipped one by one, stacked and transposed. Both use one thread, the same frames and the same
+crops. They alternate; the result is the median over all videos and repeats. The time of decoding alone (the same
+frames with the same reader) is printed as well.
 
     python benchmarks/pipeline.py [--repeats 7] [--videos FILE...]
 """
@@ -64,11 +64,11 @@ SCENARIOS: dict[str, tuple[SampleFrames, list[Transform], FormatShape, float]] =
         2.0,
     ),
 }
-"""Name: which frames, geometry, arrangement, and the ratio that is promised."""
+"""Name to frame sampling, geometry, format, and target ratio."""
 
 
-def straightforward(path: str, sampled: Sample, moves: Sequence[tuple[str, Any]], layout: str) -> torch.Tensor:
-    """List-of-images processing; ``moves`` are the drawn parameters of every step."""
+def naive(path: str, sampled: Sample, moves: Sequence[tuple[str, Any]], layout: str) -> torch.Tensor:
+    """Process a list of images; ``moves`` are the drawn parameters of each step."""
     reader = decord.VideoReader(path, num_threads=1)
     images = list(reader.get_batch(sampled.clip.indices.tolist()).asnumpy())
     for kind, value in moves:
@@ -88,7 +88,7 @@ def straightforward(path: str, sampled: Sample, moves: Sequence[tuple[str, Any]]
 
 
 def drawn(size: tuple[int, int], steps: Sequence[Transform], rng: np.random.Generator) -> list[tuple[str, Any]]:
-    """The parameters that the steps draw, one list entry per thing to do to every image."""
+    """Return the parameters drawn by the steps, one list entry per operation on each image."""
     sample, moves = Sample(geometry=Geometry.whole(size)), []
     for step in steps:
         before, sample = sample.geometry, step(sample, rng)
@@ -105,11 +105,11 @@ def drawn(size: tuple[int, int], steps: Sequence[Transform], rng: np.random.Gene
 
 
 def measure(name: str, videos: Sequence[str], repeats: int) -> tuple[float, float, float]:
-    """Return median seconds per sample: straightforward, vidcore, decoding alone."""
-    sampling, geometry, arrange, _ = SCENARIOS[name]
-    pipeline = Pipeline([OpenVideo(), sampling, Decode(), *geometry, arrange])
+    """Return median seconds per sample: naive, vidcore, decoding alone."""
+    sampling, geometry, formatting, _ = SCENARIOS[name]
+    pipeline = Pipeline([OpenVideo(), sampling, Decode(), *geometry, formatting])
     decoding = Pipeline([OpenVideo(), sampling, Decode()])
-    seconds: dict[str, list[float]] = {"plain": [], "ours": [], "floor": []}
+    seconds: dict[str, list[float]] = {"naive": [], "ours": [], "floor": []}
     for seed in range(repeats):
         for path in videos:
             rng = np.random.default_rng(seed)
@@ -118,7 +118,7 @@ def measure(name: str, videos: Sequence[str], repeats: int) -> tuple[float, floa
             moves = drawn(opened.video.size, geometry, rng)
             opened.video.close()
             ways: dict[str, Callable[[], Any]] = {
-                "plain": lambda path=path, s=sampled, m=moves: straightforward(path, s, m, arrange.input_format),
+                "naive": lambda path=path, s=sampled, m=moves: naive(path, s, m, formatting.input_format),
                 "ours": lambda path=path, seed=seed: (
                     collate([pipeline(Sample(path=path), np.random.default_rng(seed))]).inputs
                 ),
@@ -129,15 +129,15 @@ def measure(name: str, videos: Sequence[str], repeats: int) -> tuple[float, floa
                 start = time.perf_counter()
                 results[way] = ways[way]()
                 seconds[way].append(time.perf_counter() - start)
-            assert results["plain"].shape == results["ours"].shape
+            assert results["naive"].shape == results["ours"].shape
             if sampling.test_mode:  # training interpolates once instead of twice
-                assert (results["plain"].int() - results["ours"].int()).abs().max() <= 3
-    plain, ours, floor = (statistics.median(s) for s in seconds.values())
-    return plain, ours, floor
+                assert (results["naive"].int() - results["ours"].int()).abs().max() <= 3
+    naive_, ours, floor = (statistics.median(s) for s in seconds.values())
+    return naive_, ours, floor
 
 
 def run(repeats: int = 7, given: Sequence[str] = ()) -> dict[str, tuple[float, float, float]]:
-    """Measure every scenario."""
+    """Measure all scenarios."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -146,15 +146,15 @@ def run(repeats: int = 7, given: Sequence[str] = ()) -> dict[str, tuple[float, f
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--videos", nargs="*", default=[])
     args = parser.parse_args()
-    print(f"{'':28}{'straightforward':>16}{'vidcore':>12}{'decoding':>12}{'ratio':>8}{'promised':>10}")
-    for name, (plain, ours, floor) in run(args.repeats, args.videos).items():
-        times = f"{plain * 1e3:>13.1f} ms{ours * 1e3:>9.1f} ms{floor * 1e3:>9.1f} ms"
-        print(f"{name:28}{times}{plain / ours:>8.2f}{SCENARIOS[name][3]:>10.1f}")
+    print(f"{'':28}{'naive':>16}{'vidcore':>12}{'decoding':>12}{'ratio':>8}{'target':>10}")
+    for name, (naive_, ours, floor) in run(args.repeats, args.videos).items():
+        times = f"{naive_ * 1e3:>13.1f} ms{ours * 1e3:>9.1f} ms{floor * 1e3:>9.1f} ms"
+        print(f"{name:28}{times}{naive_ / ours:>8.2f}{SCENARIOS[name][3]:>10.1f}")
 
 
 if __name__ == "__main__":

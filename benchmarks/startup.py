@@ -1,7 +1,6 @@
-"""How long ``vidcore --help``, ``list`` and ``check`` take, against importing torch.
+"""Time of ``vidcore --help``, ``list`` and ``check``, compared with importing torch.
 
-Whole processes, one after the other in turn; medians. The first round, which fills the caches of
-the disk, does not count.
+Medians of the times of whole processes, run in turn. The first round, which fills the disk cache, is ignored.
 
     python benchmarks/startup.py [--repeats 9]
 """
@@ -24,14 +23,14 @@ COMMANDS = {
 
 
 def seconds(command: list[str]) -> float:
-    """Return how long one run takes."""
+    """Return the seconds of one run."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9)
     repeats = parser.parse_args().repeats
@@ -42,7 +41,7 @@ def main() -> None:
             if turn:
                 times[name].append(taken)
     medians = {name: statistics.median(found) for name, found in times.items()}
-    print(f"{'':24}{'seconds':>8}{'share of importing torch':>28}")
+    print(f"{'':24}{'seconds':>8}{'fraction of importing torch':>28}")
     for name, median in medians.items():
         print(f"{name:24}{median:8.2f}{median / medians['import torch']:28.2f}")
 

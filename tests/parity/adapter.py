@@ -1,6 +1,6 @@
-"""Connects the reference numbers to vidcore's public API; ``check.py`` of the references imports it.
+"""Adapter from the reference numbers to vidcore's public API, imported by ``check.py`` of the references.
 
-The drivers beside this file translate one area each. They reshape and rename, nothing more.
+Each driver in this folder translates one area; it only reshapes and renames.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def driver(name: str) -> ModuleType:
-    """A module of this folder, which is no package."""
+    """Import a module of this folder, which is not a package."""
     full = f"vidcore_parity_{name}"
     if full not in sys.modules:
         spec = importlib.util.spec_from_file_location(full, HERE / f"{name}.py")
@@ -29,13 +29,13 @@ def driver(name: str) -> ModuleType:
 
 
 def operators(area: str = "") -> dict[str, Callable[[Any, Any], dict[str, Any]]]:
-    """What computes each operator case of an area, or of all."""
+    """Return the functions of the operator cases of an area, or of all areas."""
     modules = [driver(path.stem) for path in sorted(HERE.glob(f"drive_{area}*.py"))]
     return {name: run for module in modules for name, run in getattr(module, "OPS", {}).items()}
 
 
 def run_model(case: dict[str, Any], checkpoint: dict[str, Any], inputs: Any) -> dict[str, Any]:
-    """Build ``case["model"]`` as an import would, load the checkpoint, return scores, features and losses."""
+    """Build ``case["model"]`` as the importer does, load the checkpoint, and return scores, features and losses."""
     model = driver("drive_models").build(case, checkpoint)
     part = "drive_models_localization" if case["package"] == "localization" else "drive_models"
     outputs = driver(part).run(model, case, inputs)
@@ -51,6 +51,6 @@ def run_op(case: Any, row: Any) -> dict[str, Any]:
     try:
         return known[name](case, row)
     except UserError:
-        if row.doubtful and not row.fails:  # refused, where the reference doubtfully gives a result
+        if row.doubtful and not row.fails:  # vidcore refuses a doubtful case of the reference
             return dict.fromkeys(row.outputs)
         raise

@@ -28,7 +28,7 @@ PUBLISHED = {
 
 
 def _arguments(case: Any, row: Any, prefix: str) -> dict[str, Any]:
-    """Constructor arguments from the published ones: ``data_prefix`` becomes ``data_root``."""
+    """Return constructor arguments for the published ones: ``data_prefix`` becomes ``data_root``."""
     root = row.settings.get("data_prefix", {}).get(prefix, "")
     given = {name: value for name, value in row.settings.items() if name in PUBLISHED}
     return {
@@ -62,7 +62,7 @@ def frame_folder_list(case: Any, row: Any) -> dict[str, Any]:
 
 
 def repeated_augmentation(case: Any, row: Any) -> dict[str, Any]:
-    """Repeats are an option of the loader; a row without their number is a pipeline without the reader."""
+    """Repeats are an option of the loader; a row without ``num_repeats`` has a pipeline that cannot open videos."""
     dataset = VideoDataset(case.path(row.inputs["file"]), case.folder.parents[1] / "data", delimiter=" ", compat=True)
     repeats = row.settings.get("num_repeats")
     steps = [SampleFrames(clip_len=4), Decode(), Resize((24, 24), keep_ratio=False), FormatShape("NCTHW")]

@@ -23,7 +23,7 @@ def localization_json(case: Any, row: Any) -> dict[str, Any]:
         name, segments = s.key, s.segments.spans.tolist()
         labels = [dataset.class_names[i] for i in s.segments.labels]
         samples.append(
-            written[name]  # facts that vidcore has no use for
+            written[name]  # fields that vidcore ignores
             | {"duration_second": s.duration, "duration_frame": s.total_frames, "fps": s.fps}
             | {"annotations": [{"segment": a, "label": b} for a, b in zip(segments, labels, strict=True)]}
             | {"feature_path": s.path if root else f"/{s.path}", "video_name": name}

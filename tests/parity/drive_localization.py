@@ -1,4 +1,4 @@
-"""Proposals, their suppression and features; what needs a network is in ``drive_localization_models``."""
+"""Proposals, their suppression and features; ``drive_localization_models`` has the networks."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def temporal_overlaps(case: Any, row: Any) -> dict[str, Any]:
     return {"iou": iou, "over_own_length": share}
 
 
-def _suppression(settings: dict[str, Any]) -> tuple[Any, ...]:
+def _suppression_arguments(settings: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(settings[name] for name in ("alpha", "low_threshold", "high_threshold", "top_k"))
 
 
 def soft_nms(case: Any, row: Any) -> dict[str, Any]:
-    return {"proposals": suppression.soft_nms(row.inputs["proposals"], *_suppression(row.settings))}
+    return {"proposals": suppression.soft_nms(row.inputs["proposals"], *_suppression_arguments(row.settings))}
 
 
 def post_processing(case: Any, row: Any) -> dict[str, Any]:
     video = row.inputs["video"]
     sample = Sample(total_frames=video["duration_frame"], duration=video["duration_second"])
     seconds = covered_seconds(sample, row.settings["interval"])
-    rows = suppression.post_processing(row.inputs["proposals"], *_suppression(row.settings))
+    rows = suppression.post_processing(row.inputs["proposals"], *_suppression_arguments(row.settings))
     return {"proposals": [{"score": s, "segment": [a * seconds, b * seconds]} for a, b, s in rows.tolist()]}
 
 
@@ -76,18 +76,18 @@ def feature_files(case: Any, row: Any) -> dict[str, Any]:
     if "duration_second" in given:
         return {"segments": target_segments(_sample(given))}
     if "proposal_file" in given:
-        return _proposals(case, row)
+        return _loaded_proposals(case, row)
     sample = Sample(inputs={"features": given["raw_feature"]}, fps=given["fps"], key=given["video_name"])
     batch = collate([sample.replace(segments=Segments(given["gt_bbox"]))])
-    (light,) = batch.samples
+    (collated,) = batch.samples
     return {
         "inputs": batch.inputs[0].numpy(),
-        "gt_bbox": light.segments.spans,
-        "meta": {"fps": light.fps, "video_name": light.key},
+        "gt_bbox": collated.segments.spans,
+        "meta": {"fps": collated.fps, "video_name": collated.key},
     }
 
 
-def _proposals(case: Any, row: Any) -> dict[str, Any]:
+def _loaded_proposals(case: Any, row: Any) -> dict[str, Any]:
     file, top_k = case.path(row.inputs["proposal_file"]), row.settings["top_k"]
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, f"{file.stem}.npy"), row.inputs["features"])

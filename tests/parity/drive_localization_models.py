@@ -1,4 +1,4 @@
-"""Operators of the proposal networks, by the models and functions that training and prediction use."""
+"""Operators of the proposal networks, with the models and functions of training and prediction."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tensors(row: Any, *names: str) -> list[torch.Tensor]:
 def mask(case: Any, row: Any) -> dict[str, Any]:
     s = row.settings
     size = (s["T"], s["samples"], s["points_per_sample"], s["extension"])
-    if "x" in row.inputs:  # channels and samples are not mixed: one kernel for every pair
+    if "x" in row.inputs:  # channels and samples are independent: one kernel for each pair
         (x,) = tensors(row, "x")
         channels, samples = x.shape[1], s["samples"]
         kernel = torch.eye(channels * samples).view(channels * samples, channels, samples)
@@ -76,7 +76,7 @@ def matching_labels(case: Any, row: Any) -> dict[str, Any]:
 
 
 def stacked(names: tuple[str, ...], found: list[tuple[np.ndarray, ...]]) -> dict[str, Any]:
-    """Labels of each sample -> arrays of all samples by name."""
+    """Stack the labels of each sample to arrays by name."""
     return {name: np.stack(arrays) for name, arrays in zip(names, zip(*found, strict=True), strict=True)}
 
 
@@ -124,7 +124,7 @@ def matching_loss(case: Any, row: Any) -> dict[str, Any]:
     s = row.settings
     loss = BMNLoss(
         weight_outside_bands=s.get("weight_outside_the_bands", "maps" in row.inputs)
-    )  # the sum: as published
+    )  # the sum, as published
     if "maps" in row.inputs:
         names = ("maps", "pred_start", "pred_end", "overlap", "true_start", "true_end", "valid")
         found = loss(*tensors(row, *names))
@@ -238,7 +238,7 @@ def refinement(case: Any, row: Any) -> dict[str, Any]:
         "encode_start_end": start_end_offsets(segments, wanted),
     }
     moves = {"decode_centre_width": move_centre_width, "decode_start_end": move_boundaries}
-    for name in row.outputs:  # the names end with the weights
+    for name in row.outputs:  # names end with those of weights
         kind, *weights = re.split(r"_(?=[\d.])", name)
         if kind in moves:
             found[name] = moves[kind](segments, offsets, *map(float, weights))

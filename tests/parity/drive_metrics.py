@@ -23,7 +23,7 @@ def topk_accuracy(case: Any, row: Any) -> dict[str, Any]:
 def topk_classes(case: Any, row: Any) -> dict[str, Any]:
     scores, labels = row.inputs["scores"], row.inputs["labels"]
     found = F.top_k_classes(scores, labels, row.settings["k"], row.settings["mode"])
-    occurring = [c for c, _ in F.top_k_classes(scores, labels, scores.shape[1])]  # vidcore names classes, not positions
+    occurring = [c for c, _ in F.top_k_classes(scores, labels, scores.shape[1])]  # class numbers, not positions
     return {"classes": [sorted(occurring).index(c) for c, _ in found], "accuracy": [a for _, a in found]}
 
 

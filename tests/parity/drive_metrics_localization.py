@@ -33,7 +33,7 @@ def interpolated_average_precision(case: Any, row: Any) -> dict[str, Any]:
 
 
 def _joined(tables: Sequence[Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Rows of all videos end to end, and the number of the video of each."""
+    """Concatenate the rows of all videos, and return the video number of each row."""
     filled = [np.asarray(t, np.float64) for t in tables if len(t)]
     return np.concatenate(filled or [np.zeros((0, 3))]), np.repeat(np.arange(len(tables)), [len(t) for t in tables])
 
@@ -55,7 +55,7 @@ def average_recall_at_proposals(case: Any, row: Any) -> dict[str, Any]:
 
 
 def _average_precision(predictions: list[tuple[str, Any, float]], truth: dict[str, Any], thresholds: Any) -> Any:
-    """Of (video, segment, score), all of one class."""
+    """Return the average precision of (video, segment, score) of a single class."""
     videos = sorted({*truth, *(p[0] for p in predictions)})
     rows, of = _joined([truth.get(v, []) for v in videos])
     return F.detection_average_precision(
@@ -99,12 +99,12 @@ def activitynet_detection(case: Any, row: Any) -> dict[str, Any]:
         listed = results.get(result_name(target.key), [])
         metric.update([target.replace(segments=detected(listed, dataset.class_names))], [target])
     known = {result_name(t.key) for t in dataset}
-    for name in results.keys() - known:  # a video without truth
+    for name in results.keys() - known:  # a video without annotations
         empty = Sample(path=name, segments=Segments(np.zeros((0, 2)), np.zeros(0, np.int64)))
         metric.update([Sample(segments=detected(results[name], dataset.class_names))], [empty])
     scores, ap = metric.compute(), metric.average_precision()
     written = [a["label"] for v in json.loads(file.read_text()).values() for a in v["annotations"]]
-    order = list(dict.fromkeys(written))  # classes as they first appear
+    order = list(dict.fromkeys(written))  # classes in order of appearance
     return {
         "mAP": [value for name, value in scores.items() if name.startswith("mAP@")],
         "average_mAP": scores["average_mAP"],

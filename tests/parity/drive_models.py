@@ -1,4 +1,4 @@
-"""Whole models: published tables through the importer and the binder, weights through strict loading."""
+"""Whole models: converted by the importer, built by the binder, with strictly loaded weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vidcore.sample import Sample
 
 
 def build(case: dict[str, Any], checkpoint: dict[str, np.ndarray]) -> Any:
-    """The model of a case with its weights, in evaluation mode."""
+    """Return the model of a case with its weights, in evaluation mode."""
     try:
         table = convert_model(case["model"])
     except ConfigError as error:
@@ -31,7 +31,7 @@ def build(case: dict[str, Any], checkpoint: dict[str, np.ndarray]) -> Any:
 
 
 def run(model: Any, case: dict[str, Any], inputs: Any) -> dict[str, Any]:
-    """Scores, features, losses and the norm of the gradients of a recognizer."""
+    """Return scores, features, losses and the gradient norm of a recognizer."""
     samples = [Sample(inputs={"imgs": array}, label=label) for array, label in zip(inputs, case["labels"], strict=True)]
     batch = model.preprocess(collate(samples))
     with torch.no_grad():
@@ -46,7 +46,7 @@ def run(model: Any, case: dict[str, Any], inputs: Any) -> dict[str, Any]:
 
 
 def training_batches(case: dict[str, Any], model: Any, batch: Batch) -> list[Batch]:
-    """What samples show while training: one clip, or all segments of a network on frames; then images if any."""
+    """Return training batches: one clip, or all segments of a 2D network, per sample; then images, if any."""
     spec = case["input"]
     batches = [batch if spec["format"] == "NCHW" else batch.replace(inputs=batch.inputs[:, :1])]
     if images := spec.get("images"):
@@ -66,6 +66,6 @@ def losses(model: Any, batches: list[Batch]) -> dict[str, Any]:
         sum(value for key, value in found.items() if "loss" in key).backward()
         ending = f"_{i}" if len(batches) > 1 else ""
         out |= {f"loss.{key}{ending}": value.item() for key, value in found.items()}
-    # float32 sums over the millions of elements of a layer are off by 1e-4
+    # float32 sums over millions of elements have errors of 1e-4
     norms = [p.grad.double().norm() for p in model.parameters() if p.grad is not None]
     return out | {"loss.grad_norm": torch.stack(norms).norm().item()}

@@ -1,4 +1,4 @@
-"""Whole localization models: inputs and outputs under the names of the reference."""
+"""Whole localization models: inputs and outputs with the names of the reference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vidcore.sample import Sample
 
 
 def run(model: Any, case: dict[str, Any], inputs: Any) -> dict[str, Any]:
-    """Outputs of a built model with weights, in evaluation mode."""
+    """Return the outputs of a model in evaluation mode."""
     kind = case["model"]["type"]
     if kind not in KINDS:
         raise NotImplementedError(f"{kind} does not exist yet")
@@ -26,7 +26,7 @@ def run(model: Any, case: dict[str, Any], inputs: Any) -> dict[str, Any]:
 
 
 def collated(model: Any, samples: list[Sample]) -> Batch:
-    """A batch of samples behind the step of the model, as a loader makes it."""
+    """Apply the sample step of the model and collate, as a loader does."""
     step = model.sample_step()
     return model.preprocess(collate([step(sample, np.random.default_rng(0)) for sample in samples]))
 
@@ -146,7 +146,7 @@ def proposals(model: Any, outputs: Any, batch: Batch) -> dict[str, Any]:
 
 
 def as_published(sample: Sample, interval: int) -> Sample:
-    """The sample with its seconds as published prediction counts them: of whole features of so many frames."""
+    """Round the duration down to whole features of ``interval`` frames, as published prediction does."""
     covered, seconds = sample.feature_duration, covered_seconds(sample.replace(feature_duration=None), interval)
     if covered == seconds:
         return sample

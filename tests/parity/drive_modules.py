@@ -1,4 +1,4 @@
-"""Layers and losses of networks: non-local block, temporal shift, classification losses, what heads report."""
+"""Layers and losses: non-local block, temporal shift, classification losses, values that heads report."""
 
 from __future__ import annotations
 

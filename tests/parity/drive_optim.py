@@ -1,4 +1,4 @@
-"""Parameter groups and learning rates, as the reference numbers ask for them."""
+"""Parameter groups and learning rates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def learning_rates(case: Any, row: Any) -> dict[str, Any]:
 
 
 def _layer(kind: str, shapes: dict[str, list[int]]) -> nn.Module:
-    """A module of that class whose parameters have those shapes (a class of that name where torch has none)."""
+    """Return a module of class ``kind`` with parameters of the given shapes; a dummy class if torch has none."""
     weight = shapes.get("weight", [1])
     options: dict[str, Any] = {"bias": "bias" in shapes}
     layer: nn.Module
@@ -48,7 +48,7 @@ def _layer(kind: str, shapes: dict[str, list[int]]) -> nn.Module:
 
 
 def _methods(kind: str) -> dict[str, Any]:
-    """Transformers say which layer a parameter belongs to; the reference knows these two."""
+    """Return ``layer_of`` for the two transformers of the reference."""
     return {"layer_of": _layer_of} if kind in ("MViT", "VisionTransformer") else {}
 
 
@@ -98,7 +98,7 @@ def _groups(row: Any, grouping: dict[str, Any]) -> dict[str, Any]:
 
 def groups_default(case: Any, row: Any) -> dict[str, Any]:
     factors = dict(row.settings["factors"] or {})
-    factors.pop("bypass_duplicate", None)  # a parameter used twice is always one parameter
+    factors.pop("bypass_duplicate", None)  # a shared parameter always counts once
     return _groups(row, {"type": "DefaultGroups", **factors})
 
 

@@ -1,4 +1,4 @@
-"""Frames on their way from a file to the model."""
+"""Processing of frames from file to model."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def boxed(rows: np.ndarray | None) -> Boxes | None:
 
 
 def corners(sample: Sample) -> dict[str, Any]:
-    """Boxes and proposals of a sample, where it has any."""
+    """Return the boxes and proposals of a sample, if any."""
     found = {"gt_bboxes": sample.boxes, "proposals": sample.proposals}
     return {name: None if boxes is None else boxes.xyxy for name, boxes in found.items()}
 
 
 def framed(row: Any) -> Sample:
-    """The sample of a row: frames, or only their size; boxes."""
+    """Return the sample of a row: frames, or only their size, and boxes."""
     boxes = {"boxes": boxed(row.inputs.get("gt_bboxes")), "proposals": boxed(row.inputs.get("proposals"))}
     if "frames_nchw" in row.inputs:
         return Sample(frames=np.ascontiguousarray(row.inputs["frames_nchw"].transpose(0, 2, 3, 1)), **boxes)
@@ -174,7 +174,7 @@ def boxes(case: Any, row: Any) -> dict[str, Any]:
 
 def lazy_chain(case: Any, row: Any) -> dict[str, Any]:
     sample, fuse = framed(row), Fuse()
-    if row.fails:  # such a row has no frames, and whatever is asked of it is refused
+    if row.fails:  # such a row has no frames and must be refused
         return {"lazy": fuse(sample, rng())}
     box = row.inputs.get("crop")
     cut: Any = (lambda s, _: crop(s, [tuple(box)])) if box is not None else None
@@ -194,7 +194,7 @@ def lazy_chain(case: Any, row: Any) -> dict[str, Any]:
         direct = fuse(step(direct, rng()), rng())
         lazy = step(lazy, rng())
         interpolation = getattr(step, "interpolation", interpolation)
-    # a resize at the end, to the size there already is, makes the crops before it cuts of the original
+    # a final resize to the same size makes the earlier crops windows of the original frame
     height, width = current(lazy).size
     lazy = Resize((width, height), keep_ratio=False, interpolation=interpolation)(lazy, rng())
     region = np.float32(current(lazy).region)
@@ -262,7 +262,7 @@ def blending_statistics(row: Any) -> dict[str, Any]:
     torch.manual_seed(0)
     given, draws = row.settings, 6000
     pictures, labels = torch.zeros(8, 1, 1), torch.arange(8)
-    if "alpha" in given:  # where a sample has another partner than itself, its own label keeps the share drawn
+    if "alpha" in given:  # the label of a sample with a different partner keeps the drawn weight
         step = MixupBlending(8, given["alpha"])
         shares = np.array([float(step(pictures, labels)[1].diagonal().min()) for _ in range(draws)])
         return {"mean": shares.mean(), "std": shares.std()}
@@ -340,17 +340,17 @@ def pack_inputs(case: Any, row: Any) -> dict[str, Any]:
     formatted = {k: given[k] for k in ("imgs", "heatmap_imgs", "keypoint", "audios", "text") if k in given}
     label = given.get("label")
     label = label.tolist() if isinstance(label, np.ndarray) and label.dtype.kind == "i" else label
-    many_hot = isinstance(label, np.ndarray)
+    multi_hot = isinstance(label, np.ndarray)
     sample = Sample(
         inputs=formatted,
-        labels=label if many_hot else None,
+        labels=label if multi_hot else None,
         boxes=boxed(given.get("gt_bboxes")),
         proposals=boxed(given.get("proposals")),
         meta={k: v for k, v in given.items() if k not in formatted},
     )
     packed = PackActionInputs(row.settings.get("collect_keys") or ())(sample, rng())
     # class numbers: one per sample
-    numbers = [None] if many_hot or label is None else label if isinstance(label, list) else [label]
+    numbers = [None] if multi_hot or label is None else label if isinstance(label, list) else [label]
     batch = collate([packed.replace(label=n) for n in numbers])
     inputs = {k: v[0].numpy() for k, v in batch.inputs.items()} if isinstance(batch.inputs, dict) else {}
     kept = batch.samples[0]
@@ -358,7 +358,7 @@ def pack_inputs(case: Any, row: Any) -> dict[str, Any]:
     out = {"inputs_keys": sorted(inputs) or None, "meta": {k: kept.meta[k] for k in wanted if k in kept.meta}}
     out |= {f"inputs_{k}": v for k, v in inputs.items()} if inputs else {"inputs": batch.inputs[0].numpy()}
     if batch.labels is not None:
-        labels = batch.labels[0] if many_hot else batch.labels
+        labels = batch.labels[0] if multi_hot else batch.labels
         out |= {"gt_label": labels.numpy(), "gt_label_dtype": str(labels.dtype)}
     if kept.boxes is not None:
         found = corners(kept)

@@ -1,4 +1,4 @@
-"""Reading video files, folders of frames, pictures and motion vectors."""
+"""Reading of video files, folders of frames, images and motion vectors."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def image_folders(case: Any, row: Any) -> dict[str, Any]:
     if "frames_nchw" in row.inputs:
         return _array(row)
     if "file" in row.inputs:
-        return _picture(row)
+        return _image(row)
     path = DATA / row.inputs["folder"]
     template, offset = row.settings.get("template", "img_{:05}.jpg"), row.inputs.get("offset", 0)
     if "gt_bboxes" in row.inputs:
@@ -81,7 +81,7 @@ def image_folders(case: Any, row: Any) -> dict[str, Any]:
         return _described(reader.read(np.asarray(row.inputs["frame_inds"]) - 1))
 
 
-def _picture(row: Any) -> dict[str, Any]:
+def _image(row: Any) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     sample = Decode()(Sample(path=str(DATA / row.inputs["file"])), rng)
     if "clip_len" in row.settings:
@@ -94,7 +94,7 @@ def _array(row: Any) -> dict[str, Any]:
     frames = np.moveaxis(row.inputs["frames_nchw"], 1, -1)
     flow = row.settings["modality"] == "Flow"
     images = ArrayReader(frames[..., :2] if flow else frames).read(row.inputs["frame_inds"])
-    if flow:  # the maps one after the other
+    if flow:  # one map after the other
         images = np.moveaxis(images, -1, 1).reshape(-1, *images.shape[1:3])
     return {"imgs": images, "img_shape": list(frames.shape[1:3]), "num": len(images)}
 

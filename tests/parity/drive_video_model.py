@@ -1,4 +1,4 @@
-"""What happens to a batch between the loader and the network."""
+"""Preprocessing and blending of batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vidcore.transforms.formatting import Pad
 
 def model_preprocessing(case: Any, row: Any) -> dict[str, Any]:
     inputs = [row.inputs[k] for k in sorted(row.inputs) if k.startswith("sample_")]
-    if "heatmap" in row.inputs:  # the same heatmap with every sample; frames with the usual mean and deviation
+    if "heatmap" in row.inputs:  # the same heatmap for each sample; frames with the default mean and std
         inputs = [{"imgs": x, "heatmaps": row.inputs["heatmap"]} for x in inputs]
         frames = ActionDataPreprocessor(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
         both = MultiModalDataPreprocessor({"imgs": frames, "heatmaps": ActionDataPreprocessor()})

@@ -1,4 +1,4 @@
-"""Which frames are read."""
+"""Sampling of frames."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def indices(row: Any, step: Any) -> dict[str, Any]:
         meta={k: given[k] for k in ("timestamp", "timestamp_start", "shot_info") if k in given},
     )
     draws = 4 * row.settings["draws"] if "draws" in row.settings else 0
-    if draws:  # more than the reference, so that no extreme value is missed
+    if draws:  # more than the reference, to include extreme values
         generator = rng()
         drawn = np.stack([step(sample, generator).clip.indices for _ in range(draws)])
         return {"smallest": drawn.min(0).tolist(), "largest": drawn.max(0).tolist(), "mean": drawn.mean(0)}

@@ -1,7 +1,7 @@
-"""Run the open reference cases (``hatch run parity``); the exit status tells whether all pass.
+"""Run the reference cases (``hatch run parity``); the exit status is 0 if all pass.
 
-Without arguments all models, then all operators. Arguments go to ``check.py`` of the references:
-``hatch run parity ops --only "video.*"``. They lie beside the project, or where ``VIDCORE_SHARED`` says.
+Default: all models, then all operators. Arguments are passed to ``check.py`` of the references:
+``hatch run parity ops --only "video.*"``. They are in ``shared/`` next to the project, or in ``VIDCORE_SHARED``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def main(args: list[str]) -> int:
     """Return 1 if any selected case failed, 2 if there are no reference numbers."""
     check = Path(os.environ.get("VIDCORE_SHARED", ROOT.parent / "shared")).resolve() / "parity" / "check.py"
     if not check.is_file():
-        print(f"no reference numbers at {check}; set VIDCORE_SHARED to the folder that holds parity/", file=sys.stderr)
+        print(f"no reference numbers at {check}; set VIDCORE_SHARED to the folder of parity/", file=sys.stderr)
         return 2
     adapter = ["--adapter", str(ROOT / "tests" / "parity" / "adapter.py")]
     runs = [args] if args else [["models"], ["ops"]]

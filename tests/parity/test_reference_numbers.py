@@ -1,6 +1,6 @@
 """The reference numbers: every operator that has a driver, and a model of each method.
 
-``hatch run parity`` runs all models, and names what no package computes yet.
+``hatch run parity`` runs all models, and lists cases that no package computes yet.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ LOCALIZATION_SCORES = (
 
 
 @pytest.mark.parametrize("name", LOCALIZATION_SCORES)
-def test_scores_of_localization_are_the_same_to_nine_digits(name: str, check: Any) -> None:
+def test_localization_scores_are_equal_to_nine_digits(name: str, check: Any) -> None:
     case = check.opcase.load(PARITY / "ops" / f"metrics.{name}.json")
     compared = [row for row in case.rows if not row.fails and not row.doubtful]
     assert compared

@@ -1,4 +1,4 @@
-"""Checkpoints as published, read without executing anything in them."""
+"""Published checkpoints, read without executing pickled code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vidcore.errors import CheckpointError
 
 
 class Payload:
-    """Unpickled by an ordinary reader, this creates a file."""
+    """Creates a file when unpickled by an ordinary reader."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -30,7 +30,7 @@ class Payload:
 
 
 def _foreign(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An object of a module that is gone when the file is read, as the published files hold."""
+    """Return objects of a module that no longer exists when the file is read, as in published files."""
     module = types.ModuleType("trainer_of_old")
 
     class HistoryBuffer:
@@ -58,7 +58,7 @@ STATE = OrderedDict(
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_weights_and_classes_are_read_and_foreign_objects_left_out(
+def test_weights_and_classes_are_read_and_other_objects_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool
 ) -> None:
     marker, path = tmp_path / "executed", tmp_path / "published.pth"
@@ -99,7 +99,7 @@ def test_a_damaged_file_is_refused_although_torch_would_read_it(
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_what_is_written_is_what_vidcore_loads(tmp_path: Path, suffix: str) -> None:
+def test_vidcore_loads_what_is_written(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"model{suffix}"
     transposed = torch.arange(6.0).reshape(2, 3).T
     write_checkpoint(path, Published({"fc.weight": transposed}, ("run", "jump"), ()))
@@ -110,20 +110,20 @@ def test_what_is_written_is_what_vidcore_loads(tmp_path: Path, suffix: str) -> N
 
 @pytest.mark.parametrize("table", ["state_dict", "model_state", "model", "module"])
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
-def test_wrappers_of_files_and_models_are_taken_off(tmp_path: Path, table: str, prefix: str) -> None:
+def test_wrappers_of_files_and_models_are_removed(tmp_path: Path, table: str, prefix: str) -> None:
     torch.save({table: {f"{prefix}backbone.module.weight": torch.ones(2)}}, tmp_path / "x.pth")
     got = read_checkpoint(tmp_path / "x.pth")
     assert (list(got.weights), got.dropped) == (["backbone.module.weight"], ())
 
 
-def test_plain_state_dictionaries_and_older_class_names(tmp_path: Path) -> None:
+def test_plain_state_dicts_and_older_class_names(tmp_path: Path) -> None:
     torch.save(dict(STATE), tmp_path / "plain.pth")
     assert read_checkpoint(tmp_path / "plain.pth").classes is None
     torch.save({"state_dict": STATE, "meta": {"CLASSES": ("a", "b")}}, tmp_path / "old.pth")
     assert read_checkpoint(tmp_path / "old.pth").classes == ("a", "b")
 
 
-def test_the_hash_in_the_name_is_checked(tmp_path: Path) -> None:
+def test_the_hash_in_the_name_is_verified(tmp_path: Path) -> None:
     torch.save({"state_dict": STATE}, tmp_path / "x.pth")
     digest = hashlib.sha256((tmp_path / "x.pth").read_bytes()).hexdigest()
     good = (tmp_path / "x.pth").rename(tmp_path / f"tsn_20220901-{digest[:8]}.pth")
@@ -137,7 +137,7 @@ def test_the_hash_in_the_name_is_checked(tmp_path: Path) -> None:
     ("content", "message"),
     [(b"", "is empty"), (b"hello", "is truncated, damaged"), (None, "cannot be read: No such file")],
 )
-def test_unreadable_files_are_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_unreadable_files(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "bad.pth"
     if content is not None:
         path.write_bytes(content)
@@ -165,9 +165,9 @@ def test_a_short_file_takes_little_memory(tmp_path: Path, content: bytes) -> Non
 
 def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
     torch.save({"meta": {"epoch": 1}}, tmp_path / "none.pth")
-    with pytest.raises(CheckpointError, match="holds no weights"):
+    with pytest.raises(CheckpointError, match="no weights found"):
         read_checkpoint(tmp_path / "none.pth")
 
 
-def test_convert_weights_keeps_what_a_model_holds() -> None:
+def test_convert_weights_keeps_weights_of_models_only() -> None:
     assert set(convert_weights({"data_preprocessor.std": torch.ones(1), "a": torch.ones(1), "b": 3})) == {"a"}

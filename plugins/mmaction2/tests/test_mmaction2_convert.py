@@ -1,4 +1,4 @@
-"""Published tables become Task tables; what has no equivalent is named with its place."""
+"""Published tables become Task tables; what has no equivalent is reported with its place."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def loader(part: str, **more: Any) -> dict[str, Any]:
 
 CONFIG: dict[str, Any] = {
     "default_scope": "mmaction",
-    "a_name_of_their_own": 3,
+    "custom_variable": 3,
     "model": {
         "type": "Recognizer3D",
         "backbone": {
@@ -183,7 +183,7 @@ def test_a_whole_configuration_becomes_a_task(catalog: Catalog) -> None:
     assert tomllib.loads(dumps(task)) == task
 
 
-def test_a_repeated_data_set(catalog: Catalog) -> None:
+def test_a_repeated_dataset(catalog: Catalog) -> None:
     loader = copy.deepcopy(CONFIG["train_dataloader"])
     once = converted(catalog).task["data"]["train"]
     loader["dataset"] = {"type": "RepeatDataset", "times": 3, "dataset": loader["dataset"]}
@@ -194,9 +194,9 @@ def test_a_repeated_data_set(catalog: Catalog) -> None:
     assert train["pipeline"] == once["pipeline"]
 
 
-def test_a_data_set_reads_the_files_of_its_kind_and_keeps_its_class_names(catalog: Catalog) -> None:
+def test_prefixes_and_class_names_of_a_dataset(catalog: Catalog) -> None:
     train = loader("train")
-    train["dataset"]["data_prefix"] = {"video": "clips", "img": "frames"}  # what one base says and another adds
+    train["dataset"]["data_prefix"] = {"video": "clips", "img": "frames"}  # merged from two base files
     train["dataset"]["metainfo"] = {"classes": ("run", "jump")}
     videos = converted(catalog, train_dataloader=train)
     train["dataset"]["type"] = "RawframeDataset"
@@ -207,10 +207,10 @@ def test_a_data_set_reads_the_files_of_its_kind_and_keeps_its_class_names(catalo
     assert frames.task["data"]["train"]["dataset"]["classes"] == ["run", "jump"]
     Task.from_table(frames.task, catalog)
     train["dataset"]["data_prefix"] = {"audio": "a", "video": "b"}
-    assert "more than one prefix" in converted(catalog, train_dataloader=train).problems[0]
+    assert "must be a single prefix, found audio, video" in converted(catalog, train_dataloader=train).problems[0]
 
 
-def test_one_blending_and_sequences_of_python(catalog: Catalog) -> None:
+def test_a_single_blending_and_tuples(catalog: Catalog) -> None:
     mixup = {"type": "MixupBlending", "num_classes": 5}
     table = {
         "type": "Recognizer3D",
@@ -245,7 +245,7 @@ def test_schedules_of_the_momentum(catalog: Catalog) -> None:
     Task.from_table(imported.task, catalog)
 
 
-def test_settings_of_several_processes(catalog: Catalog) -> None:
+def test_options_of_distributed_training(catalog: Catalog) -> None:
     model = copy.deepcopy(CONFIG["model"])
     model["backbone"]["norm_cfg"] = {"type": "SyncBN", "requires_grad": True}
     wrapper = {"type": "MMDistributedDataParallel", "static_graph": True}
@@ -258,7 +258,7 @@ def test_settings_of_several_processes(catalog: Catalog) -> None:
     Task.from_table(imported.task, catalog)
 
 
-def test_a_preprocessor_beside_the_model_is_the_models(catalog: Catalog) -> None:
+def test_a_preprocessor_next_to_the_model(catalog: Catalog) -> None:
     model = copy.deepcopy(CONFIG["model"])
     own = model.pop("data_preprocessor")
     beside = converted(catalog, model=model, data_preprocessor=own)
@@ -285,7 +285,7 @@ def test_a_preprocessor_beside_the_model_is_the_models(catalog: Catalog) -> None
         ),
     ],
 )
-def test_intervals_count_what_they_counted(
+def test_intervals_keep_their_unit(
     catalog: Catalog, loop: dict[str, Any], hook: dict[str, Any], wanted: dict[str, int]
 ) -> None:
     wrapper = {"optimizer": {"type": "SGD", "lr": 0.1}}
@@ -297,7 +297,7 @@ def test_intervals_count_what_they_counted(
     Task.from_table(imported.task, catalog)
 
 
-def test_a_rate_that_is_scaled(catalog: Catalog) -> None:
+def test_a_scaled_learning_rate(catalog: Catalog) -> None:
     task = converted(catalog, auto_scale_lr={"enable": True, "base_batch_size": 64}).task
     assert task["train"]["base_batch_size"] == 64
     assert "info" not in task
@@ -307,9 +307,9 @@ def test_a_rate_that_is_scaled(catalog: Catalog) -> None:
     ("path", "value", "problem"),
     [
         ("model.backbone.type", "ResNet9d", "model.backbone.type: no installed plugin offers a component"),
-        ("model.backbone.depht", 50, "model.backbone.depht: ResNet3dSlowOnly of vidcore takes no 'depht'; did you"),
-        ("model.backbone.norm_cfg", {"type": "GN"}, "model.backbone.norm_cfg: only batch norm"),
-        ("model.backbone.norm_cfg", {"type": "BN3d", "requires_grad": False}, "cannot freeze its batch norms"),
+        ("model.backbone.depht", 50, "model.backbone.depht: ResNet3dSlowOnly of vidcore has no argument 'depht'; did"),
+        ("model.backbone.norm_cfg", {"type": "GN"}, "model.backbone.norm_cfg: only default batch norm"),
+        ("model.backbone.norm_cfg", {"type": "BN3d", "requires_grad": False}, "this component cannot be frozen"),
         (
             "model.backbone.conv_cfg",
             {"type": "Conv2plus1d"},
@@ -317,17 +317,17 @@ def test_a_rate_that_is_scaled(catalog: Catalog) -> None:
         ),
         ("model.backbone.act_cfg", {"type": "Swish"}, "model.backbone.act_cfg: only ReLU"),
         ("model.backbone.lateral", True, "model.backbone.lateral: only the slow pathway"),
-        ("model.backbone.pretrained", "mmcls://x", "model.backbone.pretrained: put the file of mmcls://x"),
+        ("model.backbone.pretrained", "mmcls://x", "model.backbone.pretrained: is not converted; set train.weights"),
         ("model.cls_head.consensus", {"type": "TRN"}, "model.cls_head.consensus: only the mean over segments"),
         ("model.test_cfg", {"fcn_test": True}, "model.test_cfg.fcn_test: has no equivalent"),
-        ("model.neck", {"type": "TPN"}, "model.neck: Recognizer3D of vidcore takes no 'neck'"),
+        ("model.neck", {"type": "TPN"}, "model.neck: Recognizer3D of vidcore has no argument 'neck'"),
         ("train_dataloader.sampler.type", "ClassAware", "train_dataloader.sampler: ClassAware has no equivalent"),
         ("train_dataloader.collate_fn", {"type": "pad_collate"}, "collate_fn: pad_collate has no"),
         ("train_dataloader.dataset.type", "MyData", "train_dataloader.dataset.type: no installed plugin"),
         (
             "train_dataloader.dataset.sample_by",
             3,
-            "train_dataloader.dataset.sample_by: VideoDataset of vidcore takes no",
+            "train_dataloader.dataset.sample_by: VideoDataset of vidcore has no argument",
         ),
         (
             "train_dataloader.dataset.pipeline",
@@ -340,43 +340,43 @@ def test_a_rate_that_is_scaled(catalog: Catalog) -> None:
             "train_dataloader.dataset.pipeline[0].type: no installed plugin offers a component named 'TorchVisionW",
         ),
         ("train_cfg", {"type": "MyLoop", "max_epochs": 1}, "train_cfg.type: MyLoop has no equivalent"),
-        ("train_cfg.val_begin", 3, "train_cfg.val_begin: evaluation starts"),
+        ("train_cfg.val_begin", 3, "train_cfg.val_begin: is not converted; evaluation starts"),
         ("optim_wrapper.constructor", "Mine", "optim_wrapper.constructor: Mine has no equivalent"),
-        ("optim_wrapper.clip_grad.norm_type", 1, "optim_wrapper.clip_grad.norm_type: only the 2-norm"),
+        ("optim_wrapper.clip_grad.norm_type", 1, "optim_wrapper.clip_grad.norm_type: must be 2; only the 2-norm"),
         (
             "param_scheduler",
             [{"type": "LinearParamScheduler", "param_name": "weight_decay"}],
-            "param_scheduler[0].param_name: only lr and momentum can be scheduled, found weight_decay",
+            "param_scheduler[0].param_name: must be lr or momentum, found weight_decay",
         ),
         ("param_scheduler", [{"type": "CosineMomentum"}], "param_scheduler[0].type: no installed plugin"),
         ("custom_hooks", [{"type": "EmptyCacheHook"}], "custom_hooks[0]: EmptyCacheHook has no equivalent"),
-        ("custom_hooks", [{"type": "EMAHook"}], "custom_hooks[0]: EMAHook is not converted: set train.ema_decay"),
-        ("custom_hooks", {"type": "EMAHook"}, "custom_hooks: a list of tables is needed here"),
-        ("custom_hooks", ["EMAHook"], "custom_hooks: a list of tables is needed here"),
-        ("randomness", 7, "randomness: a table is needed here"),
-        ("val_cfg", "ValLoop", "val_cfg: a table is needed here"),
+        ("custom_hooks", [{"type": "EMAHook"}], "custom_hooks[0]: EMAHook is not converted; set train.ema_decay"),
+        ("custom_hooks", {"type": "EMAHook"}, "custom_hooks: must be a list of tables"),
+        ("custom_hooks", ["EMAHook"], "custom_hooks: must be a list of tables"),
+        ("randomness", 7, "randomness: must be a table"),
+        ("val_cfg", "ValLoop", "val_cfg: must be a table"),
         ("default_hooks.extra", {"type": "X"}, "default_hooks.extra: X has no equivalent"),
-        ("load_from", {"a": 1}, "load_from: must name a file, found dict"),
-        ("auto_scale_lr", 8, "auto_scale_lr: a table is needed here"),
-        ("train_dataloader.dataset.ann_file", None, "train_dataloader.dataset.ann_file: must name a file, found None"),
+        ("load_from", {"a": 1}, "load_from: must be a string, found dict"),
+        ("auto_scale_lr", 8, "auto_scale_lr: must be a table"),
+        ("train_dataloader.dataset.ann_file", None, "train_dataloader.dataset.ann_file: must be a string, found None"),
         ("train_dataloader.dataset.ann_file", 3, "train_dataloader.dataset.ann_file: must be a string, found int"),
-        ("train_dataloader.sampler", 3, "train_dataloader: holds a value of a type that it cannot have"),
-        ("model.test_cfg", 3, "model: holds a value of a type that it cannot have"),
+        ("train_dataloader.sampler", 3, "train_dataloader: contains a value of the wrong type"),
+        ("model.test_cfg", 3, "model: contains a value of the wrong type"),
         ("test_evaluator", {"type": "ConfusionMatrix"}, "test_evaluator: validation and test share"),
-        ("custom_imports", {"imports": ["mine"]}, "custom_imports: cannot be converted: code of your own"),
+        ("custom_imports", {"imports": ["mine"]}, "custom_imports: cannot be converted: turn custom code"),
         ("val_cfg.type", "MyValLoop", "val_cfg.type: MyValLoop has no equivalent"),
-        ("lr_config", {"policy": "step"}, "lr_config: cannot be converted: it is of MMAction2 0.x"),
-        ("compile", {"mode": "max-autotune"}, "compile: is on or off here"),
+        ("lr_config", {"policy": "step"}, "lr_config: cannot be converted: it belongs to MMAction2 0.x"),
+        ("compile", {"mode": "max-autotune"}, "compile: must be true or false"),
         ("model_wrapper_cfg", {"type": "MMFullyShardedDataParallel"}, "model_wrapper_cfg.type: MMFullySharded"),
         ("optim_wrapper.dtype", "float64", "optim_wrapper.dtype: must be float16 or bfloat16, found float64"),
         (
             "param_scheduler",
             [{"type": "LinearLR", "by_epoch": False, "end": 500}],
-            "optim_wrapper.accumulative_counts: iterations are batches there and steps here: divide",
+            "optim_wrapper.accumulative_counts: iterations are batches there and steps here; divide",
         ),
     ],
 )
-def test_what_cannot_be_converted_is_named(catalog: Catalog, path: str, value: Any, problem: str) -> None:
+def test_what_cannot_be_converted_is_reported(catalog: Catalog, path: str, value: Any, problem: str) -> None:
     config = copy.deepcopy(CONFIG)
     *above, last = path.split(".")
     at = config
@@ -405,7 +405,7 @@ def test_values_of_any_type_in_any_place_are_no_bug(catalog: Catalog, wrong: Any
 
 
 def test_many_problems_end_the_conversion(catalog: Catalog) -> None:
-    with pytest.raises(ConfigError, match="there are more problems"):
+    with pytest.raises(ConfigError, match="more problems follow"):
         converted(catalog, custom_hooks=[{"type": "X"}] * 10_000)
 
 
@@ -423,13 +423,13 @@ def test_early_stopping_is_a_setting(catalog: Catalog) -> None:
     hook = {"type": "EarlyStoppingHook", "monitor": "acc/top1", "rule": "greater", "patience": 3, "min_delta": 0.01}
     imported = converted(catalog, custom_hooks=[hook])
     assert imported.problems == ()
-    assert imported.notes == ("custom_hooks[0].min_delta: any improvement counts here, there at least 0.01",)
+    assert imported.notes == ("custom_hooks[0].min_delta: any improvement counts, not only one of at least 0.01",)
     train = imported.task["train"]
     assert (train["early_stop"], train["best"], train["best_rule"]) == (3, "acc/top1", "greater")
     Task.from_table(imported.task, catalog)
     hooks = {"checkpoint": {"save_best": "acc/top5"}}
     (problem,) = converted(catalog, custom_hooks=[hook], default_hooks=hooks).problems
-    assert problem == "custom_hooks[0].monitor: is acc/top1, but train.best is acc/top5, and one score decides both"
+    assert problem == "custom_hooks[0].monitor: must be that of train.best, acc/top5, found acc/top1"
 
 
 def test_balanced_classes_are_the_loaders(catalog: Catalog) -> None:
@@ -444,7 +444,7 @@ def test_balanced_classes_are_the_loaders(catalog: Catalog) -> None:
     Task.from_table(imported.task, catalog)
 
 
-def test_weights_of_a_whole_network_replace_those_of_its_backbone(catalog: Catalog) -> None:
+def test_weights_of_the_whole_network_replace_those_of_its_backbone(catalog: Catalog) -> None:
     imported = converted(catalog, load_from="https://somewhere/slowonly_20220901-f6a40d08.pth")
     assert imported.task["train"]["weights"] == "slowonly_20220901-f6a40d08.pth"
 
@@ -493,7 +493,7 @@ def test_weights_of_a_whole_network_replace_those_of_its_backbone(catalog: Catal
         ),
     ],
 )
-def test_steps_of_other_names_do_the_same_job(
+def test_steps_with_different_names_here(
     catalog: Catalog, step: dict[str, Any], name: str, wanted: dict[str, Any]
 ) -> None:
     train = loader("train")
@@ -512,14 +512,14 @@ def test_steps_of_other_names_do_the_same_job(
         {"type": "LoadRGBFromFile", "color_type": "grayscale"},
     ],
 )
-def test_decoding_that_leads_to_other_frames_is_named(catalog: Catalog, step: dict[str, Any]) -> None:
+def test_decoding_that_changes_frames_is_reported(catalog: Catalog, step: dict[str, Any]) -> None:
     train = loader("train")
     train["dataset"]["pipeline"].append(step)
     (problem,) = converted(catalog, train_dataloader=train).problems
     assert re.search(r"pipeline\[\d+\]\.(mode|color_type): '(efficient|grayscale)' has no equivalent", problem)
 
 
-def test_repeated_augmentation_is_the_loaders(catalog: Catalog) -> None:
+def test_repeated_augmentation_becomes_an_option_of_the_loader(catalog: Catalog) -> None:
     dataset = {**loader("train")["dataset"], "type": "RepeatAugDataset", "num_repeats": 2}
     repeated = loader("train", dataset=dataset, collate_fn={"type": "repeat_pseudo_collate"})
     imported = converted(catalog, train_dataloader=repeated)
@@ -529,7 +529,7 @@ def test_repeated_augmentation_is_the_loaders(catalog: Catalog) -> None:
     Task.from_table(imported.task, catalog)
 
 
-def test_joined_data_sets_share_a_pipeline(catalog: Catalog) -> None:
+def test_concatenated_datasets_share_a_pipeline(catalog: Catalog) -> None:
     parts = [loader("train")["dataset"], loader("val")["dataset"]]
     one = converted(
         catalog, train_dataloader=loader("train", dataset={"type": "ConcatDataset", "datasets": parts[:1] * 2})
@@ -539,10 +539,10 @@ def test_joined_data_sets_share_a_pipeline(catalog: Catalog) -> None:
     assert [d["ann_file"] for d in train["dataset"]["datasets"]] == ["data/k400/train.txt"] * 2
     assert "sample" in train["pipeline"]
     two = converted(catalog, train_dataloader=loader("train", dataset={"type": "ConcatDataset", "datasets": parts}))
-    assert two.problems == ("train_dataloader.dataset.datasets: data sets that are joined must share one pipeline",)
+    assert two.problems == ("train_dataloader.dataset.datasets: concatenated datasets must share one pipeline",)
 
 
-def test_slowfast_pathways_keep_their_published_meaning() -> None:
+def test_slowfast_pathways_keep_published_defaults() -> None:
     backbone = {
         "type": "ResNet3dSlowFast",
         "resample_rate": 4,
@@ -567,7 +567,7 @@ def test_slowfast_pathways_keep_their_published_meaning() -> None:
             "depth": 18,
             "lateral": True,
             "fusion_kernel": 7,
-            "conv1_kernel": [3, 7, 7],  # published defaults, where those of vidcore's slow pathway differ
+            "conv1_kernel": [3, 7, 7],  # published defaults that differ from those of SlowPathway
             "inflate": [1, 1, 1, 1],
         },
         "fast_pathway": {"depth": 18, "base_channels": 8, "conv1_kernel": [5, 7, 7]},
@@ -576,7 +576,7 @@ def test_slowfast_pathways_keep_their_published_meaning() -> None:
         convert_model({"type": "Recognizer3D", "backbone": {**backbone, "channel_ratio": 4}, "cls_head": head})
 
 
-def test_non_local_blocks_are_normalised_only_where_published_so() -> None:
+def test_non_local_blocks_have_batch_norm_only_if_published() -> None:
     head = {"type": "I3DHead", "in_channels": 512, "num_classes": 2, "average_clips": "prob"}
 
     def options(**given: Any) -> Any:
@@ -598,7 +598,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, message
 
 
-def test_the_command_writes_a_task_that_checks(tmp_path: Path, catalog: Catalog) -> None:
+def test_the_command_writes_a_valid_task(tmp_path: Path, catalog: Catalog) -> None:
     source, output = tmp_path / "c.json", tmp_path / "task.toml"
     source.write_text(json.dumps(CONFIG))
     assert run(str(source), "-o", str(output))[0] == 0
@@ -608,7 +608,7 @@ def test_the_command_writes_a_task_that_checks(tmp_path: Path, catalog: Catalog)
     assert out == output.read_text()
 
 
-def test_the_command_names_statements_that_it_left_out(tmp_path: Path) -> None:
+def test_the_command_reports_skipped_statements(tmp_path: Path) -> None:
     source = tmp_path / "c.py"
     assignments = "".join(f"{key} = {value!r}\n" for key, value in CONFIG.items())
     source.write_text(f"import os\nos.environ['A'] = 'b'\n{assignments}")
@@ -617,7 +617,7 @@ def test_the_command_names_statements_that_it_left_out(tmp_path: Path) -> None:
     assert result.stderr == f"left out: {source}:2: os.environ['A'] = 'b'\n"
 
 
-def test_the_command_refuses_or_writes_what_it_can(tmp_path: Path) -> None:
+def test_the_command_refuses_or_writes_a_part(tmp_path: Path) -> None:
     source, output = tmp_path / "c.json", tmp_path / "task.toml"
     source.write_text(json.dumps(CONFIG | {"custom_hooks": [{"type": "MyHook"}]}))
     code, _, message = run(str(source), "-o", str(output))
@@ -631,16 +631,16 @@ def test_the_command_refuses_or_writes_what_it_can(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("switches", "stage"),
+    ("flags", "stage"),
     [
         ({"is_first_stage": True, "is_second_stage": False}, "first"),
         ({"is_second_stage": True}, "second"),
         ({}, "third"),
     ],
 )
-def test_switches_of_drn_become_its_stage(switches: dict[str, bool], stage: str, catalog: Catalog) -> None:
+def test_flags_of_drn_become_its_stage(flags: dict[str, bool], stage: str, catalog: Catalog) -> None:
     unread = {"graph_node_features": 1024, "fcos_nms_thr": 0.6, "fcos_num_class": 2}
-    table = {"type": "DRN", "vocab_size": 7, "fpn_stride": [1, 2, 4], **unread, **switches}
+    table = {"type": "DRN", "vocab_size": 7, "fpn_stride": [1, 2, 4], **unread, **flags}
     converted = convert_model(table, catalog)
     assert converted == {"type": "DRN", "vocab_size": 7, "fpn_stride": [1, 2, 4], "stage": stage}
 
@@ -650,7 +650,7 @@ def _published() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", _published(), ids=lambda p: p.stem)
-def test_every_published_configuration_converts_or_says_why_not(path: Path, catalog: Catalog) -> None:
+def test_every_published_configuration_converts_or_reports_why_not(path: Path, catalog: Catalog) -> None:
     imported = convert_config(read_config(path), catalog)
     assert all(re.match(r"[a-z_]+(\.\w+|\[\d+\])*: \S", problem) for problem in imported.problems)
     if not imported.problems:

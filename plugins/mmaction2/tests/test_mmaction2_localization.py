@@ -43,7 +43,7 @@ def converted(catalog: Catalog, **config: Any) -> Imported:
     return imported
 
 
-def test_labels_and_packing_are_left_to_models_and_samples(catalog: Catalog) -> None:
+def test_label_and_packing_steps_are_dropped(catalog: Catalog) -> None:
     steps = {"type": "LoadLocalizationFeature"}, {"type": "GenerateLocalizationLabels"}
     packed = {"type": "PackLocalizationInputs", "keys": ["gt_bbox"], "meta_keys": ["video_name"]}
     imported = converted(
@@ -54,11 +54,11 @@ def test_labels_and_packing_are_left_to_models_and_samples(catalog: Catalog) -> 
     pipeline = {"features": {"type": "LoadLocalizationFeature"}}
     train, val = (imported.task["data"][part] for part in ("train", "val"))
     assert (train["dataset"], train["pipeline"]) == ({**dataset, "ann_file": "train.json"}, pipeline)
-    # published scores count segments that cannot be
+    # published scores include invalid segments
     assert val["dataset"] == {**dataset, "ann_file": "val.json", "bad_segments": "keep"}
 
 
-def test_a_grounding_model_reads_features_of_parts_and_words(catalog: Catalog) -> None:
+def test_a_grounding_model_reads_features_and_words(catalog: Catalog) -> None:
     packed = {"type": "PackLocalizationInputs", "keys": ["gt_bbox", "proposals"], "meta_keys": ["query_tokens"]}
     tables = {f"{name}_file": f"{name}.json" for name in ("word2id", "fps", "duration", "num_frames")}
     sentences = loader("train", packed, kind="CharadesSTADataset", **tables, window_size=16, ft_overlap=0.5)
@@ -85,7 +85,7 @@ def test_scores(published: dict[str, Any], metric: dict[str, Any], catalog: Cata
     assert "runtime" not in task
 
 
-def test_stages_of_bsn_meet_in_the_published_folder(catalog: Catalog) -> None:
+def test_stages_of_bsn_share_the_published_folder(catalog: Catalog) -> None:
     dumped = {"out": f"{WORK}//tem_results/", "output_format": "csv"}
     first = converted(catalog, test_evaluator={"type": "ANetMetric", "metric_type": "TEM", "dump_config": dumped})
     assert first.task["runtime"] == {"run_dir": WORK}  # where ANetMetric writes tem_results
@@ -116,7 +116,7 @@ def test_stages_of_bsn_meet_in_the_published_folder(catalog: Catalog) -> None:
     Task.from_table(second.task, catalog)
     config["pgm_features_train_cfg"] = {**features, "num_sample_end": 4}
     assert convert_config(config, catalog).problems == (
-        "pgm_features_train_cfg: must say the same as pgm_features_test_cfg, up to top_k",
+        "pgm_features_train_cfg: must be equal to pgm_features_test_cfg, except for top_k",
     )
 
     loading = {"pgm_proposals_dir": f"{WORK}//pgm_proposals/", "pgm_features_dir": f"{WORK}//pgm_features/"}
@@ -152,7 +152,7 @@ def test_a_published_checkpoint_loads(kind: str, tmp_path: Path) -> None:
     table = bmn if kind == "BMN" else {**TEM, "temporal_dim": 8, "tem_feat_dim": 8, "tem_hidden_dim": 4}
     model = build_component(table)
     state = {f"module.{key}": value for key, value in model.state_dict().items()}
-    if kind == "BMN":  # published files hold what follows from the settings as well
+    if kind == "BMN":  # published files also have buffers that follow from the options
         state["module.sample_mask"] = model.boundary_matching.mask().view(8, -1)
         state["module.bm_mask"] = model.valid
     torch.save({"state_dict": state, "meta": {"epoch": 9}}, tmp_path / "published.pth")

@@ -1,1 +1,1 @@
-"""The smallest outside plugin of vidcore."""
+"""An example plugin of vidcore."""

@@ -1,4 +1,4 @@
-"""``vidcore sliding-square FOLDER``: videos of a square that slides to the left or to the right."""
+"""``vidcore sliding-square FOLDER``: videos of a square that slides left or right."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import click
 
 @click.command("sliding-square")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--videos", type=click.IntRange(min=2), default=24, show_default=True, help="How many to render.")
+@click.option("--videos", type=click.IntRange(min=2), default=24, show_default=True, help="Number of videos to render.")
 def sliding_square(folder: Path, videos: int) -> None:
-    """Render small videos into FOLDER, named after what happens in them: left_00.mp4, right_01.mp4, ..."""
-    import cv2  # here, not above: ``vidcore --help`` must not wait for it
+    """Render small videos into FOLDER, named by direction: left_00.mp4, right_01.mp4, ..."""
+    import cv2  # here, because ``vidcore --help`` imports this module
     import numpy as np
 
     folder.mkdir(parents=True, exist_ok=True)

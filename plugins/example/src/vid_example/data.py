@@ -1,4 +1,4 @@
-"""A dataset: videos whose file names say what they show."""
+"""A dataset: videos labelled by file name."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ class NamedVideos(Dataset):
     """The videos of a folder; the label of ``left_03.mp4`` is ``left``.
 
     Args:
-        folder: where the ``.mp4`` files are. In a Task, relative to the Task's file.
-        every: take one file of this many ...
-        first: ... beginning with this one, so that training and validation can share a folder.
+        folder: folder of the ``.mp4`` files, relative to the file of the Task.
+        every: use every N-th file ...
+        first: ... starting with this one, so that training and validation can share a folder.
 
     Raises:
-        DataError: there is no such file.
+        DataError: the folder has no such files.
     """
 
     def __init__(self, folder: Path, every: int = 1, first: int = 0) -> None:
-        everything = sorted(folder.glob("*_*.mp4"), key=lambda path: path.stem.rpartition("_")[::-1])
-        if not everything:
-            raise DataError(f"{folder}: no files like left_00.mp4; vidcore sliding-square {folder} makes some")
-        self.files = everything[first::every]
-        self.class_names = tuple(sorted({_class(path) for path in everything}))
+        paths = sorted(folder.glob("*_*.mp4"), key=lambda path: path.stem.rpartition("_")[::-1])
+        if not paths:
+            raise DataError(f"{folder}: no files like left_00.mp4; create some with: vidcore sliding-square {folder}")
+        self.files = paths[first::every]
+        self.class_names = tuple(sorted({_class(path) for path in paths}))
         self.num_classes = len(self.class_names)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""A metric: the accuracy of the class that is recognised worst."""
+"""A metric: the lowest accuracy of any class."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WorstClass(Metric):
 
     def reset(self) -> None:
         self.seen: dict[int, tuple[int, int]] = {}
-        """Index of the sample -> its label and the predicted one; a sample seen twice counts once."""
+        """Sample index to true and predicted class; duplicates of a sample count once."""
 
     def merge(self, others: Iterable[Self]) -> None:
         for other in others:

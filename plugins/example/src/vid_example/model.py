@@ -1,4 +1,4 @@
-"""A model: how much moves where, and a linear layer on top."""
+"""A model: a small 3D convolutional network."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from vidcore.sample import Sample
 
 
 class MotionNet(Model):
-    """Two 3D convolutions over a small grey clip, pooled over time, and a linear classifier.
+    """Two 3D convolutions on a greyscale clip, global pooling, and a linear classifier.
 
     Args:
         num_classes: number of classes.
         channels: width of the convolutions.
 
-    Inputs are uint8 clips (batch, views, 3, time, height, width), as ``FormatShape`` with
-    ``input_format = "NCTHW"`` makes them. ``forward`` returns scores before the softmax,
-    (batch, num_classes) float32: views are averaged.
+    Inputs are uint8 clips (batch, views, 3, time, height, width), as returned by ``FormatShape`` with
+    ``input_format = "NCTHW"``. ``forward`` returns logits (batch, num_classes) float32, averaged over views.
     """
 
     def __init__(self, num_classes: int, channels: int = 8) -> None:

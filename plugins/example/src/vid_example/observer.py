@@ -1,4 +1,4 @@
-"""An observer: keeps a diary of the run in plain words."""
+"""An observer: writes a log of the evaluations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Diary(Observer):
     """Writes one line per evaluation to a text file in the run directory.
 
     Args:
-        file: name of that file.
+        file: name of the file.
     """
 
     def __init__(self, file: str = "diary.txt") -> None:
@@ -23,6 +23,6 @@ class Diary(Observer):
         self.path = run_dir / self.file
 
     def on_evaluation(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
-        said = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
+        line = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
         with self.path.open("a", encoding="utf-8") as diary:
-            diary.write(f"After epoch {epoch}: {said}\n")
+            diary.write(f"After epoch {epoch}: {line}\n")

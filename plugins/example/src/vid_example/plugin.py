@@ -1,4 +1,4 @@
-"""What this plugin offers: names and where their code is. Nothing of it is imported until a Task names it."""
+"""Names of components and the location of their code, which is imported when a Task uses it."""
 
 from __future__ import annotations
 

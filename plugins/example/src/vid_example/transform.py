@@ -1,4 +1,4 @@
-"""A transform: play a clip backwards, and change the label to what it then shows."""
+"""A transform: reverse a clip in time, and change its label accordingly."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from vidcore.sample import Sample
 
 @frozen
 class ReverseTime:
-    """Reverse the order of frames; stands between ``SampleFrames`` and ``Decode``.
+    """Reverses the order of frames; goes between ``SampleFrames`` and ``Decode``.
 
-    A transform is a callable ``(sample, rng) -> sample``. All chance comes from ``rng``, so that
-    results depend neither on the number of workers nor on what ran before.
+    A transform is a callable ``(sample, rng) -> sample``. All random numbers come from ``rng``, so that results do not
+    depend on the number of workers.
     """
 
     prob: float = 0.5
-    """Probability to reverse a sample."""
+    """Probability of reversing a sample."""
     opposite: dict[str, str] = field(factory=dict)
-    """Class name -> class name when seen backwards; other classes keep their label."""
+    """Class name to the name of the reversed class; other classes keep their label."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.prob:
             return sample
         clip = sample.clip
-        assert clip is not None, "ReverseTime needs the frames that SampleFrames chooses"
+        assert clip is not None, "ReverseTime must come after SampleFrames"
         indices = clip.indices.reshape(clip.count, -1)[:, ::-1].ravel()
         return sample.replace(clip=evolve(clip, indices=indices), label=self._label(sample))
 

@@ -1,1 +1,1 @@
-"""Reads MMAction2 1.x configurations and checkpoints into vidcore."""
+"""Converts MMAction2 1.x configurations and checkpoints to vidcore."""

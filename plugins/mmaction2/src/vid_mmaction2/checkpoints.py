@@ -1,9 +1,9 @@
-"""Reading checkpoints published for MMAction2 without running what is pickled in them.
+"""Reading of published MMAction2 checkpoints without running pickled code.
 
-Published files hold more than tensors: message hubs with buffers of the training framework, numpy
-scalars, configuration objects. ``torch.load(weights_only=True)`` refuses most of them. So what it
-refuses is read by an unpickler that knows how to make tensors and plain containers, and puts an
-inert placeholder wherever a file names any other class or function.
+Published files contain more than tensors: message hubs with buffers of the training framework, NumPy
+scalars, configuration objects. ``torch.load(weights_only=True)`` refuses most of them. These are read by
+an unpickler that creates tensors and plain containers only, and replaces every other class or function
+by an inert placeholder.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ __all__ = ["Published", "convert_weights", "read_checkpoint", "write_checkpoint"
 
 @frozen
 class Published:
-    """What is worth keeping of a published checkpoint."""
+    """The useful content of a published checkpoint."""
 
     weights: dict[str, torch.Tensor]
-    """Under the keys of vidcore's models."""
+    """Weights with the keys of vidcore's models."""
     classes: tuple[str, ...] | None
-    """Class names, where the file has them."""
+    """Class names, if the file has them."""
     dropped: tuple[str, ...]
-    """Keys of the file that hold no weights of a model."""
+    """Keys of the state dict that are not weights of a model."""
 
 
 def read_checkpoint(path: str | Path) -> Published:
     """Return the weights and class names of a published ``.pth`` file.
 
-    Where the file name ends in a hash, as in ``..._20220901-f6a40d08.pth``, the file must have it.
+    If the file name ends in a hash, as in ``..._20220901-f6a40d08.pth``, it is verified.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or holds no weights.
+        CheckpointError: the file is missing, damaged, or has no weights.
     """
     path = Path(path)
     content = _load_file(path)
@@ -58,14 +58,14 @@ def read_checkpoint(path: str | Path) -> Published:
             state = content[key]
             break
     if not isinstance(state, Mapping) or not any(isinstance(v, torch.Tensor) for v in state.values()):
-        raise CheckpointError(f"{path}: holds no weights (a table of tensors, or one under 'state_dict')")
+        raise CheckpointError(f"{path}: no weights found; they must be a dictionary of tensors, or be in 'state_dict'")
     weights = convert_weights(state)
     meta = content.get("meta") if state is not content else None
     return Published(weights, _classes(meta), tuple(k for k in state if strip_wrappers(k) not in weights))
 
 
 def write_checkpoint(path: Path, published: Published) -> None:
-    """Write weights and class names where ``vidcore`` reads them: ``.safetensors``, or anything else as ``.pth``.
+    """Write weights and class names as ``vidcore`` reads them: as safetensors if the suffix says so, else as ``.pth``.
 
     Raises:
         CheckpointError: the file cannot be written.
@@ -81,10 +81,10 @@ def write_checkpoint(path: Path, published: Published) -> None:
 
 
 def convert_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Rename the entries of a published state dictionary to those of vidcore's models.
+    """Return the weights of a published state dict with the names of vidcore's models.
 
-    The names are the same, except that vidcore's data preprocessor has no buffers, and that what
-    distributed training and compilation put in front (``module.``, ``_orig_mod.``) is dropped.
+    The names are the same, except for the prefixes of distributed training and compilation
+    (``module.``, ``_orig_mod.``), which are removed; buffers of the data preprocessor are dropped.
     """
     named = {strip_wrappers(key): value for key, value in state.items()}
     return {
@@ -95,7 +95,7 @@ def convert_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def strip_wrappers(key: str) -> str:
-    """The name of a weight without the names of what its model was wrapped in."""
+    """Remove the prefixes of model wrappers from the name of a weight."""
     return re.sub(r"^(module\.|_orig_mod\.)+", "", key)
 
 
@@ -118,14 +118,14 @@ def _load_file(path: Path) -> Any:
         refused = error
     try:
         if zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip():
-            raise refused  # damaged: torch itself would not notice
+            raise refused  # damaged, which torch would not notice
         return torch.load(path, map_location="cpu", pickle_module=_SafePickle, weights_only=False)
-    except Exception:  # torch raises many types here, and the first message was about the file
+    except Exception:  # torch raises many types here; the first error describes the file
         raise refused from None
 
 
 class _Placeholder:
-    """Stands for any class, function or object of a module that is not loaded; takes everything, does nothing."""
+    """Replaces any class, function or object that is not loaded; accepts any use and does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -155,9 +155,9 @@ _SAFE: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 class _Unpickler(pickle._Unpickler):
-    """Makes tensors and containers. A pickle can only call what ``find_class`` gives it: these, or nothing."""
+    """Creates tensors and containers only: a pickle can call nothing but what ``find_class`` returns."""
 
-    # in Python: the one in C reserves memory for the largest number of an object that a file of ten bytes mentions
+    # in Python, because the unpickler in C allocates as much memory as a file of ten bytes requests
     dispatch: ClassVar[dict[int, Any]] = {
         code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
     }
@@ -166,7 +166,7 @@ class _Unpickler(pickle._Unpickler):
         known = _SAFE.get((module, name))
         if known is not None:
             return known
-        if module == "torch":  # names of element types; storages are resolved by torch before it asks here
+        if module == "torch":  # dtypes and storages
             value = getattr(torch, name, None)
             if isinstance(value, torch.dtype):
                 return value
@@ -176,7 +176,7 @@ class _Unpickler(pickle._Unpickler):
 
 
 class _SafePickle:
-    """What torch needs of a pickle module."""
+    """The parts of a pickle module that torch uses."""
 
     Unpickler = _Unpickler
 

@@ -1,4 +1,4 @@
-"""``vidcore import``: configurations and checkpoints of MMAction2 1.x become those of vidcore."""
+"""``vidcore import``: conversion of MMAction2 1.x configurations and checkpoints."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["import_"]
 @click.command("import")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
-@click.option("--partial", is_flag=True, help="Write what can be converted, although something cannot.")
+@click.option("--partial", is_flag=True, help="Write a Task even if some parts cannot be converted.")
 @click.pass_obj
 def import_(context: Context, source: Path, output: Path | None, partial: bool) -> None:
     """Convert SOURCE, an MMAction2 1.x configuration (.py, .json) or checkpoint (.pth).
 
-    A configuration becomes a Task (TOML, printed without --output), a checkpoint a file of weights
-    that `--checkpoint` and `train.weights` take. Nothing in SOURCE is executed. What cannot be converted is named.
+    A configuration becomes a Task (TOML, printed unless --output is given), a checkpoint a file of weights
+    for `--checkpoint` and `train.weights`. Nothing in SOURCE is executed. What cannot be converted is reported.
     """
     if source.suffix in (".pth", ".pt", ".ckpt"):
         _checkpoint(source, output)
@@ -35,16 +35,16 @@ def _config(context: Context, source: Path, output: Path | None, partial: bool) 
     from vidcore.config.toml import dumps
     from vidcore.task.task import Task
 
-    left_out: list[str] = []
-    imported = convert_config(read_config(source, left_out), context.catalog)
+    skipped: list[str] = []
+    imported = convert_config(read_config(source, skipped), context.catalog)
     problems = [f"{source}: {problem}" for problem in imported.problems]
     if problems and not partial:
-        raise ConfigError([*problems, "nothing is written; --partial writes the rest"])
+        raise ConfigError([*problems, "nothing was written; use --partial to write the rest"])
     if not problems:
         Task.from_table(imported.task, context.catalog, source.stem)
     for note in imported.notes:
         click.echo(f"note: {source}: {note}", err=True)
-    for line in (*left_out, *problems):
+    for line in (*skipped, *problems):
         click.echo(f"left out: {line}", err=True)
     text = dumps(imported.task)
     if output:
@@ -58,7 +58,7 @@ def _checkpoint(source: Path, output: Path | None) -> None:
     from vid_mmaction2.checkpoints import read_checkpoint, write_checkpoint
 
     if output is None:
-        raise UserError(f"{source}: say where to write its weights: -o model.pth or -o model.safetensors")
+        raise UserError(f"{source}: an output file is needed for the weights: -o model.pth or -o model.safetensors")
     published = read_checkpoint(source)
     write_checkpoint(output, published)
     classes = f"{len(published.classes)} class names" if published.classes else "no class names"

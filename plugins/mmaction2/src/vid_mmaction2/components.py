@@ -1,9 +1,8 @@
-"""Converting the table of one component, whatever it is.
+"""Conversion of the table of any component.
 
-The vocabulary is shared: names of components and of their arguments are the published ones.
-So a table is converted by asking vidcore's component which arguments it takes (read from its
-source, nothing is imported). What it does not take is either known to mean nothing here, or is
-named as a problem.
+vidcore uses the published names of components and arguments. So a table is converted by comparing it with
+the signature of vidcore's component (read from its source, without importing it). An argument that is not in
+the signature is either known to have no effect, or reported as a problem.
 """
 
 from __future__ import annotations
@@ -24,57 +23,58 @@ __all__ = ["Converter", "Rule", "Table", "drop_arguments", "snake_case", "strip_
 T = TypeVar("T")
 Table = dict[str, Any]
 MAX_PROBLEMS = 200
-"""After so many the rest of a configuration is not looked at."""
+"""Conversion stops after this many problems."""
 
 OWN_SCOPES = ("mmaction", "mmengine")
-"""``mmaction.ResNet`` means the same as ``ResNet``; other scopes are other packages."""
+"""``mmaction.ResNet`` is the same as ``ResNet``; other scopes are different packages."""
 
 ORDINARY_NORMS = {"BN", "BN1d", "BN2d", "BN3d", "SyncBN"}
 ORDINARY_CONVOLUTIONS = {"Conv", "Conv1d", "Conv2d", "Conv3d"}
 
 
 Rule = Callable[["Converter", Table, str], Table]
-"""Rewrites the published arguments of a component before their names are compared: (converter, arguments, place)."""
+"""Rewrites the published arguments of a component before the comparison: (converter, arguments, place)."""
 
 
 @define
 class Converter:
-    """Converts tables and remembers what it could not convert."""
+    """Converts tables and collects problems."""
 
     catalog: Catalog
     rules: Mapping[str, Rule] = field(factory=dict)
-    """By component name."""
+    """Component name to rule."""
     other_packages: Mapping[str, Table] = field(factory=dict)
-    """Networks of other packages: published type (``mmcls.ResNeXt``) to the table that replaces type and arguments."""
+    """Networks of other packages: published type (``mmcls.ResNeXt``) to the table that overrides type and arguments."""
     problems: list[str] = field(factory=list)
-    """``place in the published configuration: reason``, one for everything that was left out."""
+    """``place in the published configuration: reason``, one for each omitted setting."""
     weights: dict[str, str] = field(factory=dict)
-    """Published place (``model.backbone``) to the file its weights start from."""
+    """Published place (``model.backbone``) to the file of its initial weights."""
     sync_batchnorm: bool = False
-    """Some batch norm takes its statistics over all processes."""
+    """A batch norm is synchronised across processes."""
 
     notes: list[str] = field(factory=list)
-    """``place: what is different here`` of what could be converted, but not to the digit."""
+    """``place: what differs here``, one for each approximate conversion."""
 
     def report(self, at: str, why: str) -> None:
+        """Add the problem ``why`` at the published place ``at``."""
         self.problems.append(f"{at}: {why}")
         if len(self.problems) > MAX_PROBLEMS:
-            raise ConfigError([*self.problems, "there are more problems; these are the first"])
+            raise ConfigError([*self.problems, "more problems follow"])
 
     def attempt(self, at: str, convert: Callable[..., T], *arguments: Any) -> T | None:
-        """Return what ``convert`` returns; None, and a problem, where a value in there has a type it cannot have."""
+        """Return what ``convert`` returns; return None, and report a problem, if a value has a wrong type."""
         try:
             return convert(*arguments)
         except (TypeError, AttributeError, ValueError, LookupError, ArithmeticError) as error:
             if isinstance(error, UserError):
                 raise
-            self.report(at, f"holds a value of a type that it cannot have: {error}")
+            self.report(at, f"contains a value of the wrong type: {error}")
             return None
 
     def component(self, table: Any, at: str) -> Table | None:
-        """Convert ``{"type": "Name", ...}``; None, and a problem, where there is no such component."""
+        """Convert ``{"type": "Name", ...}``; return None, and report a problem, if there is no such component."""
         if not isinstance(table, Mapping) or not isinstance(table.get("type"), str):
-            self.report(at, "a table with a type is needed here")
+            self.report(at, "must be a table with a type")
             return None
         table = {**table, **self.other_packages.get(table["type"], {})}
         name = strip_scope(table["type"])
@@ -93,7 +93,7 @@ class Converter:
         return {"type": name, **self.arguments(name, arguments, parameters, at)}
 
     def arguments(self, owner: str, table: Mapping[str, Any], known: Mapping[str, Parameter], at: str) -> Table:
-        """Convert the arguments that ``owner`` takes; the others mean nothing, or are problems."""
+        """Convert the arguments that ``owner`` accepts; ignore or report the others."""
         converted: Table = {}
         for key, value in table.items():
             place = f"{at}.{key}"
@@ -101,7 +101,7 @@ class Converter:
                 self.attempt(place, FRAMEWORK[key], self, value, at, known, converted)
             elif key not in known:
                 if value is not None:
-                    self.report(place, f"{owner} of vidcore takes no {key!r}{nearest(key, known)}")
+                    self.report(place, f"{owner} of vidcore has no argument {key!r}{nearest(key, known)}")
             elif value is None:
                 self._convert_none(known[key], place, converted)
             else:
@@ -111,7 +111,7 @@ class Converter:
         return converted
 
     def value(self, value: Any, at: str, parameter: Parameter | None = None) -> Any:
-        """Convert any value: tables with a type are components, at any depth."""
+        """Convert any value; tables with a type are components, at any depth."""
         if isinstance(value, Mapping):
             if "type" in value:
                 return self.component(value, at)
@@ -126,7 +126,7 @@ class Converter:
         return value
 
     def _convert_none(self, parameter: Parameter, place: str, converted: Table) -> None:
-        """``None``: TOML cannot say it, so the default must be None or there must be a word for it."""
+        """Convert None, which TOML lacks: to "none" if the argument accepts that; else the default must be None."""
         options = getattr(parameter.type, "options", (parameter.type,))
         if any(isinstance(o, Choice) and "none" in o.values for o in options):
             converted[parameter.name] = "none"
@@ -135,17 +135,17 @@ class Converter:
 
 
 def without(table: Mapping[str, Any], *keys: str) -> Table:
-    """The table without some of its keys."""
+    """Return the table without the given keys."""
     return {key: value for key, value in table.items() if key not in keys}
 
 
 def drop_arguments(*keys: str) -> Rule:
-    """A rule for arguments that mean nothing here."""
+    """Return a rule that drops arguments without effect."""
     return lambda converter, table, at: without(table, *keys)
 
 
 def strip_scope(name: str) -> str:
-    """``mmaction.ResNet`` -> ``ResNet``; names of other packages stay whole."""
+    """Remove the scope: ``mmaction.ResNet`` -> ``ResNet``; keep those of other packages."""
     scope, dot, rest = name.partition(".")
     return rest if dot and scope in OWN_SCOPES else name
 
@@ -156,14 +156,14 @@ def _record(parameter: Parameter) -> Any:
 
 
 def _norm(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
-    """Batch norm is what every network here has; over several processes it is a setting of the run."""
+    """All networks here have batch norm; synchronisation across processes is an option of the run."""
     value = dict(value or {})
     kind, trains = value.pop("type", "BN"), value.pop("requires_grad", True)
     if kind not in ORDINARY_NORMS or value:
-        converter.report(f"{at}.norm_cfg", f"only batch norm as it is can be converted, found {kind} {value or ''}")
+        converter.report(f"{at}.norm_cfg", f"only default batch norm can be converted, found {kind} {value or ''}")
     converter.sync_batchnorm |= kind == "SyncBN"
     if not trains:
-        converter.report(f"{at}.norm_cfg.requires_grad", "this component cannot freeze its batch norms")
+        converter.report(f"{at}.norm_cfg.requires_grad", "batch norms of this component cannot be frozen")
 
 
 def _convolution(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
@@ -179,7 +179,7 @@ def _activation(converter: Converter, value: Any, at: str, known: Mapping[str, P
 
 
 def _init_cfg(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
-    """Every network initialises itself; only weights to start from are a setting."""
+    """Networks initialise themselves; only pretrained weights are an option."""
     for entry in value if isinstance(value, list) else [value]:
         if isinstance(entry, Mapping) and entry.get("type") == "Pretrained":
             converter.weights[at] = str(entry.get("checkpoint", ""))
@@ -191,7 +191,7 @@ def _pretrained(converter: Converter, value: Any, at: str, known: Mapping[str, P
 
 
 def _ignored(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
-    """Settings of the training framework that have no counterpart, because nothing depends on them."""
+    """Ignore a setting that has no effect here."""
 
 
 FRAMEWORK: dict[str, Callable[[Converter, Any, str, Mapping[str, Parameter], Table], None]] = {
@@ -203,12 +203,12 @@ FRAMEWORK: dict[str, Callable[[Converter, Any, str, Mapping[str, Parameter], Tab
     "torchvision_pretrain": _ignored,  # weights are recognised by their names
     "pretrained2d": _ignored,  # inflation follows from the shapes of the weights
     "io_backend": _ignored,
-    "lazy": _ignored,  # geometry is always put off until pixels are needed
+    "lazy": _ignored,  # geometry is always lazy
 }
 
 
 def snake_case(name: str) -> str:
-    """Words in small letters.
+    """Convert CamelCase to snake_case.
 
     >>> snake_case("SampleFrames"), snake_case("SampleAVAFrames")
     ('sample_frames', 'sample_ava_frames')

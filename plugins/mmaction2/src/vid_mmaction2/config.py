@@ -1,4 +1,4 @@
-"""Converting a whole configuration into a Task."""
+"""Conversion of a whole configuration to a Task."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["Imported", "convert_config"]
 RULES = {**models.RULES, **pipelines.RULES, **data.RULES, **training.RULES, **localization.RULES}
 
 UNSUPPORTED = {
-    "activation_checkpointing": "gradient checkpointing is with_cp of a backbone",
-    "custom_imports": "code of your own becomes a vidcore plugin",
-    "lr_config": "it is of MMAction2 0.x; bring the configuration to 1.x first (train_dataloader, optim_wrapper, ...)",
-    "tta_model": "several views are made by the pipeline",
-    "tta_pipeline": "several views are made by the pipeline",
+    "activation_checkpointing": "use with_cp of the backbone",
+    "custom_imports": "turn custom code into a vidcore plugin",
+    "lr_config": "it belongs to MMAction2 0.x; convert it to 1.x first (train_dataloader, optim_wrapper, ...)",
+    "tta_model": "multiple views are part of the pipeline",
+    "tta_pipeline": "multiple views are part of the pipeline",
 }
-"""Settings that change what is computed. Others that do not, and names that a file only uses itself, are ignored."""
+"""Settings that affect results. Settings that do not, and variables of the file, are ignored."""
 
 TABLES = (
     "train_cfg",
@@ -43,19 +43,19 @@ IMAGE_WEIGHTS = {
     "torchvision://resnet101": "resnet101-63fe2227.pth",
     "torchvision://resnet152": "resnet152-394f9c45.pth",
 }
-"""Files behind the short names of image networks."""
+"""Files of the short names of image networks."""
 
 
 @frozen
 class Imported:
-    """The outcome of an import."""
+    """The result of an import."""
 
     task: Table
-    """What could be converted, as a Task table."""
+    """The converted part, as a Task table."""
     problems: tuple[str, ...]
-    """``place in the published configuration: reason`` of everything that could not."""
+    """``place in the published configuration: reason``, one for each setting that cannot be converted."""
     notes: tuple[str, ...] = ()
-    """``place in the published configuration: what is different here`` of what could, but not to the digit."""
+    """``place in the published configuration: what differs here``, one for each approximate conversion."""
 
 
 def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
@@ -63,7 +63,7 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
 
     Args:
         config: as ``read_config`` returns it.
-        catalog: what is installed.
+        catalog: the installed components.
     """
     converter = Converter(catalog, RULES, models.OTHER_PACKAGES)
     config = _without_malformed(converter, config)
@@ -74,9 +74,9 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
         return Imported(job or {}, tuple(converter.problems))
     model = config.get("model")
     if model is None:
-        converter.report("model", "is missing, and a Task needs one")
+        converter.report("model", "is missing; a Task needs one")
     else:
-        if isinstance(model, Mapping) and config.get("data_preprocessor"):  # beside the model it counts as well
+        if isinstance(model, Mapping) and config.get("data_preprocessor"):  # may also be next to the model
             model = {"data_preprocessor": config["data_preprocessor"], **model}
         task["model"] = converter.component(model, "model")
     loaders = {
@@ -104,26 +104,26 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
         if scaling.get("enable"):
             task["train"]["base_batch_size"] = base
         else:
-            task["info"] = {"base_batch_size": base}  # nothing interprets it, but a reader wants to know
+            task["info"] = {"base_batch_size": base}  # for information only
     kept = {key: _without_none(table) for key, table in task.items() if table}
     return Imported(kept, tuple(converter.problems), tuple(converter.notes))
 
 
 def _without_none(value: Any) -> Any:
-    """TOML has no None: a setting that is None has its default."""
+    """Drop settings that are None, which TOML lacks."""
     if isinstance(value, Mapping):
         return {key: _without_none(v) for key, v in value.items() if v is not None}
     return [_without_none(v) for v in value if v is not None] if isinstance(value, (list, tuple)) else value
 
 
 def _without_malformed(converter: Converter, config: Mapping[str, Any]) -> Table:
-    """The configuration without sections that are no tables, or no lists of tables, where these are needed."""
+    """Return the configuration without sections that are not tables, or lists of tables, as required."""
     wrong = {key: "a table" for key in TABLES if not isinstance(config.get(key) or {}, Mapping)}
     hooks = config.get("custom_hooks") or []
     if not isinstance(hooks, list) or not all(isinstance(hook, Mapping) for hook in hooks):
         wrong["custom_hooks"] = "a list of tables"
     for key, form in wrong.items():
-        converter.report(key, f"{form} is needed here")
+        converter.report(key, f"must be {form}")
     return without(config, *wrong)
 
 
@@ -137,8 +137,8 @@ def _runtime(converter: Converter, config: Mapping[str, Any], task: Table) -> No
     wrapper = config.get("model_wrapper_cfg") or {}
     kind = strip_scope(wrapper.get("type", "MMDistributedDataParallel"))
     if kind != "MMDistributedDataParallel":
-        converter.report("model_wrapper_cfg.type", f"{kind} is not converted: see runtime.strategy")
-    # DDP finds unused parameters out by itself where it is told that the graph stays the same
+        converter.report("model_wrapper_cfg.type", f"{kind} is not converted; see runtime.strategy")
+    # DDP with a static graph detects unused parameters
     if config.get("find_unused_parameters") or wrapper.get("find_unused_parameters") or wrapper.get("static_graph"):
         runtime["find_unused_parameters"] = True
     if config.get("sync_bn") or converter.sync_batchnorm:
@@ -148,7 +148,7 @@ def _runtime(converter: Converter, config: Mapping[str, Any], task: Table) -> No
     if config.get("compile"):
         runtime["compile"] = True
         if config["compile"] is not True:
-            converter.report("compile", "is on or off here, without options")
+            converter.report("compile", "must be true or false; options are not converted")
     for part in ("val", "test"):
         kind = (config.get(f"{part}_cfg") or {}).get("type", "")
         if kind not in ("", f"{part.capitalize()}Loop"):
@@ -156,15 +156,15 @@ def _runtime(converter: Converter, config: Mapping[str, Any], task: Table) -> No
 
 
 def _initial_weights(converter: Converter, config: Mapping[str, Any], train: Table) -> None:
-    """Weights to start from are one setting here, whether of the whole network or of its backbone."""
+    """Initial weights, of the whole network or of its backbone, are one option here."""
     if not isinstance(config.get("load_from") or "", str):
-        converter.report("load_from", f"must name a file, found {type(config['load_from']).__name__}")
+        converter.report("load_from", f"must be a string, found {type(config['load_from']).__name__}")
     elif config.get("load_from"):
         train["weights"] = training.file_name(config["load_from"])
         return
     for i, (at, name) in enumerate(converter.weights.items()):
         file = IMAGE_WEIGHTS.get(name, training.file_name(name))
         if i or "://" in file:
-            converter.report(f"{at}.pretrained", f"put the file of {name} into train.weights yourself")
+            converter.report(f"{at}.pretrained", f"is not converted; set train.weights to the file of {name}")
         else:
             train["weights"] = file

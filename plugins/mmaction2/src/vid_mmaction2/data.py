@@ -1,4 +1,4 @@
-"""Converting data loaders: data set, pipeline and loading become one table each of a Task."""
+"""Conversion of data loaders to ``[data.*]`` tables: loader options, dataset and pipeline."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["RULES", "convert_loader", "convert_other_loaders", "convert_paths"]
 LOADER_KEYS = {"batch_size": "batch_size", "num_workers": "workers", "prefetch_factor": "prefetch"}
 IGNORED_KEYS = {"dataset", "sampler", "collate_fn", "persistent_workers", "pin_memory", "drop_last", "batch_sampler"}
 MISPLACED = {"pipeline", "test_mode"}
-"""Keys of the data set that a published file has one level too high; such a file fails to load where it came from."""
+"""Keys of the dataset that a published file has one level too high; MMAction2 fails to load it."""
 IGNORED_DATASET_KEYS = ("test_mode", "lazy_init", "serialize_data", "max_refetch", "metainfo", "filter_cfg")
 SAMPLERS = {"DefaultSampler", "InfiniteSampler"}
 IMAGE_DATASETS = {"mmcls.ImageNet": "VideoDataset", "mmpretrain.ImageNet": "VideoDataset"}
-"""Lists of pictures with class numbers: here a picture is a video of one frame."""
+"""Annotation files of images; an image is a video with one frame here."""
 COLLATORS = {"default_collate", "pseudo_collate", "repeat_pseudo_collate"}
 
 
 def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
-    """Convert a ``*_dataloader`` into a ``[data.*]`` table: loading, ``dataset``, ``pipeline``."""
+    """Convert a ``*_dataloader`` to a ``[data.*]`` table: loader options, ``dataset``, ``pipeline``."""
     if not isinstance(loader, Mapping) or not isinstance(loader.get("dataset"), Mapping):
-        converter.report(at, "a data loader is a table with a dataset")
+        converter.report(at, "must be a table with a dataset")
         return None
     table: Table = {new: loader[old] for old, new in LOADER_KEYS.items() if loader.get(old) is not None}
     _sampling(converter, loader, table, at)
@@ -34,17 +34,17 @@ def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
         converter.report(f"{at}.{key}", "has no equivalent here")
     published = {**loader["dataset"], **{key: loader[key] for key in MISPLACED & loader.keys()}}
     if strip_scope(str(published.get("type"))) == "RepeatAugDataset":
-        # here the loader repeats, whatever the data set
+        # here the loader repeats samples of any dataset
         table["num_repeats"] = published.pop("num_repeats", 4)
         table["sample_once"] = published.pop("sample_once", False)
         published["type"] = "VideoDataset"
     if strip_scope(str(published.get("type"))) == "ClassBalancedDataset" and isinstance(
         inner := published.get("dataset"), Mapping
     ):
-        table["balanced"] = True  # here the loader balances
+        table["balanced"] = True  # here an option of the loader
         threshold = published.get("oversample_thr")
         published = dict(inner)
-        why = "classes are drawn equally often here, there the rare ones are repeated"
+        why = "classes are drawn equally often, instead of repeating rare ones"
         converter.notes.append(
             f"{at}.dataset: ClassBalancedDataset (oversample_thr={threshold}) is balanced = true: {why}"
         )
@@ -58,7 +58,7 @@ def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
 
 
 def convert_other_loaders(converter: Converter, loaders: Any, at: str) -> Table:
-    """Convert further training loaders into ``[data.train_extra.*]``, named by what they hold."""
+    """Convert additional training loaders to ``[data.train_extra.*]``, named by their content."""
     named: Table = {}
     for i, loader in enumerate(loaders):
         table = convert_loader(converter, loader, f"{at}[{i}]")
@@ -82,9 +82,9 @@ def _sampling(converter: Converter, loader: Mapping[str, Any], table: Table, at:
 
 
 def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[Table | None, Table]:
-    """The data set without its pipeline, and the pipeline: here they are neighbours."""
+    """Return the converted dataset without its pipeline, and the pipeline."""
     own = without(table, "pipeline")
-    if isinstance(own.get("dataset"), Mapping):  # one within another, which repeats it
+    if isinstance(own.get("dataset"), Mapping):  # a dataset that repeats another
         inner, pipeline = _dataset(converter, own["dataset"], f"{at}.dataset")
         outer = converter.component({**own, "dataset": {}}, at)
         return outer and {**outer, "dataset": inner or {}}, pipeline
@@ -97,7 +97,7 @@ def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[T
     parts = [_dataset(converter, part, f"{at}.datasets[{i}]") for i, part in enumerate(own["datasets"])]
     pipelines = [p for _, p in parts] or [{}]
     if any(p != pipelines[0] for p in pipelines):
-        converter.report(f"{at}.datasets", "data sets that are joined must share one pipeline")
+        converter.report(f"{at}.datasets", "concatenated datasets must share one pipeline")
     joined = converter.component({**own, "datasets": []}, at)
     if joined is not None:
         joined["datasets"] = [d for d, _ in parts if d is not None]
@@ -105,12 +105,12 @@ def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[T
 
 
 def convert_paths(converter: Converter, table: Table, at: str, kind: str = "video") -> Table:
-    """One folder (``data_root``) instead of a root and a prefix for every kind of file; ``kind`` is the one read."""
+    """Join root and prefix to one folder, ``data_root``; ``kind`` selects the prefix of the files to read."""
     out = without(table, *IGNORED_DATASET_KEYS, "data_root", "data_prefix", "ann_file")
     root, prefix = table.get("data_root") or "", table.get("data_prefix") or {}
     if isinstance(prefix, Mapping):
         if len(prefix) > 1 and kind not in prefix:
-            converter.report(f"{at}.data_prefix", f"more than one prefix: {', '.join(prefix)}")
+            converter.report(f"{at}.data_prefix", f"must be a single prefix, found {', '.join(prefix)}")
         prefix = prefix.get(kind, next(iter(prefix.values()), "")) or ""
     if names := (table.get("metainfo") or {}).get("classes"):
         out["classes"] = names
@@ -121,7 +121,7 @@ def convert_paths(converter: Converter, table: Table, at: str, kind: str = "vide
     if table.get("ann_file"):
         out = {"ann_file": posixpath.join(root, table["ann_file"]), **out}
     elif "ann_file" in table:
-        converter.report(f"{at}.ann_file", f"must name a file, found {table['ann_file']!r}: put one into the Task")
+        converter.report(f"{at}.ann_file", f"must be a string, found {table['ann_file']!r}; set it in the Task")
     if folder := posixpath.join(root, prefix):
         out["data_root"] = folder
     return out

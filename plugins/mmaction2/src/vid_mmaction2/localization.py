@@ -1,4 +1,4 @@
-"""Converting what is special about temporal localization: generated proposals, data sets, metrics."""
+"""Conversion of temporal localization: proposal generation, datasets, metrics."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ __all__ = ["RULES", "convert_generation", "result_folder"]
 
 
 def convert_generation(converter: Converter, config: Mapping[str, Any]) -> Table:
-    """Convert the settings of BSN's second stage, which has no model, into a Task with a job.
+    """Convert the settings of BSN's second stage, which has no model, to a Task with a job.
 
-    It reads and writes where the published scripts did: ``tem_results``, ``pgm_proposals`` and ``pgm_features`` in
-    the working folder.
+    The folders are those of the published scripts: ``tem_results``, ``pgm_proposals`` and ``pgm_features`` in the
+    working folder.
     """
     folder = posixpath.normpath(config.get("work_dir") or ".")
     proposals = dict(config["pgm_proposals_cfg"])
-    proposals.pop("temporal_scale", None)  # is the length of the tables
+    proposals.pop("temporal_scale", None)  # given by the length of the tables
     job: Table = {"workers": proposals.pop("pgm_proposals_thread", 4), **proposals}
     parts = [dict(config.get(f"pgm_features_{part}_cfg") or {}) for part in ("train", "test")]
     for part in parts:
         part.pop("pgm_features_thread", None)
     job["top_k"] = max((part.pop("top_k") for part in parts if "top_k" in part), default=1000)
     if parts[0] != parts[1]:
-        converter.report("pgm_features_train_cfg", "must say the same as pgm_features_test_cfg, up to top_k")
+        converter.report("pgm_features_train_cfg", "must be equal to pgm_features_test_cfg, except for top_k")
     boundaries = config.get("tem_results_dir") or posixpath.join(folder, "tem_results")
     job = {"type": "GenerateProposals", "boundaries": posixpath.normpath(boundaries), **job, **parts[1]}
     converted = converter.component(job, "pgm_features_test_cfg")
@@ -35,7 +35,7 @@ def convert_generation(converter: Converter, config: Mapping[str, Any]) -> Table
 
 
 def result_folder(config: Mapping[str, Any]) -> str | None:
-    """The folder of a run whose results another configuration reads: the boundary probabilities of BSN."""
+    """Return the folder of a run whose results, BSN's boundary probabilities, are read by another configuration."""
     metric = config.get("test_evaluator")
     if not isinstance(metric, Mapping) or metric.get("metric_type", "TEM") != "TEM":
         return None
@@ -44,7 +44,7 @@ def result_folder(config: Mapping[str, Any]) -> str | None:
 
 
 def _videos(converter: Converter, table: Table, at: str) -> Table:
-    """Published scores count segments as they are, mistakes included; training is better off without these."""
+    """Keep invalid segments in evaluation, as published scores do, but not in training."""
     return convert_paths(converter, table, at) | ({} if at.startswith("train") else {"bad_segments": "keep"})
 
 
@@ -54,7 +54,7 @@ def _proposals(converter: Converter, table: Table, at: str) -> Table:
 
 
 def _metric(converter: Converter, table: Table, at: str) -> Table:
-    """Results are always written to the folder of the run."""
+    """Drop output options: results are always written to the run folder."""
     table = without(table, "collect_device", "dump_config", "prefix")
     table.setdefault("metric_type", "TEM")
     options: Table = (table.pop("metric_options", None) or {}).get(table["metric_type"], {})

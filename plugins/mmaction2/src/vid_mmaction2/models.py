@@ -1,4 +1,4 @@
-"""Converting model tables: what published names mean differently, or say in other words."""
+"""Conversion of model tables: published names and arguments that differ from those of vidcore."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["OTHER_PACKAGES", "RULES", "convert_model"]
 
 
 def convert_model(table: Mapping[str, Any], catalog: Catalog | None = None) -> Table:
-    """Convert a published model table into the one that vidcore builds.
+    """Convert a published model table to a table of vidcore.
 
     Args:
-        table: in the vocabulary of MMAction2 1.x, ``{"type": "Recognizer2D", "backbone": {...}, ...}``.
-        catalog: what is installed; found out where not given.
+        table: of MMAction2 1.x, ``{"type": "Recognizer2D", "backbone": {...}, ...}``.
+        catalog: the installed components; default: loads all plugins.
 
     Raises:
-        ConfigError: naming every component and argument that cannot be converted.
+        ConfigError: some components or arguments cannot be converted; the message names each.
     """
     converter = Converter(catalog or load_plugins(), RULES, OTHER_PACKAGES)
     model = converter.component(table, "model")
@@ -30,7 +30,7 @@ def convert_model(table: Mapping[str, Any], catalog: Catalog | None = None) -> T
 
 
 def _recognizer(converter: Converter, table: Table, at: str) -> Table:
-    """Settings for testing belong to the part that uses them."""
+    """Move test settings to the components that use them."""
     table = dict(table)
     settings = {name: dict(table.pop(name, None) or {}) for name in ("train_cfg", "test_cfg")}
     views = settings["test_cfg"].pop("max_testing_views", None)
@@ -51,9 +51,9 @@ def _head(converter: Converter, table: Table, at: str) -> Table:
     consensus = table.pop("consensus", None)
     if consensus is not None and dict(consensus) not in ({"type": "AvgConsensus", "dim": 1}, {"type": "AvgConsensus"}):
         converter.report(f"{at}.consensus", f"only the mean over segments can be converted, found {consensus}")
-    if not table.pop("is_shift", True):  # of TSM: it only decided whether temporal_pool counts
+    if not table.pop("is_shift", True):  # of TSM; only enables temporal_pool
         table.pop("temporal_pool", None)
-    table.setdefault("average_clips", None)  # published heads average nothing unless told to
+    table.setdefault("average_clips", None)  # the published default is no averaging
     if table.get("multi_class"):
         table.setdefault("loss_cls", {"type": "CrossEntropyLoss"})
     if isinstance(table.get("topk"), int):
@@ -65,26 +65,26 @@ LATERAL = ("lateral_inv", "lateral_norm", "lateral_infl", "lateral_activate", "f
 
 
 def _backbone(converter: Converter, table: Table, at: str) -> Table:
-    """Networks with non-local blocks, and single pathways of SlowFast as networks of their own."""
+    """Convert networks with non-local blocks, and single pathways of SlowFast."""
     table = dict(table)
     if table.get("non_local") or "non_local_cfg" in table:
         options = dict(table.get("non_local_cfg") or {})
-        if options.get("norm_cfg") is None:  # published blocks have no normalisation unless told to
+        if options.get("norm_cfg") is None:  # the published default is no batch norm
             options["norm"] = False
         table["non_local_cfg"] = options
     if table.pop("lateral", False):
         converter.report(f"{at}.lateral", "only the slow pathway of ResNet3dSlowFast has lateral connections")
-    return without(table, *LATERAL, "speed_ratio", "channel_ratio")  # mean nothing without them
+    return without(table, *LATERAL, "speed_ratio", "channel_ratio")  # no effect without lateral connections
 
 
 def _slowfast(converter: Converter, table: Table, at: str) -> Table:
-    """Pathways are options instead of components; widths say what ``channel_ratio`` said again."""
+    """Convert pathways to options; ``channel_ratio`` follows from their widths."""
     table = dict(table)
     ratio = table.pop("channel_ratio", 8)
     slow = _pathway(converter, table.get("slow_pathway"), f"{at}.slow_pathway")
     fast = _pathway(converter, table.get("fast_pathway"), f"{at}.fast_pathway")
     if slow is not None:
-        # a published table that is silent means the defaults of a 3D ResNet, here it is a slow pathway
+        # published defaults are those of a 3D ResNet, ours those of a slow pathway
         slow = {"conv1_kernel": [3, 7, 7], "inflate": [1, 1, 1, 1], "lateral": False, **slow}
         table["slow_pathway"] = slow
     if fast is not None:
@@ -102,18 +102,18 @@ def _pathway(converter: Converter, published: Any, at: str) -> Table | None:
     table = without(published, "speed_ratio", "channel_ratio")
     kind = table.pop("type", "resnet3d")
     if kind != "resnet3d":
-        converter.report(f"{at}.type", f"pathways are resnet3d, found {kind!r}")
+        converter.report(f"{at}.type", f"must be resnet3d, found {kind!r}")
     if table.pop("lateral_inv", False):
         converter.report(f"{at}.lateral_inv", "has no equivalent here")
     if table.pop("lateral_infl", 2) != 2:
-        converter.report(f"{at}.lateral_infl", "lateral connections double the channels")
+        converter.report(f"{at}.lateral_infl", "must be 2; lateral connections double the channels")
     if any(a != 1 for a in table.pop("lateral_activate", [1])):
-        converter.report(f"{at}.lateral_activate", "lateral connections are at every stage or at none")
+        converter.report(f"{at}.lateral_activate", "must be 1 for each stage; connections are at all stages or none")
     return table
 
 
 def _blendings(converter: Converter, table: Table, at: str) -> Table:
-    """One blending, or one probability, may stand without brackets."""
+    """Wrap a single blending or probability in a list."""
     listed = {k: table[k] for k in ("augments", "probs") if table.get(k) is not None}
     return table | {k: v if isinstance(v, (list, tuple)) else [v] for k, v in listed.items()}
 
@@ -121,35 +121,35 @@ def _blendings(converter: Converter, table: Table, at: str) -> Table:
 def _resnext(converter: Converter, table: Table, at: str) -> Table:
     table = dict(table)
     if table.pop("style", "pytorch") != "pytorch":
-        converter.report(f"{at}.style", "the stride of a block is in its 3x3 convolution")
+        converter.report(f"{at}.style", "must be pytorch; the stride of a block is in its 3x3 convolution")
     return table
 
 
 def _bmn(converter: Converter, table: Table, at: str) -> Table:
-    """Published training gave weight to cells outside of the bands it balanced."""
+    """Published training weighted cells outside of the balanced bands."""
     return {**table, "loss_cls": {"weight_outside_bands": True, "type": "BMNLoss", **(table.get("loss_cls") or {})}}
 
 
 def _pem(converter: Converter, table: Table, at: str) -> Table:
-    """Published training averaged before it weighted; and there is one output."""
+    """Published training averaged before weighting; there is one output."""
     table = {"subsampling": "none", **table}
     if table.pop("output_dim", 1) != 1:
-        converter.report(f"{at}.output_dim", "a proposal has one overlap")
+        converter.report(f"{at}.output_dim", "must be 1, the overlap of a proposal")
     return table
 
 
 def _tem(converter: Converter, table: Table, at: str) -> Table:
     table = dict(table)
     if table.pop("output_dim", 3) != 3:
-        converter.report(f"{at}.output_dim", "there are probabilities of action, start and end")
+        converter.report(f"{at}.output_dim", "must be 3, the probabilities of action, start and end")
     return table
 
 
 def _drn(converter: Converter, table: Table, at: str) -> Table:
-    """Two switches say which of three stages it is; some settings were never read."""
+    """Convert two flags to one of three stages; drop settings that were never read."""
     table = without(table, "graph_node_features", "fcos_nms_thr")
     if table.pop("fcos_num_class", 2) != 2:
-        converter.report(f"{at}.fcos_num_class", "a sentence is matched or not: two classes")
+        converter.report(f"{at}.fcos_num_class", "must be 2: a sentence matches or not")
     first, second = table.pop("is_first_stage", False), table.pop("is_second_stage", False)
     return {**table, "stage": "first" if first else "second" if second else "third"}
 
@@ -168,7 +168,7 @@ OTHER_PACKAGES: dict[str, Table] = {
         "feature_shape": None,
     },
 }
-"""Image networks that published recognizers take from elsewhere, with the weights they start from."""
+"""Image networks of other packages that published recognizers use, with their pretrained weights."""
 
 RULES: dict[str, Rule] = {
     "BMN": _bmn,

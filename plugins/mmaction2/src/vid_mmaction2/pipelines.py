@@ -1,4 +1,4 @@
-"""Converting pipelines: a list of steps becomes a table of named steps."""
+"""Conversion of pipelines: a list of steps becomes a table of named steps."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ OPENERS = {"DecordInit", "OpenCVInit", "PyAVInit", "PIMSInit"}
 DECODERS = {"DecordDecode", "OpenCVDecode", "PyAVDecode", "PIMSDecode"}
 DECODERS |= {"RawFrameDecode", "ImageDecode", "ArrayDecode", "LoadRGBFromFile"}
 INEXACT = (("mode", "efficient"), ("color_type", "grayscale"), ("color_type", "unchanged"))
-"""Arguments of openers and decoders that lead to other frames; all others are about speed and storage."""
+"""Arguments of openers and decoders that change frames; the others affect speed and storage only."""
 WRAPPERS = {"PytorchVideoWrapper", "TorchVisionWrapper"}
 
 PACKERS = {"InferencerPackInput", "PackLocalizationInputs"}
 LABELS = {"GenerateLocalizationLabels"}
-"""Steps without a counterpart: a sample carries everything it knows, and a model makes the labels that it needs."""
+"""Steps that are not needed: a sample has all its fields, and a model makes its own labels."""
 
 STEP_NAMES = {
     "OpenVideo": "open",
@@ -42,18 +42,17 @@ STEP_NAMES = {
     "LoadProposalFeatures": "features",
     "LoadProposals": "proposals",
 }
-"""Steps that do the same job have the same name, so that one can take the place of the other."""
+"""Alternative steps have the same name, so that one can replace another."""
 
 
 def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
     """Convert a published list of steps.
 
-    Opening and decoding are one step each here, whatever the decoder; packing is left out where
-    there is nothing to choose, because a sample carries everything it knows. A second step of one
-    name gets a number (``resize_2``).
+    Opening and decoding are one step each, for all decoders; packing is dropped unless it selects keys. A second
+    step of the same name gets a number (``resize_2``).
     """
     if not isinstance(steps, list):
-        converter.report(at, "a pipeline is a list of steps")
+        converter.report(at, "must be a list of steps")
         return {}
     named: Table = {}
     parts = ((position, part) for position, whole in enumerate(steps) for part in _split_step(whole))
@@ -69,7 +68,7 @@ def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
 
 
 def _split_step(step: Any) -> list[Any]:
-    """Steps that are another one here, or two."""
+    """Return the one or two steps that replace a published step."""
     match step:
         case {"type": "mmcls.RandomResizedCrop", "scale": int(size), **rest}:
             resize = {"type": "Resize", "scale": [size, size], "keep_ratio": False}
@@ -79,16 +78,16 @@ def _split_step(step: Any) -> list[Any]:
         case {"type": "mmcls.PackClsInputs"}:
             return [{"type": "FormatShape", "input_format": "NCHW", "collapse": True}]
         case {"type": "PackLocalizationInputs", "meta_keys": list(keys)} if "query_tokens" in keys:
-            return [{"type": "LoadProposalFeatures"}, {"type": "FormatQuery"}]  # there, the data set loads features
+            return [{"type": "LoadProposalFeatures"}, {"type": "FormatQuery"}]  # the published dataset loads features
     return [step]
 
 
 def _translate(converter: Converter, kind: str, step: Any, at: str) -> Any:
-    """The step under the name it has here."""
+    """Return the step with its name and arguments here."""
     if kind in OPENERS | DECODERS | {"PyAVDecodeMotionVector"}:
         for key, value in INEXACT:
             if step.get(key) == value:
-                converter.report(f"{at}.{key}", f"{value!r} has no equivalent: frames are exact, and RGB")
+                converter.report(f"{at}.{key}", f"{value!r} has no equivalent; frames are exact and RGB")
     if kind in OPENERS:
         return {"type": "OpenVideo", **({"threads": step["num_threads"]} if step.get("num_threads", 1) != 1 else {})}
     if kind in DECODERS:
@@ -105,12 +104,12 @@ def _translate(converter: Converter, kind: str, step: Any, at: str) -> Any:
 
 
 def _unwrap(step: Table) -> Table:
-    """Transforms of other libraries that are also here; others keep their wrapper, which is then named as missing."""
+    """Convert wrapped transforms that vidcore has; others keep their wrapper, which is then reported."""
     options = without(step, "type", "op")
     match step.get("op"):
         case "RandAugment":
             return {"type": "RandAugment", **options}
-        case "ColorJitter":  # there, what is not given stays as it is
+        case "ColorJitter":  # published defaults change nothing
             return {"type": "ColorJitter", "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, **options}
         case "RandomHorizontalFlip":
             return {"type": "Flip", "flip_ratio": options.pop("p", 0.5), **options}
@@ -122,7 +121,7 @@ def _unwrap(step: Table) -> Table:
 
 
 def free_name(name: str, taken: Table) -> str:
-    """The name, or the first of ``name_2``, ``name_3``, ... that is not taken."""
+    """Return the first of ``name``, ``name_2``, ``name_3``, ... that is not taken."""
     number = 1
     numbered = name
     while numbered in taken:
@@ -133,5 +132,5 @@ def free_name(name: str, taken: Table) -> str:
 
 RULES: dict[str, Rule] = dict.fromkeys(
     ("SampleFrames", "DenseSampleFrames"),
-    drop_arguments("start_index"),  # moved to the data set long ago
+    drop_arguments("start_index"),  # ignored since it moved to the dataset
 )

@@ -1,4 +1,4 @@
-"""What vid-mmaction2 offers."""
+"""Commands of vid-mmaction2."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Reading MMAction2 configuration files as data. Nothing in them is ever executed.
+"""Reading of MMAction2 configuration files as data. Nothing in them is executed.
 
-A ``.py`` file is parsed and its assignments are evaluated by the rules below, which know plain
-data only: literals, ``dict(...)``, names assigned before, arithmetic, string formatting, comprehensions,
-``os.path.join``, ``pathlib.Path``, the handful of methods that configurations use on lists and tables, and both
-kinds of inheritance (``_base_ = [...]`` and ``with read_base(): from .x import *``). Statements that cannot change
-a value (``os.environ["X"] = "1"``) are left out. Everything else is an error that names file and line.
+A ``.py`` file is parsed, and its assignments are evaluated by the rules below, which support plain data only:
+literals, ``dict(...)``, previously assigned names, arithmetic, string formatting, comprehensions, ``os.path.join``,
+``pathlib.Path``, the methods that configurations call on lists and dictionaries, and both kinds of inheritance
+(``_base_ = [...]`` and ``with read_base(): from .x import *``). Statements that cannot change a value
+(``os.environ["X"] = "1"``) are skipped. Everything else is an error that names file and line.
 
-Time and memory are bounded: a value has a largest size, counted as if nothing in it were shared, and every value
-that is computed takes its size from a budget that all files of a configuration share.
+Time and memory are bounded: a value has a maximum size, counted as if nothing in it were shared, and the sizes of
+all computed values count against a budget that all files of a configuration share.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.GtE: operator.ge,
 }
 MAX_FILE = 1_000_000
-"""Most bytes of a file."""
+"""Maximum bytes of a file."""
 MAX_SIZE = 200_000
-"""Most elements of a value at all depths; eight characters of a string are one."""
+"""Maximum elements of a value at all depths; eight characters of a string count as one."""
 MAX_DEPTH = 50
-"""Most levels of a value."""
+"""Maximum depth of a value."""
 MAX_WORK = 5_000_000
-"""Sum of the sizes of all values that are computed."""
+"""Maximum sum of the sizes of all computed values."""
 STEP = 25
-"""What computing a value costs beside its size."""
+"""Cost of computing a value, in addition to its size."""
 MAX_WIDTH = 999
-"""Largest width or precision of a formatted value."""
+"""Maximum width or precision of a formatted value."""
 _SUBSTITUTION = re.compile(r"\{\{([^{}]*)\}\}")
 _PERCENT_KEY = re.compile(r"%\([^()]*\)")
 _PERCENT = re.compile(r"%[-#0 +]*(\*|\d*)(?:\.(\*|\d*))?")
@@ -66,12 +66,12 @@ _PERCENT = re.compile(r"%[-#0 +]*(\*|\d*)(?:\.(\*|\d*))?")
 
 def _format(value: Any, spec: str) -> str:
     if any(len(number) > len(str(MAX_WIDTH)) for number in re.findall(r"\d+", spec)):
-        raise ValueError(f"widths are at most {MAX_WIDTH}")
+        raise ValueError(f"widths must be at most {MAX_WIDTH}")
     return format(str(value) if isinstance(value, PurePosixPath) else value, spec)
 
 
 class _Formatter(string.Formatter):
-    """``str.format`` without attributes of values, widths of gigabytes, and the same long value many times."""
+    """``str.format`` without attribute access, and with bounded widths and length."""
 
     def __init__(self) -> None:
         self.length = 0
@@ -92,10 +92,10 @@ class _Formatter(string.Formatter):
 def _percent(text: str, values: Any) -> str:
     without_keys = _PERCENT_KEY.sub("%", text)
     if "%(" in without_keys:
-        raise ValueError("keys of % hold no brackets")
+        raise ValueError("keys of % must not contain brackets")
     specs = _PERCENT.findall(without_keys)
     if any(number == "*" or len(number) > len(str(MAX_WIDTH)) for spec in specs for number in spec):
-        raise ValueError(f"widths are at most {MAX_WIDTH}")
+        raise ValueError(f"widths must be at most {MAX_WIDTH}")
     if len(specs) * _size(values) > MAX_SIZE:
         raise ValueError("the result may be too long")
     return str(text % values)
@@ -120,7 +120,7 @@ def _sum(values: Any, start: Any = 0) -> Any:
 
 def _round(value: Any, digits: int | None = None) -> Any:
     if digits is not None and abs(digits) > MAX_WIDTH:
-        raise ValueError(f"digits are at most {MAX_WIDTH}")
+        raise ValueError(f"digits must be at most {MAX_WIDTH}")
     return round(value, digits)
 
 
@@ -146,7 +146,7 @@ _PATH_PARTS = ("name", "parent", "stem", "suffix")
 
 
 def _size(value: Any) -> int:
-    """Elements of a value at all depths. Raises ``ValueError`` for a value that is too large or too deep."""
+    """Return the number of elements at all depths. Raises ``ValueError`` for a value that is too large or too deep."""
     size, depth, level = 1, 0, [value]
     while level:
         inner: list[Any] = []
@@ -162,7 +162,7 @@ def _size(value: Any) -> int:
             elif kind is str or kind is PurePosixPath:
                 text = str(item)
                 if not text.isascii():
-                    text.encode()  # half of a surrogate pair cannot be written
+                    text.encode()  # a lone surrogate cannot be written
                 size += len(text) // 8
             if size + len(inner) > MAX_SIZE:
                 raise ValueError(f"more than {MAX_SIZE} elements")
@@ -174,71 +174,71 @@ def _size(value: Any) -> int:
 
 @define
 class _Reading:
-    """What all files of one configuration share."""
+    """State shared by all files of a configuration."""
 
-    left_out: list[str] = field(factory=list)
-    """``file:line: statement`` of what cannot change a value."""
+    skipped: list[str] = field(factory=list)
+    """``file:line: statement``, one for each statement that cannot change a value."""
     work: int = 0
 
     def charge_file(self, length: int) -> None:
-        """Take a file from the budget. Raises ``ValueError`` for an empty budget."""
+        """Charge a file. Raises ``ValueError`` if the budget is exceeded."""
         self.work += MAX_WORK // 1000 + length
         if self.work > MAX_WORK:
             raise ValueError("the configuration has too many files, or takes too many steps")
 
     def charge(self, value: Any) -> None:
-        """Take a value from the budget. Raises ``ValueError`` for one that is too large, or an empty budget."""
+        """Charge a value. Raises ``ValueError`` if it is too large, or the budget is exceeded."""
         self.work += STEP + _size(value)
         if self.work > MAX_WORK:
             raise ValueError("the configuration takes too many steps")
 
 
-def read_config(path: str | Path, left_out: list[str] | None = None) -> dict[str, Any]:
-    """Return the whole configuration, inheritance resolved, as plain data (what JSON could hold).
+def read_config(path: str | Path, skipped: list[str] | None = None) -> dict[str, Any]:
+    """Return the whole configuration, with inheritance resolved, as plain data (as in JSON).
 
     Args:
         path: a ``.py`` or ``.json`` file.
-        left_out: gets a line (``file:line: statement``) for every statement that cannot change a value.
+        skipped: list to which ``file:line: statement`` is appended for each statement that cannot change a value.
 
     Raises:
-        ConfigError: the file is missing, holds something that is not plain data (``file:line``), or grows without
-            bounds.
+        ConfigError: the file is missing, contains something that is not plain data (``file:line``), or exceeds a
+            limit.
     """
     reading = _Reading()
     config = _with_lists(_load_config(Path(path), (), reading))
-    if left_out is not None:
-        left_out.extend(reading.left_out)
+    if skipped is not None:
+        skipped.extend(reading.skipped)
     return config  # type: ignore[no-any-return]
 
 
 def _load_config(path: Path, below: tuple[Path, ...], reading: _Reading) -> dict[str, Any]:
-    asked = f" (named by {below[-1]})" if below else ""
+    origin = f" (named by {below[-1]})" if below else ""
     try:
         path = path.resolve()
         if path in below:
-            raise ConfigError("configurations inherit in a circle: " + " -> ".join(str(p) for p in (*below, path)))
+            raise ConfigError("configurations inherit in a cycle: " + " -> ".join(str(p) for p in (*below, path)))
         if path.suffix not in (".py", ".json") and not path.is_dir():
             found = path.suffix or "no suffix"
-            raise ConfigError(f"{path}: configurations are .py or .json files, found {found!r}{asked}")
+            raise ConfigError(f"{path}: a configuration must be a .py or .json file, found {found!r}{origin}")
         if path.exists() and not path.is_file():
-            raise ConfigError(f"{path}: cannot be read: it is not a file{asked}")
+            raise ConfigError(f"{path}: cannot be read: it is not a file{origin}")
         with path.open("rb") as file:
             content = file.read(MAX_FILE + 1)
         if len(content) > MAX_FILE:
-            raise ConfigError(f"{path}: configurations have at most {MAX_FILE} bytes{asked}")
+            raise ConfigError(f"{path}: a configuration may have at most {MAX_FILE} bytes{origin}")
         reading.charge_file(len(content))
         text = content.decode("utf-8-sig")
     except ConfigError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links that form a loop
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a cycle of links
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{ascii(str(path))[1:-1]}: cannot be read: {reason}{asked}") from error
+        raise ConfigError(f"{ascii(str(path))[1:-1]}: cannot be read: {reason}{origin}") from error
     try:
         if path.suffix != ".json":
             return _Module(path, text, below, reading).run()
         own = _parse_json(path, text)
         if not isinstance(own, dict):
-            raise ConfigError(f"{path}: a configuration is a table, found {type(own).__name__}")
+            raise ConfigError(f"{path}: a configuration must be a dictionary, found {type(own).__name__}")
         reading.charge(own)
         base = _bases(path, own.pop("_base_", []), below, reading)
         merged = merge(base, own, str(path))
@@ -247,7 +247,7 @@ def _load_config(path: Path, below: tuple[Path, ...], reading: _Reading) -> dict
     except ConfigError:
         raise
     except RecursionError:
-        raise ConfigError(f"{path}: is nested too deeply") from None
+        raise ConfigError(f"{path}: nested too deeply") from None
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -260,14 +260,14 @@ def _parse_json(path: Path, text: str) -> Any:
 
 
 def _bases(path: Path, names: Any, below: tuple[Path, ...], reading: _Reading) -> dict[str, Any]:
-    """The files named by ``_base_``, joined; they may not define the same key."""
+    """Return the merged files of ``_base_``; no key may be in two of them."""
     joined: dict[str, Any] = {}
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, (list, tuple)):
-        raise ConfigError(f"{path}: _base_ must name files beside this one, found {type(names).__name__}")
+        raise ConfigError(f"{path}: _base_ must be paths relative to this file, found {type(names).__name__}")
     for name in names:
         if not isinstance(name, str) or "::" in name:
-            raise ConfigError(f"{path}: _base_ must name files beside this one, found {name!r}")
+            raise ConfigError(f"{path}: _base_ must be paths relative to this file, found {name!r}")
         table = _load_config(path.parent / name, (*below, path), reading)
         if twice := sorted(map(str, joined.keys() & table.keys())):
             raise ConfigError(f"{path}: more than one file of _base_ defines {', '.join(twice)}")
@@ -276,7 +276,7 @@ def _bases(path: Path, names: Any, below: tuple[Path, ...], reading: _Reading) -
 
 
 def merge(base: dict[str, Any], own: dict[str, Any], where: str, inside: str = "") -> dict[str, Any]:
-    """Lay one table over another: tables merge, everything else replaces, ``_delete_`` replaces a table."""
+    """Merge ``own`` into ``base``: dictionaries merge, other values replace; ``_delete_`` replaces a dictionary."""
     merged = dict(base)
     for key, value in own.items():
         if not isinstance(value, dict):
@@ -289,7 +289,7 @@ def merge(base: dict[str, Any], own: dict[str, Any], where: str, inside: str = "
             merged[key] = merge(base[key], value, where, f"{inside}{key}.")
         else:
             found = type(base[key]).__name__
-            raise ConfigError(f"{where}: {inside}{key} is a table here and {found} in _base_; add _delete_=True")
+            raise ConfigError(f"{where}: {inside}{key} is a dictionary here and {found} in _base_; add _delete_=True")
     return merged
 
 
@@ -302,7 +302,7 @@ def _with_lists(value: Any) -> Any:
 
 
 class _Module:
-    """One ``.py`` file: its statements in order, over the names assigned so far."""
+    """Evaluates the statements of one ``.py`` file, in order."""
 
     def __init__(self, path: Path, text: str, below: tuple[Path, ...], reading: _Reading) -> None:
         self.path, self.text, self.below, self.reading = path, text, below, reading
@@ -312,7 +312,7 @@ class _Module:
         try:
             self.tree = ast.parse(text, filename=str(path))
         except (RecursionError, MemoryError):
-            raise ConfigError(f"{path}: is nested too deeply") from None
+            raise ConfigError(f"{path}: nested too deeply") from None
         except (SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", None) or 1
             raise ConfigError(f"{path}:{line}: not Python: {error.args[0]}") from error
@@ -333,15 +333,15 @@ class _Module:
         return ConfigError(f"{self.path}:{getattr(node, 'lineno', 1)}: {short}")
 
     def code(self, node: ast.AST) -> str:
-        """The first line of an expression, for messages."""
-        source = ast.get_source_segment(self.text, node) or ""  # ast.unparse writes no large integers
+        """Return the first line of an expression, for messages."""
+        source = ast.get_source_segment(self.text, node) or ""  # ast.unparse fails for large integers
         return source.split("\n")[0][:80]
 
     def not_data(self, node: ast.AST) -> ConfigError:
-        return self.fail(node, f"this is code, not data, and is not executed: {self.code(node)}")
+        return self.fail(node, f"code is not executed, only data is read: {self.code(node)}")
 
     def refuse(self, node: ast.AST, error: Exception) -> NoReturn:
-        """Raise the error of an operation as one of the file."""
+        """Raise the error of an operation as a ``ConfigError``."""
         if isinstance(error, ConfigError):
             raise error
         raise self.fail(node, f"{self.code(node)}: {error}") from error
@@ -349,7 +349,7 @@ class _Module:
     def statement(self, node: ast.stmt) -> None:
         match node:
             case _ if self.is_harmless(node):
-                self.reading.left_out.append(f"{self.path}:{node.lineno}: {self.code(node)}")
+                self.reading.skipped.append(f"{self.path}:{node.lineno}: {self.code(node)}")
             case ast.Assign(targets=targets, value=expression):
                 value = self.value(expression)
                 for target in targets:
@@ -373,7 +373,7 @@ class _Module:
                 for inner in body:
                     self.inherit(inner)
             case ast.Import(names=names):
-                for alias in names:  # `import a.b` gives the name a, `import a.b as c` the name c
+                for alias in names:  # `import a.b` binds a, `import a.b as c` binds c
                     top = alias.name.split(".")[0]
                     self.imported[alias.asname or top] = alias.name if alias.asname else top
             case ast.ImportFrom(module=module, names=names):
@@ -382,7 +382,7 @@ class _Module:
                 raise self.not_data(node)
 
     def is_harmless(self, node: ast.stmt) -> bool:
-        """Whether a statement cannot change a value of the configuration: it concerns imported modules, or prints."""
+        """Return whether a statement cannot change the configuration: it only uses imported modules, or prints."""
         match node:
             case ast.Assign(targets=targets):
                 return all(self.is_imported(target) for target in targets)
@@ -400,14 +400,14 @@ class _Module:
                     isinstance(self.names.get(n.id, self.base if n.id == "_base_" else None), (dict, list))
                     for n in used
                 ):
-                    return False  # it may change them
+                    return False  # it may modify them
                 root = _root(function)
                 path = isinstance(self.names.get(root), PurePosixPath)
                 return path or self.is_imported(function) or (isinstance(function, ast.Name) and root in self.imported)
         return False
 
     def is_imported(self, node: ast.expr) -> bool:
-        """Whether this is something within an imported module: ``os.environ["X"]``."""
+        """Return whether this is part of an imported module, such as ``os.environ["X"]``."""
         root = _root(node)
         return not isinstance(node, ast.Name) and root in self.imported and root not in self.names
 
@@ -416,7 +416,7 @@ class _Module:
         if not (isinstance(node, ast.ImportFrom) and node.level and node.module):
             raise self.not_data(node)
         if node.level > len(self.path.parents):
-            raise self.fail(node, f"{node.level} dots lead above all folders")
+            raise self.fail(node, f"{node.level} dots lead above the root folder")
         file = self.path.parents[node.level - 1].joinpath(*node.module.split(".")).with_suffix(".py")
         table = _load_config(file, (*self.below, self.path), self.reading)
         for alias in node.names:
@@ -425,16 +425,16 @@ class _Module:
             elif alias.name in table:
                 self.names[alias.asname or alias.name] = table[alias.name]
             else:
-                raise self.fail(node, f"{node.module} defines no {alias.name!r}")
+                raise self.fail(node, f"{node.module} does not define {alias.name!r}")
 
     def assign(self, target: ast.expr, value: Any) -> None:
         match target:
             case ast.Name(id=name):
                 self.names[name] = value
             case ast.Subscript(value=container, slice=key):
-                owner, place = self.value(container), self.value(key)
+                owner, index = self.value(container), self.value(key)
                 try:
-                    owner[place] = value
+                    owner[index] = value
                 except (TypeError, ValueError, LookupError) as error:
                     raise self.fail(target, f"cannot assign to {self.code(target)}: {error}") from error
                 self.charged(target, owner)
@@ -445,7 +445,7 @@ class _Module:
                 raise self.not_data(target)
 
     def value(self, node: ast.expr) -> Any:
-        """What an expression stands for. Raises ``ConfigError`` where it cannot be computed within bounds."""
+        """Evaluate an expression. Raises ``ConfigError`` if it fails or exceeds a limit."""
         try:
             return self.charged(node, self.evaluate(node))
         except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, MemoryError) as error:
@@ -473,7 +473,7 @@ class _Module:
             case ast.Name(id="__name__"):
                 return self.path.stem
             case ast.Name(id=name) if (whole := self.imported.get(name, "").split("."))[-1][:1].isupper():
-                return whole[-1]  # `type=Recognizer2D` instead of `type="Recognizer2D"`: the name is all that counts
+                return whole[-1]  # `type=Recognizer2D` is the same as `type="Recognizer2D"`
             case ast.List(elts=items):
                 return self.items(items)
             case ast.Tuple(elts=items):
@@ -519,9 +519,9 @@ class _Module:
             ):
                 return getattr(path, key)
             case ast.Subscript(value=owner, slice=key):
-                whole, place = self.value(owner), self.value(key)
+                container, index = self.value(owner), self.value(key)
                 try:
-                    return whole[place]
+                    return container[index]
                 except (TypeError, ValueError, LookupError) as error:
                     raise self.fail(node, f"{self.code(node)} does not exist: {error!r}") from error
             case ast.Slice(lower=lower, upper=upper, step=step):
@@ -529,11 +529,11 @@ class _Module:
             case ast.Call(func=function, args=arguments, keywords=keywords):
                 return self.call(node, function, self.items(arguments), keywords)
         if isinstance(node, ast.Name):
-            raise self.fail(node, f"{node.id!r} has no value known here")
+            raise self.fail(node, f"{node.id!r} has no known value")
         raise self.not_data(node)
 
     def each(self, generators: list[ast.comprehension]) -> Iterator[None]:
-        """Bind the names of a comprehension to one combination after the other."""
+        """Bind the names of a comprehension to each combination in turn."""
         first, *rest = generators
         bound = [n.id for n in ast.walk(first.target) if isinstance(n, ast.Name)]
         before = {name: self.names[name] for name in bound if name in self.names}
@@ -572,7 +572,7 @@ class _Module:
         owner, method = self.value(function.value), function.attr
         if method == "merge" and isinstance(owner, dict):
             if len(arguments) != 1 or not isinstance(arguments[0], dict):
-                raise ValueError("merge takes one table")
+                raise ValueError("merge takes one dictionary")
             merged = merge(owner, arguments[0], f"{self.path}:{node.lineno}")
             owner.clear()
             owner.update(merged)
@@ -590,7 +590,7 @@ class _Module:
         return list(result) if method in ("items", "keys", "values") else result
 
     def imported_name(self, node: ast.expr) -> str:
-        """The whole name of what comes from an import, ``os.path.join``; empty for anything else."""
+        """Return the full name of an imported object, such as ``os.path.join``; empty for anything else."""
         match node:
             case ast.Name(id=name) if name not in self.names:
                 return self.imported.get(name, "")
@@ -604,7 +604,7 @@ class _Module:
         if isinstance(op, ast.Mult) and any(isinstance(v, (str, list, tuple)) for v in values):
             sizes = [len(v) if isinstance(v, (str, list, tuple)) else v for v in values]
             if all(isinstance(size, int) for size in sizes) and sizes[0] * sizes[1] > MAX_SIZE:
-                raise self.fail(node, f"a repetition of more than {MAX_SIZE} elements is refused")
+                raise self.fail(node, f"a repetition may have at most {MAX_SIZE} elements")
         try:
             if isinstance(op, ast.Mod) and isinstance(values[0], str):
                 return _percent(*values)
@@ -621,7 +621,7 @@ class _Module:
         raise self.not_data(node)
 
     def fill(self, node: ast.AST, text: str) -> Any:
-        """Put values into ``'{{ fileDirname }}'`` and ``'{{_base_.x}}'``."""
+        """Substitute values in ``'{{ fileDirname }}'`` and ``'{{_base_.x}}'``."""
         known = {
             "fileDirname": str(self.path.parent),
             "fileBasename": self.path.name,
@@ -639,14 +639,14 @@ class _Module:
                 value = value.get(key) if isinstance(value, dict) else None
             if value is not None:
                 return self.charged(node, value)
-            raise self.fail(node, f"{{{{{inside}}}}} cannot be filled in; known are {', '.join(known)}, _base_.<name>")
+            raise self.fail(node, f"{{{{{inside}}}}} is not known; allowed: {', '.join(known)}, _base_.<name>")
 
         whole = _SUBSTITUTION.fullmatch(text)
         return one(whole[1]) if whole else _SUBSTITUTION.sub(lambda m: str(one(m[1])), text)
 
 
 def _root(node: ast.expr) -> str:
-    """The name that an expression begins with: ``os`` of ``os.environ["X"]``."""
+    """Return the first name of an expression: ``os`` of ``os.environ["X"]``."""
     while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else ""

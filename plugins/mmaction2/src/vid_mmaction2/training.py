@@ -1,4 +1,4 @@
-"""Converting what a configuration says about training: loops, optimizer, schedules, hooks, evaluators."""
+"""Conversion of the training settings: loops, optimizer, schedules, hooks, evaluators."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ GROUPINGS = {
     "LearningRateDecayOptimizerConstructor": "LayerDecayGroups",
 }
 IGNORED_HOOKS = {"runtime_info", "timer", "param_scheduler", "sampler_seed", "sync_buffers", "visualization"}
-"""Hooks of the training framework whose job is done without being asked for."""
+"""Hooks whose job is always done here."""
 ADVICE = {
-    "EMAHook": "is not converted: set train.ema_decay yourself",
+    "EMAHook": "is not converted; set train.ema_decay",
 }
-"""Hooks whose job a setting does here, but not to the digit."""
+"""Hooks for which there is an option here, with slightly different results."""
 PRECISIONS = {None: "fp16", "float16": "fp16", "bfloat16": "bf16"}
 
 
 def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
-    """Convert loops, gradients and checkpoints into ``[train]``."""
+    """Convert loops, gradients and checkpoints to ``[train]``."""
     train: Table = {}
     _loop(converter, config.get("train_cfg") or {}, train)
     wrapper = config.get("optim_wrapper") or {}
@@ -38,13 +38,13 @@ def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
         schedules = config.get("param_scheduler") or []
         by_epoch = [s.get("by_epoch", True) for s in (schedules if isinstance(schedules, list) else [schedules])]
         if "steps" in train or not all(by_epoch):
-            why = f"iterations are batches there and steps here: divide what counts them by {count} yourself"
+            why = f"iterations are batches there and steps here; divide numbers of iterations by {count}"
             converter.report("optim_wrapper.accumulative_counts", why)
     clip = wrapper.get("clip_grad") or {}
     if "max_norm" in clip:
         train["clip_norm"] = clip["max_norm"]
         if clip.get("norm_type", 2) != 2:
-            converter.report("optim_wrapper.clip_grad.norm_type", "only the 2-norm can be limited")
+            converter.report("optim_wrapper.clip_grad.norm_type", "must be 2; only the 2-norm can be limited")
     if "clip_value" in clip:
         train["clip_value"] = clip["clip_value"]
     hooks = config.get("default_hooks") or {}
@@ -65,15 +65,15 @@ def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
 
 
 def _early_stop(converter: Converter, hook: Mapping[str, Any], at: str, train: Table) -> None:
-    """Stopping follows the score that selects the best weights, and any improvement counts."""
+    """Convert early stopping, which uses the score that selects the best weights, and counts any improvement."""
     train["early_stop"] = hook.get("patience", 5)
     for key, name in (("monitor", "best"), ("rule", "best_rule")):
         value = hook.get(key)
         if value is not None and train.setdefault(name, value) != value:
-            converter.report(
-                f"{at}.{key}", f"is {value}, but train.{name} is {train[name]}, and one score decides both"
-            )
-    converter.notes.append(f"{at}.min_delta: any improvement counts here, there at least {hook.get('min_delta', 0.1)}")
+            converter.report(f"{at}.{key}", f"must be that of train.{name}, {train[name]}, found {value}")
+    converter.notes.append(
+        f"{at}.min_delta: any improvement counts, not only one of at least {hook.get('min_delta', 0.1)}"
+    )
     if hook.get("stopping_threshold") is not None:
         converter.notes.append(f"{at}.stopping_threshold: training does not stop at a score")
 
@@ -88,10 +88,10 @@ def _loop(converter: Converter, loop: Mapping[str, Any], train: Table) -> None:
     if old in loop:
         train[new] = loop[old]
     interval = loop.get("val_interval", 1000 if new == "steps" else 1)
-    if new == "steps" or interval != 1:  # one epoch is what it is here where not given
+    if new == "steps" or interval != 1:  # one epoch is the default here
         train["val_interval"] = interval
     if loop.get("val_begin", 1) > 1:
-        converter.report(f"{at}.val_begin", "evaluation starts with the first interval")
+        converter.report(f"{at}.val_begin", "is not converted; evaluation starts with the first interval")
     converted = {"type", "by_epoch", "max_epochs", "max_iters", "val_interval", "val_begin", "other_loaders"}
     for key in loop.keys() - converted:
         converter.report(f"{at}.{key}", "has no equivalent here")
@@ -113,13 +113,13 @@ def _checkpoint_options(converter: Converter, hook: Mapping[str, Any] | None, tr
     if isinstance(best, str) and best != "auto":
         train["best"] = best
     elif best is not None and not isinstance(best, str):
-        converter.report("default_hooks.checkpoint.save_best", "one score decides which weights are the best")
+        converter.report("default_hooks.checkpoint.save_best", "must be a single score")
     if isinstance(hook.get("rule"), str):
         train["best_rule"] = hook["rule"]
 
 
 def convert_optimizer(converter: Converter, wrapper: Mapping[str, Any], task: Table) -> None:
-    """Convert ``optim_wrapper`` into ``[optimizer]``, ``[param_groups]`` and ``runtime.precision``."""
+    """Convert ``optim_wrapper`` to ``[optimizer]``, ``[param_groups]`` and ``runtime.precision``."""
     at = "optim_wrapper"
     kind = wrapper.get("type", "OptimWrapper")
     if kind == "AmpOptimWrapper":
@@ -147,7 +147,7 @@ def _grouping(converter: Converter, wrapper: Mapping[str, Any], at: str) -> Tabl
     settings = dict(wrapper.get("paramwise_cfg") or {})
     constructor = wrapper.get("constructor", "DefaultOptimWrapperConstructor")
     if constructor == "DefaultOptimWrapperConstructor":
-        settings.pop("bypass_duplicate", None)  # a parameter that occurs twice always counts once
+        settings.pop("bypass_duplicate", None)  # a shared parameter always counts once
         return converter.component({"type": "DefaultGroups", **settings}, f"{at}.paramwise_cfg") if settings else None
     if constructor not in GROUPINGS:
         converter.report(f"{at}.constructor", f"{constructor} has no equivalent here")
@@ -155,12 +155,12 @@ def _grouping(converter: Converter, wrapper: Mapping[str, Any], at: str) -> Tabl
     if constructor == "SwinOptimWrapperConstructor":
         settings = {"custom_keys": settings}
     if settings.pop("decay_type", "layer_wise") != "layer_wise":
-        converter.report(f"{at}.paramwise_cfg.decay_type", "only layer_wise can be converted")
+        converter.report(f"{at}.paramwise_cfg.decay_type", "must be layer_wise")
     return converter.component({"type": GROUPINGS[constructor], **settings}, f"{at}.paramwise_cfg")
 
 
 def convert_schedules(converter: Converter, schedules: Any) -> Table:
-    """Convert ``param_scheduler`` into the named tables of ``[schedule]``."""
+    """Convert ``param_scheduler`` to the named tables of ``[schedule]``."""
     named: Table = {}
     for i, table in enumerate(schedules if isinstance(schedules, list) else [schedules]):
         at = f"param_scheduler[{i}]"
@@ -172,7 +172,7 @@ def convert_schedules(converter: Converter, schedules: Any) -> Table:
 
 
 def _as_lr_schedule(converter: Converter, table: Any, at: str) -> Any:
-    """A schedule of the rate or the momentum: ``LinearMomentum`` and ``LinearParamScheduler`` are ``LinearLR`` here."""
+    """Convert schedules of the momentum: ``LinearMomentum`` and ``LinearParamScheduler`` are ``LinearLR`` here."""
     kind = (
         re.fullmatch(r"(.+)(Momentum|ParamScheduler)", str(table.get("type"))) if isinstance(table, Mapping) else None
     )
@@ -180,18 +180,18 @@ def _as_lr_schedule(converter: Converter, table: Any, at: str) -> Any:
         return table
     param = "momentum" if kind[2] == "Momentum" else table.get("param_name", "lr")
     if param not in ("lr", "momentum"):
-        converter.report(f"{at}.param_name", f"only lr and momentum can be scheduled, found {param}")
+        converter.report(f"{at}.param_name", f"must be lr or momentum, found {param}")
     return {**table, "type": f"{kind[1]}LR", **({"param": param} if param == "momentum" else {})}
 
 
 def convert_metrics(converter: Converter, config: Mapping[str, Any]) -> Table:
-    """Convert the evaluators into the named tables of ``[metrics]``, which validation and test share."""
+    """Convert the evaluators to the named tables of ``[metrics]``, which validation and test share."""
     found: dict[str, list[Any]] = {}
     for part in ("val", "test"):
         value = config.get(f"{part}_evaluator")
         found[part] = _metric_tables(value)
     if found["val"] and found["test"] and found["val"] != found["test"]:
-        converter.report("test_evaluator", "validation and test share their metrics; those of the test are taken")
+        converter.report("test_evaluator", "validation and test share metrics; those of the test are used")
     part = "test" if found["test"] else "val"
     named: Table = {}
     for i, table in enumerate(found[part]):
@@ -211,9 +211,9 @@ def _metric_tables(evaluator: Any) -> list[Any]:
     return [evaluator] if evaluator else []
 
 
-def file_name(address: str) -> str:
-    """The file name of a web address; everything else stays as it is."""
-    return posixpath.basename(address) if address.startswith(("http://", "https://")) else address
+def file_name(url: str) -> str:
+    """Return the file name of a URL; return anything else unchanged."""
+    return posixpath.basename(url) if url.startswith(("http://", "https://")) else url
 
 
 def _accuracy(converter: Converter, table: Table, at: str) -> Table:
