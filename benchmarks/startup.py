@@ -25,7 +25,7 @@ COMMANDS = {
 def seconds(command: list[str]) -> float:
     """Return the seconds of one run."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
