@@ -48,11 +48,11 @@ def recognition(folder: Path, videos_per_class: int, seed: int, force: bool) -> 
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     held_out = max(1, videos_per_class // 5)
     rows: dict[str, list[tuple[str, str]]] = {"train": [], "val": []}
-    jobs = [(number, label) for number in range(videos_per_class) for label in MOTIONS]
-    for place, (number, label) in enumerate(track(jobs, "rendering")):
+    clips = [(number, label) for number in range(videos_per_class) for label in MOTIONS]
+    for index, (number, label) in enumerate(track(clips, "rendering")):
         space = " " if number == 0 else "_"  # shows that names may contain spaces
         name = f"{label}{space}{number:03}.mp4"
-        write_video(folder / "videos" / name, render_video(label, seed, place))
+        write_video(folder / "videos" / name, render_video(label, seed, index))
         rows["val" if number < held_out else "train"].append((name, label))
     for part, listed in rows.items():
         with (folder / f"{part}.csv").open("w", newline="", encoding="utf-8") as file:

@@ -116,12 +116,12 @@ def _compat_rows(path: Path, file: TextIO, layout: Layout, delimiter: str | None
 
 
 def _list_row(path: Path, line: int, name: str, numbers: list[int], layout: Layout) -> Row:
-    wanted = len(layout.columns)
-    labels = numbers[wanted:]
-    if len(numbers) < wanted or (len(labels) > 1 and not layout.multi_class):
+    columns = len(layout.columns)
+    labels = numbers[columns:]
+    if len(numbers) < columns or (len(labels) > 1 and not layout.multi_class):
         hint = "; multiple labels need multi_class = true" if labels else ""
         raise AnnotationError(f"{path}:{line}: {numbers} after {name!r}, but a line must be '{layout}'{hint}")
-    return Row(line, name, numbers[:wanted], _without_missing(labels, layout))
+    return Row(line, name, numbers[:columns], _without_missing(labels, layout))
 
 
 def _without_missing(labels: Sequence[int | str], layout: Layout) -> Sequence[int | str]:

@@ -33,8 +33,8 @@ def _split_windows(x: Tensor, size: int) -> Tensor:
 def _merge_windows(windows: Tensor, size: int, height: int, width: int) -> Tensor:
     """The inverse of ``_split_windows``."""
     x = windows.unflatten(1, (size, size)).unflatten(0, (-1, height // size, width // size))
-    whole: Tensor = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-    return whole
+    merged: Tensor = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    return merged
 
 
 class WindowAttention(nn.Module):
@@ -46,8 +46,8 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window_size - 1) ** 2, num_heads))
-        place = torch.cartesian_prod(torch.arange(window_size), torch.arange(window_size))
-        offset = place[:, None] - place[None] + window_size - 1
+        position = torch.cartesian_prod(torch.arange(window_size), torch.arange(window_size))
+        offset = position[:, None] - position[None] + window_size - 1
         index = offset[..., 0] * (2 * window_size - 1) + offset[..., 1]
         self.register_buffer("relative_position_index", index, persistent=False)
         self.qkv = nn.Linear(dim, 3 * dim)
@@ -114,8 +114,8 @@ def _shift_mask(height: int, width: int, size: int, shift: int, like: Tensor) ->
 
     def region(length: int) -> Tensor:
         """0 in all windows but the last, 1 and 2 in the two parts of the last one."""
-        place = torch.arange(length, device=like.device)
-        return (place >= length - size).int() + (place >= length - shift).int()
+        position = torch.arange(length, device=like.device)
+        return (position >= length - size).int() + (position >= length - shift).int()
 
     regions = 3 * region(height)[:, None] + region(width)
     flat = _split_windows(regions[None, :, :, None], size)[..., 0]

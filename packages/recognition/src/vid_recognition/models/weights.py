@@ -46,20 +46,20 @@ def convert_2d_weights(net: nn.Module, state_dict: Mapping[str, Tensor]) -> dict
     """
     if any(k.startswith("backbone.") for k in state_dict):
         state_dict = {k.removeprefix("backbone."): v for k, v in state_dict.items() if k.startswith("backbone.")}
-    wanted = {k.replace(".net.", ".").replace(".block.", "."): (k, v) for k, v in net.state_dict().items()}
+    expected = {k.replace(".net.", ".").replace(".block.", "."): (k, v) for k, v in net.state_dict().items()}
     out: dict[str, Tensor] = {}
     unexpected = []
     for name, value in state_dict.items():
         renamed = name
-        if renamed not in wanted:
+        if renamed not in expected:
             for pattern, replacement in RENAMES:
                 renamed = pattern.sub(replacement, renamed)
-        if renamed in wanted:
-            key, target = wanted[renamed]
+        if renamed in expected:
+            key, target = expected[renamed]
             out[key] = _fit_shape(name, value, target)
         elif not UNUSED.search(name):
             unexpected.append(name)
-    missing = [k for k, _ in wanted.values() if k not in out and not VIDEO_ONLY.search(k)]
+    missing = [k for k, _ in expected.values() if k not in out and not VIDEO_ONLY.search(k)]
     if missing or unexpected:
         what = f"lack {missing[0]} and {len(missing) - 1} more" if missing else f"have {unexpected[0]}, which it lacks"
         raise CheckpointError(f"these are not weights of an image network like this {type(net).__name__}: they {what}")
