@@ -395,7 +395,7 @@ def _places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("wrong", [None, 3, "x", [], [3], {}, {"type": 3}, {"type": "X"}, [["a"]]], ids=repr)
-def test_values_of_any_type_in_any_place_are_no_bug(catalog: Catalog, wrong: Any) -> None:
+def test_values_of_any_type_in_any_place_raise_no_exception(catalog: Catalog, wrong: Any) -> None:
     for *above, last in _places(CONFIG):
         config = at = copy.deepcopy(CONFIG)
         for key in above:
@@ -423,7 +423,7 @@ def test_early_stopping_is_a_setting(catalog: Catalog) -> None:
     hook = {"type": "EarlyStoppingHook", "monitor": "acc/top1", "rule": "greater", "patience": 3, "min_delta": 0.01}
     imported = converted(catalog, custom_hooks=[hook])
     assert imported.problems == ()
-    assert imported.notes == ("custom_hooks[0].min_delta: any improvement counts, not only one of at least 0.01",)
+    assert imported.notes == ("custom_hooks[0].min_delta: any improvement counts, not only 0.01 or more",)
     train = imported.task["train"]
     assert (train["early_stop"], train["best"], train["best_rule"]) == (3, "acc/top1", "greater")
     Task.from_table(imported.task, catalog)

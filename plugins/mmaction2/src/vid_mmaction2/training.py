@@ -71,9 +71,7 @@ def _early_stop(converter: Converter, hook: Mapping[str, Any], at: str, train: T
         value = hook.get(key)
         if value is not None and train.setdefault(name, value) != value:
             converter.report(f"{at}.{key}", f"must be that of train.{name}, {train[name]}, found {value}")
-    converter.notes.append(
-        f"{at}.min_delta: any improvement counts, not only one of at least {hook.get('min_delta', 0.1)}"
-    )
+    converter.notes.append(f"{at}.min_delta: any improvement counts, not only {hook.get('min_delta', 0.1)} or more")
     if hook.get("stopping_threshold") is not None:
         converter.notes.append(f"{at}.stopping_threshold: training does not stop at a score")
 
