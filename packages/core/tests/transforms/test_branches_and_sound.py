@@ -87,7 +87,7 @@ def test_branches_share_the_choice_of_frames(sound: Path) -> None:
 
 
 def test_a_branch_without_input_is_refused(sound: Path) -> None:
-    with pytest.raises(UserError, match="Branches: 'audios' makes no input"):
+    with pytest.raises(UserError, match="Branches: 'audios' makes no inputs"):
         Branches({"audios": {"decode": DecodeAudio()}})(Sample(path=str(sound)), rng())
 
 

@@ -1,4 +1,4 @@
-"""What a file asks for is not done: memory without end, other files, pictures that are made up."""
+"""Files that would use unlimited memory, open other files or return concealed damage are refused."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from vidcore.data.limits import resource_hint
 from vidcore.errors import VideoError
 from vidcore.video.audio import open_audio
 from vidcore.video.checks import reading
+from vidcore.video.image_header import read_header
 from vidcore.video.open import open_video
-from vidcore.video.picture import promise
 
 
 def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
@@ -27,27 +27,27 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", [".bmp", ".jpg", ".png", ".tiff", ".webp"])
-def test_the_size_of_a_picture_is_known_before_it_is_decoded(suffix: str) -> None:
+def test_the_size_of_an_image_is_read_before_decoding(suffix: str) -> None:
     _, data = cv2.imencode(suffix, np.zeros((30, 50, 3), np.uint8))
-    assert promise(data.tobytes()) == (1500, False)
-    for size in range(len(data)):  # damaged: no other error than a refusal later
-        promise(data[:size].tobytes())
+    assert read_header(data.tobytes()) == (1500, False)
+    for size in range(len(data)):  # a damaged header must not raise
+        read_header(data[:size].tobytes())
 
 
-def test_pictures_that_promise_gigabytes_or_several_frames_are_refused(tmp_path: Path) -> None:
+def test_images_of_gigabytes_or_several_frames_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(png(30000, 30000))
-    with pytest.raises(VideoError, match=r"a\.png: promises 900000000 pixels"):
+    with pytest.raises(VideoError, match=r"a\.png: has 900000000 pixels"):
         open_video(file)
     file.write_bytes(png(8, 8, (b"acTL", struct.pack(">II", 30, 0))))
-    with pytest.raises(VideoError, match=r"a\.png: holds several pictures"):
+    with pytest.raises(VideoError, match=r"a\.png: contains several images"):
         open_video(file)
     file.write_bytes(b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\2\0\0\0\x4f\0\0\x2f\0\0" + bytes(100))
-    with pytest.raises(VideoError, match=r"a\.png: holds several pictures"):
+    with pytest.raises(VideoError, match=r"a\.png: contains several images"):
         open_video(file)
 
 
-def test_files_that_name_other_files_are_refused(videos: dict[str, Path], tmp_path: Path) -> None:
+def test_files_that_refer_to_other_files_are_refused(videos: dict[str, Path], tmp_path: Path) -> None:
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{videos['h264.ts']}\n#EXT-X-ENDLIST\n"
     listing = f"ffconcat version 1.0\nfile {videos['h264.mp4']}\n"
     for name, text in {"a.mp4": playlist, "a.m3u8": playlist, "b.mp4": listing, "b.ffconcat": listing}.items():
@@ -61,7 +61,7 @@ def test_files_that_name_other_files_are_refused(videos: dict[str, Path], tmp_pa
     assert len(open_video(tmp_path / "a%d.png", "pyav")) == 1
 
 
-def test_memory_that_a_file_asks_for_is_its_own_error() -> None:
+def test_lack_of_memory_for_a_file_is_an_error_of_the_file() -> None:
     with pytest.raises(VideoError, match=r"a\.mp4: cannot be read \(MemoryError") as caught, reading("a.mp4"):
         raise MemoryError
     assert resource_hint(caught.value) is None
@@ -69,10 +69,10 @@ def test_memory_that_a_file_asks_for_is_its_own_error() -> None:
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv"])
-def test_flipped_bits_never_give_another_frame(
+def test_flipped_bits_never_return_a_wrong_frame(
     make: ModuleType, videos: dict[str, Path], tmp_path: Path, name: str
 ) -> None:
-    """FFmpeg conceals damage unless it is told not to: neighbours came as if they were right."""
+    """By default, FFmpeg conceals damage, and returned neighbouring frames."""
     data, right = videos[name].read_bytes(), 0
     rng = np.random.default_rng(0)
     for _ in range(10):

@@ -24,7 +24,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             sampling=["DenseSampleFrames", "SampleFrames", "UniformSample", "UntrimmedSampleFrames"],
         ),
         "metrics": offer("vidcore", metrics=["DumpPredictions"]),
-        # by module, so that the arguments can be read from the source; NOT_OFFERED has the others of torch.optim
+        # by module, so that arguments can be read from the source; NOT_OFFERED lists the others of torch.optim
         "optimizers": offer(
             "torch.optim",
             _adafactor=["Adafactor"],

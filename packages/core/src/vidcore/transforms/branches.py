@@ -43,7 +43,7 @@ class Branches:
             done = Pipeline(steps)(sample.replace(inputs={}), rng)
             made = dict(done.inputs)
             if not made:
-                raise UserError(f"Branches: {name!r} makes no input: end it with FormatShape or a similar step")
+                raise UserError(f"Branches: {name!r} makes no inputs: end it with FormatShape or a similar step")
             inputs |= {name: next(iter(made.values()))} if len(made) == 1 else made
             targets |= done.targets
         return sample.replace(inputs=inputs, targets=targets)

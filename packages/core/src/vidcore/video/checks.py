@@ -18,7 +18,7 @@ __all__ = ["MAX_PIXELS", "ReaderBase", "existing_file", "frame_numbers", "readin
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 MAX_PIXELS = 1 << 26
-"""Most pixels of a frame: a few bytes of a file can promise gigabytes."""
+"""Largest number of pixels of a frame: a header of a few bytes can state gigabytes."""
 
 
 class ReaderBase:
@@ -37,7 +37,7 @@ class ReaderBase:
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
-    """Raise ``VideoError`` in place of any error that reading a file causes in a library.
+    """Raise ``VideoError`` in place of any error of a library that reads a file.
 
     Damaged files cause errors of every type: ``MemoryError`` for a size that the header states, ``IndexError``, ...
     """

@@ -16,10 +16,10 @@ NAME_OTHERS = frozenset({
     "avisynth", "concat", "dash", "dvdvideo", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vapoursynth",
     "vobsub", "webm_dash_manifest",
 })  # fmt: skip
-"""Formats of files that name other files or addresses: only what the user named is read."""
+"""Formats of files that refer to other files or URLs, which are not read: the user did not name those."""
 SAFE = {
     "format_whitelist": ",".join(sorted(n for n in formats_available if NAME_OTHERS.isdisjoint(n.split(",")))),
-    "pattern_type": "none",  # a file called img_%03d.jpg is one picture
+    "pattern_type": "none",  # a file named img_%03d.jpg is one image
     "protocol_whitelist": "file",
 }
 
@@ -45,7 +45,7 @@ def open_container(file: str, path: object, kind: str = "a video", **options: st
         container: InputContainer = av.open(file, container_options=SAFE | options, **LENIENT)
         return container
     except (FFmpegError, OSError) as error:
-        others = "; files that name other files are not read" if error.errno == errno.EINVAL else ""
+        others = "; files that refer to other files are not read" if error.errno == errno.EINVAL else ""
         raise VideoError(path, f"cannot be opened as {kind} ({reason(error)}{others})") from error
 
 

@@ -42,7 +42,7 @@ class DecordReader(ReaderBase):
     def __init__(self, path: str | Path, threads: int = 1) -> None:
         self.path = str(path)
         file = existing_file(path)
-        open_container(file, path).close()  # decord would follow what a playlist names
+        open_container(file, path).close()  # refuses playlists, whose files decord would open
         try:
             self._reader = decord.VideoReader(file, num_threads=threads)
             self.fps: float | None = float(self._reader.get_avg_fps()) or None

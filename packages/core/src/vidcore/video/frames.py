@@ -12,7 +12,7 @@ import numpy as np
 from vidcore.errors import VideoError
 from vidcore.typing import Array
 from vidcore.video.checks import MAX_PIXELS, ReaderBase, existing_file, frame_numbers, reading
-from vidcore.video.picture import promise
+from vidcore.video.image_header import read_header
 
 __all__ = ["ArrayReader", "FrameFolderReader", "ImageReader"]
 
@@ -161,11 +161,11 @@ def _read_image(file: Path, grey: bool) -> Array:
     existing_file(file)
     with reading(file):
         data = np.fromfile(file, np.uint8)
-        promised = promise(data.tobytes())
-        if promised.animated:
-            raise VideoError(file, "holds several pictures; make a video of it, or a folder of frames")
-        if promised.pixels > MAX_PIXELS:
-            raise VideoError(file, f"promises {promised.pixels} pixels; at most {MAX_PIXELS} are read")
+        header = read_header(data.tobytes())
+        if header.animated:
+            raise VideoError(file, "contains several images: convert it to a video or a folder of frames")
+        if header.pixels > MAX_PIXELS:
+            raise VideoError(file, f"has {header.pixels} pixels in its header; at most {MAX_PIXELS} are allowed")
         image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
         if image is None:
             raise VideoError(file, "is not an image that can be decoded")

@@ -26,7 +26,7 @@ SKIP_SAFE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
 """Codecs in which skipping a frame that no other frame refers to has no effect on other frames."""
 
 TOLERATED = frozenset({"tiff"})
-"""Codecs whose decoders call whole files damaged."""
+"""Codecs whose decoders report intact files as damaged."""
 
 
 class _NotProven(Exception):
@@ -93,7 +93,7 @@ class FrameFinder:
                 for number, frame in self._run(slots) if self._packets.order is None else self._find(slots):
                     yield slots[number], frame
                 return
-            except _NoEntry:  # begin at an earlier one
+            except _NoEntry:  # begin at an earlier entry point
                 self._begin(0)
             except _NotProven:
                 self._count()
@@ -107,7 +107,7 @@ class FrameFinder:
 
     def _decoder(self) -> VideoCodecContext:
         context = self._packets.stream.codec_context
-        # Where something is damaged, an error, not a picture that is made up.
+        # Raise for damage, instead of concealing it.
         explode = {} if context.codec.canonical_name in TOLERATED else {"err_detect": "explode"}
         context.options = {"max_pixels": str(MAX_PIXELS), **explode}
         context.thread_count = self._threads
@@ -204,8 +204,8 @@ class FrameFinder:
             frames = self._context.decode(packet)
         except FFmpegError as error:
             if self._is_open(self._began):
-                # What is shown before the entry may refer to what came before it. That is no damage by itself, but
-                # what comes later may refer to it: then decoding must begin where nothing is missing.
+                # Frames shown before the entry point may refer to frames before it. That is not damage, but later
+                # frames may refer to them: then decoding must begin at an entry point without such frames.
                 if packet is not None and self._place.get(self._next - 1, -1) < self._place[self._began]:
                     return []
                 self._packets.entries = [e for e in self._packets.entries if not self._is_open(e)]
@@ -237,7 +237,7 @@ class FrameFinder:
             self._no_entry(entry)
 
     def _is_open(self, entry: int) -> bool:
-        """Tell whether something that follows an entry is shown before it."""
+        """Return whether a frame after an entry point is shown before it."""
         place = self._place.get(entry, -1)
         following = range(entry + 1, min(entry + 1 + REORDER_LIMIT, len(self._packets)))
         return entry > 0 and any(0 <= self._place.get(k, -1) < place for k in following)
