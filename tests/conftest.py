@@ -1,4 +1,4 @@
-"""What the tests across packages share: the distributions, their wheels, and clean environments."""
+"""Shared by tests across packages: the distributions, their wheels, and clean environments."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ class Distribution:
 
     @cached_property
     def package(self) -> str:
-        """Name of the one package it installs."""
+        """Name of the package that it installs."""
         (found,) = (p.name for p in (self.folder / "src").iterdir() if (p / "__init__.py").exists())
         return found
 
     @property
     def requirements(self) -> dict[str, bool]:
-        """Declared distributions -> whether they come without asking for an extra."""
+        """Declared distributions -> whether they are required without an extra."""
         extras = [r for listed in self.project.get("optional-dependencies", {}).values() for r in listed]
         found = dict.fromkeys(map(requirement_name, extras), False)
         return found | dict.fromkeys(map(requirement_name, self.project.get("dependencies", [])), True)
 
     @cached_property
     def asked_of_the_core(self) -> set[str]:
-        """Names of the distributions that come with the core: its choice of OpenCV, and the extras asked for."""
+        """Names of the distributions that come with the core: its OpenCV, and the requested extras."""
         core = distributions()["vidcore"].project
         asked = [r for r in self.project.get("dependencies", []) if requirement_name(r) == "vidcore"]
         extras = [e for r in asked for e in re.findall(r"[\w-]+", "".join(re.findall(r"\[(.*)\]", r)))]
@@ -73,7 +73,7 @@ class Distribution:
 
     @cached_property
     def modules(self) -> dict[str, Path]:
-        """Source file of every module, by its full name."""
+        """Source files of all modules, by full name."""
         source = self.folder / "src"
         parts = {p: p.relative_to(source).with_suffix("").parts for p in sorted(source.rglob("*.py"))}
         return {".".join(n[:-1] if n[-1] == "__init__" else n): path for path, n in parts.items()}
@@ -86,7 +86,7 @@ def distributions() -> dict[str, Distribution]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for ``dist`` with every distribution."""
+    """Run a test with a parameter ``dist`` for every distribution."""
     if "dist" in metafunc.fixturenames:
         found = distributions()
         metafunc.parametrize("dist", found.values(), ids=found)
@@ -94,7 +94,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @frozen
 class CleanEnvironment:
-    """A virtual environment that knows nothing of the workspace's sources."""
+    """A virtual environment without the sources of the workspace."""
 
     folder: Path
 
@@ -103,12 +103,12 @@ class CleanEnvironment:
         return self.folder / "bin" / "python"
 
     def install(self, *what: Path) -> None:
-        """Install wheels or source folders, taking nothing from a registry."""
+        """Install wheels or source folders, without a registry."""
         pip = [sys.executable, "-m", "pip", "--python", str(self.python), "install", "--quiet"]
         self._run([*pip, "--no-index", "--no-deps", "--no-build-isolation", *map(str, what)], self.folder)
 
     def run(self, *command: str, cwd: Path | None = None, code: int = 0) -> str:
-        """Run a program of this environment and return what it printed; the exit code must be ``code``."""
+        """Run a program of this environment and return its output; the exit code must be ``code``."""
         return self._run([str(self.folder / "bin" / command[0]), *command[1:]], cwd or self.folder, code)
 
     def _run(self, command: list[str], cwd: Path, code: int = 0) -> str:
@@ -120,7 +120,7 @@ class CleanEnvironment:
 
 
 def closure(names: Iterator[str] | set[str]) -> dict[str, importlib.metadata.Distribution]:
-    """Installed third-party distributions that those need, themselves included."""
+    """Return the installed third-party distributions that some require, including themselves."""
     ours, found = set(distributions()), {}
     todo = set(names)
     while todo:
@@ -138,7 +138,7 @@ def closure(names: Iterator[str] | set[str]) -> dict[str, importlib.metadata.Dis
 
 @pytest.fixture(scope="session")
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., CleanEnvironment]:
-    """Make an environment with nothing but the declared third-party needs of some distributions.
+    """Make an environment with only the declared third-party requirements of some distributions.
 
     Those are linked from the running environment instead of downloaded again. The editable
     installs of the workspace stay behind, ``.pth`` files and entry points included.
@@ -186,14 +186,14 @@ def workspace() -> dict[str, Distribution]:
 
 @frozen
 class Answer:
-    """What a command said."""
+    """Result of a command."""
 
     code: int
     out: str
     err: str
 
     def refuses(self, pattern: str) -> None:
-        """One line about what is wrong, and no traceback."""
+        """Assert that the command prints a one-line error without a traceback."""
         errors = [line for line in self.err.splitlines() if line.startswith("error: ")]
         assert (self.code, len(errors)) == (2, 1), self
         assert re.search(pattern, errors[0]), self.err
@@ -215,7 +215,7 @@ def call() -> Callable[..., int]:
 
 @pytest.fixture
 def vidcore(call: Callable[..., int], capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    """Runs a command in this process; returns what it said."""
+    """Runs a command in this process; returns its result."""
 
     def run(*arguments: str) -> Answer:
         capfd.readouterr()

@@ -1,4 +1,4 @@
-"""What may import what: between packages, of third parties, and before anything heavy is needed."""
+"""Allowed imports: between packages, of third parties, and at start-up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ARROWS = {
     "vid_mmaction2": {CORE, RECOGNITION, LOCALIZATION},
     "vid_example": {CORE},
 }
-"""Package -> which others of ours it may import. No other arrow exists."""
+"""Package -> our packages that it may import."""
 
 KERNEL = (
     ("collectives", "errors", "processes", "randomness", "typing"),
@@ -39,16 +39,16 @@ KERNEL = (
     ("engine",),
     ("task",),
 )
-"""Floors of the core, from below: a file or folder imports from lower floors only."""
+"""Floors of the core, from the bottom: a file or folder imports only from lower floors."""
 TOOLS = (("tools",), ("jobs", "predict"), ("features",), ("cli",))
 """The ring above: the kernel never imports it."""
 
 FORBIDDEN = {"torchvision", "torchaudio", "mmcv", "mmengine", "mmaction", "mmdet", "mmpose", "pytorchvideo", "timm"}
 DROP_IN = {"decord": "decord2"}
-"""Module -> the distribution of it that we declare; another one may be installed."""
+"""Module -> the distribution that we declare for it; a different one may be installed."""
 
 HEAVY = {"av", "cv2", "decord", "matplotlib", "numpy", "rich", "scipy", "torch"}
-"""Libraries that listing, checking and asking for help must not wait for."""
+"""Libraries that listing, checking and help must not import."""
 
 LIGHT = (
     "vidcore",
@@ -60,7 +60,7 @@ LIGHT = (
     "vidcore.plugins.catalog",
     "vidcore.task.task",
 )
-"""Modules that everything starts from; plugin modules and commands come on top."""
+"""Modules that every command imports, beside plugin modules and commands."""
 
 WITHOUT_TORCH = (
     "vidcore.predictions",
@@ -70,11 +70,11 @@ WITHOUT_TORCH = (
     "vidcore.transforms.compose",
     "vidcore.video.open",
 )
-"""Modules that read video, prepare data and score predictions: they work where PyTorch is not installed."""
+"""Modules that read video, prepare data and score predictions, and work without PyTorch."""
 
 
 def imports(path: Path, module: str, at_import_time: bool = False) -> Iterator[str]:
-    """Full names that a file imports; ``at_import_time`` leaves out what functions and type checkers import."""
+    """Return the full names that a file imports; ``at_import_time`` skips those in functions and for types."""
     todo: list[ast.AST] = [ast.parse(path.read_text(), str(path))]
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     while todo:
@@ -97,7 +97,7 @@ def imports(path: Path, module: str, at_import_time: bool = False) -> Iterator[s
 
 
 def modules_imported(dist: Any) -> dict[str, set[str]]:
-    """Every module of a distribution, and which others of it it imports, also for type checkers alone."""
+    """Return the modules of a distribution, each with those that it imports, also for type checkers."""
     found: dict[str, set[str]] = {}
     for module, path in dist.modules.items():
         names = set()
@@ -105,12 +105,12 @@ def modules_imported(dist: Any) -> dict[str, set[str]]:
             while name and name not in dist.modules:
                 name = name.rpartition(".")[0]
             names.add(name)
-        found[module] = names - {"", module, dist.package}  # a folder's docstring is no dependency
+        found[module] = names - {"", module, dist.package}  # a folder's docstring is not a dependency
     return found
 
 
 def circle(arrows: dict[str, set[str]]) -> list[str]:
-    """A way that leads back to where it began; empty where there is none."""
+    """Return a circle of imports; empty if there is none."""
     done: set[str] = set()
 
     def walk(name: str, way: list[str]) -> list[str]:
@@ -128,7 +128,7 @@ def circle(arrows: dict[str, set[str]]) -> list[str]:
 
 
 def folder(module: str, modules: dict[str, Path]) -> str:
-    """The folder of a module; a file beside ``__init__.py`` of the package stands for itself."""
+    """Return the folder of a module, or the module itself if it is directly in the package."""
     if modules[module].name == "__init__.py" or module.count(".") == 1:
         return module
     return module.rpartition(".")[0]
@@ -228,7 +228,7 @@ def test_reading_and_preparing_data_works_without_torch(workspace: dict[str, Any
 
 
 def imported_on_the_way(roots: list[str], modules: dict[str, Path], unwanted: set[str]) -> list[str]:
-    """Which modules import one of the ``unwanted`` libraries when the ``roots`` are imported."""
+    """Return the modules that import one of the ``unwanted`` libraries when the ``roots`` are imported."""
     todo = list(roots)
     came_from: dict[str, str] = {}
     wrong = []
@@ -247,7 +247,7 @@ def imported_on_the_way(roots: list[str], modules: dict[str, Path], unwanted: se
 
 
 def test_exact_reading_is_fenced(workspace: dict[str, Any]) -> None:
-    """Everything outside of ``vidcore.video.exact`` imports the names it offers, never its files."""
+    """Code outside ``vidcore.video.exact`` imports its public names, never its files."""
     fence = "vidcore.video.exact"
     wrong = [
         f"{path}: {name}"

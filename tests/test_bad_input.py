@@ -1,4 +1,4 @@
-"""Whatever a user gets wrong is one clear line and exit code 2, and nothing of theirs is lost."""
+"""Every user error is one clear line with exit code 2, and no data is lost."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def data(call: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the demo to spoil, which is the working directory."""
+    """A copy of the demo to modify, as the working directory."""
     shutil.copytree(data, tmp_path / "demo")
     monkeypatch.chdir(tmp_path / "demo")
     return tmp_path / "demo"
@@ -97,7 +97,7 @@ def test_a_bad_video_does_not_spoil_the_predictions_of_others(
     bad, good = folder / "videos" / "up_001.mp4", folder / "videos" / "down_001.mp4"
     spoil(bad, how)
     answer = vidcore("predict", str(bad), str(good), "-c", str(trained), "--json")
-    if how == "missing":  # asked for by name: a slip of the finger, said before anything heavy begins
+    if how == "missing":  # named explicitly: a typo, reported before anything heavy starts
         answer.refuses(r"up_001\.mp4: .*(no such|does not exist)")
         return
     answer.refuses("1 of 2 videos cannot be read")
@@ -107,7 +107,7 @@ def test_a_bad_video_does_not_spoil_the_predictions_of_others(
 
 
 def write_list(folder: Path, count: int) -> None:
-    """List ``count`` videos to train on: those of the demo again and again."""
+    """List ``count`` training videos: those of the demo, repeated."""
     rows = [(path.name, path.name[:-8]) for path in sorted((folder / "videos").iterdir())]
     with (folder / "train.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label"), *(rows * (count // len(rows) + 1))[:count]])
@@ -155,7 +155,7 @@ def test_weights_of_a_different_model(folder: Path, vidcore: Command, trained: P
 
 
 class Payload:
-    """What an evil checkpoint holds."""
+    """Content of a malicious checkpoint."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -177,7 +177,7 @@ def test_a_checkpoint_that_would_run_code(folder: Path, vidcore: Command, traine
         answer.refuses(r"evil\.pth: is refused: .*run code")
     assert not mark.exists()
     torch.load(evil, weights_only=False)
-    assert mark.exists(), "the payload of this test does nothing"
+    assert mark.exists(), "the payload of this test has no effect"
 
 
 @pytest.mark.parametrize("what", ["missing", "empty", "text", "truncated"])
@@ -191,12 +191,12 @@ def test_inputs_are_not_overwritten(folder: Path, vidcore: Command, trained: Pat
     video, text = folder / "videos" / "up_001.mp4", (folder / "task.toml").read_text()
     before = trained.read_bytes(), video.read_bytes()
     vidcore("explain", "-o", "task.toml").refuses(r"task\.toml: is an input and would be overwritten")
-    vidcore("test", "-c", str(trained), "--dump", str(trained)).refuses(r"best\.pt: is read")
+    vidcore("test", "-c", str(trained), "--dump", str(trained)).refuses(r"best\.pt: is an input")
     answer = vidcore("predict", "-c", str(trained), "-o", "videos/up_001.mp4", "videos/down_001.mp4")
     answer.refuses(r"videos/up_001\.mp4: is a video and would be overwritten; choose another output")
     assert (folder / "task.toml").read_text() == text
     assert (trained.read_bytes(), video.read_bytes()) == before
-    for _ in range(2):  # what it has written itself may be written anew
+    for _ in range(2):  # it may overwrite its own output
         assert vidcore("explain", "-o", "resolved.toml").code == 0
 
 
@@ -204,7 +204,7 @@ LIMITED = """
 import resource, sys
 from vidcore.cli import main
 limit = int(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # no file may grow beyond it, as on a full disk
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # a limit on file sizes, as on a full disk
 del sys.argv[1]
 main()
 """
@@ -244,9 +244,9 @@ def test_a_mistake_in_the_evaluation_does_not_cost_the_training(folder: Path, vi
     weights = load(before)["state_dict"]
     other = vidcore("run", "--resume", sets=("metrics.acc.topk=[3]", "data.val.dataset.ann_file='train.csv'"))
     assert other.code == 0, other.err
-    assert "resumes with changed settings: data.val.dataset.ann_file is" in other.err
+    assert "resumes with changed settings: data.val.dataset.ann_file was" in other.err
     report = json.loads((folder / "run" / "report.json").read_text())
-    assert report["training"]["resumed_step"] == report["training"]["steps"], "nothing is trained again"
+    assert report["training"]["resumed_step"] == report["training"]["steps"], "training is not repeated"
     assert "acc/top3" in report["scores"]
     (after,) = Checkpoints(folder / "run" / "checkpoints").paths()
     assert all(torch.equal(value, load(after)["state_dict"][name]) for name, value in weights.items())
@@ -259,7 +259,7 @@ def test_a_run_directory_in_use(folder: Path, vidcore: Command) -> None:
     assert vidcore("run").code == 0
     before = {path: path.read_bytes() for path in (folder / "run").rglob("*.*")}
     vidcore("run").refuses(r"run: already holds a run")
-    vidcore("run", "--resume", sets=("optimizer.lr=0.1",)).refuses(r"run: .*another task.*lr")
+    vidcore("run", "--resume", sets=("optimizer.lr=0.1",)).refuses(r"run: .*different Task.*lr")
     assert {path: path.read_bytes() for path in (folder / "run").rglob("*.*")} == before
 
 

@@ -1,4 +1,4 @@
-"""``vidcore bench``: loader and model, apart and together."""
+"""``vidcore bench``: loader and model, separately and together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vidcore.transforms.loading import Decode
 
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
-    """A tiny network for pictures."""
+    """A tiny image network."""
     for i in range(6):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((20, 20, 3), 40 * i, np.uint8))
     (tmp_path / "list.txt").write_text("".join(f"{i}.png {i % 2}\n" for i in range(6)))

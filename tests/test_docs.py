@@ -1,4 +1,4 @@
-"""Every command and snippet of README and docs runs; CONTRIBUTING.md describes the convention."""
+"""Run every command and snippet of README and docs; CONTRIBUTING.md describes the convention."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vidcore.plugins.catalog import load_plugins
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("p*/*/README.md")])
 RUN = [page for page in PAGES if page.parent.name != "example" and page.parent != ROOT]
-"""Pages whose commands run as they are; the example has its own test, and CONTRIBUTING.md is about this one."""
+"""Pages whose commands run unchanged; the example has its own test, and CONTRIBUTING.md describes this one."""
 
 SETUP = ("pip ", "python3 -m venv ", "hatch ", "pipx ")
 BLOCK = re.compile(
@@ -43,7 +43,7 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
 
 
 def commands(text: str) -> list[tuple[str, str]]:
-    """Commands of a console block with the output shown below each."""
+    """Return the commands of a console block, each with the output below it."""
     found: list[tuple[str, str]] = []
     for line in text.splitlines():
         if line.startswith("$ "):
@@ -100,7 +100,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link can name of a page: its headings, as GitHub writes them."""
+    """Return the anchors of a page: its headings, in GitHub's spelling."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

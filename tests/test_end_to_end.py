@@ -1,4 +1,4 @@
-"""The whole way through the command line: demo, check, explain, run, kill, resume, test, predict."""
+"""The command line from end to end: demo, check, explain, run, kill, resume, test, predict."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def vidcore(*arguments: str, cwd: Path) -> str:
-    """Run a command that must do well and return what it printed."""
+    """Run a command that must succeed, and return its output."""
     settings: dict[str, Any] = {"capture_output": True, "text": True, "check": False, "timeout": 300}
     done = subprocess.run(command(*arguments), cwd=cwd, env=ENVIRONMENT, **settings)
     assert done.returncode == 0, f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
@@ -45,7 +45,7 @@ def settings(*more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Demo data, checked, explained and trained on: runs ``a`` (the Task) and ``b`` (what ``explain`` made of it)."""
+    """Demo data, checked, explained and trained on: runs ``a`` (the Task) and ``b`` (the output of ``explain``)."""
     folder = tmp_path_factory.mktemp("end to end")
     assert "Next: vidcore run demo/task.toml" in vidcore(
         "demo", "recognition", "demo", "--videos-per-class", "4", cwd=folder

@@ -1,4 +1,4 @@
-"""An outside package, installed from a folder the workspace does not know, takes part in everything."""
+"""An external package, installed from a folder outside the workspace, can use everything."""
 
 from __future__ import annotations
 

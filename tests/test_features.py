@@ -1,4 +1,4 @@
-"""``vidcore features``: resumed, shared, killed and given bad input, it writes the same files or says why not."""
+"""``vidcore features``: resumed, shared, killed, and with bad input."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Command = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def data(call: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixteen videos, a Task, weights in ``best.pt``, and features of all videos made in one go."""
+    """Sixteen videos, a Task, weights in ``best.pt``, and features of all videos from one run."""
     folder = tmp_path_factory.mktemp("features")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -50,7 +50,7 @@ def command(output: str, *more: str, videos: str = "demo/videos") -> list[str]:
 
 
 def contents(folder: str | Path) -> dict[str, bytes]:
-    """Features and notes, by name."""
+    """Features and their JSON files, by name."""
     return {
         path.name: path.read_bytes() for path in Path(folder).glob("[!.]*") if path.suffix in (".npy", ".json", ".csv")
     }
@@ -74,7 +74,7 @@ def test_resuming_makes_only_missing_features(here: Path, vidcore: Command) -> N
     assert answer.code == 0
     assert "features of 16 videos: 2 new, 14 already there" in answer.out
     assert contents("whole") == before
-    shutil.copy("demo/videos/left_001.mp4", "demo/videos/up_001.mp4")  # another video now
+    shutil.copy("demo/videos/left_001.mp4", "demo/videos/up_001.mp4")  # now a different video
     assert "1 new, 15 already there" in vidcore(*command("whole")).out
     assert np.array_equal(np.load("whole/up_001.npy"), np.load("whole/left_001.npy"))
 
@@ -95,7 +95,7 @@ def test_different_settings_are_refused(here: Path, vidcore: Command, more: list
     assert vidcore(*command("whole", *more, "--overwrite")).code == 0
     assert "0 new, 16 already" in vidcore(*command("whole", *more)).out
     assert {Path(name).stem for name in contents("whole")} == {Path(name).stem for name in before}
-    assert len(contents("whole")) == 32, "one file and one note for every video"
+    assert len(contents("whole")) == 32, "two files for every video"
     assert all(new != before[name] for name, new in contents("whole").items() if name.endswith(".json"))
 
 
@@ -109,7 +109,7 @@ def test_features_with_unknown_settings_are_not_added_to(here: Path, vidcore: Co
 def test_different_weights_are_different_settings(here: Path, vidcore: Command) -> None:
     assert vidcore("run", "demo/task.toml", "--dir", "other", *TRAIN, "--set", "runtime.seed=1").code == 0
     shutil.copy("other/checkpoints/best.pt", "best.pt")
-    vidcore(*command("whole")).refuses("whole: holds features .*: sha256 is")
+    vidcore(*command("whole")).refuses("whole: holds features .*: sha256 was")
 
 
 def test_a_killed_process_leaves_complete_files_and_can_resume(here: Path, data: Path, vidcore: Command) -> None:
@@ -119,7 +119,7 @@ def test_a_killed_process_leaves_complete_files_and_can_resume(here: Path, data:
         while len(list(Path("killed").glob("*.json"))) < wanted and process.poll() is None:
             time.sleep(0.005)
         os.kill(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "it was over before it was killed"
+        assert process.wait() == -signal.SIGKILL, "it finished before it was killed"
         for note in Path("killed").glob("*.json"):
             features = read_features(note.with_suffix(".npy"))
             assert list(features.shape) == [json.loads(note.read_text())[key] for key in ("rows", "channels")]
@@ -195,7 +195,7 @@ def test_bad_videos_are_reported_and_do_not_stop_the_others(here: Path, vidcore:
     shutil.copy("demo/videos/left_001.mp4", "demo/videos/up_001.mp4")
     shutil.copy("demo/videos/left_001.mp4", "demo/videos/gone.mp4")
     assert "2 new, 1 already there" in vidcore(*command("some", videos="list.txt")).out
-    assert not Path("some/failures.jsonl").exists(), "nothing failed this time"
+    assert not Path("some/failures.jsonl").exists(), "no failures this time"
     (videos / "up_001.mp4").write_bytes(b"")
     (videos / "gone.mp4").unlink()
     vidcore(*command("all")).refuses("2 of 16 videos cannot be read")

@@ -1,4 +1,4 @@
-"""From video files to segments: the demo, predictions from videos and from features, and mistakes on the way."""
+"""From video files to segments: the demo, predictions from videos and features, and errors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def demo(call: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def here(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The demo, trained, as the working directory, to be spoilt."""
+    """A copy of the trained demo to modify, as the working directory."""
     shutil.copytree(demo, tmp_path / "demo")
     monkeypatch.chdir(tmp_path / "demo")
     return tmp_path / "demo"
@@ -71,13 +71,13 @@ def test_the_demo_ends_with_scores_and_those_of_chance(demo: Path, vidcore: Comm
     answer = vidcore(
         "demo", "localization", str(demo), "--videos", "8", "--clips-per-class", "2", "--epochs", "1", "--force"
     )
-    assert answer.code == 0  # everything is there: nothing is trained again
+    assert answer.code == 0  # everything exists: training is not repeated
     table = [re.split(r"\s{2,}", line) for line in answer.out.splitlines()[-8:] if line.startswith(("bmn", "act"))]
     reached = json.loads((demo / "run/report.json").read_text())["stages"]["bmn"]
     assert float(table[0][1]) == pytest.approx(reached["auc"], abs=0.06)
     assert table[-1][0] == "actionformer: average_mAP"
     assert all(float(m) == pytest.approx(float(a) - float(b), abs=0.11) for _, a, b, m in table)
-    assert 15 < float(table[0][2]) < 60, "random segments do find something"
+    assert 15 < float(table[0][2]) < 60, "random segments are sometimes right"
 
 
 def test_the_demo_requires_recognition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def test_a_model_without_classes_is_not_a_classifier(here: Path, vidcore: Comman
 
 
 def described() -> Callable[..., Any]:
-    """Make features of videos like those of the run."""
+    """Make features of videos with the settings of the run."""
     return FeatureFolder.load(Path("run/features")).extractor().samples
 
 
@@ -125,7 +125,7 @@ def described() -> Callable[..., Any]:
 )
 def test_failures_of_a_classifier_are_reported(here: Path, answer: Sample, said: str) -> None:
     classifier = SimpleNamespace(
-        task=SimpleNamespace(name="other"), suffixes=VIDEO_SUFFIXES, stream=lambda videos, on_error: [answer]
+        task=SimpleNamespace(name="other"), suffixes=VIDEO_SUFFIXES, iter=lambda videos, on_error: [answer]
     )
     with (
         Predictor(BMN[0], BMN[2], describe=described(), classifier=classifier) as predict,  # type: ignore[arg-type]
@@ -156,7 +156,7 @@ def test_results_and_pictures(here: Path, vidcore: Command) -> None:
     assert cv2.imread("pictures/untrimmed_003.png") is not None
     vidcore("predict", *BMN, *videos, "--features", "run/features", "--write", "activtynet=x").refuses("'activitynet'")
     vidcore("predict", *BMN, *videos, "--features", "run/features", "--write", "x.json").refuses(
-        "--write x.json: needs"
+        "--write x.json: must be KIND=PATH"
     )
     vidcore("predict", RECOGNIZER[0], VIDEO, "-c", RECOGNIZER[1], "--write", "activitynet=x.json").refuses(
         f"x.json: {VIDEO}: the model predicts no segments"
@@ -165,7 +165,7 @@ def test_results_and_pictures(here: Path, vidcore: Command) -> None:
 
 def test_an_unwritable_output_does_not_lose_the_others(here: Path, vidcore: Command) -> None:
     Path("twins/other").mkdir(parents=True)
-    Path("twins/._a.mp4").touch()  # some systems put such files beside others; they are no videos
+    Path("twins/._a.mp4").touch()  # some systems add such files, which are not videos
     shutil.copy(VIDEO, "twins/a.mp4")
     shutil.copy(VIDEO, "twins/other/a.mp4")
     writes = ["--write", "activitynet=new/folder/out.json", "--write", "timelines=pictures"]
@@ -225,7 +225,7 @@ def test_mistakes(here: Path, vidcore: Command) -> None:
     vidcore("predict", *BMN, VIDEO, "--features", "nothing").refuses("nothing: is not a folder of features")
     answer = vidcore("predict", *BMN, VIDEO)
     answer.refuses("1 of 1 videos cannot be read")
-    assert "vidcore features makes them of videos" in answer.out
+    assert "vidcore features makes these from videos" in answer.out
     vidcore("predict", RECOGNIZER[0], VIDEO, "-c", RECOGNIZER[1], *features).refuses("its pipeline reads videos")
     vidcore("predict", BMN[0], VIDEO, "-c", RECOGNIZER[1], *features).refuses(r"best\.pt: belongs to a different model")
     np.save("narrow.npy", np.zeros((9, 3), np.float32))

@@ -1,4 +1,4 @@
-"""Recipes against the published configurations, brought over by the importer, and their published sizes."""
+"""Compare recipes with the published configurations, converted by the importer, and with published sizes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RECIPES = {
 }
 """Every recipe of a published result, by the name of the configuration in ``configs``."""
 WHOLE = {name for name, path in RECIPES.items() if "[stages" in path.read_text()}
-"""Recipes that run several published configurations one after the other."""
+"""Recipes that run several published configurations one after another."""
 ELSEWHERE = {name for name in RECIPES if name.startswith(("localization/actionformer/", "localization/ssn/"))}
 """Recipes of results that were published by others."""
 METHODS = ("TSN", "TSM", "C2D", "I3D", "SlowOnly", "SlowFast")
@@ -43,7 +43,7 @@ def catalog() -> Catalog:
 
 
 def settings(value: Any) -> Any:
-    """Everything a checked Task says, defaults included."""
+    """Return all values of a checked Task, including defaults."""
     if isinstance(value, Call):
         parameters = read_signature(value.component.target).parameters.values()
         given = {p.name: p.default for p in parameters} | value.arguments
@@ -93,7 +93,7 @@ def test_stages_are_published_configurations_that_read_earlier_results(name: str
 
 
 def differing(ours: Any, theirs: Any, at: str = "") -> Iterator[str]:
-    """Where two settings differ, references to folders of stages aside."""
+    """Return where two settings differ, except for references to folders of stages."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in ours.keys() | theirs.keys():
             yield from differing(ours.get(key), theirs.get(key), f"{at}.{key}")
@@ -108,12 +108,12 @@ WRONG_CLASSES = {
     "tsm_imagenet-pretrained-r50_8xb16-1x1x16-50e_kinetics400-rgb": 174,
     "tsm_imagenet-pretrained-r50_8xb16-dense-1x1x8-50e_kinetics400-rgb": 174,
 }
-"""Results (or data sets) listed with the size of the same network for another number of classes."""
+"""Results (or datasets) listed with the size of the same network for a different number of classes."""
 WRONG_NETWORK = {
     ("tsm_imagenet-pretrained-r101_8xb16-1x1x8-50e_sthv2-rgb", "2.736M"),
     ("slowonly_r50_8xb16-8x8x1-256e_imagenet-kinetics400-rgb", "32.45M"),
 }
-"""Listed with the size of TSM with MobileNetV2 (the right size stands in a second entry), and of SlowOnly without
+"""Listed with the size of TSM with MobileNetV2 (a second entry has the right size), and of SlowOnly without
 the classifier of pictures."""
 
 

@@ -59,7 +59,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "Transpose": {"keys": ["imgs"], "order": [0, 2, 1, 3, 4]},
     "UniformSample": {"clip_len": 4},
 }
-"""Tables, ``type`` left out, of components that need arguments, and of models that would be large without."""
+"""Tables, without ``type``, of components that require arguments, and of models that are large by default."""
 
 
 @cache
@@ -96,7 +96,7 @@ def test_the_signature_read_from_source_is_the_real_one(component: Component) ->
     named = {p.name: p for p in real if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     own = component.module.startswith("vid")
     assert not (own and read.open), "**kwargs would swallow typos"
-    if any(p.kind is p.VAR_KEYWORD for p in real):  # plus those of the base class, which only the source tells
+    if any(p.kind is p.VAR_KEYWORD for p in real):  # plus those of the base class, which only the source has
         assert set(named) <= set(read.parameters)
     else:
         assert list(named) == list(read.parameters)
@@ -145,11 +145,11 @@ STAGES = {
     "picture": 3,
     "formatted": 4,
 }
-"""How many of these steps a sample has behind it."""
+"""Numbers of these steps to apply to a sample."""
 
 
 def sample_at(stage: str, video: Path) -> Sample:
-    """A sample as a transform may meet it: from the file to the input of a model."""
+    """Return a sample at a stage between the file and the input of a model."""
     meta = {"timestamp": 1, "timestamp_start": 0, "categories": {"action": [1]}}
     sample = Sample(index=0, path=str(video), label=1, class_names=("left", "right", "none"), meta=meta)
     for step in PREPARE[: STAGES[stage]]:
@@ -177,7 +177,7 @@ def sample_at(stage: str, video: Path) -> Sample:
 
 
 def content(value: Any) -> Any:
-    """Something that can be compared, and that changes where the value does."""
+    """Return something comparable that changes if the value does."""
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, dict):
@@ -191,22 +191,22 @@ def content(value: Any) -> Any:
 def test_transform(component: Component, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(video.parent)
     made = build(component)
-    transform = pickle.loads(pickle.dumps(made))  # as on its way to a worker process
+    transform = pickle.loads(pickle.dumps(made))  # as when it is sent to a worker process
     assert content(transform) == content(made)
     worked = 0
     for stage in STAGES:
-        sample, twin = sample_at(stage, video), sample_at(stage, video)  # two, for Decode closes the video of one
+        sample, twin = sample_at(stage, video), sample_at(stage, video)  # two, since Decode closes the video of one
         before = content(sample)
         try:
             first = made(sample, np.random.default_rng(5))
         except UserError:
-            continue  # comes too early or too late here, and says so
+            continue  # too early or too late, which is reported
         assert content(sample) == before, "a transform must not change its sample"
         second = transform(twin, np.random.default_rng(5))
         assert isinstance(first, Sample)
         assert content(first) == content(second), "the same rng must give the same result"
         worked += 1
-    assert worked, "refused the sample at every stage of a pipeline"
+    assert worked, "the transform refused the sample at every stage of a pipeline"
 
 
 # Metrics
@@ -245,7 +245,7 @@ def test_metric(component: Component) -> None:
     assert all(isinstance(name, str) and isinstance(score, float) for name, score in scores.items())
 
     halves[0].update(predicted[:7], targets[:7])
-    halves[1].update(predicted[5:], targets[5:])  # two samples come twice, as a padded sampler gives them
+    halves[1].update(predicted[5:], targets[5:])  # two samples are repeated, as by a padded sampler
     halves[0].merge([pickle.loads(pickle.dumps(halves[1]))])
     assert halves[0].compute() == pytest.approx(scores, nan_ok=True)
 
@@ -395,7 +395,7 @@ ARGUMENTS |= {
 
 CLIP, FRAMES, SCORES, LABELS = (1, 3, 4, 32, 32), (4, 3, 32, 32), (4, CLASSES), "labels"
 FORWARD: dict[str, list[Any]] = {
-    # networks that propose segments have no scores of classes, as INPUTS asks: their own tests see to the rest
+    # networks that propose segments have no class scores, which INPUTS requires; their own tests cover the rest
     "ActionFormer": [{"features": (2, 8, 10), "lengths": torch.tensor([10, 7])}],
     "BMN": [(2, 8, 10)],
     "BMNLoss": [(2, 2, 6, 6), (2, 6), (2, 6), (2, 6, 6), (2, 6), (2, 6), (6, 6)],
@@ -448,7 +448,7 @@ FORWARD: dict[str, list[Any]] = {
     "TSMHead": [(8, 8, 2, 2), 2],
     "TSNHead": [(8, 8, 2, 2), 2],
 }
-"""What ``forward`` of a part takes: shapes of tensors, tensors, numbers, class numbers."""
+"""Arguments of ``forward`` of a part: shapes of tensors, tensors, numbers, class indices."""
 
 INPUTS = {
     "MotionNet": (2, 3, 4, 32, 32),
@@ -460,7 +460,7 @@ INPUTS = {
 
 
 UNUSED = {"OmniHead": "fc2d.", "RecognizerOmni": "cls_head.fc2d."}
-"""Parameters that these inputs do not reach: the classifier of images, where there are clips."""
+"""Parameters that these inputs do not use: the classifier of images, if the inputs are clips."""
 
 
 def tensors(wanted: Any) -> Any:
@@ -500,7 +500,7 @@ def assert_learns(component: Component, module: torch.nn.Module, outputs: Any) -
 
 
 PREPROCESSORS = {"ActionDataPreprocessor", "MultiModalDataPreprocessor"}
-"""They take batches, and are tried with whole models."""
+"""Parts that take batches, and are tested within whole models."""
 
 
 @all_of("models", without={*INPUTS, *PREPROCESSORS})
@@ -567,4 +567,4 @@ def test_models_can_be_sharded(component: Component) -> None:
         else:
             inputs = tensors(FORWARD[component.name])
         assert all(t.isfinite().all() for t in flat(module(*inputs)))
-    assert all(shard.is_sharded_tensor(p) for p in module.parameters()), "none stays gathered"
+    assert all(shard.is_sharded_tensor(p) for p in module.parameters()), "no parameter stays gathered"

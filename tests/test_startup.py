@@ -1,4 +1,4 @@
-"""Help, lists and checks wait for no heavy library."""
+"""Help, lists and checks import no heavy libraries."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ type = "AccMetric"
 
 
 def imported(*arguments: str, cwd: Path, code: int = 0) -> set[str]:
-    """Top-level names of everything that a ``vidcore`` command imports."""
+    """Return the top-level names of all modules that a ``vidcore`` command imports."""
     command = [sys.executable, "-X", "importtime", "-m", "vidcore", *arguments]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Commands in two processes: the same scores and predictions as in one, and a failure of either ends both."""
+"""Commands in two processes: scores and predictions equal those of one, and a failure of either ends both."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vidcore.task.publish import publish
 from vidcore.task.run_folder import RunFolder
 
 SAMPLES = 7
-"""So that two processes have unequally many."""
+"""Odd, so that the numbers of two processes differ."""
 
 FAILING = """
 import os, signal, sys
@@ -44,7 +44,7 @@ if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
         Recognizer2D.loss = fail
     if fault == "data":
         Decode.__call__ = fail
-    if fault == "evaluation":  # the second: the first is a trial before training
+    if fault == "evaluation":  # the second one: the first is the dry run before training
         predict = iter([Recognizer2D.predict])
         Recognizer2D.predict = lambda *args: next(predict, fail)(*args)
 main()
@@ -53,7 +53,7 @@ main()
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Task that tells dark from bright pictures."""
+    """A Task that distinguishes dark and bright images."""
     folder = tmp_path_factory.mktemp("torchrun")
     lines = []
     for i in range(SAMPLES):
@@ -129,7 +129,7 @@ def test_a_failing_process_ends_all_processes(
     assert done.returncode != 0
     assert said in done.stderr
     assert "rank      : 1" in done.stderr.partition("Root Cause")[2]
-    assert "error (rank 0): RuntimeError" not in done.stderr, "the other one is no bug"
+    assert "error (rank 0): RuntimeError" not in done.stderr, "the other error is not a bug"
     assert not (tmp_path / "run/report.json").exists()
 
 
@@ -143,7 +143,7 @@ def test_processes_end_with_torchrun(tmp_path: Path) -> None:
     assert started.stdout is not None
     assert [started.stdout.readline() for _ in range(2)] == ["joined\n"] * 2
     started.kill()
-    started.communicate(timeout=20)  # which lasts as long as one of them lives
+    started.communicate(timeout=20)  # returns once all of them have ended
 
 
 def test_torchrun_restarts_all_after_a_failure(folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Wheels of every package, installed without the sources, with nothing beside them but what they declare."""
+"""Wheels of every package, installed without the sources and with only their declared requirements."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def metadata(wheel: Path) -> Message:
 
 
 def with_ours(dist: Any, workspace: dict[str, Any]) -> dict[str, Any]:
-    """The distribution and those of ours that it declares to need, however deep."""
+    """Return the distribution and those of ours that it requires, directly or not."""
     found = {dist.name: dist}
     for name in set(dist.requirements) & set(workspace):
         found |= with_ours(workspace[name], workspace)
@@ -57,7 +57,7 @@ def test_a_wheel_has_metadata(dist: Any, wheels: dict[str, Path]) -> None:
     assert said["License-Expression"] == "Apache-2.0"
     assert said["Requires-Python"] == ">=3.11"
     assert said["Summary"]
-    assert len(str(said.get_payload()).split()) > 30, "the README of the package is its page in an index"
+    assert len(str(said.get_payload()).split()) > 30, "the README of the package, its page on an index"
 
 
 def test_a_wheel_works_alone(
@@ -85,7 +85,7 @@ def test_localization_passes_its_tests_without_recognition(
     env = clean_environment(*ours.values(), also=("pytest",))
     env.install(*(wheels[name] for name in ours))
     tests = shutil.copytree(ours["vid-localization"].folder / "tests", env.folder / "tests")
-    slow = "not stages and not a_task_trains"  # these start processes of their own
+    slow = "not stages and not a_task_trains"  # these start processes
     said = env.run("python", "-m", "pytest", "-q", "--import-mode=importlib", "-W", "error", "-k", slow, str(tests))
     passed = re.search(r"(\d+) passed", said)
     assert passed and int(passed[1]) > 100

@@ -1,4 +1,4 @@
-"""Which wheel every dependency has for each supported Python and platform: ``python tests/wheel_matrix.py``.
+"""List the wheels of every dependency for each supported Python and platform: ``python tests/wheel_matrix.py``.
 
 Run by hand; asks the package index that pip is configured for, and downloads no wheel. Exits with 1 where a wheel
 is missing. Requirements are read from the ``pyproject.toml`` files of the workspace, extras included.
@@ -23,7 +23,7 @@ PLATFORMS = {
 
 
 def requirements() -> list[str]:
-    """Everything that a package of the workspace requires, with or without an extra, but for other packages of it."""
+    """Return all requirements of packages of the workspace, with and without extras, except other packages of it."""
     projects = [tomllib.loads(path.read_text())["project"] for path in sorted(ROOT.glob("p*/*/pyproject.toml"))]
     ours = {project["name"] for project in projects}
     listed = [r for p in projects for r in p["dependencies"]]
@@ -32,7 +32,7 @@ def requirements() -> list[str]:
 
 
 def wheels(wanted: list[str], python: str, platforms: list[str]) -> dict[str, str]:
-    """Requirement -> file name of the wheel that pip picks; an empty string where there is none."""
+    """Return requirement -> file name of the wheel that pip selects; empty if there is none."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps"]
     command += ["--only-binary=:all:", "--python-version", python, "--target", "unused", "--report", "-"]
     command += [argument for platform in platforms for argument in ("--platform", platform)]

@@ -1,4 +1,4 @@
-"""Test the core where PyTorch is not installed, on the newest Python found: ``python tests/without_torch.py``.
+"""Test the core without PyTorch, on the newest Python found: ``python tests/without_torch.py``.
 
 The environment is made in ``.hatch/without-torch``, with the newest versions of what the packages require. The
 task packages are installed without their dependencies: their Tasks can be listed and checked. Tests marked ``torch``

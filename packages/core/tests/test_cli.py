@@ -1,4 +1,4 @@
-"""How the command line ends."""
+"""Exit codes and messages of the command line."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_component_that_is_not_offered_has_a_reason(name: str, kind: str, why:
 
 
 def without_torch(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, output and errors of a command where PyTorch is not installed."""
+    """Return exit code, output and errors of a command without PyTorch."""
     script = "import sys; sys.modules['torch'] = None; from vidcore.cli import main; main()"
     command = [sys.executable, "-c", script, *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

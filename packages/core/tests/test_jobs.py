@@ -52,7 +52,7 @@ def test_existing_results_are_not_recomputed(tmp_path: Path, capsys: pytest.Capt
     out, err = capsys.readouterr()
     assert out.splitlines() == ["wrote a", "wrote d", "wrote f", "wrote g"]
     assert err.splitlines() == ["skipped: c.mp4: is damaged", "skipped: e.mp4: is damaged"]
-    assert run(tmp_path) == Counts(0, 5, 2), "what failed is tried again"
+    assert run(tmp_path) == Counts(0, 5, 2), "failed files are tried again"
     assert failed(tmp_path / "failures.jsonl") == ["c.mp4", "e.mp4"], "and listed once"
 
 

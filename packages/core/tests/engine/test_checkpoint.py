@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there, and nothing in them runs."""
+"""Checkpoints are atomic, and loading them runs no code."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_missing_files_and_folders_are_reported(tmp_path: Path) -> None:
 
 
 class Disk:
-    """A disk with room for so many bytes more."""
+    """A disk with room for N more bytes."""
 
     def __init__(self, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room = room
@@ -118,11 +118,11 @@ def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(CheckpointError, match=r"a.pt: cannot be saved: No space left on device \(.*intact"):
         save(path, CONTENT)
     assert load(path) == {"step": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["a.pt"], "half a file was left"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pt"], "no partial file is left"
 
 
 def test_a_file_size_limit(tmp_path: Path) -> None:
-    """A real failed write, in a process of its own: the limit on file sizes cannot be lifted again."""
+    """A real failed write, in a separate process, since the limit on file sizes cannot be raised again."""
     script = f"""
 import torch
 from vidcore.engine.checkpoint import save

@@ -1,4 +1,4 @@
-"""Two processes do what one would."""
+"""Two processes give the results of one."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_two_processes_equal_one_with_twice_the_batch(
 
 def test_a_loss_over_all_processes_uses_unequal_batches(pair: Path) -> None:
     for name in ("pairs accumulated", "uneven pairs"):
-        assert [r["step"] for r in records(pair / name, "step")] == list(range(1, 7)), "each waited for the other"
+        assert [r["step"] for r in records(pair / name, "step")] == list(range(1, 7)), "each waits for the other"
 
 
 def test_two_processes_score_every_sample_once(pair: Path) -> None:
     scores = records(pair / "plain", "evaluation")
     assert [r["acc/count"] for r in scores] == [13.0] * 3
     odd = records(pair / "all", "evaluation")
-    assert [r["acc/count"] for r in odd] == [12.0] * 2, "the bad one is left out"
+    assert [r["acc/count"] for r in odd] == [12.0] * 2, "the bad sample is skipped"
 
 
 def test_a_process_without_samples_takes_part(pair: Path) -> None:
@@ -112,7 +112,7 @@ def test_processes_wait_two_hours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "_rendezvous", lambda: (torch.distributed.HashStore(), 0, 2, iter([0])))
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, timeout, **__: waits.append(timeout))
     dist.join(torch.device("cpu"))
-    assert waits == [timedelta(hours=2)], "one may score for longer than the ten minutes of NCCL"
+    assert waits == [timedelta(hours=2)], "scoring may take longer than the ten minutes of NCCL"
 
 
 def test_a_missing_device() -> None:

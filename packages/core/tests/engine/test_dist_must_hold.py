@@ -1,4 +1,4 @@
-"""What must hold with several processes: the same evaluation, and a run that survives any of them."""
+"""With several processes, scores are the same, and a run survives the end of any of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_two_processes_give_the_scores_of_one(toy: ModuleType, straight: Path) -
     model.load_state_dict(best["state_dict"])
     held_out = toy.Loader(toy.Points(13), [toy.Read()], LoaderOptions(batch_size=4), seed=7)
     alone = evaluate(model, held_out, {"acc": toy.Accuracy()}, losses=True).scores
-    assert alone == pytest.approx(best["scores"], rel=1e-6), "each sample once, by the same weights and statistics"
+    assert alone == pytest.approx(best["scores"], rel=1e-6), "each sample once, with the same weights and statistics"
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -42,7 +42,7 @@ def test_a_run_resumes_after_either_process_was_killed(
     arguments = {"folder": tmp_path / "run", **OPTIONS}
     killed = toy.torchrun(arguments | {"fault": {"rank": rank, "step": 10, "how": "kill"}})
     assert killed.returncode != 0
-    assert newest(tmp_path / "run")["step"] == 6, "the other process ended as well, and wrote nothing half"
+    assert newest(tmp_path / "run")["step"] == 6, "the other process also ended, and left no partial file"
     resumed = toy.torchrun(arguments)
     assert resumed.returncode == 0, resumed.stderr
     a, b = newest(straight), newest(tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Options of training and of the machine: each does what it says, and only where it is asked for."""
+"""Options of ``[train]`` and ``[runtime]``."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_resumed_run_has_the_same_average(toy: ModuleType, tmp_path: Path) -> 
 
 
 class Statistics(nn.Module):
-    """A batch norm of what comes in."""
+    """A batch norm of the inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ def test_a_run_stops_early(toy: ModuleType, tmp_path: Path) -> None:
     result, _ = toy.train(tmp_path, epochs=10, best="acc/count", early_stop=3)
     assert (result.steps, result.epochs, result.stopped_early) == (24, 4, True)
     again, _ = toy.train(tmp_path, epochs=10, best="acc/count", early_stop=3)
-    assert (again.resumed_step, again.steps) == (24, 24), "it stays ended"
+    assert (again.resumed_step, again.steps) == (24, 24), "it stays finished"
     longer, _ = toy.train(tmp_path, epochs=10, best="acc/count", early_stop=5)
     assert (longer.resumed_step, longer.steps) == (24, 36)
     free, _ = toy.train(tmp_path / "free", epochs=5, best="acc/count")
@@ -184,7 +184,7 @@ def test_channels_last() -> None:
 def test_the_model_is_compiled(toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.fx.GraphModule] = []
 
-    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:  # the default one needs a C++ compiler
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:  # the default backend needs a C++ compiler
         seen.append(graph)
         return graph.forward
 

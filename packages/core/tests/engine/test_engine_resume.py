@@ -1,4 +1,4 @@
-"""A killed run ends in the same bits as one that was left alone."""
+"""A killed and resumed run is bit-identical to an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Run = Callable[..., list[int]]
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
-    """Runs scenarios one after the other, each in a process of its own, and returns their exit codes."""
+    """Runs scenarios one after another, each in its own process, and returns their exit codes."""
     command = [sys.executable, str(Path(__file__).with_name("toy.py"))]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
     assert server.stdin is not None and server.stdout is not None
@@ -45,7 +45,7 @@ def run() -> Iterator[Run]:
 
 
 def assert_same(a: Any, b: Any, where: str = "") -> None:
-    """Bit for bit, whatever the nesting."""
+    """Whether two nested values are bit-identical."""
     if isinstance(a, torch.Tensor):
         assert torch.equal(a, b), where
     elif isinstance(a, dict):
@@ -74,7 +74,7 @@ def straight(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def interrupted(run: Run, folder: Path, *kills: dict[str, Any], **arguments: Any) -> Path:
-    """Run with each of the kills, then to the end."""
+    """Run with each of the kills, then until it finishes."""
     scenarios = [{"folder": str(folder), **arguments, **kill} for kill in kills]
     codes = run(*scenarios, {"folder": str(folder), **arguments})
     assert codes == [KILLED] * len(kills) + [0]
@@ -90,7 +90,7 @@ def assert_equal_runs(a: Path, b: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_killed_at_random_steps(run: Run, straight: Path, tmp_path: Path, workers: int) -> None:
-    steps = sorted(random.sample(range(1, STEPS), 2))  # truly random: every step must do
+    steps = sorted(random.sample(range(1, STEPS), 2))  # truly random, since it must work for every step
     print("killed at", steps)
     kills = [{"kill": {"step": s}} for s in steps]
     assert_equal_runs(straight, interrupted(run, tmp_path, *kills, workers=workers))
@@ -99,7 +99,7 @@ def test_killed_at_random_steps(run: Run, straight: Path, tmp_path: Path, worker
 def test_killed_within_an_epoch_after_a_checkpoint(run: Run, straight: Path, tmp_path: Path) -> None:
     kill = {"kill": {"step": 11}}
     folder = interrupted(run, tmp_path, kill, checkpoint_steps=4)
-    assert records(folder) == records(straight), "the means of the epoch lost what was before the kill"
+    assert records(folder) == records(straight), "the means of the epoch lost values from before the kill"
     assert_same(without_seconds(newest(straight)), without_seconds(newest(folder)))
 
 
@@ -133,19 +133,19 @@ def test_bad_videos_and_workers_change_nothing(run: Run, tmp_path: Path) -> None
     listed = [json.loads(line) for line in (b / "bad_samples.jsonl").read_text().splitlines()]
     assert sorted(line["index"] for line in listed) == [2, 11]
     assert listed[0]["path"] in ("2.mp4", "11.mp4")
-    assert "is no video" in listed[0]["reason"]
+    assert "is not a video" in listed[0]["reason"]
 
 
 def test_being_killed_while_saving_never_loses_the_last_good_checkpoint(run: Run, tmp_path: Path) -> None:
-    """24 kills at random moments of writing, rather than at chosen ones: the run always goes on, and to the end."""
+    """Kill the run 24 times at random moments of writing; it always resumes, and finishes."""
     reached = 0
     for _ in range(24):
         after = random.uniform(0.0, 0.03)
         print("killed", after, "seconds into a save")
         scenario = {"folder": str(tmp_path), "kill_in_write": after, "epochs": 500, "validation": False}
-        assert run(scenario) == [-signal.SIGALRM], "which ends a process as suddenly as SIGKILL"
+        assert run(scenario) == [-signal.SIGALRM], "which ends a process like SIGKILL"
         content = newest(tmp_path) if Checkpoints(tmp_path / "checkpoints").paths() else {"step": 0}
-        assert content["step"] >= reached, "a checkpoint that was good is gone"
+        assert content["step"] >= reached, "a good checkpoint is gone"
         reached = content["step"]
     assert reached > 0
     assert run({"folder": str(tmp_path), "epochs": reached // 6 + 1, "validation": False}) == [0]

@@ -1,4 +1,4 @@
-"""A long run holds no more memory and no more open files at its end than near its beginning.
+"""A long run uses no more memory and open files at its end than near its beginning.
 
 ``VIDCORE_SOAK=50000 pytest -s packages/core/tests/engine/test_engine_soak.py`` takes as many steps as you like.
 """
@@ -27,7 +27,7 @@ WARM_UP = 5
 
 
 class Gauge(Observer):
-    """What the process and its workers hold after every evaluation."""
+    """Memory and open files of the process and its workers after every evaluation."""
 
     def __init__(self) -> None:
         self.memory: list[int] = []
@@ -36,7 +36,7 @@ class Gauge(Observer):
 
     def on_evaluation(self, epoch: int, step: int, scores: Any) -> None:
         gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # what the allocator keeps for later is not in use
+        ctypes.CDLL(None).malloc_trim(0)  # return memory that the allocator caches
         self.memory.append(_resident("self"))
         self.workers.append(max(_resident(str(child.pid)) for child in multiprocessing.active_children()))
         self.handles.append(len(os.listdir("/proc/self/fd")))

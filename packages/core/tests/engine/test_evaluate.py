@@ -1,4 +1,4 @@
-"""Evaluation alone: what it counts and what it leaves as it was."""
+"""Evaluation without training."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_coverage_counts_skipped_samples(toy: ModuleType) -> None:
     found = evaluate(toy.Net(), held_out(toy, bad=(0, 5)), {"acc": toy.Accuracy()})
     assert (found.samples, found.total, found.skipped) == (11, 13, 2)
     with pytest.raises(
-        DataError, match=r"none of 13 samples could be loaded, for example sample 0, step Read: 0.mp4: is no vid"
+        DataError, match=r"none of 13 samples could be loaded, for example sample 0, step Read: 0.mp4: is not a vid"
     ):
         evaluate(toy.Net(), held_out(toy, bad=tuple(range(13)), bad_budget=1.0), {"acc": toy.Accuracy()})
 

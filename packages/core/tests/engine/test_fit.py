@@ -1,4 +1,4 @@
-"""What a run does and leaves behind."""
+"""Training runs and their files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vidcore.protocols import Observer
 
 
 class Diary(Observer):
-    """Writes down what it is told."""
+    """Records all calls."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[Any, ...]] = []
@@ -64,7 +64,7 @@ def test_a_run_learns_and_keeps_its_best_weights(toy: ModuleType, tmp_path: Path
     evaluations = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     top = [r["acc/top1"] for r in evaluations if r["kind"] == "evaluation"]
     assert result.best["value"] == max(top)
-    assert result.best["epoch"] == top.index(max(top)) + 1, "the first of equals"
+    assert result.best["epoch"] == top.index(max(top)) + 1, "the first of equal ones"
     load_weights(toy.Net(), tmp_path / "checkpoints/best.pt")
     final = load(Checkpoints(tmp_path / "checkpoints").paths()[-1])
     assert torch.equal(final["state_dict"]["fc.weight"], model.fc.weight)
@@ -106,8 +106,8 @@ def test_logged_values_are_means_and_the_learning_rate_follows_the_schedule(toy:
 def test_intervals_in_epochs(toy: ModuleType, tmp_path: Path) -> None:
     diary = Diary()
     toy.train(tmp_path, epochs=5, val_interval=2, checkpoint_interval=3, keep=0, observers=(diary,))
-    assert [e for e, _ in diary.kinds("evaluation")] == [2, 4, 5], "every second, and the last"
-    assert steps_saved(tmp_path) == [12, 18, 24, 30], "every third, before evaluations, and the last"
+    assert [e for e, _ in diary.kinds("evaluation")] == [2, 4, 5], "every second one and the last"
+    assert steps_saved(tmp_path) == [12, 18, 24, 30], "every third one, before evaluations, and the last"
 
 
 def test_checkpoints_within_an_epoch(toy: ModuleType, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_changes_that_prevent_exact_resume_are_refused(
     toy.train(tmp_path, epochs=1)
     with pytest.raises(CheckpointError, match=said):
         toy.train(tmp_path, epochs=2, **changed)
-    toy.train(tmp_path, epochs=2)  # nothing was lost
+    toy.train(tmp_path, epochs=2)  # nothing is lost
 
 
 def test_checkpoints_of_a_different_model_are_refused(toy: ModuleType, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Two processes that share the weights train as one, and what they write is what one would have written."""
+"""Two processes with sharded weights train like one, and write the same files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WEIGHTS = 8 * 16 + 16 + 2 * (16 * 16 + 16) + 16 * 3 + 3
 
 @pytest.fixture(scope="module")
 def pair(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of two processes, of which one shares no weights."""
+    """Runs of two processes, one of them without sharding."""
     folder = tmp_path_factory.mktemp("fsdp")
     done = toy.torchrun(
         {"folder": folder / "ddp", **PLAIN},

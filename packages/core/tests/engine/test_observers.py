@@ -1,4 +1,4 @@
-"""What the console shows and what is in metrics.jsonl."""
+"""The console and metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_plain_lines(tmp_path: Path) -> None:
     watching.on_step(1, 6, StepValues(losses={"loss": 0.5}))
     watching.on_progress(1, 2)
     watching.on_evaluation(1, 10, {"acc/top1": 0.5})
-    watching.on_evaluation(2, 20, {})  # of a model that only leaves files for another one
+    watching.on_evaluation(2, 20, {})  # a model may only write files for another one
     watching.on_end({})
     lines = screen.getvalue().splitlines()
     assert lines[0] == f"20 steps (2 epochs of 10); 1.50 million parameters; writes to {tmp_path}"
@@ -75,7 +75,7 @@ def test_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     text = screen.getvalue()
     for wanted in ("epoch 2/2", "20/20", "loss 0.25", "evaluation: acc/top1 0.75", "0:00:00"):
         assert wanted in text
-    assert text.rstrip().endswith("\x1b[?25h"), "the cursor was not given back"
+    assert text.rstrip().endswith("\x1b[?25h"), "the cursor was not restored"
 
 
 def test_the_bar_ends_with_a_failure(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Parameter groups, and every optimizer of torch by name."""
+"""Parameter groups, and all optimizers of torch."""
 
 from __future__ import annotations
 

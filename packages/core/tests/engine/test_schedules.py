@@ -1,4 +1,4 @@
-"""Learning rates over a run, against closed forms and against torch's own schedulers."""
+"""Learning rates of a run, compared with closed forms and with torch's schedulers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random numbers follow from where they are drawn."""
+"""Random numbers depend only on where they are drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several data sets in the same steps."""
+"""Extra training data in the same steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One step: every option changes it as it says."""
+"""One step, with its options."""
 
 from __future__ import annotations
 

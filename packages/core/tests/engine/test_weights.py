@@ -1,4 +1,4 @@
-"""Weights fit a model, or it is said where they do not."""
+"""Weights are loaded into a model, or the differences are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run goes on with another number of processes: not by itself, and with steps that mean what they meant."""
+"""A run resumes with a different number of processes, on request, and its step numbers keep their meaning."""
 
 from __future__ import annotations
 

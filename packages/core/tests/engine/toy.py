@@ -1,4 +1,4 @@
-"""A data set, a model and a metric small enough to train in a test; run as a script, processes to kill."""
+"""A dataset, a model and a metric that are small enough for tests; as a script, processes to kill."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Read:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if sample.index in self.bad:
-            raise VideoError(sample.path, "is no video")
+            raise VideoError(sample.path, "is not a video")
         point = rng.normal(size=(1, 8)) + 2 * np.eye(CLASSES, 8)[sample.label]
         return sample.with_inputs(x=point.astype(np.float32))
 
@@ -220,7 +220,7 @@ def train(
     idle: bool = False,
     **options: Any,
 ) -> tuple[Any, nn.Module]:
-    """Train for three epochs (or as ``options`` say) in a folder; going on where there is something."""
+    """Train for three epochs (or with ``options``) in a folder, resuming a run that is there."""
     here, machine = dist.world(), RuntimeOptions(**{"seed": 7, **(runtime or {})})
     options = {
         "epochs": 3,
@@ -294,7 +294,7 @@ def _scenario(
 
 
 def torchrun(*runs: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
-    """Train in two processes: arguments of ``train`` for one run after the other.
+    """Train in two processes, with the arguments of ``train`` for one run after another.
 
     A run may have ``fault``: the ``rank`` that fails, and the arguments of ``fail_at``. Each process leaves a
     ``rank0.json`` in the run's folder.

@@ -75,7 +75,7 @@ def test_clips_are_centred_on_their_positions(length: int, stride: int) -> None:
 
 @define
 class Counting:
-    """A reader that tells what it was asked for."""
+    """A reader that records its calls."""
 
     frames: np.ndarray
     fps: float | None = 25.0
@@ -183,7 +183,7 @@ def test_feature_files_with_times(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_features(tmp_path / "a.npy"), features)
     assert FeatureInfo.read(tmp_path / "a.npy") is None
     (tmp_path / "a.json").write_text('{"v_1": {"annotations": []}}')
-    assert FeatureInfo.read(tmp_path / "a.npy") is None, "an annotation file is no note"
+    assert FeatureInfo.read(tmp_path / "a.npy") is None, "an annotation file is not a FeatureInfo"
     for name, text in (("b.csv", "a\nx\n"), ("c.npy", "x"), ("d.mp4", ""), ("e.npy", None)):
         if text is not None:
             (tmp_path / name).write_text(text)

@@ -1,4 +1,4 @@
-"""A release file has the weights, what is to be known of them, and its hash in its name."""
+"""A release file has weights and metadata, and its name ends in its hash."""
 
 from __future__ import annotations
 

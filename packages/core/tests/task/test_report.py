@@ -1,4 +1,4 @@
-"""What a report says of the data."""
+"""The report of a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Videos(Dataset):
 
 def test_bad_samples_of_all_processes_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loader = Loader(Videos(), ())
-    loader.bad.record(Failure(1, 0, "1.mp4", "is no video"))
+    loader.bad.record(Failure(1, 0, "1.mp4", "is not a video"))
     assert coverage(loader) == {"samples": 5, "used": 4, "fingerprint": Videos().fingerprint()}
     monkeypatch.setattr("vidcore.engine.dist.gather", lambda ours: [ours, {1, 3}])
     assert coverage(loader)["used"] == 3

@@ -1,4 +1,4 @@
-"""Stages: one command runs Tasks that build on each other, and does nothing twice."""
+"""Stages: one command runs Tasks that build on each other, and skips finished ones."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_stages_build_on_each_other(catalog: Catalog, tmp_path: Path) -> None:
     run_stages(task, Path("runs"), resume=True)
     assert calls(Path("runs")) == {"text": 1, "more": 1}
     assert torch.equal(weights(Path("runs/first")), before)
-    # what was written runs again, to the same
+    # the written Task gives the same result
     again = Task.load("runs/task.toml", catalog)
     assert again.table == task.table
     run_stages(again, Path("runs"), resume=True)
@@ -158,7 +158,7 @@ def test_results_of_different_stages_are_not_reused(catalog: Catalog) -> None:
     with pytest.raises(UserError, match=r"runs/first: holds the run of a different Task: model.width"):
         run_stages(wider, Path("runs"), resume=True)
     assert Path("runs/first/stage.json").read_text() == noted
-    # what only says how often something is written does not matter
+    # how often files are written does not matter
     run_stages(Task.load("chain.toml", catalog), Path("other"))
     talkative = Task.load("chain.toml", catalog, ["train.log_interval=1", "runtime.device=cpu"])
     run_stages(talkative, Path("other"), resume=True)

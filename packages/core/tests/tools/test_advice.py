@@ -1,4 +1,4 @@
-"""Where the time of steps and samples goes, and what is said about it."""
+"""Time of steps and samples, and advice about it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_cores_are_shared_by_processes(monkeypatch: pytest.MonkeyPatch, toy: Mod
 
 
 def test_waiting_time_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program orders the work of a step in no time and waits for data; the GPU is busy all the while."""
+    """The host issues the work of a step at once and waits for data, while the GPU is busy all the time."""
     now = iter([0.0, 0.0, 1000.0, 1250.0])  # milliseconds, when the GPU comes by
     waited: list[bool] = []
 

@@ -1,4 +1,4 @@
-"""Observers that a Task may ask for, and the picture of a run."""
+"""Observers for a Task, and the curves of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ START = {"steps": 4, "steps_per_epoch": 2, "resumed_step": 0, "evaluated_step": 
 
 
 def tell(observer: Observer, folder: Path, *, resumed: int = 0, steps: int = 4) -> None:
-    """What ``fit`` tells of a run of two epochs."""
+    """Make the calls of ``fit`` for a run of two epochs."""
     observer.on_start(folder, {**START, "resumed_step": resumed, "evaluated_step": resumed})
     for step in range(resumed + 1, steps + 1):
         others = {} if step < 3 else {"grad_norm": 2.0}
@@ -75,7 +75,7 @@ def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         tell(observer, tmp_path, resumed=resumed)
         observer.on_end({"scores": {"acc/top1": 0.75}})
         identities.append((tmp_path / "wandb_id.txt").read_text())
-    assert identities[0] == identities[1], "one run there, too"
+    assert identities[0] == identities[1], "the same W&B run"
     runs = sorted((tmp_path / "wandb").glob(f"offline-run-*-{identities[0]}/*.wandb"))
     assert runs
     content = b"".join(run.read_bytes() for run in runs)
@@ -140,7 +140,7 @@ def test_losses_that_span_decades_get_a_logarithmic_axis(tmp_path: Path) -> None
 
     assert drawn("loss", [200.0, 1.0]).get_yscale() == "log"
     assert drawn("loss", [99.0, 1.0]).get_yscale() == "linear"
-    assert drawn("loss", [200.0, 1.0, 0.0]).get_yscale() == "linear", "zero has no logarithm"
+    assert drawn("loss", [200.0, 1.0, 0.0]).get_yscale() == "linear", "the logarithm of zero is undefined"
     assert drawn("lr", [0.2, 0.001]).get_yscale() == "linear"
 
 
