@@ -29,6 +29,7 @@ class Branches:
         format = { type = "FormatShape", input_format = "NCTHW" }
         [data.all.pipeline.both.branches.audios]
         decode = { type = "DecodeAudio" }
+        format = { type = "FormatSound" }  # a step of your own: sample.audio to an input
     """
 
     branches: dict[str, dict[str, Transform]]
