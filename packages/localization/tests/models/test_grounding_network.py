@@ -64,7 +64,7 @@ def test_format_query_reports_missing_inputs() -> None:
         "query_length": (),
     }
     assert formatted.inputs["proposals"][-1].tolist() == pytest.approx([31 / 32, 1])
-    with pytest.raises(UserError, match="needs features of proposals"):
+    with pytest.raises(UserError, match="needs the features of LoadProposalFeatures"):
         FormatQuery()(Sample(path="v.pt", inputs={"features": np.ones((2, 3))}), RNG)
 
 

@@ -151,7 +151,7 @@ class SampleProposalFrames:
         return sample.replace(clip=Clip(indices, self.clip_len, len(starts), self.frame_interval))
 
     def _stages(self, segments: Array) -> tuple[Array, Array]:
-        """Bounds of the stages as fractions of the video (P, 4), and fractions of them within the video (P, 2)."""
+        """Bounds of the stages as fractions of the video (P, 4), and the fractions within the video (P, 2)."""
         segments = segments.clip(0, 1)
         length = (segments[:, 1] - segments[:, 0]) * self.aug_ratio
         first = np.maximum(segments[:, 0] - length, 0)
