@@ -138,7 +138,7 @@ def run_files(
 ) -> Counts:
     """Do the work of one shard.
 
-    On a terminal a bar shows the progress; elsewhere a line is printed for each file.
+    On a terminal a bar shows the progress; elsewhere a line is printed for each file, and now and then the time left.
 
     Args:
         items: the files of all shards, in the same order for each of them.
@@ -157,7 +157,7 @@ def run_files(
     failed = _FailureList(failures, shard)
     new = bad = 0
     bar = sys.stderr.isatty() and not label
-    for number, made in progress_bar(make(todo), title, len(todo)) if bar else make(todo):
+    for number, made in make(todo) if label else progress_bar(make(todo), title, len(todo)):
         item = todo[number]
         if isinstance(made, UserError):
             bad += 1

@@ -162,6 +162,9 @@ class Observer:
         of processes), loader (of the training data; not in an evaluation), and entries from the caller of ``fit``.
         """
 
+    def on_tick(self, epoch: int, step: int) -> None:
+        """After every optimizer step, without its values, which may not be computed yet: to show progress."""
+
     def on_step(self, epoch: int, step: int, values: StepValues) -> None:
         """After some optimizer steps. Epochs and steps count from 1; ``values`` are means since the last call."""
 

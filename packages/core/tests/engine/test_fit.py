@@ -24,9 +24,13 @@ class Diary(Observer):
     def __init__(self) -> None:
         self.lines: list[tuple[Any, ...]] = []
         self.values: list[dict[str, float]] = []
+        self.ticks: list[tuple[int, int]] = []
 
     def on_start(self, run_dir: Path, info: Any) -> None:
         self.lines.append(("start", info["steps"], info["resumed_step"]))
+
+    def on_tick(self, epoch: int, step: int) -> None:
+        self.ticks.append((epoch, step))
 
     def on_step(self, epoch: int, step: int, values: Any) -> None:
         self.lines.append(("step", epoch, step))
@@ -73,6 +77,7 @@ def test_a_run_learns_and_keeps_its_best_weights(toy: ModuleType, tmp_path: Path
 def test_observers_are_called_in_order(toy: ModuleType, tmp_path: Path) -> None:
     diary = Diary()
     toy.train(tmp_path, epochs=2, observers=(diary,), log_interval=4)
+    assert diary.ticks == [(1 + (step - 1) // 6, step) for step in range(1, 13)]
     assert diary.lines == [
         ("start", 12, 0),
         ("step", 1, 4),

@@ -49,7 +49,7 @@ def test_plain_lines(tmp_path: Path) -> None:
     assert lines[1].startswith("epoch 1/2  step 5/20  loss 0.1235  lr 0.01  (90% of the time waiting for data)")
     assert "left 0:00:00" in lines[1]
     assert lines[2].startswith("epoch 1/2  step 6/20  loss 0.5")
-    assert lines[3:] == ["epoch 1  step 10  evaluation: acc/top1 0.5"]
+    assert lines[3:] == ["evaluating  1/2", "epoch 1  step 10  evaluation: acc/top1 0.5"]
 
 
 def test_plain_lines_are_rate_limited(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     watching.on_evaluation(2, 20, {"acc/top1": 0.75})
     watching.on_end({})
     text = screen.getvalue()
-    for wanted in ("epoch 2/2", "20/20", "loss 0.25", "evaluation: acc/top1 0.75", "0:00:00"):
+    for wanted in ("epoch 2/2  20/20", "loss 0.25", "evaluation: acc/top1 0.75", "0:00:00 left"):
         assert wanted in text
     assert text.rstrip().endswith("\x1b[?25h"), "the cursor was not restored"
 

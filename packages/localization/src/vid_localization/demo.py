@@ -18,6 +18,7 @@ import click
 
 from vidcore.cli import Context
 from vidcore.errors import UserError
+from vidcore.tools.progress import progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,14 +40,17 @@ TASK = Path(__file__).with_name("demo.toml")
 @click.option(
     "--clips-per-class", type=click.IntRange(min=2), default=20, show_default=True, help="For the recognizer."
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every training.  [default: what each needs]")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every training; default: what each needs.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the videos.")
 @click.option("--force", is_flag=True, help="Write into DIR even if it holds files.")
 @click.pass_obj
 def localization(
     context: Context, folder: Path, videos: int, clips_per_class: int, epochs: int | None, seed: int, force: bool
 ) -> None:
-    """Render untrimmed videos into DIR, then train and evaluate models that find the motions in them."""
+    """Render long videos and train models that find motions.
+
+    DIR gets the videos, the Task, the runs and a picture of what was found.
+    """
     recognition = context.catalog.commands.get("demo recognition")
     if recognition is None:
         raise UserError("the demo extracts features with a recognizer of vid-recognition: pip install vid-recognition")
@@ -64,14 +68,13 @@ def localization(
 def write_videos(folder: Path, count: int, seed: int) -> None:
     """Render videos into ``folder/videos``, and list their segments in ``train.csv`` and ``val.csv``."""
     import numpy as np
-    from rich.progress import track
 
     from vidcore.video.synthetic import FPS, render, write_video
 
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     held_out = max(1, count // 4)
     rows: dict[str, list[tuple[str, float, float, str]]] = {"train": [], "val": []}
-    for number in track(range(count), "rendering"):
+    for number in progress_bar(range(count), "rendering"):
         rng = np.random.default_rng([seed, 1, number])
         segments, steps = schedule(rng, int(rng.integers(*SECONDS) * FPS))
         name = f"untrimmed_{number:03}.mp4"

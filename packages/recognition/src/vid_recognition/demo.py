@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vidcore.errors import UserError
+from vidcore.tools.progress import progress_bar
 from vidcore.video.synthetic import MOTIONS, render, write_video
 
 if TYPE_CHECKING:
@@ -40,16 +41,17 @@ TASK_FILE = Path(__file__).with_name("demo.toml")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed of the videos.")
 @click.option("--force", is_flag=True, help="Write into DIR even if it is not empty.")
 def recognition(folder: Path, videos_per_class: int, seed: int, force: bool) -> None:
-    """Render a labelled dataset of videos into DIR, with annotation files and a Task that trains on it."""
-    from rich.progress import track
+    """Render labelled videos and a Task that trains on them.
 
+    DIR gets the videos, the annotation files and the Task.
+    """
     if folder.exists() and any(folder.iterdir()) and not force:
         raise UserError(f"{folder} is not empty; choose another folder, or use --force to write into this one")
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     held_out = max(1, videos_per_class // 5)
     rows: dict[str, list[tuple[str, str]]] = {"train": [], "val": []}
     clips = [(number, label) for number in range(videos_per_class) for label in MOTIONS]
-    for index, (number, label) in enumerate(track(clips, "rendering")):
+    for index, (number, label) in enumerate(progress_bar(clips, "rendering")):
         space = " " if number == 0 else "_"  # shows that names may contain spaces
         name = f"{label}{space}{number:03}.mp4"
         write_video(folder / "videos" / name, render_video(label, seed, index))

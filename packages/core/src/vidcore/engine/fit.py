@@ -137,6 +137,7 @@ def fit(
                     value = "NaN" if math.isnan(loss) else loss
                     raise TrainingError(f"loss became {value} at step {done}: {_ADVICE}")
                 notify.on_step(epoch + 1, done, values)
+            notify.on_tick(epoch + 1, done)
             if saves and not step.is_finite():  # the loss belongs to the weights before the step
                 raise TrainingError(f"weights contain NaN or Inf after step {done}: {_ADVICE}")
             if ends_epoch:

@@ -34,6 +34,9 @@ class Observers(Observer):
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
         self._call("on_start", run_dir, info)
 
+    def on_tick(self, epoch: int, step: int) -> None:
+        self._call("on_tick", epoch, step)
+
     def on_step(self, epoch: int, step: int, values: StepValues) -> None:
         self._call("on_step", epoch, step, values)
 

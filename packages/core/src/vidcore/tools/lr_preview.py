@@ -56,12 +56,13 @@ class LRPreview:
         schedules = task.build("schedule") or {}
         schedule = RateSchedule(schedules.values(), per_epoch, total)
         batch = math.prod(task.get(f"data.train.{name}") or 1 for name in ("batch_size", "num_repeats"))
-        scale = options.lr_scale(batch, processes=1)
+        samples = batch * options.accumulate
+        scale = options.lr_scale(samples)
         rates = tuple(schedule.rates(step, [float(rate) * scale])[0] for step in range(total))
         momenta = tuple(schedule.coefficients(step, "momentum")[0] for step in range(total))
         notes = unreached(schedules, per_epoch, total)
         if scale != 1:
-            notes.append(f"optimizer.lr times {scale:g} for the samples per step (train.base_batch_size)")
+            notes.append(options.lr_note(float(rate), samples))
         return cls(per_epoch, rates, momenta, tuple(notes))
 
     def picture(self, width: int = 72, height: int = 8) -> str:
