@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
-from vidcore.cli import run
+from vidcore.cli import Context, cli, run
+from vidcore.cli.completion import VARIABLE, Bash
 from vidcore.errors import PluginError
 from vidcore.plugins.catalog import load_plugins
 
@@ -79,6 +83,96 @@ def test_a_command_run_from_python_does_not_change_the_process(monkeypatch: pyte
 def test_a_renamed_command_names_the_new_one(command: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command) == 2
     assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield every command with its name, groups included."""
+    context = click.Context(group, obj=Context())
+    yield path, group
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+def test_every_command_explains_itself_in_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for path, command in commands(cli):
+        assert run([*path, "-h"]) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith(f"Usage: {' '.join(['vidcore', *path])} "), path
+        assert max(map(len, shown.splitlines())) <= 80, path
+        if isinstance(command, click.Group):
+            listed = shown.partition("Commands:\n")[2].splitlines()
+            whole = [line.endswith(".") and not line.endswith("..") for line in listed]
+            assert all(whole), f"{path}: not whole sentences: {listed}"
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert option.help, f"{path}: {option.name}"
+                assert option.help.endswith((".", ")")), f"{path}: {option.help}"
+
+
+def test_a_missing_argument_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: Missing argument 'TASK'.",
+        "Usage: vidcore check [OPTIONS] TASK",
+        "Try 'vidcore check -h' for help.",
+    ]
+    assert run(["check", "--bild", "a.toml"]) == 2
+    assert "Usage: vidcore check [OPTIONS] TASK" in capsys.readouterr().err
+
+
+def completed(folder: Path, *words: str) -> list[str]:
+    """Return what bash offers for the last word."""
+    program = folder / "vidcore"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m vidcore "$@"\n')
+    program.chmod(0o755)
+    script = f"""
+        eval "$('{program}' completion bash)"
+        COMP_WORDS=({" ".join(words)}) COMP_CWORD={len(words) - 1}
+        _vidcore_completion '{program}' 2>/dev/null
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.split("\n")[:-1]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_commands_kinds_files_and_keys(tmp_path: Path) -> None:
+    (tmp_path / "task.toml").write_text('[optimizer]\ntype = "SGD"\nlr = 0.1\n[train]\nepochs = 3\n')
+    (tmp_path / "tasks").mkdir()
+    assert completed(tmp_path, "vidcore", "comp") == ["compare", "completion"]
+    assert completed(tmp_path, "vidcore", "list", "tran") == ["transforms"]
+    found = completed(tmp_path, "vidcore", "run", "task.toml", "--set", "train.val_")
+    assert found == ["train.val_interval=", "train.val_loss="]
+
+
+def test_other_completions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "task.toml").write_text('[data.val.pipeline]\ndecode = { type = "Decode" }\n')
+    (tmp_path / "tasks").mkdir()
+    shell = Bash(cli, {"obj": Context()}, "vidcore", VARIABLE)
+
+    def complete(*words: str) -> list[str]:
+        return [item.value for item in shell.get_completions(list(words[:-1]), words[-1])]
+
+    assert complete("data", "prepare", "x") == []
+    assert complete("no-such-command", "x") == []
+    assert {"runtime.seed=", "train.epochs="} <= {*complete("run", "--set", "")}, "before a Task is given"
+    assert complete("check", "task.toml", "--set", "data.val.pipeline.decode.t") == [
+        *(f"data.val.pipeline.decode.{name}=" for name in ("threads", "type"))
+    ]
+    assert "data.val.batch_size=" in complete("check", "task.toml", "--set", "data.val.b")
+    assert complete("check", "ta")[:2] == ["task.toml", "tasks/"]
+    for name in ("bash", "zsh", "fish"):
+        assert run(["completion", name]) == 0
 
 
 @pytest.mark.parametrize(

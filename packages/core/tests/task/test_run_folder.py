@@ -61,7 +61,8 @@ def test_a_run_resumes_only_on_request(tmp_path: Path) -> None:
         ("classes = 3", "classes = 5", "model.classes was 3 and is 5"),
         ("batch_size = 4", "batch_size = 8", "data.train.batch_size was 4 and is 8"),
         ("classes = 3\n", "", "model.classes was 3 and is not set"),
-        ("[train]", "[optimizer]\nlr = 1.0\n[train]", "optimizer was not set"),
+        ("[train]", "[optimizer]\nlr = 1.0\n[train]", "optimizer was not set and is a table;"),
+        ("[train]", '[optimizer]\ntype = "SGD"\n[train]', "optimizer was not set and is SGD;"),
     ],
 )
 def test_a_different_task_is_refused_and_nothing_changes(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -98,6 +99,40 @@ def test_changes_are_reported(tmp_path: Path) -> None:
     run = RunFolder.prepare(tmp_path, longer, resume=True)
     assert run.changed == ("train.epochs was 3 and is 9", "train.clip_norm was not set and is 1.0")
     assert RunFolder.prepare(tmp_path, longer, resume=True).changed == ()
+
+
+LISTS = """
+[data.val]
+mean = [1.0, 2.0]
+names = ["abcdefghij", "abcdefghij", "abcdefghij", "abcdefghij", "abcdefghij"]
+[data.val.d]
+type = "ConcatDataset"
+datasets = [{ type = "VideoDataset", ann_file = "a.csv" }, { type = "VideoDataset", ann_file = "b.csv" }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (LISTS, "", "data.val was a table and is not set"),
+        ("b.csv", "c.csv", "data.val.d.datasets.1.ann_file was 'b.csv' and is 'c.csv'"),
+        (
+            ', { type = "VideoDataset", ann_file = "b.csv" }',
+            "",
+            "data.val.d.datasets was a list of 2 and is a list of 1",
+        ),
+        ("2.0]", "3.0]", "data.val.mean was [1.0, 2.0] and is [1.0, 3.0]"),
+        ('"abcdefghij"]', '"b"]', "data.val.names has changed"),
+        (
+            'a.csv"',
+            f'{"x" * 100}"',
+            f"data.val.d.datasets.0.ann_file was 'a.csv' and is '{'x' * 29}...{'x' * 29}'",
+        ),
+    ],
+)
+def test_a_change_is_a_short_sentence(tmp_path: Path, old: str, new: str, said: str) -> None:
+    started(tmp_path).task.write_text(TASK + LISTS)
+    assert RunFolder.prepare(tmp_path, (TASK + LISTS).replace(old, new), resume=True).changed == (said,)
 
 
 def test_a_damaged_task(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import click
 
 from vidcore import __version__
+from vidcore.cli.completion import VARIABLE, use_bash
 from vidcore.errors import PluginError, UserError, missing_library, nearest
 from vidcore.plugins.catalog import NOT_OFFERED, Catalog, Component, load_plugins
 
@@ -56,8 +57,10 @@ class Commands(click.Group):
         if component is None:
             below = f"{self.prefix}{cmd_name} "
             names = [n.removeprefix(below) for n in _catalog(ctx).commands if n.startswith(below)]
-            heads = list(dict.fromkeys(name.partition(" ")[0] for name in names))
-            return Commands(below, name=cmd_name, help=f"Commands: {', '.join(heads)}.", no_args_is_help=True)
+            *others, last = dict.fromkeys(name.partition(" ")[0] for name in names)
+            heads = f"{', '.join(others)} and {last}" if others else last
+            plural = "s" if others else ""
+            return Commands(below, name=cmd_name, help=f"Has the command{plural} {heads}.", no_args_is_help=True)
         try:
             command = component.load()
             if not isinstance(command, click.Command):
@@ -71,7 +74,8 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self._offered(ctx):
+        named = args and not args[0].startswith("-") and not ctx.resilient_parsing  # a shell completes silently
+        if named and args[0] not in self._offered(ctx):
             name = f"{self.prefix}{args[0]}"
             if name in NOT_OFFERED:
                 raise click.UsageError(f"'vidcore {name}' {NOT_OFFERED[name]}", ctx)
@@ -93,7 +97,10 @@ def _broken(name: str, error: PluginError) -> click.Command:
     return click.Command(name, callback=refuse, help=f"Broken: {error}", context_settings=settings)
 
 
-@click.command(cls=Commands, name="vidcore", no_args_is_help=True)
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+@click.command(cls=Commands, name="vidcore", no_args_is_help=True, context_settings=HELP)
 @click.version_option(__version__, message="vidcore %(version)s")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
 def cli(debug: bool) -> None:
@@ -111,6 +118,8 @@ def main() -> None:
         sys.stdout = _messages(sys.stdout)
     elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be bytes that do not decode
+    if VARIABLE in os.environ:
+        use_bash()
     if "RANK" not in os.environ:
         signal.signal(signal.SIGTERM, _terminate)  # not under torchrun, whose processes would wait for each other
     sys.exit(run(sys.argv[1:]))
@@ -161,6 +170,8 @@ def run(arguments: Sequence[str]) -> int:
         code = 0
     except click.ClickException as error:
         click.echo(f"error: {error.format_message()}", err=True)
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} -h' for help.", err=True)
         code = 2
     except (click.Abort, KeyboardInterrupt) as error:
         terminated = isinstance(error.__cause__ or error, Terminated)

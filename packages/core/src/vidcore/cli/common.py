@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from vidcore.cli import Context
+from vidcore.cli.completion import complete_keys, complete_task
 from vidcore.errors import UserError
 from vidcore.jobs import Shard
 from vidcore.video.open import VIDEO_SUFFIXES
@@ -33,9 +34,13 @@ shard_option = click.option(
 def with_task(command: Callable[..., None]) -> Callable[..., None]:
     """Add TASK and ``--set`` to a command, which gets the checked ``Task``. torch is not imported."""
 
-    @click.argument("task")
+    @click.argument("task", shell_complete=complete_task)
     @click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value, e.g. optimizer.lr=0.01."
+        *("--set", "overrides"),
+        multiple=True,
+        metavar="KEY=VALUE",
+        shell_complete=complete_keys,
+        help="Override one value, e.g. optimizer.lr=0.01.",
     )
     @click.pass_obj
     @wraps(command)

@@ -11,6 +11,7 @@ import click
 
 from vidcore.cli import Context
 from vidcore.cli.common import FILE, FOLDER, refuse_overwriting_inputs, table, with_task
+from vidcore.cli.completion import complete_task
 from vidcore.errors import UserError
 from vidcore.files import parse_json
 
@@ -38,7 +39,7 @@ def score(task: Task, predictions: Path, folder: Path | None) -> None:
 @click.argument("predictions", nargs=-1, required=True, type=FILE)
 @click.option("--weights", "-w", help="Weight of each file, e.g. '1 0.5'; default: 1 each.")
 @click.option("--output", "-o", type=FILE, required=True, help="File to write.")
-@click.option("--task", help="Also score the sum with the metrics of this Task.")
+@click.option("--task", shell_complete=complete_task, help="Also score the sum with the metrics of this Task.")
 @click.pass_obj
 def fuse(context: Context, predictions: tuple[Path, ...], weights: str | None, output: Path, task: str | None) -> None:
     """Add up the class scores in PREDICTIONS, such as RGB and flow."""

@@ -65,6 +65,7 @@ def vidcore_commands() -> dict[str, str]:
         "bench": "vidcore.cli.bench:bench",
         "check": "vidcore.cli.show:check",
         "compare": "vidcore.cli.scores:compare",
+        "completion": "vidcore.cli.completion:completion",
         "doctor": "vidcore.cli.doctor:doctor",
         "explain": "vidcore.cli.show:explain",
         "features": "vidcore.cli.features:features",

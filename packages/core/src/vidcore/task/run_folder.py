@@ -136,6 +136,29 @@ def differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in {**old, **new}:
             yield from differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and _has_tables(old):
+        for i, (before, now) in enumerate(zip(old, new, strict=True)):
+            yield from differences(before, now, f"{key}.{i}")
     elif old != new:
-        before, now = ("not set" if v is None else repr(v) for v in (old, new))
-        yield f"{key} was {before} and is {now}"
+        was, now = _shown(old), _shown(new)
+        yield f"{key} was {was} and is {now}" if was != now else f"{key} has changed"
+
+
+def _has_tables(values: list[Any]) -> bool:
+    return any(isinstance(value, Mapping) for value in values)
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a sentence: tables and long values are only named."""
+    if value is None:
+        return "not set"
+    if isinstance(value, Mapping):
+        return str(value.get("type", "a table"))
+    if isinstance(value, list) and (_has_tables(value) or len(repr(value)) > LONG):
+        return f"a list of {len(value)}"
+    text = repr(value)
+    return text if len(text) <= LONG else f"{text[: LONG // 2]}...{text[-LONG // 2 :]}"
+
+
+LONG = 60
+"""Columns of a value in a sentence."""

@@ -73,7 +73,10 @@ def _prepare(
 @files_option
 @videos_option
 def activitynet(folder: Path, output: Path, files: Path | None, videos: Path | None) -> None:
-    """ActivityNet 1.3: FOLDER has activity_net.v1-3.min.json, or anet_anno_action.json and video_info_new.csv."""
+    """Prepare the annotations of ActivityNet 1.3.
+
+    FOLDER has activity_net.v1-3.min.json, or anet_anno_action.json and video_info_new.csv.
+    """
     from vid_localization.prepare.official import activitynet_videos
 
     _prepare("anet_anno", activitynet_videos, folder, output, files, videos)
@@ -85,7 +88,10 @@ def activitynet(folder: Path, output: Path, files: Path | None, videos: Path | N
 @files_option
 @videos_option
 def hacs(folder: Path, output: Path, files: Path | None, videos: Path | None) -> None:
-    """HACS Segments: FOLDER has HACS_segments_v1.1.1.json."""
+    """Prepare the annotations of HACS Segments.
+
+    FOLDER has HACS_segments_v1.1.1.json.
+    """
     from vid_localization.prepare.official import hacs_videos
 
     _prepare("hacs_anno", hacs_videos, folder, output, files, videos)
@@ -97,7 +103,10 @@ def hacs(folder: Path, output: Path, files: Path | None, videos: Path | None) ->
 @files_option
 @videos_option
 def thumos14(folder: Path, output: Path, files: Path | None, videos: Path | None) -> None:
-    """THUMOS'14: FOLDER has tables like BaseballPitch_val.txt; training needs the durations that --videos adds."""
+    """Prepare the annotations of THUMOS'14.
+
+    FOLDER has tables like BaseballPitch_val.txt. Training needs the durations that --videos adds.
+    """
     from vid_localization.prepare.official import thumos_videos
 
     _prepare("thumos14", thumos_videos, folder, output, files, videos)
@@ -108,7 +117,10 @@ def thumos14(folder: Path, output: Path, files: Path | None, videos: Path | None
 @output_option
 @click.option("--videos", type=folder_type, help="Make the tables of durations, rates and frames from these videos.")
 def charades_sta(folder: Path, output: Path, videos: Path | None) -> None:
-    """Charades-STA: FOLDER has charades_sta_train.txt, charades_sta_test.txt and, if available, the tables."""
+    """Prepare the annotations of Charades-STA.
+
+    FOLDER has charades_sta_train.txt, charades_sta_test.txt and, if available, the tables.
+    """
     from vid_localization.prepare.official import prepare_charades
 
     _report(prepare_charades(folder, output, videos))
@@ -118,9 +130,14 @@ def charades_sta(folder: Path, output: Path, videos: Path | None) -> None:
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @output_option
 @click.option("--length", type=click.IntRange(min=1), help="Rescale the features of every video to this length.")
-@click.option("--format", "kind", type=click.Choice(["npy", "csv"]), default="npy", show_default=True)
+@click.option(
+    "--format", "kind", type=click.Choice(["npy", "csv"]), default="npy", show_default=True, help="Format of the files."
+)
 def convert_features(folders: tuple[Path, ...], output: Path, length: int | None, kind: Any) -> None:
-    """Convert the feature files in FOLDERS; those of a video in several (RGB and flow) are put side by side."""
+    """Convert feature files and merge those of a video.
+
+    Files of the same video in several FOLDERS (RGB and flow) are put side by side.
+    """
     from vid_localization.prepare.merging import feature_files, merge_features, merged_info
     from vidcore.errors import DataError
     from vidcore.features.files import write_features
@@ -154,7 +171,7 @@ def convert_features(folders: tuple[Path, ...], output: Path, length: int | None
 )
 @click.option("--top-k", default=1000, show_default=True, help="Number of proposals of a video that get features.")
 @click.option("--boundary-ratio", default=0.2, show_default=True, help="Half the width of the zones around boundaries.")
-@click.option("--workers", default=4, show_default=True)
+@click.option("--workers", default=4, show_default=True, type=click.IntRange(1), help="Videos to process in parallel.")
 def proposals(
     annotations: Path,
     boundaries: Path,
@@ -164,9 +181,10 @@ def proposals(
     boundary_ratio: float,
     workers: int,
 ) -> None:
-    """BSN's second stage: proposals and their features from the tables in BOUNDARIES, which a TEM has written.
+    """Generate the proposals of BSN and their features.
 
-    Writes pgm_proposals/ and pgm_features/; files that are up to date are not written again.
+    This is BSN's second stage. BOUNDARIES is the folder of tables that a TEM has written. Writes pgm_proposals/ and
+    pgm_features/; files that are up to date are not written again.
     """
     from vid_localization.prepare.proposals import GenerateProposals
 
