@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 import vid_recognition
+from vidcore.cli import run
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.task.task import Task
 
@@ -44,6 +46,29 @@ def test_recipe_has_only_what_differs(path: Path) -> None:
     assert own["extends"], "extends fragments"
     assert len(text.splitlines()) <= 45
     assert "parameters" in own["info"]
+
+
+def test_the_list_of_recipes_has_scores_and_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["list", "recipes", "--task", "recognition"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line for line in lines if not line.startswith(" ")} == {p.stem for p in RECIPES}
+    assert all(len(line) <= 80 for line in lines if line.startswith(" "))
+    at = lines.index("tsn_imagenet-pretrained-r50_8xb32-1x1x3-100e_kinetics400-rgb")
+    assert lines[at + 1] == "  recognition, kinetics400, 24.3 M parameters, top1 72.83, top5 90.65"
+    facts = [line for line in lines if line.startswith("  recognition, ")]
+    assert len(facts) == len(RECIPES)
+    assert all(re.match(r"  recognition, (kinetics[47][01]0|sthv2), [\d.]+ M parameters", line) for line in facts)
+
+
+def test_filters_of_the_list_of_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["list", "--dataset", "kinetics710"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")] == [
+        "slowonly_imagenet-pretrained-r50_32xb8-8x8x1-steplr-150e_kinetics710-rgb"
+    ]
+    assert run(["list", "recipes", "--dataset", "kinetics40"]) == 2
+    assert "--dataset kinetics40: no recipe has it; did you mean 'kinetics400'?\n" in capsys.readouterr().err
+    assert run(["list", "models", "--task", "recognition"]) == 2
+    assert "--task and --dataset select recipes, not models" in capsys.readouterr().err
 
 
 def test_every_fragment_is_used() -> None:

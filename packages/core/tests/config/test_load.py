@@ -99,6 +99,20 @@ def test_sources_name_the_file_of_a_key(tmp_path: Path, monkeypatch: pytest.Monk
     assert loaded.source(("m", "c")).folder == Path.cwd()
 
 
+def test_the_beginning_of_a_name_is_enough_if_unique(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ("tsn_r50_1", "tsn_r50_10", "tsn_r101", "tsm")
+    recipes = {name: write(tmp_path, f"recipes/{name}.toml", f"n = '{name}'") for name in names}
+    assert load("tsn_r1", recipes).data == {"n": "tsn_r101"}
+    assert load("tsn_r50_1", recipes).data == {"n": "tsn_r50_1"}, "a whole name"
+    write(tmp_path, "tsn_r1", "n = 'a file'")
+    assert load("tsn_r1", recipes).data == {"n": "a file"}
+    with pytest.raises(ConfigError, match=r"'ts' is the beginning of 4 recipes: tsm, tsn_r101, tsn_r50_1, ..."):
+        load("ts", recipes)
+    with pytest.raises(ConfigError, match="'x' is neither a file"):
+        load("x", recipes)
+
+
 def test_paths_in_recipes_belong_to_the_file_that_extends_them(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     recipe = write(tmp_path / "site", "recipe.toml", 'a = "data/list.txt"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,12 @@ import click
 
 from vidcore.cli import Context
 from vidcore.cli.common import FILE, refuse_overwriting_inputs, table, with_task
+from vidcore.cli.completion import complete_kinds
+from vidcore.cli.recipes import RecipeFacts
 from vidcore.errors import UserError, nearest
 
 if TYPE_CHECKING:
+    from vidcore.plugins.catalog import Catalog
     from vidcore.task.task import Task
 
 
@@ -33,21 +37,46 @@ def plugins(context: Context) -> None:
 
 
 @click.command("list")
-@click.argument("kind", required=False)
+@click.argument("kind", required=False, shell_complete=complete_kinds)
+@click.option("--task", help="Of recipes: only those for this task, such as recognition.")
+@click.option("--dataset", help="Of recipes: only those for this dataset, such as kinetics400.")
 @click.pass_obj
-def list_(context: Context, kind: str | None) -> None:
+def list_(context: Context, kind: str | None, task: str | None, dataset: str | None) -> None:
     """List components, recipes and commands.
 
     KIND limits the list to models, datasets, transforms, metrics, optimizers, recipes, commands or another kind.
+    Recipes are listed with their task, dataset, number of parameters and published scores.
     """
     catalog = context.catalog
     kinds = (*catalog.kinds, "recipes", "commands")
     if kind is not None and kind not in kinds:
         raise UserError(f"no kind {kind!r}{nearest(kind, kinds) or ''}; the kinds are {', '.join(kinds)}")
+    if task is not None or dataset is not None or kind == "recipes":
+        if kind not in (None, "recipes"):
+            raise UserError(f"--task and --dataset select recipes, not {kind}")
+        for line in _recipes(catalog, task, dataset):
+            click.echo(line)
+        return
     rows = [(c.kind, c.name, c.plugin, c.target) for k in catalog.kinds for c in catalog.of_kind(k).values()]
     rows += [("recipes", name, "", path.parent.name) for name, path in sorted(catalog.recipes.items())]
     rows += [("commands", c.name, c.plugin, c.target) for _, c in sorted(catalog.commands.items())]
     table(["kind", "name", "plugin", "where"], [r for r in rows if kind in (None, r[0])])
+
+
+def _recipes(catalog: Catalog, task: str | None, dataset: str | None) -> Iterator[str]:
+    """Yield two or more lines for each recipe of a task and a dataset: its name, and facts."""
+    found = [RecipeFacts.of(name, catalog) for name in sorted(catalog.recipes)]
+    for option, wanted, known in (
+        ("--task", task, {recipe.task for recipe in found}),
+        ("--dataset", dataset, {recipe.dataset for recipe in found if recipe.dataset}),
+    ):
+        if wanted is not None and wanted not in known:
+            hint, names = nearest(wanted, known), ", ".join(sorted(known))
+            raise UserError(f"{option} {wanted}: no recipe has it{hint or f'; there are {names}'}")
+    for recipe in found:
+        if task in (None, recipe.task) and dataset in (None, recipe.dataset):
+            yield recipe.name
+            yield from recipe.lines()
 
 
 @click.command()

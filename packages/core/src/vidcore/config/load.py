@@ -77,10 +77,10 @@ def format_key(key: Sequence[str]) -> str:
 def load(task: str | Path, recipes: Mapping[str, Path], overrides: Sequence[str] = ()) -> Loaded:
     """Read a Task file or a recipe, with everything it extends, and apply ``--set`` overrides.
 
-    Relative paths are relative to the folder of their file; in recipes, of the file that extends them; in
-    overrides, to the current folder. Raises ``ConfigError``.
+    The beginning of a recipe's name is enough if no other begins like it. Relative paths are relative to the folder of
+    their file; in recipes, of the file that extends them; in overrides, to the current folder. Raises ``ConfigError``.
     """
-    path = _locate(str(task), Path.cwd(), recipes, "")
+    path = _locate(_whole_name(str(task), recipes), Path.cwd(), recipes, "")
     shipped = path in recipes.values()
     main = Source(str(path), Path.cwd() if shipped else path.resolve().parent)
     merged = Loaded({}, main=main)
@@ -88,6 +88,17 @@ def load(task: str | Path, recipes: Mapping[str, Path], overrides: Sequence[str]
     for text in overrides:
         _override(merged, text)
     return merged
+
+
+def _whole_name(name: str, recipes: Mapping[str, Path]) -> str:
+    """Return the name of the only recipe that begins like this, or else the name itself."""
+    if not name or Path(name).exists() or name.removesuffix(".toml") in recipes:
+        return name
+    found = [recipe for recipe in recipes if recipe.startswith(name)]
+    if len(found) > 1:
+        some = f"{', '.join(sorted(found)[:3])}{', ...' * (len(found) > 3)}"
+        raise ConfigError(f"{name!r} is the beginning of {len(found)} recipes: {some}")
+    return found[0] if found else name
 
 
 def load_table(table: Table) -> Loaded:

@@ -39,7 +39,7 @@ class Task:
         """Read and check a Task file or recipe.
 
         Args:
-            path: TOML file, or the name of a recipe.
+            path: TOML file, or the name of a recipe or its beginning.
             catalog: installed components, from ``load_plugins()``.
             overrides: ``KEY=VALUE`` strings, as in ``--set``.
 
@@ -47,7 +47,7 @@ class Task:
             ConfigError: lists all problems, one per line.
         """
         loaded = load(path, catalog.recipes, overrides)
-        return cls._checked(Path(path).name.removesuffix(".toml"), loaded, catalog)
+        return cls._checked(Path(loaded.main.name).name.removesuffix(".toml"), loaded, catalog)
 
     @classmethod
     def from_table(cls, table: Table, catalog: Catalog, name: str = "task") -> Task:
