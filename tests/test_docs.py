@@ -16,6 +16,7 @@ import pytest
 
 from vidcore.config.signature import read_signature
 from vidcore.plugins.catalog import load_plugins
+from vidcore.task.task import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("p*/*/README.md")])
@@ -109,6 +110,14 @@ def anchors(page: Path) -> set[str]:
 def test_named_recipes_exist(page: Path) -> None:
     named = set(re.findall(r"\b[a-z0-9]+_[\w-]+-(?:rgb|flow|feature)\b(?!_|\.)", page.read_text()))
     assert named <= load_plugins().recipes.keys()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_listed_scores_are_those_of_the_recipes(page: Path) -> None:
+    catalog = load_plugins()
+    for name, score in re.findall(r"^\|.*\| `(\w[\w-]+)` \| ([\d.]+) \|$", page.read_text(), re.MULTILINE):
+        if name in catalog.recipes:
+            assert f"{Task.load(name, catalog).table['info']['top1']:.1f}" == score, name
 
 
 def test_ci_and_contributors_run_the_commands_of_the_readme() -> None:

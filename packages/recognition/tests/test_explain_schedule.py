@@ -39,6 +39,7 @@ def test_explain_draws_the_run(tmp_path: Path) -> None:
     scaled = [*command, "--set", more[0], "--set", more[1], "--set", "optimizer={type='Adam',_replace_=true}"]
     result = CliRunner().invoke(explain, scaled, obj=Context(), catch_exceptions=False)
     assert "first 6.25e-05, highest 0.00025, last 2.5e-05" in result.output, "of the rate that Adam takes by itself"
-    assert "note: optimizer.lr times 0.25 for the samples per step (train.base_batch_size)" in result.output
+    why = "optimizer.lr 0.001 x 8/32: for 32 samples per step (train.base_batch_size), and here 8"
+    assert f"note: learning rate 0.00025 = {why}" in result.output
     with pytest.raises(ConfigError, match=r"data.train: is missing; give the length of an epoch with"):
         CliRunner().invoke(explain, command[:2], obj=Context(), catch_exceptions=False)

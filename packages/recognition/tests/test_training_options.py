@@ -63,9 +63,8 @@ def test_learning_rate_for_another_batch_size(
 ) -> None:
     _, steps = run(table, tmp_path / "a", base_batch_size=16, accumulate=2)
     assert [s["lr"] for s in steps] == [pytest.approx(0.01 * 4 / 16)] * 2
-    assert "the learning rate is optimizer.lr times 0.25 for the samples per step (train.base_batch_size): 0.0025" in (
-        capsys.readouterr().err
-    )
+    why = "optimizer.lr 0.01 x 4/16: for 16 samples per step (train.base_batch_size), and here 4"
+    assert f"learning rate 0.0025 = {why}\n" in capsys.readouterr().err
     again = {**table, "train": {**table["train"], "base_batch_size": 16, "accumulate": 2, "epochs": 2}}
     train(Task.from_table(again, load_plugins()), tmp_path / "a", resume=True)
     assert "learning rate" not in capsys.readouterr().err, "a checkpoint has the rates"
@@ -73,7 +72,12 @@ def test_learning_rate_for_another_batch_size(
     assert last["lr"] == pytest.approx(0.01 * 4 / 16)
     _, steps = run(table, tmp_path / "b")
     assert steps[0]["lr"] == 0.01
-    assert "learning rate" not in capsys.readouterr().err
+    unset = "learning rate 0.01 = optimizer.lr: not scaled, since train.base_batch_size is not set\n"
+    assert unset in capsys.readouterr().err
+    _, steps = run(table, tmp_path / "same", base_batch_size=2)
+    assert steps[0]["lr"] == 0.01
+    same = "learning rate 0.01 = optimizer.lr, which is for steps of 2 samples, as here (train.base_batch_size)\n"
+    assert same in capsys.readouterr().err
     table["optimizer"] = {"type": "AdamW"}
     with pytest.raises(ConfigError, match=r"base_batch_size: scales optimizer.lr, which must be given"):
         run(table, tmp_path / "c", base_batch_size=16)

@@ -37,7 +37,7 @@ class TrainOptions:
     clip_value: float | None = field(default=None, validator=at_least(0.0, above=True))
     """Maximum absolute value of a gradient."""
     base_batch_size: int | None = field(default=None, validator=at_least(1))
-    """Samples per step that ``optimizer.lr`` is meant for; otherwise the rate is scaled, and a note reports it."""
+    """Samples per step that ``optimizer.lr`` is meant for; with more or fewer the rate is scaled in proportion."""
     ema_decay: float | None = field(default=None, validator=below_one)
     """Decay of the EMA of the weights, which is then what is evaluated and kept as the best."""
     precise_bn: int = field(default=0, validator=at_least(0))
@@ -80,10 +80,20 @@ class TrainOptions:
         """Return the length of the run in steps."""
         return self.in_steps(self.epochs if self.steps is None else self.steps, steps_per_epoch)
 
-    def lr_scale(self, batch: int, processes: int) -> float:
+    def lr_scale(self, samples: int) -> float:
         """Return the factor on the learning rate: samples per step divided by ``base_batch_size``."""
-        samples = batch * self.accumulate * processes
         return samples / self.base_batch_size if self.base_batch_size else 1.0
+
+    def lr_note(self, lr: float, samples: int) -> str:
+        """Return a sentence with the learning rate of a run, given ``optimizer.lr``, and the reason for it."""
+        base, rate = self.base_batch_size, f"learning rate {lr * self.lr_scale(samples):g} = optimizer.lr"
+        if base is None:
+            return f"{rate}: not scaled, since train.base_batch_size is not set"
+        if base == samples:
+            return f"{rate}, which is for steps of {base} samples, as here (train.base_batch_size)"
+        return (
+            f"{rate} {lr:g} x {samples}/{base}: for {base} samples per step (train.base_batch_size), and here {samples}"
+        )
 
 
 @frozen(kw_only=True)

@@ -14,7 +14,7 @@ from vidcore.config.bind import Call, build
 from vidcore.config.toml import dumps
 from vidcore.data.pool.loader import Loader
 from vidcore.engine import dist
-from vidcore.engine.optim import build_optimizer
+from vidcore.engine.optim import build_optimizer, given_or_default
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.prepare import prepare
 from vidcore.engine.weights import load_state, read_weights
@@ -69,7 +69,9 @@ class RunContext:
         else:
             run = RunFolder(path, changed=dist.broadcast(()))  # waits until the folder exists
         if run.changed:
-            self.say(f"note: the run in {path} resumes with changed settings: {'; '.join(run.changed)}")
+            one = len(run.changed) == 1
+            changes = f" {run.changed[0]}" if one else "".join(f"\n  {change}" for change in run.changed)
+            self.say(f"note: the run in {path} resumes with changed settings:{changes}")
         return run
 
     def loader(self, part: str, folder: RunFolder, model: Model, name: str = "") -> Loader:
@@ -109,21 +111,25 @@ class RunContext:
                 self.say(f"note: initialised at random, not from {options.weights.name}: {'; '.join(skipped)}")
         return prepare(model, self.runtime, self.device)
 
-    def lr_scale(self, options: TrainOptions, loader: Loader) -> float:
-        """Return the factor on the learning rate: samples per step divided by ``train.base_batch_size``."""
-        return options.lr_scale(loader.options.batch_size * loader.options.num_repeats, self.world)
+    def optimizer(
+        self, model: torch.nn.Module, options: TrainOptions, loader: Loader, resumed: bool
+    ) -> torch.optim.Optimizer:
+        """Build the optimizer of a model, its learning rate scaled to the samples per step.
 
-    def optimizer(self, model: torch.nn.Module, scale: float) -> torch.optim.Optimizer:
-        """Build the optimizer of a model, its learning rate times ``scale``."""
+        A resumed run has the rates of its checkpoint.
+        """
         call: Call = self.task.get("optimizer")
-        arguments = build(call.arguments)
+        factory, arguments = call.component.load(), build(call.arguments)
+        samples = loader.options.batch_size * loader.options.num_repeats * options.accumulate * self.world
+        scale = 1.0 if resumed else options.lr_scale(samples)
+        lr = given_or_default(factory, arguments, "lr")
+        if lr is not None and not resumed:
+            self.say(options.lr_note(float(lr), samples))
         if scale != 1:
             if "lr" not in arguments:
                 raise ConfigError("train.base_batch_size: scales optimizer.lr, which must be given")
             arguments["lr"] *= scale
-            why = f"times {scale:g} for the samples per step (train.base_batch_size)"
-            self.say(f"note: the learning rate is optimizer.lr {why}: {arguments['lr']:g}")
-        return build_optimizer(call.component.load(), arguments, model, self.task.build("param_groups"))
+        return build_optimizer(factory, arguments, model, self.task.build("param_groups"))
 
 
 def check_class_count(task: Task, part: str, dataset: Dataset) -> None:

@@ -66,8 +66,7 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
     check_class_names({part: loader.dataset.class_names for part, loader in loaders.items()})
     statistics = context.loader("train", folder, model, "statistics") if options.precise_bn else None
     data = TrainingData(loaders["train"], extra, statistics)
-    # a resumed run has the rates of its checkpoint
-    optimizer = context.optimizer(model, 1.0 if resumed else context.lr_scale(options, data.main))
+    optimizer = context.optimizer(model, options, data.main, resumed)
     metrics, schedules = task.build("metrics"), task.build("schedule") or {}
     validates = "val" in loaders and bool(metrics or options.val_loss)
     per_epoch = options.steps_per_epoch(len(data))
@@ -109,6 +108,7 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
             if best.exists():
                 load_weights(model, best)
                 report["weights"] = str(best)
+            context.say(f"evaluating {'the best' if best.exists() else 'the last'} weights on data.{part}")
             found = evaluate(model, loaders[part], metrics, precision, notify.on_progress)
             report |= evaluation_fields(task, part, loaders[part], found)
         notify.on_end(report)
