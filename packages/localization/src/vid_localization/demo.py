@@ -36,12 +36,23 @@ TASK = Path(__file__).with_name("demo.toml")
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--videos", type=click.IntRange(min=4), default=60, show_default=True, help="A quarter is held out.")
 @click.option(
-    "--clips-per-class", type=click.IntRange(min=2), default=20, show_default=True, help="For the recognizer."
+    "--videos", type=click.IntRange(min=4), metavar="N", default=60, show_default=True, help="A quarter is held out."
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every training; default: what each needs.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the videos.")
+@click.option(
+    "--clips-per-class",
+    type=click.IntRange(min=2),
+    metavar="N",
+    default=20,
+    show_default=True,
+    help="For the recognizer.",
+)
+@click.option(
+    "--epochs", type=click.IntRange(min=1), metavar="N", help="Epochs of every training; default: what each needs."
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the videos."
+)
 @click.option("--force", is_flag=True, help="Write into DIR even if it holds files.")
 @click.pass_obj
 def localization(

@@ -34,11 +34,14 @@ TASK_FILE = Path(__file__).with_name("demo.toml")
 @click.option(
     "--videos-per-class",
     type=click.IntRange(min=2),
+    metavar="N",
     default=50,
     show_default=True,
     help="Videos per class; a fifth is for validation.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed of the videos.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Random seed of the videos."
+)
 @click.option("--force", is_flag=True, help="Write into DIR even if it is not empty.")
 def recognition(folder: Path, videos_per_class: int, seed: int, force: bool) -> None:
     """Render labelled videos and a Task that trains on them.

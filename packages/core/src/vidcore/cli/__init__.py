@@ -58,9 +58,8 @@ class Commands(click.Group):
             below = f"{self.prefix}{cmd_name} "
             names = [n.removeprefix(below) for n in _catalog(ctx).commands if n.startswith(below)]
             *others, last = dict.fromkeys(name.partition(" ")[0] for name in names)
-            heads = f"{', '.join(others)} and {last}" if others else last
-            plural = "s" if others else ""
-            return Commands(below, name=cmd_name, help=f"Has the command{plural} {heads}.", no_args_is_help=True)
+            text = f"Has the commands {', '.join(others)} and {last}." if others else f"Has the command {last}."
+            return Commands(below, name=cmd_name, help=text, no_args_is_help=True)
         try:
             command = component.load()
             if not isinstance(command, click.Command):
@@ -70,6 +69,10 @@ class Commands(click.Group):
         except PluginError as error:  # one broken command must not break the help of the others
             return _broken(cmd_name, error)
         return command
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        whole = super().get_short_help_str(limit)
+        return "Has several commands." if whole.endswith("...") else whole
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     default=10.0,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
     help="Time per measurement.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

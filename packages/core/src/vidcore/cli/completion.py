@@ -41,12 +41,16 @@ def use_bash() -> None:
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "fish", "zsh"]))
+@click.argument("shell", metavar="SHELL", type=click.Choice(["bash", "fish", "zsh"]))
 def completion(shell: str) -> None:
     """Print a script that lets SHELL complete vidcore's commands.
 
-    For bash, add this line to ~/.bashrc: eval "$(vidcore completion bash)". For zsh, the same with zsh in ~/.zshrc. For
-    fish, add this one to ~/.config/fish/config.fish: vidcore completion fish | source.
+    Add a line to the start-up file of your shell (bash, fish or zsh):
+
+    \b
+    ~/.bashrc                    eval "$(vidcore completion bash)"
+    ~/.zshrc                     eval "$(vidcore completion zsh)"
+    ~/.config/fish/config.fish   vidcore completion fish | source
     """
     use_bash()
     found = get_completion_class(shell)

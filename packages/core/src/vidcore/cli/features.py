@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 @click.option(
     "--format", "kind", type=click.Choice(["npy", "csv"]), default="npy", show_default=True, help="Format of the files."
 )
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Clips per forward pass.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Videos to decode in parallel.")
+@click.option(
+    "--batch-size", default=8, show_default=True, type=click.IntRange(1), metavar="N", help="Clips per forward pass."
+)
+@click.option(
+    "--workers", default=2, show_default=True, type=click.IntRange(1), metavar="N", help="Videos to decode in parallel."
+)
 @shard_option
 @click.option("--overwrite", is_flag=True, help="Replace features that were made with different settings.")
 def features(

@@ -103,7 +103,9 @@ def check(task: Task, build: bool) -> None:
 @click.option(
     "--schedule", is_flag=True, help="Draw the learning rate instead; --output writes it as a table or a .png file."
 )
-@click.option("--steps-per-epoch", type=click.IntRange(1), help="For --schedule; default: counted in the data.")
+@click.option(
+    "--steps-per-epoch", type=click.IntRange(1), metavar="N", help="For --schedule; default: counted in the data."
+)
 def explain(task: Task, output: Path | None, schedule: bool, steps_per_epoch: int | None) -> None:
     """Print TASK with inheritance and overrides resolved.
 

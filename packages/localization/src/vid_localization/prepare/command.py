@@ -129,7 +129,9 @@ def charades_sta(folder: Path, output: Path, videos: Path | None) -> None:
 @click.command("convert-features")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @output_option
-@click.option("--length", type=click.IntRange(min=1), help="Rescale the features of every video to this length.")
+@click.option(
+    "--length", type=click.IntRange(min=1), metavar="N", help="Rescale the features of every video to this length."
+)
 @click.option(
     "--format", "kind", type=click.Choice(["npy", "csv"]), default="npy", show_default=True, help="Format of the files."
 )
@@ -167,11 +169,27 @@ def convert_features(folders: tuple[Path, ...], output: Path, length: int | None
     "--peak-threshold",
     default=0.5,
     show_default=True,
+    metavar="FRACTION",
     help="Probabilities above this fraction of the maximum are boundaries.",
 )
-@click.option("--top-k", default=1000, show_default=True, help="Number of proposals of a video that get features.")
-@click.option("--boundary-ratio", default=0.2, show_default=True, help="Half the width of the zones around boundaries.")
-@click.option("--workers", default=4, show_default=True, type=click.IntRange(1), help="Videos to process in parallel.")
+@click.option(
+    "--top-k", default=1000, show_default=True, metavar="N", help="Number of proposals of a video that get features."
+)
+@click.option(
+    "--boundary-ratio",
+    default=0.2,
+    show_default=True,
+    metavar="FRACTION",
+    help="Half the width of the zones around boundaries.",
+)
+@click.option(
+    "--workers",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="N",
+    help="Videos to process in parallel.",
+)
 def proposals(
     annotations: Path,
     boundaries: Path,
