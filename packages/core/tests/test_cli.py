@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
+from attrs import evolve
 
 from vidcore.cli import Context, cli, run
 from vidcore.cli.completion import VARIABLE, Bash
@@ -158,7 +159,11 @@ def test_other_completions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
     (tmp_path / "task.toml").write_text('[data.val.pipeline]\ndecode = { type = "Decode" }\n')
     (tmp_path / "tasks").mkdir()
-    shell = Bash(cli, {"obj": Context()}, "vidcore", VARIABLE)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/tam_r50.toml").touch()
+    context = Context()
+    context.catalog = evolve(load_plugins(), recipe_folders=(("vid-own", tmp_path / "recipes"),))
+    shell = Bash(cli, {"obj": context}, "vidcore", VARIABLE)
 
     def complete(*words: str) -> list[str]:
         return [item.value for item in shell.get_completions(list(words[:-1]), words[-1])]
@@ -170,7 +175,7 @@ def test_other_completions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         *(f"data.val.pipeline.decode.{name}=" for name in ("threads", "type"))
     ]
     assert "data.val.batch_size=" in complete("check", "task.toml", "--set", "data.val.b")
-    assert complete("check", "ta")[:2] == ["task.toml", "tasks/"]
+    assert complete("check", "ta") == ["task.toml", "tasks/", "tam_r50"]
     for name in ("bash", "zsh", "fish"):
         assert run(["completion", name]) == 0
 

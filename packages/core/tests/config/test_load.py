@@ -102,7 +102,7 @@ def test_sources_name_the_file_of_a_key(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_beginning_of_a_name_is_enough_if_unique(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = ("tsn_r50_1", "tsn_r50_10", "tsn_r101", "tsm")
-    recipes = {name: write(tmp_path, f"recipes/{name}.toml", f"n = '{name}'") for name in names}
+    recipes = {name: write(tmp_path, f"recipe-{name}.toml", f"n = '{name}'") for name in names}
     assert load("tsn_r1", recipes).data == {"n": "tsn_r101"}
     assert load("tsn_r50_1", recipes).data == {"n": "tsn_r50_1"}, "a whole name"
     write(tmp_path, "tsn_r1", "n = 'a file'")

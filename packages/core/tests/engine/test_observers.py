@@ -49,7 +49,7 @@ def test_plain_lines(tmp_path: Path) -> None:
     assert lines[1].startswith("epoch 1/2  step 5/20  loss 0.1235  lr 0.01  (90% of the time waiting for data)")
     assert "left 0:00:00" in lines[1]
     assert lines[2].startswith("epoch 1/2  step 6/20  loss 0.5")
-    assert lines[3:] == ["evaluating  1/2", "epoch 1  step 10  evaluation: acc/top1 0.5"]
+    assert lines[3:] == ["evaluating  batch 1/2", "epoch 1  step 10  evaluation: acc/top1 0.5"]
 
 
 def test_plain_lines_are_rate_limited(tmp_path: Path) -> None:
@@ -75,14 +75,14 @@ def test_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     text = screen.getvalue()
     for wanted in ("epoch 2/2  20/20", "loss 0.25", "evaluation: acc/top1 0.75", "0:00:00 left"):
         assert wanted in text
-    assert text.rstrip().endswith("\x1b[?25h"), "the cursor was not restored"
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor was not restored"
 
 
 def test_the_bar_ends_with_a_failure(tmp_path: Path) -> None:
     watching, screen = console(True)
     watching.on_start(tmp_path, INFO)
     watching.on_failure(RuntimeError())
-    assert screen.getvalue().rstrip().endswith("\x1b[?25h")
+    assert screen.getvalue().rindex("\x1b[?25h") > screen.getvalue().rindex("\x1b[?25l")
 
 
 def test_an_interrupted_run_prints_where_it_resumes(tmp_path: Path) -> None:

@@ -75,8 +75,9 @@ def complete_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -
     from vidcore.errors import UserError
 
     catalog = _catalog(ctx)
+    task = ctx.params.get("task") or next(iter(ctx.args), "")  # click puts it there if a value is missing at the end
     try:
-        table = load(str(ctx.params.get("task")), catalog.recipes).data
+        table = load(task, catalog.recipes).data
     except UserError:  # not yet typed, say
         table = {}
     keys = dict.fromkeys(f"{key}=" for key in _keys(table, catalog))

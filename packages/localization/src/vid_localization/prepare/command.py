@@ -52,7 +52,7 @@ def _prepare(
         paths = find_files(facts, VIDEO_SUFFIXES)
         known = [(v, paths.get(v.name) or paths.get(v.name.removeprefix("v_"))) for v in found]
         measured, bad = [], []
-        for video, path in progress_bar([pair for pair in known if pair[1]], "reading videos"):
+        for video, path in progress_bar([(video, path) for video, path in known if path], "reading videos"):
             try:
                 measured.append(facts_of_file(video, path))
             except VideoError as error:
