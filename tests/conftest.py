@@ -57,8 +57,12 @@ class Distribution:
 
     @property
     def requirements(self) -> dict[str, bool]:
-        """Declared distributions -> whether they are required without an extra."""
-        extras = [r for listed in self.project.get("optional-dependencies", {}).values() for r in listed]
+        """Declared distributions -> whether they are required without an extra.
+
+        The extra ``all``, which only repeats others and names packages that are used together, is left out.
+        """
+        optional = self.project.get("optional-dependencies", {})
+        extras = [r for name, listed in optional.items() if name != "all" for r in listed]
         found = dict.fromkeys(map(requirement_name, extras), False)
         return found | dict.fromkeys(map(requirement_name, self.project.get("dependencies", [])), True)
 
