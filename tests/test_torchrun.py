@@ -14,8 +14,9 @@ import pytest
 
 from vidcore.config.toml import dumps
 from vidcore.engine.weights import read_weights
+from vidcore.plugins.catalog import load_plugins
 from vidcore.predictions import PredictionFile
-from vidcore.task.publish import publish
+from vidcore.task.publish import publish_run
 from vidcore.task.run_folder import RunFolder
 
 SAMPLES = 7
@@ -103,7 +104,7 @@ def test_two_processes_train_and_score_like_one(folder: Path, strategy: str) -> 
     reports = [json.loads((folder / f"{strategy}{n}/report.json").read_text()) for n in (1, 2)]
     assert reports[0]["scores"] == reports[1]["scores"]
     assert [r["protocol"]["coverage"] for r in reports] == [f"{SAMPLES} of {SAMPLES} samples"] * 2
-    released = publish(RunFolder(folder / f"runs/{strategy}"), folder / f"released {strategy}")
+    released = publish_run(RunFolder(folder / f"runs/{strategy}"), folder / f"released {strategy}", load_plugins())
     assert read_weights(released)[0].keys() == read_weights(folder / best)[0].keys()
     one, two = (PredictionFile.load(folder / f"{name}.npz") for name in (f"{strategy}1", f"kept/{strategy}2"))
     assert [t.index for t in two.targets] == [t.index for t in one.targets] == list(range(SAMPLES))

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,9 +35,9 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a binary file that appears under its name only when the block ends without an error.
 
     The bytes are written to a temporary file in the same folder and flushed to disk; then the file is renamed. An
-    existing file stays until then, and stays for good if the block raises. Links are followed. Devices and pipes are
-    written to directly: a file in their place would break them for other programs. ``OSError`` (a full disk, for
-    example) names ``path``.
+    existing file stays until then, and stays for good if the block raises; the new one gets its permissions. Links are
+    followed. Devices and pipes are written to directly: a file in their place would break them for other programs.
+    ``OSError`` (a full disk, for example) names ``path``.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -63,6 +64,8 @@ def _replaced(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        with suppress(OSError):
+            shutil.copymode(path, temporary)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):

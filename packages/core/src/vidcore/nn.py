@@ -6,7 +6,7 @@ Shapes: B samples, V views of a sample (clips times crops; frames for 2D network
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,10 @@ class Model(nn.Module):
 
     Subclasses implement ``forward``, ``loss`` and ``predict``.
     """
+
+    averages_clips: ClassVar[bool] = False
+    """Whether one clip is enough for a prediction, and the scores of several are averaged. Otherwise a prediction takes
+    all clips of a sample, such as the segments of TSN."""
 
     def sample_step(self) -> Transform | None:
         """Return a step that ends every pipeline of this model; default: None.

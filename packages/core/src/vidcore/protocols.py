@@ -32,6 +32,7 @@ __all__ = [
     "Optimizer",
     "ReadsFiles",
     "Schedule",
+    "SeveralViews",
     "StepValues",
     "Transform",
 ]
@@ -48,6 +49,23 @@ class ReadsFiles:
 
     suffixes: ClassVar[Sequence[str]]
     """Suffixes of these files, with the dot."""
+
+
+class SeveralViews(ABC):
+    """Base class of transforms that may take several views of a video: clips or crops."""
+
+    @property
+    @abstractmethod
+    def views(self) -> tuple[int, int]:
+        """Number of clips and number of crops."""
+
+    @abstractmethod
+    def one_view(self, clips: bool) -> Transform:
+        """Return this step with a single crop, in the centre.
+
+        Args:
+            clips: also with a single clip, in the middle; False if the model requires all clips for a prediction.
+        """
 
 
 class Dataset(ABC):

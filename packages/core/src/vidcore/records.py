@@ -67,6 +67,8 @@ class Record:
 
     follows_crops: ClassVar[bool] = False
     """Whether entries belong to one crop of the frames, so that several crops of a clip cannot share them."""
+    cell_names: ClassVar[tuple[str, ...]] = ("score", "class")
+    """Columns of ``cells``."""
 
     def columns(self) -> Iterator[tuple[Attribute[Any], Array]]:
         """Yield the array fields that are set."""
@@ -111,6 +113,10 @@ class Record:
     def line(self, row: Mapping[str, Any]) -> str:
         """Return one of ``rows`` as a line for the terminal."""
         return "  ".join(f"{name} {value}" for name, value in row.items())
+
+    def cells(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return one of ``rows`` as a line of a CSV table, with the columns ``cell_names``."""
+        return {name: row.get(name) for name in self.cell_names}
 
     def arrays(self) -> dict[str, Array]:
         """Return the values to save, by field: arrays, and numbers as 0-D arrays."""
@@ -160,6 +166,7 @@ class Boxes(Record):
     """Whether ``xyxy`` still is in fractions of width and height; ``Decode`` makes pixels of them."""
 
     follows_crops = True
+    cell_names = ("x1", "y1", "x2", "y2", "track", "class", "score")
 
     def __attrs_post_init__(self) -> None:
         _same_length(self)
@@ -208,6 +215,10 @@ class Boxes(Record):
                 row["class"] = _name(self.labels[i], class_names)
             found.append(row)
         return sorted(found, key=lambda row: -row.get("score", 0.0))
+
+    def cells(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a row of ``rows`` with a column for each coordinate."""
+        return super().cells({**row, **dict(zip(self.cell_names, row["box"], strict=False))})
 
 
 @frozen(eq=False)
@@ -285,6 +296,8 @@ class Segments(Record):
     scores: Array | None = field(default=None, validator=shape(None))
     """(n,) float64: confidence; None for annotated segments."""
 
+    cell_names = ("start", "end", "class", "score")
+
     def __attrs_post_init__(self) -> None:
         _same_length(self)
 
@@ -307,6 +320,10 @@ class Segments(Record):
     def line(self, row: Mapping[str, Any]) -> str:
         start, end = row["segment"]
         return f"{row['score']:8.4f}  {start:9.2f} to {end:9.2f} s  {row['class'] or ''}".rstrip()
+
+    def cells(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a row of ``rows`` with columns for start and end."""
+        return super().cells({**row, **dict(zip(self.cell_names, row["segment"], strict=False))})
 
 
 @frozen(eq=False)

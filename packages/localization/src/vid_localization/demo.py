@@ -168,7 +168,7 @@ def classified(folder: Path, held_out: Sequence[Sample]) -> dict[str, float]:
     def trained(stage: str) -> tuple[Path, Path]:
         return folder / "run" / stage / "task.toml", folder / "run" / stage / "checkpoints" / "best.pt"
 
-    recognizer = Predictor(*trained("recognizer"), overrides=["data.val.pipeline.sample.num_clips=24"])
+    recognizer = Predictor(*trained("recognizer"), views="test", overrides=["data.val.pipeline.sample.num_clips=24"])
     videos = [folder / "videos" / f"{sample.key}.mp4" for sample in held_out]
     features = FeatureFolder.load(folder / "run" / "features").extractor()
     with Predictor(*trained("bmn"), describe=features.samples, classifier=recognizer, classifier_top=4) as predict:

@@ -13,15 +13,13 @@ from attrs import frozen
 from vid_localization.names import video_name
 from vidcore.errors import DataError
 from vidcore.sample import Sample
-from vidcore.tools.draw import BLUE, Figure, add_axes, drawing, new_figure, save_figure, tint
+from vidcore.tools.draw import BLUE, Figure, add_axes, drawing, new_figure, save_figure, time_axis, tint
 from vidcore.typing import Array
 
 __all__ = ["draw_timeline", "write_timelines"]
 
 WIDTH, LINE, TRUE = 7.5, 0.17, "#606060"
 """Inches of the time axis and of a line of text; the colour of true segments."""
-STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
-"""Seconds between ticks of the axis."""
 
 
 @frozen
@@ -59,16 +57,13 @@ def draw_timeline(predicted: Sample, truth: Sample | None = None, top_k: int = 1
         figure = new_figure(WIDTH + 3, edges[-1] + 1)
         axes = add_axes(figure, 2.5, 0.5, WIDTH, edges[-1])
         axes.set_title(letters.text(title))
-        axes.set_xlim(0, seconds)
         axes.set_ylim(edges[-1], 0)
         middles = (edges[:-1] + heights / 2)[: len(rows)]
         for row, middle in zip(rows, middles, strict=True):
             spans = [(start, max(length, seconds / 700)) for start, length in row.spans]  # always visible
             axes.broken_barh(spans, (middle - LINE / 2, LINE), facecolor=row.colour, linewidth=0, alpha=row.alpha)
         axes.set_yticks(middles, texts)
-        step = next((s for s in STEPS if seconds / s <= 12), 3600 * np.ceil(seconds / 3600 / 12))
-        marks = np.arange(0, seconds + step / 1e6, step)
-        axes.set_xticks(marks, [_time(mark, seconds) for mark in marks])
+        time_axis(axes, seconds)
         axes.tick_params("y", length=0)
         axes.grid(axis="x")
     return figure
@@ -132,11 +127,3 @@ def _class(sample: Sample, i: int) -> str:
         return ""
     names, number = sample.class_names or (), int(sample.segments.labels[i])
     return names[number] if 0 <= number < len(names) else f"class {number}"
-
-
-def _time(mark: float, seconds: float) -> str:
-    """Format a tick of a video of this length: in seconds, or as hours, minutes and seconds."""
-    if seconds < 120:
-        return f"{mark:g} s"
-    minutes, rest = divmod(round(mark), 60)
-    return f"{minutes}:{rest:02}" if seconds < 3600 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

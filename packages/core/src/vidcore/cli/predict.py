@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import shutil
 import sys
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from vidcore.cli.common import FILE, FOLDER, checkpoint_option, refuse_overwriting_inputs, with_task
-from vidcore.errors import UserError
-from vidcore.files import dump_json, to_jsonable
-from vidcore.tools.progress import progress_bar
+from vidcore.cli.common import FILE, FOLDER, refuse_overwriting_inputs, with_task
+from vidcore.errors import UserError, VideoError
+from vidcore.tools.progress import Display, Work, progress_bar
+from vidcore.video.open import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Sequence
 
+    from vidcore.predict.output import Entry
+    from vidcore.predict.predictor import Predictor
     from vidcore.sample import Sample
     from vidcore.task.task import Task
 
@@ -23,19 +28,33 @@ if TYPE_CHECKING:
 @click.command()
 @with_task
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER...")
-@checkpoint_option
+@click.option("--checkpoint", "-c", type=FILE, help="Weights from a run, or published ones; a release has its own.")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes or segments to show.")
+@click.option(
+    "--views",
+    type=click.Choice(["one", "test"]),
+    default="one",
+    show_default=True,
+    help="Look at one view of a video, or at all views of the test protocol, which takes many times as long.",
+)
+@click.option("--window", metavar="LENGTH", help="Predict along the video: a row for each window, e.g. 2s or 32f.")
+@click.option("--stride", metavar="LENGTH", help="From one --window to the next; default: its length.")
 @click.option("--batch-size", type=click.IntRange(1), help="Videos per forward pass; default: as for testing.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line and video.")
-@click.option("--output", "-o", type=FILE, help="File to write; default: the terminal.")
+@click.option(
+    *("--output", "-o", "outputs"),
+    multiple=True,
+    type=FILE,
+    help="File to write: .csv, .json, .jsonl, with --window also .png, or text; may be repeated.",
+)
 @click.option(
     *("--write", "writes"),
     multiple=True,
     metavar="KIND=PATH",
-    help="Also write a file; `vidcore list writers` has KINDs.",
+    help="Also write a named format; `vidcore list writers` has KINDs.",
 )
-@click.option("--font", type=FILE, help="Font of pictures that --write draws; default: installed fonts.")
+@click.option("--font", type=FILE, help="Font of pictures; default: installed fonts.")
 @click.option(
     "--features",
     type=FOLDER,
@@ -50,12 +69,15 @@ if TYPE_CHECKING:
 def predict(
     task: Task,
     videos: tuple[str, ...],
-    checkpoint: Path,
+    checkpoint: Path | None,
     top: int,
+    views: Literal["one", "test"],
+    window: str | None,
+    stride: str | None,
     batch_size: int | None,
     workers: int,
     as_json: bool,
-    output: Path | None,
+    outputs: tuple[Path, ...],
     writes: tuple[str, ...],
     font: Path | None,
     features: Path | None,
@@ -64,10 +86,10 @@ def predict(
 ) -> None:
     """Predict the classes or segments of VIDEOs.
 
-    A FOLDER stands for the videos below it (or the feature files, if TASK reads features); a .txt file has a path in
-    each line.
+    TASK is a file, a recipe, or a release (.safetensors), which needs no --checkpoint. A FOLDER stands for the videos
+    below it (or the feature files, if TASK reads features); a .txt file has a path in each line.
     """
-    refuse_overwriting_inputs(output)
+    _check_options(outputs, writes, window, stride)
     if font:
         from vidcore.tools.draw import prefer_font
 
@@ -83,26 +105,28 @@ def predict(
     predictor = Predictor(
         task,
         checkpoint,
+        views=views,
         batch_size=batch_size,
         workers=workers,
         describe=FeatureFolder.load(features).extractor(task.catalog, workers=workers).samples if features else None,
-        classifier=Predictor(names, classifier[1]) if names and classifier else None,
+        classifier=Predictor(names, classifier[1], views="test") if names and classifier else None,
         classifier_top=classes,
     )
     found = find_videos(videos, predictor.suffixes)
-    for _, path in writers:
+    for path in (*outputs, *(path for _, path in writers)):
         path.parent.mkdir(parents=True, exist_ok=True)
-    kept: list[Sample] = []
-    bad = 0
-    with click.open_file(str(output) if output else "-", "w", encoding="utf-8", errors="backslashreplace") as out:
-        for sample in progress_bar(predictor.iter(found, on_error="keep"), "predicting", len(found)):
-            record = _record(sample, top)
-            out.write((dump_json(to_jsonable(record)) if as_json else "\n".join(_lines(record, sample))) + "\n")
-            out.flush()
-            if "error" in record:
-                bad += 1
-            elif writers:
-                kept.append(sample.replace(inputs={}))
+    if predictor.suffixes == VIDEO_SUFFIXES and features is None:
+        click.echo(_views_line(predictor, "window" if window else "video"), err=True)
+    tables = [path for path in outputs if path.suffix.lower() != ".png"]
+    with ExitStack() as stack:
+        targets: list[Path | None] = [*tables] if outputs else [None]
+        sinks = [_sink(stack, path, as_json) for path in targets]
+        if window:
+            pictures = [path for path in outputs if path not in tables]
+            bad = _predict_along(predictor, found, window, stride, top, sinks, pictures)
+            kept: list[Sample] = []
+        else:
+            bad, kept = _predict_whole(predictor, found, top, sinks, keep=bool(writers))
     failed: UserError | OSError | None = None
     for writer, path in writers:  # an error in one must not lose the others
         try:
@@ -110,6 +134,8 @@ def predict(
             click.echo(f"wrote {path}", err=True)
         except (UserError, OSError) as error:
             failed = failed or error
+    for path in tables:
+        click.echo(f"wrote {path}", err=True)
     if failed:
         raise failed
     if bad:
@@ -117,37 +143,123 @@ def predict(
         sys.exit(2)
 
 
+def _check_options(outputs: Sequence[Path], writes: Sequence[str], window: str | None, stride: str | None) -> None:
+    for path in outputs:
+        refuse_overwriting_inputs(path)
+        if path.suffix.lower() == ".png" and window is None:
+            raise UserError(f"-o {path}: a picture shows predictions along a video: see --window")
+    if stride is not None and window is None:
+        raise UserError("--stride: is the distance between windows: see --window")
+    if window is not None and writes:
+        raise UserError("--write: formats are for predictions of whole videos, without --window; see --output")
+
+
+def _views_line(predictor: Predictor, what: str) -> str:
+    """Return how many views the predictor takes, and how many the test protocol would."""
+
+    def said(views: tuple[int, int]) -> str:
+        clips, crops = views
+        count = (clips if predictor.model.averages_clips else 1) * crops
+        parts = f"{clips} clip{'s' * (clips > 1)} x {crops} crop{'s' * (crops > 1)}"
+        return f"{count} view{'s' * (count > 1)} of each {what} ({parts})"
+
+    more = "" if predictor.views == predictor.test_views else "; --views test: " + said(predictor.test_views)
+    return said(predictor.views) + more.replace(f" of each {what}", "")
+
+
+def _sink(stack: ExitStack, path: Path | None, as_json: bool) -> Callable[[Entry], None]:
+    """Open a file, or the terminal, and return a function that writes entries to it."""
+    from vidcore.predict.output import writing
+
+    if path is None:
+        return stack.enter_context(writing(None, _Terminal(), as_json))
+    out = stack.enter_context(path.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
+    return stack.enter_context(writing(path, out, as_json))
+
+
+class _Terminal(io.StringIO):
+    """Writes to what is ``sys.stdout`` at that time: a progress bar replaces it, to stay below."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def _predict_whole(
+    predictor: Predictor, videos: Sequence[Path], top: int, sinks: Sequence[Callable[[Entry], None]], keep: bool
+) -> tuple[int, list[Sample]]:
+    """Write the predictions for whole videos; return the number of bad ones, and the predictions if asked to."""
+    from vidcore.predict.output import entry
+
+    kept: list[Sample] = []
+    bad = 0
+    for sample in progress_bar(predictor.iter(videos, on_error="keep"), "predicting", len(videos)):
+        made = entry(sample, top)
+        for write in sinks:
+            write(made)
+        if sample.error is not None:
+            bad += 1
+        elif keep:
+            kept.append(sample.replace(inputs={}))
+    return bad, kept
+
+
+def _predict_along(
+    predictor: Predictor,
+    videos: Sequence[Path],
+    window: str,
+    stride: str | None,
+    top: int,
+    sinks: Sequence[Callable[[Entry], None]],
+    pictures: Sequence[Path],
+) -> int:
+    """Write the predictions for the windows of videos, and pictures of them; return the number of bad videos."""
+    from vidcore.predict.output import entry, window_entry
+    from vidcore.predict.windows import predict_windows
+    from vidcore.sample import Sample
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    bad = 0
+    for video in videos:
+        timeline = work = None
+        display = Display()
+        try:
+            for item in predict_windows(predictor, video, window, stride):
+                work = work or Work(video.name, item.count)
+                work.update(item.number + 1)
+                display.show(work)
+                seconds = None if item.start is None or item.end is None else (item.start, item.end)
+                made = window_entry(item.sample, top, seconds, item.frames, width)
+                if not item.number:
+                    made.lines.insert(0, str(video))
+                for write in sinks:
+                    write(made)
+                if pictures:
+                    from vidcore.tools.timeline import ClassTimeline
+
+                    timeline = timeline or ClassTimeline(video.stem, seconds is not None)
+                    start, end = seconds or item.frames
+                    timeline.add(start, end, item.sample.scores, top)
+        except VideoError as error:
+            bad += 1
+            for write in sinks:
+                write(entry(Sample(path=str(video), error=str(error)), top))
+        finally:
+            display.close()
+        if timeline is not None:
+            from vidcore.tools.draw import save_figure
+
+            for path in pictures:
+                named = path if len(videos) == 1 else path.with_stem(f"{path.stem}-{video.stem}")
+                save_figure(timeline.draw(predictor.class_names), named)
+                click.echo(f"wrote {named}", err=True)
+    return bad
+
+
 def _kind_and_path(text: str) -> tuple[str, Path]:
     kind, _, path = text.partition("=")
     if not path:
         raise UserError(f"--write {text}: must be KIND=PATH, such as activitynet=results.json")
     return kind, Path(path)
-
-
-def _record(sample: Sample, top: int) -> dict[str, Any]:
-    """Return the predictions as plain data: classes, and the rows of every predicted record."""
-    from vidcore.predict.predictor import top_classes
-
-    if sample.error is not None:
-        return {"video": sample.path, "error": sample.error}
-    found: dict[str, Any] = {"video": sample.path}
-    for name, record in sample.records():
-        rows = record.rows(sample.class_names)
-        if rows is not None and name != "proposals":
-            found[name] = rows[:top]
-    best = [{"class": name, "score": round(score, 6)} for name, score in top_classes(sample, top)]
-    if len(found) > 1:  # classes of the whole video, with 0 for those that do not count
-        best = [row for row in best if row["score"]]
-    return found | ({"classes": best} if best or len(found) == 1 else {})
-
-
-def _lines(record: Mapping[str, Any], sample: Sample) -> Iterator[str]:
-    """Yield the lines for a terminal."""
-    yield record["video"]
-    if "error" in record:
-        yield f"  cannot be read: {record['error'].removeprefix(record['video'] + ': ')}"
-    for row in record.get("classes", ()):
-        yield f"  {row['score']:8.4f}  {row['class']}"
-    for name, predicted in sample.records():
-        for row in record.get(name, ()):
-            yield f"  {predicted.line(row)}"

@@ -93,18 +93,49 @@ def compare(runs: tuple[Path, ...]) -> None:
 
 
 @click.command()
-@click.argument("run", type=FOLDER)
+@click.argument("source", metavar="RUN|TASK")
+@click.option("--checkpoint", "-c", type=FILE, help="Weights; default: the best of the RUN.")
 @click.option("--dir", "folder", type=FOLDER, default=".", help="Folder to write to; default: the current one.")
-@click.option("--checkpoint", "-c", type=FILE, help="Weights of the run; default: the best.")
-def publish(run: Path, folder: Path, checkpoint: Path | None) -> None:
-    """Write a release file of a finished RUN (a folder).
+@click.option("--license", "license_name", metavar="NAME", help="License of the weights, such as CC-BY-4.0.")
+@click.option(
+    *("--report", "reports"),
+    multiple=True,
+    type=FILE,
+    help="A report.json of 'vidcore test' with this checkpoint, for the scores.",
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of TASK, e.g. data.classes."
+)
+@click.pass_obj
+def publish(
+    context: Context,
+    source: str,
+    checkpoint: Path | None,
+    folder: Path,
+    license_name: str | None,
+    reports: tuple[Path, ...],
+    overrides: tuple[str, ...],
+) -> None:
+    """Write a release: one file that `vidcore predict` needs nothing beside.
 
-    It holds the weights, class names and scores, and its name ends in a hash.
+    It has the weights of a finished RUN (a folder), or those of any checkpoint of a TASK; the model and the pipeline;
+    class names and scores. Its name ends in a hash.
     """
     from vidcore.task.publish import publish as publish_
+    from vidcore.task.publish import publish_run
     from vidcore.task.run_folder import RunFolder
+    from vidcore.task.task import Task
 
-    click.echo(f"wrote {publish_(RunFolder(run), folder, checkpoint)}")
+    if Path(source).is_dir():
+        if reports or overrides:
+            raise UserError(f"{source}: a run has its own Task and report; --set and --report are for a TASK")
+        path = publish_run(RunFolder(Path(source)), folder, context.catalog, checkpoint, license_name)
+    elif checkpoint is None:
+        raise UserError(f"{source}: is not a folder of a run; a Task needs its weights, see --checkpoint")
+    else:
+        task = Task.load(source, context.catalog, overrides)
+        path = publish_(task, checkpoint, folder, reports, license_name)
+    click.echo(f"wrote {path}")
 
 
 def _read(run: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 
 from vidcore.errors import ConfigError, nearest
 
-__all__ = ["PARTS", "Loaded", "Source", "Table", "apply_shared_tables", "format_key", "load", "load_table"]
+__all__ = ["PARTS", "Loaded", "Source", "Table", "apply_shared_tables", "format_key", "load", "load_table", "override"]
 
 Table = dict[str, Any]
 Key = tuple[str, ...]
@@ -86,7 +86,7 @@ def load(task: str | Path, recipes: Mapping[str, Path], overrides: Sequence[str]
     merged = Loaded({}, main=main)
     _read(path, main.folder, shipped, recipes, merged, ())
     for text in overrides:
-        _override(merged, text)
+        override(merged, text)
     return merged
 
 
@@ -101,9 +101,9 @@ def _whole_name(name: str, recipes: Mapping[str, Path]) -> str:
     return found[0] if found else name
 
 
-def load_table(table: Table) -> Loaded:
-    """Return a Task given as plain data, as if read from a file in the current folder."""
-    loaded = Loaded({})
+def load_table(table: Table, name: str = "task") -> Loaded:
+    """Return a Task given as plain data, as if read from a file with that name in the current folder."""
+    loaded = Loaded({}, main=Source(name, Path.cwd()))
     _add(loaded, copy.deepcopy(table), (), loaded.main)
     return loaded
 
@@ -296,7 +296,8 @@ def _move(base: Table, name: str, value: Table, key: Key, source: Source) -> Non
         base.update(items)
 
 
-def _override(loaded: Loaded, text: str) -> None:
+def override(loaded: Loaded, text: str) -> None:
+    """Apply one ``KEY=VALUE``, as in ``--set``. Raises ``ConfigError``."""
     path, equals, raw = text.partition("=")
     if not equals or not path.strip():
         raise ConfigError(f"--set {text}: must be KEY=VALUE, as in --set optimizer.lr=0.01")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vidcore.errors import AnnotationError, DataError, nearest
 
-__all__ = ["check_file", "read_classes"]
+__all__ = ["check_file", "names_beside_weights", "read_classes"]
 
 
 def check_file(file: Path, what: str) -> None:
@@ -40,3 +41,11 @@ def read_classes(classes: Path | Sequence[str] | None) -> tuple[str, ...] | None
             raise AnnotationError(f"{place}: class name {name!r} is listed twice, first at {seen[name]}")
         seen[name] = place
     return tuple(seen)
+
+
+def names_beside_weights(about: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the class names kept beside weights, by vidcore or in a published file."""
+    names, meta = about.get("class_names"), about.get("meta")
+    if names is None and isinstance(meta, Mapping):
+        names = (meta.get("dataset_meta") or {}).get("classes")
+    return tuple(map(str, names)) if names else None

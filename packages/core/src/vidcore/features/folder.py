@@ -19,7 +19,7 @@ from vidcore.features.extract import Extractor, Features
 from vidcore.features.files import SUFFIXES, FeatureInfo, write_features
 from vidcore.files import Lock, sha256, write_text
 from vidcore.plugins.catalog import Catalog, load_plugins
-from vidcore.predict.predictor import Predictor, evaluation_part
+from vidcore.predict.predictor import Predictor
 from vidcore.task.run_folder import differences
 from vidcore.task.task import Task
 from vidcore.video.window import Span
@@ -64,7 +64,7 @@ class FeatureFolder:
         kind: Literal["npy", "csv"] = "npy",
     ) -> Self:
         """Return a folder with these settings, without writing anything."""
-        part = evaluation_part(task)
+        part = task.prediction_part()
         kept = {"model": task.table["model"], "data": {"test": _get(task.table, part)}}
         if "runtime" in task.table:
             kept["runtime"] = {k: v for k, v in task.table["runtime"].items() if k == "precision"}
@@ -110,7 +110,7 @@ class FeatureFolder:
         if _hash(checkpoint) != self.settings["sha256"]:
             raise UserError(f"{self.path}: its features were made with different weights than {checkpoint} now holds")
         task = Task.from_table(self.settings["task"], catalog or load_plugins(), "features.toml")
-        predictor = Predictor(task, checkpoint, device=device)
+        predictor = Predictor(task, checkpoint, views="test", device=device)
         return Extractor(predictor, self.stride, self.settings.get("length"), workers=workers)
 
     def claim(self, overwrite: bool = False) -> Lock:

@@ -90,7 +90,7 @@ def write_all(
     """
     distinct = list(dict.fromkeys(videos))
     named = list(zip(feature_names(distinct), distinct, strict=True))
-    predictor = Predictor(task, folder.settings["checkpoint"])
+    predictor = Predictor(task, folder.settings["checkpoint"], views="test")
     extractor = Extractor(predictor, folder.stride, folder.settings.get("length"), batch_size, workers)
 
     def save(item: tuple[str, Path], made: Features) -> str:

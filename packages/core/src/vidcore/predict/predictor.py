@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, tee
 from pathlib import Path
@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from vidcore.batch import Batch, collate
-from vidcore.data.classes import read_classes
 from vidcore.engine.dist import pick_device
 from vidcore.engine.prepare import autocast
-from vidcore.engine.weights import load_state, read_weights
-from vidcore.errors import ConfigError, UserError, VideoError
+from vidcore.errors import UserError, VideoError
 from vidcore.nn import Model
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.predict.inputs import Video, as_sample
+from vidcore.predict.output import top_classes
+from vidcore.predict.trained import Trained, check_names
 from vidcore.protocols import ReadsFiles
 from vidcore.randomness import sample_rng
 from vidcore.sample import Sample
@@ -27,15 +27,17 @@ from vidcore.task.task import Task
 from vidcore.transforms.compose import Pipeline
 from vidcore.video.open import VIDEO_SUFFIXES
 
-__all__ = ["Predictor", "evaluation_part", "top_classes"]
+__all__ = ["Predictor", "top_classes"]
 
 
 class Predictor:
     """Applies the test pipeline of a Task and a checkpoint to videos.
 
     Args:
-        task: a Task, or its path, or the name of a recipe.
-        checkpoint: weights of a run, or published ones.
+        task: a Task, or its path, or the name of a recipe; or the path of a release, which has a Task and weights.
+        checkpoint: weights of a run, or published ones; default: those of the release.
+        views: ``one`` takes one clip (if the model allows) and one crop, in the middle of the video; ``test`` takes all
+            views of the test pipeline, which needs many times as long.
         device: ``"cpu"``, ``"cuda"``, ...; default: that of the Task.
         batch_size: videos per forward pass; default: that of the Task for testing.
         workers: threads that decode.
@@ -52,7 +54,7 @@ class Predictor:
 
     Example::
 
-        predictor = Predictor("task.toml", "runs/task/best.pt")
+        predictor = Predictor("task.toml", "runs/task/best.pt")  # or Predictor("release.safetensors")
         for sample in predictor(["a.mp4", "b.mp4"]):
             print(sample.path, top_classes(sample, 5))
     """
@@ -60,8 +62,9 @@ class Predictor:
     def __init__(
         self,
         task: Task | str | Path,
-        checkpoint: str | Path,
+        checkpoint: str | Path | None = None,
         *,
+        views: Literal["one", "test"] = "one",
         device: str | None = None,
         batch_size: int | None = None,
         workers: int = 2,
@@ -73,18 +76,17 @@ class Predictor:
     ) -> None:
         if not isinstance(task, Task):
             task = Task.load(task, catalog or load_plugins(), overrides)
-        part = evaluation_part(task)
+        part = task.prediction_part()
         runtime = task.build("runtime")
         self.task = task
         self.batch_size = batch_size or task.get(f"{part}.batch_size") or 1
         self.workers = max(workers, 1)
         self.precision = runtime.precision
         self.device = pick_device(device or runtime.device)
-        self.model: Model = task.build("model")
-        self.pipeline = Pipeline(self.model.pipeline(task.build(f"{part}.pipeline")))
-        weights, about = read_weights(checkpoint)
-        load_state(self.model, weights, source=str(checkpoint))
-        self.class_names = _names_in(about) or _names_of(task)
+        trained = Trained.load(task, checkpoint, views)
+        self.model: Model = trained.model
+        self.pipeline = Pipeline(self.model.pipeline(trained.steps))
+        self.class_names, self.views, self.test_views = trained.class_names, trained.views, trained.test_views
         self.model.to(self.device).eval()
         self.classifier, self._classifier_top = classifier, classifier_top
         self._describe = None
@@ -157,15 +159,21 @@ class Predictor:
 
     def _predict(self, items: Sequence[Sample | VideoError], on_error: str) -> Iterator[Sample]:
         good = [item for item in items if isinstance(item, Sample)]
-        results = iter(self._forward(collate(good)) if good else [])
+        results = iter(self.predict(good) if good else [])
         for item in items:
             if isinstance(item, VideoError):
                 if on_error == "raise":
                     raise item
                 yield Sample(path=item.path, error=str(item))
             else:
-                sample = next(results)
-                yield sample.replace(class_names=sample.class_names or self.class_names)
+                yield next(results)
+
+    def predict(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Return the predictions of the model for samples that the pipeline has prepared, with class names."""
+        found = self._forward(collate(samples))
+        if len(found) and found[0].class_names is None and found[0].scores is not None:
+            check_names(self.task, self.class_names, len(found[0].scores))
+        return [sample.replace(class_names=sample.class_names or self.class_names) for sample in found]
 
     def _forward(self, batch: Batch) -> list[Sample]:
         with torch.inference_mode():
@@ -183,42 +191,3 @@ class Predictor:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def evaluation_part(task: Task) -> str:
-    """Return the key of the data whose pipeline prepares videos for prediction.
-
-    Raises ``ConfigError`` if there is none.
-    """
-    task.require("model")
-    part = next((p for p in ("data.test", "data.val") if task.get(p)), None)
-    if part is None:
-        raise ConfigError(f"{task.name}: data.test: is missing: its pipeline prepares the videos")
-    return part
-
-
-def top_classes(sample: Sample, k: int) -> list[tuple[str, float]]:
-    """Return the k best (class name or number, score) of a predicted Sample, best first.
-
-    >>> top_classes(Sample(scores=np.array([0.1, 0.7, 0.2]), class_names=("run", "sit", "eat")), 2)
-    [('sit', 0.7), ('eat', 0.2)]
-    """
-    if sample.scores is None:
-        return []
-    order = np.argsort(-sample.scores, kind="stable")[:k]
-    names = sample.class_names
-    return [(names[i] if names else str(i), float(sample.scores[i])) for i in order]
-
-
-def _names_in(about: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the class names kept beside weights, by vidcore or in a published file."""
-    names = about.get("class_names")
-    meta = about.get("meta")
-    if names is None and isinstance(meta, Mapping):
-        names = (meta.get("dataset_meta") or {}).get("classes")
-    return tuple(map(str, names)) if names else None
-
-
-def _names_of(task: Task) -> tuple[str, ...] | None:
-    path = task.get("data.classes")
-    return read_classes(path) if path and path.is_file() else None

@@ -1,33 +1,86 @@
-"""Publish the weights of a run as one file: ``vidcore publish``."""
+"""Publish a trained model as one file that works alone: ``vidcore publish``."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
+from vidcore.data.classes import names_beside_weights, read_classes
 from vidcore.engine.checkpoint import Checkpoints
-from vidcore.engine.weights import read_weights
-from vidcore.errors import UserError
-from vidcore.files import dump_json, parse_json, sha256
+from vidcore.engine.weights import load_state, read_weights
+from vidcore.errors import ConfigError, UserError
+from vidcore.files import atomic_write, dump_json, parse_json, to_jsonable
+from vidcore.plugins.catalog import Catalog
+from vidcore.task.release import FORMAT, SUFFIX, Release, kept_table
+from vidcore.task.report import call_text
 from vidcore.task.run_folder import RunFolder
+from vidcore.task.task import Task
+from vidcore.transforms.views import input_contract
 
-__all__ = ["publish"]
+__all__ = ["publish", "publish_run"]
 
 
-def publish(run: RunFolder, folder: Path, checkpoint: Path | None = None) -> Path:
-    """Write the weights of a run, without the state of training, as a release file.
+def publish(
+    task: Task, checkpoint: Path, folder: Path, reports: Sequence[Path] = (), license_name: str | None = None
+) -> Path:
+    """Write a release file: the weights of a checkpoint, and all that ``Predictor`` needs to use them.
 
-    The safetensors file is called ``<task>-<first 8 hex digits of its SHA-256>.safetensors``; readers check that hash.
-    Its metadata has, as JSON under ``vidcore``: the model's table, the class names, the input contract (the test
-    pipeline and the normalisation), the scores and how they were obtained.
+    The file is called ``<task>-<first 8 hex digits of its SHA-256>.safetensors``; readers check that hash. Its metadata
+    is JSON under ``vidcore``; see ``_metadata``.
+
+    Args:
+        task: model and test pipeline of the checkpoint.
+        checkpoint: weights of a run, or published ones.
+        folder: where to write the file.
+        reports: ``report.json`` of evaluations of this checkpoint.
+        license_name: of the weights, such as ``CC-BY-4.0``.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read or does not fit.
+        UserError: the model or its pipeline requires other files, or a report belongs to a different checkpoint.
+    """
+    for path in reports:
+        used = _report(path).get("weights")
+        if used is None or not Path(used).exists() or not checkpoint.exists() or not Path(used).samefile(checkpoint):
+            raise UserError(f"{path}: has scores of {used or 'unknown weights'}, not of {checkpoint}")
+    return _publish(task, checkpoint, folder, reports, license_name)
+
+
+def _publish(task: Task, checkpoint: Path, folder: Path, reports: Sequence[Path], license_name: str | None) -> Path:
+    weights, about = read_weights(checkpoint)
+    model = task.build("model")
+    load_state(model, weights, source=str(checkpoint))
+    scores = [_measured(report) for report in reports]
+    if about.get("scores") and task.get("data.val") and all(found["split"] != "val" for found in scores):
+        steps = task.table["data"]["val"].get("pipeline", {})
+        protocol = {"data": "data.val", "pipeline": [call_text(step) for step in steps.values()]}
+        scores.append({"split": "val", "scores": about["scores"], "protocol": protocol})
+    described = _metadata(task, about, scores, license_name)
+    tensors = {name: value.contiguous().clone() for name, value in model.state_dict().items()}  # none share memory
+    content = save(tensors, metadata={"vidcore": dump_json(to_jsonable(described))})
+    path = folder / f"{task.name}-{hashlib.sha256(content).hexdigest()[:8]}{SUFFIX}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        file.write(content)
+    return path
+
+
+def publish_run(
+    run: RunFolder, folder: Path, catalog: Catalog, checkpoint: Path | None = None, license_name: str | None = None
+) -> Path:
+    """Publish the weights of a finished run with its scores; see ``publish``.
 
     Args:
         run: a finished run.
         folder: where to write the file.
+        catalog: installed components.
         checkpoint: weights of that run; default: the best, or else the newest.
+        license_name: of the weights.
 
     Raises:
         UserError: the run is not finished, or its checkpoint cannot be read.
@@ -35,38 +88,60 @@ def publish(run: RunFolder, folder: Path, checkpoint: Path | None = None) -> Pat
     if not run.task.exists() or not run.report.exists():
         raise UserError(f"{run.path}: does not hold a finished run (with task.toml and report.json)")
     checkpoints = Checkpoints(run.checkpoints)
-    candidates = [checkpoint] if checkpoint else [checkpoints.best, *reversed(checkpoints.paths())]
-    source = next((path for path in candidates if path.exists()), None)
-    if source is None:
-        raise UserError(f"{checkpoint or run.checkpoints}: there is no checkpoint to publish")
-    weights, about = read_weights(source)
-    task = run.table()
-    try:
-        report = parse_json(run.report.read_text(encoding="utf-8"))
-        name = str(report["task"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{run.report}: is not the report of a run: {error}") from None
-    described = {
-        "task": name,
-        "vidcore": version("vidcore"),
-        "model": task["model"],
-        "class_names": about.get("class_names"),
-        "contract": _contract(task),
-        "scores": about.get("scores") or report.get("scores"),
-        "protocol": report.get("protocol"),
+    kept = [path for path in (checkpoints.best, *reversed(checkpoints.paths())) if path.exists()]
+    chosen = checkpoint or next(iter(kept), None)
+    if chosen is None:
+        raise UserError(f"{run.checkpoints}: there is no checkpoint to publish")
+    task = Task.from_table(run.table(), catalog, str(_report(run.report)["task"]))
+    # a run evaluates the first of these at its end
+    evaluated = bool(kept) and chosen.exists() and chosen.samefile(kept[0]) and "scores" in _report(run.report)
+    return _publish(task, chosen, folder, [run.report] if evaluated else [], license_name)
+
+
+def _metadata(
+    task: Task, about: Mapping[str, Any], scores: Sequence[Mapping[str, Any]], license_name: str | None
+) -> dict[str, Any]:
+    """Return the metadata of a release.
+
+    ``format``, ``name`` and ``task``, which ``Release`` reads; ``class_names``; ``scores``, a list of evaluations with
+    ``split``, ``scores`` and ``protocol``; ``input``, what the model takes (``input_contract``); ``versions`` of what
+    wrote it; ``license``.
+    """
+    part = task.prediction_part()
+    table = kept_table(task.table, part)
+    alone = Release(Path(task.name), task.name, table, {})
+    checked = Task.from_table(alone.table(), task.catalog, task.name)
+    if problems := list(alone.problems(checked.bound, checked.paths)):
+        raise ConfigError(problems)
+    classes = task.get("data.classes")
+    names = names_beside_weights(about) or (read_classes(classes) if classes else None)
+    plugins = {plugin.name: plugin.version for plugin in task.catalog.plugins if plugin.error is None}
+    return {
+        "format": FORMAT,
+        "name": task.name,
+        "task": table,
+        "class_names": names,
+        "scores": scores,
+        "input": input_contract(task.build(f"{part}.pipeline")),
+        "versions": {"vidcore": version("vidcore"), "torch": version("torch")} | plugins,
+        "license": license_name,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}.tmp"
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    """Return the scores in a report, the split and the protocol."""
+    report = _report(path)
+    protocol = {name: value for name, value in (report.get("protocol") or {}).items() if name != "seconds"}
+    protocol["fingerprint"] = (report.get("evaluation_data") or {}).get("fingerprint")
+    split = str(protocol.get("data", "")).removeprefix("data.")
+    return {"split": split, "scores": report.get("scores"), "protocol": protocol}
+
+
+def _report(path: Path) -> dict[str, Any]:
     try:
-        tensors = {name: value.contiguous().clone() for name, value in weights.items()}  # none may share memory
-        save_file(tensors, temporary, metadata={"vidcore": dump_json(described)})
-        return temporary.replace(folder / f"{name}-{sha256(temporary)[:8]}.safetensors")
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _contract(task: dict[str, Any]) -> dict[str, Any]:
-    """Return how a video must be sampled, resized, cropped and normalised for the model."""
-    data = task.get("data", {})
-    part = data.get("test") or data.get("val") or {}
-    return {"pipeline": part.get("pipeline", {}), "data_preprocessor": task["model"].get("data_preprocessor", {})}
+        report = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: is not the report of a run: {error}") from None
+    if not isinstance(report, dict) or "task" not in report:
+        raise UserError(f"{path}: is not the report of a run")
+    return report

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vidcore.engine.evaluate import Evaluation
 
 __all__ = [
+    "call_text",
     "coverage",
     "dataset_notes",
     "evaluation_fields",
@@ -90,7 +91,7 @@ def evaluation_fields(task: Task, part: str, loader: Loader, found: Evaluation) 
         "scores": found.scores,
         "protocol": {
             "data": f"data.{part}",
-            "pipeline": [_call_text(step) for step in steps.values()],
+            "pipeline": [call_text(step) for step in steps.values()],
             "coverage": f"{found.samples} of {found.total} samples",
             "seconds": round(found.seconds, 3),
         },
@@ -138,7 +139,8 @@ def score_predictions(task: Task, file: PredictionFile, folder: Path, source: st
     return report
 
 
-def _call_text(step: Mapping[str, Any]) -> str:
+def call_text(step: Mapping[str, Any]) -> str:
+    """Return a step of a pipeline as a call: ``Resize(scale=[-1, 256])``."""
     arguments = ", ".join(f"{k}={v}" for k, v in step.items() if k != "type")
     return f"{step['type']}({arguments})"
 

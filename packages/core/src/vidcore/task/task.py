@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from vidcore.config.bind import Binder, Call, build
-from vidcore.config.load import Key, Loaded, Table, apply_shared_tables, load, load_table
+from vidcore.config.load import Key, Loaded, Table, apply_shared_tables, load, load_table, override
 from vidcore.config.references import reference_problems
 from vidcore.config.signature import read_signature
 from vidcore.config.types import Record
@@ -18,6 +18,7 @@ from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.errors import ConfigError, UserError
 from vidcore.plugins.catalog import Catalog
 from vidcore.task.classes import check_classes, share_classes
+from vidcore.task.release import Release, is_release
 
 __all__ = ["Task"]
 
@@ -33,19 +34,24 @@ class Task:
     catalog: Catalog
     paths: dict[str, Path] = field(factory=dict)
     """Paths in the Task that a run reads, by the file and key that contain them."""
+    release: Release | None = None
+    """The release file that this Task was read from, which also has the weights; None otherwise."""
 
     @classmethod
     def load(cls, path: str | Path, catalog: Catalog, overrides: Sequence[str] = ()) -> Task:
-        """Read and check a Task file or recipe.
+        """Read and check a Task file, a recipe, or the Task in a release.
 
         Args:
-            path: TOML file, or the name of a recipe or its beginning.
+            path: TOML file, the name of a recipe or its beginning, or a release (``.safetensors``).
             catalog: installed components, from ``load_plugins()``.
             overrides: ``KEY=VALUE`` strings, as in ``--set``.
 
         Raises:
             ConfigError: lists all problems, one per line.
+            CheckpointError: the release is missing or damaged.
         """
+        if is_release(path):
+            return cls._released(Release.read(Path(path)), catalog, overrides)
         loaded = load(path, catalog.recipes, overrides)
         return cls._checked(Path(loaded.main.name).name.removesuffix(".toml"), loaded, catalog)
 
@@ -53,6 +59,19 @@ class Task:
     def from_table(cls, table: Table, catalog: Catalog, name: str = "task") -> Task:
         """Check a Task given as plain data; paths are relative to the current folder."""
         return cls._checked(name, load_table(table), catalog)
+
+    @classmethod
+    def _released(cls, release: Release, catalog: Catalog, overrides: Sequence[str]) -> Task:
+        """Return the Task in a release. Overrides are those of the user, and may name files."""
+        task = cls._checked(release.name, load_table(release.table(), str(release.path)), catalog)
+        if problems := list(release.problems(task.bound, task.paths)):
+            raise ConfigError(problems)
+        if overrides:
+            loaded = load_table(release.table(), str(release.path))
+            for text in overrides:
+                override(loaded, text)
+            task = cls._checked(release.name, loaded, catalog)
+        return evolve(task, release=release)
 
     @classmethod
     def _checked(cls, name: str, loaded: Loaded, catalog: Catalog) -> Task:
@@ -115,6 +134,17 @@ class Task:
             if not path.exists() and path.name not in self.catalog.recipes:
                 missing.setdefault(path, f"{place}: {path} does not exist")
         return list(missing.values())
+
+    def prediction_part(self) -> str:
+        """Return the key of the data whose pipeline prepares videos for prediction: ``data.test`` or ``data.val``.
+
+        Raises ``ConfigError`` if there is none, or no model.
+        """
+        self.require("model")
+        part = next((p for p in ("data.test", "data.val") if self.get(p)), None)
+        if part is None:
+            raise ConfigError(f"{self.name}: data.test: is missing: its pipeline prepares the videos")
+        return part
 
     def require(self, *keys: str) -> None:
         """Raise ``ConfigError`` if keys that a command requires are missing."""

@@ -58,6 +58,7 @@ __all__ = [
     "prefer_font",
     "round_numbers",
     "save_figure",
+    "time_axis",
     "tint",
     "wrapped",
 ]
@@ -69,6 +70,8 @@ DPI, LARGEST = 120, 32_000
 """Pixels per inch, and maximum along a side (the renderer accepts up to 65,535)."""
 LONGEST = 120
 """Maximum number of characters of a name; the middle of a longer one is left out, and its number is added."""
+TIME_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
+"""Seconds between ticks of an axis of time."""
 MISSING = "\ufffd"
 """Stands for a character that no font has."""
 FIRST_FONT, LAST_RESORT = "DejaVu Sans", "Last Resort High-Efficiency"
@@ -185,6 +188,14 @@ def round_numbers(axis: Any) -> None:
     axis.set_minor_formatter(ticker.NullFormatter())
 
 
+def time_axis(axes: Axes, seconds: float) -> None:
+    """Make the horizontal axis one of time, from 0 to ``seconds``."""
+    axes.set_xlim(0, seconds)
+    step = next((s for s in TIME_STEPS if seconds / s <= 12), 3600 * np.ceil(seconds / 3600 / 12))
+    marks = np.arange(0, seconds + step / 1e6, step)
+    axes.set_xticks(marks, [_clock(mark, seconds) for mark in marks])
+
+
 def tint(colour: str, strength: Any) -> np.ndarray[Any, Any]:
     """Return RGB of a colour mixed with white: strength 0 is white, strength 1 the colour itself.
 
@@ -220,6 +231,14 @@ def wrapped(text: str, width: int) -> list[str]:
                 line = ""
             line += character
     return [*lines, line.rstrip()]
+
+
+def _clock(mark: float, seconds: float) -> str:
+    """Format a tick of a video of this length: in seconds, or as hours, minutes and seconds."""
+    if seconds < 120:
+        return f"{mark:g} s"
+    minutes, rest = divmod(round(mark), 60)
+    return f"{minutes}:{rest:02}" if seconds < 3600 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 _preferred: ContextVar[Path | None] = ContextVar("preferred font", default=None)

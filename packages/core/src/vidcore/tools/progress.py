@@ -155,7 +155,14 @@ class Display:
             line = self._work.line(terminal.width - 1, marks) if self._work else ""
             return Text(line, no_wrap=True, overflow="crop")
 
-        self._live = Live(get_renderable=draw, console=terminal, refresh_per_second=2, transient=True)
+        # what is printed stands above the line, unless it goes to a file or a pipe
+        self._live = Live(
+            get_renderable=draw,
+            console=terminal,
+            refresh_per_second=2,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),
+        )
         self._live.start()
 
 

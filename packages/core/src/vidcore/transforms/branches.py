@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from vidcore.errors import UserError
-from vidcore.protocols import Transform
+from vidcore.protocols import SeveralViews, Transform
 from vidcore.records import Varying
 from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
+from vidcore.transforms.views import count_views, one_view
 from vidcore.typing import Array
 
 __all__ = ["Branches"]
 
 
 @frozen
-class Branches:
+class Branches(SeveralViews):
     """Run several pipelines on one sample, each starting with the result of the step before, and combine their inputs.
 
     Earlier steps, such as the sampling of frames, are shared. The input of a branch is named after the branch; if it
@@ -33,6 +34,16 @@ class Branches:
     """
 
     branches: dict[str, dict[str, Transform]]
+
+    @property
+    def views(self) -> tuple[int, int]:
+        """The largest numbers of clips and crops of a branch."""
+        clips, crops = zip((1, 1), *map(count_views, self.branches.values()), strict=True)
+        return max(clips), max(crops)
+
+    def one_view(self, clips: bool) -> Branches:
+        """Return this step with a single view in every branch."""
+        return evolve(self, branches={name: one_view(steps, clips) for name, steps in self.branches.items()})
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if sample.video is not None:  # each branch opens its own

@@ -9,6 +9,7 @@ from attrs import evolve, field, frozen
 
 from vidcore.errors import UserError
 from vidcore.geometry import Box
+from vidcore.protocols import SeveralViews
 from vidcore.sample import Sample
 from vidcore.transforms.geometry import crop, current
 from vidcore.validators import ascending_pair, at_least, one_of, pair_of_sizes
@@ -171,17 +172,26 @@ class CenterCrop:
 
 
 @frozen
-class ThreeCrop:
+class ThreeCrop(SeveralViews):
     """Cut three crops of every clip along the longer side: start, end, middle. They fill the shorter side."""
 
     crop_size: int | tuple[int, int] = field(validator=pair_of_sizes)
+
+    @property
+    def views(self) -> tuple[int, int]:
+        """One clip, and the number of crops."""
+        return 1, 3
+
+    def one_view(self, clips: bool) -> CenterCrop:
+        """Return a step that cuts the centre only."""
+        return CenterCrop(self.crop_size)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return crop(sample, three_boxes(current(sample).size, _sides(self.crop_size)))
 
 
 @frozen
-class TenCrop:
+class TenCrop(SeveralViews):
     """Cut the corners and the centre of every clip, each followed by its mirror image.
 
     ``compat``: as published, mirrored horizontal flow keeps its sign.
@@ -189,6 +199,15 @@ class TenCrop:
 
     crop_size: int | tuple[int, int] = field(validator=pair_of_sizes)
     compat: bool = False
+
+    @property
+    def views(self) -> tuple[int, int]:
+        """One clip, and the number of crops."""
+        return 1, 10
+
+    def one_view(self, clips: bool) -> CenterCrop:
+        """Return a step that cuts the centre only."""
+        return CenterCrop(self.crop_size)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         boxes = five_boxes(current(sample).size, _sides(self.crop_size))

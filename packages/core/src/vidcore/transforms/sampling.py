@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from attrs import field, frozen
+from attrs import asdict, evolve, field, frozen
 
 from vidcore.errors import UserError, VideoError
+from vidcore.protocols import SeveralViews
 from vidcore.records import Clip
 from vidcore.sample import Sample
 from vidcore.typing import Array
@@ -39,7 +40,7 @@ def with_clips(sample: Sample, frames: Array, clip_len: int, frame_interval: int
 
 
 @frozen
-class SampleFrames:
+class SampleFrames(SeveralViews):
     """Sample ``num_clips`` clips of ``clip_len`` frames, ``frame_interval`` apart, spread over the video.
 
     In training, each clip starts at a random frame of its own part of the video; with ``test_mode``
@@ -79,6 +80,15 @@ class SampleFrames:
         if self.temporal_jitter:
             frames += rng.integers(self.frame_interval, size=frames.shape)
         return with_clips(sample, self._bounded(frames, total), self.clip_len, self.frame_interval)
+
+    @property
+    def views(self) -> tuple[int, int]:
+        """Number of clips, and one crop."""
+        return self.num_clips * (2 if self.twice_sample and self.test_mode else 1), 1
+
+    def one_view(self, clips: bool) -> SampleFrames:
+        """Return this step with one clip in the middle, or only without ``twice_sample``."""
+        return evolve(self, num_clips=1 if clips else self.num_clips, twice_sample=False)
 
     def offsets(self, sample: Sample) -> Array:
         """Return the frames of a clip relative to its first: (clip_len,) int64."""
@@ -145,6 +155,15 @@ class DenseSampleFrames(SampleFrames):
     sample_range: int = field(default=64, validator=at_least(1))
     num_sample_positions: int = field(default=10, validator=at_least(1))
 
+    @property
+    def views(self) -> tuple[int, int]:
+        """Number of clips, and one crop."""
+        return self.num_clips * (self.num_sample_positions if self.test_mode else 1), 1
+
+    def one_view(self, clips: bool) -> SampleFrames:
+        """Return this step with one range in the middle, and one clip in it or all."""
+        return _MiddleRange(**asdict(evolve(self, num_clips=1 if clips else self.num_clips, num_sample_positions=1)))
+
     def _test_starts(self, total: int, span: float | None) -> Array:
         last = max(0, total - self.sample_range)
         return self._dense(np.linspace(0, last, self.num_sample_positions).astype(np.int64), total)
@@ -158,7 +177,15 @@ class DenseSampleFrames(SampleFrames):
 
 
 @frozen
-class UniformSample:
+class _MiddleRange(DenseSampleFrames):
+    """A single range in the middle of the video."""
+
+    def _test_starts(self, total: int, span: float | None) -> Array:
+        return self._dense(np.array([max(0, total - self.sample_range) // 2]), total)
+
+
+@frozen
+class UniformSample(SeveralViews):
     """Sample one frame from each of ``clip_len`` equal parts of the video: random, or fixed in ``test_mode``.
 
     In test mode, several clips use successive fractions of the parts.
@@ -167,6 +194,15 @@ class UniformSample:
     clip_len: int = field(validator=at_least(1))
     num_clips: int = field(default=1, validator=at_least(1))
     test_mode: bool = False
+
+    @property
+    def views(self) -> tuple[int, int]:
+        """Number of clips, and one crop."""
+        return self.num_clips, 1
+
+    def one_view(self, clips: bool) -> UniformSample:
+        """Return this step with one clip, or unchanged."""
+        return evolve(self, num_clips=1) if clips else self
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         length = (frame_total(sample) - 1) / self.clip_len

@@ -24,6 +24,10 @@ MAX_PIXELS = 1 << 26
 class ReaderBase:
     """Base class of readers, which makes them context managers."""
 
+    def times(self) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+        """Return the seconds at which frames appear, (frames,) float64 ascending from 0; None if they are regular."""
+        return None
+
     def close(self) -> None:
         """Release resources."""
         raise NotImplementedError

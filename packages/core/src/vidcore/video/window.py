@@ -22,7 +22,10 @@ from vidcore.typing import Array
 from vidcore.video.checks import ReaderBase
 from vidcore.video.reader import VideoReader
 
-__all__ = ["ForwardReader", "Position", "Positions", "Span", "windows"]
+__all__ = ["ForwardReader", "Position", "Positions", "Span", "Tiles", "windows"]
+
+EPSILON = 1e-6
+"""Seconds that rounding may move a time by."""
 
 
 @frozen
@@ -40,11 +43,11 @@ class Span:
 
     @classmethod
     def parse(cls, text: str, name: str = "span") -> Self:
-        """Parse ``16`` (frames) or ``0.5s`` (seconds). Raises ``UserError``, with ``name``, for anything else."""
-        found = re.fullmatch(r"(\d+|\d*\.\d+)(\s*s)?", text.strip())
-        if not found or float(found[1]) == 0 or (not found[2] and "." in found[1]):
+        """Parse ``16`` or ``16f`` (frames) or ``0.5s`` (seconds). Raises ``UserError``, with ``name``, for others."""
+        found = re.fullmatch(r"(\d+|\d*\.\d+)\s*([sf]?)", text.strip())
+        if not found or float(found[1]) == 0 or (found[2] != "s" and "." in found[1]):
             raise UserError(f"{name} {text!r}: must be a number of frames like 16, or of seconds like 0.5s")
-        return cls(float(found[1]), bool(found[2]))
+        return cls(float(found[1]), found[2] == "s")
 
     def __str__(self) -> str:
         return f"{self.value:g}{'s' if self.in_seconds else ''}"
@@ -113,6 +116,80 @@ class Positions:
         return np.flatnonzero(found)
 
 
+@frozen(eq=False)
+class Tiles:
+    """Windows over a whole video that start at regular distances from its beginning.
+
+    The last one is the first that reaches the end of the video, which it may be shorter for. Windows in seconds contain
+    the frames that are on the screen at some time between start and end, also if the frame rate varies.
+
+    >>> tiles = Tiles.of(10, Span(4), Span(3))
+    >>> tiles.first.tolist(), tiles.stop.tolist()
+    ([0, 3, 6], [4, 7, 10])
+    >>> Tiles.of(10, Span(1, True), Span(2, True), fps=4).seconds.tolist()
+    [[0.0, 1.0], [2.0, 2.5]]
+    """
+
+    first: Array
+    """(n,) int64: first frame of each window."""
+    stop: Array
+    """(n,) int64: frame after the last one."""
+    seconds: Array | None
+    """(n, 2) float64: start and end; None if the frame rate is not known."""
+
+    @classmethod
+    def of(
+        cls,
+        total: int,
+        length: Span,
+        stride: Span,
+        fps: float | None = None,
+        times: Array | None = None,
+        path: str | None = None,
+    ) -> Self:
+        """Place windows in a video.
+
+        Args:
+            total: frames of the video, at least 1.
+            length: of a window.
+            stride: from the start of one window to that of the next.
+            fps: frames per second (mean rate).
+            times: (total,) ascending seconds at which frames appear, from 0; default: regular ones.
+            path: of the video, for messages.
+
+        Raises:
+            UserError: the stride is shorter than a frame.
+            VideoError: a length is in seconds, and the frame rate is not known.
+        """
+        if stride.frames(fps, path) < 1:
+            raise UserError(f"stride {stride}: is shorter than a frame of {path} ({fps:g} frames per second)")
+        length.frames(fps, path)  # requires the frame rate
+        edges = None  # seconds at which frames appear, and at which the last one disappears
+        if fps:
+            times = np.arange(total) / fps if times is None else times
+            edges = np.append(times, times[-1] + 1 / fps)
+        start = end = None
+        if stride.in_seconds and edges is not None:
+            start = np.arange(np.ceil(edges[-1] / stride.value - EPSILON)) * stride.value
+            first = np.searchsorted(edges[:-1], start + EPSILON, "right") - 1
+        else:
+            first = np.arange(0, total, int(stride.value))
+            start = None if edges is None else edges[first]
+        if length.in_seconds and edges is not None and start is not None:
+            end = np.minimum(start + length.value, edges[-1])
+            stop = np.maximum(np.searchsorted(edges[:-1], end - EPSILON, "left"), first + 1)
+        else:
+            stop = np.minimum(first + int(length.value), total)
+            end = None if edges is None else edges[stop]
+        reaching = np.flatnonzero(stop >= total)
+        count = int(reaching[0]) + 1 if len(reaching) else len(first)
+        seconds = None if start is None or end is None else np.stack([start, end], 1)[:count]
+        return cls(first[:count], stop[:count], seconds)
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
 @define(eq=False)
 class ForwardReader(ReaderBase):
     """Reads windows that move forward, and decodes each frame once, in order.
@@ -148,21 +225,23 @@ class ForwardReader(ReaderBase):
     def __len__(self) -> int:
         return len(self.video)
 
-    def read(self, indices: Sequence[int] | Array) -> Array:
+    def read(self, indices: Sequence[int] | Array, start: int | None = None) -> Array:
         """Return the frames of a window: (n, height, width, channels) uint8.
 
         Args:
-            indices: ascending; the first must not be before the first of the previous window.
+            indices: ascending; the first must not be before ``start`` of the previous window.
+            start: first frame of the window, whose frames are kept; default: the first of ``indices``.
 
         Raises:
             ValueError: the window is before the previous one.
             VideoError: a frame cannot be read.
         """
         numbers = np.asarray(indices)
+        start = int(numbers[0]) if start is None else start
         until = int(np.searchsorted(self.wanted, numbers[-1], "right"))
-        self._kept = {k: frame for k, frame in self._kept.items() if k >= numbers[0]}
+        self._kept = {k: frame for k, frame in self._kept.items() if k >= start}
         new = self.wanted[self._read : until]
-        new = new[new >= numbers[0]]
+        new = new[new >= start]
         if len(new):
             self._kept |= zip(new.tolist(), self.video.read(new), strict=True)
         self._read = max(self._read, until)

@@ -151,6 +151,7 @@ class RecognizerOmni(Recognizer):
     """
 
     layout = "batch views channels time height width"
+    averages_clips = True
 
     def extract_features(self, inputs: Tensor) -> Any:
         if inputs.ndim == 4:

@@ -154,3 +154,4 @@ class Recognizer3D(Recognizer):
     """For networks on clips. ``forward``: (B, V, C, T, H, W) -> (B, V, K)."""
 
     layout = "batch views channels time height width"
+    averages_clips = True

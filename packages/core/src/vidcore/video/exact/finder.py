@@ -80,6 +80,10 @@ class FrameFinder:
     def __len__(self) -> int:
         return self._length
 
+    def times(self) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+        """Return the seconds at which frames appear, from 0; None if packets do not prove them."""
+        return self._packets.times()
+
     def frames(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> Iterator[tuple[list[int], VideoFrame]]:
         """Yield every requested frame, in the order of decoding, with its positions among the indices.
 

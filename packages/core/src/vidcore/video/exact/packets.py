@@ -90,6 +90,17 @@ class Packets:
                 return packet
         raise VideoError(self._path, "has changed while it was read")
 
+    def times(self) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+        """Return the seconds at which frames appear, (frames,) ascending from 0; None if they are not known."""
+        unit = self.stream.time_base
+        if self.order is None or not unit:
+            return None
+        stamps = [self._notes[k].pts for k in self.order.tolist()]
+        if None in stamps:
+            return None
+        seconds = (np.array(stamps, np.float64) - stamps[0]) * float(unit)
+        return seconds if (np.diff(seconds) > 0).all() else None
+
     def reopen(self) -> None:
         """Open the file again, with a new decoder."""
         self._container.close()

@@ -53,6 +53,10 @@ class PyAVReader(ReaderBase):
         assert self._orientation is not None
         return self._orientation.size(self._finder.coded_size)
 
+    def times(self) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+        """Return the seconds at which frames appear, (frames,) from 0; None if the file does not have them."""
+        return self._finder.times()
+
     def read(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the requested frames: (n, height, width, 3) uint8 RGB."""
         frame_numbers(self.path, indices, len(self), self._finder.advertised)

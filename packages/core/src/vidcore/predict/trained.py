@@ -1,0 +1,105 @@
+"""A trained model with the steps that prepare its inputs, from a Task and weights or from a release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from attrs import frozen
+
+from vidcore.data.classes import names_beside_weights, read_classes
+from vidcore.engine.weights import load_state, read_weights
+from vidcore.errors import CheckpointError, UserError
+from vidcore.nn import Model
+from vidcore.processes import memory_limit
+from vidcore.protocols import Transform
+from vidcore.task.classes import num_classes
+from vidcore.task.release import Release
+from vidcore.task.task import Task
+from vidcore.transforms.views import black_video, chosen_frames, count_views, one_view
+
+__all__ = ["Trained", "check_names"]
+
+Steps = Mapping[str, Transform]
+
+SPARE = 4 << 30
+"""Bytes that a release may allocate while its model is built, beside four times its size."""
+MOST_FRAMES = 4096
+"""Largest number of frames that a release may take from a minute of video."""
+
+
+@frozen
+class Trained:
+    """A model on the CPU with its weights, and the steps of its pipeline."""
+
+    model: Model
+    steps: Steps
+    class_names: tuple[str, ...] | None
+    views: tuple[int, int]
+    """Number of clips and number of crops that the steps take of a video."""
+    test_views: tuple[int, int]
+    """The same for the test pipeline of the Task."""
+
+    @classmethod
+    def load(cls, task: Task, checkpoint: str | Path | None, views: Literal["one", "test"]) -> Trained:
+        """Build the model and the pipeline of a Task, and load the weights.
+
+        Args:
+            task: with a model and a pipeline for evaluation.
+            checkpoint: the weights; default: those of the release that the Task is from.
+            views: ``one`` reduces the pipeline to one view of a video, ``test`` leaves it as it is.
+
+        Raises:
+            UserError: the Task is not valid, or has too few class names.
+            CheckpointError: the weights are missing or do not fit; or the release is hostile.
+        """
+        source = checkpoint or (task.release.path if task.release else None)
+        if source is None:
+            raise UserError(f"{task.name}: needs weights: name a checkpoint, or a release instead of the Task")
+        model, steps = _build(task) if task.release is None else _build_of_stranger(task, task.release)
+        weights, about = read_weights(source)
+        load_state(model, weights, source=str(source))
+        names = names_beside_weights(about)
+        if names is None and (file := task.get("data.classes")) and file.is_file():
+            names = read_classes(file)
+        check_names(task, names, num_classes(task.table["model"]))
+        used = one_view(steps, model.averages_clips) if views == "one" else steps
+        return cls(model, used, names, count_views(used), count_views(steps))
+
+
+def check_names(task: Task, names: tuple[str, ...] | None, outputs: int | None) -> None:
+    """Raise ``UserError`` if there are fewer class names than outputs of the model."""
+    if names and outputs is not None and len(names) < outputs:
+        file = task.get("data.classes")
+        where = f"{file}: " if file else ""
+        raise UserError(
+            f"{where}{task.name} has {len(names)} class names, but its model predicts {outputs} classes; list all in "
+            "data.classes, one name per line"
+        )
+
+
+def _build(task: Task) -> tuple[Model, Steps]:
+    model: Model = task.build("model")
+    steps: Steps = task.build(f"{task.prediction_part()}.pipeline")
+    return model, steps
+
+
+def _build_of_stranger(task: Task, release: Release) -> tuple[Model, Steps]:
+    """Build the parts of a release, which must not need much more memory than its weights suggest."""
+    path = release.path
+    try:
+        with memory_limit(4 * path.stat().st_size + SPARE):
+            model, steps = _build(task)
+            try:
+                chosen = chosen_frames(steps, black_video())
+            except UserError:  # its pipeline reads other files than videos
+                chosen = None
+    except (MemoryError, RuntimeError, UserError) as error:  # of a component: a UserError with that message
+        if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
+            raise
+        raise CheckpointError(f"{path}: is refused: its model needs far more memory than its weights") from error
+    if chosen is not None and chosen.clip is not None and len(chosen.clip.indices) > MOST_FRAMES:
+        count = len(chosen.clip.indices)
+        raise CheckpointError(f"{path}: is refused: it takes {count} frames of a minute; at most {MOST_FRAMES} may be")
+    return model, steps
