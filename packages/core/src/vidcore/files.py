@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -24,6 +26,7 @@ __all__ = [
     "parse_json",
     "sha256",
     "to_jsonable",
+    "write_csv",
     "write_json",
     "write_png",
     "write_text",
@@ -93,6 +96,13 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write a JSON file, atomically; see ``to_jsonable`` for how paths, arrays and NaN are written."""
     write_text(path, dump_json(to_jsonable(value), indent=2) + "\n")
+
+
+def write_csv(path: str | Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write a CSV file, atomically."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def dump_json(value: Any, indent: int | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Base classes of metrics, and a metric that saves predictions."""
+"""Base classes of metrics, and metrics that keep predictions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import attrs
 import numpy as np
 
 from vidcore.errors import DataError
+from vidcore.files import write_csv
 from vidcore.predictions import PredictionFile
 from vidcore.protocols import Metric
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
-__all__ = ["Columns", "DumpPredictions", "SamplePairs"]
+__all__ = ["Columns", "DumpPredictions", "Mistakes", "SamplePairs"]
 
 
 class _Collector(Metric):
@@ -152,6 +153,93 @@ def _alone(value: Any) -> Any:
         changed = {name: new for name, old in fields.items() if (new := _alone(old)) is not old}
         return attrs.evolve(value, **changed) if changed else value
     return value
+
+
+class Mistakes(Metric):
+    """Lists all samples of an evaluation with truth and prediction, the worst first, in ``predictions.csv``.
+
+    Every evaluation whose results are kept has this metric, which computes no score. Samples with class scores have the
+    columns ``path``, ``true``, ``predicted``, ``score`` (of the predicted class) and ``rank`` (of the true class; 1 is
+    right). With several labels, ``true`` and ``predicted`` list as many classes, ``score`` is the average precision of
+    the sample, and ``rank`` is that of the last true class. Others have what their records return from ``compared``.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        self._rows: dict[int, tuple[float, dict[str, Any]]] = {}
+
+    def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
+        """Store a row for each sample."""
+        for predicted, target in zip(predictions, targets, strict=True):
+            compared = _compared(predicted, target)
+            if compared is not None:
+                wrong, row = compared
+                index = target.index if target.index >= 0 else -1 - len(self._rows)
+                self._rows.setdefault(index, (wrong, {"path": target.path or target.key, **row}))
+
+    def merge(self, others: Iterable[Self]) -> None:
+        """Add what other processes collected."""
+        for other in others:
+            self._rows = other._rows | self._rows
+
+    def compute(self) -> dict[str, float]:
+        """Return no scores."""
+        return {}
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write the table and return its path, unless no sample could be compared."""
+        rows = [row for _, (_, row) in sorted(self._rows.items(), key=lambda item: (-item[1][0], item[0]))]
+        if not rows:
+            return []
+        path = folder / "predictions.csv"
+        write_csv(path, [rows[0], *(row.values() for row in rows)])
+        return [path]
+
+
+def _compared(predicted: Sample, target: Sample) -> tuple[float, dict[str, Any]] | None:
+    """Return how wrong a prediction is, and a row about it; None if there is nothing to compare."""
+    if predicted.scores is not None and (target.labels is not None or target.label is not None):
+        names = predicted.class_names or target.class_names
+        if target.labels is None:
+            return _compared_class(predicted.scores, int(target.label or 0), names)
+        return _compared_classes(predicted.scores, np.flatnonzero(np.asarray(target.labels) > 0.5), names)
+    true = dict(target.records())
+    for name, record in predicted.records():
+        if isinstance(true.get(name), type(record)) and (found := record.compared(true[name])) is not None:
+            return found
+    return None
+
+
+def _compared_class(scores: Array, label: int, names: Sequence[str] | None) -> tuple[float, dict[str, Any]]:
+    order = np.argsort(-scores, kind="stable")
+    place = np.flatnonzero(order == label)
+    rank = int(place[0]) + 1 if len(place) else len(scores) + 1
+    best = int(order[0])
+    score = float(scores[best])
+    row = {"true": _name(label, names), "predicted": _name(best, names), "score": round(score, 6), "rank": rank}
+    wrong = rank + 0.5 * min(max(score, 0.0), 1.0) if rank > 1 else 1 - 0.5 * min(max(score, 0.0), 1.0)
+    return wrong, row
+
+
+def _compared_classes(scores: Array, labels: Array, names: Sequence[str] | None) -> tuple[float, dict[str, Any]]:
+    order = np.argsort(-scores, kind="stable")
+    hits = np.isin(order, labels)
+    places = np.flatnonzero(hits) + 1
+    precision = float(np.mean(np.arange(1, len(places) + 1) / places)) if len(places) else 0.0
+    row = {
+        "true": "; ".join(_name(k, names) for k in labels.tolist()),
+        "predicted": "; ".join(_name(k, names) for k in order[: max(len(labels), 1)].tolist()),
+        "score": round(precision, 6),
+        "rank": int(places[-1]) if len(places) else None,
+    }
+    return 1 - precision, row
+
+
+def _name(number: int, names: Sequence[str] | None) -> str:
+    return names[number] if names and number < len(names) else str(number)
 
 
 class DumpPredictions(SamplePairs):

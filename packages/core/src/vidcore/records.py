@@ -110,6 +110,15 @@ class Record:
         """Return the entries for people, JSON and CSV, best first; None if this kind of record is not listed."""
         return None
 
+    def compared(self, truth: Self) -> tuple[float, dict[str, Any]] | None:
+        """Compare predicted entries with the annotated ones of the same sample.
+
+        Returns:
+            How wrong they are, a number that orders samples (the highest is the worst), and facts about it for a table;
+            None if this kind of record is not compared.
+        """
+        return None
+
     def line(self, row: Mapping[str, Any]) -> str:
         """Return one of ``rows`` as a line for the terminal."""
         return "  ".join(f"{name} {value}" for name, value in row.items())
@@ -316,6 +325,31 @@ class Segments(Record):
             }
             for i in np.argsort(-scores, kind="stable")
         ]
+
+    def compared(self, truth: Segments) -> tuple[float, dict[str, Any]]:
+        """Find each true segment among the 100 best predicted ones, of its class if both have classes.
+
+        ``found`` counts those with an overlap (intersection over union) of at least 0.5, and ``overlap`` is the mean of
+        the best overlaps, by which samples are ordered.
+        """
+        scores = np.zeros(len(self)) if self.scores is None else np.nan_to_num(self.scores)
+        best = self.select(np.argsort(-scores, kind="stable")[:100])
+        start = np.maximum(truth.spans[:, None, 0], best.spans[None, :, 0])
+        end = np.minimum(truth.spans[:, None, 1], best.spans[None, :, 1])
+        shared = np.maximum(end - start, 0)
+        union = np.ptp(truth.spans, axis=1)[:, None] + np.ptp(best.spans, axis=1)[None] - shared
+        overlaps = shared / np.maximum(union, 1e-9)
+        if truth.labels is not None and best.labels is not None:
+            overlaps = np.where(truth.labels[:, None] == best.labels[None], overlaps, 0)
+        reached = overlaps.max(axis=1, initial=0)
+        overlap = float(reached.mean()) if len(reached) else 1.0  # nothing to find
+        found = int(np.count_nonzero(reached >= 0.5))
+        return 1 - overlap, {
+            "true": len(truth),
+            "predicted": len(self),
+            "found": found,
+            "overlap": round(overlap, 4),
+        }
 
     def line(self, row: Mapping[str, Any]) -> str:
         start, end = row["segment"]

@@ -11,10 +11,10 @@ from vidcore.engine.observers import Observers
 from vidcore.engine.prepare import prepare
 from vidcore.engine.weights import load_weights
 from vidcore.errors import UserError
-from vidcore.metrics import DumpPredictions
+from vidcore.metrics import DumpPredictions, Mistakes
 from vidcore.protocols import Observer
 from vidcore.task.context import RunContext
-from vidcore.task.report import dataset_notes, evaluation_fields, finish, header
+from vidcore.task.report import MISTAKES, dataset_notes, evaluation_fields, finish, header
 from vidcore.task.run_folder import RunFolder
 from vidcore.task.task import Task
 
@@ -64,7 +64,7 @@ def _evaluate(
     loader = context.loader(part, RunFolder(path), model)
     load_weights(model, checkpoint)
     model = prepare(model, context.runtime, context.device)
-    metrics = task.build("metrics")
+    metrics = {**task.build("metrics"), MISTAKES: Mistakes()}
     if dump is not None:
         metrics = {**metrics, "dump": DumpPredictions(str(dump.absolute()))}
     notify = Observers(observers if context.rank == 0 else [])

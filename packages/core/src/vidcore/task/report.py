@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidcore.errors import ConfigError
 from vidcore.files import write_json
+from vidcore.metrics import Mistakes
 from vidcore.predictions import PredictionFile
 from vidcore.protocols import Metric
 from vidcore.task.task import Task
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from vidcore.engine.evaluate import Evaluation
 
 __all__ = [
+    "MISTAKES",
     "call_text",
     "coverage",
     "dataset_notes",
@@ -36,6 +38,8 @@ __all__ = [
 ]
 
 
+MISTAKES = "(predictions)"
+"""Name of the metric ``Mistakes`` among those of a Task."""
 LIBRARIES = ("torch", "numpy", "av", "opencv-python-headless", "decord", "decord2")
 """Distributions whose versions a report lists if they are installed."""
 
@@ -122,7 +126,7 @@ def score_predictions(task: Task, file: PredictionFile, folder: Path, source: st
         The content of ``report.json``.
     """
     task.require("metrics")
-    metrics = task.build("metrics")
+    metrics = {**task.build("metrics"), MISTAKES: Mistakes()}
     scores: dict[str, float] = {}
     for name, metric in metrics.items():
         metric.update(file.predictions, file.targets)

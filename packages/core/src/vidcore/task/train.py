@@ -21,10 +21,19 @@ from vidcore.engine.schedules import unreached
 from vidcore.engine.step import Step
 from vidcore.engine.weights import load_weights
 from vidcore.errors import DataError
+from vidcore.metrics import Mistakes
 from vidcore.nn import Model
 from vidcore.protocols import Metric, Observer
 from vidcore.task.context import RunContext
-from vidcore.task.report import coverage, dataset_notes, evaluation_fields, finish, header, shared_video_notes
+from vidcore.task.report import (
+    MISTAKES,
+    coverage,
+    dataset_notes,
+    evaluation_fields,
+    finish,
+    header,
+    shared_video_notes,
+)
 from vidcore.task.task import Task
 
 __all__ = ["check_class_names", "train"]
@@ -109,6 +118,7 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
                 load_weights(model, best)
                 report["weights"] = str(best)
             context.say(f"evaluating {'the best' if best.exists() else 'the last'} weights on data.{part}")
+            metrics = {**metrics, MISTAKES: Mistakes()}
             found = evaluate(model, loaders[part], metrics, precision, notify.on_progress)
             report |= evaluation_fields(task, part, loaders[part], found)
         notify.on_end(report)

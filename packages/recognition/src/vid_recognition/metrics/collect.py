@@ -1,28 +1,17 @@
-"""Base class of metrics on pairs of a predicted and a true class, and CSV files."""
+"""Base class of metrics on pairs of a predicted and a true class."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
 from vidcore.errors import DataError
-from vidcore.files import write_text
 from vidcore.metrics import Columns
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
-__all__ = ["LabelPairs", "write_csv"]
-
-
-def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
-    """Write a CSV file."""
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(path, text.getvalue())
+__all__ = ["LabelPairs"]
 
 
 class LabelPairs(Columns):

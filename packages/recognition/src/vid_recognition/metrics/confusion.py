@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vid_recognition.metrics.collect import LabelPairs, write_csv
+from vid_recognition.metrics.collect import LabelPairs
 from vid_recognition.metrics.functional import Normalize, confusion_matrix
+from vidcore.files import write_csv
 from vidcore.typing import Array
 
 __all__ = ["ConfusionMatrix"]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vid_recognition.metrics.collect import LabelPairs, write_csv
+from vid_recognition.metrics.collect import LabelPairs
 from vid_recognition.metrics.functional import confusion_matrix
+from vidcore.files import write_csv
 from vidcore.typing import Array
 
 __all__ = ["ClassReport"]
