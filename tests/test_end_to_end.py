@@ -77,7 +77,7 @@ def test_a_run_prints_results_and_paths(folder: Path) -> None:
     assert report["protocol"]["coverage"] == "8 of 8 samples"
     written = [folder / name for name in re.findall(r"^wrote (.+)$", said, re.MULTILINE)]
     names = {"task.toml", "metrics.jsonl", "best.pt", "report.json"}
-    names |= {"confusion_matrix.png", "confusion_matrix.csv", "curves.png"}
+    names |= {"confusion_matrix.png", "confusion_matrix.csv", "curves.png", "predictions.csv"}
     assert {path.name for path in written} == names
     assert all(path.stat().st_size for path in written)
 

@@ -181,7 +181,9 @@ def test_classes_of_whole_videos_give_proposals_their_classes(here: Path, vidcor
     plain = json.loads(vidcore("predict", *BMN, VIDEO, *shared).out)
     answer = vidcore("predict", *BMN, VIDEO, *shared, "--classifier", *RECOGNIZER, "--classes", "3")
     found = json.loads(answer.out)
-    classes = json.loads(vidcore("predict", RECOGNIZER[0], VIDEO, "-c", RECOGNIZER[1], "--json", "--top", "3").out)
+    classes = json.loads(
+        vidcore("predict", RECOGNIZER[0], VIDEO, "-c", RECOGNIZER[1], "--views", "test", "--json", "--top", "3").out
+    )
     scores = {c["class"]: c["score"] for c in classes["classes"]}
     assert {s["class"] for s in found["segments"]} == scores.keys()
     assert found["classes"] == classes["classes"]
@@ -189,7 +191,9 @@ def test_classes_of_whole_videos_give_proposals_their_classes(here: Path, vidcor
     alone.refuses("a classifier requires videos")
     wanted = sorted((p["score"] * s for p in plain["segments"] for s in scores.values()), reverse=True)
     np.testing.assert_allclose([s["score"] for s in found["segments"]], wanted, atol=2e-6)
-    lines = vidcore("predict", RECOGNIZER[0], "videos", "-c", RECOGNIZER[1], "--json", "--top", "3").out
+    lines = vidcore(
+        "predict", RECOGNIZER[0], "videos", "-c", RECOGNIZER[1], "--views", "test", "--json", "--top", "3"
+    ).out
     Path("classes.jsonl").write_text(lines)
     load = 'data.val.pipeline.classes={type="LoadVideoClasses",file="classes.jsonl",top_k=3}'
     sets = ["--set", load, "--set", "metrics.proposals.metric_type=mAP"]

@@ -94,7 +94,7 @@ def test_two_processes_train_and_score_like_one(folder: Path, strategy: str) -> 
     strategy_ = ("--set", f"runtime.strategy={strategy}")
     trained = torchrun(folder, "-m", "vidcore", "run", "task.toml", "--dir", f"runs/{strategy}", *strategy_)
     assert trained.returncode == 0, trained.stderr
-    assert trained.stdout.count("wrote") == 5
+    assert trained.stdout.count("wrote") == 6
     best = f"runs/{strategy}/checkpoints/best.pt"
     test = ("-m", "vidcore", "test", "task.toml", "-c", best)
     both = torchrun(folder, *test, "--dir", f"{strategy}2", "--dump", f"kept/{strategy}2.npz", *strategy_)
