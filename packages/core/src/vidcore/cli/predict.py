@@ -236,7 +236,7 @@ def _predict_along(
                     made.lines.insert(0, str(video))
                 for write in sinks:
                     write(made)
-                if pictures:
+                if pictures and item.sample.scores is not None:
                     from vidcore.tools.timeline import ClassTimeline
 
                     timeline = timeline or ClassTimeline(video.stem, seconds is not None)
