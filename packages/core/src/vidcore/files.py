@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Lock",
+    "atomic_path",
     "atomic_write",
     "dump_json",
     "json_lines",
@@ -60,21 +61,28 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _replaced(path: Path) -> Iterator[IO[bytes]]:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Like ``atomic_write``, for libraries that open files themselves: yield the path of the temporary file."""
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         with suppress(OSError):
-            shutil.copymode(path, temporary)
-        temporary.replace(path)
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
     except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    _sync_folder(target.parent)
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[bytes]]:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        yield file
 
 
 def _sync_folder(folder: Path) -> None:

@@ -16,7 +16,14 @@ from vidcore.sample import Sample
 from vidcore.tools.draw import BLUE, Figure, add_axes, drawing, new_figure, save_figure, time_axis, tint
 from vidcore.typing import Array
 
-__all__ = ["draw_timeline", "write_timelines"]
+__all__ = [
+    "class_name",
+    "draw_timeline",
+    "finite_rows",
+    "segment_scores",
+    "span_of",
+    "write_timelines",
+]
 
 WIDTH, LINE, TRUE = 7.5, 0.17, "#606060"
 """Inches of the time axis and of a line of text; the colour of true segments."""
@@ -88,19 +95,19 @@ def write_timelines(folder: Path, predictions: Iterable[Sample], font: Path | No
 def _true_rows(sample: Sample) -> list[Row]:
     """Return a row for each class, in the order of first segments; overlapping segments look darker."""
     spans: dict[str, list[tuple[float, float]]] = {}
-    for i in _finite(sample, np.argsort(_segments(sample)[:, 0], kind="stable")):
-        spans.setdefault(_class(sample, i), []).append(_span(sample, i))
+    for i in finite_rows(sample, np.argsort(_segments(sample)[:, 0], kind="stable")):
+        spans.setdefault(class_name(sample, i), []).append(span_of(sample, i))
     return [Row(f"{name} (true)".strip(), found, TRUE, alpha=0.75) for name, found in spans.items()]
 
 
 def _predicted_rows(sample: Sample, top_k: int) -> list[Row]:
     """Return a row for each of the best segments, best first."""
-    scores = _scores(sample)
+    scores = segment_scores(sample)
     best = max(float(scores.max(initial=0)), 1e-9)
     rows = []
-    for i in _finite(sample, np.argsort(-scores, kind="stable"))[:top_k]:
+    for i in finite_rows(sample, np.argsort(-scores, kind="stable"))[:top_k]:
         strength = 0.25 + 0.75 * min(max(float(scores[i]) / best, 0.0), 1.0)
-        rows.append(Row(f"{_class(sample, i)} {scores[i]:.2f}".strip(), [_span(sample, i)], tint(BLUE, strength)))
+        rows.append(Row(f"{class_name(sample, i)} {scores[i]:.2f}".strip(), [span_of(sample, i)], tint(BLUE, strength)))
     return rows
 
 
@@ -108,21 +115,25 @@ def _segments(sample: Sample) -> Array:
     return np.zeros((0, 2)) if sample.segments is None else sample.segments.spans
 
 
-def _scores(sample: Sample) -> Array:
+def segment_scores(sample: Sample) -> Array:
+    """Return (n,) scores of all segments, 1 if they have none."""
     found = sample.segments
     return np.ones(len(_segments(sample))) if found is None or found.scores is None else np.nan_to_num(found.scores)
 
 
-def _finite(sample: Sample, order: Array) -> Sequence[int]:
+def finite_rows(sample: Sample, order: Array) -> Sequence[int]:
+    """Return the segments whose times are finite, in the given order."""
     return [int(i) for i in order if np.isfinite(_segments(sample)[i]).all()]
 
 
-def _span(sample: Sample, i: int) -> tuple[float, float]:
+def span_of(sample: Sample, i: int) -> tuple[float, float]:
+    """Return start and length of a segment, in seconds."""
     start, end = _segments(sample)[i].tolist()
     return max(start, 0.0), max(end, 0.0) - max(start, 0.0)
 
 
-def _class(sample: Sample, i: int) -> str:
+def class_name(sample: Sample, i: int) -> str:
+    """Return the class of a segment; an empty string for proposals."""
     if sample.segments is None or sample.segments.labels is None:
         return ""
     names, number = sample.class_names or (), int(sample.segments.labels[i])

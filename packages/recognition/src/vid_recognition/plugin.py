@@ -40,6 +40,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             confusion=["ConfusionMatrix"],
             report=["ClassReport"],
         ),
+        "drawers": {"LabelDrawer": "vid_recognition.drawer:LabelDrawer"},
     }
 
 

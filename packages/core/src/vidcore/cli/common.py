@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,21 @@ from vidcore.errors import UserError
 from vidcore.jobs import Shard
 from vidcore.video.open import VIDEO_SUFFIXES
 
-__all__ = ["FILE", "FOLDER", "checkpoint_option", "refuse_overwriting_inputs", "shard_option", "table", "with_task"]
+__all__ = [
+    "FILE",
+    "FOLDER",
+    "checkpoint_option",
+    "draw_options",
+    "open_drawing",
+    "refuse_overwriting_inputs",
+    "shard_option",
+    "table",
+    "with_task",
+]
+
+if TYPE_CHECKING:
+    from vidcore.plugins.catalog import Catalog
+    from vidcore.predict.drawing import Drawing
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -29,6 +43,41 @@ shard_option = click.option(
     *("--shard", "shard"), default="1/1", metavar="I/N", callback=lambda _, __, text: Shard.parse(text),
     help="Process only part I (from 1) of N equal parts of the files.",
 )  # fmt: skip
+
+
+def draw_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--draw``, ``--drawer`` and ``--videos`` to a command; see ``open_drawing``."""
+    options = (
+        click.option("--draw", type=FOLDER, help="Also write each video with its predictions into this folder."),
+        click.option(
+            *("--drawer", "drawers"),
+            multiple=True,
+            metavar="NAME",
+            help="Draw only with this one; `vidcore list drawers` has NAMEs; default: all that can draw a prediction.",
+        ),
+        click.option(
+            "--videos", "source_videos", type=FOLDER, help="Folder of the videos to draw on, if TASK reads features."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def open_drawing(
+    catalog: Catalog, draw: Path | None, drawers: tuple[str, ...], source_videos: Path | None, top: int = 5
+) -> Drawing | None:
+    """Return what the options of ``draw_options`` ask for.
+
+    Raises ``UserError`` if there is no such drawer, or ``--draw`` is missing.
+    """
+    if draw is None:
+        if drawers or source_videos:
+            raise UserError(f"{'--drawer' if drawers else '--videos'}: requires --draw FOLDER")
+        return None
+    from vidcore.predict.drawing import Drawing, load_drawers
+
+    return Drawing(draw, load_drawers(catalog, drawers), top, source_videos)
 
 
 def with_task(command: Callable[..., None]) -> Callable[..., None]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from vidcore.cli.common import FILE, FOLDER, refuse_overwriting_inputs, with_task
+from vidcore.cli.common import FILE, FOLDER, draw_options, open_drawing, refuse_overwriting_inputs, with_task
 from vidcore.errors import UserError, VideoError
 from vidcore.tools.progress import Display, Work, progress_bar
 from vidcore.video.open import VIDEO_SUFFIXES
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     metavar="KIND=PATH",
     help="Also write a named format; `vidcore list writers` has KINDs.",
 )
-@click.option("--font", type=FILE, help="Font of pictures; default: installed fonts.")
+@draw_options
+@click.option("--font", type=FILE, help="Font of pictures and drawn videos; default: installed fonts.")
 @click.option(
     "--features",
     type=FOLDER,
@@ -79,6 +80,9 @@ def predict(
     as_json: bool,
     outputs: tuple[Path, ...],
     writes: tuple[str, ...],
+    draw: Path | None,
+    drawers: tuple[str, ...],
+    source_videos: Path | None,
     font: Path | None,
     features: Path | None,
     classifier: tuple[str, str] | None,
@@ -98,6 +102,9 @@ def predict(
 
     names = Task.load(classifier[0], task.catalog) if classifier else None
     writers = [(task.catalog.get(kind, "writers"), path) for kind, path in map(_kind_and_path, writes)]
+    if draw and window:
+        raise UserError("--draw: draws predictions of whole videos, without --window")
+    drawing = open_drawing(task.catalog, draw, drawers, source_videos, top)
     from vidcore.features.folder import FeatureFolder
     from vidcore.predict.inputs import find_videos
     from vidcore.predict.predictor import Predictor
@@ -113,6 +120,8 @@ def predict(
         classifier_top=classes,
     )
     found = find_videos(videos, predictor.suffixes)
+    if drawing:
+        drawing.check(found)
     for path in (*outputs, *(path for _, path in writers)):
         path.parent.mkdir(parents=True, exist_ok=True)
     if predictor.suffixes == VIDEO_SUFFIXES and features is None:
@@ -126,7 +135,7 @@ def predict(
             bad = _predict_along(predictor, found, window, stride, top, sinks, pictures)
             kept: list[Sample] = []
         else:
-            bad, kept = _predict_whole(predictor, found, top, sinks, keep=bool(writers))
+            bad, kept = _predict_whole(predictor, found, top, sinks, keep=bool(writers or drawing))
     failed: UserError | OSError | None = None
     for writer, path in writers:  # an error in one must not lose the others
         try:
@@ -136,10 +145,18 @@ def predict(
             failed = failed or error
     for path in tables:
         click.echo(f"wrote {path}", err=True)
+    undrawn = 0
+    for drawn in drawing.draw_all([(sample, None) for sample in kept]) if drawing else ():
+        undrawn += not drawn.written
+        for line in (drawn.problem, f"wrote {drawn.path}" if drawn.written else None):
+            if line:
+                click.echo(line, err=True)
     if failed:
         raise failed
-    if bad:
-        click.echo(f"error: {bad} of {len(found)} videos cannot be read", err=True)
+    for count, what in ((bad, "read"), (undrawn, "drawn")):
+        if count:
+            click.echo(f"error: {count} of {len(found)} videos cannot be {what}", err=True)
+    if bad or undrawn:
         sys.exit(2)
 
 
@@ -202,7 +219,7 @@ def _predict_whole(
         if sample.error is not None:
             bad += 1
         elif keep:
-            kept.append(sample.replace(inputs={}))
+            kept.append(sample.replace(inputs={}, frames=None))
     return bad, kept
 
 

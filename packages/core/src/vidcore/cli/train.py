@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidcore.cli.common import FILE, FOLDER, checkpoint_option, refuse_overwriting_inputs, with_task
+from vidcore.cli.common import (
+    FILE,
+    FOLDER,
+    checkpoint_option,
+    draw_options,
+    open_drawing,
+    refuse_overwriting_inputs,
+    with_task,
+)
+from vidcore.errors import UserError
 
 if TYPE_CHECKING:
     from vidcore.task.task import Task
@@ -43,10 +52,26 @@ def run(task: Task, run_dir: Path | None, resume: bool) -> None:
 @checkpoint_option
 @click.option("--dir", "--work-dir", "run_dir", type=FOLDER, help="Folder of the report; default: runs/TASK-test.")
 @click.option("--dump", type=FILE, help="Write the predictions to this .npz file.")
-def test(task: Task, checkpoint: Path, run_dir: Path | None, dump: Path | None) -> None:
+@draw_options
+@click.option("--every", type=click.IntRange(1), help="Draw every N-th sample; default: all.", metavar="N")
+def test(
+    task: Task,
+    checkpoint: Path,
+    run_dir: Path | None,
+    dump: Path | None,
+    draw: Path | None,
+    drawers: tuple[str, ...],
+    source_videos: Path | None,
+    every: int | None,
+) -> None:
     """Evaluate a checkpoint on the test data of TASK."""
     refuse_overwriting_inputs(dump)
+    drawing = open_drawing(task.catalog, draw, drawers, source_videos)
+    if every and not drawing:
+        raise UserError("--every: requires --draw FOLDER")
+    from vidcore.predict.drawing import DrawPredictions
     from vidcore.task.evaluate import evaluate_checkpoint
     from vidcore.tools.console import Console
 
-    evaluate_checkpoint(task, checkpoint, run_dir, dump, [Console()])
+    drawn = {"draw": DrawPredictions(drawing, every or 1)} if drawing else {}
+    evaluate_checkpoint(task, checkpoint, run_dir, dump, [Console()], drawn)

@@ -29,7 +29,7 @@ GROUP = "vidcore"
 
 KINDS = (
     *("models", "datasets", "transforms", "metrics", "optimizers", "groupings", "schedules", "decoders", "observers"),
-    *("jobs", "writers"),
+    *("jobs", "writers", "drawers"),
 )
 """Kinds of components that the core uses. A plugin may add others."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from vidcore.engine.prepare import prepare
 from vidcore.engine.weights import load_weights
 from vidcore.errors import UserError
 from vidcore.metrics import DumpPredictions, Mistakes
-from vidcore.protocols import Observer
+from vidcore.protocols import Metric, Observer
 from vidcore.task.context import RunContext
 from vidcore.task.report import MISTAKES, dataset_notes, evaluation_fields, finish, header
 from vidcore.task.run_folder import RunFolder
@@ -27,6 +27,7 @@ def evaluate_checkpoint(
     run_dir: Path | None = None,
     dump: Path | None = None,
     observers: Sequence[Observer] = (),
+    also: Mapping[str, Metric] | None = None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on the test data of a Task, or else on its validation data.
 
@@ -36,6 +37,7 @@ def evaluate_checkpoint(
         run_dir: folder for the report and pictures; default: ``runs/<task name>-test``.
         dump: file for the predictions (``.npz``), to be scored again or fused later.
         observers: called with the progress.
+        also: metrics beside those of the Task.
 
     Returns:
         The content of ``report.json``.
@@ -43,7 +45,9 @@ def evaluate_checkpoint(
     part = "test" if task.get("data.test") else "val"
     task.require(f"data.{part}", "metrics")
     with RunContext.open(task) as context:
-        return _evaluate(context, part, checkpoint, run_dir, dump, observers)  # frees its model before the group ends
+        return _evaluate(
+            context, part, checkpoint, run_dir, dump, observers, also or {}
+        )  # frees its model before the group ends
 
 
 def _evaluate(
@@ -53,6 +57,7 @@ def _evaluate(
     run_dir: Path | None,
     dump: Path | None,
     observers: Sequence[Observer],
+    also: Mapping[str, Metric],
 ) -> dict[str, Any]:
     task = context.task
     path = run_dir or Path("runs") / f"{task.name}-test"
@@ -64,7 +69,7 @@ def _evaluate(
     loader = context.loader(part, RunFolder(path), model)
     load_weights(model, checkpoint)
     model = prepare(model, context.runtime, context.device)
-    metrics = {**task.build("metrics"), MISTAKES: Mistakes()}
+    metrics = {**task.build("metrics"), MISTAKES: Mistakes(), **also}
     if dump is not None:
         metrics = {**metrics, "dump": DumpPredictions(str(dump.absolute()))}
     notify = Observers(observers if context.rank == 0 else [])

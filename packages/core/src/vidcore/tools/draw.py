@@ -10,7 +10,7 @@ import logging
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
@@ -52,13 +52,16 @@ __all__ = [
     "Figure",
     "Letters",
     "add_axes",
+    "choose_fonts",
     "columns",
     "drawing",
     "new_figure",
     "prefer_font",
+    "rgb",
     "round_numbers",
     "save_figure",
     "time_axis",
+    "time_ticks",
     "tint",
     "wrapped",
 ]
@@ -108,15 +111,20 @@ class Letters:
         """
         return "".join(MISSING if c in self.missing else c for c in _one_line(text))
 
+    def line(self, name: str, number: int) -> str:
+        """Return the name of a class on one line, prefixed with its number if it cannot be shown in full."""
+        shown = self.text(name)
+        return shown if shown and shown == _one_line(name) else f"{number} {shown}".strip()
+
     def name(self, name: str, number: int, width: int) -> str:
         """Return the name of a class in lines of at most ``width`` columns.
 
         A name that cannot be shown in full is prefixed with its number, so that no two names look alike.
         """
-        shown = self.text(name)
+        shown = self.line(name, number)
         if len(shown) > LONGEST:
-            shown = f"{shown[: LONGEST - 45]}…{shown[-40:]}"
-        return "\n".join(wrapped(shown if shown and shown == _one_line(name) else f"{number} {shown}".strip(), width))
+            shown = f"{number} {self.text(name)[: LONGEST - 45]}…{shown[-40:]}"
+        return "\n".join(wrapped(shown, width))
 
 
 @contextmanager
@@ -132,6 +140,15 @@ def drawing(texts: Iterable[str] = (), font: Path | None = None) -> Iterator[Let
     Raises:
         UserError: the file is not a font.
     """
+    families, letters = choose_fonts(texts, font, stacklevel=5)
+    with _quiet(), matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({**STYLE, "font.family": families})
+        yield letters
+
+
+def choose_fonts(texts: Iterable[str], font: Path | None = None, stacklevel: int = 3) -> tuple[list[str], Letters]:
+    """Return the families of fonts that have the characters of the texts, the first one first; see ``drawing``."""
     with _quiet():
         families, missing = _families({c for text in texts for c in _one_line(text)}, font or _preferred.get())
     new = sorted(missing - _named)
@@ -140,11 +157,8 @@ def drawing(texts: Iterable[str] = (), font: Path | None = None) -> Iterator[Let
         said = ", ".join(f"{c} (U+{ord(c):04X})" if c.isprintable() else f"U+{ord(c):04X}" for c in new[:10])
         more = f" and {len(new) - 10} more" if len(new) > 10 else ""
         hint = "install one (for Chinese, Japanese and Korean: Debian's fonts-noto-cjk), or set a font file"
-        warnings.warn(f"no font has the characters {said}{more}: {hint}", stacklevel=4)
-    with _quiet(), matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**STYLE, "font.family": families})
-        yield Letters(frozenset(missing))
+        warnings.warn(f"no font has the characters {said}{more}: {hint}", stacklevel=stacklevel)
+    return families, Letters(frozenset(missing))
 
 
 @contextmanager
@@ -191,9 +205,14 @@ def round_numbers(axis: Any) -> None:
 def time_axis(axes: Axes, seconds: float) -> None:
     """Make the horizontal axis one of time, from 0 to ``seconds``."""
     axes.set_xlim(0, seconds)
-    step = next((s for s in TIME_STEPS if seconds / s <= 12), 3600 * np.ceil(seconds / 3600 / 12))
-    marks = np.arange(0, seconds + step / 1e6, step)
-    axes.set_xticks(marks, [_clock(mark, seconds) for mark in marks])
+    marks = time_ticks(seconds, 12)
+    axes.set_xticks([*marks], [*marks.values()])
+
+
+def time_ticks(seconds: float, most: int) -> dict[float, str]:
+    """Return times of an axis from 0 to ``seconds`` with their text: at most ``most`` beside that at 0."""
+    step = next((s for s in TIME_STEPS if seconds / s <= most), 3600 * np.ceil(seconds / 3600 / most))
+    return {mark: _clock(mark, seconds) for mark in np.arange(0, seconds + step / 1e6, step).tolist()}
 
 
 def tint(colour: str, strength: Any) -> np.ndarray[Any, Any]:
@@ -205,8 +224,12 @@ def tint(colour: str, strength: Any) -> np.ndarray[Any, Any]:
     Returns:
         (..., 3) floats from 0 to 1.
     """
-    rgb = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-    return np.asarray(1 + (rgb - 1) * np.asarray(strength)[..., None])
+    return np.asarray(1 + (rgb(colour) - 1) * np.asarray(strength)[..., None])
+
+
+def rgb(colour: str) -> np.ndarray[Any, Any]:
+    """Return a colour such as ``#0072b2`` as (3,) floats from 0 to 1."""
+    return np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
 
 
 def columns(text: str) -> int:
@@ -214,19 +237,19 @@ def columns(text: str) -> int:
     return sum(1 + (unicodedata.east_asian_width(c) in "WF") - (unicodedata.combining(c) > 0) for c in text)
 
 
-def wrapped(text: str, width: int) -> list[str]:
-    """Break a string into lines of at most ``width`` columns, between words if possible.
+def wrapped(text: str, width: float, measure: Callable[[str], float] = columns) -> list[str]:
+    """Break a string into lines of at most ``width`` (default: columns), between words if possible.
 
     >>> wrapped("opening_a_door slowly", 10)
     ['opening_a_', 'door', 'slowly']
     """
     lines, line = [], ""
     for word in re.findall(r"[^\s/_-]*[\s/_-]*", text.strip()):
-        if line and columns(f"{line}{word}".rstrip()) > width:
+        if line and measure(f"{line}{word}".rstrip()) > width:
             lines.append(line.rstrip())
             line = ""
         for character in word:
-            if line and columns(f"{line}{character}".rstrip()) > width:
+            if line and measure(f"{line}{character}".rstrip()) > width:
                 lines.append(line.rstrip())
                 line = ""
             line += character

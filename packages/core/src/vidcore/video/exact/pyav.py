@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 
 from vidcore.video.checks import ReaderBase, frame_numbers, reading
 from vidcore.video.exact.finder import FrameFinder
-from vidcore.video.exact.rotation import Orientation
+from vidcore.video.rotation import Orientation
 
 __all__ = ["PyAVReader"]
 
