@@ -24,8 +24,9 @@ ARROWS = {
 
 KERNEL = (
     ("collectives", "errors", "processes", "randomness", "typing"),
-    ("validators", "files"),
-    ("plugins",),
+    ("validators", "locks"),
+    ("files",),
+    ("notes", "plugins"),
     ("config",),
     ("video",),
     ("video.exact", "geometry"),

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from vidcore.errors import UserError, VideoError
-from vidcore.files import Lock
 from vidcore.jobs import Counts, Shard, each, finish, run_files
+from vidcore.locks import Lock
 
 FILES = [Path(f"{name}.mp4") for name in "abcdefg"]
 
@@ -106,7 +106,7 @@ def test_a_lock_is_shared_or_not(tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
-from vidcore.files import Lock
+from vidcore.locks import Lock
 lock = Lock(Path(sys.argv[1]))
 print(lock.take(), lock.take(shared=True), flush=True)
 """

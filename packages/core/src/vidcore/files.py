@@ -1,4 +1,4 @@
-"""Atomic writes: being killed, a crash or a full disk never leaves half a file. Locks and checksums."""
+"""Atomic writes: being killed, a crash or a full disk never leaves half a file. JSON and checksums."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
+
+from vidcore.locks import guard, temporary_name
 
 if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
-    "Lock",
+    "append_line",
     "atomic_path",
     "atomic_write",
+    "check_archive",
     "dump_json",
-    "json_lines",
     "parse_json",
     "sha256",
     "to_jsonable",
@@ -40,8 +43,8 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
 
     The bytes are written to a temporary file in the same folder and flushed to disk; then the file is renamed. An
     existing file stays until then, and stays for good if the block raises; the new one gets its permissions. Links are
-    followed. Devices and pipes are written to directly: a file in their place would break them for other programs.
-    ``OSError`` (a full disk, for example) names ``path``.
+    followed, except inside a locked folder (``vidcore.locks.guard``). Devices and pipes are written to directly: a file
+    in their place would break them for other programs. ``OSError`` (a full disk, for example) names ``path``.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +53,7 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     ...     Path(folder, "a.bin").read_bytes()
     b'whole'
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(guard(path)))
     try:
         with target.open("wb") if target.exists() and not target.is_file() else _replaced(target) as file:
             yield file
@@ -63,8 +66,8 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Like ``atomic_write``, for libraries that open files themselves: yield the path of the temporary file."""
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    target = Path(os.path.realpath(guard(path)))
+    temporary = temporary_name(target)
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -99,6 +102,12 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a whole UTF-8 text file, atomically."""
     with atomic_write(path) as file:
         file.write(text.encode("utf-8", "surrogateescape"))  # file names may not be UTF-8
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Append a line of text to a UTF-8 file."""
+    with guard(path).open("a", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(line + "\n")
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -142,15 +151,14 @@ def parse_json(text: str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | N
     return value
 
 
-def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each line of a file of JSON objects, and its object; skip damaged lines."""
-    for line in path.read_text(encoding="utf-8", errors="surrogateescape").split("\n"):
-        try:
-            row = parse_json(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            yield line, row
+def check_archive(archive: ZipFile, limit: int) -> None:
+    """Raise ``ValueError`` if the files in an archive have more than ``limit`` bytes, or may have without saying so."""
+    files = archive.infolist()
+    size = sum(file.file_size for file in files)
+    if size > limit:
+        raise ValueError(f"its {len(files)} files unpack to {size:,} bytes, at most {limit:,} are allowed")
+    if other := [file for file in files if file.compress_type not in (ZIP_STORED, ZIP_DEFLATED)]:
+        raise ValueError(f"{other[0].filename} is compressed with a method that does not bound its size")
 
 
 def write_png(path: str | Path, image: np.ndarray[Any, Any]) -> None:
@@ -160,49 +168,6 @@ def write_png(path: str | Path, image: np.ndarray[Any, Any]) -> None:
     _, data = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     with atomic_write(path) as file:
         file.write(data.tobytes())
-
-
-class Lock:
-    """A lock file, with which processes keep each other out of a folder.
-
-    The lock ends when it is released, or with the process. Child processes do not inherit it. If the operating system
-    or the file system has no locks, it can always be taken.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Create ``path`` if it does not exist; its folder must exist."""
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-
-    def take(self, shared: bool = False, wait: bool = False) -> bool:
-        """Take the lock, or change it from shared to exclusive or back; return whether that worked.
-
-        Args:
-            shared: allow other processes that share it.
-            wait: block until other processes have released it.
-        """
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            return True
-        try:
-            fcntl.lockf(self._handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
-        except (BlockingIOError, PermissionError):
-            return False
-        except OSError:  # a file system without locks
-            return True
-        return True
-
-    def release(self) -> None:
-        """Release the lock."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
 
 
 def sha256(path: Path) -> str:

@@ -33,7 +33,7 @@ from typing import Self, TypeVar
 from attrs import frozen
 
 from vidcore.errors import DataError, UserError, VideoError
-from vidcore.files import dump_json
+from vidcore.files import append_line, dump_json
 from vidcore.tools.progress import progress_bar
 
 __all__ = ["Counts", "Shard", "each", "finish", "run_files", "share"]
@@ -215,6 +215,5 @@ class _FailureList:
 
     def add(self, name: str, error: UserError) -> None:
         """Write a line at once, since the process may be killed during the next file."""
-        line = dump_json({"file": name, "error": str(error)}) + "\n"
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line)
+        line = dump_json({"file": name, "error": str(error)})
+        append_line(self.path, line)

@@ -8,6 +8,8 @@ in ``COLUMN#``. ``COLUMN?`` marks the samples that have a value.
 from __future__ import annotations
 
 import json
+import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import numpy as np
 from attrs import evolve, frozen
 
 from vidcore.errors import DataError
-from vidcore.files import atomic_write, parse_json, to_jsonable
+from vidcore.files import atomic_write, check_archive, parse_json, to_jsonable
 from vidcore.records import Boxes, Record, Segments
 from vidcore.sample import RECORDS, Sample
 from vidcore.typing import Array
@@ -56,8 +58,9 @@ class PredictionFile:
         Raises ``DataError`` if the file does not exist or is not valid.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                columns = {name: archive[name] for name in archive.files}
+            with zipfile.ZipFile(path) as archive:
+                check_archive(archive, 100 * path.stat().st_size + (1 << 28))
+                columns = {name.removesuffix(".npy"): _array(archive, name) for name in archive.namelist()}
             written = int(columns["format"])
             if written not in (1, FORMAT):
                 raise DataError(f"{path}: has format {written}; this version of vidcore reads 1 to {FORMAT}")
@@ -71,6 +74,18 @@ class PredictionFile:
         except Exception as error:  # of many types; NumPy's messages suggest to unpickle the file
             raise DataError(f"{path}: is not a file of predictions, or is damaged") from error
         return cls(*sides)
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> Array:
+    """Return an array in an archive. Raises ``ValueError`` if its header promises more than there is."""
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    if math.prod(shape) * dtype.itemsize > archive.getinfo(name).file_size:
+        raise ValueError(f"{name} is cut off")
+    with archive.open(name) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def fuse(files: Sequence[PredictionFile], weights: Sequence[float], names: Sequence[str]) -> PredictionFile:

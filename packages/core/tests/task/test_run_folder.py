@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vidcore.errors import UserError
-from vidcore.task.run_folder import RunFolder
+from vidcore.task.run_folder import RunFolder, own_folder
 
 TASK = """
 [model]
@@ -164,3 +164,51 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="cannot be written: Permission denied"):
         RunFolder.prepare(tmp_path, TASK)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(99), b"\xff\xfe\x00", b"[model", b"data = 5", b"a = " + b"[" * 9999])
+def test_a_damaged_task_of_a_run(tmp_path: Path, content: bytes) -> None:
+    started(tmp_path).task.write_bytes(content)
+    with pytest.raises(UserError, match=r"task.toml: is (no longer a valid Task: |empty; ).*or delete it to resume"):
+        RunFolder.prepare(tmp_path, TASK, resume=True)
+    (tmp_path / "task.toml").unlink()
+    with pytest.raises(UserError, match="already holds a run"):
+        RunFolder.prepare(tmp_path, TASK)
+    assert RunFolder.prepare(tmp_path, TASK, resume=True).task.read_text() == TASK
+
+
+@pytest.mark.parametrize(
+    "name", ["task.toml", "metrics.jsonl", "report.json", "progress.json", "bad_samples_val.jsonl", "checkpoints"]
+)
+def test_links_in_a_run_folder_are_refused_at_the_start(tmp_path: Path, name: str) -> None:
+    outside = tmp_path / "outside"
+    (outside.mkdir if name == "checkpoints" else outside.touch)()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(outside)
+    (tmp_path / "run" / "pretrained.pt").symlink_to(outside)  # only read
+    with pytest.raises(UserError, match=rf"run/{name}: is a link to {outside}"):
+        RunFolder.prepare(tmp_path / "run", TASK)
+    assert outside.is_dir() or outside.read_text() == ""
+    (tmp_path / "run" / name).unlink()
+    RunFolder.prepare(tmp_path / "run", TASK)
+
+
+def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+    run = started(tmp_path)
+    del run
+    for place in (tmp_path, tmp_path / "checkpoints"):
+        (place / ".report.json.999999999.tmp").touch()
+    RunFolder.prepare(tmp_path, TASK, resume=True)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_task_of_a_run_that_was_moved(tmp_path: Path) -> None:
+    started(tmp_path / "old")
+    task = (tmp_path / "old").rename(tmp_path / "new") / "task.toml"
+    assert own_folder(task, None) == tmp_path / "new"
+    assert own_folder(task, tmp_path / "new") == tmp_path / "new"
+    with pytest.raises(UserError, match=f"to the run in {tmp_path}/new, but sets runtime.run_dir to {tmp_path}/old"):
+        own_folder(task, tmp_path / "old")
+    (tmp_path / "task.toml").touch()
+    assert own_folder(tmp_path / "task.toml", tmp_path / "old") is None  # the Task of no run
+    assert own_folder(None, tmp_path / "old") is None

@@ -247,3 +247,30 @@ def test_a_job_by_itself(catalog: Catalog, tmp_path: Path) -> None:
     (tmp_path / "alone.toml").write_text('[job]\ntype = "CopyText"\ntext = "x"\n')
     run_job(Task.load("alone.toml", catalog))
     assert Path("runs/alone/text").read_text() == "x"
+
+
+def test_stages_that_were_moved_resume_there(catalog: Catalog) -> None:
+    task = Task.load("chain.toml", catalog)
+    run_stages(task, Path("runs"))
+    Path("runs/second/stage.json").unlink()
+    Path("runs").rename("moved")
+    run_stages(task, Path("moved"), resume=True)
+    assert calls(Path("moved")) == {"text": 1, "more": 1}
+    longer = Task.load("chain.toml", catalog, ["stages.second.train.epochs=2"])
+    Path("moved").rename("again")
+    run_stages(longer, Path("again"), resume=True)
+    assert Path("again/second/checkpoints/epoch0002-step00000008.pt").exists()
+    assert not Path("runs").exists() and not Path("moved").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"task": 1, "uses": {}}', '{"task": "a", "uses": []}', '{"ta', "\0\0"])
+def test_a_damaged_state_of_a_stage_is_set_aside(catalog: Catalog, content: str) -> None:
+    task = Task.load("chain.toml", catalog, ["stages.first=false", "stages.second=false"])
+    run_stages(task, Path("runs"))
+    for name in ("more/stage.json", "more/report.json"):
+        Path("runs", name).write_text(content)
+    with pytest.warns(UserWarning, match=r"json: is damaged \(.*; it is kept as (stage|report)\.json\.damaged"):
+        run_stages(task, Path("runs"), resume=True)
+    assert calls(Path("runs")) == {"text": 1, "more": 2}
+    run_stages(task, Path("runs"), resume=True)
+    assert calls(Path("runs")) == {"text": 1, "more": 2}

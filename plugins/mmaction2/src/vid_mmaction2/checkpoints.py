@@ -1,21 +1,17 @@
 """Reading of published MMAction2 checkpoints without running pickled code.
 
 Published files contain more than tensors: message hubs with buffers of the training framework, NumPy
-scalars, configuration objects. ``torch.load(weights_only=True)`` refuses most of them. These are read by
-an unpickler that creates tensors and plain containers only, and replaces every other class or function
-by an inert placeholder.
+scalars, configuration objects. ``torch.load(weights_only=True)`` refuses most of them. vidcore reads tensors
+and plain containers, and puts an inert placeholder in place of everything else.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
 import re
-import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from attrs import frozen
@@ -50,14 +46,14 @@ def read_checkpoint(path: str | Path) -> Published:
         CheckpointError: the file is missing, damaged, or has no weights.
     """
     path = Path(path)
-    content = _load_file(path)
+    content = checkpoint.load(path, keep_unknown=True)
     check_hash(path)
     state = content
     for key in ("state_dict", "model_state", "model", "module"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+        if isinstance(content.get(key), Mapping):
             state = content[key]
             break
-    if not isinstance(state, Mapping) or not any(isinstance(v, torch.Tensor) for v in state.values()):
+    if not any(isinstance(v, torch.Tensor) for v in state.values()):
         raise CheckpointError(f"{path}: no weights found; they must be a dictionary of tensors, or be in 'state_dict'")
     weights = convert_weights(state)
     meta = content.get("meta") if state is not content else None
@@ -109,77 +105,3 @@ def _classes(meta: Any) -> tuple[str, ...] | None:
             if isinstance(names, (list, tuple)) and names and all(isinstance(n, str) for n in names):
                 return tuple(names)
     return None
-
-
-def _load_file(path: Path) -> Any:
-    try:
-        return checkpoint.load(path)
-    except CheckpointError as error:
-        refused = error
-    try:
-        if zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip():
-            raise refused  # damaged, which torch would not notice
-        return torch.load(path, map_location="cpu", pickle_module=_SafePickle, weights_only=False)
-    except Exception:  # torch raises many types here; the first error describes the file
-        raise refused from None
-
-
-class _Placeholder:
-    """Replaces any class, function or object that is not loaded; accepts any use and does nothing."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
-
-    def append(self, value: Any) -> None:
-        pass
-
-    def __call__(self, *args: Any, **kwargs: Any) -> _Placeholder:
-        return _Placeholder()
-
-
-_SAFE: dict[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "set"): set,
-    ("builtins", "frozenset"): frozenset,
-    ("builtins", "slice"): slice,
-    ("torch", "Size"): torch.Size,
-    ("torch", "device"): torch.device,
-    **{("torch._utils", f.__name__): f for f in (torch._utils._rebuild_tensor_v2, torch._utils._rebuild_parameter)},
-}
-
-
-class _Unpickler(pickle._Unpickler):
-    """Creates tensors and containers only: a pickle can call nothing but what ``find_class`` returns."""
-
-    # in Python, because the unpickler in C allocates as much memory as a file of ten bytes requests
-    dispatch: ClassVar[dict[int, Any]] = {
-        code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        known = _SAFE.get((module, name))
-        if known is not None:
-            return known
-        if module == "torch":  # dtypes and storages
-            value = getattr(torch, name, None)
-            if isinstance(value, torch.dtype):
-                return value
-            if name.endswith("Storage") and isinstance(value, type):
-                return value
-        return type(name, (_Placeholder,), {"__module__": module})
-
-
-class _SafePickle:
-    """The parts of a pickle module that torch uses."""
-
-    Unpickler = _Unpickler
-
-    @staticmethod
-    def load(file: Any, **options: Any) -> Any:
-        return _Unpickler(file, **options).load()

@@ -86,7 +86,7 @@ def compare(runs: tuple[Path, ...]) -> None:
     facts = [("parameters", "parameters"), ("training.seconds", "seconds of training")]
     rows = [(name, *(_number(r.get("scores", {}).get(name)) for r in reports)) for name in names]
     rows += [(label, *(_number(_flat(r).get(key)) for r in reports)) for key, label in facts]
-    rows += [("data", *(str(r.get("protocol", {}).get("coverage", "-")) for r in reports))]
+    rows += [("data", *(str(_flat(r).get("protocol.coverage", "-")) for r in reports))]
     differing = [k for k in dict.fromkeys(k for t in tasks for k in t) if len({repr(t.get(k)) for t in tasks}) > 1]
     rows += [(key, *(_shown(t.get(key)) for t in tasks)) for key in differing]
     table(["", *(str(run) for run in runs)], rows)
@@ -139,15 +139,16 @@ def publish(
 
 
 def _read(run: Path) -> dict[str, Any]:
+    from vidcore.task.report import report_scores
+
     path = run / "report.json"
     try:
-        report = parse_json(path.read_text(encoding="utf-8"))
+        report: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+        report_scores(report)
     except FileNotFoundError:
         raise UserError(f"{run}: does not hold a finished run (report.json is missing)") from None
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: is not a report: {error}") from None
-    if not isinstance(report, dict):
-        raise UserError(f"{path}: is not a report")
     return report
 
 

@@ -31,12 +31,15 @@ def run(task: Task, run_dir: Path | None, resume: bool) -> None:
 
     TASK is a file or the name of a recipe.
     """
+    from vidcore.task.run_folder import own_folder
     from vidcore.task.stages import run_job, run_stages
     from vidcore.task.train import train
     from vidcore.tools.advice import LoadingAdvice
     from vidcore.tools.console import Console
     from vidcore.tools.curves import Curves
 
+    if resume and run_dir is None:
+        run_dir = own_folder(task.file, task.build("runtime").run_dir)
     console = Console()
     observers = [console, LoadingAdvice(console.say), Curves()]
     if task.stages:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import traceback
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from attrs import asdict, evolve, field, frozen
+from attrs import Attribute, asdict, evolve, field, frozen
+from attrs.validators import instance_of, optional
 
 from vidcore.data.limits import resource_hint
 from vidcore.errors import AnnotationError, DataError, UserError, VideoError
+from vidcore.files import append_line
+from vidcore.notes import read_lines
 from vidcore.sample import Sample
 
 __all__ = ["RECOVERABLE", "BadSamples", "Failure", "Policy"]
@@ -20,21 +23,26 @@ RECOVERABLE = (VideoError, AnnotationError)
 """Errors of single samples, which a policy may forgive; every other error ends the run."""
 
 
+def _count(failure: object, attribute: Attribute[Any], value: object) -> None:
+    if type(value) is not int or value < 0:
+        raise TypeError(f"{attribute.name} is {value!r}")
+
+
 @frozen
 class Failure:
     """A sample that could not be loaded, as a worker reports it."""
 
-    index: int
-    epoch: int
-    path: str | None
-    reason: str
-    step: str = ""
+    index: int = field(validator=_count)
+    epoch: int = field(validator=_count)
+    path: str | None = field(validator=optional(instance_of(str)))
+    reason: str = field(validator=instance_of(str))
+    step: str = field(default="", validator=instance_of(str))
     """Where it failed: the key of a pipeline step, for example; empty if not known."""
     fatal: bool = False
     """Whether it ends the run under every policy."""
     details: str = field(default="", repr=False)
     """Traceback of an error that is not a ``UserError``."""
-    quarantined: bool = False
+    quarantined: bool = field(default=False, validator=instance_of(bool))
     """Whether loading it makes a process hang or die: it is not loaded again, also after resuming."""
 
     @classmethod
@@ -46,6 +54,14 @@ class Failure:
         if isinstance(error, UserError):
             return cls(index, epoch, path, str(error), step, fatal=not isinstance(error, RECOVERABLE))
         return cls(index, epoch, path, f"{type(error).__name__}: {error}", step, True, traceback.format_exc())
+
+    @classmethod
+    def from_row(cls, row: Any) -> Self:
+        """Return the failure in a row of a list of bad samples, in which ``quarantined`` was once ``avoid``.
+
+        Raises ``TypeError``, ``ValueError`` or ``AttributeError`` if it is something else.
+        """
+        return cls(**{("quarantined" if name == "avoid" else name): value for name, value in row.items()})
 
     def as_fatal(self) -> Failure:
         return evolve(self, fatal=True)
@@ -78,16 +94,9 @@ class BadSamples:
         self.size = size
         self.path = path
         self.failures: dict[int, Failure] = {}
-        if path is not None and path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    row = json.loads(line)
-                    if "avoid" in row:  # written before the field was renamed
-                        row["quarantined"] = row.pop("avoid")
-                    known = Failure(**row)
-                except (ValueError, TypeError):  # cut off when the run was killed
-                    continue
-                self.failures[known.index] = known
+        if path is not None:
+            listed = read_lines(path, Failure.from_row)
+            self.failures = {known.index: known for known in listed if known.index < size}
 
     def __len__(self) -> int:
         return len(self.failures)
@@ -105,9 +114,8 @@ class BadSamples:
         if failure.index not in self.failures:
             self.failures[failure.index] = failure
             if self.path is not None:
-                with self.path.open("a", encoding="utf-8") as file:
-                    line = asdict(failure, filter=lambda a, v: a.name not in ("fatal", "details") and v is not False)
-                    file.write(json.dumps(line) + "\n")
+                row = asdict(failure, filter=lambda a, v: a.name not in ("fatal", "details") and v is not False)
+                append_line(self.path, json.dumps(row))
         if len(self.failures) > self.allowed:
             listed = f"; {self.path} lists them" if self.path is not None else ""
             raise DataError(

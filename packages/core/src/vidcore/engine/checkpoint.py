@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,8 +13,10 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from vidcore.engine.torch_files import UnsafeError, read_torch_file
 from vidcore.errors import CheckpointError
 from vidcore.files import atomic_write, parse_json
+from vidcore.locks import make_folder
 
 __all__ = ["Checkpoints", "load", "save"]
 
@@ -30,7 +31,7 @@ def save(path: str | Path, content: Mapping[str, Any]) -> None:
     """
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with atomic_write(path) as file:
             torch.save(dict(content), file)
     except (OSError, RuntimeError) as error:
@@ -49,11 +50,15 @@ def _os_error(error: BaseException | None) -> OSError | None:
     return error
 
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load(path: str | Path, keep_unknown: bool = False) -> dict[str, Any]:
     """Read a checkpoint (or any file of weights) and check that it is complete.
 
     Only tensors and plain data are read: a pickle that would run code is refused. The ``vidcore`` entry in the
     metadata of a ``.safetensors`` file is returned beside ``state_dict``.
+
+    Args:
+        path: of ``torch.save``, or safetensors.
+        keep_unknown: put ``vidcore.engine.torch_files.Unknown`` in place of what is neither; default: refuse the file.
 
     Raises:
         CheckpointError: the file is missing, damaged, not a checkpoint, or holds more than plain data.
@@ -67,41 +72,28 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]
     if empty:
         raise CheckpointError(f"{path}: is empty")
     try:
-        content = _read(path, device)
-    except CheckpointError:
-        raise
-    except Exception as error:  # torch and zipfile raise many types here
-        raise CheckpointError(f"{path}: {_why(error)}") from error
+        content = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch_file(path, keep_unknown)
+    except UnsafeError as error:
+        raise CheckpointError(
+            f"{path}: is refused: it holds more than weights ({error}), and reading that would run code from the file"
+        ) from None
+    except zipfile.BadZipFile as error:
+        why = "does not match its checksum" if "CRC" in str(error) else str(error)
+        raise CheckpointError(f"{path}: is damaged: {why}") from None
+    except Exception as error:  # damage shows itself in many types of errors
+        raise CheckpointError(f"{path}: is truncated, damaged, or not a checkpoint") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a table of weights")
     return dict(content)
 
 
-def _read(path: Path, device: torch.device | str) -> Any:
-    if path.suffix == ".safetensors":
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            about = parse_json((file.metadata() or {}).get("vidcore", "{}"))
-            return about | {"state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch silently reads flipped bits
-        if damaged:
-            raise CheckpointError(f"{path}: is damaged: {damaged} does not match its checksum")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about pickle protocols, which it then refuses
-        return torch.load(path, map_location=device, weights_only=True)
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="pt") as file:
+        about: dict[str, Any] = parse_json((file.metadata() or {}).get("vidcore", "{}"))
+        return about | {"state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
 
 
-def _why(error: Exception) -> str:
-    text = str(error)
-    found = re.search(r"[Uu]nsupported (?:global|class)[: ]+(?:GLOBAL )?([\w.]+)", text)
-    if found:
-        return f"is refused: it holds more than weights ({found[1]}), and reading that would run code from the file"
-    operand = re.search(r"Unsupported operand (\d+)", text)
-    is_text = operand is not None and int(operand[1]) < 128  # a letter that is not an opcode of pickle
-    if "Weights only" in text and not is_text:
-        return "is refused: it is a pickle that holds more than weights, and reading it would run code from the file"
-    return "is truncated, damaged, or not a checkpoint"
+_NAME = re.compile(r"epoch\d{1,9}-step\d{1,18}\.pt", re.ASCII)
 
 
 class Checkpoints:
@@ -113,7 +105,7 @@ class Checkpoints:
     def __init__(self, folder: str | Path, keep: int = 2) -> None:
         """
         Args:
-            folder: created when first needed. Partial files of killed processes are removed.
+            folder: created when first needed.
             keep: number of newest checkpoints to keep; 0 keeps all.
         """
         self.folder = Path(folder)
@@ -125,7 +117,10 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """Return the checkpoints that a run can resume from, oldest first."""
-        return sorted(self.folder.glob("epoch*-step*.pt"), key=lambda p: int(p.stem.rpartition("-step")[2]))
+        found = {path: _NAME.fullmatch(path.name) for path in self.folder.glob("epoch*-step*.pt")}
+        return sorted(
+            (path for path, name in found.items() if name), key=lambda path: int(path.stem.partition("-step")[2])
+        )
 
     def save(self, epoch: int, step: int, content: Mapping[str, Any]) -> Path:
         """Write the checkpoint of a step, then remove surplus ones. Raises ``CheckpointError``."""
@@ -142,8 +137,6 @@ class Checkpoints:
 
         Calls ``warn`` for damaged ones. Raises ``CheckpointError`` if all are damaged.
         """
-        for leftover in self.folder.glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
         paths = self.paths()
         for path in reversed(paths):
             try:

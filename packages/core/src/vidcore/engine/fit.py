@@ -87,7 +87,7 @@ def fit(
         options.in_steps(n, per_epoch) for n in (options.val_interval, options.checkpoint_interval)
     )
     rates, meter = RateSchedule(schedules, per_epoch, total), Meter()
-    history = EvaluationHistory(folder / "progress.json", options)
+    history = EvaluationHistory(folder / "progress.json", options, checkpoints.best if found else None)
     state = RunState(step, data, meter, history, checkpoints, position, about)
     done = first = state.restore(*found) if found else 0
     del found  # its memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from vidcore.files import to_jsonable, write_text
+from vidcore.locks import guard
+from vidcore.notes import read_lines
 from vidcore.protocols import Observer, StepValues
 
-__all__ = ["JsonLines", "Observers", "Recorder"]
+__all__ = ["JsonLines", "Observers", "Recorder", "log_record"]
 
 
 class Observers(Observer):
@@ -89,6 +92,21 @@ class Recorder(Observer):
         raise NotImplementedError
 
 
+def log_record(row: Any) -> dict[str, Any]:
+    """Return a row of ``metrics.jsonl``: ``kind``, ``epoch``, ``step``, and numbers (or strings: "nan") by name.
+
+    Raises ``ValueError``, ``TypeError``, ``LookupError`` or ``ArithmeticError`` if it is something else.
+    """
+    values = {**row}
+    kind, step = values.pop("kind"), values.pop("step")
+    if not isinstance(kind, str) or type(step) is not int or step < 0:
+        raise TypeError(f"kind is {kind!r}, and step is {step!r}")
+    for name, value in values.items():
+        if not isinstance(value, str) and not -math.inf < float(value) < math.inf:
+            raise ValueError(f"{name} is {value!r}")
+    return {**row}
+
+
 class JsonLines(Recorder):
     """Appends to ``metrics.jsonl``: one object per line with ``kind`` (step, epoch, evaluation), ``epoch``, ``step``.
 
@@ -97,18 +115,11 @@ class JsonLines(Recorder):
 
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
         super().on_start(run_dir, info)
-        path = run_dir / "metrics.jsonl"
+        path = guard(run_dir / "metrics.jsonl")
+        last = {"evaluation": int(info.get("evaluated_step", 0))}
+        kept = [row for row in read_lines(path, log_record) if row["step"] <= last.get(row["kind"], self._step)]
         if path.exists():
-            last = {"evaluation": int(info.get("evaluated_step", 0))}
-            kept = []
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    record = json.loads(line)
-                except ValueError:  # truncated when the process was killed
-                    continue
-                if record["step"] <= last.get(record["kind"], self._step):
-                    kept.append(line + "\n")
-            write_text(path, "".join(kept))
+            write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a", encoding="utf-8", buffering=1)  # line by line
         weakref.finalize(self, self._file.close)
 

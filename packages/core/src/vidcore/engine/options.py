@@ -28,6 +28,8 @@ class TrainOptions:
 
     ``false`` starts from random weights although a recipe names a checkpoint.
     """
+    weights_prefix: str = ""
+    """Beginning of the names in ``weights`` or ``--checkpoint`` to remove, such as ``"model."`` of Lightning."""
     weights_ignore: list[str] = field(factory=list)
     """Prefixes of state-dict keys that may be missing, surplus or of a different shape in ``weights``."""
     accumulate: int = field(default=1, validator=at_least(1))

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve, frozen
+from torch import Tensor
 
 from vidcore.data.pool.loader import Loader
 from vidcore.data.pool.training import TrainingData
 from vidcore.engine import dist
 from vidcore.engine.average import precise_statistics
 from vidcore.engine.checkpoint import Checkpoints, load, save
+from vidcore.engine.content import check_optimizer, check_tensors, epoch_sums, shown, take
 from vidcore.engine.history import EvaluationHistory
 from vidcore.engine.meters import Meter
 from vidcore.engine.options import RuntimeOptions, TrainOptions
@@ -28,6 +30,9 @@ __all__ = ["RunState", "newest_checkpoint", "resume_position"]
 FORMAT = 2
 """Format 1 had ``train_also`` in the names of its position, and no kinds in the sums of its epoch."""
 
+ODD = (Mapping, list, tuple, Tensor)
+"""Types of values that the meaning of step numbers does not have."""
+
 Found = tuple[Path, Mapping[str, Any]]
 """Path and content of a checkpoint."""
 
@@ -40,11 +45,16 @@ def newest_checkpoint(checkpoints: Checkpoints) -> Found | None:
     found = checkpoints.newest(warnings.warn) if dist.world().rank == 0 else None
     path = dist.broadcast(found[0] if found else None)
     found = found or ((path, load(path)) if path else None)
-    return found and (found[0], _as_format_2(found[1]))
+    return found and (found[0], _as_format_2(*found))
 
 
-def _as_format_2(content: dict[str, Any]) -> dict[str, Any]:
-    if content.get("format") != 1:
+def _as_format_2(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    written = take(path, content, "format", int)
+    if not 1 <= written <= FORMAT:
+        raise CheckpointError(f"{path}: has format {written}; this version of vidcore resumes from 1 to {FORMAT}")
+    take(path, take(path, content, "position", Mapping), "samples in a step", Mapping, "position.")
+    take(path, content, "epoch_sums", Mapping)
+    if written == FORMAT:
         return content
 
     def renamed(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,17 +88,25 @@ class RunState:
 
         Raises ``CheckpointError`` if it belongs to a different model or optimizer.
         """
-        load_state(self.step.model, content["state_dict"], source=str(path))
-        self.step.average.restore(content["training_weights"])
+        load_state(self.step.model, take(path, content, "state_dict", Mapping), source=str(path))
+        live = take(path, content, "training_weights", Mapping)
+        check_tensors(path, "training_weights", live, self.step.average.live)
+        saved = take(path, content, "optimizer", Mapping)
+        check_optimizer(path, saved, self.step.optimizer, self.step.parameters)
+        scaler = take(path, content, "scaler", Mapping)
+        for key in self.step.scaler.state_dict() if scaler else ():
+            take(path, scaler, key, float, "scaler.")
+        done: int = take(path, content, "step", int)
+        sums = epoch_sums(path, content["epoch_sums"])
+        self.step.average.restore(live)
         try:
-            optimizer = shard_optimizer_state(content["optimizer"], self.step.parameters)
-            self.step.optimizer.load_state_dict(optimizer)
-        except (ValueError, IndexError) as error:
+            self.step.optimizer.load_state_dict(shard_optimizer_state(saved, self.step.parameters))
+        except ValueError as error:
             raise CheckpointError(f"{path}: belongs to a different optimizer: {error}") from error
-        if content["scaler"]:
-            self.step.scaler.load_state_dict(content["scaler"])
-        self.meter.epoch_sums = {key: (total, steps) for key, (total, steps) in content["epoch_sums"].items()}
-        return int(content["step"])
+        if scaler:
+            self.step.scaler.load_state_dict(dict(scaler))
+        self.meter.epoch_sums = sums
+        return done
 
     def save(self, epoch: int, step: int) -> Path | None:
         """Write a checkpoint on rank 0 and return its path there. All ranks must call this.
@@ -170,8 +188,12 @@ def resume_position(
     now = _position(data.loaders, options, runtime)
     if found is None:
         return now | {"steps per epoch": options.steps_per_epoch(len(data))}, options, ()
-    path, then = found[0], found[1].get("position", {})
+    path, then = found[0], found[1]["position"]
+    for key in ("processes", "steps per epoch"):
+        take(path, then, key, int, "position.", 1)
     _refuse_changes(path, then, now, runtime)
+    for key in now["samples in a step"]:
+        take(path, then["samples in a step"], key, int, "position.samples in a step.", 1)
     notes: list[str] = []
     if then["samples in a step"] != now["samples in a step"]:
         now |= {"samples in a step": then["samples in a step"]}
@@ -184,7 +206,7 @@ def resume_position(
     if then["steps per epoch"] != now["steps per epoch"]:  # drop_last drops different samples
         raise CheckpointError(
             f"{path}: cannot resume with {now['processes']} processes: an epoch had {then['steps per epoch']} steps "
-            f"and would have {now['steps per epoch']}"
+            f"and would have {now['steps per epoch']} (position.steps per epoch)"
         )
     if then["processes"] != now["processes"]:
         notes = [
@@ -214,7 +236,8 @@ def _position(loaders: Mapping[str, Loader], options: TrainOptions, runtime: Run
 def _refuse_changes(path: Path, then: Mapping[str, Any], now: Mapping[str, Any], runtime: RuntimeOptions) -> None:
     fixed = {**then, **now}.keys() - {"samples in a step", "steps per epoch"}
     fixed -= {"processes"} if runtime.world_size_may_change else set()
-    changed = [f"{k} was {then.get(k)} and is {now.get(k)}" for k in sorted(fixed) if then.get(k) != now.get(k)]
+    fixed = {k for k in fixed if isinstance(then.get(k), ODD) or then.get(k) != now.get(k)}
+    changed = [f"{k} was {shown(then.get(k))} and is {now.get(k)}" for k in sorted(fixed, key=str)]
     if changed:
         resized = not runtime.world_size_may_change and then.get("processes") != now["processes"]
         hint = "; --set runtime.world_size_may_change=true resumes inexactly, and reports what differs"

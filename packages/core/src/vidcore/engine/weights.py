@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from vidcore.engine.checkpoint import load
+from vidcore.engine.content import shown
 from vidcore.engine.shard import shard_like
 from vidcore.errors import CheckpointError
 from vidcore.files import sha256
 
-__all__ = ["check_hash", "load_state", "load_weights", "read_weights"]
+__all__ = ["check_hash", "foreign_names", "load_state", "load_weights", "read_weights", "stored_class_names"]
 
 
-def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+PLACES = ("state_dict", "model_state", "model_state_dict", "model", "module")
+"""Keys under which tools keep the weights of a model."""
+
+
+def read_weights(path: str | Path, prefix: str = "") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Return (weights, everything else) from a checkpoint, a published file or bare weights.
 
     If the file name ends in a hash, as in ``slowonly_...-f6a40d08.pth``, the file must match it.
+
+    Args:
+        path: the file.
+        prefix: only weights whose names begin with it are returned, without it; if none do, all are.
 
     Raises:
         CheckpointError: the file is missing, damaged, unsafe, or without weights.
@@ -29,14 +40,45 @@ def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
     path = Path(path)
     content = load(path)
     check_hash(path)
-    key = next((k for k in ("state_dict", "model_state", "model") if isinstance(content.get(k), Mapping)), None)
+    key = next((k for k in PLACES if isinstance(content.get(k), Mapping)), None)
     state = content if key is None else content[key]
-    weights = {str(k): v for k, v in state.items() if isinstance(v, torch.Tensor)}
+    weights = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
     if not weights:
         raise CheckpointError(f"{path}: holds no weights (a table of tensors, or one under 'state_dict')")
-    if all(k.startswith("module.") for k in weights):  # left by DDP
-        weights = {k.removeprefix("module."): v for k, v in weights.items()}
+    if unnamed := [k for k in weights if not isinstance(k, str)]:
+        raise CheckpointError(f"{path}: the names of weights must be strings, and one is {shown(unnamed[0])}")
+    while wrapper := next((w for w in ("module.", "_orig_mod.") if all(k.startswith(w) for k in weights)), None):
+        weights = {k.removeprefix(wrapper): v for k, v in weights.items()}  # left by DDP or torch.compile
+    if any(k.startswith(prefix) for k in weights):
+        weights = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     return weights, {} if key is None else {k: v for k, v in content.items() if k != key}
+
+
+def stored_class_names(
+    path: str | Path, about: Mapping[str, Any], outputs: int | None = None
+) -> tuple[str, ...] | None:
+    """Return the class names kept beside weights, by vidcore or by MMAction2; None if there are none.
+
+    Args:
+        path: of the weights, for messages.
+        about: second result of ``read_weights``.
+        outputs: number of classes of the model; default: unknown.
+
+    Raises:
+        CheckpointError: they are not distinct names, or not one for each output.
+    """
+    key, names, meta = "class_names", about.get("class_names"), about.get("meta")
+    if names is None and isinstance(meta, Mapping) and isinstance(data := meta.get("dataset_meta"), Mapping):
+        key, names = "meta.dataset_meta.classes", data.get("classes")
+    if names is None:
+        return None
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name.strip() for name in names):
+        raise CheckpointError(f"{path}: {key} must be a list of names, and is {shown(names)}")
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+        raise CheckpointError(f"{path}: {key}: {twice!r} is there twice")
+    if names and outputs not in (None, len(names)):
+        raise CheckpointError(f"{path}: {key} has {len(names)} names, but the model has {outputs} classes")
+    return tuple(names) or None
 
 
 def check_hash(path: Path) -> None:
@@ -51,9 +93,9 @@ def check_hash(path: Path) -> None:
         )
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Load all weights of a file into a model. Raises ``CheckpointError`` if any do not fit."""
-    load_state(model, read_weights(path)[0], source=str(path))
+def load_weights(model: nn.Module, path: str | Path, prefix: str = "") -> None:
+    """Load all weights of a file into a model (see ``read_weights``). Raises ``CheckpointError`` if any do not fit."""
+    load_state(model, read_weights(path, prefix)[0], source=str(path))
 
 
 def load_state(
@@ -82,12 +124,19 @@ def load_state(
         CheckpointError: the weights belong to a different model; names the first few differences.
     """
     own = model.state_dict()
-    given = {k: torch.as_tensor(v) for k, v in state.items()}
+    given: dict[str, torch.Tensor] = {}
+    for key, tensor in state.items():
+        if not isinstance(key, str) or not isinstance(tensor, torch.Tensor | np.ndarray):
+            raise CheckpointError(f"{source}: {key}: must be the name of a tensor, and is {shown(tensor)}")
+        given[key] = torch.as_tensor(tensor)
     lines: list[str] = []
     wrong: list[str] = []
     fitting = {}
     for key, value in given.items():
         mine = own.get(key)
+        if mine is not None and mine.is_floating_point() != value.is_floating_point():
+            wrong.append(f"{key} has numbers of the type {value.dtype} in the file and {mine.dtype} in the model")
+            continue
         if mine is None or mine.shape == value.shape:
             fitting[key] = value if mine is None else shard_like(value, mine)
             continue
@@ -96,6 +145,8 @@ def load_state(
         (lines if other_classes or key.startswith(tuple(ignore)) else wrong).append(line)
     try:
         result = model.load_state_dict(fitting, strict=False)
+    except CheckpointError as error:  # of a model that compares arguments
+        raise CheckpointError(f"{source}: {error}") from None
     except RuntimeError as error:  # shapes under keys that the model renames
         raise CheckpointError(f"{source}: belongs to a different model: {' '.join(str(error).split())}") from error
     mismatched = given.keys() - fitting.keys()
@@ -104,9 +155,44 @@ def load_state(
         for key in keys:
             (lines if key.startswith(tuple(ignore)) else wrong).append(f"{key} {what}")
     if wrong:
-        shown = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
-        raise CheckpointError(f"{source}: belongs to a different model: {shown}")
+        listed = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+        raise CheckpointError(f"{source}: belongs to a different model: {listed}{foreign_names(own, given)}")
     return tuple(lines)
+
+
+TOOLS = {
+    "PySlowFast": r"s\d(_fuse)?\.(pathway\d|conv)",
+    "PyTorchVideo": r"blocks\.\d+\.(res_blocks|multipathway_blocks|pool\.)",
+    "Hugging Face Transformers": r"(.*\.)?(encoder\.layers?\.\d+\.|embeddings\.patch_embeddings\.)",
+    "timm or VideoMAE": r"blocks\.\d+\.(attn|mlp)\.",
+    "pytorch-i3d": r"(logits\.conv3d|Mixed_\d\w\.b\d|Conv3d_\d\w_)",
+    "torchvision": r"(layer\d\.\d+\.conv\d|features\.\d+)",
+}
+"""Beginnings of names of weights, by the tool whose models have them."""
+
+
+def foreign_names(own: Iterable[str], given: Iterable[str]) -> str:
+    """Return an addition to a message about weights that do not fit a model, if their names come from another tool.
+
+    Args:
+        own: names of the weights of the model.
+        given: names of the weights in the file.
+    """
+    mine, theirs = list(own), list(given)
+    some = mine[:: len(mine) // 20 + 1]
+    ends = ((name, key) for key in some for name in theirs if name.endswith(f".{key}"))
+    for prefix, _ in Counter(name.removesuffix(key) for name, key in ends).most_common(1):
+        if 2 * len({prefix + key for key in mine} & set(theirs)) > len(mine):
+            lightning = " (PyTorch Lightning's)" if prefix == "model." else ""
+            return (
+                f"; its names begin with {prefix!r}{lightning}, as {prefix + mine[0]} does: remove that with "
+                f"train.weights_prefix = {prefix!r} (for a --checkpoint: --set train.weights_prefix={prefix})"
+            )
+    for tool, names in TOOLS.items():
+        like = [name for name in theirs if re.match(names, name)]
+        if 4 * len(like) > len(theirs) and not any(re.match(names, name) for name in mine):
+            return f"; its names look like those of {tool} ({', '.join(like[:2])}), which vidcore does not convert"
+    return ""
 
 
 def _is_counter(model: nn.Module, own: Mapping[str, torch.Tensor], key: str) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from attrs import asdict, field, frozen
@@ -172,16 +171,9 @@ def rescale(features: Array, length: int, samples: int = 3) -> Array:
 
 
 def _read_tensor(path: Path) -> Array:
-    import torch
+    from vidcore.engine.torch_files import read_torch_file
 
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
-                    raise ValueError("it is compressed")
-        tensor: Any = torch.load(path, map_location="cpu", weights_only=True)
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise ValueError(f"it promises {tuple(tensor.shape)} numbers and holds fewer")
-        return np.asarray(tensor.float().numpy())
-    except Exception as error:  # torch raises many types for damaged files
+        return np.asarray(read_torch_file(path).float().numpy())
+    except Exception as error:  # damage shows itself in many types of errors
         raise VideoError(path, f"is not a tensor: {error}") from None

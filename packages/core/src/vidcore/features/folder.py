@@ -17,7 +17,8 @@ from vidcore.data.classes import check_file
 from vidcore.errors import UserError
 from vidcore.features.extract import Extractor, Features
 from vidcore.features.files import SUFFIXES, FeatureInfo, write_features
-from vidcore.files import Lock, sha256, write_text
+from vidcore.files import sha256, write_text
+from vidcore.locks import Lock, remove_leftovers
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.predict.predictor import Predictor
 from vidcore.task.run_folder import differences
@@ -137,6 +138,7 @@ class FeatureFolder:
                     "replace them with --overwrite"
                 )
             if alone:
+                remove_leftovers(self.path)
                 write_text(self.path / "features.toml", dumps(self.settings))
                 lock.take(shared=True)
         except BaseException:

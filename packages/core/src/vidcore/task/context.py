@@ -17,8 +17,8 @@ from vidcore.engine import dist
 from vidcore.engine.optim import build_optimizer, given_or_default
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.prepare import prepare
-from vidcore.engine.weights import load_state, read_weights
-from vidcore.errors import ConfigError, DataError
+from vidcore.engine.weights import foreign_names, load_state, read_weights
+from vidcore.errors import CheckpointError, ConfigError, DataError
 from vidcore.nn import Model
 from vidcore.protocols import Dataset
 from vidcore.randomness import be_deterministic, reseed
@@ -153,9 +153,13 @@ def load_initial_weights(model: Model, options: TrainOptions) -> tuple[str, ...]
     """
     if not options.weights:
         return ()
-    weights, _ = read_weights(options.weights)
+    weights, _ = read_weights(options.weights, options.weights_prefix)
     ignore = list(options.weights_ignore)
-    adapted = model.adapt_weights(weights)  # from an image network, say
+    try:
+        adapted = model.adapt_weights(weights)  # from an image network, say
+    except CheckpointError as error:
+        hint = foreign_names(model.state_dict(), weights)
+        raise CheckpointError(f"{options.weights}: {error}{hint}") from None
     if adapted is not None:
         weights = adapted
         ignore += [k for k in model.state_dict() if k not in weights]

@@ -67,7 +67,7 @@ def _evaluate(
         folder.mkdir(parents=True, exist_ok=True)
     model = task.build("model")
     loader = context.loader(part, RunFolder(path), model)
-    load_weights(model, checkpoint)
+    load_weights(model, checkpoint, task.get("train.weights_prefix") or "")
     model = prepare(model, context.runtime, context.device)
     metrics = {**task.build("metrics"), MISTAKES: Mistakes(), **also}
     if dump is not None:

@@ -33,6 +33,7 @@ __all__ = [
     "evaluation_fields",
     "finish",
     "header",
+    "report_scores",
     "score_predictions",
     "shared_video_notes",
 ]
@@ -111,6 +112,17 @@ def finish(folder: Path, report: dict[str, Any], metrics: Mapping[str, Metric], 
     report["files"] = [str(p) for p in written if p.exists()]
     write_json(folder / "report.json", report)
     _print(report, folder / "report.json", [m.table() for m in metrics.values()])
+
+
+def report_scores(report: Any) -> dict[str, float]:
+    """Return the scores in the content of a ``report.json``.
+
+    Raises ``TypeError``, ``ValueError`` or ``AttributeError`` if it is something else.
+    """
+    scores = report.get("scores", {})
+    for value in scores.values():
+        float(value)  # JSON has "nan" as a string
+    return dict(scores)
 
 
 def score_predictions(task: Task, file: PredictionFile, folder: Path, source: str) -> dict[str, Any]:

@@ -10,10 +10,17 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from vidcore.data.policy import Failure
+from vidcore.engine.observers import log_record
 from vidcore.errors import UserError
-from vidcore.files import Lock, write_text
+from vidcore.files import write_text
+from vidcore.locks import Lock, guard, make_folder, remove_leftovers
+from vidcore.notes import mend_lines
 
-__all__ = ["RunFolder", "differences", "identity"]
+__all__ = ["RunFolder", "differences", "identity", "own_folder"]
+
+
+_RESTORE = "restore it, or delete it to resume with the Task that you give"
 
 
 @frozen
@@ -61,55 +68,106 @@ class RunFolder:
         """Read the Task of the run in this folder. Raises ``UserError`` if it is damaged."""
         try:
             table = tomllib.loads(self.task.read_text("utf-8", "surrogateescape"))
-        except ValueError as error:
-            raise UserError(f"{self.task}: is no longer a valid Task: {error}") from error
-        data = table.get("data", {})
+            if not isinstance(data := table.get("data", {}), dict):
+                raise ValueError(f"data is {data!r}, not a table")
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{self.task}: is no longer a valid Task: {error}; {_RESTORE}") from None
         if "train_also" in data:  # the former name of the key
             data["train_extra"] = data.pop("train_also")
         return table
 
     @classmethod
-    def prepare(cls, path: str | Path, task: str, resume: bool = False) -> RunFolder:
+    def prepare(cls, path: str | Path, task: str, resume: bool = False, before: str = "") -> RunFolder:
         """Create the folder of a run, or resume in it. It is locked as long as the returned object lives.
 
         Args:
             path: created if it does not exist.
             task: the resolved Task as TOML.
             resume: resume the run in the folder, or start one if there is none.
+            before: a folder in paths of the old Task, if it has been moved to the parent of this one.
 
         Raises:
             UserError: the folder cannot be written, is in use, belongs to a different Task, or holds a run and
                 ``resume`` is false. Nothing in it is changed.
         """
         run = cls(Path(path))
+        if run.path.exists() and not run.path.is_dir():
+            raise UserError(f"{run.path}: is a file, not a folder to write a run to")
         if run.task.exists():
             old, new = run.table(), tomllib.loads(task)
+            if before:
+                old = _moved(old, before, str(run.path.parent.absolute()))
+            if new and not old and run.started:
+                raise UserError(f"{run.task}: is empty; {_RESTORE}")
             difference = next(differences(_learning(old), _learning(new)), None)
             if difference and (run.started or run.report.exists()):  # a run that failed at once may be overwritten
                 raise UserError(
                     f"{run.path}: holds the run of a different Task: {difference}; choose another folder, and set "
                     "train.weights to start from the weights of that run"
                 )
-            if run.started and not resume:
-                raise UserError(f"{run.path}: already holds a run; resume it, or choose another folder")
             if run.started:
                 run = evolve(run, changed=tuple(differences(old, new)))
-        elif run.path.exists() and not run.path.is_dir():
-            raise UserError(f"{run.path}: is a file, not a folder to write a run to")
+        if run.started and not resume:
+            raise UserError(f"{run.path}: already holds a run; resume it, or choose another folder")
         try:
-            run.path.mkdir(parents=True, exist_ok=True)
-            run._claim()
+            weakref.finalize(run, run.claim().release)
+            run._clean()
             write_text(run.task, task)
         except OSError as error:
             raise UserError(f"{run.path}: cannot be written: {error.strerror or error}") from error
         return run
 
-    def _claim(self) -> None:
-        """Lock the folder for as long as this object, or this process, lives."""
+    def claim(self) -> Lock:
+        """Create and lock the folder. Raises ``UserError`` if another process has locked it."""
+        make_folder(self.path)
         lock = Lock(self.path / ".lock")
-        weakref.finalize(self, lock.release)
         if not lock.take():
+            lock.release()
             raise UserError(f"{self.path}: is in use by another process; choose another folder")
+        return lock
+
+    def _clean(self) -> None:
+        """Refuse links now rather than after days of training; remove what a killed process left, and damaged lines."""
+        lists = [self.bad_samples, *self.path.glob("bad_samples_*.jsonl")]
+        best = self.checkpoints / "best.pt"
+        for path in (self.task, self.metrics, self.report, self.progress, self.checkpoints, best, *lists):
+            guard(path)
+        remove_leftovers(self.path)
+        mend_lines(self.metrics, log_record)
+        for path in lists:
+            mend_lines(path, Failure.from_row)
+
+
+def own_folder(task: Path | None, run_dir: Path | None) -> Path | None:
+    """Return the run folder that contains a Task file; None if the file is somewhere else.
+
+    Args:
+        task: file of the Task.
+        run_dir: where it says that the run is; None if it does not.
+
+    Raises ``UserError`` if that is a different folder, as after moving a run.
+    """
+    if task is None or task.name != "task.toml":
+        return None
+    here = RunFolder(task.parent)
+    if not (here.started or any(here.path.glob("*/stage.json"))):
+        return None
+    if run_dir and run_dir.resolve() != here.path.resolve():
+        raise UserError(
+            f"{task}: belongs to the run in {here.path}, but sets runtime.run_dir to {run_dir}; resume the run in one "
+            f"of them with --dir"
+        )
+    return here.path
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    """Replace a folder by another in all paths of a table."""
+    if isinstance(value, Mapping):
+        return {name: _moved(inner, old, new) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_moved(inner, old, new) for inner in value]
+    inside = isinstance(value, str) and value.startswith(f"{old}/")
+    return new + value.removeprefix(old) if inside else value
 
 
 def identity(task: Mapping[str, Any]) -> dict[str, Any]:

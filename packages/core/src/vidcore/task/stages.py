@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import asdict, evolve, frozen
+from attrs import asdict, evolve, field, frozen
 
 from vidcore.config.bind import Call
 from vidcore.config.references import REFERENCE, references, stage_reference
@@ -21,8 +21,11 @@ from vidcore.config.toml import dumps
 from vidcore.engine import dist
 from vidcore.errors import UserError
 from vidcore.files import write_json, write_text
+from vidcore.locks import make_folder
+from vidcore.notes import read_note
 from vidcore.protocols import Observer
 from vidcore.task.check import check_parts
+from vidcore.task.report import report_scores
 from vidcore.task.run_folder import RunFolder, identity
 from vidcore.task.task import Task
 from vidcore.task.train import train
@@ -47,7 +50,7 @@ def run_job(task: Task, run_dir: Path | None = None) -> None:
     """
     folder = run_dir or task.build("runtime").run_dir or Path("runs") / task.name
     with dist.process_group(torch.device("cpu"), PATIENCE) as world:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         task.build("job")(folder, world.rank, world.size, task.catalog)
         dist.gather(None)  # the next stage needs the files of all processes
 
@@ -74,17 +77,24 @@ def run_stages(
         stage.require(*(() if stage.get("job") else ("data.train", "optimizer")))
     folder = run_dir or Path("runs") / task.name
     first = int(os.environ.get("RANK", "0")) == 0
-    files = {name: _StageFile(folder / name / "stage.json") for name in task.stages}
-    if first:  # other ranks may already see files of this run
-        if not resume and any(file.path.exists() for file in files.values()):
-            raise UserError(f"{folder}: already holds a run; resume it, or choose another folder")
-        folder.mkdir(parents=True, exist_ok=True)
+    if not first:
+        return _run_stages(task, folder, first, observers)
+    # other ranks may already see files of this run
+    if not resume and any((folder / name / "stage.json").exists() for name in task.stages):
+        raise UserError(f"{folder}: already holds a run; resume it, or choose another folder")
+    with RunFolder(folder).claim():
         write_text(folder / "task.toml", dumps(task.table))
+        return _run_stages(task, folder, first, observers)
+
+
+def _run_stages(task: Task, folder: Path, first: bool, observers: Sequence[Observer]) -> dict[str, Any]:
+    files = {name: _StageFile(folder / name / "stage.json") for name in task.stages}
     digests: dict[str, str] = {}
     for number, (name, stage) in enumerate(task.stages.items(), 1):
         uses = {other: digests[other] for other in sorted(references(stage.table))}
         digests[name] = _digest(stage.table, uses)
-        wanted, found = _StageState(digests[name], uses), files[name].read()
+        wanted = _StageState(digests[name], uses, folder=str(folder.absolute()))
+        found = files[name].read(mend=first)
         if found is not None and (found.uses != uses or (stage.get("job") and found.task != wanted.task)):
             raise UserError(
                 f"{folder / name}: was made by a different job, or from stages that have changed; delete it to run the "
@@ -100,7 +110,8 @@ def run_stages(
         stage = _substitute_stages(stage, folders)
         if first:
             if not stage.get("job"):
-                RunFolder.prepare(folder / name, dumps(stage.table), resume=True)  # refuses a folder of a different run
+                # refuses a folder of a different run
+                RunFolder.prepare(folder / name, dumps(stage.table), resume=True, before=found.folder if found else "")
             files[name].write(wanted)
         if stage.get("job"):
             run_job(stage, folder / name)
@@ -132,8 +143,8 @@ def _substitute_stages(stage: Task, folders: Mapping[str, Path]) -> Task:
 def _report(task: Task, folder: Path, first: bool) -> dict[str, Any]:
     """Write the scores of all stages into one report."""
     files = {name: folder / name / "report.json" for name in task.stages}
-    reports = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
-    scores = {name: report.get("scores", {}) for name, report in reports.items()}
+    found = {name: read_note(file, report_scores, mend=first) for name, file in files.items()}
+    scores = {name: of for name, of in found.items() if of is not None}
     report = {
         "task": task.name,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -154,6 +165,18 @@ class _StageState:
     uses: dict[str, str]
     """Digests of the stages it refers to."""
     done: bool = False
+    folder: str = field(default="", eq=False)
+    """Where all stages are. If they are moved, paths in the Task of the stage change."""
+
+    @classmethod
+    def parse(cls, row: Any) -> _StageState:
+        """Raises ``TypeError``, ``ValueError`` or ``AttributeError`` if a row is something else."""
+        state = cls(**row)
+        if not all(isinstance(text, str) for text in (state.task, state.folder, *state.uses.values())):
+            raise TypeError("digests and folder must be strings")
+        if not isinstance(state.done, bool):
+            raise TypeError(f"done is {state.done!r}")
+        return state
 
 
 @frozen
@@ -162,11 +185,12 @@ class _StageFile:
 
     path: Path
 
-    def read(self) -> _StageState | None:
-        return _StageState(**json.loads(self.path.read_text(encoding="utf-8"))) if self.path.exists() else None
+    def read(self, mend: bool) -> _StageState | None:
+        """Return the state; None if the stage has not begun, or the file is damaged: it then resumes or runs again."""
+        return read_note(self.path, _StageState.parse, mend)
 
     def write(self, state: _StageState) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         write_json(self.path, asdict(state))
 
 

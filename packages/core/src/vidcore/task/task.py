@@ -36,6 +36,8 @@ class Task:
     """Paths in the Task that a run reads, by the file and key that contain them."""
     release: Release | None = None
     """The release file that this Task was read from, which also has the weights; None otherwise."""
+    file: Path | None = None
+    """Where it was read from; None for a recipe or a table."""
 
     @classmethod
     def load(cls, path: str | Path, catalog: Catalog, overrides: Sequence[str] = ()) -> Task:
@@ -53,7 +55,8 @@ class Task:
         if is_release(path):
             return cls._released(Release.read(Path(path)), catalog, overrides)
         loaded = load(path, catalog.recipes, overrides)
-        return cls._checked(Path(loaded.main.name).name.removesuffix(".toml"), loaded, catalog)
+        task = cls._checked(Path(loaded.main.name).name.removesuffix(".toml"), loaded, catalog)
+        return evolve(task, file=Path(path)) if Path(path).is_file() else task
 
     @classmethod
     def from_table(cls, table: Table, catalog: Catalog, name: str = "task") -> Task:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vidcore.engine.observers import log_record
+from vidcore.notes import read_lines
 from vidcore.protocols import Observer
 
 if TYPE_CHECKING:
@@ -90,11 +91,7 @@ def draw_curves(metrics: Path, best: Mapping[str, Any] | None = None, font: Path
 def _panels(metrics: Path) -> dict[str, dict[str, Curve]]:
     """Return curves by panel title and name."""
     found: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    for line in metrics.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:  # truncated, since the disk was full
-            continue
+    for record in read_lines(metrics, log_record):
         kind, step = record.pop("kind"), record.pop("step")
         for name, value in record.items():
             panel = _title(kind, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal
 from vidcore.engine.observers import Recorder
 from vidcore.errors import UserError
 from vidcore.files import write_text
+from vidcore.locks import guard
 
 __all__ = ["TensorBoard", "WandB"]
 
@@ -37,7 +39,7 @@ class TensorBoard(Recorder):
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
         super().on_start(run_dir, info)
         # hides the values of repeated steps
-        self._writer = self._open(str(run_dir / self.folder), purge_step=self._step + 1)
+        self._writer = self._open(str(guard(run_dir / self.folder)), purge_step=self._step + 1)
 
     def record(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
@@ -89,12 +91,13 @@ class WandB(Recorder):
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
         super().on_start(run_dir, info)
         identity = run_dir / "wandb_id.txt"
-        if not identity.exists():
-            write_text(identity, uuid.uuid4().hex[:8])
+        known = re.fullmatch(rb"[\w-]{1,64}", identity.read_bytes().strip()) if identity.exists() else None
+        name = known[0].decode() if known else uuid.uuid4().hex[:8]
+        write_text(identity, name)
         self._run = self._wandb.init(
             project=self.project,
             name=self.name or info.get("task"),
-            id=identity.read_text(encoding="utf-8"),
+            id=name,
             resume="allow",
             dir=run_dir,
             mode=self.mode,

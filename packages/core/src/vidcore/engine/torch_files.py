@@ -1,0 +1,393 @@
+"""Read files of ``torch.save``, without running code from them and with no more memory than their size promises.
+
+``torch.load(weights_only=True)`` runs no code either, but believes what the file promises: nested tuples take years to
+hash, a tensor claims more numbers than are stored, a few kilobytes unpack to gigabytes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from attrs import define, frozen
+
+from vidcore.files import check_archive
+
+__all__ = ["Unknown", "UnsafeError", "read_torch_file"]
+
+LIMIT = 10_000_000
+"""Values in a file, counting those that occur several times as often as they occur."""
+DEPTH = 100
+"""Containers inside each other."""
+KEY_PARTS = 100
+"""Values in a key of a dictionary."""
+EXPANDED = 1 << 20
+"""Bytes of a tensor that repeats its numbers, like a row that is expanded to a table."""
+CHUNK = 1 << 20
+MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
+"""First values of a file of PyTorch before 1.6."""
+
+
+class UnsafeError(Exception):
+    """The file holds an object of a class, or calls a function, that is not part of weights; the message names it."""
+
+
+@frozen
+class Unknown:
+    """Stands for a class, a function or an object that is not part of weights. Nothing can be done with it."""
+
+    name: str
+
+
+def read_torch_file(path: Path, keep_unknown: bool = False) -> Any:
+    """Return the content of a file of ``torch.save``: tensors on the CPU, numbers, strings and containers of them.
+
+    Args:
+        path: in the format of any version of PyTorch.
+        keep_unknown: return ``Unknown`` in place of everything else.
+
+    Raises:
+        UnsafeError: the file holds something else, and ``keep_unknown`` is false.
+        Exception: of any type: the file is damaged, or not of ``torch.save``.
+    """
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            content = _read_old(data, keep_unknown)
+    else:
+        with zipfile.ZipFile(path) as archive:
+            check_archive(archive, max(4 * path.stat().st_size, 1 << 26))
+            content = _read_archive(archive, keep_unknown)
+    _check_size(content)
+    return content
+
+
+@define(eq=False)
+class _Storage:
+    """Numbers of one or several tensors."""
+
+    data: torch.Tensor
+    """(bytes,) uint8."""
+    dtype: torch.dtype | None
+    """None if each tensor has its own."""
+
+
+def _read_archive(archive: zipfile.ZipFile, keep_unknown: bool) -> Any:
+    (name,) = (n for n in archive.namelist() if n.endswith("/data.pkl") and n.count("/") == 1)
+    folder = name.removesuffix("data.pkl")
+    if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+        raise ValueError("its numbers have their bytes in the order of a different machine")
+
+    def find(kind: torch.dtype | None, key: str, numel: int) -> torch.Tensor:
+        return _record(archive, f"{folder}data/{key}")
+
+    return _Unpickler(BytesIO(archive.read(name)), find, keep_unknown).load()
+
+
+def _record(archive: zipfile.ZipFile, name: str) -> torch.Tensor:
+    """Return the bytes of a file in the archive, which must match their checksum."""
+    data = bytearray(archive.getinfo(name).file_size)
+    place = 0
+    with archive.open(name) as file:
+        while chunk := file.read(CHUNK):
+            data[place : place + len(chunk)] = chunk
+            place += len(chunk)
+    if place != len(data):
+        raise ValueError(f"{name} is cut off")
+    return torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+
+
+def _read_old(file: mmap.mmap, keep_unknown: bool) -> Any:
+    """Read a file of PyTorch before 1.6: several pickles, then the numbers."""
+    storages: dict[str, tuple[torch.Tensor, int]] = {}
+    left = file.size()
+
+    def find(dtype: torch.dtype | None, key: str, numel: int) -> torch.Tensor:
+        nonlocal left
+        width = dtype.itemsize if dtype else 1
+        left -= numel * width
+        if left < 0:
+            raise ValueError("it promises more numbers than it holds")
+        storages[key] = torch.zeros(numel * width, dtype=torch.uint8), width
+        return storages[key][0]
+
+    def refuse(*_: Any) -> torch.Tensor:
+        raise ValueError("numbers in a place where there are none")
+
+    if _Unpickler(file, refuse, False).load() != MAGIC or _Unpickler(file, refuse, False).load() != VERSION:
+        raise ValueError("is not a file of torch.save")
+    _Unpickler(file, refuse, keep_unknown).load()  # the machine it was written on
+    content = _Unpickler(file, find, keep_unknown).load()
+    for key in _Unpickler(file, refuse, False).load():
+        data, width = storages[key]
+        if int.from_bytes(file.read(8), "little") * width != len(data) or file.tell() + len(data) > file.size():
+            raise ValueError("it is cut off")
+        data.numpy()[:] = np.frombuffer(file.read(len(data)), np.uint8)
+    return content
+
+
+Find = Callable[[torch.dtype | None, str, int], torch.Tensor]
+"""Returns the (bytes,) uint8 of a storage: from its dtype, its key and its number of elements."""
+
+DTYPES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "ComplexFloatStorage": torch.complex64,
+    "ComplexDoubleStorage": torch.complex128,
+    "UntypedStorage": None,
+}
+
+
+@frozen(eq=False)
+class _Kind:
+    """The class of a storage."""
+
+    dtype: torch.dtype | None
+
+
+@frozen(eq=False)
+class _Function:
+    """A function that the file may call."""
+
+    call: Callable[..., Any]
+
+
+def _set(items: Iterable[Any] = ()) -> set[Any]:
+    return set(map(_key, items))
+
+
+def _ordered(items: Iterable[tuple[Any, Any]] = ()) -> OrderedDict[Any, Any]:
+    return OrderedDict((_key(key), value) for key, value in items)
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise ValueError(f"encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+def _rebuild(function: _Function, kind: Any, arguments: tuple[Any, ...], state: Any) -> torch.Tensor:
+    tensor: torch.Tensor = function.call(*arguments)
+    return tensor
+
+
+def _tensor(storage: _Storage, offset: int, size: Any, stride: Any, *_: Any) -> torch.Tensor:
+    return _view(storage.data, storage.dtype, offset, size, stride)
+
+
+def _tensor_of(
+    storage: _Storage, offset: int, size: Any, stride: Any, grad: bool, hooks: Any, dtype: torch.dtype, *_: Any
+) -> torch.Tensor:
+    return _view(storage.data, dtype, offset, size, stride)
+
+
+def _view(data: torch.Tensor, dtype: torch.dtype | None, offset: int, size: Any, stride: Any) -> torch.Tensor:
+    """Return a tensor over the bytes of a storage, if it lies within."""
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError("a tensor without a dtype")
+    size, stride, count, needed = tuple(size), tuple(stride), 1, offset
+    if len(size) != len(stride) or any(type(n) is not int or n < 0 for n in (offset, *size, *stride)):
+        raise ValueError(f"a tensor of shape {size[:9]}")
+    for length, step in zip(size, stride, strict=True):
+        count *= length
+        needed += (length - 1) * step
+    held = len(data) // dtype.itemsize
+    if (count and needed >= held) or (count > held and count * dtype.itemsize > EXPANDED):
+        raise ValueError(f"a tensor promises {size[:9]} numbers and holds {held}")
+    return data[: held * dtype.itemsize].view(dtype).as_strided(size, stride, offset if count else 0)
+
+
+def _key(key: Any) -> Any:
+    """Return a key, unless comparing it or computing its hash could take long."""
+    todo, seen = [key], 0
+    while todo:
+        part = todo.pop()
+        seen += 1
+        if isinstance(part, int) and part.bit_length() > 60:  # many of these can have the same hash
+            raise ValueError("a key is too large")
+        if isinstance(part, tuple | frozenset):
+            if seen + len(part) > KEY_PARTS:
+                raise ValueError("a key is too large")
+            todo.extend(part)
+    return key
+
+
+_PARAMETER = _Function(lambda tensor, *_: tensor)
+_KNOWN: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): _Function(_ordered),
+    **{(module, kind): _Function(_set) for module in ("builtins", "__builtin__") for kind in ("set", "frozenset")},
+    ("_codecs", "encode"): _Function(_bytes),
+    ("torch", "Size"): _Function(lambda items: tuple(items)),
+    ("torch", "device"): _Function(lambda *parts: ":".join(map(str, parts))),
+    ("torch._utils", "_rebuild_tensor"): _Function(_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): _Function(_tensor),
+    ("torch._utils", "_rebuild_tensor_v3"): _Function(_tensor_of),
+    ("torch._utils", "_rebuild_parameter"): _PARAMETER,
+    ("torch._utils", "_rebuild_parameter_with_state"): _PARAMETER,
+    ("torch._tensor", "_rebuild_from_type_v2"): _Function(_rebuild),
+    ("torch.storage", "UntypedStorage"): _Kind(None),
+    **{("torch", name): _Kind(dtype) for name, dtype in DTYPES.items()},
+    **{("torch", name): value for name, value in vars(torch).items() if isinstance(value, torch.dtype)},
+    ("torch", "Tensor"): Unknown("torch.Tensor"),  # only given to ``_rebuild``
+    ("torch._tensor", "Tensor"): Unknown("torch.Tensor"),
+    ("torch.nn.parameter", "Parameter"): Unknown("torch.nn.Parameter"),
+}
+
+
+_LEFT_OUT = (pickle.BYTEARRAY8, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.INST, pickle.OBJ)
+"""Instructions that allocate what they like, or that weights do not need."""
+
+
+_Base: Any = pickle._Unpickler
+
+
+class _Unpickler(_Base):  # type: ignore[misc]
+    """Makes plain values and tensors only. In Python: the one in C allocates whatever ten bytes ask for."""
+
+    def __init__(self, file: Any, find: Find, keep_unknown: bool) -> None:
+        super().__init__(file, encoding="utf-8")
+        self._file = file
+        self._find, self._keep_unknown = find, keep_unknown
+        self._storages: dict[str, _Storage] = {}
+
+    def load(self) -> Any:
+        place = self._file.tell()
+        if self._file.read(1) != b"\x80":  # a text may look like a pickle that names a class
+            raise ValueError("is not a pickle")
+        self._file.seek(place)
+        return super().load()
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = _KNOWN.get((module, name))
+        if known is None and not self._keep_unknown:
+            raise UnsafeError(f"{module}.{name}")
+        return Unknown(f"{module}.{name}") if known is None else known
+
+    def persistent_load(self, pid: Any) -> Any:
+        what, kind, key, _, numel, *view = pid
+        if what != "storage" or not isinstance(kind, _Kind) or type(numel) is not int or numel < 0 or any(view):
+            raise ValueError(f"a storage of the kind {what!r}")
+        known = self._storages.get(key)
+        if known is None:
+            known = self._storages[key] = _Storage(self._find(kind.dtype, str(key), numel), kind.dtype)
+        if len(known.data) != numel * (kind.dtype.itemsize if kind.dtype else 1):
+            raise ValueError(f"a storage promises {numel} numbers and holds {len(known.data)} bytes")
+        return _Storage(known.data, kind.dtype)
+
+    def _call(self, function: Any, arguments: Any) -> Any:
+        if isinstance(function, _Function):
+            return function.call(*arguments)
+        if isinstance(function, Unknown) and self._keep_unknown:
+            return function
+        raise UnsafeError(function.name if isinstance(function, Unknown) else type(function).__name__)
+
+    def _reduce(self) -> None:
+        arguments = self.stack.pop()
+        self.stack[-1] = self._call(self.stack[-1], arguments)
+
+    def _new(self) -> None:
+        arguments = self.stack.pop()
+        self.append(self._call(self.stack.pop(), arguments))
+
+    def _new_with_names(self) -> None:
+        self.stack.pop()
+        self._new()
+
+    def _build(self) -> None:
+        self.stack.pop()  # attributes, such as the versions of modules in a state dictionary
+
+    def _set_items(self) -> None:
+        items = self.pop_mark()
+        self._fill(self.stack[-1], zip(items[::2], items[1::2], strict=True))
+
+    def _set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._fill(self.stack[-1], [(key, value)])
+
+    def _make_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)})
+
+    def _fill(self, target: Any, items: Iterable[tuple[Any, Any]]) -> None:
+        if isinstance(target, dict):
+            target.update((_key(key), value) for key, value in items)
+        elif not isinstance(target, Unknown):
+            raise TypeError(f"items in a {type(target).__name__}")
+
+    def _append(self) -> None:
+        value = self.stack.pop()
+        self._extend(self.stack[-1], [value])
+
+    def _appends(self) -> None:
+        items = self.pop_mark()
+        self._extend(self.stack[-1], items)
+
+    def _extend(self, target: Any, items: list[Any]) -> None:
+        if isinstance(target, list):
+            target.extend(items)
+        elif not isinstance(target, Unknown):
+            raise TypeError(f"items in a {type(target).__name__}")
+
+    def _add_items(self) -> None:
+        items = self.pop_mark()
+        self.stack[-1].update(_set(items))
+
+    def _make_frozenset(self) -> None:
+        self.append(frozenset(_set(self.pop_mark())))
+
+    _OWN: ClassVar[dict[bytes, Callable[[Any], None]]] = {
+        pickle.REDUCE: _reduce,
+        pickle.NEWOBJ: _new,
+        pickle.NEWOBJ_EX: _new_with_names,
+        pickle.BUILD: _build,
+        pickle.SETITEM: _set_item,
+        pickle.SETITEMS: _set_items,
+        pickle.DICT: _make_dict,
+        pickle.APPEND: _append,
+        pickle.APPENDS: _appends,
+        pickle.ADDITEMS: _add_items,
+        pickle.FROZENSET: _make_frozenset,
+    }
+    dispatch: ClassVar[dict[int, Any]] = {
+        **{code: load for code, load in _Base.dispatch.items() if bytes([code]) not in _LEFT_OUT},
+        **{code[0]: load for code, load in _OWN.items()},
+    }
+
+
+def _check_size(content: Any) -> None:
+    """Raise ``ValueError`` for content that is small in memory, but endless for those who walk over it or print it."""
+    sizes: dict[int, tuple[int, int]] = {}
+    """Values in a container, and its depth, by ``id``; 0 while its values are counted."""
+    todo = [(content, False)]
+    while todo:
+        value, counted = todo.pop()
+        if not isinstance(value, Mapping | list | tuple | set | frozenset):
+            continue
+        inner = [*value.keys(), *value.values()] if isinstance(value, Mapping) else list(value)
+        if counted:
+            found = [sizes.get(id(one), (1, 0)) for one in inner]
+            size, depth = 1 + sum(n for n, _ in found), 1 + max((d for _, d in found), default=0)
+            if size > LIMIT or depth > DEPTH:
+                raise ValueError("its values are nested too deeply")
+            sizes[id(value)] = size, depth
+        elif id(value) not in sizes:
+            sizes[id(value)] = 0, 0
+            todo.append((value, True))
+            todo.extend((one, False) for one in inner)
+        elif sizes[id(value)] == (0, 0):
+            raise ValueError("a container holds itself")
