@@ -68,9 +68,7 @@ def test_every_value_of_a_checkpoint(run: Path, toy: ModuleType, tmp_path: Path,
                 toy.train(tmp_path, steps=3, size=8, ema_decay=0.5, validation=False)
             except UserError as error:
                 refused += 1
-                named = (
-                    "params" if "params" in key else "an epoch had" if key[-1] == "steps per epoch" else str(key[-1])
-                )
+                named = "params" if "params" in key else str(key[-1])
                 if newest.name not in str(error) or (key[0] != "state_dict" and named not in str(error)):
                     wrong.append(f"{key} = {value}: {error}")
             except Exception as error:
