@@ -23,8 +23,9 @@ from vidcore.errors import UserError
 from vidcore.features.files import read_features
 from vidcore.features.folder import FeatureFolder
 from vidcore.plugins.catalog import load_plugins
+from vidcore.predict.scores import with_scores
 from vidcore.sample import Sample
-from vidcore.video.open import VIDEO_SUFFIXES, open_video
+from vidcore.video.open import open_video
 from vidcore.video.synthetic import MOTIONS
 
 BMN = ["run/bmn/task.toml", "-c", "run/bmn/checkpoints/best.pt"]
@@ -125,10 +126,10 @@ def described() -> Callable[..., Any]:
 )
 def test_failures_of_a_classifier_are_reported(here: Path, answer: Sample, said: str) -> None:
     classifier = SimpleNamespace(
-        task=SimpleNamespace(name="other"), suffixes=VIDEO_SUFFIXES, iter=lambda videos, on_error: [answer]
+        task=SimpleNamespace(name="other"), reads_videos=True, iter=lambda videos, on_error: [answer]
     )
     with (
-        Predictor(BMN[0], BMN[2], describe=described(), classifier=classifier) as predict,  # type: ignore[arg-type]
+        Predictor(BMN[0], BMN[2], describe=with_scores(classifier, described())) as predict,  # type: ignore[arg-type]
         pytest.raises(UserError, match=said),
     ):
         predict([VIDEO])
@@ -188,7 +189,7 @@ def test_classes_of_whole_videos_give_proposals_their_classes(here: Path, vidcor
     assert {s["class"] for s in found["segments"]} == scores.keys()
     assert found["classes"] == classes["classes"]
     alone = vidcore("predict", *BMN, "run/features", "--classifier", *RECOGNIZER)
-    alone.refuses("a classifier requires videos")
+    alone.refuses("--classifier requires videos")
     wanted = sorted((p["score"] * s for p in plain["segments"] for s in scores.values()), reverse=True)
     np.testing.assert_allclose([s["score"] for s in found["segments"]], wanted, atol=2e-6)
     lines = vidcore(

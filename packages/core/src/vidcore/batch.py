@@ -53,7 +53,7 @@ class Batch:
     """(batch,) int64 by name of the input: length of each sample without padding; (batch, axes) if several axes vary.
     Only for inputs that vary."""
     labels: Tensor | None = None
-    """(batch,) int64 class numbers, or (batch, num_classes) float32 many-hot or soft labels."""
+    """(batch,) int64 class numbers, or (batch, num_classes) float32 multi-hot or soft labels."""
     targets: Mapping[str, Tensor | Ragged] = field(factory=dict)
     """Targets of the loss in addition to ``labels``, by name: those of ``Sample.targets`` that all samples have."""
     samples: tuple[Sample, ...] = ()

@@ -166,7 +166,7 @@ class Boxes(Record):
     xyxy: Array = field(validator=shape(None, 4))
     """(n, 4) float32."""
     labels: Array | None = None
-    """(n,) int64 classes, or (n, classes) float32 many-hot."""
+    """(n,) int64 classes, or (n, classes) float32 multi-hot."""
     scores: Array | None = None
     """(n,) float32 confidence, or (n, classes) float32."""
     track: Array | None = field(default=None, validator=shape(None))

@@ -94,7 +94,7 @@ class Sample:
     label: int | None = None
     """Class number of a sample with one label."""
     labels: Array | None = field(default=None, validator=shape(None))
-    """(num_classes,) float32: many-hot or soft label."""
+    """(num_classes,) float32: multi-hot or soft label."""
     scores: Array | None = field(default=None, validator=shape(None))
     """(num_classes,) float32: prediction."""
     class_names: tuple[str, ...] | None = None

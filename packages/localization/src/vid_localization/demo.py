@@ -164,6 +164,7 @@ def classified(folder: Path, held_out: Sequence[Sample]) -> dict[str, float]:
     """Scores of BMN's proposals, with the classes that the recognizer predicts for whole videos."""
     from vidcore.features.folder import FeatureFolder
     from vidcore.predict.predictor import Predictor
+    from vidcore.predict.scores import with_scores
 
     def trained(stage: str) -> tuple[Path, Path]:
         return folder / "run" / stage / "task.toml", folder / "run" / stage / "checkpoints" / "best.pt"
@@ -171,7 +172,7 @@ def classified(folder: Path, held_out: Sequence[Sample]) -> dict[str, float]:
     recognizer = Predictor(*trained("recognizer"), views="test", overrides=["data.val.pipeline.sample.num_clips=24"])
     videos = [folder / "videos" / f"{sample.key}.mp4" for sample in held_out]
     features = FeatureFolder.load(folder / "run" / "features").extractor()
-    with Predictor(*trained("bmn"), describe=features.samples, classifier=recognizer, classifier_top=4) as predict:
+    with Predictor(*trained("bmn"), describe=with_scores(recognizer, features.samples, top=4)) as predict:
         return scored(predict(videos), held_out, "mAP")
 
 

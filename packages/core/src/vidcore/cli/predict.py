@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from vidcore.predict.output import Entry
     from vidcore.predict.predictor import Predictor
+    from vidcore.predict.scores import Describe
     from vidcore.sample import Sample
     from vidcore.task.task import Task
 
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     help="For a model that reads features: extract those of the videos with the settings of this folder.",
 )
 @click.option(
-    "--classifier", nargs=2, metavar="TASK CHECKPOINT", help="Classifies whole videos, for a model of proposals."
+    "--classifier", nargs=2, metavar="TASK CHECKPOINT", help="Classify whole videos first; the model gets the scores."
 )
 @click.option(
     "--classes", default=2, show_default=True, type=click.IntRange(1), help="Classes per video that --classifier gives."
@@ -98,9 +99,6 @@ def predict(
         from vidcore.tools.draw import prefer_font
 
         click.get_current_context().with_resource(prefer_font(font))
-    from vidcore.task.task import Task
-
-    names = Task.load(classifier[0], task.catalog) if classifier else None
     writers = [(task.catalog.get(kind, "writers"), path) for kind, path in map(_kind_and_path, writes)]
     if draw and window:
         raise UserError("--draw: draws predictions of whole videos, without --window")
@@ -108,17 +106,21 @@ def predict(
     from vidcore.features.folder import FeatureFolder
     from vidcore.predict.inputs import find_videos
     from vidcore.predict.predictor import Predictor
+    from vidcore.task.task import Task
 
-    predictor = Predictor(
-        task,
-        checkpoint,
-        views=views,
-        batch_size=batch_size,
-        workers=workers,
-        describe=FeatureFolder.load(features).extractor(task.catalog, workers=workers).samples if features else None,
-        classifier=Predictor(names, classifier[1], views="test") if names and classifier else None,
-        classifier_top=classes,
-    )
+    describe: Describe | None = None
+    if features:
+        describe = FeatureFolder.load(features).extractor(task.catalog, workers=workers).samples
+    if classifier:
+        from vidcore.predict.scores import with_scores
+
+        names = Predictor(Task.load(classifier[0], task.catalog), classifier[1], views="test")
+        describe = with_scores(names, describe, classes)
+    predictor = Predictor(task, checkpoint, views=views, batch_size=batch_size, workers=workers, describe=describe)
+    if features and predictor.reads_videos:
+        raise UserError(f"{task.name}: its pipeline reads videos; --features is for models that read features")
+    if classifier and not features and not predictor.reads_videos:
+        raise UserError(f"{task.name}: reads features, but --classifier requires videos; see --features")
     found = find_videos(videos, predictor.suffixes)
     if drawing:
         drawing.check(found)

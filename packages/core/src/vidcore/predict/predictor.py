@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice, tee
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-import numpy as np
 import torch
 
 from vidcore.batch import Batch, collate
 from vidcore.engine.dist import pick_device
 from vidcore.engine.prepare import autocast
-from vidcore.errors import UserError, VideoError
+from vidcore.errors import VideoError
 from vidcore.nn import Model
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.predict.inputs import Video, as_sample
@@ -41,11 +40,9 @@ class Predictor:
         device: ``"cpu"``, ``"cuda"``, ...; default: that of the Task.
         batch_size: videos per forward pass; default: that of the Task for testing.
         workers: threads that decode.
-        describe: for a model that reads features: returns Samples with the features of videos, as
-            ``vidcore.features.extract.Extractor.samples`` does.
-        classifier: predicts classes of whole videos for a model that uses them: the model gets its scores with the
-            sample.
-        classifier_top: number of classes per video to use; the scores of the others become 0.
+        describe: returns the Samples to predict for videos, such as their features
+            (``vidcore.features.extract.Extractor.samples``) or the classes of whole videos
+            (``vidcore.predict.scores.with_scores``).
         overrides: ``KEY=VALUE`` strings, as in ``--set``.
         catalog: installed components; default: ``load_plugins()``.
 
@@ -69,8 +66,6 @@ class Predictor:
         batch_size: int | None = None,
         workers: int = 2,
         describe: Callable[[Iterable[Video]], Iterable[Sample | VideoError]] | None = None,
-        classifier: Predictor | None = None,
-        classifier_top: int = 2,
         overrides: Sequence[str] = (),
         catalog: Catalog | None = None,
     ) -> None:
@@ -88,15 +83,12 @@ class Predictor:
         self.pipeline = Pipeline(self.model.pipeline(trained.steps))
         self.class_names, self.views, self.test_views = trained.class_names, trained.views, trained.test_views
         self.model.to(self.device).eval()
-        self.classifier, self._classifier_top = classifier, classifier_top
-        self._describe = None
-        if describe is not None and self.suffixes == VIDEO_SUFFIXES:
-            raise UserError(f"{task.name}: its pipeline reads videos; --features is for models that read features")
         self._describe = describe
-        if classifier is not None and self.suffixes != VIDEO_SUFFIXES:
-            raise UserError(f"{task.name}: reads features, but a classifier requires videos; see --features")
-        if classifier is not None and classifier.suffixes != VIDEO_SUFFIXES:
-            raise UserError(f"{classifier.task.name}: is not a classifier of videos: its pipeline reads other files")
+
+    @property
+    def reads_videos(self) -> bool:
+        """Whether the pipeline reads videos, not files of features."""
+        return not any(isinstance(step, ReadsFiles) for step in self.pipeline.steps.values())
 
     @property
     def suffixes(self) -> Sequence[str]:
@@ -118,35 +110,13 @@ class Predictor:
 
     def iter(self, videos: Iterable[Video], on_error: Literal["raise", "keep"] = "raise") -> Iterator[Sample]:
         """Yield what ``__call__`` returns, in order, as it becomes ready: for any number of videos."""
-        todo = enumerate(self._inputs(videos))
+        todo = enumerate(videos if self._describe is None else self._describe(videos))
         with ThreadPoolExecutor(self.workers) as pool:
             ahead = [pool.submit(self._prepare, *item) for item in islice(todo, self.batch_size)]
             while ahead:
                 ready = [future.result() for future in ahead]
                 ahead = [pool.submit(self._prepare, *item) for item in islice(todo, self.batch_size)]
                 yield from self._predict(ready, on_error)
-
-    def _inputs(self, videos: Iterable[Video]) -> Iterator[Video | Sample | VideoError]:
-        """Yield the videos with their features and the scores of the classifier, if there are any."""
-        videos, again = tee(videos)
-        inputs: Iterable[Any] = videos if self._describe is None else self._describe(videos)
-        if self.classifier is None:
-            yield from inputs
-            return
-        for seen, classified in zip(inputs, self.classifier.iter(again, "keep"), strict=True):
-            if isinstance(seen, VideoError):
-                yield seen
-                continue
-            if classified.error is not None:
-                yield VideoError(classified.path, classified.error.removeprefix(f"{classified.path}: "))
-                continue
-            if classified.scores is None:
-                raise UserError(f"{self.classifier.task.name}: is not a classifier: its model returns no class scores")
-            sample = seen if isinstance(seen, Sample) else as_sample(seen)
-            best = np.argsort(-classified.scores, kind="stable")[: self._classifier_top]
-            scores = np.zeros_like(classified.scores)
-            scores[best] = classified.scores[best]
-            yield sample.replace(scores=scores, class_names=classified.class_names)
 
     def _prepare(self, index: int, video: Video | Sample | VideoError) -> Sample | VideoError:
         try:
@@ -183,8 +153,8 @@ class Predictor:
             return self.model.predict(outputs, batch)
 
     def close(self) -> None:
-        """Free the memory of the models."""
-        del self.model, self.classifier, self._describe
+        """Free the memory of the model."""
+        del self.model, self._describe
 
     def __enter__(self) -> Self:
         return self
