@@ -42,14 +42,19 @@ def best_iou(segments: Array, others: Array) -> Array:
     Returns:
         (...), 0 if there are no others.
     """
-    out: Array = iou_and_coverage(segments[..., None, :], others)[0].max(-1, initial=0)
+    out: Array = iou_and_coverage(segments, _leading(others, segments.ndim))[0].max(0, initial=0)
     return out
 
 
 def best_coverage(segments: Array, others: Array) -> Array:
     """Largest fraction of each segment that one of the others covers; shapes as in ``best_iou``."""
-    out: Array = iou_and_coverage(segments[..., None, :], others)[1].max(-1, initial=0)
+    out: Array = iou_and_coverage(segments, _leading(others, segments.ndim))[1].max(0, initial=0)
     return out
+
+
+def _leading(others: Array, ndim: int) -> Array:
+    """Broadcast along a first axis: NumPy is slow if the last axis is short, and few segments are annotated."""
+    return others.reshape(len(others), *(1,) * (ndim - 1), 2)
 
 
 def hull_iou(segments: Array, others: Array) -> Array:
