@@ -79,11 +79,14 @@ class Batch:
         return self._changed(torch.Tensor.pin_memory)
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        changed = {name: _each(getattr(self, name), change) for name in ("inputs", "lengths", "labels", "targets")}
-        extra = {name: batch._changed(change) for name, batch in self.extra.items()}
-        if not extra and all(value is getattr(self, name) for name, value in changed.items()):
+        changed = {"inputs": _each(self.inputs, change), "labels": _each(self.labels, change)}
+        if self.lengths or self.targets:
+            changed |= {"lengths": _each(self.lengths, change), "targets": _each(self.targets, change)}
+        if self.extra:
+            changed["extra"] = {name: batch._changed(change) for name, batch in self.extra.items()}
+        elif all(value is getattr(self, name) for name, value in changed.items()):
             return self
-        return evolve(self, **changed, extra=extra)
+        return evolve(self, **changed)
 
 
 def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
