@@ -58,7 +58,9 @@ class Console(Observer):
         self._show_step(epoch, step)
 
     def on_step(self, epoch: int, step: int, values: StepValues) -> None:
-        row = {"loss": values.losses["loss"], **evolve(values, seconds={}).row()}
+        loss = {"loss": values.losses["loss"]}
+        terms = values.losses if len(values.losses) > 2 else {}  # a single term is the loss
+        row = loss | evolve(values, losses=terms, seconds={}).row()
         facts = [f"{name} {value:.4g}" for name, value in row.items()]
         waiting, total = values.seconds.get("data", 0.0), sum(values.seconds.values())
         if waiting > 0.5 * total:
