@@ -244,7 +244,8 @@ def test_a_mistake_in_the_evaluation_does_not_cost_the_training(folder: Path, vi
     weights = load(before)["state_dict"]
     other = vidcore("run", "--resume", sets=("metrics.acc.topk=[3]", "data.val.dataset.ann_file='train.csv'"))
     assert other.code == 0, other.err
-    assert "resumes with changed settings: data.val.dataset.ann_file was" in other.err
+    assert "resumes with changed settings:\n" in other.err
+    assert "\n  data.val.dataset.ann_file was" in other.err
     report = json.loads((folder / "run" / "report.json").read_text())
     assert report["training"]["resumed_step"] == report["training"]["steps"], "training is not repeated"
     assert "acc/top3" in report["scores"]

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from attrs import evolve
 
 import vid_recognition
 from vidcore.cli import run
+from vidcore.errors import ConfigError, DataError
 from vidcore.plugins.catalog import Catalog, load_plugins
+from vidcore.predict.predictor import Predictor
+from vidcore.task.context import check_class_count
 from vidcore.task.task import Task
 
 FOLDER = Path(vid_recognition.__file__).parent / "recipes"
@@ -69,6 +73,62 @@ def test_filters_of_the_list_of_recipes(capsys: pytest.CaptureFixture[str]) -> N
     assert "--dataset kinetics40: no recipe has it; did you mean 'kinetics400'?\n" in capsys.readouterr().err
     assert run(["list", "models", "--task", "recognition"]) == 2
     assert "--task and --dataset select recipes, not models" in capsys.readouterr().err
+
+
+SMALL = """
+info.dataset = "shapes"
+[model]
+type = "Recognizer2D"
+backbone = { type = "ResNet", depth = 18 }
+cls_head = { type = "TSNHead", num_classes = 2, in_channels = 512 }
+[data.val]
+dataset = { type = "VideoDataset", ann_file = "list.txt" }
+pipeline = { decode = { type = "Decode" }, format = { type = "FormatShape", input_format = "NCHW" } }
+"""
+
+
+def test_published_weights_come_with_the_class_names_of_their_dataset(tmp_path: Path, catalog: Catalog) -> None:
+    (tmp_path / "classes").mkdir()
+    (tmp_path / "small_shapes-rgb.toml").write_text(SMALL)
+    own = evolve(catalog, recipe_folders=(*catalog.recipe_folders, ("vid-own", tmp_path)))
+    task = Task.load("small_shapes", own)
+    assert task.name == "small_shapes-rgb"
+    torch.save({"state_dict": task.build("model").state_dict()}, tmp_path / "published.pth")
+    assert Predictor(task, tmp_path / "published.pth").class_names is None
+    (tmp_path / "classes/shapes.txt").write_text("circle\nsquare\n")
+    assert Predictor(task, tmp_path / "published.pth").class_names == ("circle", "square")
+    (tmp_path / "classes/shapes.txt").write_text("circle\nsquare\nstar\n")  # of a Task for fewer classes
+    assert Predictor(task, tmp_path / "published.pth").class_names is None
+
+
+FOLDERS = """
+extends = ["tsm_imagenet-pretrained-mobilenetv2_8xb16-1x1x8-100e_kinetics400-rgb"]
+[data.train.dataset]
+{replace}
+type = "FolderDataset"
+data_root = "train"
+"""
+
+
+def test_a_recipe_on_folders_says_what_to_do(tmp_path: Path, catalog: Catalog) -> None:
+    file = tmp_path / "task.toml"
+    for label in ("left", "right"):
+        (tmp_path / "train" / label).mkdir(parents=True)
+        (tmp_path / "train" / label / "a.mp4").touch()
+    file.write_text(FOLDERS.format(replace=""))
+    drops = rf"{file} inherits it: _replace_ = true in \[data.train.dataset\] drops what that inherits"
+    with pytest.raises(ConfigError, match=rf"FolderDataset takes no 'ann_file'.*; {drops}$"):
+        Task.load(file, catalog)
+    file.write_text(FOLDERS.format(replace="_replace_ = true"))
+    task = Task.load(file, catalog)
+    without = "it is the recipe's: set data.test.dataset in your Task, or data.test = false to do without"
+    with pytest.raises(DataError, match=rf"data.test.dataset: .* does not exist; {without}$"):
+        task.build("data.test")
+    dataset = task.build("data.train").dataset
+    assert check_class_count(task, "data.train", dataset) == (
+        "data.train.dataset: has 2 classes, but the model's num_classes is 400; set it to 2"
+    )
+    assert check_class_count(task, "data.val", dataset) is None, "it may have fewer than those of the training"
 
 
 def test_every_fragment_is_used() -> None:

@@ -47,6 +47,8 @@ class Call:
     source: str = ""
     base: str = ""
     """The class that the object must be an instance of, ``"module:attribute"``; empty: any."""
+    shipped: bool = False
+    """Whether it is written in a recipe."""
 
     @property
     def place(self) -> str:
@@ -70,7 +72,8 @@ def build(bound: Any) -> Any:
             kind = type(error) if isinstance(error, UserError) else UserError
             if kind not in (UserError, ConfigError, DataError):  # names its own place, such as a line of a file
                 raise
-            raise kind(f"{bound.place}{_reason(error).removeprefix(f'{bound.component.name}: ')}") from error
+            reason = _reason(error).removeprefix(f"{bound.component.name}: ")
+            raise kind(f"{bound.place}{reason}{_other_data(bound)}") from error
         if bound.base and not isinstance(made, resolve_name(bound.base)):
             base = bound.base.replace(":", ".")
             raise ConfigError(
@@ -82,6 +85,16 @@ def build(bound: Any) -> Any:
     if isinstance(bound, list | tuple):
         return type(bound)(build(value) for value in bound)
     return bound
+
+
+def _other_data(bound: Call) -> str:
+    """Return what to do about a dataset of a recipe, whose files are elsewhere or not wanted."""
+    part, dataset = bound.key[-2:] if len(bound.key) > 2 else ("", "")
+    if not bound.shipped or dataset != "dataset":
+        return ""
+    key = format_key(bound.key[:-1])
+    without = f", or {key} = false to do without" if part in ("val", "test") else ""
+    return f"; it is the recipe's: set {key}.dataset in your Task{without}"
 
 
 def _reason(error: Exception) -> str:
@@ -254,7 +267,8 @@ class Binder:
         for name, parameter in parameters.items():
             if parameter.required and name not in table:
                 self.problem((*key, name), f"is missing: {component.name} requires it ({parameter.type})")
-        return Call(component, arguments, key, self.loaded.source(key).name)
+        source = self.loaded.source(key)
+        return Call(component, arguments, key, source.name, shipped=source.shipped)
 
     def _unknown(self, owner: str, name: str, known: Mapping[str, Any], key: Key) -> None:
         if (new := RENAMED.get(name, name)) in known:
@@ -263,7 +277,8 @@ class Binder:
         hint = nearest(name, known) or f"; it takes {', '.join(known) or 'nothing'}"
         here, above = self.loaded.source((*key, name)), self.loaded.source((*key, "type"))
         if above != here and (*key, "type") in self.loaded.sources:
-            hint += f" (type comes from {above.name}; _replace_ = true in a table drops what it inherits)"
+            written = format_key(self.loaded.written((*key, "type"))[:-1])
+            hint += f"; {above.name} inherits it: _replace_ = true in [{written}] drops what that inherits"
         self.problem((*key, name), f"unknown key: {owner} takes no {name!r}{hint}")
 
     def _wrong(self, value: Any, wanted: Type, key: Key, hint: str = "") -> None:

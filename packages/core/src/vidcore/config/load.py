@@ -30,6 +30,8 @@ class Source:
     folder: Path
     shared: bool = False
     """Whether it is written in ``data.all``, for all parts of the data."""
+    shipped: bool = False
+    """Whether the file is a recipe, or a fragment of one."""
 
     def written(self, key: Key) -> Key:
         """Return the key of a value as it is written in this file."""
@@ -145,7 +147,7 @@ def _read(
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    source = Source(str(path), home)
+    source = Source(str(path), home, shipped=shipped)
 
     def extend(table: Table, inner: Key) -> None:
         where = f"{path}: {format_key((*inner, 'extends'))}: "

@@ -140,6 +140,11 @@ class Catalog:
                 found[path.stem] = path
         return found
 
+    def class_list(self, dataset: object) -> Path | None:
+        """Return the file with the class names of a dataset, ``classes/DATASET.txt`` in a folder of recipes, if any."""
+        files = (folder / "classes" / f"{dataset}.txt" for _, folder in self.recipe_folders)
+        return next((file for file in files if file.is_file()), None)
+
 
 def kind_of(annotation: str) -> str:
     """Return the kind of component that a parameter takes if it is annotated with this class or protocol.

@@ -55,7 +55,11 @@ def vidcore_components() -> Mapping[str, Mapping[str, str]]:  # type: ignore[emp
 
 @hookspec
 def vidcore_recipes() -> str:  # type: ignore[empty-body]
-    """Return the folder of recipes, ``"package:folder"``: TOML files at any depth; those in ``base`` have no name."""
+    """Return the folder of recipes, ``"package:folder"``: TOML files at any depth; those in ``base`` have no name.
+
+    ``classes/DATASET.txt`` in it has the class names, one per line, of models whose recipes have
+    ``info.dataset = "DATASET"``.
+    """
 
 
 @hookspec

@@ -63,7 +63,11 @@ class Trained:
         names = names_beside_weights(about)
         if names is None and (file := task.get("data.classes")) and file.is_file():
             names = read_classes(file)
-        check_names(task, names, num_classes(task.table["model"]))
+        outputs = num_classes(task.table["model"])
+        check_names(task, names, outputs)
+        if names is None:
+            shipped = read_classes(task.catalog.class_list(task.table.get("info", {}).get("dataset")))
+            names = shipped if shipped and len(shipped) == outputs else None  # a Task may extend the recipe
         used = one_view(steps, model.averages_clips) if views == "one" else steps
         return cls(model, used, names, count_views(used), count_views(steps))
 

@@ -81,7 +81,9 @@ class RunContext:
         """
         options: DataPart = self.task.build(f"data.{part}")
         if not part.startswith("train_extra."):  # their classes may differ
-            check_class_count(self.task, f"data.{part}", options.dataset)
+            note = check_class_count(self.task, f"data.{part}", options.dataset)
+            if note and name != "statistics":
+                self.say(f"note: {note}")
         name = name or part.removeprefix("train_extra.")
         listed = folder.bad_samples.name if name == "train" else f"bad_samples_{name}.jsonl"
         loader = Loader(
@@ -132,14 +134,19 @@ class RunContext:
         return build_optimizer(factory, arguments, model, self.task.build("param_groups"))
 
 
-def check_class_count(task: Task, part: str, dataset: Dataset) -> None:
-    """Raise ``DataError`` if the dataset of ``part`` (``"data.train"``) has more classes than the model has outputs."""
+def check_class_count(task: Task, part: str, dataset: Dataset) -> str | None:
+    """Return a note if the dataset of ``part`` (``"data.train"``) has fewer classes than the model has outputs.
+
+    Raises ``DataError`` if it has more.
+    """
     wanted, names = num_classes(task.table.get("model")), dataset.class_names
     known = len(names) if names else dataset.num_classes
-    if wanted is not None and known is not None and known > wanted:
-        raise DataError(
-            f"{part}.dataset: has {known} classes, but the model's num_classes is {wanted}; set it to {known}"
-        )
+    if wanted is None or known is None or known == wanted:
+        return None
+    found = f"{part}.dataset: has {known} classes, but the model's num_classes is {wanted}; set it to {known}"
+    if known > wanted:
+        raise DataError(found)
+    return found if part == "data.train" else None
 
 
 def load_initial_weights(model: Model, options: TrainOptions) -> tuple[str, ...]:
