@@ -349,7 +349,7 @@ def test_a_scaled_learning_rate(catalog: Catalog) -> None:
             "param_scheduler[0].param_name: must be lr or momentum, found weight_decay",
         ),
         ("param_scheduler", [{"type": "CosineMomentum"}], "param_scheduler[0].type: no installed plugin"),
-        ("custom_hooks", [{"type": "EmptyCacheHook"}], "custom_hooks[0]: EmptyCacheHook has no equivalent"),
+        ("custom_hooks", [{"type": "MyHook"}], "custom_hooks[0]: MyHook has no equivalent"),
         ("custom_hooks", [{"type": "EMAHook"}], "custom_hooks[0]: EMAHook is not converted; set train.ema_decay"),
         ("custom_hooks", {"type": "EMAHook"}, "custom_hooks: must be a list of tables"),
         ("custom_hooks", ["EMAHook"], "custom_hooks: must be a list of tables"),
@@ -360,10 +360,15 @@ def test_a_scaled_learning_rate(catalog: Catalog) -> None:
         ("auto_scale_lr", 8, "auto_scale_lr: must be a table"),
         ("train_dataloader.dataset.ann_file", None, "train_dataloader.dataset.ann_file: must be a string, found None"),
         ("train_dataloader.dataset.ann_file", 3, "train_dataloader.dataset.ann_file: must be a string, found int"),
-        ("train_dataloader.sampler", 3, "train_dataloader: contains a value of the wrong type"),
-        ("model.test_cfg", 3, "model: contains a value of the wrong type"),
+        ("train_dataloader.sampler", 3, "train_dataloader.sampler: must be a table, found int"),
+        ("train_dataloader.batch_sampler", {"type": "X"}, "train_dataloader.batch_sampler: has no equivalent here"),
+        ("default_hooks.checkpoint.interval", "x", "default_hooks.checkpoint.interval: must be an integer, found 'x'"),
+        ("default_hooks.timer", 3, "default_hooks.timer: must be a table, found int"),
+        ("default_hooks.timer", {"type": "MyTimer"}, "default_hooks.timer: MyTimer has no equivalent here"),
+        ("optim_wrapper.clip_grad", [1], "optim_wrapper.clip_grad: must be a table, found list"),
+        ("visualizer", "x", "visualizer: must be a table"),
+        ("model.test_cfg", 3, "model.test_cfg: must be a table, found int"),
         ("test_evaluator", {"type": "ConfusionMatrix"}, "test_evaluator: validation and test share"),
-        ("custom_imports", {"imports": ["mine"]}, "custom_imports: cannot be converted: turn custom code"),
         ("val_cfg.type", "MyValLoop", "val_cfg.type: MyValLoop has no equivalent"),
         ("lr_config", {"policy": "step"}, "lr_config: cannot be converted: it belongs to MMAction2 0.x"),
         ("compile", {"mode": "max-autotune"}, "compile: must be true or false"),
@@ -401,7 +406,14 @@ def test_values_of_any_type_in_any_place_raise_no_exception(catalog: Catalog, wr
         for key in above:
             at = at[key]
         at[last] = wrong
-        dumps(convert_config(config, catalog).task)
+        assert _is_toml(convert_config(config, catalog).task)
+
+
+def _is_toml(value: Any) -> bool:
+    """Whether TOML can represent a value; ``dumps`` takes much longer to tell."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_toml(v) for key, v in value.items())
+    return all(map(_is_toml, value)) if isinstance(value, list) else isinstance(value, str | int | float)
 
 
 def test_many_problems_end_the_conversion(catalog: Catalog) -> None:
@@ -430,6 +442,76 @@ def test_early_stopping_is_a_setting(catalog: Catalog) -> None:
     hooks = {"checkpoint": {"save_best": "acc/top5"}}
     (problem,) = converted(catalog, custom_hooks=[hook], default_hooks=hooks).problems
     assert problem == "custom_hooks[0].monitor: must be that of train.best, acc/top5, found acc/top1"
+
+
+def test_precise_batch_norm_and_dumped_results(catalog: Catalog) -> None:
+    hooks = [{"type": "PreciseBNHook", "num_iters": 50}, {"type": "PreciseBNHook"}]
+    assert [converted(catalog, custom_hooks=[hook]).task["train"]["precise_bn"] for hook in hooks] == [50, 200]
+    results = {"type": "DumpResults", "out_file_path": "out/scores.pkl"}
+    imported = converted(catalog, custom_hooks=hooks[:1], test_evaluator=[{"type": "AccMetric"}, results])
+    assert imported.task["metrics"]["dump_predictions"] == {"type": "DumpPredictions", "file": "scores.npz"}
+    assert "test_evaluator[1]: predictions are written to an .npz file" in imported.notes[0]
+    assert all("share metrics" in problem for problem in imported.problems)
+
+
+def test_back_ends_of_visualisation_are_observers(catalog: Catalog) -> None:
+    backends = [
+        {"type": "LocalVisBackend"},
+        {"type": "TensorboardVisBackend"},
+        {"type": "WandbVisBackend", "init_kwargs": {"project": "p", "entity": "me"}},
+        {"type": "MLflowVisBackend"},
+    ]
+    imported = converted(catalog, visualizer={"type": "ActionVisualizer", "vis_backends": backends})
+    assert imported.problems == ()
+    assert imported.task["observers"] == {
+        "tensorboard": {"type": "TensorBoard"},
+        "wandb": {"type": "WandB", "project": "p"},
+    }
+    assert imported.left_out == (
+        "visualizer.vis_backends[2].init_kwargs.entity: me: has no equivalent here",
+        "visualizer.vis_backends[3]: MLflowVisBackend: is not an observer of vidcore",
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place"),
+    [
+        ("resume", True, "resume: True: use vidcore run --resume"),
+        ("custom_imports", {"imports": ["mine"]}, "custom_imports: {'imports': ['mine']}: turn custom code"),
+        ("work_dir", "./runs/a", "work_dir: ./runs/a: use vidcore run --dir"),
+        ("launcher", "slurm", "launcher: slurm: start processes with torchrun"),
+        ("env_cfg", {"cudnn_benchmark": True}, "env_cfg.cudnn_benchmark: True: "),
+        ("log_processor", {"custom_cfg": [{"data_src": "x"}]}, "log_processor.custom_cfg: [{'data_src': 'x'}]: "),
+        ("randomness.diff_rank_seed", True, "randomness.diff_rank_seed: True: "),
+        ("default_hooks.visualization", {"type": "VisualizationHook", "enable": True}, "default_hooks.visualization: "),
+        ("custom_hooks", [{"type": "EmptyCacheHook"}], "custom_hooks[0]: EmptyCacheHook: "),
+        ("default_hooks.checkpoint.out_dir", "x", "default_hooks.checkpoint.out_dir: x: "),
+        ("default_hooks.logger.out_suffix", ".log", "default_hooks.logger.out_suffix: .log: "),
+        ("optim_wrapper.loss_scale", 512.0, "optim_wrapper.loss_scale: 512.0: "),
+        ("model_wrapper_cfg", {"broadcast_buffers": True}, "model_wrapper_cfg.broadcast_buffers: True: "),
+        ("model.backbone.init_cfg", {"type": "Kaiming"}, "model.backbone.init_cfg: {'type': 'Kaiming'}: "),
+        ("train_dataloader.sampler.round_up", True, "train_dataloader.sampler.round_up: True: "),
+        ("train_dataloader.dataset.max_refetch", 9, "train_dataloader.dataset.max_refetch: 9: "),
+        ("train_dataloader.dataset.metainfo", {"palette": [1]}, "train_dataloader.dataset.metainfo.palette: [1]: "),
+        (
+            "train_dataloader.dataset.pipeline",
+            [{"type": "DecordInit", "io_backend": "petrel"}],
+            "train_dataloader.dataset.pipeline[0].io_backend: petrel: files are read from local folders",
+        ),
+        ("param_scheduler", [{"type": "StepLR", "step_size": 3, "last_step": 7}], "param_scheduler[0].last_step: 7: "),
+    ],
+)
+def test_settings_without_effect_are_listed(catalog: Catalog, path: str, value: Any, place: str) -> None:
+    config = copy.deepcopy(CONFIG)
+    *above, last = path.split(".")
+    at = config
+    for key in above:
+        at = at.setdefault(key, {})
+    at[last] = value
+    imported = convert_config(config, catalog)
+    assert imported.problems == ()
+    (line,) = imported.left_out
+    assert line.startswith(place)
 
 
 def test_balanced_classes_are_the_loaders(catalog: Catalog) -> None:
@@ -615,6 +697,17 @@ def test_the_command_reports_skipped_statements(tmp_path: Path) -> None:
     result = CliRunner().invoke(import_, [str(source)], obj=Context())
     assert result.exit_code == 0
     assert result.stderr == f"left out: {source}:2: os.environ['A'] = 'b'\n"
+    source.write_text(f"resume = True\n{assignments}")
+    assert CliRunner().invoke(import_, [str(source)], obj=Context()).stderr == (
+        f"left out: {source}: resume: True: use vidcore run --resume\n"
+    )
+
+
+def test_the_command_names_the_file_of_a_task_that_is_not_valid(tmp_path: Path) -> None:
+    source = tmp_path / "c.json"
+    source.write_text(json.dumps(CONFIG | {"train_cfg": {"max_epochs": "many"}}))
+    _, _, message = run(str(source))
+    assert message == f"{source}: the Task made from it: train.epochs: must be an integer, got 'many'"
 
 
 def test_the_command_refuses_or_writes_a_part(tmp_path: Path) -> None:

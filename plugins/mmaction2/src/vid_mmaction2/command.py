@@ -42,10 +42,14 @@ def _config(context: Context, source: Path, output: Path | None, partial: bool) 
     if problems and not partial:
         raise ConfigError([*problems, "nothing was written; use --partial to write the rest"])
     if not problems:
-        Task.from_table(imported.task, context.catalog, source.stem)
+        try:
+            Task.from_table(imported.task, context.catalog, source.stem)
+        except ConfigError as error:
+            problems = [problem.removeprefix("task: ") for problem in error.problems]
+            raise ConfigError([f"{source}: the Task made from it: {problem}" for problem in problems]) from error
     for note in imported.notes:
         click.echo(f"note: {source}: {note}", err=True)
-    for line in (*skipped, *problems):
+    for line in (*skipped, *(f"{source}: {place}" for place in imported.left_out), *problems):
         click.echo(f"left out: {line}", err=True)
     text = dumps(imported.task)
     if output:

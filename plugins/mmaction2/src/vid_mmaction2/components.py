@@ -18,7 +18,17 @@ from vidcore.config.types import Choice, Record
 from vidcore.errors import ConfigError, PluginError, UserError, nearest
 from vidcore.plugins.catalog import Catalog
 
-__all__ = ["Converter", "Rule", "Table", "drop_arguments", "snake_case", "strip_scope", "without"]
+__all__ = [
+    "LOCAL_BACKENDS",
+    "NO_SERVERS",
+    "Converter",
+    "Rule",
+    "Table",
+    "drop_arguments",
+    "snake_case",
+    "strip_scope",
+    "without",
+]
 
 T = TypeVar("T")
 Table = dict[str, Any]
@@ -54,12 +64,40 @@ class Converter:
 
     notes: list[str] = field(factory=list)
     """``place: what differs here``, one for each approximate conversion."""
+    left_out: list[str] = field(factory=list)
+    """``place: value: why``, one for each setting that is not converted and does not change a result."""
 
     def report(self, at: str, why: str) -> None:
         """Add the problem ``why`` at the published place ``at``."""
         self.problems.append(f"{at}: {why}")
         if len(self.problems) > MAX_PROBLEMS:
             raise ConfigError([*self.problems, "more problems follow"])
+
+    def leave_out(self, at: str, value: Any, why: str) -> None:
+        """List the setting at a published place as left out, unless it is not set."""
+        if value is not None and value is not False:
+            text = str(value)
+            shown = text if len(text) <= 60 else f"{text[:57]}..."
+            self.left_out.append(f"{at}: {shown}: {why}")
+
+    def table(self, value: Any, at: str) -> Table:
+        """Return a copy of a table; empty for None, and, with a problem, for anything else."""
+        if value is not None and not isinstance(value, Mapping):
+            self.report(at, f"must be a table, found {type(value).__name__}")
+        return dict(value) if isinstance(value, Mapping) else {}
+
+    def integer(self, value: Any, at: str, default: int) -> int:
+        """Return an integer, or the default for None and, with a problem, for anything else."""
+        if value is not None and type(value) is not int:
+            self.report(at, f"must be an integer, found {value!r:.60}")
+        return value if type(value) is int else default
+
+    def kind(self, table: Mapping[str, Any], at: str, default: str = "") -> str:
+        """Return ``type`` of a table without its scope; the default if it is absent or, with a problem, no string."""
+        value = table.get("type")
+        if value is not None and not isinstance(value, str):
+            self.report(f"{at}.type", f"must be a string, found {type(value).__name__}")
+        return strip_scope(value) if isinstance(value, str) else default
 
     def attempt(self, at: str, convert: Callable[..., T], *arguments: Any) -> T | None:
         """Return what ``convert`` returns; return None, and report a problem, if a value has a wrong type."""
@@ -76,7 +114,8 @@ class Converter:
         if not isinstance(table, Mapping) or not isinstance(table.get("type"), str):
             self.report(at, "must be a table with a type")
             return None
-        table = {**table, **self.other_packages.get(table["type"], {})}
+        override = self.other_packages.get(table["type"], {})
+        table = {**table, **(without(override, "pretrained") if table.get("pretrained") is False else override)}
         name = strip_scope(table["type"])
         try:
             component = self.catalog.get(name)
@@ -139,9 +178,15 @@ def without(table: Mapping[str, Any], *keys: str) -> Table:
     return {key: value for key, value in table.items() if key not in keys}
 
 
-def drop_arguments(*keys: str) -> Rule:
-    """Return a rule that drops arguments without effect."""
-    return lambda converter, table, at: without(table, *keys)
+def drop_arguments(**reasons: str) -> Rule:
+    """Return a rule that lists arguments as left out, each with the reason."""
+
+    def rule(converter: Converter, table: Table, at: str) -> Table:
+        for key, why in reasons.items():
+            converter.leave_out(f"{at}.{key}", table.get(key), why)
+        return without(table, *reasons)
+
+    return rule
 
 
 def strip_scope(name: str) -> str:
@@ -157,8 +202,9 @@ def _record(parameter: Parameter) -> Any:
 
 def _norm(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
     """All networks here have batch norm; synchronisation across processes is an option of the run."""
-    value = dict(value or {})
-    kind, trains = value.pop("type", "BN"), value.pop("requires_grad", True)
+    value = converter.table(value, f"{at}.norm_cfg")
+    kind, trains = converter.kind(value, f"{at}.norm_cfg", "BN"), value.get("requires_grad", True)
+    value = without(value, "type", "requires_grad")
     if kind not in ORDINARY_NORMS or value:
         converter.report(f"{at}.norm_cfg", f"only default batch norm can be converted, found {kind} {value or ''}")
     converter.sync_batchnorm |= kind == "SyncBN"
@@ -167,13 +213,13 @@ def _norm(converter: Converter, value: Any, at: str, known: Mapping[str, Paramet
 
 
 def _convolution(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
-    kind = (value or {}).get("type", "Conv")
+    kind = converter.kind(converter.table(value, f"{at}.conv_cfg"), f"{at}.conv_cfg", "Conv")
     if kind not in ORDINARY_CONVOLUTIONS:
         converter.report(f"{at}.conv_cfg", f"only ordinary convolutions can be converted, found {kind}")
 
 
 def _activation(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
-    kind = (value or {}).get("type", "ReLU")
+    kind = converter.kind(converter.table(value, f"{at}.act_cfg"), f"{at}.act_cfg", "ReLU")
     if kind != "ReLU":
         converter.report(f"{at}.act_cfg", f"only ReLU can be converted, found {kind}")
 
@@ -183,15 +229,35 @@ def _init_cfg(converter: Converter, value: Any, at: str, known: Mapping[str, Par
     for entry in value if isinstance(value, list) else [value]:
         if isinstance(entry, Mapping) and entry.get("type") == "Pretrained":
             converter.weights[at] = str(entry.get("checkpoint", ""))
+            converter.leave_out(f"{at}.init_cfg.prefix", entry.get("prefix"), "weights are matched by their names")
+        else:
+            converter.leave_out(f"{at}.init_cfg", entry, "networks initialise themselves")
 
 
 def _pretrained(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
     if isinstance(value, str):
         converter.weights[at] = value
+    else:
+        converter.leave_out(f"{at}.pretrained", value, "is not a file; set train.weights")
+
+
+def _io_backend(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
+    if value not in LOCAL_BACKENDS:
+        converter.leave_out(f"{at}.io_backend", value, NO_SERVERS)
+
+
+def _servers(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
+    local = isinstance(value, Mapping) and set(value) <= {"backend", "io_backend"}
+    if not (local and all(name in LOCAL_BACKENDS for name in value.values())):
+        converter.leave_out(f"{at}.backend_args", value, NO_SERVERS)
 
 
 def _ignored(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
     """Ignore a setting that has no effect here."""
+
+
+LOCAL_BACKENDS = ("disk", "local")
+NO_SERVERS = "files are read from local folders"
 
 
 FRAMEWORK: dict[str, Callable[[Converter, Any, str, Mapping[str, Parameter], Table], None]] = {
@@ -202,7 +268,9 @@ FRAMEWORK: dict[str, Callable[[Converter, Any, str, Mapping[str, Parameter], Tab
     "pretrained": _pretrained,
     "torchvision_pretrain": _ignored,  # weights are recognised by their names
     "pretrained2d": _ignored,  # inflation follows from the shapes of the weights
-    "io_backend": _ignored,
+    "io_backend": _io_backend,
+    "backend_args": _servers,
+    "file_client_args": _servers,
     "lazy": _ignored,  # geometry is always lazy
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from vid_mmaction2 import data, localization, models, pipelines, training
-from vid_mmaction2.components import Converter, Table, strip_scope, without
+from vid_mmaction2.components import Converter, Table, without
 from vidcore.plugins.catalog import Catalog
 
 __all__ = ["Imported", "convert_config"]
@@ -17,12 +17,46 @@ RULES = {**models.RULES, **pipelines.RULES, **data.RULES, **training.RULES, **lo
 
 UNSUPPORTED = {
     "activation_checkpointing": "use with_cp of the backbone",
-    "custom_imports": "turn custom code into a vidcore plugin",
     "lr_config": "it belongs to MMAction2 0.x; convert it to 1.x first (train_dataloader, optim_wrapper, ...)",
     "tta_model": "multiple views are part of the pipeline",
     "tta_pipeline": "multiple views are part of the pipeline",
 }
-"""Settings that affect results. Settings that do not, and variables of the file, are ignored."""
+"""Settings that affect results and are not converted -> advice."""
+
+NO_EFFECT = {
+    "cfg": "has no equivalent here",
+    "custom_imports": "turn custom code into a vidcore plugin",
+    "env_cfg.dist_cfg.backend": "is chosen by the device",
+    "env_cfg.cudnn_benchmark": "the fastest algorithms are not searched",
+    "env_cfg.mp_cfg.mp_start_method": "is the default of Python",
+    "env_cfg.mp_cfg.opencv_num_threads": "workers use one thread",
+    "env_cfg.resource_limit": "set it in the shell: ulimit -n",
+    "experiment_name": "runs are named after their Task",
+    "launcher": "start processes with torchrun",
+    "log_level": "messages have no levels",
+    "log_processor.custom_cfg": "means are over train.log_interval steps",
+    "log_processor.num_digits": "numbers are not rounded in files",
+    "log_processor.window_size": "means are over train.log_interval steps",
+    "randomness.diff_rank_seed": "all random numbers depend on the sample",
+    "resume": "use vidcore run --resume",
+    "test_cfg.fp16": "set runtime.precision",
+    "val_cfg.fp16": "set runtime.precision",
+    "work_dir": "use vidcore run --dir",
+}
+"""Settings that do not affect results -> what to do instead. Variables of the file are ignored."""
+
+DEFAULTS = {
+    "env_cfg.dist_cfg.backend": "nccl",
+    "env_cfg.mp_cfg.mp_start_method": "fork",
+    "env_cfg.mp_cfg.opencv_num_threads": 0,
+    "launcher": "none",
+    "log_level": "INFO",
+    "log_processor.window_size": 20,
+}
+"""Values of these settings that are in every published configuration, and not worth a line."""
+
+WANDB_KEYS = {"project", "name", "mode", "tags"}
+"""Options of the back end that the observer ``WandB`` has, too."""
 
 TABLES = (
     "train_cfg",
@@ -33,6 +67,9 @@ TABLES = (
     "randomness",
     "model_wrapper_cfg",
     "auto_scale_lr",
+    "env_cfg",
+    "log_processor",
+    "visualizer",
 )
 
 IMAGE_WEIGHTS = {
@@ -56,6 +93,8 @@ class Imported:
     """``place in the published configuration: reason``, one for each setting that cannot be converted."""
     notes: tuple[str, ...] = ()
     """``place in the published configuration: what differs here``, one for each approximate conversion."""
+    left_out: tuple[str, ...] = ()
+    """``place in the published configuration: value: why``, one for each setting that does not change a result."""
 
 
 def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
@@ -71,7 +110,7 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
     task: Table = {}
     if "pgm_proposals_cfg" in config:
         job = converter.attempt("pgm_proposals_cfg", localization.convert_generation, converter, config)
-        return Imported(job or {}, tuple(converter.problems))
+        return Imported(job or {}, tuple(converter.problems), tuple(converter.notes), tuple(converter.left_out))
     model = config.get("model")
     if model is None:
         converter.report("model", "is missing; a Task needs one")
@@ -94,7 +133,9 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
     schedules = config.get("param_scheduler") or []
     task["schedule"] = attempt("param_scheduler", training.convert_schedules, converter, schedules)
     task["metrics"] = attempt("val_evaluator, test_evaluator", training.convert_metrics, converter, config)
+    task["observers"] = attempt("visualizer, vis_backends", _observers, converter, config)
     attempt("runtime", _runtime, converter, config, task)
+    attempt("env_cfg, log_processor", _leave_out, converter, config)
     for key, advice in UNSUPPORTED.items():
         if config.get(key):
             converter.report(key, f"cannot be converted: {advice}")
@@ -106,7 +147,7 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
         else:
             task["info"] = {"base_batch_size": base}  # for information only
     kept = {key: _without_none(table) for key, table in task.items() if table}
-    return Imported(kept, tuple(converter.problems), tuple(converter.notes))
+    return Imported(kept, tuple(converter.problems), tuple(converter.notes), tuple(converter.left_out))
 
 
 def _without_none(value: Any) -> Any:
@@ -135,7 +176,9 @@ def _runtime(converter: Converter, config: Mapping[str, Any], task: Table) -> No
     if randomness.get("deterministic"):
         runtime["deterministic"] = True
     wrapper = config.get("model_wrapper_cfg") or {}
-    kind = strip_scope(wrapper.get("type", "MMDistributedDataParallel"))
+    kind = converter.kind(wrapper, "model_wrapper_cfg", "MMDistributedDataParallel")
+    for key in without(wrapper, "type", "find_unused_parameters", "static_graph"):
+        converter.leave_out(f"model_wrapper_cfg.{key}", wrapper[key], "has no equivalent here")
     if kind != "MMDistributedDataParallel":
         converter.report("model_wrapper_cfg.type", f"{kind} is not converted; see runtime.strategy")
     # DDP with a static graph detects unused parameters
@@ -150,9 +193,44 @@ def _runtime(converter: Converter, config: Mapping[str, Any], task: Table) -> No
         if config["compile"] is not True:
             converter.report("compile", "must be true or false; options are not converted")
     for part in ("val", "test"):
-        kind = (config.get(f"{part}_cfg") or {}).get("type", "")
+        kind = converter.kind(config.get(f"{part}_cfg") or {}, f"{part}_cfg")
         if kind not in ("", f"{part.capitalize()}Loop"):
             converter.report(f"{part}_cfg.type", f"{kind} has no equivalent here")
+
+
+def _leave_out(converter: Converter, config: Mapping[str, Any]) -> None:
+    """List the settings that do not affect results."""
+    for place, why in NO_EFFECT.items():
+        value: Any = config
+        for i, key in enumerate(keys := place.split(".")):
+            value = converter.table(value, ".".join(keys[:i])).get(key)
+        if value != DEFAULTS.get(place):
+            converter.leave_out(place, value, why)
+
+
+def _observers(converter: Converter, config: Mapping[str, Any]) -> Table:
+    """Convert the back ends of visualisation to ``[observers]``; pictures are left out."""
+    visualizer = config.get("visualizer") or {}
+    kind = converter.kind(visualizer, "visualizer", "ActionVisualizer")
+    if kind not in ("ActionVisualizer", "Visualizer"):
+        converter.leave_out("visualizer", kind, "vidcore predict shows predictions")
+    at = "visualizer.vis_backends" if visualizer.get("vis_backends") else "vis_backends"
+    backends = visualizer.get("vis_backends") or config.get("vis_backends") or []
+    named: Table = {}
+    for i, backend in enumerate(backends if isinstance(backends, list) else [backends]):
+        place = f"{at}[{i}]"
+        table = converter.table(backend, place)
+        kind = converter.kind(table, place)
+        options = converter.table(table.get("init_kwargs"), f"{place}.init_kwargs")
+        if kind == "TensorboardVisBackend":
+            named["tensorboard"] = {"type": "TensorBoard"}
+        elif kind == "WandbVisBackend" and "project" in options:
+            named["wandb"] = {"type": "WandB", **{k: options[k] for k in WANDB_KEYS & options.keys()}}
+            for key in options.keys() - WANDB_KEYS:
+                converter.leave_out(f"{place}.init_kwargs.{key}", options[key], "has no equivalent here")
+        elif kind != "LocalVisBackend":
+            converter.leave_out(place, kind, "is not an observer of vidcore")
+    return named
 
 
 def _initial_weights(converter: Converter, config: Mapping[str, Any], train: Table) -> None:

@@ -13,10 +13,17 @@ from vid_mmaction2.pipelines import convert_pipeline, free_name
 __all__ = ["RULES", "convert_loader", "convert_other_loaders", "convert_paths"]
 
 LOADER_KEYS = {"batch_size": "batch_size", "num_workers": "workers", "prefetch_factor": "prefetch"}
-IGNORED_KEYS = {"dataset", "sampler", "collate_fn", "persistent_workers", "pin_memory", "drop_last", "batch_sampler"}
+IGNORED_KEYS = {"dataset", "sampler", "collate_fn", "persistent_workers", "pin_memory", "drop_last"}
+"""Keys that are converted by themselves, and what every loader does here."""
+LEFT_OUT_KEYS = {
+    "filter_cfg": "samples are not filtered",
+    "lazy_init": "annotations are read once",
+    "max_refetch": "see on_error in docs/videos.md",
+    "serialize_data": "annotations are read once",
+}
+"""Keys of a dataset that do not change its samples."""
 MISPLACED = {"pipeline", "test_mode"}
 """Keys of the dataset that a published file has one level too high; MMAction2 fails to load it."""
-IGNORED_DATASET_KEYS = ("test_mode", "lazy_init", "serialize_data", "max_refetch", "metainfo", "filter_cfg")
 SAMPLERS = {"DefaultSampler", "InfiniteSampler"}
 IMAGE_DATASETS = {"mmcls.ImageNet": "VideoDataset", "mmpretrain.ImageNet": "VideoDataset"}
 """Annotation files of images; an image is a video with one frame here."""
@@ -60,6 +67,9 @@ def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
 def convert_other_loaders(converter: Converter, loaders: Any, at: str) -> Table:
     """Convert additional training loaders to ``[data.train_extra.*]``, named by their content."""
     named: Table = {}
+    if not isinstance(loaders, list):
+        converter.report(at, "must be a list of tables")
+        loaders = []
     for i, loader in enumerate(loaders):
         table = convert_loader(converter, loader, f"{at}[{i}]")
         if table:
@@ -69,14 +79,17 @@ def convert_other_loaders(converter: Converter, loaders: Any, at: str) -> Table:
 
 
 def _sampling(converter: Converter, loader: Mapping[str, Any], table: Table, at: str) -> None:
-    sampler = loader.get("sampler") or {}
-    if sampler.get("type", "DefaultSampler") not in SAMPLERS:
-        converter.report(f"{at}.sampler", f"{sampler['type']} has no equivalent here")
+    sampler = converter.table(loader.get("sampler"), f"{at}.sampler")
+    kind = converter.kind(sampler, f"{at}.sampler", "DefaultSampler")
+    if kind not in SAMPLERS:
+        converter.report(f"{at}.sampler", f"{kind} has no equivalent here")
+    for key in without(sampler, "type", "shuffle"):
+        converter.leave_out(f"{at}.sampler.{key}", sampler[key], "has no equivalent here")
     if sampler.get("shuffle", at.startswith("train")) != at.startswith("train"):
         table["shuffle"] = sampler["shuffle"]
     if loader.get("drop_last"):
         table["drop_last"] = True
-    collate = (loader.get("collate_fn") or {}).get("type", "pseudo_collate")
+    collate = converter.kind(converter.table(loader.get("collate_fn"), f"{at}.collate_fn"), at, "pseudo_collate")
     if collate not in COLLATORS:
         converter.report(f"{at}.collate_fn", f"{collate} has no equivalent here")
 
@@ -106,14 +119,19 @@ def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[T
 
 def convert_paths(converter: Converter, table: Table, at: str, kind: str = "video") -> Table:
     """Join root and prefix to one folder, ``data_root``; ``kind`` selects the prefix of the files to read."""
-    out = without(table, *IGNORED_DATASET_KEYS, "data_root", "data_prefix", "ann_file")
+    out = without(table, *LEFT_OUT_KEYS, "test_mode", "metainfo", "data_root", "data_prefix", "ann_file")
+    for key, why in LEFT_OUT_KEYS.items():
+        converter.leave_out(f"{at}.{key}", table.get(key), why)
     root, prefix = table.get("data_root") or "", table.get("data_prefix") or {}
     if isinstance(prefix, Mapping):
         if len(prefix) > 1 and kind not in prefix:
-            converter.report(f"{at}.data_prefix", f"must be a single prefix, found {', '.join(prefix)}")
+            converter.report(f"{at}.data_prefix", f"must be a single prefix, found {', '.join(map(str, prefix))}")
         prefix = prefix.get(kind, next(iter(prefix.values()), "")) or ""
-    if names := (table.get("metainfo") or {}).get("classes"):
+    about = converter.table(table.get("metainfo"), f"{at}.metainfo")
+    if names := about.pop("classes", None):
         out["classes"] = names
+    for key, value in about.items():
+        converter.leave_out(f"{at}.metainfo.{key}", value, "has no equivalent here")
     for key, value in (("data_root", root), ("data_prefix", prefix), ("ann_file", table.get("ann_file") or "")):
         if not isinstance(value, str):
             converter.report(f"{at}.{key}", f"must be a string, found {type(value).__name__}")

@@ -6,8 +6,9 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table, drop_arguments, without
+from vid_mmaction2.components import Converter, Rule, Table, drop_arguments
 from vid_mmaction2.data import convert_paths
+from vid_mmaction2.training import COLLECTED, PREFIX
 
 __all__ = ["RULES", "convert_generation", "result_folder"]
 
@@ -19,10 +20,11 @@ def convert_generation(converter: Converter, config: Mapping[str, Any]) -> Table
     working folder.
     """
     folder = posixpath.normpath(config.get("work_dir") or ".")
-    proposals = dict(config["pgm_proposals_cfg"])
+    proposals = converter.table(config["pgm_proposals_cfg"], "pgm_proposals_cfg")
     proposals.pop("temporal_scale", None)  # given by the length of the tables
     job: Table = {"workers": proposals.pop("pgm_proposals_thread", 4), **proposals}
-    parts = [dict(config.get(f"pgm_features_{part}_cfg") or {}) for part in ("train", "test")]
+    names = [f"pgm_features_{part}_cfg" for part in ("train", "test")]
+    parts = [converter.table(config.get(name), name) for name in names]
     for part in parts:
         part.pop("pgm_features_thread", None)
     job["top_k"] = max((part.pop("top_k") for part in parts if "top_k" in part), default=1000)
@@ -54,11 +56,16 @@ def _proposals(converter: Converter, table: Table, at: str) -> Table:
 
 
 def _metric(converter: Converter, table: Table, at: str) -> Table:
-    """Drop output options: results are always written to the run folder."""
-    table = without(table, "collect_device", "dump_config", "prefix")
+    table = drop_arguments(collect_device=COLLECTED, prefix=PREFIX)(converter, table, at)
+    dumped = converter.table(table.pop("dump_config", None), f"{at}.dump_config")
     table.setdefault("metric_type", "TEM")
-    options: Table = (table.pop("metric_options", None) or {}).get(table["metric_type"], {})
-    return table | options
+    if table["metric_type"] != "TEM":  # there, it is the run folder
+        converter.leave_out(f"{at}.dump_config", dumped.get("out"), "results are written to the run folder")
+    options = converter.table(table.pop("metric_options", None), f"{at}.metric_options")
+    own = options.pop(table["metric_type"], None) if isinstance(table["metric_type"], str) else None
+    for key, value in options.items():
+        converter.leave_out(f"{at}.metric_options.{key}", value, f"the metric is {table['metric_type']}")
+    return table | converter.table(own, f"{at}.metric_options.{table['metric_type']}")
 
 
 RULES: dict[str, Rule] = {
@@ -66,5 +73,5 @@ RULES: dict[str, Rule] = {
     "CharadesSTADataset": _videos,
     "ANetMetric": _metric,
     "LoadProposals": _proposals,
-    "RecallatTopK": drop_arguments("collect_device", "prefix"),
+    "RecallatTopK": drop_arguments(collect_device=COLLECTED, prefix=PREFIX),
 }

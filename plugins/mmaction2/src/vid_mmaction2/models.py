@@ -32,7 +32,7 @@ def convert_model(table: Mapping[str, Any], catalog: Catalog | None = None) -> T
 def _recognizer(converter: Converter, table: Table, at: str) -> Table:
     """Move test settings to the components that use them."""
     table = dict(table)
-    settings = {name: dict(table.pop(name, None) or {}) for name in ("train_cfg", "test_cfg")}
+    settings = {name: converter.table(table.pop(name, None), f"{at}.{name}") for name in ("train_cfg", "test_cfg")}
     views = settings["test_cfg"].pop("max_testing_views", None)
     if views:
         table["max_testing_views"] = views
@@ -49,7 +49,7 @@ def _recognizer(converter: Converter, table: Table, at: str) -> Table:
 def _head(converter: Converter, table: Table, at: str) -> Table:
     table = dict(table)
     consensus = table.pop("consensus", None)
-    if consensus is not None and dict(consensus) not in ({"type": "AvgConsensus", "dim": 1}, {"type": "AvgConsensus"}):
+    if consensus not in (None, {"type": "AvgConsensus", "dim": 1}, {"type": "AvgConsensus"}):
         converter.report(f"{at}.consensus", f"only the mean over segments can be converted, found {consensus}")
     if not table.pop("is_shift", True):  # of TSM; only enables temporal_pool
         table.pop("temporal_pool", None)
@@ -68,7 +68,7 @@ def _backbone(converter: Converter, table: Table, at: str) -> Table:
     """Convert networks with non-local blocks, and single pathways of SlowFast."""
     table = dict(table)
     if table.get("non_local") or "non_local_cfg" in table:
-        options = dict(table.get("non_local_cfg") or {})
+        options = converter.table(table.get("non_local_cfg"), f"{at}.non_local_cfg")
         if options.get("norm_cfg") is None:  # the published default is no batch norm
             options["norm"] = False
         table["non_local_cfg"] = options
@@ -90,8 +90,9 @@ def _slowfast(converter: Converter, table: Table, at: str) -> Table:
     if fast is not None:
         fast = {"base_channels": 64, "conv1_kernel": [3, 7, 7], **without(fast, "lateral", *LATERAL)}
         table["fast_pathway"] = fast
-    wide, narrow = (slow or {}).get("base_channels", 64), (fast or {}).get("base_channels", 8)
-    if wide != ratio * narrow:
+    wide = converter.integer((slow or {}).get("base_channels"), f"{at}.slow_pathway.base_channels", 64)
+    narrow = converter.integer((fast or {}).get("base_channels"), f"{at}.fast_pathway.base_channels", 8)
+    if wide != converter.integer(ratio, f"{at}.channel_ratio", 8) * narrow:
         converter.report(f"{at}.channel_ratio", f"must be the ratio of the widths {wide} and {narrow}, found {ratio}")
     return table
 
@@ -99,7 +100,7 @@ def _slowfast(converter: Converter, table: Table, at: str) -> Table:
 def _pathway(converter: Converter, published: Any, at: str) -> Table | None:
     if published is None:
         return None
-    table = without(published, "speed_ratio", "channel_ratio")
+    table = without(converter.table(published, at), "speed_ratio", "channel_ratio")
     kind = table.pop("type", "resnet3d")
     if kind != "resnet3d":
         converter.report(f"{at}.type", f"must be resnet3d, found {kind!r}")
@@ -107,7 +108,8 @@ def _pathway(converter: Converter, published: Any, at: str) -> Table | None:
         converter.report(f"{at}.lateral_inv", "has no equivalent here")
     if table.pop("lateral_infl", 2) != 2:
         converter.report(f"{at}.lateral_infl", "must be 2; lateral connections double the channels")
-    if any(a != 1 for a in table.pop("lateral_activate", [1])):
+    activate = table.pop("lateral_activate", [1])
+    if not isinstance(activate, (list, tuple)) or any(a != 1 for a in activate):
         converter.report(f"{at}.lateral_activate", "must be 1 for each stage; connections are at all stages or none")
     return table
 
@@ -127,7 +129,8 @@ def _resnext(converter: Converter, table: Table, at: str) -> Table:
 
 def _bmn(converter: Converter, table: Table, at: str) -> Table:
     """Published training weighted cells outside of the balanced bands."""
-    return {**table, "loss_cls": {"weight_outside_bands": True, "type": "BMNLoss", **(table.get("loss_cls") or {})}}
+    loss = converter.table(table.get("loss_cls"), f"{at}.loss_cls")
+    return {**table, "loss_cls": {"weight_outside_bands": True, "type": "BMNLoss", **loss}}
 
 
 def _pem(converter: Converter, table: Table, at: str) -> Table:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table, drop_arguments, snake_case, strip_scope, without
+from vid_mmaction2.components import (
+    LOCAL_BACKENDS,
+    NO_SERVERS,
+    Converter,
+    Rule,
+    Table,
+    drop_arguments,
+    snake_case,
+    strip_scope,
+    without,
+)
 
 __all__ = ["RULES", "convert_pipeline", "free_name"]
 
@@ -82,14 +92,25 @@ def _split_step(step: Any) -> list[Any]:
     return [step]
 
 
+def _leave_out(converter: Converter, step: Table, at: str) -> None:
+    """List the options of a step that opens or decodes, other than those that are converted."""
+    for key, value in without(step, "type", "num_threads", "multi_thread", *(name for name, _ in INEXACT)).items():
+        if key == "io_backend" and value not in LOCAL_BACKENDS:
+            converter.leave_out(f"{at}.{key}", value, NO_SERVERS)
+        elif key != "io_backend":
+            converter.leave_out(f"{at}.{key}", value, "vidcore picks the decoder")
+
+
 def _translate(converter: Converter, kind: str, step: Any, at: str) -> Any:
     """Return the step with its name and arguments here."""
     if kind in OPENERS | DECODERS | {"PyAVDecodeMotionVector"}:
         for key, value in INEXACT:
             if step.get(key) == value:
                 converter.report(f"{at}.{key}", f"{value!r} has no equivalent; frames are exact and RGB")
+        _leave_out(converter, step, at)
     if kind in OPENERS:
-        return {"type": "OpenVideo", **({"threads": step["num_threads"]} if step.get("num_threads", 1) != 1 else {})}
+        threads = converter.integer(step.get("num_threads"), f"{at}.num_threads", 1)
+        return {"type": "OpenVideo", **({"threads": threads} if threads != 1 else {})}
     if kind in DECODERS:
         return {"type": "Decode"}
     if kind == "PyAVDecodeMotionVector":
@@ -132,5 +153,5 @@ def free_name(name: str, taken: Table) -> str:
 
 RULES: dict[str, Rule] = dict.fromkeys(
     ("SampleFrames", "DenseSampleFrames"),
-    drop_arguments("start_index"),  # ignored since it moved to the dataset
+    drop_arguments(start_index="it belongs to the dataset"),
 )

@@ -19,12 +19,30 @@ GROUPINGS = {
     "SwinOptimWrapperConstructor": "SwinGroups",
     "LearningRateDecayOptimizerConstructor": "LayerDecayGroups",
 }
-IGNORED_HOOKS = {"runtime_info", "timer", "param_scheduler", "sampler_seed", "sync_buffers", "visualization"}
+DEFAULT_GROUPING = "DefaultOptimWrapperConstructor"
+STANDARD_HOOKS = {
+    "runtime_info": "RuntimeInfoHook",
+    "timer": "IterTimerHook",
+    "param_scheduler": "ParamSchedulerHook",
+    "sampler_seed": "DistSamplerSeedHook",
+    "sync_buffers": "SyncBuffersHook",
+}
 """Hooks whose job is always done here."""
+LEFT_OUT_HOOKS = {
+    "EmptyCacheHook": "memory of the GPU is not released during a run",
+    "NPUProfilerHook": "use torch.profiler",
+    "ProfilerHook": "use torch.profiler",
+    "VisualizationHook": "nothing is drawn during a run",
+}
+"""Hooks that do not change a result."""
 ADVICE = {
     "EMAHook": "is not converted; set train.ema_decay",
 }
 """Hooks for which there is an option here, with slightly different results."""
+LOGGER_KEYS = {"type", "interval", "priority", "ignore_last"}
+CHECKPOINT_KEYS = {"type", "interval", "by_epoch", "max_keep_ckpts", "save_best", "rule", "priority"}
+COLLECTED = "predictions of all processes are always collected"
+PREFIX = "names of scores are fixed here"
 PRECISIONS = {None: "fp16", "float16": "fp16", "bfloat16": "bf16"}
 
 
@@ -33,35 +51,54 @@ def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
     train: Table = {}
     _loop(converter, config.get("train_cfg") or {}, train)
     wrapper = config.get("optim_wrapper") or {}
-    if (count := wrapper.get("accumulative_counts", 1)) != 1:
+    at = "optim_wrapper.accumulative_counts"
+    if (count := converter.integer(wrapper.get("accumulative_counts"), at, 1)) != 1:
         train["accumulate"] = count
         schedules = config.get("param_scheduler") or []
-        by_epoch = [s.get("by_epoch", True) for s in (schedules if isinstance(schedules, list) else [schedules])]
-        if "steps" in train or not all(by_epoch):
+        tables = [s for s in (schedules if isinstance(schedules, list) else [schedules]) if isinstance(s, Mapping)]
+        if "steps" in train or not all(s.get("by_epoch", True) for s in tables):
             why = f"iterations are batches there and steps here; divide numbers of iterations by {count}"
-            converter.report("optim_wrapper.accumulative_counts", why)
-    clip = wrapper.get("clip_grad") or {}
+            converter.report(at, why)
+    at = "optim_wrapper.clip_grad"
+    clip = converter.table(wrapper.get("clip_grad"), at)
     if "max_norm" in clip:
         train["clip_norm"] = clip["max_norm"]
         if clip.get("norm_type", 2) != 2:
-            converter.report("optim_wrapper.clip_grad.norm_type", "must be 2; only the 2-norm can be limited")
+            converter.report(f"{at}.norm_type", "must be 2; only the 2-norm can be limited")
     if "clip_value" in clip:
         train["clip_value"] = clip["clip_value"]
+    for key in without(clip, "type", "max_norm", "norm_type", "clip_value"):
+        converter.leave_out(f"{at}.{key}", clip[key], "has no equivalent here")
     hooks = config.get("default_hooks") or {}
     _checkpoint_options(converter, hooks.get("checkpoint"), train)
-    if "interval" in (hooks.get("logger") or {}):
-        train["log_interval"] = hooks["logger"]["interval"]
-    others = {
-        f"default_hooks.{k}": v for k, v in hooks.items() if k not in IGNORED_HOOKS | {"checkpoint", "logger"} and v
-    }
+    at = "default_hooks.logger"
+    logger = converter.table(hooks.get("logger"), at)
+    if "interval" in logger:
+        train["log_interval"] = logger["interval"]
+    for key in without(logger, *LOGGER_KEYS):
+        converter.leave_out(f"{at}.{key}", logger[key], "has no equivalent here")
+    others = {f"default_hooks.{k}": hook for k, hook in hooks.items() if k not in ("checkpoint", "logger")}
     others |= {f"custom_hooks[{i}]": hook for i, hook in enumerate(config.get("custom_hooks") or [])}
     for at, hook in others.items():
-        kind = strip_scope(str(hook.get("type", "this hook")))
-        if kind == "EarlyStoppingHook":
-            _early_stop(converter, hook, at, train)
-            continue
-        converter.report(at, f"{kind} {ADVICE.get(kind, 'has no equivalent here')}")
+        _hook(converter, converter.table(hook, at), at, train)
     return train
+
+
+def _hook(converter: Converter, hook: Table, at: str, train: Table) -> None:
+    kind = converter.kind(hook, at)
+    if not hook or STANDARD_HOOKS.get(at.removeprefix("default_hooks."), "") == kind:
+        return
+    if kind == "EarlyStoppingHook":
+        _early_stop(converter, hook, at, train)
+    elif kind == "PreciseBNHook":
+        train["precise_bn"] = converter.integer(hook.get("num_iters"), f"{at}.num_iters", 200)
+        converter.leave_out(f"{at}.interval", hook.get("interval"), "statistics are computed before every evaluation")
+    elif kind == "VisualizationHook" and not hook.get("enable"):
+        return
+    elif kind in LEFT_OUT_HOOKS or kind in STANDARD_HOOKS.values():
+        converter.leave_out(at, kind, LEFT_OUT_HOOKS.get(kind, "its work is always done"))
+    else:
+        converter.report(at, f"{kind or 'this hook'} {ADVICE.get(kind, 'has no equivalent here')}")
 
 
 def _early_stop(converter: Converter, hook: Mapping[str, Any], at: str, train: Table) -> None:
@@ -72,23 +109,23 @@ def _early_stop(converter: Converter, hook: Mapping[str, Any], at: str, train: T
         if value is not None and train.setdefault(name, value) != value:
             converter.report(f"{at}.{key}", f"must be that of train.{name}, {train[name]}, found {value}")
     converter.notes.append(f"{at}.min_delta: any improvement counts, not only {hook.get('min_delta', 0.1)} or more")
-    if hook.get("stopping_threshold") is not None:
-        converter.notes.append(f"{at}.stopping_threshold: training does not stop at a score")
+    for key in without(hook, "type", "priority", "monitor", "rule", "patience", "min_delta"):
+        converter.leave_out(f"{at}.{key}", hook[key], "training stops after evaluations without improvement only")
 
 
 def _loop(converter: Converter, loop: Mapping[str, Any], train: Table) -> None:
     at = "train_cfg"
-    kind = loop.get("type") or ("EpochBasedTrainLoop" if loop.get("by_epoch", True) else "IterBasedTrainLoop")
+    kind = converter.kind(loop, at, "EpochBasedTrainLoop" if loop.get("by_epoch", True) else "IterBasedTrainLoop")
     lengths = {"EpochBasedTrainLoop": ("max_epochs", "epochs"), "IterBasedTrainLoop": ("max_iters", "steps")}
     if kind not in lengths and kind != "MultiLoaderEpochBasedTrainLoop":
         converter.report(f"{at}.type", f"{kind} has no equivalent here")
     old, new = lengths.get(kind, lengths["EpochBasedTrainLoop"])
     if old in loop:
         train[new] = loop[old]
-    interval = loop.get("val_interval", 1000 if new == "steps" else 1)
+    interval = converter.integer(loop.get("val_interval"), f"{at}.val_interval", 1000 if new == "steps" else 1)
     if new == "steps" or interval != 1:  # one epoch is the default here
         train["val_interval"] = interval
-    if loop.get("val_begin", 1) > 1:
+    if converter.integer(loop.get("val_begin"), f"{at}.val_begin", 1) > 1:
         converter.report(f"{at}.val_begin", "is not converted; evaluation starts with the first interval")
     converted = {"type", "by_epoch", "max_epochs", "max_iters", "val_interval", "val_begin", "other_loaders"}
     for key in loop.keys() - converted:
@@ -98,36 +135,41 @@ def _loop(converter: Converter, loop: Mapping[str, Any], train: Table) -> None:
 def _checkpoint_options(converter: Converter, hook: Mapping[str, Any] | None, train: Table) -> None:
     if hook is None and "steps" not in train:
         return
-    hook = hook or {}
-    interval, by_epoch = hook.get("interval", 1), hook.get("by_epoch", True)
+    at = "default_hooks.checkpoint"
+    hook = converter.table(hook, at)
+    interval, by_epoch = converter.integer(hook.get("interval"), f"{at}.interval", 1), hook.get("by_epoch", True)
     if interval < 1 or ("steps" in train and by_epoch):  # only at the end; a run in iterations is one epoch there
         train["checkpoint_interval"] = train.get("steps") or train.get("epochs", 1)
     elif not by_epoch and "steps" not in train:
         train["checkpoint_steps"] = interval
     elif "steps" in train or interval != 1:
         train["checkpoint_interval"] = interval
-    train["keep"] = max(0, hook.get("max_keep_ckpts", 0))  # published: -1 keeps all
+    train["keep"] = max(0, converter.integer(hook.get("max_keep_ckpts"), f"{at}.max_keep_ckpts", 0))  # -1 keeps all
     best = hook.get("save_best")
     if isinstance(best, str) and best != "auto":
         train["best"] = best
     elif best is not None and not isinstance(best, str):
-        converter.report("default_hooks.checkpoint.save_best", "must be a single score")
+        converter.report(f"{at}.save_best", "must be a single score")
     if isinstance(hook.get("rule"), str):
         train["best_rule"] = hook["rule"]
+    for key in without(hook, *CHECKPOINT_KEYS):
+        converter.leave_out(f"{at}.{key}", hook[key], "checkpoints have fixed names and contents here")
 
 
 def convert_optimizer(converter: Converter, wrapper: Mapping[str, Any], task: Table) -> None:
     """Convert ``optim_wrapper`` to ``[optimizer]``, ``[param_groups]`` and ``runtime.precision``."""
     at = "optim_wrapper"
-    kind = wrapper.get("type", "OptimWrapper")
+    kind = converter.kind(wrapper, at, "OptimWrapper")
     if kind == "AmpOptimWrapper":
         number = wrapper.get("dtype")
-        if number in PRECISIONS:
+        if number is None or (isinstance(number, str) and number in PRECISIONS):
             task.setdefault("runtime", {})["precision"] = PRECISIONS[number]
         else:
             converter.report(f"{at}.dtype", f"must be float16 or bfloat16, found {number}")
     elif kind != "OptimWrapper":
         converter.report(f"{at}.type", f"{kind} has no equivalent here")
+    if (scale := wrapper.get("loss_scale")) not in ("dynamic", None):
+        converter.leave_out(f"{at}.loss_scale", scale, "the scale of the loss is always dynamic")
     groups = {"constructor", "paramwise_cfg"}
     known = {"type", "optimizer", "clip_grad", "accumulative_counts", "loss_scale", "dtype"} | groups
     for key in wrapper.keys() - known:
@@ -142,9 +184,9 @@ def convert_optimizer(converter: Converter, wrapper: Mapping[str, Any], task: Ta
 
 
 def _grouping(converter: Converter, wrapper: Mapping[str, Any], at: str) -> Table | None:
-    settings = dict(wrapper.get("paramwise_cfg") or {})
-    constructor = wrapper.get("constructor", "DefaultOptimWrapperConstructor")
-    if constructor == "DefaultOptimWrapperConstructor":
+    settings = converter.table(wrapper.get("paramwise_cfg"), f"{at}.paramwise_cfg")
+    constructor = converter.kind({"type": wrapper.get("constructor")}, f"{at}.constructor", DEFAULT_GROUPING)
+    if constructor == DEFAULT_GROUPING:
         settings.pop("bypass_duplicate", None)  # a shared parameter always counts once
         return converter.component({"type": "DefaultGroups", **settings}, f"{at}.paramwise_cfg") if settings else None
     if constructor not in GROUPINGS:
@@ -177,7 +219,7 @@ def _as_lr_schedule(converter: Converter, table: Any, at: str) -> Any:
     if kind is None:
         return table
     param = "momentum" if kind[2] == "Momentum" else table.get("param_name", "lr")
-    if param not in ("lr", "momentum"):
+    if not isinstance(param, str) or param not in ("lr", "momentum"):
         converter.report(f"{at}.param_name", f"must be lr or momentum, found {param}")
     return {**table, "type": f"{kind[1]}LR", **({"param": param} if param == "momentum" else {})}
 
@@ -193,7 +235,8 @@ def convert_metrics(converter: Converter, config: Mapping[str, Any]) -> Table:
     part = "test" if found["test"] else "val"
     named: Table = {}
     for i, table in enumerate(found[part]):
-        new = converter.component(table, f"{part}_evaluator[{i}]" if len(found[part]) > 1 else f"{part}_evaluator")
+        at = f"{part}_evaluator[{i}]" if len(found[part]) > 1 else f"{part}_evaluator"
+        new = _dump(converter, table, at) if _is_dump(table) else converter.component(table, at)
         if new is not None:
             short = snake_case(new["type"]).removesuffix("_metric")
             named[free_name(METRIC_NAMES.get(new["type"], short), named)] = new
@@ -209,15 +252,30 @@ def _metric_tables(evaluator: Any) -> list[Any]:
     return [evaluator] if evaluator else []
 
 
+def _is_dump(table: Any) -> bool:
+    return isinstance(table, Mapping) and strip_scope(str(table.get("type"))) == "DumpResults"
+
+
+def _dump(converter: Converter, table: Mapping[str, Any], at: str) -> Table | None:
+    """Convert ``DumpResults``, which writes a pickle, to ``DumpPredictions``, which writes arrays."""
+    file = table.get("out_file_path")
+    if not isinstance(file, str):
+        converter.report(f"{at}.out_file_path", "must be a string")
+        return None
+    converter.leave_out(f"{at}.collect_device", table.get("collect_device"), COLLECTED)
+    converter.notes.append(f"{at}: predictions are written to an .npz file in the run folder, instead of {file}")
+    return {"type": "DumpPredictions", "file": f"{posixpath.splitext(posixpath.basename(file))[0]}.npz"}
+
+
 def file_name(url: str) -> str:
     """Return the file name of a URL; return anything else unchanged."""
     return posixpath.basename(url) if url.startswith(("http://", "https://")) else url
 
 
 def _accuracy(converter: Converter, table: Table, at: str) -> Table:
-    table = without(table, "collect_device")
-    options = dict(table.pop("metric_options", None) or {})
-    top = dict(options.pop("top_k_accuracy", None) or {})
+    table = drop_arguments(collect_device=COLLECTED)(converter, table, at)
+    options = converter.table(table.pop("metric_options", None), f"{at}.metric_options")
+    top = converter.table(options.pop("top_k_accuracy", None), f"{at}.metric_options.top_k_accuracy")
     if "topk" in top:
         table["topk"] = [top["topk"]] if isinstance(top["topk"], int) else top["topk"]
     if isinstance(table.get("metric_list"), str):
@@ -227,12 +285,19 @@ def _accuracy(converter: Converter, table: Table, at: str) -> Table:
     return table
 
 
+def _schedule(converter: Converter, table: Table, at: str) -> Table:
+    if table.get("last_step", -1) != -1:
+        converter.leave_out(f"{at}.last_step", table["last_step"], "schedules start with the run")
+    converter.leave_out(f"{at}.verbose", table.get("verbose"), "vidcore explain --schedule draws the learning rate")
+    return without(table, "verbose", "last_step", "param_name")
+
+
 SCHEDULES = (
     *("ConstantLR", "CosineAnnealingLR", "CosineRestartLR", "ExponentialLR", "LinearLR"),
     *("MultiStepLR", "OneCycleLR", "PolyLR", "StepLR"),
 )
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(SCHEDULES, drop_arguments("verbose", "last_step", "param_name")),
+    **dict.fromkeys(SCHEDULES, _schedule),
     "AccMetric": _accuracy,
-    "ConfusionMatrix": drop_arguments("collect_device", "prefix"),
+    "ConfusionMatrix": drop_arguments(collect_device=COLLECTED, prefix=PREFIX),
 }
