@@ -41,7 +41,7 @@ KERNEL = (
     ("task",),
 )
 """Floors of the core, from the bottom: a file or folder imports only from lower floors."""
-TOOLS = (("tools",), ("jobs", "predict"), ("features",), ("cli",))
+TOOLS = (("tools", "testing"), ("jobs", "predict"), ("features",), ("cli",))
 """The ring above: the kernel never imports it."""
 
 FORBIDDEN = {"torchvision", "torchaudio", "mmcv", "mmengine", "mmaction", "mmdet", "mmpose", "pytorchvideo", "timm"}

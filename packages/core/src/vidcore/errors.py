@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 __all__ = [
     "AnnotationError",
     "CheckpointError",
+    "ComponentError",
     "ConfigError",
     "DataError",
     "MissingLibraryError",
@@ -62,6 +63,10 @@ class MissingLibraryError(PluginError):
 
     def __reduce__(self) -> tuple[type[MissingLibraryError], tuple[str, str]]:
         return type(self), (self.who, self.module)
+
+
+class ComponentError(RuntimeError):
+    """The code of a plugin raised an exception that is not a ``UserError``. The message has its file and line."""
 
 
 class DataError(UserError):

@@ -36,7 +36,7 @@ def test_every_optimizer_trains(name: str) -> None:
     factory = OPTIMIZERS[name].load()
     signature = read_signature(OPTIMIZERS[name].target)
     assert "lr" in signature.parameters
-    assert all(p.typed for p in signature.parameters.values())
+    assert not signature.untyped
     model = nn.Linear(3, 1)
     before = model.weight.clone()
     optimizer = build_optimizer(factory, {"lr": 0.1}, model)

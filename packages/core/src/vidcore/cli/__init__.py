@@ -16,18 +16,26 @@ import click
 
 from vidcore import __version__
 from vidcore.cli.completion import VARIABLE, use_bash
-from vidcore.errors import PluginError, UserError, missing_library, nearest
+from vidcore.errors import ComponentError, PluginError, UserError, missing_library, nearest
 from vidcore.plugins.catalog import NOT_OFFERED, Catalog, Component, load_plugins
+from vidcore.plugins.place import failed_at, with_place
 
 __all__ = ["Context", "main", "run"]
 
 
 class Context:
-    """The object that commands get with ``@click.pass_obj``."""
+    """The object that commands get with ``@click.pass_obj``.
+
+    Args:
+        plugins: files of ``--plugin``.
+    """
+
+    def __init__(self, plugins: Sequence[str] = ()) -> None:
+        self.plugins = tuple(plugins)
 
     @cached_property
     def catalog(self) -> Catalog:
-        return load_plugins()
+        return load_plugins(files=self.plugins)
 
 
 class Commands(click.Group):
@@ -106,8 +114,12 @@ HELP = {"help_option_names": ["-h", "--help"]}
 @click.command(cls=Commands, name="vidcore", no_args_is_help=True, context_settings=HELP)
 @click.version_option(__version__, message="vidcore %(version)s")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
-def cli(debug: bool) -> None:
-    """Video understanding: train, evaluate and use models described by one TOML file."""
+@click.option("--plugin", multiple=True, metavar="FILE", help="Use the components of a Python file, and run its code.")
+def cli(debug: bool, plugin: tuple[str, ...]) -> None:
+    """Video understanding: train, evaluate and use models described by one TOML file.
+
+    The options --debug and --plugin may stand anywhere on the command line.
+    """
 
 
 def main() -> None:
@@ -115,7 +127,8 @@ def main() -> None:
     # threads of torch that spin while they wait slow each other down a hundredfold on shared cores
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
-    command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    rest = _split(sys.argv[1:])[0]
+    command = next((argument for argument in rest if not argument.startswith("-")), "")
     sys.stderr = _messages(sys.stderr)
     if command in WRITES_FILES:
         sys.stdout = _messages(sys.stdout)
@@ -160,12 +173,9 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code: 0 success, 2 user error, 1 bug, 130 interrupted, 143 terminated.
     """
-    arguments = list(arguments)
-    debug = "--debug" in arguments
-    if debug:  # anywhere on the command line
-        arguments.remove("--debug")
+    arguments, debug, plugins = _split(arguments)
     try:
-        code = cli.main(arguments, prog_name="vidcore", standalone_mode=False, obj=Context())
+        code = cli.main(arguments, prog_name="vidcore", standalone_mode=False, obj=Context(plugins))
     except SystemExit as end:  # from a command that has printed its error
         code = end.code
     except click.exceptions.NoArgsIsHelpError as help_:
@@ -198,9 +208,30 @@ def run(arguments: Sequence[str]) -> int:
             what = ". ".join(str(error).split(". ")[:2]) or "out of memory"
             click.echo(f"{_error()}: {what}: {OOM_HINT}", err=True)
         else:
-            click.echo(f"{_error()}: {type(error).__name__}: {error}\n{BUG_HINT}", err=True)
+            in_worker = isinstance(error, ComponentError)
+            hint = PLUGIN_HINT if in_worker or failed_at(error) else BUG_HINT
+            click.echo(f"{_error()}: {error if in_worker else with_place(error)}\n{hint}", err=True)
         code = 1
     return code if isinstance(code, int) else 0
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], bool, list[str]]:
+    """Return the arguments without the options that may stand anywhere, whether to debug, and the plugin files."""
+    rest: list[str] = []
+    plugins: list[str] = []
+    debug, todo = False, iter(arguments)
+    for argument in todo:
+        if argument == "--":
+            rest += [argument, *todo]
+        elif argument == "--debug":
+            debug = True
+        elif argument == "--plugin" and (file := next(todo, None)) is not None:
+            plugins.append(file)
+        elif argument.startswith("--plugin="):
+            plugins.append(argument.removeprefix("--plugin="))
+        else:
+            rest.append(argument)
+    return rest, debug, plugins
 
 
 class Terminated(KeyboardInterrupt):
@@ -212,6 +243,9 @@ def _terminate(number: int, frame: object) -> None:
 
 
 BUG_HINT = "This looks like a bug (or incompatible parts in the Task); rerun with --debug for a traceback."
+
+
+PLUGIN_HINT = "This line is in a plugin; rerun with --debug for a traceback."
 
 
 def _error() -> str:

@@ -21,6 +21,7 @@ from vidcore.config.signature import Signature, read_signature
 from vidcore.config.types import ByName, Choice, DictOf, ListOf, Object, Record, Scalar, TupleOf, Type, Union
 from vidcore.errors import ConfigError, DataError, MissingLibraryError, PluginError, UserError, nearest
 from vidcore.plugins.catalog import Catalog, Component, kind_of, load_plugins
+from vidcore.plugins.place import failed_at
 
 __all__ = ["Binder", "Call", "build", "build_component"]
 
@@ -68,12 +69,16 @@ def build(bound: Any) -> Any:
         factory = bound.component.load()
         try:
             made = factory(**arguments)
-        except (*BUILD_ERRORS, UserError) as error:
-            kind = type(error) if isinstance(error, UserError) else UserError
-            if kind not in (UserError, ConfigError, DataError):  # names its own place, such as a line of a file
+        except UserError as error:
+            if type(error) not in (UserError, ConfigError, DataError):  # names its own place, such as a line of a file
                 raise
-            reason = _reason(error).removeprefix(f"{bound.component.name}: ")
-            raise kind(f"{bound.place}{reason}{_other_data(bound)}") from error
+            reason = str(error).removeprefix(f"{bound.component.name}: ")
+            raise type(error)(f"{bound.place}{reason}{_other_data(bound)}") from error
+        except Exception as error:
+            line = failed_at(error)
+            if not line and not isinstance(error, BUILD_ERRORS):
+                raise
+            raise UserError(f"{bound.place}{_reason(error, line)}") from error
         if bound.base and not isinstance(made, resolve_name(bound.base)):
             base = bound.base.replace(":", ".")
             raise ConfigError(
@@ -97,11 +102,15 @@ def _other_data(bound: Call) -> str:
     return f"; it is the recipe's: set {key}.dataset in your Task{without}"
 
 
-def _reason(error: Exception) -> str:
-    """Return the message of a component, without the source locations that torch appends."""
-    if isinstance(error, UserError):
-        return str(error)
+def _reason(error: Exception, line: str) -> str:
+    """Return the message of an exception without the source locations that torch appends.
+
+    Args:
+        line: file and line in the code of a user, to add with the type; or empty.
+    """
     first = (str(error).splitlines() or [""])[0]
+    if line:
+        return f"{first} ({type(error).__name__} at {line})"
     return first if isinstance(error, TypeError | ValueError) else f"{type(error).__name__}: {first}"
 
 
@@ -247,6 +256,8 @@ class Binder:
             signature = Signature(open=True)
         except PluginError as error:
             return self.problem((*key, "type"), str(error))
+        for untyped in signature.untyped:
+            self.problem((*key, "type"), f"{untyped} of {name} has no type; annotate it, as in epsilon: float = 1.0")
         call = self._call(component, {n: v for n, v in table.items() if n != "type"}, signature, key)
         return evolve(call, base=base)
 
@@ -271,6 +282,9 @@ class Binder:
         return Call(component, arguments, key, source.name, shipped=source.shipped)
 
     def _unknown(self, owner: str, name: str, known: Mapping[str, Any], key: Key) -> None:
+        if owner == "a Task" and name in ("plugin", "plugins"):
+            self.problem((*key, name), "a Task cannot run code: use --plugin on the command line")
+            return
         if (new := RENAMED.get(name, name)) in known:
             self.problem((*key, name), f"is now called {format_key((*key, new))}")
             return

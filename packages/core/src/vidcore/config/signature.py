@@ -27,6 +27,7 @@ __all__ = ["Parameter", "Signature", "read_signature"]
 SCALARS = {"int", "float", "bool", "str", "Path"}
 LISTS = {"list", "List", "Sequence", "Iterable", "Collection"}
 DICTS = {"dict", "Dict", "Mapping"}
+FIELDS = {"attrib", "field", "ib"}
 OPAQUE = {"torch", "numpy", "collections", "typing", "pathlib", *sys.stdlib_module_names}
 
 
@@ -39,7 +40,8 @@ class Parameter:
     required: bool = True
     default: Any = None
     """The default if it is a literal, else None."""
-    typed: bool = True
+    untyped: str = ""
+    """``file:line`` if it has no type there."""
 
 
 @frozen
@@ -49,6 +51,11 @@ class Signature:
     parameters: dict[str, Parameter] = field(factory=dict)
     open: bool = False
     """Whether it takes keyword arguments that cannot be read, so that unknown keys are allowed."""
+
+    @property
+    def untyped(self) -> list[str]:
+        """``file:line: argument 'name'`` of each argument in a source file that has no type."""
+        return [f"{p.untyped}: argument {p.name!r}" for p in self.parameters.values() if p.untyped]
 
 
 @cache
@@ -108,6 +115,9 @@ def _fields(module: Module, node: ast.ClassDef) -> dict[str, Parameter]:
         if found and isinstance(found[1], ast.ClassDef) and _has_fields(found[1]):
             out |= _fields(*found)  # type: ignore[arg-type]
     for statement in node.body:
+        match statement:  # attrs takes it if no field has a type
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=made)) if _last_name(made) in FIELDS:
+                out[name] = Parameter(name, untyped=f"{module.file}:{statement.lineno}")
         if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
             continue
         if "ClassVar" in ast.dump(statement.annotation):
@@ -137,7 +147,7 @@ def _of_function(module: Module, node: ast.FunctionDef, skip_first: bool = False
             ANY if a.annotation is None else _type(module, a.annotation),
             default is None,
             _literal(default),
-            a.annotation is not None,
+            "" if a.annotation else f"{module.file}:{a.lineno}",
         )
         for a, default in pairs
     }
@@ -246,7 +256,6 @@ def _by_import(module_name: str, attribute: str) -> Signature:
             p.name,
             required=p.default is p.empty,
             default=None if p.default is p.empty else p.default,
-            typed=p.annotation is not p.empty,
         )
         for p in parameters
         if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)

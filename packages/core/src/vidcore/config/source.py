@@ -22,6 +22,7 @@ class Module:
     """A source file, parsed."""
 
     name: str
+    file: str
     package: str
     names: dict[str, ast.stmt]
     """The statements that define or import a name, also inside ``if`` and ``try`` blocks."""
@@ -69,7 +70,7 @@ def find_module(name: str) -> Module | None:
         raise PluginError(f"{spec.origin}: cannot be read: {error}") from error
     names: dict[str, ast.stmt] = {}
     _collect_names(tree.body, names)
-    return Module(name, package, names)
+    return Module(name, spec.origin, package, names)
 
 
 def _collect_names(body: list[ast.stmt], names: dict[str, ast.stmt]) -> None:

@@ -11,9 +11,10 @@ from attrs import Attribute, asdict, evolve, field, frozen
 from attrs.validators import instance_of, optional
 
 from vidcore.data.limits import resource_hint
-from vidcore.errors import AnnotationError, DataError, UserError, VideoError
+from vidcore.errors import AnnotationError, ComponentError, DataError, UserError, VideoError
 from vidcore.files import append_line
 from vidcore.notes import read_lines
+from vidcore.plugins.place import failed_at, with_place
 from vidcore.sample import Sample
 
 __all__ = ["RECOVERABLE", "BadSamples", "Failure", "Policy"]
@@ -42,6 +43,8 @@ class Failure:
     """Whether it ends the run under every policy."""
     details: str = field(default="", repr=False)
     """Traceback of an error that is not a ``UserError``."""
+    in_plugin: bool = False
+    """Whether the code of a plugin raised it; the reason then ends with file and line."""
     quarantined: bool = field(default=False, validator=instance_of(bool))
     """Whether loading it makes a process hang or die: it is not loaded again, also after resuming."""
 
@@ -53,7 +56,8 @@ class Failure:
             return cls(index, epoch, path, short, step, fatal=True)
         if isinstance(error, UserError):
             return cls(index, epoch, path, str(error), step, fatal=not isinstance(error, RECOVERABLE))
-        return cls(index, epoch, path, f"{type(error).__name__}: {error}", step, True, traceback.format_exc())
+        in_plugin = bool(failed_at(error))
+        return cls(index, epoch, path, with_place(error), step, True, traceback.format_exc(), in_plugin=in_plugin)
 
     @classmethod
     def from_row(cls, row: Any) -> Self:
@@ -72,8 +76,12 @@ class Failure:
         return f"sample {self.index}{where}{step}: {self.reason}"
 
     def as_error(self) -> Exception:
-        """Return the error to raise in the main process: one line, or with the worker's traceback."""
-        return RuntimeError(f"{self}\n\n{self.details}") if self.details else DataError(str(self))
+        """Return the error to raise in the main process: one line, with the worker's traceback as a note."""
+        if not self.details:
+            return DataError(str(self))
+        error = ComponentError(str(self)) if self.in_plugin else RuntimeError(str(self))
+        error.add_note(self.details)
+        return error
 
 
 class BadSamples:
@@ -114,7 +122,8 @@ class BadSamples:
         if failure.index not in self.failures:
             self.failures[failure.index] = failure
             if self.path is not None:
-                row = asdict(failure, filter=lambda a, v: a.name not in ("fatal", "details") and v is not False)
+                hidden = ("fatal", "details", "in_plugin")
+                row = asdict(failure, filter=lambda a, v: a.name not in hidden and v is not False)
                 append_line(self.path, json.dumps(row))
         if len(self.failures) > self.allowed:
             listed = f"; {self.path} lists them" if self.path is not None else ""

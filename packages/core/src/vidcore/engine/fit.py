@@ -70,7 +70,8 @@ def fit(
         schedules: change the learning rates during the run, in this order.
         validate: returns scores; called on every rank.
         observers: called on rank 0.
-        about: plain data (``class_names``, ...) to keep with the weights and to pass to observers.
+        about: plain data (``class_names``, ...) to keep with the weights and to pass to observers; ``plugins`` has
+            the hashes of the files of ``--plugin``.
 
     Raises:
         CheckpointError: a checkpoint cannot be written, or belongs to a different run.
@@ -81,6 +82,8 @@ def fit(
     about, checkpoints = dict(about or {}), Checkpoints(folder / "checkpoints", step.options.keep)
     found = newest_checkpoint(checkpoints)
     position, options, notes = resume_position(found, data, step.options, step.runtime)
+    if found and found[1].get("plugins") != about.get("plugins"):
+        notes = (*notes, "the files of --plugin are not those of the run so far")
     per_epoch = options.steps_per_epoch(len(data))
     total = options.total_steps(per_epoch)
     val_every, save_every = (

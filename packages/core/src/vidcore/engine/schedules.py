@@ -173,6 +173,7 @@ class CosineRestartLR(_WithFloor):
     """Consecutive cosines, each from ``restart_weights[i]`` times the rate (SGDR)."""
 
     periods: list[int]
+    """Length of each cosine in epochs (or steps)."""
     restart_weights: list[float] = field(factory=list)
     """One for each period; default: all 1."""
 
@@ -214,6 +215,7 @@ class OneCycleLR(Schedule):
     pct_start: float = field(default=0.3, validator=[at_least(0.0), validators.le(1.0)])
     """Share of the length in which the rate rises."""
     anneal_strategy: Literal["cos", "linear"] = "cos"
+    """Shape of the rise and the fall."""
     div_factor: float = field(default=25.0, validator=at_least(0.0, above=True))
     """The first rate is ``eta_max / div_factor``."""
     final_div_factor: float = field(default=1e4, validator=at_least(0.0, above=True))

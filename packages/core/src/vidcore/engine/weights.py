@@ -93,9 +93,14 @@ def check_hash(path: Path) -> None:
         )
 
 
-def load_weights(model: nn.Module, path: str | Path, prefix: str = "") -> None:
-    """Load all weights of a file into a model (see ``read_weights``). Raises ``CheckpointError`` if any do not fit."""
-    load_state(model, read_weights(path, prefix)[0], source=str(path))
+def load_weights(model: nn.Module, path: str | Path, prefix: str = "") -> dict[str, Any]:
+    """Load all weights of a file into a model (see ``read_weights``), and return everything else in it.
+
+    Raises ``CheckpointError`` if any do not fit.
+    """
+    weights, about = read_weights(path, prefix)
+    load_state(model, weights, source=str(path))
+    return about
 
 
 def load_state(

@@ -21,11 +21,13 @@ import pluggy
 from attrs import frozen
 
 from vidcore.errors import MissingLibraryError, PluginError, missing_library, nearest
+from vidcore.files import sha256
 from vidcore.plugins import hooks
+from vidcore.plugins.file import import_file, nothing_offered
+from vidcore.plugins.hooks import GROUP
+from vidcore.plugins.place import failed_at, with_place
 
-__all__ = ["NOT_OFFERED", "Catalog", "Component", "kind_of", "load_plugins"]
-
-GROUP = "vidcore"
+__all__ = ["NOT_OFFERED", "Catalog", "Component", "Plugin", "kind_of", "load_plugins"]
 
 KINDS = (
     *("models", "datasets", "transforms", "metrics", "optimizers", "groupings", "schedules", "decoders", "observers"),
@@ -77,17 +79,21 @@ class Component:
         except Exception as error:  # a plugin's module may raise anything
             if missing := missing_library(self.name, error):
                 raise missing from error
-            why = error if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+            why = error if isinstance(error, ImportError | AttributeError) else with_place(error)
             raise PluginError(f"{self.name} of {self.plugin} cannot be loaded from {self.target!r}: {why}") from error
 
 
 @frozen
 class Plugin:
-    """An installed distribution with plugins; ``error`` if it was skipped."""
+    """An installed distribution with plugins, or a file that is not installed."""
 
     name: str
     version: str
+    """Of a file: ``sha256:`` and its hash."""
     error: str | None = None
+    """Why it was skipped."""
+    file: Path | None = None
+    """The file, if it is not installed: it was named with ``--plugin``."""
 
 
 @frozen
@@ -99,6 +105,22 @@ class Catalog:
     commands: dict[str, Component]
     recipe_folders: tuple[tuple[str, Path], ...] = ()
     """(plugin, folder) of every plugin with recipes."""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Name and hash of every plugin that is a file, for reports and checkpoints."""
+        return {plugin.name: plugin.version for plugin in self.plugins if plugin.file is not None}
+
+    def compare_files(self, recorded: Any, source: str) -> None:
+        """Warn about plugin files that differ from those with which a checkpoint was made.
+
+        Args:
+            recorded: ``plugins`` of the checkpoint: names and hashes.
+            source: the checkpoint, for the warning.
+        """
+        for name, digest in recorded.items() if isinstance(recorded, dict) else ():
+            if self.files.get(name, digest) != digest:
+                warnings.warn(f"{source}: was made with a different {name}", stacklevel=2)
 
     def get(self, name: str, kind: str | None = None) -> Component:
         """Return the component of that name; raise ``PluginError``, with a suggestion, if there is none."""
@@ -124,7 +146,7 @@ class Catalog:
         hint = nearest(name, self.of_kind(kind) if kind else self.components)
         what = f"{kind} component" if kind else "component"
         listing = f"vidcore list {kind}" if kind else "vidcore list"
-        install = f"; install the vid-... package that has it ({listing} shows what is installed)"
+        install = f"; install the vid-... package that has it, or name its file with --plugin ({listing} shows all)"
         return f"no installed plugin offers a {what} named {name!r}{hint or install}"
 
     @cached_property
@@ -159,11 +181,21 @@ def kind_of(annotation: str) -> str:
     return f"{words.lower()}s"
 
 
-def load_plugins(entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> Catalog:
+def load_plugins(
+    entry_points: Iterable[importlib.metadata.EntryPoint] | None = None, files: Iterable[str | Path] = ()
+) -> Catalog:
     """Import every installed plugin module and collect what they declare.
 
-    A plugin that cannot be imported, or whose hooks raise or return something not valid, is skipped with a warning.
-    Raises ``PluginError`` if two plugins offer one name, or a plugin implements an unknown hook.
+    An installed plugin that cannot be imported, or whose hooks raise or return something not valid, is skipped with a
+    warning.
+
+    Args:
+        entry_points: the installed plugins; default: all in the group ``vidcore``.
+        files: plugins that are not installed, one Python file each, as ``--plugin`` names them. Their folders are
+            appended to ``sys.path``, so that processes that load data import them, too.
+
+    Raises:
+        PluginError: two plugins offer one name, a plugin implements an unknown hook, or a file cannot be used.
     """
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hooks)
@@ -189,6 +221,19 @@ def load_plugins(entry_points: Iterable[importlib.metadata.EntryPoint] | None = 
             folders += [(name, folder) for folder in recipes]
             if all(p.name != name for p in plugins):
                 plugins.append(Plugin(name, version))
+    for path in dict.fromkeys(Path(file).resolve() for file in files):
+        module = import_file(path)
+        manager.register(module, name=str(path))
+        unknown += [(path.name, h.name) for h in manager.get_hookcallers(module) or () if not h.has_spec()]
+        try:
+            components, recipes = _declared(manager, module, path.name)
+        except Exception as error:
+            raise PluginError(f"{failed_at(error) or path}: {type(error).__name__}: {error}") from error
+        if not components and not recipes and all(name != path.name for name, _ in unknown):
+            raise nothing_offered(path, module)
+        offered += components
+        folders += [(path.name, folder) for folder in recipes]
+        plugins.append(Plugin(path.name, f"sha256:{sha256(path)}", file=path))
     for name, hook in unknown:
         raise PluginError(_unknown_hook(name, hook))
     commands = _by_name(c for c in offered if c.kind == "commands")

@@ -32,8 +32,11 @@ from collections.abc import Iterable, Mapping
 
 import pluggy
 
-hookspec = pluggy.HookspecMarker("vidcore")
-hookimpl = pluggy.HookimplMarker("vidcore")
+GROUP = "vidcore"
+"""The group of entry points."""
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
 
 
 def offer(package: str, /, **modules: Iterable[str]) -> dict[str, str]:

@@ -60,6 +60,7 @@ class Trained:
         model, steps = _build(task) if task.release is None else _build_of_stranger(task, task.release)
         weights, about = read_weights(source)
         load_state(model, weights, source=str(source))
+        task.catalog.compare_files(about.get("plugins"), str(source))
         names = names_beside_weights(about)
         if names is None and (file := task.get("data.classes")) and file.is_file():
             names = read_classes(file)

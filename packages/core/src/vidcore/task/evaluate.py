@@ -67,7 +67,8 @@ def _evaluate(
         folder.mkdir(parents=True, exist_ok=True)
     model = task.build("model")
     loader = context.loader(part, RunFolder(path), model)
-    load_weights(model, checkpoint, task.get("train.weights_prefix") or "")
+    about = load_weights(model, checkpoint, task.get("train.weights_prefix") or "")
+    task.catalog.compare_files(about.get("plugins"), str(checkpoint))
     model = prepare(model, context.runtime, context.device)
     metrics = {**task.build("metrics"), MISTAKES: Mistakes(), **also}
     if dump is not None:

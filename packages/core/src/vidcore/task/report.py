@@ -46,15 +46,15 @@ LIBRARIES = ("torch", "numpy", "av", "opencv-python-headless", "decord", "decord
 
 
 def header(task: Task, model: torch.nn.Module | None = None) -> dict[str, Any]:
-    """Return the first fields of every report: name of the Task, time, parameters, versions."""
+    """Return the first fields of every report: name of the Task, time, parameters, versions, files of ``--plugin``."""
     return {
         "task": task.name,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "parameters": sum(p.numel() for p in model.parameters()) if model else None,
         "versions": {"python": platform.python_version()}
         | {name: found for name in LIBRARIES if (found := _version(name))}
-        | {p.name: p.version for p in task.catalog.plugins if p.error is None},
-    }
+        | {p.name: p.version for p in task.catalog.plugins if p.error is None and p.file is None},
+    } | ({"plugins": task.catalog.files} if task.catalog.files else {})
 
 
 def _version(name: str) -> str | None:
@@ -109,6 +109,7 @@ def finish(folder: Path, report: dict[str, Any], metrics: Mapping[str, Metric], 
     for metric in metrics.values():
         written += metric.write(folder)
     report.setdefault("notes", []).extend(n for m in metrics.values() for n in m.notes())
+    report["notes"] += [f"used {name} ({hash_})" for name, hash_ in report.get("plugins", {}).items()]
     report["files"] = [str(p) for p in written if p.exists()]
     write_json(folder / "report.json", report)
     _print(report, folder / "report.json", [m.table() for m in metrics.values()])

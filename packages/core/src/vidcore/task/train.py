@@ -93,6 +93,7 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
     if not resumed or folder.changed:
         dry_run_evaluation(model, loaders, metrics, options, precision)
     class_names = data.main.dataset.class_names
+    about = {"task": task.name, "class_names": list(class_names) if class_names else None}
     result = fit(
         Step(model, optimizer, options, context.runtime),
         data,
@@ -100,7 +101,7 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
         schedules.values(),
         validate=validate if validates else None,
         observers=watching,
-        about={"task": task.name, "class_names": list(class_names) if class_names else None},
+        about=about | ({"plugins": task.catalog.files} if task.catalog.files else {}),
     )
     data.close()
     if result.stopped_early:

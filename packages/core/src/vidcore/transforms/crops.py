@@ -126,7 +126,9 @@ class RandomResizedCrop:
     """Cut a random box by area and aspect ratio; see ``random_area_box``. A ``Resize`` must follow."""
 
     area_range: tuple[float, float] = field(default=(0.08, 1.0), validator=ascending_pair(0, 1))
+    """Smallest and largest share of the area of the frame."""
     aspect_ratio_range: tuple[float, float] = field(default=(3 / 4, 4 / 3), validator=ascending_pair(1e-6))
+    """Smallest and largest width divided by height."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return crop(sample, [random_area_box(current(sample).size, self.area_range, self.aspect_ratio_range, rng)])
@@ -144,7 +146,9 @@ class MultiScaleCrop:
     scales: tuple[float, ...] = field(default=(1.0,), converter=tuple)
     max_wh_scale_gap: int = field(default=1, validator=at_least(0))
     random_crop: bool = False
+    """Draw any position, instead of one of ``num_fixed_crops``."""
     num_fixed_crops: Literal[5, 13] = field(default=5, validator=one_of(5, 13))
+    """5: corners and centre; 13: also positions between them."""
 
     def __attrs_post_init__(self) -> None:
         if not self.scales or not all(0 < s <= 1 for s in self.scales):
@@ -166,6 +170,7 @@ class CenterCrop:
     """Cut the centre: a square, or (width, height)."""
 
     crop_size: int | tuple[int, int] = field(validator=pair_of_sizes)
+    """Side of the square, or (width, height), in pixels."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return crop(sample, [centre_box(current(sample).size, _sides(self.crop_size))])
@@ -176,6 +181,7 @@ class ThreeCrop(SeveralViews):
     """Cut three crops of every clip along the longer side: start, end, middle. They fill the shorter side."""
 
     crop_size: int | tuple[int, int] = field(validator=pair_of_sizes)
+    """Side of a square, or (width, height), in pixels."""
 
     @property
     def views(self) -> tuple[int, int]:
@@ -198,6 +204,7 @@ class TenCrop(SeveralViews):
     """
 
     crop_size: int | tuple[int, int] = field(validator=pair_of_sizes)
+    """Side of a square, or (width, height), in pixels."""
     compat: bool = False
 
     @property

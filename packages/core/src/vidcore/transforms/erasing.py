@@ -59,12 +59,16 @@ class RandomErasing:
 
     erase_prob: float = field(default=0.5, validator=in_range(0, 1))
     min_area_ratio: float = field(default=0.02, validator=in_range(0, 1))
+    """Smallest share of the area of the frame."""
     max_area_ratio: float = field(default=1 / 3, validator=in_range(0, 1))
+    """Largest share of the area of the frame."""
     aspect_range: tuple[float, float] = field(default=(3 / 10, 10 / 3), validator=ascending_pair(1e-6))
+    """Smallest and largest aspect ratio of the box."""
     mode: Literal["const", "rand"] = field(default="const", validator=one_of("const", "rand"))
     fill_color: int | tuple[int, int, int] = (128, 128, 128)
     fill_std: float | tuple[float, float, float] | None = None
     compat: bool = False
+    """As published, never at the last row or column."""
 
     def __attrs_post_init__(self) -> None:
         if self.min_area_ratio > self.max_area_ratio:

@@ -32,6 +32,7 @@ class Flip:
 
     flip_ratio: float = field(default=0.5, validator=in_range(0, 1))
     direction: Direction = field(default="horizontal", validator=one_of("horizontal", "vertical"))
+    """``horizontal`` exchanges left and right, ``vertical`` top and bottom."""
     flip_label_map: dict[str, int] = field(factory=dict, converter=_string_keys)
     """Classes that change when mirrored (left and right): ``{86 = 87, 87 = 86}``."""
     left_kp: Sequence[int] = ()

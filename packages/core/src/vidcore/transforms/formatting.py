@@ -37,6 +37,7 @@ class FormatShape:
     """
 
     input_format: Literal["NCHW", "NCTHW", "NCTHW_Heatmap", "NPTCHW"] = field(validator=one_of(*LAYOUTS))
+    """One of the layouts above."""
     collapse: bool = False
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -100,7 +101,9 @@ class Transpose:
     """Reorder the axes of named inputs, or of ``frames``."""
 
     keys: Sequence[str]
+    """Names of the inputs."""
     order: Sequence[int]
+    """Numbers of the axes in their new order."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         arrays = dict(sample.inputs) if sample.frames is None else {**sample.inputs, "frames": sample.frames}

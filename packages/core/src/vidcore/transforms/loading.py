@@ -88,6 +88,7 @@ class DecodeMotionVectors:
     """
 
     threads: int = field(default=1, validator=at_least(0))
+    """Threads of the decoder; 0 lets it choose."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         from vidcore.video.exact import read_motion_vectors  # PyAV is slow to import

@@ -62,6 +62,7 @@ class Resize:
     scale: float | tuple[int, int] = field(validator=_check_scale)
     keep_ratio: bool = True
     interpolation: Interpolation = field(default="bilinear", validator=one_of(*INTERPOLATIONS))
+    """How pixels are computed."""
 
     def __attrs_post_init__(self) -> None:
         if not self.keep_ratio and (isinstance(self.scale, (int, float)) or -1 in self.scale):
@@ -82,6 +83,7 @@ class RandomRescale:
 
     scale_range: tuple[int, int] = field(validator=ascending_pair(1))
     interpolation: Interpolation = field(default="bilinear", validator=one_of(*INTERPOLATIONS))
+    """How pixels are computed."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         short = int(rng.integers(self.scale_range[0], self.scale_range[1] + 1))

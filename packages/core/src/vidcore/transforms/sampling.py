@@ -193,6 +193,7 @@ class UniformSample(SeveralViews):
 
     clip_len: int = field(validator=at_least(1))
     num_clips: int = field(default=1, validator=at_least(1))
+    """Number of clips."""
     test_mode: bool = False
 
     @property
@@ -223,8 +224,10 @@ class UntrimmedSampleFrames:
     """
 
     clip_len: int = field(default=1, validator=at_least(1))
+    """Frames in a clip."""
     clip_interval: int = field(default=16, validator=at_least(1))
     frame_interval: int = field(default=1, validator=at_least(1))
+    """Distance between them, in frames."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         total = frame_total(sample)

@@ -83,6 +83,7 @@ class MixupBlending(BatchBlending):
     """Mixup with a weight drawn from Beta(alpha, alpha)."""
 
     num_classes: int
+    """Number of classes of the labels."""
     alpha: float = field(default=0.2, validator=validators.gt(0))
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,6 +95,7 @@ class CutmixBlending(BatchBlending):
     """CutMix with an area drawn from Beta(alpha, alpha) and a centre drawn uniformly."""
 
     num_classes: int
+    """Number of classes of the labels."""
     alpha: float = field(default=0.2, validator=validators.gt(0))
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,6 +113,7 @@ class RandomBatchAugment(BatchBlending):
     """
 
     augments: Sequence[BatchBlending]
+    """The blendings to choose from."""
     probs: Sequence[float] | None = None
 
     def __attrs_post_init__(self) -> None:

@@ -59,7 +59,11 @@ class CrossEntropyLoss(ClassWeightedLoss):
 
 
 class NLLLoss(nn.Module):
-    """Negative log likelihood: scores (N, K) log probabilities, labels (N,) class numbers -> scalar."""
+    """Negative log likelihood: scores (N, K) log probabilities, labels (N,) class numbers -> scalar.
+
+    Args:
+        loss_weight: factor on the loss.
+    """
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()

@@ -24,8 +24,11 @@ class SampleAVAFrames:
     """
 
     clip_len: int = field(validator=at_least(1))
+    """Frames in the clip."""
     frame_interval: int = field(default=2, validator=at_least(1))
+    """Distance between them, in frames."""
     test_mode: bool = False
+    """Do not jitter."""
     compat: bool = False
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:

@@ -22,7 +22,9 @@ class LoadHVULabel:
     """
 
     hvu_categories: Sequence[str]
+    """Names of the categories, in order."""
     hvu_category_nums: Sequence[int]
+    """Number of classes in each category."""
 
     def __attrs_post_init__(self) -> None:
         if len(self.hvu_categories) != len(self.hvu_category_nums):
