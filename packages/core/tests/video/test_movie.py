@@ -30,7 +30,7 @@ def copy(source: Path, target: Path, change: Change = lambda image: image) -> Pa
     ):
         for item in footage:
             if isinstance(item, Picture):
-                movie.write(change(item.image), item.time)
+                movie.write(change(item.image), item.time, item.duration)
             else:
                 movie.write_sound(item)
     return target
@@ -94,6 +94,7 @@ def flash(path: Path, codec: str, seconds: float = 3.0, late: float = 0.0, rate:
     [
         *("h264.mp4", "h264.ts", "uneven.mkv", "uneven.mp4", "late.ts", "edited.mp4", "fast.mkv", "vp9.mp4"),
         *("odd.webm", "mpeg4.avi", "h264.h264", "full.mp4", "tenbit.mp4", "gif.gif", "cut.mp4", "damaged.ts"),
+        *("mpeg4.mp4", "mpeg2.mpg", "asdecoded.mkv", "hevc.ts"),
     ],
 )
 def test_browsers_play_what_is_written(name: str, videos: dict[str, Path], make: ModuleType, tmp_path: Path) -> None:
@@ -106,13 +107,21 @@ def test_browsers_play_what_is_written(name: str, videos: dict[str, Path], make:
         context = stream.codec_context
         assert (context.name, context.pix_fmt, context.color_range, context.colorspace) == ("h264", "yuv420p", 1, 1)
         assert context.width % 2 == context.height % 2 == 0
-        assert stream.start_time is not None and stream.time_base is not None
-        assert 0 <= stream.start_time * stream.time_base <= 0.04, "the delay of AVI for B frames"
+        assert stream.start_time == 0
     after = pictures(path)
     assert [make.number_of(p.image) for p in after] == [make.number_of(p.image) for p in before]
     moved = [float((b.time - before[0].time) - (a.time - after[0].time)) for b, a in zip(before, after, strict=True)]
     assert np.abs(moved).max() < 1e-4, "pictures keep their times"
     height, width = before[0].image.shape[:2]
+    with av.open(str(videos[name])) as old, av.open(str(path)) as new:
+        if name not in (
+            "cut.mp4",
+            "damaged.ts",
+            "h264.h264",
+            "edited.mp4",
+            "uneven.mp4",
+        ):  # their headers say something else
+            assert old.duration and new.duration and abs(new.duration - old.duration) <= 2000
     difference = after[5].image[:height, :width].astype(int) - before[5].image
     assert np.abs(difference.mean((0, 1))).max() < 3, "colours are kept"
     assert [p.name for p in tmp_path.iterdir()] == ["ü n.mp4"]
@@ -193,10 +202,14 @@ def test_files_without_pictures_are_refused(videos: dict[str, Path], tmp_path: P
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_damage_is_counted_and_the_rest_is_shown(videos: dict[str, Path], make: ModuleType, tmp_path: Path) -> None:
-    source = make.damage(videos["mjpeg.avi"], tmp_path / "a.avi", 0.5, length=1500)
-    with FileFootage(source) as footage:
-        assert len([item for item in footage if isinstance(item, Picture)]) >= 30
+@pytest.mark.parametrize("name", ["cut.mp4", "damaged.mp4"])
+def test_damage_is_counted_and_the_rest_is_shown(name: str, videos: dict[str, Path]) -> None:
+    with FileFootage(videos[name]) as footage:
+        shown = len([item for item in footage if isinstance(item, Picture)])
+        assert 20 <= shown <= 40
+        assert footage.damaged > 0
+    with FileFootage(videos["h264.mp4"]) as footage:
+        assert len(list(footage)) == 40 and footage.damaged == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX")

@@ -86,7 +86,7 @@ class TimelineDrawer(Drawer):
         self._tops = np.cumsum([self._margin, *heights]).tolist()
         names = self._names(sample, truth, canvas.size[1])
         widest = max([self._face.width("00:00.0"), *(self._face.width(name) for name in names)])
-        self._left = min(widest, int(canvas.size[1] * NAMES)) + 2 * self._margin
+        self._left = min(widest, self._space(canvas.size[1])) + 2 * self._margin
         self._right = canvas.size[1] - self._margin
         self._dim = self._draw_strip(names, GREY)
         self._lit = self._draw_strip(names, WHITE)
@@ -138,8 +138,12 @@ class TimelineDrawer(Drawer):
         names = list(dict.fromkeys([*known, *(row.name for row in self._rows)]))
         shown = [names.index(row.name) for row in self._rows]
         suffix = self._face.width(" +00") if any(row.hidden for row in self._rows) else 0
-        short = self._face.names(names, int(width * NAMES) - suffix, shown=shown)
+        short = self._face.names(names, self._space(width) - suffix, shown=shown)
         return [f"{name} +{row.hidden}" if row.hidden else name for row, name in zip(self._rows, short, strict=True)]
+
+    def _space(self, width: int) -> int:
+        """Return the pixels that names may take."""
+        return max(int(width * NAMES), self._face.width("no segments +00"))
 
     def _draw_strip(self, names: Sequence[str], ink: str) -> Array:
         strip = Layer(self._right + self._margin, self._tops[-1] + self._face.height + self._margin)

@@ -118,9 +118,9 @@ class Drawing:
             with write_movie(path, footage.unit, footage.rate, footage.sound, footage.origin) as movie:
                 pictures = self._draw_pictures(sample, truth, footage, [drawer for _, _, drawer in chosen], movie)
                 for picture in progress_bar(pictures, title, footage.count or 0):
-                    movie.write(picture.image, picture.time)
+                    movie.write(picture.image, picture.time, picture.duration)
             if footage.damaged:
-                return f"{footage.path}: is damaged: {footage.damaged} of its frames could not be decoded"
+                return f"{footage.path}: is damaged: {footage.damaged} of its frames are missing or damaged"
         return None
 
     def _draw_pictures(
@@ -149,7 +149,7 @@ class Drawing:
             canvas.begin_frame()
             for drawer in ready:
                 image = drawer.draw(image, float(item.time - start))
-            yield Picture(image, item.time)
+            yield Picture(image, item.time, item.duration)
 
     def _target(self, sample: Sample) -> Path:
         """Return a file named after a sample; names that differ only by case are one file on some systems."""

@@ -7,10 +7,11 @@ them, and are counted.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from attrs import frozen
@@ -45,6 +46,8 @@ class Picture:
     """(height, width, 3) uint8 RGB, upright; pixels may be wider than high (``Footage.aspect``)."""
     time: Fraction
     """Seconds, from the same origin as times of the sound."""
+    duration: Fraction | None = None
+    """Seconds until the next one, if known."""
 
 
 class Footage(ReaderBase):
@@ -65,7 +68,7 @@ class Footage(ReaderBase):
     origin: Fraction = Fraction(0)
     """Time at which picture or sound begin."""
     damaged: int = 0
-    """Packets that could not be decoded so far."""
+    """Frames so far that are missing, or that the decoder reports as damaged."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[Picture | Packet[AudioStream]]:
@@ -151,34 +154,64 @@ class FileFootage(Footage):
             yield from self._play()
 
     def _play(self) -> Iterator[Picture | Packet[AudioStream]]:
-        converter = _Converter()
-        step = 1 / self.rate if self.rate else Fraction(1, 25)
-        last: Fraction | None = None
-        streams = [self._video, *([self.sound] if self.sound else [])]
-        for packet in self._container.demux(streams):
+        clock, convert, missing = _Clock(self._container.format.name, self.rate), _Converter(), 0
+        if "mp4" in self._container.format.name:  # has the frames that edit lists leave
+            missing = len(self._video.index_entries)
+        for packet in self._container.demux([self._video, *([self.sound] if self.sound else [])]):
             if isinstance(packet.stream, AudioStream):
                 if packet.size:
                     yield cast("Packet[AudioStream]", packet)
                 continue
+            missing -= packet.size > 0
+            clock.take(packet)
             try:
                 frames = self._video.decode(cast("Packet[VideoStream]", packet))
             except FFmpegError:
                 self.damaged += 1
+                clock.lost()
                 continue
             for frame in frames:
-                time = frame.pts * frame.time_base if frame.pts is not None and frame.time_base else None
-                if time is None or (last is not None and time <= last):
-                    time = Fraction(0) if last is None else last + step
-                last = time
-                image = converter(frame)
-                self.aspect = converter.aspect(self._video.sample_aspect_ratio)
-                yield Picture(image, time)
-        if last is None:
+                self.damaged += frame.is_corrupt
+                image = convert(frame)
+                self.aspect = convert.aspect(self._video.sample_aspect_ratio)
+                yield Picture(image, *clock(frame))
+        self.damaged += max(missing, 0)
+        if clock.last is None:
             raise VideoError(self.path, "has no frame that can be decoded")
 
     def close(self) -> None:
         """Close the file."""
         self._container.close()
+
+
+class _Clock:
+    """Returns times of frames, which always increase, and their durations."""
+
+    def __init__(self, container: str, rate: Fraction | None) -> None:
+        self.last: Fraction | None = None
+        self._step = 1 / rate if rate else Fraction(1, 25)
+        # AVI has no times of frames, only slots: the n-th frame that is shown has the n-th one
+        self._slots: deque[Fraction] | None = deque() if container == "avi" else None
+
+    def take(self, packet: Packet[Any]) -> None:
+        """Note a packet that will be decoded."""
+        if self._slots is not None and packet.size and packet.dts is not None and packet.time_base:
+            self._slots.append(packet.dts * packet.time_base)
+
+    def lost(self) -> None:
+        """Forget the last packet: no frame came out of it."""
+        if self._slots:
+            self._slots.pop()
+
+    def __call__(self, frame: VideoFrame) -> tuple[Fraction, Fraction | None]:
+        unit = frame.time_base
+        time = frame.pts * unit if frame.pts is not None and unit else None
+        if self._slots is not None:
+            time = self._slots.popleft() if self._slots else None
+        if time is None or (self.last is not None and time <= self.last):
+            time = Fraction(0) if self.last is None else self.last + self._step
+        self.last = time
+        return time, frame.duration * unit if frame.duration and unit else None
 
 
 class _Converter:

@@ -88,14 +88,17 @@ class MovieWriter:
         self._waiting: list[Packet[AudioStream]] = []
         self._reformatter = VideoReformatter()
         self._next = 0
+        self._durations: dict[int, int] = {}
+        """In units, of frames that the encoder holds back."""
 
-    def write(self, image: Array, time: Fraction) -> None:
+    def write(self, image: Array, time: Fraction, duration: Fraction | None = None) -> None:
         """Write a frame.
 
         Args:
             image: (height, width, 3) uint8 RGB, of the same size each time. The last row and column are repeated if
                 their number is odd.
             time: when it is shown, in seconds.
+            duration: how long, if it is the last one; default: one frame at the mean rate.
         """
         height, width = image.shape[:2]
         if height % 2 or width % 2:
@@ -111,7 +114,9 @@ class MovieWriter:
         )
         frame.pts, frame.time_base = max(round((time - self._origin) / self._unit), self._next), self._unit
         self._next = frame.pts + 1
-        self._container.mux(self._video.encode(frame))
+        if duration:
+            self._durations[frame.pts] = max(round(duration / self._unit), 1)
+        self._mux(self._video.encode(frame))
 
     def write_sound(self, packet: Packet[AudioStream]) -> None:
         """Write a packet of the sound."""
@@ -123,9 +128,14 @@ class MovieWriter:
     def finish(self) -> None:
         """Write what the encoders hold back."""
         if self._video is not None:
-            self._container.mux(self._video.encode(None))
+            self._mux(self._video.encode(None))
         if self._sound is not None:
             self._container.mux(self._sound.rest())
+
+    def _mux(self, packets: list[Packet[VideoStream]]) -> None:
+        for packet in packets:
+            packet.duration = self._durations.pop(packet.pts or 0, packet.duration)
+            self._container.mux(packet)
 
     def _begin(self, height: int, width: int) -> VideoStream:
         encoder = next((name for name in ENCODERS if name in av.codecs_available), None)
