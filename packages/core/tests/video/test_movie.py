@@ -19,6 +19,9 @@ from vidcore.video.footage import FileFootage, Picture, ReaderFootage
 from vidcore.video.frames import ArrayReader
 from vidcore.video.movie import write_movie
 
+INEXACT = {"asdecoded.mkv", "cut.mp4", "damaged.ts", "edited.mp4", "h264.h264", "mpeg2.mpg", "uneven.mp4"}
+"""Files whose headers state a different duration than that of their frames."""
+
 Change = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
 
