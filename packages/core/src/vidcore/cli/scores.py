@@ -116,7 +116,7 @@ def publish(
     reports: tuple[Path, ...],
     overrides: tuple[str, ...],
 ) -> None:
-    """Write a release: one file that `vidcore predict` needs nothing beside.
+    """Write a release: one file that works alone.
 
     It has the weights of a finished RUN (a folder), or those of any checkpoint of a TASK; the model and the pipeline;
     class names and scores. Its name ends in a hash.

@@ -23,15 +23,17 @@ from av.video.stream import VideoStream
 from vidcore.errors import VideoError
 from vidcore.video.checks import existing_file
 from vidcore.video.container import open_container, reason
-from vidcore.video.exact.bitstream import has_idr, pictures
+from vidcore.video.exact.bitstream import Pictures, has_idr, pictures
 from vidcore.video.exact.order import Note, show_order
+from vidcore.video.exact.table import PacketTable
 
 __all__ = ["Packets"]
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
-KEPT_BYTES = 64 << 20
-"""Packets of files up to this size stay in memory; those of larger files are read again when needed."""
+KEPT_BYTES, OVERHEAD = 32 << 20, 640
+"""Packets of files up to this size stay in memory; those of larger files are read again when needed. An hour of frames
+of a few bytes takes as much memory beside them."""
 
 
 class Packets:
@@ -62,11 +64,13 @@ class Packets:
     def __init__(self, path: str | Path) -> None:
         self._path, self._file = str(path), existing_file(path)
         self._notes: list[Note] = []
+        self._table: PacketTable | None = None  # replaces them once all are there
         self._kept: list[Packet[VideoStream]] | None = []
         self._at = -1  # number of the last packet read, if they are not kept
         self._container, self.stream = self._open()
         try:
             self._index()
+            self._table, self._notes = PacketTable.of(self._notes), []
         except FFmpegError as error:
             self.close()
             raise VideoError(path, f"cannot be read to its end ({reason(error)})") from error
@@ -75,7 +79,7 @@ class Packets:
             raise
 
     def __len__(self) -> int:
-        return len(self._notes)
+        return len(self._notes) if self._table is None else len(self._table)
 
     def __getitem__(self, number: int) -> Packet[VideoStream]:
         """Return a packet; fastest if numbers ascend."""
@@ -93,12 +97,12 @@ class Packets:
     def times(self) -> np.ndarray[Any, np.dtype[np.float64]] | None:
         """Return the seconds at which frames appear, (frames,) ascending from 0; None if they are not known."""
         unit = self.stream.time_base
-        if self.order is None or not unit:
+        if self.order is None or self._table is None or not unit:
             return None
-        stamps = [self._notes[k].pts for k in self.order.tolist()]
-        if None in stamps:
+        stamps = self._table.stamps(self.order)
+        if stamps is None:
             return None
-        seconds = (np.array(stamps, np.float64) - stamps[0]) * float(unit)
+        seconds = (stamps - stamps[0]).astype(np.float64) * float(unit)
         return seconds if (np.diff(seconds) > 0).all() else None
 
     def reopen(self) -> None:
@@ -128,15 +132,17 @@ class Packets:
         context = self.stream.codec_context
         codec = context.codec.canonical_name
         size, resets = 0, True
+        same: dict[Pictures, Pictures] = {}
         self._reading = self._read()
         for packet in self._reading:
             self._at += 1
             found, place = pictures(codec, packet), (packet.pos, packet.size)
+            found = same.setdefault(found, found)  # a few distinct ones, in a hundred thousand packets
             entry, corrupt = packet.is_keyframe, packet.is_corrupt
             self._notes.append(Note(packet.pts, packet.dts, place, entry, corrupt, packet.is_discard, found))
             if codec == "h264" and not self._at:
                 resets = has_idr(packet, context.extradata)
-            size += packet.size
+            size += packet.size + OVERHEAD
             if self._kept is not None:
                 packet.pts = self._at
                 self._kept.append(packet)
@@ -190,15 +196,14 @@ class Packets:
 
     def _seek(self, number: int) -> None:
         """Seek to that packet or before it; to the beginning if packets cannot be identified."""
-        places = {note.place: k for k, note in enumerate(self._notes)}
-        note = self._notes[number]
-        time = note.pts if note.dts is None else note.dts
-        if time is not None and len(places) == len(self) and note.pictures.kind is None:
+        assert self._table is not None
+        time = self._table.time_to_seek(number) if number else None
+        if time is not None:
             with suppress(FFmpegError, OSError):  # some containers cannot seek
                 self._container.seek(time, stream=self.stream)
                 reading = self._read()
                 first = next(reading, None)
-                at = places.get((first.pos, first.size)) if first is not None else None
+                at = self._table.number(first.pos, first.size) if first is not None else None
                 if first is not None and at is not None and at <= number:
                     self._reading, self._at = chain([first], reading), at - 1
                     return
