@@ -12,7 +12,7 @@ from attrs import evolve
 
 import vid_recognition
 from vidcore.cli import run
-from vidcore.errors import ConfigError, DataError
+from vidcore.errors import ConfigError, DataError, UserError
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.predict.predictor import Predictor
 from vidcore.task.context import check_class_count
@@ -76,7 +76,7 @@ def test_filters_of_the_list_of_recipes(capsys: pytest.CaptureFixture[str]) -> N
 
 
 SMALL = """
-info.dataset = "shapes"
+info = { dataset = "shapes", weights = "published.pth" }
 [model]
 type = "Recognizer2D"
 backbone = { type = "ResNet", depth = 18 }
@@ -87,18 +87,23 @@ pipeline = { decode = { type = "Decode" }, format = { type = "FormatShape", inpu
 """
 
 
-def test_published_weights_come_with_the_class_names_of_their_dataset(tmp_path: Path, catalog: Catalog) -> None:
+def test_published_weights_come_with_the_class_names_of_their_dataset(
+    tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "classes").mkdir()
     (tmp_path / "small_shapes-rgb.toml").write_text(SMALL)
     own = evolve(catalog, recipe_folders=(*catalog.recipe_folders, ("vid-own", tmp_path)))
     task = Task.load("small_shapes", own)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"small_shapes-rgb: needs weights: put published.pth into this folder, or"):
+        Predictor(task)
     assert task.name == "small_shapes-rgb"
     torch.save({"state_dict": task.build("model").state_dict()}, tmp_path / "published.pth")
-    assert Predictor(task, tmp_path / "published.pth").class_names is None
+    assert Predictor(task, "published.pth").class_names is None
     (tmp_path / "classes/shapes.txt").write_text("circle\nsquare\n")
-    assert Predictor(task, tmp_path / "published.pth").class_names == ("circle", "square")
+    assert Predictor(task).class_names == ("circle", "square"), "with the weights of the recipe"
     (tmp_path / "classes/shapes.txt").write_text("circle\nsquare\nstar\n")  # of a Task for fewer classes
-    assert Predictor(task, tmp_path / "published.pth").class_names is None
+    assert Predictor(task).class_names is None
 
 
 FOLDERS = """

@@ -47,16 +47,15 @@ class Trained:
 
         Args:
             task: with a model and a pipeline for evaluation.
-            checkpoint: the weights; default: those of the release that the Task is from.
+            checkpoint: the weights; default: those of the release that the Task is from, or the published file of the
+                recipe, if that is in the current folder.
             views: ``one`` reduces the pipeline to one view of a video, ``test`` leaves it as it is.
 
         Raises:
             UserError: the Task is not valid, or has too few class names.
             CheckpointError: the weights are missing or do not fit; or the release is hostile.
         """
-        source = checkpoint or (task.release.path if task.release else None)
-        if source is None:
-            raise UserError(f"{task.name}: needs weights: name a checkpoint, or a release instead of the Task")
+        source = checkpoint or (task.release.path if task.release else _published(task))
         model, steps = _build(task) if task.release is None else _build_of_stranger(task, task.release)
         weights, about = read_weights(source)
         load_state(model, weights, source=str(source))
@@ -71,6 +70,16 @@ class Trained:
             names = shipped if shipped and len(shipped) == outputs else None  # a Task may extend the recipe
         used = one_view(steps, model.averages_clips) if views == "one" else steps
         return cls(model, used, names, count_views(used), count_views(steps))
+
+
+def _published(task: Task) -> Path:
+    """Return the published weights of a recipe. Raises ``UserError`` if they are not in the current folder."""
+    recipe = task.name in task.catalog.recipes
+    file = Path(task.table.get("info", {}).get("weights", "")) if recipe else Path()
+    if file.is_file():
+        return file
+    hint = f"put {file} into this folder, or name a checkpoint" if file.name else "name a checkpoint, or a release"
+    raise UserError(f"{task.name}: needs weights: {hint}")
 
 
 def check_names(task: Task, names: tuple[str, ...] | None, outputs: int | None) -> None:

@@ -91,6 +91,8 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
         return evaluate(model, loaders["val"], metrics, precision, notify.on_progress, losses=options.val_loss).scores
 
     if not resumed or folder.changed:
+        if tried := [f"data.{part}" for part in ("val", "test") if part in loaders and metrics]:
+            context.say(f"trying one batch of {' and '.join(tried)}")
         dry_run_evaluation(model, loaders, metrics, options, precision)
     class_names = data.main.dataset.class_names
     about = {"task": task.name, "class_names": list(class_names) if class_names else None}
