@@ -218,6 +218,23 @@ def test_a_worker_that_ends_between_samples_ends_the_run() -> None:
         list(one)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_a_worker_that_is_stopped_between_samples_is_replaced(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidcore.data.pool.workers.LEAST_IDLE", 0.4)
+    one = loader(workers=2, training=training)
+    whole = indices(one.batches_between(0, 24))
+    batches = one.batches_between(0, 24)
+    found = [s.index for s in next(batches).samples]
+    time.sleep(0.3)  # all have loaded what they may, and wait
+    assert one._workers is not None
+    os.kill(one._workers._team[0].process.pid or 0, signal.SIGSTOP)
+    with pytest.warns(UserWarning, match=r"a worker of the loader did nothing for 0\.\d+ seconds and was replaced"):
+        found += indices(batches)
+    assert found == whole
+    assert not one.bad.failures, "no sample is blamed"
+    one.close()
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a file that nobody writes to")
 def test_an_image_that_never_opens(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "b.png")

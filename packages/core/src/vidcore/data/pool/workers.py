@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,9 @@ OUT_OF_MEMORY = (
     "the system kills processes when memory runs out: use fewer data.*.workers, a smaller prefetch or batch_size"
 )
 
+LEAST_IDLE, LEAST_START = 5.0, 60.0
+"""Seconds that a worker may be idle, and may take to begin its first sample, if ``time_limit`` is shorter."""
+
 LoadedBatch = tuple[Batch | None, tuple[Failure, ...]]
 """A batch (None if none of its samples could be loaded) and the failures on the way."""
 
@@ -60,9 +64,11 @@ class _Worker:
     pending: dict[int, list[SampleKey]] = field(factory=dict)
     """Requests that it has not answered, by number."""
     seen: float = 0.0
-    """Start of the sample it was loading at the last check."""
+    """Start of the sample it was loading at the last check; 0 between samples."""
     waited: float = 0.0
-    """Seconds for which it has been seen loading that sample."""
+    """Seconds for which it has been seen at that sample, or between samples although it has requests."""
+    ready: bool = False
+    """Whether it has begun a sample, after imports that may take longer than one."""
 
 
 class Workers:
@@ -145,16 +151,22 @@ class Workers:
             except OSError as error:
                 raise with_hint(error) from error
             del worker.pending[number]
+            worker.ready, worker.waited = True, 0.0
             return number, loaded
 
     def _watch(self, workers: Any, seconds: float) -> None:
-        """Count how long each worker has been loading its sample; replace those that exceed the limit."""
+        """Count how long each worker has been at its sample, or idle; replace those that exceed the limit.
+
+        A worker that is idle although it has requests was stopped (by SIGSTOP, say).
+        """
         for worker in workers:
             in_flight = self._ledger.in_flight(self._team.index(worker))
             started = in_flight.started if in_flight else 0.0
-            worker.waited = worker.waited + seconds if started and started == worker.seen else 0.0
+            worker.waited = worker.waited + seconds if started == worker.seen else 0.0
             worker.seen = started
-            if worker.waited > self._limit:
+            worker.ready = worker.ready or started > 0
+            least = 0.0 if started else LEAST_IDLE if worker.ready else LEAST_START
+            if worker.waited > max(self._limit, least):
                 worker.process.kill()
                 self._replace(worker, hung=True)
 
@@ -167,6 +179,9 @@ class Workers:
         if in_flight is None:
             if not hung:  # else it finished the sample at the last moment
                 raise DataError(f"a worker of the loader ended ({how}) while it was not loading a sample")
+            if not worker.seen:
+                idle = f"{worker.waited:.3g} seconds"
+                warnings.warn(f"a worker of the loader did nothing for {idle} and was replaced", stacklevel=2)
         elif not hung or in_flight.started == worker.seen:
             limit = f"did not end within {self._limit:g} seconds (time_limit)"
             reason = limit if hung else f"ended the worker process ({how})"
