@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.numpy import save_file
 from torch import nn
 
+from vidcore.data.classes import names_beside_weights
 from vidcore.engine.weights import load_state, load_weights, read_weights
 from vidcore.errors import CheckpointError
 
@@ -107,3 +109,77 @@ def test_safetensors(tmp_path: Path) -> None:
     (tmp_path / "b.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(CheckpointError, match=r"b.safetensors"):
         load_weights(net(), tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize("wrap", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_wrappers_are_removed(tmp_path: Path, wrap: str) -> None:
+    torch.save({wrap + k: v for k, v in net().state_dict().items()}, tmp_path / "a.pth")
+    load_weights(net(), tmp_path / "a.pth")
+
+
+def test_a_prefix_is_offered_and_removed(tmp_path: Path) -> None:
+    state = {f"model.{k}": v for k, v in net().state_dict().items()}
+    content = {"state_dict": state | {"loss.weight": torch.ones(3)}, "hyper_parameters": {"lr": 1}}
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(net(), tmp_path / "last.ckpt")
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path}/last.ckpt: belongs to a different model: backbone.0.weight is missing")
+    assert said.endswith(
+        "; its names begin with 'model.' (PyTorch Lightning's), as model.backbone.0.weight does: remove that with "
+        "train.weights_prefix = 'model.' (for a --checkpoint: --set train.weights_prefix=model.)"
+    )
+    load_weights(net(), tmp_path / "last.ckpt", prefix="model.")
+    torch.save(net().state_dict(), tmp_path / "own.pt")
+    load_weights(net(), tmp_path / "own.pt", prefix="model.")  # nothing to remove
+
+
+@pytest.mark.parametrize(
+    ("names", "tool"),
+    [
+        (("s1.pathway0_stem.conv.weight", "s2.pathway0_res0.branch2.a.weight", "head.projection.weight"), "PySlowFast"),
+        (("blocks.0.multipathway_blocks.0.conv.weight", "blocks.1.res_blocks.0.branch2.conv_a.weight"), "PyTorchVideo"),
+        (
+            ("videomae.encoder.layer.0.attention.output.weight", "classifier.weight"),
+            "Hugging Face Transformers",
+        ),
+        (("blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight", "patch_embed.proj.weight"), "timm or VideoMAE"),
+        (("Conv3d_1a_7x7.conv3d.weight", "Mixed_3b.b0.conv3d.weight", "logits.conv3d.weight"), "pytorch-i3d"),
+    ],
+)
+def test_names_of_other_tools_are_recognised(tmp_path: Path, names: tuple[str, ...], tool: str) -> None:
+    torch.save({"model_state": {name: torch.ones(2) for name in names}, "epoch": 3}, tmp_path / "a.pyth")
+    with pytest.raises(CheckpointError, match=rf"a\.pyth: .*; its names look like those of {tool} \({names[0]}"):
+        load_weights(net(), tmp_path / "a.pyth")
+
+
+def test_names_that_are_not_strings(tmp_path: Path) -> None:
+    torch.save({"state_dict": {0: torch.ones(3), ("a", 1): torch.ones(1)}}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"a\.pth: the names of weights must be strings, and one is 0"):
+        read_weights(tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"a\.pth: a: must be the name of a tensor, and is 'text'"):
+        load_state(net(), {"a": "text"}, source="a.pth")
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"class_names": "run"}, "class_names must be a list of names, and is a str"),
+        ({"class_names": {"run": 0}}, "class_names must be a list of names, and is a dict"),
+        ({"class_names": ["run", 3]}, r"class_names\.1 must be a name, and is 3"),
+        ({"class_names": ["run", " "]}, r"class_names\.1 must be a name, and is ' '"),
+        ({"class_names": ["run", "sit", "run"]}, "class_names: class name 'run' is listed twice"),
+        ({"meta": {"dataset_meta": {"classes": ["run", None]}}}, r"meta\.dataset_meta\.classes\.1 must be a name"),
+    ],
+)
+def test_class_names_beside_weights(about: dict[str, Any], message: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"^a\.pth: {message}"):
+        names_beside_weights(about, "a.pth")
+
+
+def test_valid_class_names_beside_weights() -> None:
+    names = ["run", "sit"]
+    assert names_beside_weights({"class_names": names}) == ("run", "sit")
+    assert names_beside_weights({"meta": {"dataset_meta": {"classes": names}}}) == ("run", "sit")
+    for about in ({}, {"class_names": None}, {"class_names": []}, {"meta": 3}, {"meta": {"dataset_meta": None}}):
+        assert names_beside_weights(about) is None

@@ -310,6 +310,8 @@ def test_invalid_sentences_are_refused(charades: dict[str, Any], line: str, mess
         ("frames", '{"AB": 0, "CD": 300}', r"frames\.json: AB must be above 0, got 0"),
         ("fps", "{", r"fps\.json: is not JSON"),
         ("words", '{"a": "one"}', r"words\.json: a: 'one' is not a number"),
+        ("words", '{"a": 1.5}', r"words\.json: a must be a whole number from 1 to 2147483647, got 1\.5"),
+        ("words", '{"a": true}', r"words\.json: a: True is not a number"),
     ],
 )
 def test_invalid_charades_tables_are_refused(charades: dict[str, Any], table: str, content: str, message: str) -> None:

@@ -69,6 +69,12 @@ def test_errors_name_the_line(tmp_path: Path) -> None:
         (text.replace("video_b", "video_a"), r"list.txt: video_a: is listed twice"),
         (text + "# 2\n", r"list.txt:\d+: must be 1 numbers, got 'the end'"),
         ("\udcff", r"list.txt: is not UTF-8 text"),
+        (text.replace("\n2 10 20", "\n1.5 10 20"), r"list.txt: video_a: label must be a whole number from 1 to 100000"),
+        (text.replace("\n2 10 20", "\n1e9 10 20"), r"list.txt: video_a: label must be a whole number .*got 1000000000"),
+        (text.replace("\n2 10 20", "\n0 10 20"), r"list.txt: video_a: label must be a whole number .*got 0"),
+        (text.replace("\n10\n2\n", "\n10\n2.5\n"), r"list.txt: video_a: number of rows must be a whole number"),
+        (text.replace("\n10\n2\n", "\n10\n-2\n"), r"list.txt: video_a: number of rows must be a whole number"),
+        (text.replace("\n10\n2\n", "\n10\n2e9\n"), r"list.txt:\d+: must be 3 numbers"),
     ):
         (tmp_path / "list.txt").write_text(wrong, "utf-8", "surrogateescape")
         with pytest.raises(AnnotationError, match=message):

@@ -175,6 +175,16 @@ BAD_LISTS = [
         r"l\.jsonl:2: label 1 is a number, but",
     ),
     ("l.txt", "a.mp4 1\n".encode("utf-16"), {}, r"l\.txt:1: not a UTF-8 text file"),
+    ("l.txt", "a.mp4 0\nb.mp4 1.5\n", {}, r"l\.txt:2: 1\.5 in 'b\.mp4 1\.5' is not a whole number"),
+    ("l.txt", "a.mp4 10000000000\n", {}, r"l\.txt:1: 10000000000 in .* is not a whole number"),
+    ("l.txt", "a.mp4 999999999\n", {}, r"l\.txt:1: label 999999999 is out of range; allowed: 0 to 99999"),
+    ("l.txt", "a.mp4 -2\n", {}, r"l\.txt:1: label -2 is out of range"),
+    ("l.csv", "path,label\na,0\nb,1.5\n", {}, r"l\.csv:3: label '1\.5' is not a class number; if it is a name, list"),
+    ("l.csv", "path,label\na,0\nb,1e9\n", {}, r"l\.csv:3: label '1e9' is not a class number"),
+    ("l.csv", "path,label\na,0\nb,True\n", {}, r"l\.csv:2: label 0 is a number, but others are names"),
+    ("l.csv", "path,label\na,999999999\n", {}, r"l\.csv:2: label 999999999 is out of range"),
+    ("l.jsonl", '{"path": "a", "label": 1e20}\n', {}, r"l\.jsonl:1: label must be a number or a name, got 1e\+20"),
+    ("l.jsonl", '{"path": "a", "label": 100000000000}\n', {}, r"l\.jsonl:1: label 100000000000 is out of range"),
 ]
 
 
@@ -191,6 +201,8 @@ def test_errors_name_file_and_line(write, name, content, arguments, message):
         ("\n\n", {}, "has no entries"),
         ("a.mp4 1 2\n", {"multi_class": True}, "needs num_classes"),
         ("a.mp4 1\n", {"classes": ["a", "b"], "num_classes": 3}, "num_classes is 3, but there are 2 class names"),
+        ("a.mp4 1\n", {"num_classes": 10**12}, "num_classes is 1000000000000; it must be from 1 to 100000"),
+        ("a.mp4 1\n", {"num_classes": -1}, "num_classes is -1; it must be from 1 to 100000"),
         ("a.mp4 1\n", {"indices": [3]}, "indices: index 3 is out of bounds"),
     ],
 )

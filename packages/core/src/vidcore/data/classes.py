@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidcore.errors import AnnotationError, DataError, nearest
+from vidcore.errors import AnnotationError, CheckpointError, DataError, nearest
 
-__all__ = ["check_file", "names_beside_weights", "read_classes"]
+__all__ = ["MOST_CLASSES", "check_file", "names_beside_weights", "read_classes"]
+
+MOST_CLASSES = 100_000
+"""Higher class numbers are taken for damage: models and metrics need memory for every class below them."""
 
 
 def check_file(file: Path, what: str) -> None:
@@ -43,9 +47,26 @@ def read_classes(classes: Path | Sequence[str] | None) -> tuple[str, ...] | None
     return tuple(seen)
 
 
-def names_beside_weights(about: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the class names kept beside weights, by vidcore or in a published file."""
-    names, meta = about.get("class_names"), about.get("meta")
-    if names is None and isinstance(meta, Mapping):
-        names = (meta.get("dataset_meta") or {}).get("classes")
-    return tuple(map(str, names)) if names else None
+def names_beside_weights(about: Mapping[str, Any], source: str = "weights") -> tuple[str, ...] | None:
+    """Return the class names kept beside weights, by vidcore or in a published file; None if there are none.
+
+    Args:
+        about: everything in a checkpoint but the weights.
+        source: where it comes from, for messages.
+
+    Raises ``CheckpointError`` if they are not distinct names.
+    """
+    key, names, meta = "class_names", about.get("class_names"), about.get("meta")
+    if names is None and isinstance(meta, Mapping) and isinstance(data := meta.get("dataset_meta"), Mapping):
+        key, names = "meta.dataset_meta.classes", data.get("classes")
+    if names is None:
+        return None
+    if not isinstance(names, list | tuple):
+        raise CheckpointError(f"{source}: {key} must be a list of names, and is a {type(names).__name__}")
+    for number, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            raise CheckpointError(f"{source}: {key}.{number} must be a name, and is {repr(name)[:60]}")
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise CheckpointError(f"{source}: {key}: class name {twice!r} is listed twice")
+    return tuple(names) or None

@@ -18,7 +18,7 @@ from vidcore.engine.shard import shard_like
 from vidcore.errors import CheckpointError
 from vidcore.files import sha256
 
-__all__ = ["check_hash", "foreign_names", "load_state", "load_weights", "read_weights", "stored_class_names"]
+__all__ = ["check_hash", "foreign_names", "load_state", "load_weights", "read_weights"]
 
 
 PLACES = ("state_dict", "model_state", "model_state_dict", "model", "module")
@@ -52,33 +52,6 @@ def read_weights(path: str | Path, prefix: str = "") -> tuple[dict[str, torch.Te
     if any(k.startswith(prefix) for k in weights):
         weights = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     return weights, {} if key is None else {k: v for k, v in content.items() if k != key}
-
-
-def stored_class_names(
-    path: str | Path, about: Mapping[str, Any], outputs: int | None = None
-) -> tuple[str, ...] | None:
-    """Return the class names kept beside weights, by vidcore or by MMAction2; None if there are none.
-
-    Args:
-        path: of the weights, for messages.
-        about: second result of ``read_weights``.
-        outputs: number of classes of the model; default: unknown.
-
-    Raises:
-        CheckpointError: they are not distinct names, or not one for each output.
-    """
-    key, names, meta = "class_names", about.get("class_names"), about.get("meta")
-    if names is None and isinstance(meta, Mapping) and isinstance(data := meta.get("dataset_meta"), Mapping):
-        key, names = "meta.dataset_meta.classes", data.get("classes")
-    if names is None:
-        return None
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name.strip() for name in names):
-        raise CheckpointError(f"{path}: {key} must be a list of names, and is {shown(names)}")
-    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
-        raise CheckpointError(f"{path}: {key}: {twice!r} is there twice")
-    if names and outputs not in (None, len(names)):
-        raise CheckpointError(f"{path}: {key} has {len(names)} names, but the model has {outputs} classes")
-    return tuple(names) or None
 
 
 def check_hash(path: Path) -> None:

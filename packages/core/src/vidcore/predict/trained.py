@@ -57,13 +57,15 @@ class Trained:
         """
         source = checkpoint or (task.release.path if task.release else _published(task))
         model, steps = _build(task) if task.release is None else _build_of_stranger(task, task.release)
-        weights, about = read_weights(source)
+        weights, about = read_weights(source, task.get("train.weights_prefix") or "")
         load_state(model, weights, source=str(source))
         task.catalog.compare_files(about.get("plugins"), str(source))
-        names = names_beside_weights(about)
+        names = names_beside_weights(about, str(source))
         if names is None and (file := task.get("data.classes")) and file.is_file():
             names = read_classes(file)
         outputs = num_classes(task.table["model"])
+        if names and outputs is not None and len(names) > outputs:
+            raise UserError(f"{source}: has {len(names)} class names, but {task.name} predicts {outputs} classes")
         check_names(task, names, outputs)
         if names is None:
             shipped = read_classes(task.catalog.class_list(task.table.get("info", {}).get("dataset")))

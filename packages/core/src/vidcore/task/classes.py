@@ -8,7 +8,7 @@ from typing import Any
 from vidcore.config.bind import Binder
 from vidcore.config.load import PARTS, Key, Loaded, Table
 from vidcore.config.signature import read_signature
-from vidcore.data.classes import read_classes
+from vidcore.data.classes import MOST_CLASSES, read_classes
 from vidcore.errors import UserError
 from vidcore.plugins.catalog import Catalog
 
@@ -62,6 +62,9 @@ def _datasets(value: Any, at: Key, catalog: Catalog) -> Iterator[tuple[Key, Tabl
 def check_classes(binder: Binder, task: Table, at: Key) -> None:
     """Refuse a file with more names than the classifier has outputs, before earlier stages run for days."""
     file, wanted = binder.paths.get((*at, "data", "classes")), num_classes(task.get("model"))
+    if wanted is not None and not 1 <= wanted <= MOST_CLASSES:
+        binder.problem((*at, "model"), f"num_classes is {wanted}; it must be from 1 to {MOST_CLASSES}")
+        return
     if file is None or wanted is None or not file.is_file():
         return
     try:

@@ -14,7 +14,7 @@ from attrs import frozen
 from vid_localization.datasets.checks import SegmentPolicy, problem_notes, validate_segments
 from vid_localization.datasets.words import split_words
 from vid_localization.records import PartBounds
-from vidcore.data.fields import positive_number
+from vidcore.data.fields import positive_number, whole_number
 from vidcore.data.index import Ragged, StringTable, fingerprint, select_rows
 from vidcore.data.text import read_json, read_text
 from vidcore.errors import AnnotationError, DataError, nearest
@@ -159,7 +159,8 @@ def proposal_bounds(frames: int, number: int) -> Array:
 
 
 def _words(file: Path) -> dict[str, int]:
-    return {word: int(positive_number(f"{file}: {word}", number)) for word, number in read_json(file, "table").items()}
+    words = read_json(file, "table")
+    return {word: whole_number(f"{file}: {word}", number, 1) for word, number in words.items()}
 
 
 def _fact(file: Path, video: str, table: Mapping[str, Any]) -> float:

@@ -14,7 +14,8 @@ from vid_localization.datasets.activitynet import ActivityNetDataset
 from vid_localization.datasets.annotations import Annotations
 from vid_localization.datasets.checks import SegmentPolicy
 from vid_localization.overlaps import iou_and_coverage, regression_targets
-from vidcore.data.classes import read_classes
+from vidcore.data.classes import MOST_CLASSES, read_classes
+from vidcore.data.fields import whole_number
 from vidcore.data.index import Ragged, StringTable
 from vidcore.data.text import read_text
 from vidcore.errors import AnnotationError, DataError
@@ -134,13 +135,15 @@ def read_proposal_list(
         raise DataError(f"proposal list {file} has no videos")
     fractions = all(rows[:, -2:].max(initial=0) <= 1 for *_, true, found in blocks for rows in (true, found))
     names, facts, segments, labels, proposals = [], [], [], [], []
+    most = MOST_CLASSES if class_names is None else len(class_names)
     for name, frames, rate, true, found in blocks:
         seconds = frames / rate
         scale = seconds if fractions else 1 / rate
         names.append(name)
         facts.append((seconds, frames if frames > 1 else math.nan, math.nan, math.nan))
         segments.append(true[:, 1:] * scale)
-        labels.append(true[:, 0].astype(np.int32) - 1)
+        where = f"{file}: {name}: label"
+        labels.append(np.array([whole_number(where, number, 1, most) - 1 for number in true[:, 0].tolist()], np.int32))
         spans = (found[:, 3:] * scale / seconds).clip(0, 1)
         proposals.append(np.column_stack((spans, np.ones(len(spans)))).ravel().tolist())
     if len(set(names)) < len(names):
@@ -149,8 +152,6 @@ def read_proposal_list(
     numbers = np.concatenate(labels)
     if class_names is None:
         class_names = tuple(str(n + 1) for n in range(int(numbers.max(initial=0)) + 1))
-    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(class_names):
-        raise AnnotationError(f"{file}: labels must be 1 to {len(class_names)}, found {numbers.max() + 1}")
     annotations = Annotations(
         StringTable.from_strings(names),
         np.array(facts),
@@ -182,7 +183,7 @@ def _blocks(file: Path, lines: Sequence[tuple[int, list[str]]]) -> Iterator[Bloc
         return row
 
     def table(columns: int) -> Array:
-        rows = [numbers(columns) for _ in range(int(numbers(1)[0]))]
+        rows = [numbers(columns) for _ in range(whole_number(f"{file}: {name}: number of rows", numbers(1).item()))]
         return np.array(rows).reshape(-1, columns)
 
     for line, words in rest:

@@ -8,25 +8,30 @@ from pathlib import Path
 
 import numpy as np
 
+from vidcore.data.classes import MOST_CLASSES
 from vidcore.errors import AnnotationError, DataError, nearest
 
-__all__ = ["INTEGER", "Vocabulary"]
+__all__ = ["INTEGER", "OTHER_NUMBER", "Vocabulary"]
 
 INTEGER = re.compile(r"[+-]?[0-9]{1,9}").fullmatch
-"""More than nine digits are part of a name, not a class number or a number of frames."""
+"""More than nine digits are not a class number or a number of frames."""
+OTHER_NUMBER = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]{10,}|[0-9]+(\.[0-9]*)?e[+-]?[0-9]+)", re.I).fullmatch
+"""A number that cannot be a class number, and is hardly a name."""
 
 
 class Vocabulary:
     """Collects labels and numbers them at the end, once it is clear whether they are names or numbers.
 
     With ``class_names``, a label is one of these names or a class number. Without them, labels are
-    class numbers if all are integers; otherwise they are names, sorted and numbered from 0.
+    class numbers if all are integers, or names if none is, sorted and numbered from 0.
     Errors name the line in which a label first occurs.
     """
 
     def __init__(self, file: Path, class_names: tuple[str, ...] | None = None, num_classes: int | None = None) -> None:
         if class_names is not None and num_classes not in (None, len(class_names)):
             raise DataError(f"num_classes is {num_classes}, but there are {len(class_names)} class names")
+        if num_classes is not None and not 1 <= num_classes <= MOST_CLASSES:
+            raise DataError(f"num_classes is {num_classes}; it must be from 1 to {MOST_CLASSES}")
         self.file = file
         self.class_names = class_names
         self.num_classes = num_classes if class_names is None else len(class_names)
@@ -50,9 +55,12 @@ class Vocabulary:
         return np.array(numbers, np.int32)[np.array(self._labels, np.int32)]
 
     def _learn_names(self) -> None:
+        hint = "list all names in classes"
+        if other := next((label for label in self._ids if isinstance(label, str) and OTHER_NUMBER(label)), None):
+            raise self._error(other, f"label {other!r} is not a class number; if it is a name, {hint}")
         for label in self._ids:
-            if isinstance(label, int):
-                raise self._error(label, f"label {label} is a number, but others are names")
+            if isinstance(label, int) or INTEGER(label):
+                raise self._error(label, f"label {label} is a number, but others are names; {hint}")
         self.class_names = tuple(sorted(map(str, self._ids)))
         if self.num_classes not in (None, len(self.class_names)):
             raise DataError(
@@ -70,9 +78,9 @@ class Vocabulary:
                     label, f"label {label!r} is not one of the {len(known)} classes{nearest(label, known)}"
                 )
         number = int(label)
-        if not 0 <= number < (self.num_classes or 2**31):
-            allowed = f"0 to {self.num_classes - 1}" if self.num_classes else "0 and up"
-            raise self._error(label, f"label {number} is out of range; allowed: {allowed}")
+        count = self.num_classes or MOST_CLASSES
+        if not 0 <= number < count:
+            raise self._error(label, f"label {number} is out of range; allowed: 0 to {count - 1}")
         return number
 
     def _error(self, label: int | str, text: str) -> AnnotationError:

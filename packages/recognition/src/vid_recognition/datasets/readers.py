@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TextIO
 
 from attrs import frozen
 
-from vid_recognition.datasets.classes import INTEGER
+from vid_recognition.datasets.classes import INTEGER, OTHER_NUMBER
 from vidcore.errors import AnnotationError, nearest
 from vidcore.files import parse_json
 from vidcore.video.open import VIDEO_SUFFIXES
@@ -90,12 +90,14 @@ def _list_rows(path: Path, file: TextIO, layout: Layout, delimiter: str | None) 
             numbers.insert(0, int(parts[1]))
             name = parts[0]
         if not numbers:
-            _check_unlabelled(path, line, name)
+            _check_unlabelled(path, line, name, delimiter)
         yield _list_row(path, line, name.rstrip(), numbers, layout)
 
 
-def _check_unlabelled(path: Path, line: int, name: str) -> None:
+def _check_unlabelled(path: Path, line: int, name: str, delimiter: str | None) -> None:
     """Raise an error if a line without numbers looks like a line of another format, rather than like a lone name."""
+    if OTHER_NUMBER(last := name.rsplit(delimiter, 1)[-1].strip()) and last != name:
+        raise AnnotationError(f"{path}:{line}: {last} in {name!r} is not a whole number, and not one of the classes")
     if other := WRONG_DELIMITER(name):
         found = other[1] or other[2]
         raise AnnotationError(f"{path}:{line}: no label in {name!r}; delimiter = {found!r} would find one")
