@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-import cv2
 import numpy as np
 from attrs import field, frozen
 
@@ -13,7 +12,7 @@ from vidcore.errors import UserError
 from vidcore.records import Varying
 from vidcore.sample import Sample
 from vidcore.transforms.geometry import current
-from vidcore.transforms.pixels import frame_count, render
+from vidcore.transforms.pixels import fill, frame_count
 from vidcore.typing import Array
 from vidcore.validators import one_of
 
@@ -65,10 +64,10 @@ class FormatShape:
             raise UserError(f"FormatShape: {count} frames cannot be divided into groups of {per_group}")
         if self.input_format == "NCTHW":
             clips = np.empty((count // clip_len, channels, clip_len, *size), dtype)
-            _fill(sample, lambda i: clips[i // clip_len, :, i % clip_len])
+            fill(sample, lambda i: clips[i // clip_len, :, i % clip_len])
             return clips
         planes = np.empty((count, channels, *size), dtype)
-        _fill(sample, lambda i: planes[i])
+        fill(sample, lambda i: planes[i])
         if self.input_format == "NPTCHW":
             return planes.reshape(-1, per_group, channels, *size)
         return planes.reshape(-1, clip_len * channels, *size) if sample.modality == "Flow" else planes
@@ -80,12 +79,6 @@ class FormatShape:
             raise UserError(f"FormatShape: only a single clip can be collapsed, got {len(array)}")
         collapsed: Array = array[0]
         return collapsed
-
-
-def _fill(sample: Sample, slot: Callable[[int], Array]) -> None:
-    """Write every frame, channel by channel, into ``slot(position)``: (channels, height, width)."""
-    for position, image in render(sample):
-        cv2.split(image, list(slot(position)))  # several times faster than assigning a transposed view
 
 
 def _heatmaps(sample: Sample, clip_len: int | None) -> Array:

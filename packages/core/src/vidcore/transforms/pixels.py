@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from vidcore.sample import Sample
 from vidcore.transforms.geometry import current
 from vidcore.typing import Array
 
-__all__ = ["INTERPOLATIONS", "frame_count", "realize", "render"]
+__all__ = ["INTERPOLATIONS", "fill", "frame_count", "realize", "render"]
 
 
 INTERPOLATIONS = {
@@ -38,27 +38,36 @@ def render(sample: Sample) -> Iterator[tuple[int, Array]]:
     Positions count all frames of the first crop, then those of the second, and so on; their order
     is arbitrary. The array may be a view, and is only valid until the next one.
     """
-    if sample.frames is None:
-        raise UserError("the sample has no frames yet: put Decode before this step")
-    geometry = current(sample)
-    count = frame_count(sample)
-    uses: list[list[int]] = [[] for _ in sample.frames]
-    for position, k in enumerate(range(count) if geometry.order is None else geometry.order):
-        uses[k].append(position)
-    height, width = geometry.size
-    for frame, positions in zip(sample.frames, uses, strict=True):
-        if not positions:
-            continue
-        scaled = _scaled(frame, geometry)
-        for w, (left, top, mirrored) in enumerate(geometry.windows):
-            image = scaled[top : top + height, left : left + width]
-            if mirrored or geometry.upside_down:
-                code = -1 if mirrored and geometry.upside_down else int(mirrored)
-                image = cv2.flip(image, code).reshape(image.shape)
-                if mirrored and sample.modality == "Flow" and geometry.invert_flow:
-                    image[..., 0] = 255 - image[..., 0]
+    geometry, count = current(sample), frame_count(sample)
+    for scaled, positions in _scaled_frames(sample, geometry):
+        for w, window in enumerate(geometry.windows):
+            image = _cut(scaled, window, geometry, invert=sample.modality == "Flow")
             for position in positions:
                 yield w * count + position, image
+
+
+def fill(sample: Sample, slot: Callable[[int], Array]) -> None:
+    """Write each frame that the next step sees, channel by channel, into ``slot(position)``: (channels, height, width).
+
+    Positions are those of ``render``.
+    """
+    geometry, count, flow = current(sample), frame_count(sample), sample.modality == "Flow"
+    several = len(geometry.windows) > 1
+    planes: Array = np.empty((0, 0, 0))
+    for scaled, positions in _scaled_frames(sample, geometry):
+        if several:  # splitting is slow: once, not for each window
+            if not planes.size:
+                planes = np.empty((scaled.shape[-1], *geometry.scaled), scaled.dtype)
+            cv2.split(scaled, list(planes))
+        for w, window in enumerate(geometry.windows):
+            first, *others = (slot(w * count + position) for position in positions)
+            if several:
+                for channel, (plane, out) in enumerate(zip(planes, first, strict=True)):
+                    out[...] = _cut(plane[..., None], window, geometry, invert=flow and channel == 0)[..., 0]
+            else:  # several times faster than assigning a transposed view
+                cv2.split(_cut(scaled, window, geometry, invert=flow), list(first))
+            for other in others:
+                other[...] = first
 
 
 def realize(sample: Sample) -> Sample:
@@ -76,6 +85,30 @@ def realize(sample: Sample) -> Sample:
     for position, image in render(sample):
         out[position] = image
     return sample.replace(frames=out, geometry=geometry.done())
+
+
+def _scaled_frames(sample: Sample, geometry: Geometry) -> Iterator[tuple[Array, list[int]]]:
+    """Yield each frame that is used, resized, and its positions among the frames of a crop."""
+    if sample.frames is None:
+        raise UserError("the sample has no frames yet: put Decode before this step")
+    uses: list[list[int]] = [[] for _ in sample.frames]
+    for position, k in enumerate(range(frame_count(sample)) if geometry.order is None else geometry.order):
+        uses[k].append(position)
+    for frame, positions in zip(sample.frames, uses, strict=True):
+        if positions:
+            yield _scaled(frame, geometry), positions
+
+
+def _cut(scaled: Array, window: tuple[int, int, bool], geometry: Geometry, invert: bool) -> Array:
+    """Return a window of a resized frame; ``invert``: the first channel is flow to negate if it is mirrored."""
+    (left, top, mirrored), (height, width) = window, geometry.size
+    image = scaled[top : top + height, left : left + width]
+    if mirrored or geometry.upside_down:
+        code = -1 if mirrored and geometry.upside_down else int(mirrored)
+        image = cv2.flip(image, code).reshape(image.shape)
+        if mirrored and invert and geometry.invert_flow:
+            image[..., 0] = 255 - image[..., 0]
+    return image
 
 
 def _scaled(frame: Array, geometry: Geometry) -> Array:
