@@ -129,7 +129,11 @@ def dump_json(value: Any, indent: int | None = None) -> str:
     {"video": "caf\udce9.mp4"}
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False)
-    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    return text
 
 
 def parse_json(text: str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:

@@ -141,6 +141,10 @@ class SamplePairs(_Collector):
         return found
 
 
+PLAIN = (str, int, float, tuple)
+"""Types of nearly all fields, which have no arrays."""
+
+
 def _alone(value: Any) -> Any:
     """Copy arrays that are views of others: a row must not keep a whole batch in memory."""
     if isinstance(value, np.ndarray):
@@ -149,9 +153,14 @@ def _alone(value: Any) -> Any:
         entries = {key: _alone(entry) for key, entry in value.items()}
         return value if all(entries[key] is value[key] for key in entries) else entries
     if attrs.has(type(value)):
-        fields = {a.name: getattr(value, a.name) for a in attrs.fields(type(value)) if a.init}
-        changed = {name: new for name, old in fields.items() if (new := _alone(old)) is not old}
-        return attrs.evolve(value, **changed) if changed else value
+        changed = {}
+        for a in attrs.fields(type(value)):
+            old = getattr(value, a.name)
+            if a.init and old is not None and not isinstance(old, PLAIN) and (new := _alone(old)) is not old:
+                changed[a.name] = new
+        if not changed:
+            return value
+        return value.replace(**changed) if isinstance(value, Sample) else attrs.evolve(value, **changed)
     return value
 
 

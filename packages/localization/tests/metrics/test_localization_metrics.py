@@ -12,7 +12,7 @@ from vid_localization.metrics.functional import average_recall, detection_averag
 from vid_localization.metrics.segments import ANetMetric, RecallatTopK, THUMOSMetric
 from vid_localization.overlaps import iou_and_coverage
 from vid_localization.records import Boundaries
-from vid_localization.results import read_results
+from vid_localization.results import read_results, read_submission, write_results
 from vidcore.errors import DataError, UserError
 from vidcore.records import Segments
 from vidcore.sample import Sample
@@ -206,6 +206,38 @@ def test_submission_file_round_trip(tmp_path: Path) -> None:
     assert [d.label for d in found["1"]] == [CLASSES[i] for i in predicted[1].segments.labels]
     with pytest.raises(DataError, match=r"results.json: \d: segment 0: label '\w+' is not one of the 1 classes"):
         read_results(path, ["jump"])
+
+
+def test_a_result_file_is_json_with_numbers_as_they_are(tmp_path: Path) -> None:
+    spans = np.array([[0.1, 1 / 3], [2.0, 1e-7]])
+    odd = Segments(spans, labels=np.array([1, 7]), scores=np.array([np.nan, 0.30000000000000004]))
+    write_results(tmp_path / "a.json", [Sample(key='a "b"', segments=odd), Sample(key="v_c", segments=odd)], ["x", "ü"])
+    found = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    rows = [
+        {"score": "nan", "segment": [0.1, 1 / 3], "label": "ü"},
+        {"score": 0.30000000000000004, "segment": [2.0, 1e-7], "label": "7"},
+    ]
+    assert found == {"version": "VERSION 1.3", "results": {'a "b"': rows, "c": rows}, "external_data": {}}
+    write_results(tmp_path / "a.json", [Sample(key="a", segments=Segments(np.zeros((0, 2))))])
+    assert json.loads((tmp_path / "a.json").read_text())["results"] == {"a": []}
+
+
+def test_a_submission_of_another_program_is_compared_with_the_annotations(tmp_path: Path) -> None:
+    predicted, true = samples(1, 3)
+    write_results(tmp_path / "a.json", predicted, CLASSES)
+    targets = [sample.replace(class_names=tuple(CLASSES)) for sample in true]
+    read = read_submission(tmp_path / "a.json", [*targets, Sample(index=9, key="x", segments=true[0].segments)])
+    for one, other in zip(read[:3], predicted, strict=True):
+        assert np.array_equal(one.segments.spans, other.segments.spans)
+        assert np.array_equal(one.segments.labels, other.segments.labels)
+        assert np.array_equal(one.segments.scores, other.segments.scores)
+    assert len(read[3].segments) == 0, "not in the file"
+    with pytest.warns(UserWarning, match=r"a.json: 2 videos are not in the dataset, such as 1"):
+        read_submission(tmp_path / "a.json", targets[:1])
+    with pytest.raises(DataError, match="has no segments of the 1 videos"):
+        read_submission(tmp_path / "a.json", [Sample(key="x")])
+    with pytest.raises(DataError, match="is not one of the 2 classes"):
+        read_submission(tmp_path / "a.json", [t.replace(class_names=("a", "b")) for t in targets])
 
 
 def test_boundary_tables_are_written(tmp_path: Path) -> None:
