@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from attrs import evolve
 
-from vid_localization.datasets.charades import proposal_bounds
 from vid_localization.models.spans import covered_seconds
 from vid_localization.models.tcanet import BOUNDARY_WEIGHT
+from vid_localization.records import proposal_bounds
 from vid_localization.transforms.queries import FormatQuery
 from vidcore.batch import Batch, collate
 from vidcore.records import Segments, Text, Varying

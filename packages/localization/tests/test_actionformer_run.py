@@ -160,6 +160,12 @@ def test_it_detects_segments_and_classes(whole: Path) -> None:
     assert all(0 < len(found) <= 200 for found in results.values())
 
 
+def test_its_submission_has_the_same_scores(folder: Path, whole: Path, vidcore: Callable[..., str]) -> None:
+    vidcore(folder, "score", "whole/results.json", "task.toml", "--read", "submission", "--dir", "scored")
+    found, wanted = (json.loads((path / "report.json").read_text())["scores"] for path in (folder / "scored", whole))
+    assert found == pytest.approx(wanted)
+
+
 def test_an_interrupted_run_gives_the_same_result(folder: Path, whole: Path, vidcore: Callable[..., str]) -> None:
     (kept,) = sorted((whole / "checkpoints").glob("epoch0005*.pt"))
     (folder / "again" / "checkpoints").mkdir(parents=True)

@@ -31,6 +31,7 @@ __all__ = [
     "Observer",
     "Optimizer",
     "ReadsFiles",
+    "ReadsText",
     "Schedule",
     "SeveralViews",
     "StepValues",
@@ -49,6 +50,10 @@ class ReadsFiles:
 
     suffixes: ClassVar[Sequence[str]]
     """Suffixes of these files, with the dot."""
+
+
+class ReadsText:
+    """Base class of transforms that read ``Sample.text``: with one, ``vidcore predict`` takes a sentence."""
 
 
 class SeveralViews(ABC):
@@ -154,7 +159,8 @@ class StepValues:
     losses: Mapping[str, float]
     """The terms of the loss, and ``loss``, their sum, which is minimised."""
     others: Mapping[str, float] = field(factory=dict)
-    """Other values that the model reports, such as an accuracy; ``grad_norm`` with ``train.clip_norm``."""
+    """Other values that the model reports, such as an accuracy; ``grad_norm`` with ``train.clip_norm`` or
+    ``train.log_grad_norm``; ``gpu_mib``, the most memory of a GPU in use so far, in MiB."""
     seconds: Mapping[str, float] = field(factory=dict)
     """Seconds per step in each phase: ``data``, ``transfer``, ``forward``, ``backward``, ``step``."""
     lr: float | None = None
@@ -175,7 +181,7 @@ class Observer:
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
         """Before the first step.
 
-        ``info``: steps, steps_per_epoch, parameters, resumed_step and evaluated_step (0 in a new run; steps and
+        ``info``: steps, steps_per_epoch, parameters, resumed_step and evaluated_step (0 and -1 in a new run; steps and
         evaluations reported after them will be repeated), notes (sentences, if a run resumes with a different number
         of processes), loader (of the training data; not in an evaluation), and entries from the caller of ``fit``.
         """

@@ -47,7 +47,10 @@ class Scored:
     def require(self, *keys: str) -> None:
         pass
 
-    def build(self, key: str) -> dict[str, Any]:
+    def get(self, key: str) -> None:
+        pass
+
+    def metrics(self, part: str) -> dict[str, Any]:
         class One(DumpPredictions):
             def compute(self) -> dict[str, float]:
                 return {"acc/top1": 1.0}

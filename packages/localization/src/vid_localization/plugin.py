@@ -37,6 +37,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
         "metrics": offer("vid_localization.metrics", segments=["ANetMetric", "RecallatTopK", "THUMOSMetric"]),
         "jobs": offer("vid_localization.prepare", proposals=["GenerateProposals"]),
         "drawers": {"TimelineDrawer": "vid_localization.drawer:TimelineDrawer"},
+        "readers": {"submission": "vid_localization.results:read_submission"},
         "writers": {
             "activitynet": "vid_localization.results:write_results",
             "timelines": "vid_localization.picture:write_timelines",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 from attrs import field, frozen
 
 from vidcore.records import Record, shape
 from vidcore.typing import Array
 
-__all__ = ["Boundaries", "PartBounds", "ProposalStages"]
+__all__ = ["NUM_PROPOSALS", "Boundaries", "PartBounds", "ProposalStages", "proposal_bounds"]
+
+NUM_PROPOSALS = 32
+"""Equal parts into which a video is divided to find what a sentence describes."""
 
 
 @frozen(eq=False)
@@ -36,3 +40,13 @@ class PartBounds(Record):
 
     features: Array = field(validator=shape(None, 2))
     """(parts, 2) int32: first and last feature of each part."""
+
+
+def proposal_bounds(frames: int, number: int) -> Array:
+    """First and last frame of equal parts of a video: (number, 2) int64.
+
+    >>> proposal_bounds(9, 4).tolist()
+    [[0, 2], [2, 4], [4, 6], [6, 8]]
+    """
+    edges = np.linspace(0, max(frames - 1, 0), number + 1).astype(np.int64)
+    return np.stack((edges[:-1], edges[1:]), 1)

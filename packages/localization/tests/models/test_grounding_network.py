@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 from vid_localization.models.drn import DRN
+from vid_localization.transforms.loading import LoadProposalFeatures
 from vid_localization.transforms.queries import FormatQuery
 from vidcore.batch import Batch, collate
 from vidcore.errors import DataError, UserError
@@ -151,3 +154,26 @@ def test_a_sentence_must_describe_one_segment() -> None:
     net = drn()
     with pytest.raises(DataError, match=r"v\.pt: a sentence must describe one segment, found 2"):
         prepared(net, sample([1]).replace(segments=Segments(np.array([[0, 1], [2, 3.0]]))))
+
+
+def test_a_sentence_of_ones_own(tmp_path: Path) -> None:
+    words = tmp_path / "words.json"
+    words.write_text(json.dumps({"a": 1, "person": 2, "opens": 3, "the": 4, "door": 5}))
+    np.save(tmp_path / "v.npy", np.arange(100 * 4, dtype=np.float32).reshape(100, 4))
+    info = {"video": "v.mp4", "settings": "-", "frames": 500, "duration": 20.0, "rows": 100, "channels": 4}
+    (tmp_path / "v.json").write_text(json.dumps(info))
+    asked = Sample(path=str(tmp_path / "v.npy"), text=Text(("A person opens the door.",)))
+    pooled = LoadProposalFeatures()(asked, RNG)
+    sample = FormatQuery(words)(pooled, RNG)
+    assert sample.inputs["query"].array.tolist() == [1, 2, 3, 4, 5]
+    assert sample.inputs["features"].shape == (32, 4)
+    assert sample.inputs["proposals"].shape == (32, 2)
+    assert sample.inputs["proposals"][0].tolist() == pytest.approx([0, 0.03])
+    assert sample.inputs["features"][0].tolist() == [12, 13, 14, 15], "the maximum of the first four"
+    with pytest.raises(UserError, match=r"words.json: has no word 'doors'; did you mean 'door'"):
+        FormatQuery(words)(pooled.replace(text=Text(("opens the doors",))), RNG)
+    with pytest.raises(UserError, match="word2id_file must name the table of words"):
+        FormatQuery()(pooled, RNG)
+    (tmp_path / "v.json").unlink()
+    with pytest.raises(UserError, match=r"v.npy: the duration of the video is not known; vidcore features stores it"):
+        LoadProposalFeatures()(asked, RNG)

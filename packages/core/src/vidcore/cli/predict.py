@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 @click.option(
     "--classifier", nargs=2, metavar="TASK CHECKPOINT", help="Classify whole videos first; the model gets the scores."
 )
+@click.option("--sentence", help="For a model that finds what a sentence describes: the sentence.")
 @click.option(
     "--classes", default=2, show_default=True, type=click.IntRange(1), help="Classes per video that --classifier gives."
 )
@@ -88,6 +89,7 @@ def predict(
     features: Path | None,
     classifier: tuple[str, str] | None,
     classes: int,
+    sentence: str | None,
 ) -> None:
     """Predict the classes or segments of VIDEOs.
 
@@ -116,7 +118,15 @@ def predict(
 
         names = Predictor(Task.load(classifier[0], task.catalog), classifier[1], views="test")
         describe = with_scores(names, describe, classes)
-    predictor = Predictor(task, checkpoint, views=views, batch_size=batch_size, workers=workers, describe=describe)
+    predictor = Predictor(
+        task,
+        checkpoint,
+        views=views,
+        batch_size=batch_size,
+        workers=workers,
+        describe=describe,
+        sentence=sentence,
+    )
     if features and predictor.reads_videos:
         raise UserError(f"{task.name}: its pipeline reads videos; --features is for models that read features")
     if classifier and not features and not predictor.reads_videos:

@@ -23,15 +23,21 @@ if TYPE_CHECKING:
 @click.argument("predictions", type=FILE)
 @with_task
 @click.option("--dir", "folder", type=FOLDER, help="Folder of the report; default: named after the file.")
-def score(task: Task, predictions: Path, folder: Path | None) -> None:
+@click.option("--read", "kind", metavar="KIND", help="Format of a foreign file; `vidcore list readers` has KINDs.")
+def score(task: Task, predictions: Path, folder: Path | None, kind: str | None) -> None:
     """Score a file of PREDICTIONS with the metrics of TASK.
 
-    `vidcore test --dump` and `vidcore fuse` write such files.
+    `vidcore test --dump` and `vidcore fuse` write such files. With --read, results of other programs are compared with
+    the test data of TASK.
     """
     from vidcore.predictions import PredictionFile
-    from vidcore.task.report import score_predictions
+    from vidcore.task.report import evaluation_samples, score_predictions
 
-    file = PredictionFile.load(predictions)
+    if kind is None:
+        file = PredictionFile.load(predictions)
+    else:
+        targets = evaluation_samples(task)
+        file = PredictionFile(tuple(task.catalog.get(kind, "readers").load()(predictions, targets)), targets)
     score_predictions(task, file, folder or predictions.with_suffix(""), str(predictions))
 
 

@@ -31,7 +31,7 @@ __all__ = ["NOT_OFFERED", "Catalog", "Component", "Plugin", "kind_of", "load_plu
 
 KINDS = (
     *("models", "datasets", "transforms", "metrics", "optimizers", "groupings", "schedules", "decoders", "observers"),
-    *("jobs", "writers", "drawers"),
+    *("jobs", "readers", "writers", "drawers"),
 )
 """Kinds of components that the core uses. A plugin may add others."""
 

@@ -12,15 +12,16 @@ import torch
 
 from vidcore.batch import Batch, collate
 from vidcore.engine.dist import pick_device
-from vidcore.engine.prepare import autocast
-from vidcore.errors import VideoError
+from vidcore.engine.prepare import autocast, prepare_inference
+from vidcore.errors import UserError, VideoError
 from vidcore.nn import Model
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.predict.inputs import Video, as_sample
 from vidcore.predict.output import top_classes
 from vidcore.predict.trained import Trained, check_names
-from vidcore.protocols import ReadsFiles
+from vidcore.protocols import ReadsFiles, ReadsText
 from vidcore.randomness import sample_rng
+from vidcore.records import Text
 from vidcore.sample import Sample
 from vidcore.task.task import Task
 from vidcore.transforms.compose import Pipeline
@@ -43,6 +44,7 @@ class Predictor:
         describe: returns the Samples to predict for videos, such as their features
             (``vidcore.features.extract.Extractor.samples``) or the classes of whole videos
             (``vidcore.predict.scores.with_scores``).
+        sentence: what to find, for a model that reads a sentence; may be changed between calls.
         overrides: ``KEY=VALUE`` strings, as in ``--set``.
         catalog: installed components; default: ``load_plugins()``.
 
@@ -66,6 +68,7 @@ class Predictor:
         batch_size: int | None = None,
         workers: int = 2,
         describe: Callable[[Iterable[Video]], Iterable[Sample | VideoError]] | None = None,
+        sentence: str | None = None,
         overrides: Sequence[str] = (),
         catalog: Catalog | None = None,
     ) -> None:
@@ -79,10 +82,14 @@ class Predictor:
         self.precision = runtime.precision
         self.device = pick_device(device or runtime.device)
         trained = Trained.load(task, checkpoint, views)
-        self.model: Model = trained.model
+        self.model: Model = prepare_inference(trained.model, runtime, self.device)
         self.pipeline = Pipeline(self.model.pipeline(trained.steps))
         self.class_names, self.views, self.test_views = trained.class_names, trained.views, trained.test_views
-        self.model.to(self.device).eval()
+        self.sentence = sentence
+        reads_text = any(isinstance(step, ReadsText) for step in self.pipeline.steps.values())
+        if reads_text != (sentence is not None):
+            needs = "finds what a sentence describes, and there is none" if reads_text else "does not read a sentence"
+            raise UserError(f"{task.name}: {needs} (--sentence)")
         self._describe = describe
 
     @property
@@ -123,6 +130,8 @@ class Predictor:
             if isinstance(video, VideoError):
                 return video
             sample = video.replace(index=index) if isinstance(video, Sample) else as_sample(video, index)
+            if self.sentence is not None:
+                sample = sample.replace(text=Text((self.sentence,)))
             return self.pipeline(sample, sample_rng(0, 0, index))
         except VideoError as error:
             return error

@@ -16,7 +16,8 @@ from vidcore.errors import ConfigError
 from vidcore.files import write_json
 from vidcore.metrics import Mistakes
 from vidcore.predictions import PredictionFile
-from vidcore.protocols import Metric
+from vidcore.protocols import Dataset, Metric
+from vidcore.sample import Sample
 from vidcore.task.task import Task
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = [
     "coverage",
     "dataset_notes",
     "evaluation_fields",
+    "evaluation_samples",
     "finish",
     "header",
     "report_scores",
@@ -126,11 +128,19 @@ def report_scores(report: Any) -> dict[str, float]:
     return dict(scores)
 
 
+def evaluation_samples(task: Task) -> tuple[Sample, ...]:
+    """Return the annotated samples of the test data of a Task, or else of its validation data."""
+    part = "test" if task.get("data.test") else "val"
+    task.require(f"data.{part}")
+    dataset: Dataset = task.build(f"data.{part}.dataset")
+    return tuple(dataset[i].replace(index=i) for i in range(len(dataset)))
+
+
 def score_predictions(task: Task, file: PredictionFile, folder: Path, source: str) -> dict[str, Any]:
     """Score predictions with the metrics of a Task, and write report and pictures.
 
     Args:
-        task: only its ``metrics`` are used.
+        task: only its metrics are used, those of the test data.
         file: predictions and ground truth.
         folder: where to write.
         source: origin of the predictions, for the report.
@@ -138,8 +148,10 @@ def score_predictions(task: Task, file: PredictionFile, folder: Path, source: st
     Returns:
         The content of ``report.json``.
     """
-    task.require("metrics")
-    metrics = {**task.build("metrics"), MISTAKES: Mistakes()}
+    part = next((p for p in ("test", "val") if task.get(f"data.{p}")), "test")
+    if not task.get(f"data.{part}.metrics"):
+        task.require("metrics")
+    metrics = {**task.metrics(part), MISTAKES: Mistakes()}
     scores: dict[str, float] = {}
     for name, metric in metrics.items():
         metric.update(file.predictions, file.targets)

@@ -14,7 +14,7 @@ from vidcore.protocols import Dataset, Grouping, Job, Metric, Observer, Optimize
 if TYPE_CHECKING:
     from vidcore.nn import Model
 
-__all__ = ["Data", "DataPart", "Stage", "TaskTable"]
+__all__ = ["Data", "DataPart", "EvaluationPart", "Stage", "TaskTable"]
 
 
 @frozen(kw_only=True)
@@ -27,6 +27,14 @@ class DataPart(LoaderOptions):
 
 
 @frozen(kw_only=True)
+class EvaluationPart(DataPart):
+    """``[data.val]``, ``[data.test]``."""
+
+    metrics: dict[str, Metric] = field(factory=dict)
+    """Metrics of these data by name; default: those of the Task."""
+
+
+@frozen(kw_only=True)
 class Data:
     """``[data]``."""
 
@@ -35,9 +43,9 @@ class Data:
     train: DataPart | None = None
     train_extra: dict[str, DataPart] = field(factory=dict)
     """More training data by name: each step adds the losses of one batch of each. ``train`` defines an epoch."""
-    val: DataPart | None = None
+    val: EvaluationPart | None = None
     """Evaluated during training."""
-    test: DataPart | None = None
+    test: EvaluationPart | None = None
     """Evaluated by ``vidcore test`` and at the end of a run; default: ``val``."""
 
 

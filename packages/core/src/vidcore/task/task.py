@@ -17,6 +17,7 @@ from vidcore.config.types import Record
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.errors import ConfigError, UserError
 from vidcore.plugins.catalog import Catalog
+from vidcore.protocols import Metric
 from vidcore.task.classes import check_classes, share_classes
 from vidcore.task.release import Release, is_release
 
@@ -123,6 +124,11 @@ class Task:
             default = {"train": TrainOptions, "runtime": RuntimeOptions, "metrics": dict, "observers": dict}.get(key)
             return default() if default else None
         return build(value)
+
+    def metrics(self, part: str) -> dict[str, Metric]:
+        """Build the metrics of ``data.<part>``: its own, or else those of the Task."""
+        own: dict[str, Metric] = self.build(f"data.{part}.metrics") or self.build("metrics")
+        return own
 
     @property
     def stages(self) -> dict[str, Task]:

@@ -12,9 +12,9 @@ import numpy as np
 from attrs import frozen
 
 from vid_localization.datasets.checks import SegmentPolicy, problem_notes, validate_segments
-from vid_localization.datasets.words import split_words
-from vid_localization.records import PartBounds
-from vidcore.data.fields import positive_number, whole_number
+from vid_localization.datasets.words import read_words, split_words
+from vid_localization.records import NUM_PROPOSALS, PartBounds, proposal_bounds
+from vidcore.data.fields import positive_number
 from vidcore.data.index import Ragged, StringTable, fingerprint, select_rows
 from vidcore.data.text import read_json, read_text
 from vidcore.errors import AnnotationError, DataError, nearest
@@ -23,9 +23,7 @@ from vidcore.records import Segments, Text
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
-__all__ = ["CharadesSTADataset", "proposal_bounds"]
-
-NUM_PROPOSALS = 32
+__all__ = ["CharadesSTADataset"]
 
 
 @frozen
@@ -80,7 +78,7 @@ class CharadesSTADataset(Dataset):
         self.data_root, self.suffix = data_root, suffix
         tables = [(file, read_json(file, "table")) for file in (fps_file, duration_file, num_frames_file)]
         needed = {"duration": tables[1][1], "number of frames": tables[2][1]}
-        queries = list(_queries(ann_file, _words(word2id_file), needed))
+        queries = list(_queries(ann_file, read_words(word2id_file), needed))
         if not queries:
             raise DataError(f"annotation file {ann_file} has no sentences")
         facts = np.array([[_fact(file, q.video, table) for file, table in tables] for q in queries])
@@ -146,21 +144,6 @@ class CharadesSTADataset(Dataset):
             text=Text((self.sentences[index],), self.words[index]),
             extra={"parts": PartBounds((bounds / stride).astype(np.int32))},
         )
-
-
-def proposal_bounds(frames: int, number: int) -> Array:
-    """First and last frame of equal parts of a video: (number, 2) int64.
-
-    >>> proposal_bounds(9, 4).tolist()
-    [[0, 2], [2, 4], [4, 6], [6, 8]]
-    """
-    edges = np.linspace(0, max(frames - 1, 0), number + 1).astype(np.int64)
-    return np.stack((edges[:-1], edges[1:]), 1)
-
-
-def _words(file: Path) -> dict[str, int]:
-    words = read_json(file, "table")
-    return {word: whole_number(f"{file}: {word}", number, 1) for word, number in words.items()}
 
 
 def _fact(file: Path, video: str, table: Mapping[str, Any]) -> float:

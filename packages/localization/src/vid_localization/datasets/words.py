@@ -1,10 +1,14 @@
-"""Splits sentences into words by the rules of the Penn Treebank, which published vocabularies follow."""
+"""Words: their numbers in a table, and sentences split by the rules of the Penn Treebank, as in published ones."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-__all__ = ["split_words"]
+from vidcore.data.fields import whole_number
+from vidcore.data.text import read_json
+
+__all__ = ["read_words", "split_words"]
 
 RULES = (
     (re.compile(r"``|''|[\"“”]"), r' " '),
@@ -29,3 +33,14 @@ def split_words(sentence: str) -> list[str]:
     for pattern, by in RULES:
         text = pattern.sub(by, text)
     return JOINED.sub(lambda m: " ".join(g for g in m.groups() if g), text).split()
+
+
+def read_words(file: Path) -> dict[str, int]:
+    """Read a table of words and their numbers from a JSON file.
+
+    Raises:
+        AnnotationError: a number is not valid.
+        DataError: the file does not exist.
+    """
+    words = read_json(file, "table")
+    return {word: whole_number(f"{file}: {word}", number, 1) for word, number in words.items()}

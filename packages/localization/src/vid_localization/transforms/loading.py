@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from attrs import evolve, field, frozen
 
-from vid_localization.records import PartBounds
+from vid_localization.records import NUM_PROPOSALS, PartBounds, proposal_bounds
 from vidcore.errors import UserError, VideoError
 from vidcore.features.files import SUFFIXES, FeatureInfo, read_features, read_table, rescale
 from vidcore.protocols import ReadsFiles
@@ -189,27 +189,42 @@ class LoadProposals:
 
 
 @frozen
-class LoadProposalFeatures:
+class LoadProposalFeatures(ReadsFiles):
     """Read the features of the video and pool them over its parts: the input ``features`` (parts, C) float32.
 
-    ``extra["parts"]`` are the first and last feature of each part; both are clipped to the features of the file.
+    ``extra["parts"]`` are the first and last feature of each part; both are clipped to the features of the file. A
+    video without them, which is not from ``CharadesSTADataset``, is divided into ``proposals``: 32 equal parts. What
+    ``vidcore features`` has stored beside the file sets its duration. An input ``features`` (T, C) replaces the file.
 
     Args:
         pool: maximum or mean of the features of a part.
     """
 
     pool: Literal["max", "mean"] = field(default="max")
+    suffixes: ClassVar = SUFFIXES
+    """Suffixes of the files that this transform reads."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ``UserError`` if the sample has no parts, ``VideoError`` for a bad file."""
+        """Raises ``UserError`` if a video without parts has no duration, ``VideoError`` for a bad file."""
+        given = sample.inputs.get("features")
+        features = given if isinstance(given, np.ndarray) else read_features(_path(sample))
         parts = sample.extra.get("parts")
         if not isinstance(parts, PartBounds):
-            raise UserError("LoadProposalFeatures needs extra['parts'], as samples of CharadesSTADataset have")
-        features = read_features(_path(sample))
+            sample, parts = _equal_parts(sample, len(features))
         first, last = np.minimum(parts.features, len(features) - 1).T
         pool = np.max if self.pool == "max" else np.mean
         pooled = np.stack([pool(features[a : b + 1], 0) for a, b in zip(first, last, strict=True)])
         return sample.with_inputs(features=pooled)
+
+
+def _equal_parts(sample: Sample, count: int) -> tuple[Sample, PartBounds]:
+    """Divide a video with ``count`` features into equal parts."""
+    if sample.duration is None:
+        sample = _with_info(sample)
+    if sample.duration is None:
+        raise UserError(f"{sample.path}: the duration of the video is not known; vidcore features stores it")
+    bounds = proposal_bounds(count, NUM_PROPOSALS)
+    return sample.replace(proposals=Segments(bounds / count * sample.duration)), PartBounds(bounds.astype(np.int32))
 
 
 def _path(sample: Sample) -> Path:
