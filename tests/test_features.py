@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from vidcore.features.files import FeatureInfo, read_features
+from vidcore.features.folder import FeatureFolder
 
 SETS = ["--set", "model.backbone.base_channels=2", "--set", "model.cls_head.in_channels=8"]
 TRAIN = [*SETS, "--set", "train.epochs=1", "--set", "data.val.pipeline.sample.num_clips=1"]
@@ -64,6 +65,15 @@ def test_written_files(here: Path) -> None:
     assert note is not None
     assert (note.frames, note.fps, note.duration, note.feature_duration) == (32, 16.0, 2.0, 2.0)
     assert (note.rows, note.channels, note.video) == (8, 8, "demo/videos/left_001.mp4")
+
+
+def test_class_scores_instead_of_features(here: Path, vidcore: Command) -> None:
+    first = "demo/videos/left_001.mp4"
+    assert vidcore(*command("logits", "--logits", videos=first)).code == 0
+    assert read_features(Path("logits/left_001.npy")).shape == (8, 8)
+    said = "logits was True and is not set"
+    vidcore(*command("logits", videos=first)).refuses(f"logits: holds features with different settings: {said}")
+    assert FeatureFolder.load(Path("logits")).settings["logits"] is True
 
 
 def test_resuming_makes_only_missing_features(here: Path, vidcore: Command) -> None:

@@ -88,6 +88,10 @@ class FeatureModel(Model):
         """Return (B, C) features of preprocessed inputs, which are those of ``forward``."""
         raise NotImplementedError
 
+    def clip_logits(self, inputs: Any) -> Tensor:
+        """Return (B, K) class scores of preprocessed inputs, before a softmax, the mean over views."""
+        raise UserError(f"{type(self).__name__} has no class scores")
+
 
 class Preprocessor(nn.Module):
     """Base class of preprocessors, which convert batches of uint8 to inputs of a network, on its device.

@@ -162,6 +162,19 @@ def test_fixed_lengths_and_frame_rates() -> None:
     np.testing.assert_array_equal(timed.values[0], [5, 8, 11, 14])
 
 
+class Classes(Mean):
+    def clip_logits(self, inputs: torch.Tensor) -> torch.Tensor:
+        return -self.clip_features(inputs)[:, :2]
+
+
+def test_class_scores_instead_of_features() -> None:
+    plain, logits = (extractor("4", model=Classes(), logits=logits) for logits in (False, True))
+    ((_, features), (_, scores)) = (next(one([video(20)])) for one in (plain, logits))
+    np.testing.assert_array_equal(scores.values, -features.values[:, :2])
+    with pytest.raises(UserError, match="Mean has no class scores"):
+        next(extractor("4", logits=True)([video(20)]))
+
+
 def test_unsuitable_models_and_pipelines_are_refused() -> None:
     with pytest.raises(UserError, match="toy: model: Linear provides no features"):
         extractor("8", model=torch.nn.Linear(1, 1))

@@ -24,6 +24,7 @@ from vid_recognition.models.resnet_tsm import ResNetTSM
 from vid_recognition.models.resnext import ResNeXt
 from vid_recognition.models.slowfast import FastPathway, ResNet3dSlowFast, SlowPathway
 from vid_recognition.models.swin import SwinTransformer
+from vidcore.engine.optim import LayerDecayGroups
 from vidcore.errors import UserError
 from vidcore.nn import DropPath
 
@@ -283,3 +284,15 @@ def test_gradient_checkpointing_of_compiled_networks() -> None:
         backbone(images("ResNet")).square().mean().backward()
     for a, b in zip(plain.state_dict().values(), compiled.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_swin_has_layers_for_their_own_rates() -> None:
+    net = SwinTransformer(embed_dim=8, depths=(2, 1), num_heads=(1, 2))
+    layers = {name: net.layer_of(name) for name, _ in net.named_parameters()}
+    assert layers["patch_embed.proj.weight"] == 0
+    assert layers["layers.0.blocks.1.attn.qkv.weight"] == layers["layers.0.downsample.reduction.weight"] == 2
+    assert layers["layers.1.blocks.0.mlp.fc1.bias"] == 3
+    assert layers["norm.weight"] is None
+    model = torch.nn.ModuleDict({"backbone": net, "cls_head": torch.nn.Linear(2, 2)})
+    groups = LayerDecayGroups(decay_rate=0.5, num_layers=3)(model, 1.0, 0.1)
+    assert sorted({group["lr"] for group in groups}) == [0.0625, 0.125, 0.25, 0.5, 1.0]

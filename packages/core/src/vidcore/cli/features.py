@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format", "kind", type=click.Choice(["npy", "csv"]), default="npy", show_default=True, help="Format of the files."
 )
+@click.option("--logits", is_flag=True, help="Class scores before the softmax instead of features.")
 @click.option(
     "--batch-size", default=8, show_default=True, type=click.IntRange(1), metavar="N", help="Clips per forward pass."
 )
@@ -43,6 +44,7 @@ def features(
     stride: str,
     length: int | None,
     kind: Literal["npy", "csv"],
+    logits: bool,
     batch_size: int,
     workers: int,
     shard: Shard,
@@ -60,7 +62,7 @@ def features(
     from vidcore.video.window import Span
 
     found = find_videos(videos)
-    folder = FeatureFolder.of(output, task, checkpoint, Span.parse(stride, "stride"), length, kind)
+    folder = FeatureFolder.of(output, task, checkpoint, Span.parse(stride, "stride"), length, kind, logits)
     counts = share(
         lambda part, label: write_all(folder, task, found, batch_size, workers, part, label, overwrite), shard
     )

@@ -74,13 +74,20 @@ class Extractor:
         length: number of positions to rescale the features of every video to; default: not rescaled.
         batch_size: clips per forward pass.
         workers: videos to decode at the same time.
+        logits: class scores (before a softmax) instead of the features that they are computed from.
 
     Raises:
         UserError: the model provides no features, or the pipeline does not define clips.
     """
 
     def __init__(
-        self, predictor: Predictor, stride: Span, length: int | None = None, batch_size: int = 8, workers: int = 2
+        self,
+        predictor: Predictor,
+        stride: Span,
+        length: int | None = None,
+        batch_size: int = 8,
+        workers: int = 2,
+        logits: bool = False,
     ) -> None:
         model = predictor.model
         if not isinstance(model, FeatureModel):
@@ -88,6 +95,7 @@ class Extractor:
             raise UserError(f"{predictor.task.name}: model: {name} provides no features (it is not a FeatureModel)")
         self.predictor = predictor
         self._model = model
+        self._apply = model.clip_logits if logits else model.clip_features
         self.stride = stride
         self.length = length
         self.batch_size = batch_size
@@ -172,7 +180,7 @@ class Extractor:
             batch = model.preprocess(collate(clips).to(device))
             try:
                 with autocast(self.predictor.precision, device):
-                    features: torch.Tensor = model.clip_features(batch.inputs)
+                    features: torch.Tensor = self._apply(batch.inputs)
             except UserError as error:
                 frames = f"clips have {self._sampler.clip_len} frames (clip_len of {self._sampler_name!r})"
                 raise UserError(f"{error}; {frames}") from error

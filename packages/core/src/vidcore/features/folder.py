@@ -36,6 +36,7 @@ KEYS: dict[str, tuple[type, str, bool]] = {
     "stride": (str, "string", True),
     "format": (str, "string", True),
     "length": (int, "whole number", False),
+    "logits": (bool, "true or false", False),
     "task": (dict, "table", True),
 }
 """Keys of ``features.toml``: type, what messages call it, and whether it is required."""
@@ -51,8 +52,8 @@ class FeatureFolder:
 
     path: Path
     settings: Table
-    """``checkpoint``, the relative path to it (``from_here``), its ``sha256``, ``stride``, ``format``, ``length`` if
-    set, and ``task`` (model, pipeline)."""
+    """``checkpoint``, the relative path to it (``from_here``), its ``sha256``, ``stride``, ``format``, ``length`` and
+    ``logits`` if set, and ``task`` (model, pipeline)."""
 
     @classmethod
     def of(
@@ -63,6 +64,7 @@ class FeatureFolder:
         stride: Span,
         length: int | None = None,
         kind: Literal["npy", "csv"] = "npy",
+        logits: bool = False,
     ) -> Self:
         """Return a folder with these settings, without writing anything."""
         part = task.prediction_part()
@@ -72,6 +74,7 @@ class FeatureFolder:
         settings: Table = {"checkpoint": str(checkpoint.absolute()), "from_here": os.path.relpath(checkpoint, path)}
         settings |= {"sha256": _hash(checkpoint), "stride": str(stride), "format": kind}
         settings |= {} if length is None else {"length": length}
+        settings |= {"logits": True} if logits else {}
         return cls(path, settings | {"task": kept})
 
     @classmethod
@@ -112,7 +115,8 @@ class FeatureFolder:
             raise UserError(f"{self.path}: its features were made with different weights than {checkpoint} now holds")
         task = Task.from_table(self.settings["task"], catalog or load_plugins(), "features.toml")
         predictor = Predictor(task, checkpoint, views="test", device=device)
-        return Extractor(predictor, self.stride, self.settings.get("length"), workers=workers)
+        length, logits = self.settings.get("length"), self.settings.get("logits", False)
+        return Extractor(predictor, self.stride, length, workers=workers, logits=logits)
 
     def claim(self, overwrite: bool = False) -> Lock:
         """Create the folder, or resume in it. The lock keeps out processes with different settings.
@@ -242,7 +246,7 @@ def _checked(file: Path, settings: Table) -> Table:
         if key not in settings:
             if required:
                 raise UserError(f"{file}: {key} is missing; make the features in another folder")
-        elif not isinstance(settings[key], kind) or isinstance(settings[key], bool):
+        elif not isinstance(settings[key], kind) or isinstance(settings[key], bool) != (kind is bool):
             raise UserError(f"{file}: {key} = {settings[key]!r}: must be a {name}")
     if settings["format"] not in ("npy", "csv"):
         raise UserError(f"{file}: format = {settings['format']!r}: must be 'npy' or 'csv'")

@@ -35,6 +35,7 @@ class ExtractFeatures:
         format: of the files.
         batch_size: clips per forward pass.
         workers: videos to decode at the same time.
+        logits: class scores (before a softmax) instead of features.
     """
 
     task: Path
@@ -45,6 +46,7 @@ class ExtractFeatures:
     format: Literal["npy", "csv"] = "npy"
     batch_size: int = 8
     workers: int = 2
+    logits: bool = False
 
     def __call__(self, folder: Path, rank: int, world: int, catalog: Catalog) -> None:
         """Write the features of one process's part of the videos.
@@ -54,7 +56,7 @@ class ExtractFeatures:
         name = self.task.name if self.task.name in catalog.recipes and not self.task.exists() else self.task
         task = Task.load(name, catalog)
         stride = Span.parse(self.stride, "stride")
-        made = FeatureFolder.of(folder, task, self.checkpoint, stride, self.length, self.format)
+        made = FeatureFolder.of(folder, task, self.checkpoint, stride, self.length, self.format, self.logits)
         label = f"process {rank}: " if world > 1 else ""
         shard = Shard().split(rank, world)
         counts = write_all(made, task, find_videos(self.videos), self.batch_size, self.workers, shard, label)
@@ -90,8 +92,11 @@ def write_all(
     """
     distinct = list(dict.fromkeys(videos))
     named = list(zip(feature_names(distinct), distinct, strict=True))
-    predictor = Predictor(task, folder.settings["checkpoint"], views="test")
-    extractor = Extractor(predictor, folder.stride, folder.settings.get("length"), batch_size, workers)
+    settings = folder.settings
+    predictor = Predictor(task, settings["checkpoint"], views="test")
+    extractor = Extractor(
+        predictor, folder.stride, settings.get("length"), batch_size, workers, settings.get("logits", False)
+    )
 
     def save(item: tuple[str, Path], made: Features) -> str:
         rows, channels = made.values.shape

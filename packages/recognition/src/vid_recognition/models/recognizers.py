@@ -76,6 +76,10 @@ class Recognizer(FeatureModel):
         Args:
             inputs: preprocessed, in the layout of ``forward``.
         """
+        if not isinstance(inputs, Tensor):
+            raise UserError(
+                f"{type(self).__name__} takes one input, got {', '.join(inputs)}: choose one with PackActionInputs"
+            )
         if inputs.ndim != len(self.layout.split()):
             raise UserError(
                 f"{type(self).__name__} needs inputs with the axes {self.layout}, got shape {tuple(inputs.shape)}:"
@@ -93,6 +97,14 @@ class Recognizer(FeatureModel):
         paths = [features] if isinstance(features, Tensor) else features
         pooled = torch.cat([pool_positions(path) for path in paths], 1)
         return average_views(pooled, len(pooled) // len(inputs))
+
+    def clip_logits(self, inputs: Tensor) -> Tensor:
+        """Return class scores averaged over views: (B, K).
+
+        Args:
+            inputs: preprocessed, in the layout of ``forward``.
+        """
+        return self(inputs).mean(1)  # type: ignore[no-any-return]
 
     def adapt_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """Convert the weights of an image network to those of the backbone, inflated for 3D networks.

@@ -20,6 +20,7 @@ from vidcore.nn import DropPath, require
 
 __all__ = ["SwinTransformer"]
 
+LAYER = re.compile(r"layers\.(\d+)\.(?:blocks\.(\d+)\.|downsample\.)")
 DOWNSAMPLE = re.compile(r"layers\.(\d+)\.downsample\.")
 
 
@@ -197,6 +198,7 @@ class SwinTransformer(Backbone):
     ) -> None:
         super().__init__(len(depths), (len(depths) - 1,), frozen_stages, False, with_cp)
         require(len(depths) == len(num_heads), "depths and num_heads must have one entry for each stage")
+        self.depths = tuple(depths)
         self.patch_embed = PatchEmbed(in_channels, embed_dim, patch_size)
         drops = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").split(list(depths))
         self.layers = nn.ModuleList(
@@ -213,6 +215,15 @@ class SwinTransformer(Backbone):
 
     def freezable(self) -> list[list[nn.Module]]:
         return [[self.patch_embed], *([stage] for stage in self.layers)]
+
+    def layer_of(self, name: str) -> int | None:
+        """Return the layer of a parameter, for ``LayerDecayGroups``; a patch merging belongs to the block before it."""
+        if name.startswith("patch_embed."):
+            return 0
+        if (found := LAYER.match(name)) is None:
+            return None
+        stage, block = int(found[1]), found[2]
+        return sum(self.depths[:stage]) + (self.depths[stage] if block is None else int(block) + 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)
