@@ -119,3 +119,14 @@ def test_concatenated_and_repeated_datasets_have_labels() -> None:
     assert joined.labels.tolist() == LABELS * 3
     assert ConcatDataset([Known(), Skewed()]).labels is None
     assert Path(joined[60].path or "").name == "8.mp4"
+
+
+def test_classes_in_proportion_to_a_power_of_their_size() -> None:
+    labels = np.array([0] * 64 + [1] * 16 + [2] * 4)
+    found = {}
+    for power in (0.0, 0.5, 1.0):
+        batches = Batches(size=84, batch_size=84, seed=1, shuffle=True, labels=labels, power=power)
+        found[power] = np.bincount(labels[batches.order(0)[:, 0]]).tolist()
+    assert found == {0.0: [28, 28, 28], 0.5: [48, 24, 12], 1.0: [64, 16, 4]}
+    with pytest.raises(DataError, match="balance_power: has no effect without balanced = true"):
+        Loader(Skewed(), [Draw()], LoaderOptions(balance_power=0.5), training=True)

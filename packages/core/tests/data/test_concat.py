@@ -10,10 +10,11 @@ import pytest
 from attrs import frozen
 
 from vidcore.data.wrappers import ConcatDataset, RepeatDataset
-from vidcore.errors import DataError
+from vidcore.errors import DataError, UserError
 from vidcore.protocols import Dataset
 from vidcore.sample import Sample
 from vidcore.task.report import dataset_notes, shared_video_notes
+from vidcore.transforms.branches import PerDataset
 
 
 @frozen
@@ -45,6 +46,27 @@ def test_samples_are_concatenated_and_numbered() -> None:
     assert joined[-1].path == "b2"
     with pytest.raises(IndexError):
         joined[5]
+
+
+class Named:
+    """An input with the number of the step."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return sample.with_inputs(x=np.array(self.number))
+
+
+def test_each_dataset_has_its_own_pipeline() -> None:
+    joined = ConcatDataset([Numbered("a", 2), RepeatDataset(Numbered("b", 1), 2), Numbered("c", 1)])
+    step = PerDataset([{"own": Named(number)} for number in (10, 20, 30)])
+    found = [step(sample, np.random.default_rng(0)).inputs["x"] for sample in map(joined.__getitem__, range(5))]
+    assert found == [10, 10, 20, 20, 30]
+    repeated = RepeatDataset(joined, 2)
+    assert [s.part for s in map(repeated.__getitem__, range(10))] == [0, 0, 1, 1, 2] * 2
+    with pytest.raises(UserError, match="PerDataset: has 2 pipelines, but the sample is from dataset 3"):
+        PerDataset(step.pipelines[:2])(joined[4], np.random.default_rng(0))
 
 
 def test_all_datasets_must_have_the_same_classes() -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from vidcore.validators import at_least
+from vidcore.validators import at_least, in_range
 
 __all__ = ["LoaderOptions"]
 
@@ -25,6 +25,9 @@ class LoaderOptions:
     """Use a new random order in every epoch; default: training data only."""
     balanced: bool = False
     """Load every class equally often in an epoch of unchanged length; needs one label for each sample."""
+    balance_power: float = field(default=0.0, validator=in_range(0, 1))
+    """With ``balanced``: classes occur in proportion to their size to this power, from 0 (equally often) to 1 (as
+    often as they are in the data)."""
     drop_last: bool = False
     """Leave out the last batch of an epoch if it is not full (training data only)."""
     num_repeats: int = field(default=1, validator=at_least(1))

@@ -37,7 +37,9 @@ class Batches:
     rank: int = 0
     world: int = 1
     labels: Numbers | None = None
-    """Class of every sample, to make all classes equally frequent; samples without a class (-1) are left out."""
+    """Class of every sample, to balance classes; samples without a class (-1) are left out."""
+    power: float = 0.0
+    """With labels: classes occur in proportion to their size to this power."""
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -52,7 +54,7 @@ class Batches:
         order = np.zeros((self.size, 2), np.int64)
         rng = np.random.default_rng((self.seed, epoch))
         if self.labels is not None:
-            order = _balanced(self.labels, self.size, rng)
+            order = _balanced(self.labels, self.size, self.power, rng)
         else:
             order[:, 0] = rng.permutation(self.size) if self.shuffle else np.arange(self.size)
         if self.even and self.size % self.world and not self.drop_last:
@@ -71,11 +73,14 @@ class Batches:
                 number += 1
 
 
-def _balanced(labels: Numbers, size: int, rng: np.random.Generator) -> Numbers:
-    """Return an epoch with equally frequent classes, and samples as equally frequent as possible within each."""
+def _balanced(labels: Numbers, size: int, power: float, rng: np.random.Generator) -> Numbers:
+    """Return an epoch with balanced classes, and samples as equally frequent as possible within each."""
     classes = [np.flatnonzero(labels == number) for number in np.unique(labels[labels >= 0])]
-    shares = np.full(len(classes), size // len(classes))
-    shares[rng.permutation(len(classes))[: size % len(classes)]] += 1
+    weights = np.array([len(members) for members in classes]) ** power
+    wanted = size * weights / weights.sum()
+    shares = np.floor(wanted).astype(np.int64)
+    order = rng.permutation(len(classes))  # of classes that miss equal parts of a sample
+    shares[order[np.argsort((shares - wanted)[order], kind="stable")][: size - shares.sum()]] += 1
     parts = []
     for members, share in zip(classes, shares, strict=True):
         rounds = -(-share // len(members))

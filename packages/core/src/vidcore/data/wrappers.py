@@ -21,6 +21,8 @@ __all__ = ["ConcatDataset", "RepeatDataset"]
 class ConcatDataset(Dataset):
     """The samples of several datasets, one after the other. All must have the same classes.
 
+    ``PerDataset`` in the pipeline has steps for each of them.
+
     Args:
         datasets: at least one.
 
@@ -51,7 +53,7 @@ class ConcatDataset(Dataset):
         index = range(len(self))[index]
         part = bisect_right(self._ends, index)
         start = self._ends[part - 1] if part else 0
-        return self.datasets[part][index - start].replace(index=index)
+        return self.datasets[part][index - start].replace(index=index, part=part)
 
     @cached_property
     def labels(self) -> Array | None:
@@ -91,6 +93,11 @@ class RepeatDataset(ConcatDataset):
         if times < 1:
             raise DataError(f"RepeatDataset: times must be at least 1, got {times}")
         super().__init__([dataset] * times)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return sample ``index``, counted over all repeats."""
+        index = range(len(self))[index]
+        return self.datasets[0][index % len(self.datasets[0])].replace(index=index)
 
     def fingerprint(self) -> str:
         """Return a hash of the dataset's fingerprint and the number of repeats."""

@@ -1,4 +1,4 @@
-"""Several modalities of one video."""
+"""Several pipelines in one: for each modality of a video, for each of several joined datasets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.views import count_views, one_view
 from vidcore.typing import Array
 
-__all__ = ["Branches"]
+__all__ = ["Branches", "PerDataset"]
 
 
 @frozen
@@ -59,3 +59,27 @@ class Branches(SeveralViews):
             inputs |= {name: next(iter(made.values()))} if len(made) == 1 else made
             targets |= done.targets
         return sample.replace(inputs=inputs, targets=targets)
+
+
+@frozen
+class PerDataset:
+    """Run the pipeline of the dataset that a sample comes from: one for each dataset of a ``ConcatDataset``, in order.
+
+    Steps before and after this one are shared::
+
+        [data.train.pipeline.read]
+        type = "PerDataset"
+        [[data.train.pipeline.read.pipelines]]  # of the first dataset: videos
+        sample = { type = "SampleFrames", clip_len = 8 }
+        [[data.train.pipeline.read.pipelines]]  # of the second: images
+        sample = { type = "BuildPseudoClip", clip_len = 8 }
+    """
+
+    pipelines: list[dict[str, Transform]]
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if sample.part >= len(self.pipelines):
+            raise UserError(
+                f"PerDataset: has {len(self.pipelines)} pipelines, but the sample is from dataset {sample.part + 1}"
+            )
+        return Pipeline(self.pipelines[sample.part])(sample, rng)

@@ -75,6 +75,8 @@ class Loader:
         options, where = options or LoaderOptions(), f"{name}: " if name else ""
         if len(dataset) == 0:
             raise DataError(f"{where}{type(dataset).__name__} is empty: there is nothing to load")
+        if options.balance_power and not options.balanced:
+            raise DataError(f"{where}balance_power: has no effect without balanced = true")
         for option, given in (("balanced", options.balanced), ("num_repeats", options.num_repeats > 1)):
             if given and not training:
                 raise DataError(f"{where}{option}: is for training only; an evaluation loads every sample once")
@@ -90,6 +92,7 @@ class Loader:
             rank=rank,
             world=world,
             labels=_labels(dataset) if options.balanced else None,
+            power=options.balance_power,
         )
         if len(self.batches) == 0 and training:
             raise DataError(
