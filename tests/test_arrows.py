@@ -24,7 +24,7 @@ ARROWS = {
 
 KERNEL = (
     ("collectives", "errors", "processes", "randomness", "typing"),
-    ("validators", "locks"),
+    ("validators", "locks", "launchers"),
     ("files",),
     ("notes", "plugins"),
     ("config",),
@@ -41,7 +41,7 @@ KERNEL = (
     ("task",),
 )
 """Floors of the core, from the bottom: a file or folder imports only from lower floors."""
-TOOLS = (("tools", "testing"), ("jobs", "predict"), ("features",), ("cli",))
+TOOLS = (("tools", "testing"), ("jobs", "predict", "training"), ("features",), ("cli",))
 """The ring above: the kernel never imports it."""
 
 FORBIDDEN = {"torchvision", "torchaudio", "mmcv", "mmengine", "mmaction", "mmdet", "mmpose", "pytorchvideo", "timm"}

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from vidcore.engine.checkpoint import Checkpoints, load
+from vidcore.engine.schedules import ReduceOnPlateauLR
 from vidcore.engine.weights import load_weights
 from vidcore.errors import CheckpointError, ConfigError, DataError, TrainingError
 from vidcore.protocols import Observer
@@ -161,6 +162,56 @@ def test_the_selection_score(toy: ModuleType, tmp_path: Path) -> None:
     assert less.best["value"] < more.best["value"]
     with pytest.raises(ConfigError, match=r"train.best: the evaluation returns no score 'acc/top5'; did you mean"):
         toy.train(tmp_path / "typo", epochs=1, best="acc/top5")
+
+
+def test_several_scores_select_weights(toy: ModuleType, tmp_path: Path) -> None:
+    result, _ = toy.train(tmp_path, epochs=4, val_loss=True, best=["acc/count", "val/loss"])
+    assert result.best["epoch"] == 1  # the count never changes
+    assert result.also_best.keys() == {"val/loss"}
+    assert load(tmp_path / "checkpoints/best.pt")["epoch"] == 1
+    least = load(tmp_path / "checkpoints/best_val_loss.pt")
+    assert least["epoch"] == result.also_best["val/loss"]["epoch"] > 1
+    assert least["scores"]["val/loss"] == result.also_best["val/loss"]["value"]
+    again, _ = toy.train(tmp_path, epochs=4, val_loss=True, best=["acc/count", "val/loss"])
+    assert again.also_best == result.also_best
+
+
+def test_when_evaluations_begin(toy: ModuleType, tmp_path: Path) -> None:
+    late, early = Diary(), Diary()
+    toy.train(tmp_path / "late", epochs=4, val_begin=3, observers=(late,))
+    assert late.kinds("evaluation") == [(3, 18), (4, 24)]
+    _, model = toy.train(tmp_path / "early", epochs=2, val_at_start=True, observers=(early,))
+    assert early.kinds("evaluation") == [(0, 0), (1, 6), (2, 12)]
+    _, plain = toy.train(tmp_path / "plain", epochs=2)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
+    assert load(tmp_path / "plain/checkpoints/best.pt")["step"] != 0
+    again = Diary()
+    toy.train(tmp_path / "early", epochs=3, val_at_start=True, observers=(again,))
+    assert again.kinds("evaluation") == [(3, 18)]
+
+
+def test_a_run_resumes_from_a_checkpoint_of_another_folder(toy: ModuleType, tmp_path: Path) -> None:
+    straight, wanted = toy.train(tmp_path / "straight", keep=0)
+    source = tmp_path / "straight/checkpoints/epoch0001-step00000006.pt"
+    result, model = toy.train(tmp_path / "fork", resume_from=source)
+    assert (result.resumed_step, result.scores) == (6, straight.scores)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), wanted.parameters(), strict=True))
+    again, _ = toy.train(tmp_path / "fork", resume_from=source)
+    assert again.resumed_step == 18, "the checkpoints of the folder itself come first"
+    with pytest.raises(CheckpointError, match=r"best.pt: holds weights but no state of a run; set train.weights"):
+        toy.train(tmp_path / "best", resume_from=source.with_name("best.pt"))
+
+
+def test_the_rate_is_reduced_on_a_plateau(toy: ModuleType, tmp_path: Path) -> None:
+    options = {"schedules": [ReduceOnPlateauLR(monitor="acc/count", patience=0, factor=0.5)], "epochs": 4}
+    _, wanted = toy.train(tmp_path / "straight", **options)
+    rates = [r["lr"] for r in toy.records(tmp_path / "straight", "step")]
+    assert rates[::6] == pytest.approx([0.01, 0.01, 0.005, 0.0025])  # the count never changes
+    toy.train(tmp_path / "twice", **options | {"epochs": 3})
+    _, model = toy.train(tmp_path / "twice", **options)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), wanted.parameters(), strict=True))
+    with pytest.raises(ConfigError, match="ReduceOnPlateauLR: the evaluation returns no score 'acc/top5'; did you"):
+        toy.train(tmp_path / "typo", epochs=2, schedules=[ReduceOnPlateauLR(monitor="acc/top5")])
 
 
 def test_without_evaluation(toy: ModuleType, tmp_path: Path) -> None:

@@ -21,8 +21,10 @@ from vidcore.engine.schedules import (
     OneCycleLR,
     PolyLR,
     RateSchedule,
+    ReduceOnPlateauLR,
     Schedule,
     StepLR,
+    TorchLR,
     unreached,
 )
 from vidcore.errors import ConfigError, UserError
@@ -188,3 +190,41 @@ def test_schedules_from_tables_and_their_errors() -> None:
             build_component(table, "schedules")
     with pytest.raises(ConfigError, match="periods and restart_weights must have the same length, got 2 and 1"):
         CosineRestartLR(periods=[1, 2], restart_weights=[0.5])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("CyclicLR", {"base_lr": 0.1, "max_lr": 0.5, "step_size_up": 3}),
+        ("CosineAnnealingWarmRestarts", {"T_0": 4, "eta_min": 0.05}),
+        ("ExponentialLR", {"gamma": 0.9}),
+    ],
+)
+def test_any_scheduler_of_torch(name: str, arguments: dict[str, Any]) -> None:
+    def theirs(optimizer: Any) -> Any:
+        return vars(lrs)[name](optimizer, **{"cycle_momentum": False} if name == "CyclicLR" else {}, **arguments)
+
+    ours = TorchLR(scheduler=name, arguments=arguments, by_epoch=False)
+    assert rates(ours, own=0.3, steps=300) == pytest.approx(by_torch(theirs, 300, own=0.3), abs=1e-12)
+
+
+def test_schedulers_that_torch_lacks_or_refuses() -> None:
+    with pytest.raises(ConfigError, match=r"TorchLR: torch has no scheduler 'CyclicRL'; did you mean 'CyclicLR'"):
+        TorchLR(scheduler="CyclicRL")
+    with pytest.raises(ConfigError, match=r"TorchLR: CyclicLR: .*base_lr"):
+        TorchLR(scheduler="CyclicLR")
+
+
+@pytest.mark.parametrize("rule", ["greater", "less"])
+@pytest.mark.parametrize(("threshold_rule", "cooldown"), [("rel", 0), ("abs", 2)])
+def test_reduction_on_a_plateau_equals_that_of_torch(rule: Any, threshold_rule: Any, cooldown: int) -> None:
+    more: dict[str, Any] = {"factor": 0.5, "patience": 1, "threshold": 0.05, "cooldown": cooldown}
+    ours = ReduceOnPlateauLR(monitor="acc", rule=rule, threshold_rule=threshold_rule, eta_min=0.02, **more)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    mode = {"greater": "max", "less": "min"}[rule]
+    theirs = lrs.ReduceLROnPlateau(optimizer, mode, threshold_mode=threshold_rule, min_lr=0.02, **more)
+    evaluations = []
+    for step, value in enumerate(np.random.default_rng(0).random(40).tolist()):
+        evaluations.append((step, {"acc": value}))
+        theirs.step(value)
+        assert ours.reduced(1.0, ours.reductions(evaluations)) == pytest.approx(optimizer.param_groups[0]["lr"])

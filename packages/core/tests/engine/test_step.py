@@ -63,6 +63,22 @@ def test_clipping_by_norm(toy: ModuleType) -> None:
     assert float(change(toy, clipped).norm()) == pytest.approx(0.01, rel=1e-3)
 
 
+@pytest.mark.parametrize(("kind", "order"), [(1.0, 1), ("inf", float("inf"))])
+def test_clipping_by_another_norm(toy: ModuleType, kind: Any, order: float) -> None:
+    free, _ = stepped(toy, batch(range(8)))
+    clipped, values = stepped(toy, batch(range(8)), clip_norm=0.01, clip_norm_type=kind)
+    assert values["grad_norm"] == pytest.approx(float(change(toy, free).norm(order)), rel=1e-4)
+    assert float(change(toy, clipped).norm(order)) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_the_norm_of_gradients_is_logged_without_clipping(toy: ModuleType) -> None:
+    free, values = stepped(toy, batch(range(8)))
+    assert "grad_norm" not in values
+    logged, values = stepped(toy, batch(range(8)), log_grad_norm=True)
+    assert values["grad_norm"] == pytest.approx(float(change(toy, free).norm()), rel=1e-4)
+    assert torch.equal(change(toy, logged), change(toy, free))
+
+
 def test_clipping_by_value(toy: ModuleType) -> None:
     clipped, _ = stepped(toy, batch(range(8)), clip_value=1e-3)
     assert float(change(toy, clipped).abs().max()) == pytest.approx(1e-3, rel=1e-3)

@@ -218,6 +218,8 @@ def train(
     blocks: int = 0,
     pairs: bool = False,
     idle: bool = False,
+    schedules: Any = None,
+    resume_from: Path | None = None,
     **options: Any,
 ) -> tuple[Any, nn.Module]:
     """Train for three epochs (or with ``options``) in a folder, resuming a run that is there."""
@@ -245,7 +247,7 @@ def train(
     held_out = Loader(Points(13), steps, loading, **place)
     built = build_optimizer(torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.01}, model)
     warm_up = LinearLR(start_factor=0.1, end=1, convert_to_iter_based=True)
-    schedules = [warm_up, CosineAnnealingLR(eta_min=1e-4, convert_to_iter_based=True)]
+    schedules = schedules or [warm_up, CosineAnnealingLR(eta_min=1e-4, convert_to_iter_based=True)]
 
     def validate() -> dict[str, float]:
         def tell(done: int, total: int) -> None:
@@ -262,6 +264,7 @@ def train(
         validate=validate if validation else None,
         observers=[JsonLines(), *observers],
         about={"class_names": list(Points.class_names)},
+        resume_from=resume_from,
     )
     loader.close()
     return result, model

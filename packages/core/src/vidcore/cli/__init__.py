@@ -17,6 +17,7 @@ import click
 from vidcore import __version__
 from vidcore.cli.completion import VARIABLE, use_bash
 from vidcore.errors import ComponentError, PluginError, UserError, missing_library, nearest
+from vidcore.launchers import LAUNCHERS, launched_by
 from vidcore.plugins.catalog import NOT_OFFERED, Catalog, Component, load_plugins
 from vidcore.plugins.place import failed_at, with_place
 
@@ -115,17 +116,21 @@ HELP = {"help_option_names": ["-h", "--help"]}
 @click.version_option(__version__, message="vidcore %(version)s")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
 @click.option("--plugin", multiple=True, metavar="FILE", help="Use the components of a Python file, and run its code.")
-def cli(debug: bool, plugin: tuple[str, ...]) -> None:
+@click.option(
+    "--launcher", type=click.Choice(sorted(LAUNCHERS)), help="What started several processes; default: torchrun."
+)
+def cli(debug: bool, plugin: tuple[str, ...], launcher: str | None) -> None:
     """Video understanding: train, evaluate and use models described by one TOML file.
 
     The options --debug and --plugin may stand anywhere on the command line.
     """
+    if launcher:
+        launched_by(launcher)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # processes that clean up would wait for each other
 
 
 def main() -> None:
     """Set up the process, run the command in ``sys.argv`` and exit: the console script."""
-    # threads of torch that spin while they wait slow each other down a hundredfold on shared cores
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     rest = _split(sys.argv[1:])[0]
     command = next((argument for argument in rest if not argument.startswith("-")), "")

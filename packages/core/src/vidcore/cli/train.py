@@ -26,28 +26,18 @@ if TYPE_CHECKING:
 @with_task
 @click.option("--dir", "--work-dir", "run_dir", type=FOLDER, help="Folder of the run; default: runs/TASK.")
 @click.option("--resume", is_flag=True, help="Resume the run in that folder from its last checkpoint or stage.")
-def run(task: Task, run_dir: Path | None, resume: bool) -> None:
+@click.option("--resume-from", type=FILE, help="Resume from this checkpoint of another folder, if that one holds none.")
+def run(task: Task, run_dir: Path | None, resume: bool, resume_from: Path | None) -> None:
     """Train and evaluate the model of TASK, or run its stages.
 
     TASK is a file or the name of a recipe.
     """
     from vidcore.task.run_folder import own_folder
-    from vidcore.task.stages import run_job, run_stages
-    from vidcore.task.train import train
-    from vidcore.tools.advice import LoadingAdvice
-    from vidcore.tools.console import Console
-    from vidcore.tools.curves import Curves
+    from vidcore.training import train
 
     if resume and run_dir is None:
         run_dir = own_folder(task.file, task.build("runtime").run_dir)
-    console = Console()
-    observers = [console, LoadingAdvice(console.say), Curves()]
-    if task.stages:
-        run_stages(task, run_dir, resume, observers)
-    elif task.get("job"):
-        run_job(task, run_dir)
-    else:
-        train(task, run_dir, resume, observers)
+    train(task, run_dir, resume=resume, resume_from=resume_from)
 
 
 @click.command()

@@ -97,9 +97,9 @@ _NAME = re.compile(r"epoch\d{1,9}-step\d{1,18}\.pt", re.ASCII)
 
 
 class Checkpoints:
-    """The checkpoints of a run: ``epoch0003-step00000120.pt``, ..., and ``best.pt``.
+    """The checkpoints of a run: ``epoch0003-step00000120.pt``, ..., ``best.pt`` and ``best_acc_mean1.pt``.
 
-    A run can resume from any but ``best.pt``, which holds weights and scores only.
+    A run can resume from any but the best, which hold weights and scores only.
     """
 
     def __init__(self, folder: str | Path, keep: int = 2) -> None:
@@ -114,6 +114,11 @@ class Checkpoints:
     @property
     def best(self) -> Path:
         return self.folder / "best.pt"
+
+    def best_by(self, score: str) -> Path:
+        """Return the file of the best weights by a further score of ``train.best``."""
+        name = re.sub(r"[^\w.@=-]", "_", score)
+        return self.folder / f"best_{name}.pt"
 
     def paths(self) -> list[Path]:
         """Return the checkpoints that a run can resume from, oldest first."""

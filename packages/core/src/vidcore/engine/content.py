@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from vidcore.errors import CheckpointError
 
-__all__ = ["check_optimizer", "check_tensors", "epoch_sums", "shown", "take"]
+__all__ = ["check_optimizer", "check_tensors", "epoch_sums", "evaluations", "shown", "take"]
 
 FLAG, NUMBER = "true, false or nothing", "a number"
 NAMES: dict[type, str] = {Mapping: "a table", list: "a list", int: "a whole number", float: NUMBER, Tensor: "a tensor"}
@@ -74,6 +74,14 @@ def epoch_sums(path: Path, found: Mapping[Any, Any]) -> dict[tuple[str, str], tu
             case _:
                 raise CheckpointError(f"{path}: epoch_sums must have sums and numbers of steps, and has {shown(key)}")
     return sums
+
+
+def evaluations(path: Path, found: Sequence[Any]) -> list[tuple[int, dict[str, float]]]:
+    """Return ``EvaluationHistory.evaluations`` of a checkpoint. Raises ``CheckpointError`` if it is something else."""
+    try:
+        return [(int(step), {str(name): float(v) for name, v in scores.items()}) for step, scores in found]
+    except (TypeError, ValueError, AttributeError):
+        raise CheckpointError(f"{path}: evaluations must be steps and scores, and is {shown(found)}") from None
 
 
 def check_optimizer(path: Path, saved: Mapping[str, Any], optimizer: Optimizer, parameters: Sequence[Tensor]) -> None:

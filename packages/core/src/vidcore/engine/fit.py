@@ -41,6 +41,8 @@ class FitResult:
     """The last evaluation."""
     best: dict[str, Any]
     """``score``, ``value``, ``epoch``, ``step`` of the best evaluation."""
+    also_best: dict[str, dict[str, Any]]
+    """The same by further scores of ``train.best``."""
     stopped_early: bool
     """Whether ``train.early_stop`` ended the run."""
     resume_notes: tuple[str, ...] = ()
@@ -56,6 +58,7 @@ def fit(
     validate: Callable[[], Mapping[str, float]] | None = None,
     observers: Iterable[Observer] = (),
     about: Mapping[str, Any] | None = None,
+    resume_from: Path | None = None,
 ) -> FitResult:
     """Train a model; resume from the newest checkpoint in the run folder, if there is one.
 
@@ -72,6 +75,7 @@ def fit(
         observers: called on rank 0.
         about: plain data (``class_names``, ...) to keep with the weights and to pass to observers; ``plugins`` has
             the hashes of the files of ``--plugin``.
+        resume_from: checkpoint of a different folder to resume from, if this one has none.
 
     Raises:
         CheckpointError: a checkpoint cannot be written, or belongs to a different run.
@@ -80,7 +84,7 @@ def fit(
     """
     start, rank, model, seed = time.perf_counter(), dist.world().rank, step.model, step.runtime.seed
     about, checkpoints = dict(about or {}), Checkpoints(folder / "checkpoints", step.options.keep)
-    found = newest_checkpoint(checkpoints)
+    found = newest_checkpoint(checkpoints, resume_from)
     position, options, notes = resume_position(found, data, step.options, step.runtime)
     if found and found[1].get("plugins") != about.get("plugins"):
         notes = (*notes, "the files of --plugin are not those of the run so far")
@@ -89,6 +93,7 @@ def fit(
     val_every, save_every = (
         options.in_steps(n, per_epoch) for n in (options.val_interval, options.checkpoint_interval)
     )
+    val_begin = options.in_steps(options.val_begin, per_epoch)
     rates, meter = RateSchedule(schedules, per_epoch, total), Meter()
     history = EvaluationHistory(folder / "progress.json", options, checkpoints.best if found else None)
     state = RunState(step, data, meter, history, checkpoints, position, about)
@@ -97,7 +102,9 @@ def fit(
     notify = Observers(observers if rank == 0 else ())
 
     def validates(done: int) -> bool:
-        return validate is not None and done > 0 and (done % val_every == 0 or done == total)
+        if validate is None or done == 0:
+            return validate is not None and options.val_at_start
+        return done >= val_begin and (done % val_every == 0 or done == total)
 
     def evaluate(epoch: int, done: int) -> None:
         reseed(seed, done, rank)  # precise statistics draw the same numbers in a resumed run
@@ -125,7 +132,7 @@ def fit(
             done += 1
             epoch, place = divmod(done - 1, per_epoch)
             reseed(seed, done, rank)
-            rates.apply(step.optimizer, done - 1)
+            rates.apply(step.optimizer, done - 1, history.evaluations)
             step.clock.lap(None)
             group = list(islice(batches, min(options.accumulate, len(data) - place * options.accumulate)))
             step.clock.lap("data")
@@ -154,7 +161,8 @@ def fit(
     seconds = time.perf_counter() - start
     # from rank 0, so that the other ranks wait until its files are written
     epochs, early = math.ceil(done / per_epoch), done < total
-    return dist.broadcast(FitResult(done, epochs, first, seconds, history.scores, history.best, early, notes))
+    best = history.best, history.also_best
+    return dist.broadcast(FitResult(done, epochs, first, seconds, history.scores, *best, early, notes))
 
 
 def _batches_before(steps: int, batches_per_epoch: int, accumulate: int) -> int:

@@ -45,7 +45,7 @@ class Meter:
         self._steps.append(reported)
 
     def flush(self, seconds: Mapping[str, float], lr: float, device: torch.device) -> StepValues:
-        """Return the means over the steps since the last flush, and over all processes.
+        """Return the means over the steps since the last flush, and over all processes; and the memory of the GPU.
 
         Args:
             seconds: time of these steps, by phase.
@@ -61,6 +61,8 @@ class Meter:
             total, steps = self.epoch_sums.get(key, (0.0, 0))
             self.epoch_sums[key] = (total + value * count, steps + count)
         self._steps = []
+        if device.type == "cuda":
+            means["others", "gpu_mib"] = torch.cuda.max_memory_allocated(device) / 2**20
         return _step_values(means, lr)
 
     def end_epoch(self) -> StepValues:

@@ -116,7 +116,7 @@ class JsonLines(Recorder):
     def on_start(self, run_dir: Path, info: Mapping[str, Any]) -> None:
         super().on_start(run_dir, info)
         path = guard(run_dir / "metrics.jsonl")
-        last = {"evaluation": int(info.get("evaluated_step", 0))}
+        last = {"evaluation": int(info.get("evaluated_step", -1))}
         kept = [row for row in read_lines(path, log_record) if row["step"] <= last.get(row["kind"], self._step)]
         if path.exists():
             write_text(path, "".join(json.dumps(row) + "\n" for row in kept))

@@ -10,7 +10,12 @@ from attrs import field, frozen
 
 from vidcore.validators import at_least, below_one
 
-__all__ = ["RuntimeOptions", "TrainOptions"]
+__all__ = ["RuntimeOptions", "TrainOptions", "higher_is_better"]
+
+
+def higher_is_better(rule: Literal["greater", "less"] | None, score: str) -> bool:
+    """Whether higher values of a score are better; by default unless it is a loss."""
+    return (rule or ("less" if "loss" in score else "greater")) == "greater"
 
 
 @frozen(kw_only=True)
@@ -35,9 +40,13 @@ class TrainOptions:
     accumulate: int = field(default=1, validator=at_least(1))
     """Batches whose gradients are averaged for one step."""
     clip_norm: float | None = field(default=None, validator=at_least(0.0, above=True))
-    """Maximum 2-norm of all gradients together."""
+    """Maximum norm of all gradients together."""
+    clip_norm_type: float | Literal["inf"] = field(default=2.0, converter=float, validator=at_least(0.0, above=True))
+    """Which norm: 2.0 the Euclidean, 1.0 the sum of absolute values, ``inf`` the largest absolute value."""
     clip_value: float | None = field(default=None, validator=at_least(0.0, above=True))
     """Maximum absolute value of a gradient."""
+    log_grad_norm: bool = False
+    """Log ``grad_norm``, the norm of all gradients together, also without ``clip_norm``."""
     base_batch_size: int | None = field(default=None, validator=at_least(1))
     """Samples per step that ``optimizer.lr`` is meant for; with more or fewer the rate is scaled in proportion."""
     ema_decay: float | None = field(default=None, validator=below_one)
@@ -46,6 +55,10 @@ class TrainOptions:
     """Training batches (per process) for precise batch-norm statistics before an evaluation; 0 for none."""
     val_interval: int | None = field(default=None, validator=at_least(1))
     """Evaluate every N epochs (or steps), and at the end."""
+    val_begin: int = field(default=0, validator=at_least(0))
+    """First epoch (or step) after which to evaluate."""
+    val_at_start: bool = False
+    """Also evaluate before the first step, as epoch 0."""
     val_loss: bool = False
     """Add the losses of the validation data to the scores: ``val/loss`` and its terms."""
     early_stop: int | None = field(default=None, validator=at_least(1))
@@ -56,8 +69,11 @@ class TrainOptions:
     """Also save every N steps within an epoch."""
     keep: int = field(default=2, validator=at_least(0))
     """Number of newest checkpoints to keep beside the best; 0 keeps all."""
-    best: str | None = None
-    """Score that selects the best weights (``acc/top1``); default: the first score."""
+    best: str | list[str] | None = None
+    """Score that selects the best weights (``acc/top1``); default: the first score.
+
+    Of several, the first selects ``best.pt`` and counts for ``early_stop``; each other one has its own file.
+    """
     best_rule: Literal["greater", "less"] | None = None
     """Default: ``less`` for scores with ``loss`` in the name, ``greater`` for others."""
     log_interval: int = field(default=10, validator=at_least(1))
@@ -109,10 +125,17 @@ class RuntimeOptions:
     """Number format of forward and loss; weights stay float32. fp16 scales the loss."""
     deterministic: bool = False
     """Use only algorithms with bit-identical results every time (slower on a GPU)."""
+    cudnn_benchmark: bool = False
+    """Let cuDNN try its algorithms for each new shape of input: faster if shapes do not change (GPUs only)."""
     compile: bool = False
     """Compile the model's ``forward`` with ``torch.compile``; needs a C++ compiler."""
     channels_last: bool = False
     """Store convolution weights with channels last, which is faster on some GPUs and CPUs."""
+    fold_batchnorm: bool = False
+    """Fold batch norms into the convolutions before them when a checkpoint is tested, predicts or makes features.
+
+    Faster, best with ``channels_last``; scores differ by rounding.
+    """
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """With several processes: each has all weights (DDP), or a shard of them and of the optimizer's state (FSDP2)."""
     world_size_may_change: bool = False
@@ -125,6 +148,10 @@ class RuntimeOptions:
     """Run folder; default: ``runs/<task name>``."""
 
     def __attrs_post_init__(self) -> None:
+        if self.deterministic and self.cudnn_benchmark:
+            raise ValueError(
+                "cudnn_benchmark = true chooses algorithms by their time: deterministic = true forbids that"
+            )
         for name in ("channels_last", "find_unused_parameters"):
             if self.strategy == "fsdp" and getattr(self, name):
                 raise ValueError(f'{name} = true does not work with strategy = "fsdp": use strategy = "ddp"')

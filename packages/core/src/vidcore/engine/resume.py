@@ -16,8 +16,8 @@ from vidcore.data.pool.training import TrainingData
 from vidcore.engine import dist
 from vidcore.engine.average import precise_statistics
 from vidcore.engine.checkpoint import Checkpoints, load, save
-from vidcore.engine.content import check_optimizer, check_tensors, epoch_sums, shown, take
-from vidcore.engine.history import EvaluationHistory
+from vidcore.engine.content import check_optimizer, check_tensors, epoch_sums, evaluations, shown, take
+from vidcore.engine.history import EvaluationHistory, selection_scores
 from vidcore.engine.meters import Meter
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.shard import class_name, gather_to_rank0, shard_optimizer_state
@@ -37,12 +37,16 @@ Found = tuple[Path, Mapping[str, Any]]
 """Path and content of a checkpoint."""
 
 
-def newest_checkpoint(checkpoints: Checkpoints) -> Found | None:
-    """Return the checkpoint to resume from, on every rank; None if there is none.
+def newest_checkpoint(checkpoints: Checkpoints, otherwise: Path | None = None) -> Found | None:
+    """Return the checkpoint to resume from, on every rank: the newest, or else ``otherwise``; None if there is none.
 
-    Raises ``CheckpointError`` if all are damaged.
+    Raises ``CheckpointError`` if all are damaged, or ``otherwise`` cannot be resumed from.
     """
     found = checkpoints.newest(warnings.warn) if dist.world().rank == 0 else None
+    if found is None and otherwise is not None and dist.world().rank == 0:
+        found = otherwise, load(otherwise)
+        if "optimizer" not in found[1]:
+            raise CheckpointError(f"{otherwise}: holds weights but no state of a run; set train.weights to it instead")
     path = dist.broadcast(found[0] if found else None)
     found = found or ((path, load(path)) if path else None)
     return found and (found[0], _as_format_2(*found))
@@ -97,7 +101,7 @@ class RunState:
         for key in self.step.scaler.state_dict() if scaler else ():
             take(path, scaler, key, float, "scaler.")
         done: int = take(path, content, "step", int)
-        sums = epoch_sums(path, content["epoch_sums"])
+        sums, earlier = epoch_sums(path, content["epoch_sums"]), evaluations(path, content.get("evaluations", ()))
         self.step.average.restore(live)
         try:
             self.step.optimizer.load_state_dict(shard_optimizer_state(saved, self.step.parameters))
@@ -106,6 +110,7 @@ class RunState:
         if scaler:
             self.step.scaler.load_state_dict(dict(scaler))
         self.meter.epoch_sums = sums
+        self.history.resume_at(done, earlier)
         return done
 
     def save(self, epoch: int, step: int) -> Path | None:
@@ -121,6 +126,7 @@ class RunState:
             "training_weights": self.step.average.live,
             "position": self.position,
             "epoch_sums": self.meter.epoch_sums,
+            "evaluations": [[at, scores] for at, scores in self.history.evaluations],
         }
         content = gather_to_rank0(content)
         return self.checkpoints.save(epoch, step, content) if dist.world().rank == 0 else None
@@ -145,12 +151,13 @@ class RunState:
 
         Call it within ``evaluation_weights``, on every rank.
         """
-        best = self.history.is_best(scores)
-        if best:
+        improved = self.history.improved(scores)
+        if improved:
+            main = selection_scores(self.step.options, scores)[0]
             content = gather_to_rank0(self._weights(epoch, step, scores))
-            if dist.world().rank == 0:
-                save(self.checkpoints.best, content)
-        self.history.record(scores, epoch, step, best)
+            for name in improved if dist.world().rank == 0 else ():
+                save(self.checkpoints.best if name == main else self.checkpoints.best_by(name), content)
+        self.history.record(scores, epoch, step, improved)
 
     def _weights(self, epoch: int, step: int, scores: Mapping[str, float]) -> dict[str, Any]:
         """Return what every checkpoint holds: weights, and facts about them."""

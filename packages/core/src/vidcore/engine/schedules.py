@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from attrs import field, frozen, validators
 
-from vidcore.errors import ConfigError
-from vidcore.validators import at_least
+from vidcore.engine.options import higher_is_better
+from vidcore.errors import ConfigError, nearest
+from vidcore.validators import at_least, below_one
 
 __all__ = [
     "ConstantLR",
@@ -28,8 +29,10 @@ __all__ = [
     "OneCycleLR",
     "PolyLR",
     "RateSchedule",
+    "ReduceOnPlateauLR",
     "Schedule",
     "StepLR",
+    "TorchLR",
     "unreached",
 ]
 
@@ -244,6 +247,114 @@ class OneCycleLR(Schedule):
         return max(super().last_point(), self.begin + (self.total_steps or 0))
 
 
+@frozen(kw_only=True)
+class TorchLR(Schedule):
+    """Any other scheduler of ``torch.optim.lr_scheduler``, such as ``CyclicLR``; only its learning rate is used.
+
+    It sets the rate, so that earlier schedules have no effect while it acts.
+    """
+
+    scheduler: str
+    """Name of the class."""
+    arguments: dict[str, Any] = field(factory=dict)
+    """All but the optimizer; lengths are in ticks (epochs or steps)."""
+    _rates: list[tuple[float, float]] = field(factory=list, init=False, repr=False, eq=False)
+    """(a, b) of each tick so far."""
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if self.param != "lr":
+            raise ConfigError("TorchLR: changes the learning rate, not the momentum")
+        self.rate(0)
+
+    def rate(self, t: int) -> tuple[float, float]:
+        """Return (a, b) of tick t: the rate is ``a * own + b``, which is what every scheduler of torch computes.
+
+        Raises ``ConfigError`` if torch has no such scheduler, or it does not accept the arguments.
+        """
+        if t >= len(self._rates):
+            self._rates[:] = self._simulated(2 * t + 100)  # not step by step, to construct it rarely
+        return self._rates[t]
+
+    def _simulated(self, ticks: int) -> list[tuple[float, float]]:
+        import torch
+        from torch.optim.lr_scheduler import LRScheduler
+
+        known = {c.__name__: c for c in LRScheduler.__subclasses__()}
+        if self.scheduler == "ReduceLROnPlateau":
+            raise ConfigError("TorchLR: ReduceLROnPlateau needs scores; use ReduceOnPlateauLR")
+        if self.scheduler not in known:
+            raise ConfigError(f"TorchLR: torch has no scheduler {self.scheduler!r}{nearest(self.scheduler, known)}")
+        weights = [torch.zeros(1, requires_grad=True) for _ in range(2)]
+        groups = [{"params": [weight], "lr": own} for weight, own in zip(weights, (1.0, 2.0), strict=True)]
+        optimizer = torch.optim.SGD(groups, momentum=0.9)
+        rates = []
+        try:
+            scheduler = known[self.scheduler](optimizer, **self.arguments)
+            for _ in range(ticks):
+                one, two = (float(group["lr"]) for group in optimizer.param_groups)
+                rates.append((two - one, 2 * one - two))
+                optimizer.step()
+                scheduler.step()
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"TorchLR: {self.scheduler}: {error}") from error
+        return rates
+
+
+Evaluations = Sequence[tuple[int, Mapping[str, float]]]
+"""Step and scores of every evaluation so far."""
+
+
+@frozen(kw_only=True)
+class ReduceOnPlateauLR:
+    """Multiplies the rate by ``factor`` whenever a score has not improved for more than ``patience`` evaluations."""
+
+    monitor: str
+    """The score: ``acc/top1``, ``val/loss``."""
+    rule: Literal["greater", "less"] | None = None
+    """Which values are better; default: ``less`` for scores with ``loss`` in the name."""
+    factor: float = field(default=0.1, validator=[at_least(0.0), below_one])
+    patience: int = field(default=10, validator=at_least(0))
+    threshold: float = field(default=1e-4, validator=at_least(0.0))
+    """Smaller changes are no improvement."""
+    threshold_rule: Literal["rel", "abs"] = "rel"
+    """Whether ``threshold`` is a fraction of the best value or a difference."""
+    cooldown: int = field(default=0, validator=at_least(0))
+    """Evaluations after a reduction that do not count."""
+    eta_min: float = field(default=0.0, validator=at_least(0.0))
+    """Lowest rate."""
+
+    def reductions(self, evaluations: Evaluations) -> int:
+        """Return the number of reductions after these evaluations.
+
+        Raises ``ConfigError`` if they lack the score.
+        """
+        best: float | None = None
+        waited = cooling = found = 0
+        for _, scores in evaluations:
+            if self.monitor not in scores:
+                hint = nearest(self.monitor, scores) or f"; its scores are {', '.join(scores) or 'none'}"
+                raise ConfigError(f"ReduceOnPlateauLR: the evaluation returns no score {self.monitor!r}{hint}")
+            value = scores[self.monitor]
+            if best is None or math.isnan(best) or self._better(value, best):
+                best, waited = value, 0
+            else:
+                waited += 1
+            if cooling:
+                cooling, waited = cooling - 1, 0
+            if waited > self.patience:
+                found, cooling, waited = found + 1, self.cooldown, 0
+        return found
+
+    def _better(self, value: float, best: float) -> bool:
+        margin = self.threshold * (abs(best) if self.threshold_rule == "rel" else 1.0)
+        return value > best + margin if higher_is_better(self.rule, self.monitor) else value < best - margin
+
+    def reduced(self, rate: float, reductions: int) -> float:
+        """Return a rate after some reductions; one below ``eta_min`` stays as it is."""
+        return max(rate * self.factor**reductions, min(rate, self.eta_min))
+
+
 START = (-1, (1.0, 0.0))
 """The step before the first, and its (a, b)."""
 
@@ -255,8 +366,12 @@ class RateSchedule:
     parameter groups. Resuming needs no state.
     """
 
-    def __init__(self, schedules: Iterable[Schedule], steps_per_epoch: int, total_steps: int) -> None:
-        self.schedules = tuple(schedules)
+    def __init__(
+        self, schedules: Iterable[Schedule | ReduceOnPlateauLR], steps_per_epoch: int, total_steps: int
+    ) -> None:
+        schedules = tuple(schedules)
+        self.schedules = tuple(s for s in schedules if isinstance(s, Schedule))
+        self.plateaus = [s for s in schedules if isinstance(s, ReduceOnPlateauLR)]
         # at the start all tick in their order; later, those by step tick before those by epoch
         self._later = sorted(self.schedules, key=lambda s: not s.ticks_every_step)
         self._params = {schedule.param for schedule in self.schedules}
@@ -277,14 +392,19 @@ class RateSchedule:
         a, b = self.coefficients(step)
         return [a * r + b for r in own]
 
-    def apply(self, optimizer: Any, step: int) -> None:
+    def apply(self, optimizer: Any, step: int, evaluations: Evaluations = ()) -> None:
         """Set rates and momenta of an optimizer's groups; their own are kept as ``initial_lr``, ``initial_momentum``.
 
-        Raises ``ConfigError`` if a schedule changes the momentum of an optimizer that has none.
+        Raises ``ConfigError`` if a schedule changes the momentum of an optimizer that has none, or waits for a score
+        that the evaluations lack.
         """
         a, b = self.coefficients(step)
         for group in optimizer.param_groups:
             group["lr"] = a * group.setdefault("initial_lr", group["lr"]) + b
+        for plateau in self.plateaus:
+            reductions = plateau.reductions(evaluations)
+            for group in optimizer.param_groups:
+                group["lr"] = plateau.reduced(group["lr"], reductions)
         if "momentum" in self._params:
             a, b = self.coefficients(step, "momentum")
             for group in optimizer.param_groups:
@@ -307,6 +427,8 @@ class RateSchedule:
         return self.total_steps if schedule.ticks_every_step else -(-self.total_steps // self.steps_per_epoch)
 
     def _tick(self, schedule: Schedule, rate: tuple[float, float], t: int, length: int) -> tuple[float, float]:
+        if isinstance(schedule, TorchLR):
+            return schedule.rate(t)
         if isinstance(schedule, OneCycleLR):
             return 0.0, schedule.rate(t, length, self.steps_per_epoch)
         before = schedule.shape(t - 1, length, self.steps_per_epoch) if t else 1.0
@@ -328,10 +450,14 @@ def _set_momentum(group: dict[str, Any], a: float, b: float) -> None:
         raise ConfigError('schedule: param = "momentum" requires an optimizer with momentum or betas')
 
 
-def unreached(schedules: Mapping[str, Schedule], steps_per_epoch: int, total_steps: int) -> list[str]:
+def unreached(
+    schedules: Mapping[str, Schedule | ReduceOnPlateauLR], steps_per_epoch: int, total_steps: int
+) -> list[str]:
     """Return a note for each schedule that extends beyond the end of the run, as in a shortened recipe."""
     notes = []
     for name, schedule in schedules.items():
+        if isinstance(schedule, ReduceOnPlateauLR):
+            continue
         unit, length = ("epochs", total_steps / steps_per_epoch) if schedule.by_epoch else ("steps", total_steps)
         if schedule.begin >= length > 0:
             notes.append(

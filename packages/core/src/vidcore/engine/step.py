@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -121,13 +122,15 @@ class Step:
 
     def _clip(self) -> dict[str, torch.Tensor]:
         values = {}
-        if self.options.clip_norm is not None or self.options.clip_value is not None:
+        options = self.options
+        if options.clip_norm is not None or options.clip_value is not None or options.log_grad_norm:
             self.scaler.unscale_(self.optimizer)
-        if self.options.clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(self.parameters, self.options.clip_norm)
+        if options.clip_norm is not None or options.log_grad_norm:
+            limit = math.inf if options.clip_norm is None else options.clip_norm  # inf multiplies by 1
+            norm = nn.utils.clip_grad_norm_(self.parameters, limit, float(options.clip_norm_type))
             values["grad_norm"] = full_tensor(norm.detach())
-        if self.options.clip_value is not None:
-            nn.utils.clip_grad_value_(self.parameters, self.options.clip_value)
+        if options.clip_value is not None:
+            nn.utils.clip_grad_value_(self.parameters, options.clip_value)
         return values
 
 

@@ -12,7 +12,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
         "transforms": offer(
             "vidcore.transforms",
             augment=["RandAugment"],
-            branches=["Branches"],
+            branches=["Branches", "PerDataset"],
             colour=["ColorJitter"],
             crops=["CenterCrop", "MultiScaleCrop", "RandomCrop", "RandomResizedCrop", "TenCrop", "ThreeCrop"],
             erasing=["RandomErasing"],
@@ -45,7 +45,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             "vidcore.engine",
             schedules=[
                 *("ConstantLR", "CosineAnnealingLR", "CosineRestartLR", "ExponentialLR", "LinearLR", "MultiStepLR"),
-                *("OneCycleLR", "PolyLR", "StepLR"),
+                *("OneCycleLR", "PolyLR", "ReduceOnPlateauLR", "StepLR", "TorchLR"),
             ],
         ),
         "decoders": {

@@ -46,7 +46,13 @@ def _check(task: Task, with_files: bool) -> None:
     for stage in task.stages.values() or [task]:
         builder = _Builder(stage, problems)
         model = builder.build("model")
-        for key in ("param_groups", "optimizer", "schedule", "metrics", *(f"{p}.pipeline" for p in _parts(stage))):
+        for key in (
+            "param_groups",
+            "optimizer",
+            "schedule",
+            "metrics",
+            *(f"{p}.{k}" for p in _parts(stage) for k in ("pipeline", "metrics")),
+        ):
             builder.build(key)
         if with_files:
             if model is not None and not references(stage.table.get("train")):

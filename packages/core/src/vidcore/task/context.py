@@ -23,6 +23,7 @@ from vidcore.nn import Model
 from vidcore.protocols import Dataset
 from vidcore.randomness import be_deterministic, reseed
 from vidcore.task.classes import num_classes
+from vidcore.task.log import LOGGER
 from vidcore.task.report import dataset_notes
 from vidcore.task.run_folder import RunFolder
 from vidcore.task.schema import DataPart
@@ -51,14 +52,17 @@ class RunContext:
         runtime = task.build("runtime")
         device = dist.pick_device(runtime.device)
         with dist.process_group(device) as world:
+            if runtime.cudnn_benchmark:
+                torch.backends.cudnn.benchmark = True
             if runtime.deterministic:
                 be_deterministic()
             yield cls(task, runtime, device, world.rank, world.size)
 
     def say(self, line: str) -> None:
-        """Print a line for the user, on rank 0 only."""
+        """Print and log a line for the user, on rank 0 only."""
         if self.rank == 0:
             print(line, file=sys.stderr)
+            LOGGER.info(line)
 
     def run_folder(self, path: Path | None, resume: bool) -> RunFolder:
         """Create (on rank 0) and return the run folder: ``path``, ``runtime.run_dir`` or ``runs/<task name>``."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.observers import Observers
-from vidcore.engine.prepare import prepare
+from vidcore.engine.prepare import prepare, prepare_inference
 from vidcore.engine.weights import load_weights
 from vidcore.errors import UserError
 from vidcore.metrics import DumpPredictions, Mistakes
@@ -43,7 +43,7 @@ def evaluate_checkpoint(
         The content of ``report.json``.
     """
     part = "test" if task.get("data.test") else "val"
-    task.require(f"data.{part}", "metrics")
+    task.require(f"data.{part}", *(() if task.get(f"data.{part}.metrics") else ("metrics",)))
     with RunContext.open(task) as context:
         return _evaluate(
             context, part, checkpoint, run_dir, dump, observers, also or {}
@@ -69,8 +69,8 @@ def _evaluate(
     loader = context.loader(part, RunFolder(path), model)
     about = load_weights(model, checkpoint, task.get("train.weights_prefix") or "")
     task.catalog.compare_files(about.get("plugins"), str(checkpoint))
-    model = prepare(model, context.runtime, context.device)
-    metrics = {**task.build("metrics"), MISTAKES: Mistakes(), **also}
+    model = prepare(prepare_inference(model, context.runtime, context.device), context.runtime, context.device)
+    metrics = {**task.metrics(part), MISTAKES: Mistakes(), **also}
     if dump is not None:
         metrics = {**metrics, "dump": DumpPredictions(str(dump.absolute()))}
     notify = Observers(observers if context.rank == 0 else [])

@@ -36,6 +36,10 @@ class RunFolder:
         """The resolved Task."""
         return self.path / "task.toml"
 
+    def log(self, rank: int) -> Path:
+        """The log of a process."""
+        return self.path / (f"log_rank{rank}.txt" if rank else "log.txt")
+
     @property
     def metrics(self) -> Path:
         """Log: one JSON object per line."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from vidcore.data.pool.training import TrainingData
 from vidcore.engine.checkpoint import Checkpoints
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.fit import fit
-from vidcore.engine.history import selection_score
+from vidcore.engine.history import selection_scores
 from vidcore.engine.observers import JsonLines, Observers
 from vidcore.engine.options import TrainOptions
-from vidcore.engine.schedules import unreached
+from vidcore.engine.schedules import ReduceOnPlateauLR, Schedule, unreached
 from vidcore.engine.step import Step
 from vidcore.engine.weights import load_weights
 from vidcore.errors import DataError
@@ -25,6 +25,7 @@ from vidcore.metrics import Mistakes
 from vidcore.nn import Model
 from vidcore.protocols import Metric, Observer
 from vidcore.task.context import RunContext
+from vidcore.task.log import RunLog, logging_to
 from vidcore.task.report import (
     MISTAKES,
     coverage,
@@ -34,16 +35,21 @@ from vidcore.task.report import (
     header,
     shared_video_notes,
 )
+from vidcore.task.run_folder import RunFolder
 from vidcore.task.task import Task
 
 __all__ = ["check_class_names", "train"]
 
-VALIDATION_OPTIONS = ("early_stop", "best", "best_rule", "val_loss", "precise_bn")
+VALIDATION_OPTIONS = ("early_stop", "best", "best_rule", "val_begin", "val_at_start", "val_loss", "precise_bn")
 """Options of ``[train]`` that require evaluations during training."""
 
 
 def train(
-    task: Task, run_dir: Path | None = None, resume: bool = False, observers: Sequence[Observer] = ()
+    task: Task,
+    run_dir: Path | None = None,
+    resume: bool = False,
+    observers: Sequence[Observer] = (),
+    resume_from: Path | None = None,
 ) -> dict[str, Any]:
     """Train the model of a Task, evaluate the best weights, and write everything to a run folder.
 
@@ -52,6 +58,7 @@ def train(
         run_dir: where to write; default: ``runtime.run_dir``, then ``runs/<task name>``.
         resume: resume the run in that folder; without it, a folder that holds a run is refused.
         observers: called during the run, in addition to those of the Task.
+        resume_from: checkpoint of another folder to resume from, if this one holds no checkpoint.
 
     Returns:
         The content of ``report.json``.
@@ -61,12 +68,26 @@ def train(
     """
     task.require("data.train", "optimizer")
     with RunContext.open(task) as context:
-        return _train(context, run_dir, resume, observers)  # frees its models before the group ends
+        return _train(context, run_dir, resume, observers, resume_from)  # frees its models before the group ends
 
 
-def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: Sequence[Observer]) -> dict[str, Any]:
-    task, folder, precision = context.task, context.run_folder(run_dir, resume), context.runtime.precision
-    resumed = resume and folder.started
+def _train(
+    context: RunContext, run_dir: Path | None, resume: bool, observers: Sequence[Observer], resume_from: Path | None
+) -> dict[str, Any]:
+    folder = context.run_folder(run_dir, resume)
+    with logging_to(folder.log(context.rank)):
+        return _train_in(folder, context, resume, observers, resume_from)
+
+
+def _train_in(
+    folder: RunFolder,
+    context: RunContext,
+    resume: bool,
+    observers: Sequence[Observer],
+    resume_from: Path | None,
+) -> dict[str, Any]:
+    task, precision = context.task, context.runtime.precision
+    resumed = resume_from is not None or (resume and folder.started)
     options: TrainOptions = task.build("train")
     model = context.model(options, resumed)
     parts = [part for part in ("train", "val", "test") if task.get(f"data.{part}")]
@@ -76,24 +97,28 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
     statistics = context.loader("train", folder, model, "statistics") if options.precise_bn else None
     data = TrainingData(loaders["train"], extra, statistics)
     optimizer = context.optimizer(model, options, data.main, resumed)
-    metrics, schedules = task.build("metrics"), task.build("schedule") or {}
-    validates = "val" in loaders and bool(metrics or options.val_loss)
+    metrics = {part: task.metrics(part) for part in parts if part != "train"}
+    schedules = task.build("schedule") or {}
+    validates = "val" in loaders and bool(metrics["val"] or options.val_loss)
     per_epoch = options.steps_per_epoch(len(data))
-    notes = ignored_options(options, loaders, validates)
+    notes = ignored_options(options, loaders, validates, schedules)
     notes += shared_video_notes(loaders)
     notes += unreached(schedules, per_epoch, options.total_steps(per_epoch))
     for note in notes:
         context.say(f"note: {note}")
-    watching = [*observers, JsonLines(), *task.build("observers").values()] if context.rank == 0 else []
+    watching = [*observers, JsonLines(), RunLog(), *task.build("observers").values()] if context.rank == 0 else []
     notify = Observers(watching)
 
     def validate() -> Mapping[str, float]:
-        return evaluate(model, loaders["val"], metrics, precision, notify.on_progress, losses=options.val_loss).scores
+        validation = evaluate(
+            model, loaders["val"], metrics["val"], precision, notify.on_progress, losses=options.val_loss
+        )
+        return validation.scores
 
     if not resumed or folder.changed:
-        if tried := [f"data.{part}" for part in ("val", "test") if part in loaders and metrics]:
+        if tried := [f"data.{part}" for part in ("val", "test") if part in loaders and metrics[part]]:
             context.say(f"trying one batch of {' and '.join(tried)}")
-        dry_run_evaluation(model, loaders, metrics, options, precision)
+        dry_run_evaluation(model, loaders, metrics, options, schedules.values(), precision)
     class_names = data.main.dataset.class_names
     about = {"task": task.name, "class_names": list(class_names) if class_names else None}
     result = fit(
@@ -104,6 +129,7 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
         validate=validate if validates else None,
         observers=watching,
         about=about | ({"plugins": task.catalog.files} if task.catalog.files else {}),
+        resume_from=resume_from,
     )
     data.close()
     if result.stopped_early:
@@ -116,18 +142,18 @@ def _train(context: RunContext, run_dir: Path | None, resume: bool, observers: S
     part = next((p for p in ("test", "val") if p in loaders), None)
     best = Checkpoints(folder.checkpoints).best
     with notify.reporting_failure():
-        if part and metrics:
+        if part and metrics[part]:
             if best.exists():
                 load_weights(model, best)
                 report["weights"] = str(best)
             context.say(f"evaluating {'the best' if best.exists() else 'the last'} weights on data.{part}")
-            metrics = {**metrics, MISTAKES: Mistakes()}
-            found = evaluate(model, loaders[part], metrics, precision, notify.on_progress)
+            metrics[part] = {**metrics[part], MISTAKES: Mistakes()}
+            found = evaluate(model, loaders[part], metrics[part], precision, notify.on_progress)
             report |= evaluation_fields(task, part, loaders[part], found)
         notify.on_end(report)
     if context.rank == 0:
         written = [folder.task, folder.metrics, *(path for o in watching for path in o.files()), best]
-        finish(folder.path, report, metrics if part else {}, written)
+        finish(folder.path, report, metrics[part] if part else {}, written)
     return report
 
 
@@ -143,22 +169,37 @@ def check_class_names(names: Mapping[str, tuple[str, ...] | None]) -> None:
 
 
 def dry_run_evaluation(
-    model: Model, loaders: Mapping[str, Loader], metrics: Mapping[str, Metric], options: TrainOptions, precision: str
+    model: Model,
+    loaders: Mapping[str, Loader],
+    metrics: Mapping[str, Mapping[str, Metric]],
+    options: TrainOptions,
+    schedules: Iterable[Schedule | ReduceOnPlateauLR],
+    precision: str,
 ) -> None:
     """Evaluate one batch, so that a mistake in validation data or metrics does not cost an epoch of training."""
     for part in ("val", "test"):
         losses = part == "val" and options.val_loss
-        if part in loaders and (metrics or losses):
-            tried = evaluate(model, loaders[part], metrics, precision, losses=losses, batches=1)
+        if part in loaders and (metrics[part] or losses):
+            tried = evaluate(model, loaders[part], metrics[part], precision, losses=losses, batches=1)
             loaders[part].close()
             if part == "val" and tried.scores:
-                selection_score(options, tried.scores)
+                selection_scores(options, tried.scores)
+                for plateau in schedules:
+                    if isinstance(plateau, ReduceOnPlateauLR):
+                        plateau.reductions([(0, tried.scores)])
 
 
-def ignored_options(options: TrainOptions, loaders: Mapping[str, Loader], validates: bool) -> list[str]:
+def ignored_options(
+    options: TrainOptions,
+    loaders: Mapping[str, Loader],
+    validates: bool,
+    schedules: Mapping[str, Schedule | ReduceOnPlateauLR],
+) -> list[str]:
     """Return a note for each option of the Task that has no effect in this run."""
     given = [] if validates else [n for n in VALIDATION_OPTIONS if getattr(options, n) != getattr(TrainOptions(), n)]
-    notes = [f"train.{n}: has no effect without evaluations during training: set data.val and metrics" for n in given]
+    keys = [f"train.{name}" for name in given]
+    keys += [f"schedule.{n}" for n, s in schedules.items() if isinstance(s, ReduceOnPlateauLR) and not validates]
+    notes = [f"{key}: has no effect without evaluations during training: set data.val and metrics" for key in keys]
     if options.accumulate > (batches := len(loaders["train"])):
         notes.append(f"train.accumulate: a step is at most an epoch, which has {batches} batches")
     for part, loader in loaders.items():

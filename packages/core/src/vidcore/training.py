@@ -1,0 +1,103 @@
+"""``vidcore run`` and ``vidcore test`` as functions: ``vidcore.train`` and ``vidcore.test``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vidcore.errors import UserError
+from vidcore.plugins.catalog import Catalog, load_plugins
+from vidcore.protocols import Observer
+from vidcore.task.evaluate import evaluate_checkpoint
+from vidcore.task.stages import run_job, run_stages
+from vidcore.task.task import Task
+from vidcore.task.train import train as train_model
+from vidcore.tools.advice import LoadingAdvice
+from vidcore.tools.console import Console
+from vidcore.tools.curves import Curves
+
+__all__ = ["test", "train"]
+
+
+def train(
+    task: Task | str | Path,
+    folder: str | Path | None = None,
+    *,
+    resume: bool = False,
+    resume_from: str | Path | None = None,
+    observers: Sequence[Observer] = (),
+    overrides: Sequence[str] = (),
+    catalog: Catalog | None = None,
+) -> dict[str, Any]:
+    """Train and evaluate the model of a Task, or run its stages or its job, exactly as ``vidcore run`` does.
+
+    Args:
+        task: a Task, or its path, or the name of a recipe.
+        folder: of the run; default: ``runtime.run_dir``, then ``runs/<task name>``.
+        resume: resume the run in that folder from its last checkpoint or stage.
+        resume_from: checkpoint of another folder to resume from, if ``folder`` holds none.
+        observers: called during the run, in addition to those of the Task.
+        overrides: ``KEY=VALUE`` strings, as in ``--set``.
+        catalog: installed components; default: ``load_plugins()``.
+
+    Returns:
+        The content of ``report.json``; empty for a job.
+
+    Raises:
+        UserError: the Task, its data or the folder is not valid.
+    """
+    task = _loaded(task, overrides, catalog)
+    run_dir, source = _path(folder), _path(resume_from)
+    console = Console()
+    watching = [console, LoadingAdvice(console.say), Curves(), *observers]
+    if source and (task.stages or task.get("job")):
+        raise UserError(f"{task.name}: only the run of one model can resume from a checkpoint of another folder")
+    if task.stages:
+        return run_stages(task, run_dir, resume, watching)
+    if task.get("job"):
+        run_job(task, run_dir)
+        return {}
+    return train_model(task, run_dir, resume, watching, source)
+
+
+def test(
+    task: Task | str | Path,
+    checkpoint: str | Path,
+    folder: str | Path | None = None,
+    *,
+    dump: str | Path | None = None,
+    observers: Sequence[Observer] = (),
+    overrides: Sequence[str] = (),
+    catalog: Catalog | None = None,
+) -> dict[str, Any]:
+    """Evaluate a checkpoint on the test data of a Task, exactly as ``vidcore test`` does.
+
+    Args:
+        task: a Task, or its path, or the name of a recipe.
+        checkpoint: from a run, or published.
+        folder: for the report; default: ``runs/<task name>-test``.
+        dump: file for the predictions (``.npz``).
+        observers: called with the progress.
+        overrides: ``KEY=VALUE`` strings, as in ``--set``.
+        catalog: installed components; default: ``load_plugins()``.
+
+    Returns:
+        The content of ``report.json``.
+
+    Raises:
+        UserError: the Task, its data or the checkpoint is not valid.
+    """
+    task = _loaded(task, overrides, catalog)
+    return evaluate_checkpoint(task, Path(checkpoint), _path(folder), _path(dump), [Console(), *observers])
+
+
+test.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it where it is imported
+
+
+def _loaded(task: Task | str | Path, overrides: Sequence[str], catalog: Catalog | None) -> Task:
+    return task if isinstance(task, Task) else Task.load(task, catalog or load_plugins(), overrides)
+
+
+def _path(name: str | Path | None) -> Path | None:
+    return None if name is None else Path(name)
