@@ -8,11 +8,15 @@ from typing import NamedTuple
 from av import Packet
 from av.video.stream import VideoStream
 
-__all__ = ["Pictures", "has_idr", "pictures"]
+__all__ = ["Pictures", "lacks_idr", "pictures"]
 
 
-IDR = 5
-"""Type of an H.264 NAL unit."""
+SLICE, IDR = 1, 5
+"""Types of H.264 NAL units."""
+
+
+SHOWN_AGAIN = 8
+"""Largest size in bytes of a VP9 frame that only shows an earlier one."""
 
 
 class Pictures(NamedTuple):
@@ -22,6 +26,8 @@ class Pictures(NamedTuple):
     """Number of shown pictures. Others are decoded because shown ones refer to them."""
     kind: int | None = None
     """MPEG-4: 0 I, 1 P, 2 B, 3 S; None if unclear."""
+    damaged: bool = False
+    """Whether this cannot be a packet of that codec."""
 
 
 def pictures(codec: str, packet: Packet[VideoStream]) -> Pictures:
@@ -31,31 +37,36 @@ def pictures(codec: str, packet: Packet[VideoStream]) -> Pictures:
     count = {"vp8": _vp8_shown, "vp9": _vp9_shown, "av1": _av1_shown}.get(codec)
     try:
         return Pictures(count(bytes(packet))) if count else Pictures()
-    except IndexError:  # damaged: the decoder decides
-        return Pictures()
+    except IndexError:
+        return Pictures(damaged=True)
 
 
-def has_idr(packet: Packet[VideoStream], extradata: bytes | None) -> bool:
-    """Return whether a packet of H.264 has an IDR picture, which resets the decoder.
+def lacks_idr(packet: Packet[VideoStream], extradata: bytes | None) -> bool:
+    """Return whether a packet of H.264 has slices, but none of an IDR picture, which resets the decoder.
 
     After other entry points, decoders drop pictures until they have recovered. (ITU-T H.264, 7.3.1 and annex B.)
     """
     data, at = bytes(packet), 0
+    kinds = set()
     if not extradata or extradata[0] != 1:  # start codes; otherwise each unit is preceded by its length
-        return any(unit and unit[0] & 31 == IDR for unit in data.split(b"\0\0\1")[1:])
-    width = (extradata[4] & 3) + 1
-    while at + width < len(data):
-        if data[at + width] & 31 == IDR:
-            return True
-        at += width + int.from_bytes(data[at : at + width], "big")
-    return False
+        kinds = {unit[0] & 31 for unit in data.split(b"\0\0\1")[1:] if unit}
+    else:
+        width = (extradata[4] & 3) + 1
+        while at + width < len(data):
+            kinds.add(data[at + width] & 31)
+            at += width + int.from_bytes(data[at : at + width], "big")
+        if at != len(data):  # damaged
+            return False
+    return SLICE in kinds and IDR not in kinds
 
 
 def _mpeg4_kind(data: bytes) -> int | None:
     """ISO/IEC 14496-2, 6.2.5: the two bits after the start code."""
     start = data.find(b"\0\0\1\xb6")
-    if start < 0 or len(data) < max(16, start + 5):  # shorter ones may only repeat the previous picture
+    if len(data) < max(16, start + 5):  # shorter ones may only repeat the previous picture
         return None
+    if start < 0:  # damaged: if this guess is wrong, decoding refutes it
+        return 1
     return data[start + 4] >> 6
 
 
@@ -70,6 +81,8 @@ def _vp9_shown(data: bytes) -> int:
     for frame in _vp9_frames(data):
         bits = _bits(frame)
         at = 5 if bits[2:4] == "11" else 4  # profile 3 has one more bit
+        if bits[at] == "1" and len(frame) > SHOWN_AGAIN:  # damaged
+            raise IndexError
         shown += "1" in (bits[at], bits[at + 2])
     return shown
 
@@ -104,6 +117,8 @@ def _av1_shown(data: bytes) -> int:
                 at, shift = at + 1, shift + 7
                 if data[at - 1] < 128:
                     break
+        if at + size > len(data):
+            raise IndexError
         bits = _bits(data[at : at + 2])
         if kind == 1 and bits[4] == "1":  # sequence header of a still picture
             return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +28,9 @@ SKIP_SAFE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
 
 TOLERATED = frozenset({"tiff"})
 """Codecs whose decoders report intact files as damaged."""
+
+
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class _NotProven(Exception):
@@ -59,18 +63,19 @@ class FrameFinder:
         self.fps, self.advertised = self._packets.rate, self._packets.advertised
         self._context = self._decoder()
         self.coded_size = (self._context.height, self._context.width)
-        self._skips = self._context.codec.canonical_name in SKIP_SAFE
+        self._skips = self._context.codec.canonical_name in SKIP_SAFE and self._packets.steady
         self._next = 0  # next packet for the decoder
         self._began = 0  # packet where decoding began
         self._entry: int | None = None  # the same, until its frame is decoded
         self._last = -1  # last frame decoded since then
         self._inside: set[int] = set()  # packets in the decoder whose frames are not yet returned
-        self._ahead: dict[int, VideoFrame] = {}  # decoded frames after the last one requested
+        self._ahead: dict[int, VideoFrame] = {}  # decoded frames that are not verified, or after the last one requested
         self._place: dict[int, int] = {}  # frame that a packet shows
+        self._ceiling: Numbers = np.empty(0, np.int64)  # last frame that it or a packet before it shows
         self._length = 0
-        self._running: Iterator[tuple[int, VideoFrame, bool]] = iter(())  # when counting: remaining frames
+        self._running: Iterator[tuple[int, VideoFrame]] = iter(())  # when counting: remaining frames
         self._shown = 0  # when counting: number of the next frame
-        self._damaged = False  # when counting: something could not be decoded
+        self._whole: list[bool] = []  # when counting: whether each frame is intact
         try:
             self._find_length()
         except BaseException:
@@ -124,30 +129,30 @@ class FrameFinder:
         if self._packets.order is None:
             self._count()
             return
-        self._place = {k: i for i, k in enumerate(self._packets.order.tolist())}
-        self._length = len(self._place)
+        self._place = {k: i for i, k in enumerate(self._packets.order.tolist()) if k >= 0}
+        self._length = len(self._packets.order)
+        self._ceiling = np.maximum.accumulate([self._place.get(k, -1) for k in range(len(self._packets))])
 
     # Through the order of the packets.
 
     def _find(self, wanted: Iterable[int]) -> Iterator[tuple[int, VideoFrame]]:
         assert self._packets.order is not None
-        missing = {int(self._packets.order[i]) for i in wanted}
-        last = max(wanted, default=-1)
-        for number in missing & self._ahead.keys():
-            yield self._place[number], self._ahead[number]
-        missing -= self._ahead.keys()
-        self._ahead = {k: frame for k, frame in self._ahead.items() if self._place[k] > last}
+        missing = {self._packet_of(i): i for i in wanted}
+        last = max(missing.values(), default=-1)
+        yield from self._take([], missing, last)
+        self._ahead = {k: f for k, f in self._ahead.items() if k in missing or self._place[k] > last}
         for target in sorted(missing):
-            if target not in missing or target in self._inside:
+            if target not in missing or target in self._inside or target in self._ahead:
                 continue
             entry = self._entry_before(target)
             if target < self._next or entry > self._next or entry < self._began:
-                if self._inside & missing:
+                if (self._inside | self._ahead.keys()) & missing.keys():
                     yield from self._drain(missing, last)
                 self._begin(entry)
-            while self._next <= target:
+            # Damage that begins at the end of a packet may show only in the next one.
+            while self._next <= min(target + 1, len(self._packets) - 1):
                 # Frames after the last one wanted may be requested next.
-                needed = self._next in missing or self._place.get(self._next, -1) > last
+                needed = self._next in missing or self._next > target or self._place.get(self._next, -1) > last
                 yield from self._take(self._feed(needed), missing, last)
         while missing:  # held back by the decoder: later packets push it out
             if self._next < len(self._packets):
@@ -155,25 +160,42 @@ class FrameFinder:
             else:
                 yield from self._drain(missing, last)
 
-    def _drain(self, missing: set[int], last: int) -> Iterator[tuple[int, VideoFrame]]:
+    def _packet_of(self, number: int) -> int:
+        """Return the packet of a frame; raise ``VideoError`` if it is lost, or frames that it may refer to are."""
+        assert self._packets.order is not None
+        packet = int(self._packets.order[number])
+        if packet >= 0:
+            entry = self._entry_before(packet)
+            if not any(gap.first <= packet and entry < gap.end for gap in self._packets.gaps):
+                return packet
+        raise VideoError(self.path, f"is damaged at frame {number}")
+
+    def _drain(self, missing: dict[int, int], last: int) -> Iterator[tuple[int, VideoFrame]]:
         """Get all frames out of the decoder; it takes no more packets until decoding begins again."""
         self._next = len(self._packets) + 1
-        yield from self._take(self._decode(None), missing, last)
-        if self._inside & missing:
+        frames = self._decode(None)
+        self._last = len(self)  # no frame is left that could be damaged
+        yield from self._take(frames, missing, last)
+        if missing.keys() & self._inside:
             if self._entry is not None:
                 self._no_entry(self._entry)
             raise _NotProven
 
-    def _take(self, frames: list[VideoFrame], missing: set[int], last: int) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield the missing frames; keep those that may be requested next."""
+    def _take(self, frames: list[VideoFrame], missing: dict[int, int], last: int) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield the missing frames, and keep those that may be requested next.
+
+        Damage of a frame is known when the decoder returns it, and B-frames that refer to it are returned before. So
+        a frame is verified when all frames of packets up to its own have been returned.
+        """
         for frame in frames:
             number = frame.pts
             assert number is not None
-            if number in missing:
-                missing.remove(number)
-                yield self._place[number], frame
-            elif self._place.get(number, -1) > last:
+            if number in missing or self._place.get(number, -1) > last:
                 self._ahead[number] = frame
+        for number in [k for k in missing if k in self._ahead and self._ceiling[k] <= self._last]:
+            yield missing.pop(number), self._ahead[number]
+            if self._place[number] <= last:
+                self._ahead.pop(number, None)
 
     def _entry_before(self, number: int) -> int:
         """Return the last entry point from which the frame of this packet can be decoded."""
@@ -253,58 +275,96 @@ class FrameFinder:
     # By decoding from the beginning.
 
     def _count(self) -> None:
-        """Decode everything once, to count the frames.
+        """Decode everything once, to count the frames and to find out which are intact.
 
         If some packets give no intact frame but their order holds, frames keep their numbers, and some cannot be
         read; otherwise the number of a frame is its position among the decoded frames.
         """
         self._packets.order = None
-        places, whole = [], []
-        for place, _, is_whole in self._all():
-            places.append(place)
-            whole.append(is_whole)
-        if not self._damaged and any(later <= sooner for sooner, later in pairwise(places)):
+        errors: set[int] = set()
+        packets: list[int] = []
+        entries = {*self._packets.entries}
+        recovered = [0] if self._packets.starts_at_keyframe else []
+        for number, frame in self._all(errors):
+            if frame.is_corrupt:
+                errors.add(number)
+            elif frame.key_frame and frame.pict_type == PictureType.I and number in entries:
+                recovered.append(number)
+            packets.append(number)
+        errors |= self._place.keys() - {*packets}  # decoders skip some damaged frames in silence
+        # Damage often begins at the end of a packet, where its decoder no longer notices it.
+        errors |= {k - 1 for k in errors if k < len(self._packets) - 1}
+        whole = self._intact(packets, sorted(errors), sorted({*recovered}))
+        places = [self._place.get(k, -1) for k in packets]
+        intact = [place for place, is_whole in zip(places, whole, strict=True) if is_whole and place >= 0]
+        if self._place and all(sooner < later for sooner, later in pairwise(intact)):
+            self._whole = [False] * self._length
+            for place in intact:
+                self._whole[place] = True
+        else:
             self._place = {}
-        # In a truncated file, frames that the decoder holds back may follow missing ones.
-        held_back = self._context.reorder_depth if self._packets.cut else 0
-        self._length = len(self._place) or max(len(whole) - held_back, 1)
-        if not any(whole):
+            # In a truncated file, frames that the decoder holds back may follow missing ones.
+            held_back = self._context.reorder_depth if self._packets.cut else 0
+            self._length = max(len(packets) - held_back, 1)
+            known = self._numbered(packets, errors)
+            self._whole = [is_whole and k < known for k, is_whole in enumerate(whole[: self._length])]
+        while self._packets.cut and len(self._whole) > 1 and not self._whole[-1]:
+            self._whole.pop()
+        self._length = len(self._whole)
+        if not any(self._whole):
             raise VideoError(self.path, "has no frame that can be decoded")
         self._running, self._shown = self._all(), 0
 
-    def _all(self) -> Iterator[tuple[int, VideoFrame, bool]]:
-        """Yield every frame from the beginning: its number, the frame, and whether it is intact."""
+    def _intact(self, packets: list[int], errors: list[int], recovered: list[int]) -> list[bool]:
+        """Return whether each frame, given its packet, depends on no error and no gap, in the order of showing."""
+        shown: set[int] = set()
+        whole = []
+        for number in packets:
+            shown.add(number)
+            before = recovered[: bisect_right(recovered, number)]
+            # Frames shown before an entry point may refer to frames before it.
+            entry = next((k for k in reversed(before) if k in shown or not k), None)
+            error = None if entry is None else bisect_left(errors, entry)
+            whole.append(
+                entry is not None
+                and error is not None
+                and (error == len(errors) or errors[error] > number)
+                and not any(gap.first <= number and entry < gap.end for gap in self._packets.gaps)
+            )
+        return whole
+
+    def _numbered(self, packets: list[int], errors: set[int]) -> int:
+        """Return how many frames come before the first loss, after which numbers are unknown."""
+        start = 0 if self._packets.starts_at_keyframe else min(packets, default=0)
+        losses = [k for k in errors if k >= start] + [gap.first for gap in self._packets.gaps]
+        if not losses:
+            return len(packets)
+        after = next((i for i, k in enumerate(packets) if k >= min(losses)), len(packets))
+        return after - self._context.reorder_depth
+
+    def _all(self, errors: set[int] | None = None) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield every frame from the beginning with the number of its packet; add packets that raise to ``errors``."""
         self._packets.reopen()  # a used decoder may treat a damaged beginning differently
         self._context = self._decoder()
-        self._damaged = lost = False
-        count, whole = 0, self._packets.starts_at_keyframe
-        gaps = [*self._packets.gaps]
         for number in range(len(self._packets) + 1):
             try:
                 frames = self._context.decode(self._packets[number] if number < len(self._packets) else None)
             except FFmpegError:
-                self._damaged, whole = True, False
-                lost |= count > 0
+                if errors is not None:  # with threads, of a packet before
+                    errors.update(range(max(number - self._context.thread_count + 1, 0), number + 1))
                 continue
             for frame in frames:
-                self._damaged |= frame.is_corrupt
-                lost |= frame.is_corrupt and count > 0
-                while gaps and (frame.pts or 0) >= gaps[0]:
-                    gaps.pop(0)
-                    whole = False
-                whole = not frame.is_corrupt and (whole or frame.key_frame)
-                place = self._place.get(number if frame.pts is None else frame.pts, -1) if self._place else count
-                # If frames are counted, numbers after a loss are unknown.
-                yield place, frame, whole and (bool(self._place) or not lost)
-                count += 1
+                yield number if frame.pts is None else frame.pts, frame
 
     def _run(self, wanted: Iterable[int]) -> Iterator[tuple[int, VideoFrame]]:
         for number in sorted(wanted):
-            if number < self._shown:
-                self._running = self._all()
-            reached = (entry for entry in self._running if entry[0] >= number)
-            place, frame, whole = next(reached, (number, None, False))
-            self._shown = place + 1
-            if frame is None or place != number or not whole:
+            if not self._whole[number]:
                 raise VideoError(self.path, f"is damaged at frame {number}")
-            yield number, frame
+            if number < self._shown:
+                self._running, self._shown = self._all(), 0
+            for packet, frame in self._running:
+                place = self._place.get(packet, -1) if self._place else self._shown
+                self._shown = place + 1 if place >= 0 else self._shown
+                if place == number:
+                    yield number, frame
+                    break

@@ -6,7 +6,8 @@ packets from here, so seeking in the container is not involved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -23,8 +24,10 @@ from av.video.stream import VideoStream
 from vidcore.errors import VideoError
 from vidcore.video.checks import existing_file
 from vidcore.video.container import open_container, reason
-from vidcore.video.exact.bitstream import Pictures, has_idr, pictures
-from vidcore.video.exact.order import Note, show_order
+from vidcore.video.exact.bitstream import Pictures, lacks_idr, pictures
+from vidcore.video.exact.h264 import read_headers
+from vidcore.video.exact.order import Gap, Note, by_pts, is_steady, joined, show_order
+from vidcore.video.exact.structure import Part, avi_slots, damaged_parts
 from vidcore.video.exact.table import PacketTable
 
 __all__ = ["Packets"]
@@ -34,6 +37,9 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 KEPT_BYTES, OVERHEAD = 32 << 20, 640
 """Packets of files up to this size stay in memory; those of larger files are read again when needed. An hour of frames
 of a few bytes takes as much memory beside them."""
+
+FEW = 32
+"""With fewer packets, a constant rate is not obvious."""
 
 
 class Packets:
@@ -45,12 +51,14 @@ class Packets:
     """
 
     order: Numbers | None
-    """(frames,): number of the packet that shows frame i. None if packets do not prove it: then frames must be decoded
-    from the beginning and counted."""
+    """(frames,): number of the packet that shows frame i, -1 if it is lost. None if packets do not prove it: then
+    frames must be decoded from the beginning and counted."""
     entries: list[int]
     """Entry points: ascending numbers of packets where decoding may begin, 0 first, as the container claims."""
-    gaps: list[int]
-    """Packets after missing data: frames from there to the next key frame may refer to it."""
+    gaps: list[Gap]
+    """Where packets are damaged or missing: frames from there to the next key frame may refer to them."""
+    steady: bool
+    """Whether no timestamp can be wrong: frames are shown at a constant rate, or headers prove their order."""
     starts_at_keyframe: bool
     """Whether the first packet is a key frame."""
     cut: bool | None
@@ -99,10 +107,11 @@ class Packets:
         unit = self.stream.time_base
         if self.order is None or self._table is None or not unit:
             return None
-        stamps = self._table.stamps(self.order)
+        known = np.flatnonzero(self.order >= 0)
+        stamps = self._table.stamps(self.order[known])
         if stamps is None:
             return None
-        seconds = (stamps - stamps[0]).astype(np.float64) * float(unit)
+        seconds = np.interp(np.arange(len(self.order)), known, (stamps - stamps[0]).astype(np.float64)) * float(unit)
         return seconds if (np.diff(seconds) > 0).all() else None
 
     def reopen(self) -> None:
@@ -141,7 +150,9 @@ class Packets:
             entry, corrupt = packet.is_keyframe, packet.is_corrupt
             self._notes.append(Note(packet.pts, packet.dts, place, entry, corrupt, packet.is_discard, found))
             if codec == "h264" and not self._at:
-                resets = has_idr(packet, context.extradata)
+                resets = not lacks_idr(packet, context.extradata)
+                if resets:  # a damaged key frame is not marked as one
+                    self._notes[0] = self._notes[0]._replace(entry=True)
             size += packet.size + OVERHEAD
             if self._kept is not None:
                 packet.pts = self._at
@@ -152,24 +163,85 @@ class Packets:
         mp4 = "mp4" in self._container.format.name
         promised = len(self.stream.index_entries) if mp4 else self.stream.frames
         self.cut = self._reaches() < promised if promised else None
+        if self.cut is False and promised < self.stream.frames:  # an edit list, or a damaged index
+            self.cut = None
         while self._notes and self._notes[-1].corrupt:  # the file ends inside this one
             self._notes.pop()
             self.cut = True
         if not self._notes:
             raise VideoError(self._path, "has a video stream without any frame")
         self.starts_at_keyframe = self._notes[0].entry
-        self.order = show_order(self._notes, context, self.cut) if resets else None
-        self.gaps = _gaps(self._notes) if self._container.format.name == "mpegts" else []
+        self.gaps = self._find_gaps()
+        slots = avi_slots(self._file) if self.gaps and self._container.format.name == "avi" else None
+        self.order = show_order(self._notes, context, self.cut, self.gaps, slots or None) if resets else None
+        self.steady = is_steady(self._notes)
+        if not self.steady or (self.cut is None and len(self) < FEW):
+            self._check_times()
         self.entries = [k for k, note in enumerate(self._notes) if k == 0 or note.entry]
         self.advertised = max(self.stream.frames, promised)
         self.rate = self._rate()
 
+    def _check_times(self) -> None:
+        """Check timestamps that are not regular: a wrong one would change the numbers of frames between."""
+        context, packets = self.stream.codec_context, self._kept
+        headers = None
+        if packets is not None and context.codec.canonical_name == "h264":
+            headers = read_headers(map(bytes, packets[: len(self)]), context.extradata)
+        if any(note.discarded for note in self._notes):
+            self._check_edits(None if headers is None else headers.order)
+        if headers is not None and not self.gaps:
+            if self.order is None:
+                self.gaps = [Gap(k, k) for k in headers.gaps]
+            else:
+                self.steady = _agree(self.order, headers.order)
+                self.order = self.order if self.steady else None
+            if self.order is not None and headers.hole is not None and self.cut is None:
+                self.order = self.order[: int(np.flatnonzero(self.order == headers.hole)[0])]  # the file was cut
+
+    def _check_edits(self, order: Numbers | None) -> None:
+        """Check that an edit list leaves out frames at the beginning and the end only, and in the order of decoding."""
+        by_time = by_pts(self._notes)
+        if order is None:
+            order = by_time if self.stream.codec_context.codec.reorder else np.arange(len(self))
+        shown = np.flatnonzero([self._notes[k].shown for k in by_time.tolist()])
+        if not _agree(by_time, order) or (len(shown) and np.ptp(shown) >= len(shown)):
+            raise VideoError(self._path, "has timestamps that contradict its edit list or its frames")
+
+    def _find_gaps(self) -> list[Gap]:
+        """Compare the packets with the structure of the container."""
+        notes, name = self._notes, self._container.format.name
+        places = [note.place[0] for note in notes if note.place[0] is not None]
+        if "mp4" in name and self.cut and len(self.stream.index_entries) > len(notes):  # some could not be read
+            found = frozenset(places)
+            lost = [e.pos for e in self.stream.index_entries if e.pos not in found]
+            self.cut = bool(lost) and lost[-1] > max(places, default=0)
+            parts: list[Part] | None = [Part(place, place + 1) for place in lost]
+        else:
+            parts = damaged_parts(self._file, name, self.stream.id, frozenset(places))
+        if parts is None or len(places) < len(notes):  # only what FFmpeg reports
+            flags = name == "mpegts"  # a program stream's mean little
+            return [Gap(k, k + 1) for k, n in enumerate(notes) if n.pictures.damaged or (n.corrupt and flags)]
+        starts = np.array(places, np.int64)
+        ends = starts + np.array([note.place[1] for note in notes], np.int64)
+        if name == "mpegts":  # other packets lie between those of a frame
+            notes[:] = [n._replace(corrupt=False) if n.corrupt else n for n in notes]  # the same breaks, and joints
+            ends[:-1] = starts[1:]
+        elif self.cut is None:
+            self.cut = bool(parts) and parts[-1].end >= os.path.getsize(self._file)
+        gaps = [Gap(k, k + 1) for k, note in enumerate(notes) if note.corrupt or note.pictures.damaged]
+        for part in parts:
+            hit = np.flatnonzero((starts < part.end) & (ends > part.start))
+            first = int(hit[0]) if len(hit) else int(np.searchsorted(starts, part.end))
+            if not (part.joint and joined(notes, first)) and first < len(notes):
+                gaps.append(Gap(first, int(hit[-1]) + 1 if len(hit) else first))
+        return sorted(gaps)
+
     def _rate(self) -> float | None:
         stated, unit = self.stream.average_rate, self.stream.time_base
-        count = 0 if self.order is None else len(self.order) - 1
+        count = 0 if self.order is None or self.order[0] < 0 else len(self.order) - 1
         # timestamps of a transport stream may jump
         if self.order is not None and count > 0 and unit and "mpeg" not in self._container.format.name:
-            first, last = (self._notes[k].pts for k in self.order[[0, -1]])
+            first, last = (self._notes[k].pts for k in self.order[[0, -1]])  # the last is never lost
             if first is not None and last is not None and last > first:
                 seconds = float((last - first) * unit)
                 if not stated or abs(count / stated - seconds) > seconds / count:
@@ -210,10 +282,7 @@ class Packets:
         self.reopen()
 
 
-def _gaps(notes: Sequence[Note]) -> list[int]:
-    """Return where a counter of the transport stream has a gap, unless files were concatenated.
-
-    In that case the new file begins with a key frame, at the next packet or (parsers hold one back) the one after.
-    """
-    found = [k for k, note in enumerate(notes) if note.corrupt]
-    return [k for k in found if not any(note.entry for note in notes[k + 1 : k + 3])]
+def _agree(one: Numbers, other: Numbers) -> bool:
+    """Return whether the packets that are in both are in the same order."""
+    both = {*one.tolist()} & {*other.tolist()}
+    return [k for k in one.tolist() if k in both] == [k for k in other.tolist() if k in both]
