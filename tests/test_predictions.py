@@ -1,15 +1,17 @@
-"""``vidcore predict``: views, outputs by suffix, windows along a video."""
+"""``vidcore predict``: views, outputs by suffix, windows along a video, drawn videos."""
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -231,3 +233,47 @@ def test_steps_that_open_the_file_again_are_refused(folder: Path) -> None:
         pytest.raises(UserError, match="neither a path nor an open video"),
     ):
         list(predict_windows(predictor, folder / "long.mp4", "1s"))
+
+
+# Drawn videos
+
+
+def drawn_frames(path: Path) -> list[np.ndarray[Any, Any]]:
+    with open_video(path) as video:
+        return list(video.read(range(len(video))))
+
+
+def test_videos_are_drawn(predict: Any, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "drawn"
+    font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSerif-Bold.ttf"
+    _, err = predict("videos", "bad.mp4", "--draw", out, "--drawer", "LabelDrawer", code=2)
+    assert [line for line in err.splitlines() if "drawn" in line] == [f"wrote {out}/a.mp4", f"wrote {out}/b.mp4"]
+    assert sorted(p.name for p in out.iterdir()) == ["a.mp4", "b.mp4"]
+    first, second = drawn_frames(out / "a.mp4"), drawn_frames(out / "b.mp4")
+    with open_video(folder / "videos" / "a.mp4") as before:
+        assert len(before) == len(first)
+    assert first[0].shape == (288, 288, 3) and (first[0] != second[0]).any()
+    predict("videos/a.mp4", "--draw", tmp_path / "other", "--font", font)
+    assert (drawn_frames(tmp_path / "other" / "a.mp4")[0] != first[0]).any()
+
+
+def test_labels_of_windows_are_drawn(predict: Any, tmp_path: Path) -> None:
+    _, err = predict("long.mp4", "bad.mp4", "--window", "2s", "--top", 2, "--draw", tmp_path, code=2)
+    assert f"wrote {tmp_path}/long.mp4" in err
+    frames = drawn_frames(tmp_path / "long.mp4")
+    assert len(frames) == 4 * 2 * FPS
+    corners = [frame[:40, :60].astype(int) for frame in frames]
+    assert np.abs(corners[0] - corners[20]).mean() < np.abs(corners[20] - corners[40]).mean()
+
+
+def test_what_cannot_be_drawn_is_refused_before_predicting(predict: Any, folder: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        (("--draw", folder / "videos"), r"has the input a\.mp4; choose another folder"),
+        (("--drawer", "LabelDrawer"), "--drawer: requires --draw FOLDER"),
+        (("--draw", tmp_path, "--drawer", "LabelDrawr"), "did you mean 'LabelDrawer'"),
+        (("--draw", tmp_path, "--font", folder / "w.pt"), "is not a readable font"),
+        (("--draw", tmp_path, "--drawer", "TimelineDrawer"), "no drawer can draw this prediction"),
+    ):
+        out, err = predict("videos/a.mp4", *arguments, code=2)
+        assert re.search(message, err), err
+        assert not out or "TimelineDrawer" in arguments

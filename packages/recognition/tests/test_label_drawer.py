@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vid_recognition.drawer import LabelDrawer
+from vidcore.records import WindowScores
 from vidcore.sample import Sample
 from vidcore.tools.drawers import Canvas
 from vidcore.typing import Array
@@ -65,6 +66,21 @@ def test_long_names_that_are_alike_look_different() -> None:
 
 def test_classes_without_names_have_numbers() -> None:
     assert (drawn(sample(0.1, 0.9, names=None), top=1) != drawn(sample(0.9, 0.1, names=None), top=1)).any()
+
+
+def test_labels_of_windows_change_with_the_time() -> None:
+    spans = np.array([[0.0, 2.0], [1.0, 3.0], [5.0, 6.0]])
+    windows = WindowScores(spans, np.array([[0, 3], [1, 3], [4, 0]]), np.array([[0.9, 0.1], [0.6, 0.4], [0.5, 0.3]]))
+    found = Sample(class_names=NAMES).with_extra(windows=windows)
+    assert LabelDrawer.can_draw(found)
+    drawer = LabelDrawer(found, Canvas((240, 320), top=2))
+    frames = {t: drawer.draw(np.full((240, 320, 3), 128, np.uint8), t) for t in (0.0, 1.4, 1.6, 4.0, 5.5)}
+    assert (frames[0.0] == frames[1.4]).all()
+    assert (frames[4.0] == 128).all(), "no window there"
+    looks = [frames[t].tobytes() for t in (0.0, 1.6, 4.0, 5.5)]
+    assert len(set(looks)) == 4
+    blue = [(frames[t][4, :, 2].astype(int) - frames[t][4, :, 0] > 60).sum() for t in (0.0, 1.6)]
+    assert blue[1] / blue[0] == pytest.approx(0.6 / 0.9, abs=0.03), "the width stays"
 
 
 def test_the_truth_is_written_below() -> None:

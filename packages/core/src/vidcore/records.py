@@ -32,6 +32,7 @@ __all__ = [
     "Segments",
     "Text",
     "Varying",
+    "WindowScores",
     "shape",
 ]
 
@@ -358,6 +359,33 @@ class Segments(Record):
     def cells(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return a row of ``rows`` with columns for start and end."""
         return super().cells({**row, **dict(zip(self.cell_names, row["segment"], strict=False))})
+
+
+@frozen(eq=False)
+class WindowScores(Record):
+    """The best classes in each window of a video, in ``Sample.extra["windows"]``."""
+
+    spans: Array = field(validator=shape(None, 2))
+    """(n, 2) float64: start and end of each window in seconds, by start."""
+    labels: Array = field(validator=shape(None, None))
+    """(n, k) int64: the best classes of each window, best first."""
+    scores: Array = field(validator=shape(None, None))
+    """(n, k) float32."""
+
+    def __attrs_post_init__(self) -> None:
+        _same_length(self)
+
+    def at(self, time: float) -> int | None:
+        """Return the window around this time whose middle is nearest; None if there is none.
+
+        >>> windows = WindowScores(np.array([[0, 2], [1, 3], [8, 9]]), np.zeros((3, 1)), np.zeros((3, 1)))
+        >>> windows.at(0.5), windows.at(1.8), windows.at(5.0), windows.at(8.9)
+        (0, 1, None, 2)
+        """
+        inside = np.flatnonzero((self.spans[:, 0] <= time) & (time < self.spans[:, 1]))
+        if not len(inside):
+            return None
+        return int(inside[np.abs(self.spans[inside].mean(1) - time).argmin()])
 
 
 @frozen(eq=False)

@@ -21,6 +21,7 @@ __all__ = [
     "FOLDER",
     "checkpoint_option",
     "draw_options",
+    "font_option",
     "open_drawing",
     "refuse_overwriting_inputs",
     "shard_option",
@@ -43,6 +44,23 @@ shard_option = click.option(
     *("--shard", "shard"), default="1/1", metavar="I/N", callback=lambda _, __, text: Shard.parse(text),
     help="Process only part I (from 1) of N equal parts of the files.",
 )  # fmt: skip
+
+
+def font_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--font`` to a command: pictures and videos that it draws prefer that font."""
+
+    @click.option("--font", type=FILE, help="Font file of pictures and drawn videos; default: installed fonts.")
+    @wraps(command)
+    def with_font(*arguments: Any, font: Path | None, **options: Any) -> None:
+        if font is None:
+            command(*arguments, **options)
+            return
+        from vidcore.tools.draw import prefer_font
+
+        with prefer_font(font):
+            command(*arguments, **options)
+
+    return with_font
 
 
 def draw_options(command: Callable[..., None]) -> Callable[..., None]:

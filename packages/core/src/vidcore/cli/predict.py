@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from vidcore.cli.common import FILE, FOLDER, draw_options, open_drawing, refuse_overwriting_inputs, with_task
+from vidcore.cli.common import (
+    FILE,
+    FOLDER,
+    draw_options,
+    font_option,
+    open_drawing,
+    refuse_overwriting_inputs,
+    with_task,
+)
 from vidcore.errors import UserError, VideoError
 from vidcore.tools.progress import Display, Work, progress_bar
 from vidcore.video.open import VIDEO_SUFFIXES
@@ -56,7 +64,7 @@ if TYPE_CHECKING:
     help="Also write a named format; `vidcore list writers` has KINDs.",
 )
 @draw_options
-@click.option("--font", type=FILE, help="Font of pictures and drawn videos; default: installed fonts.")
+@font_option
 @click.option(
     "--features",
     type=FOLDER,
@@ -85,7 +93,6 @@ def predict(
     draw: Path | None,
     drawers: tuple[str, ...],
     source_videos: Path | None,
-    font: Path | None,
     features: Path | None,
     classifier: tuple[str, str] | None,
     classes: int,
@@ -97,13 +104,7 @@ def predict(
     below it (or the feature files, if TASK reads features); a .txt file has a path in each line.
     """
     _check_options(outputs, writes, window, stride)
-    if font:
-        from vidcore.tools.draw import prefer_font
-
-        click.get_current_context().with_resource(prefer_font(font))
     writers = [(task.catalog.get(kind, "writers"), path) for kind, path in map(_kind_and_path, writes)]
-    if draw and window:
-        raise UserError("--draw: draws predictions of whole videos, without --window")
     drawing = open_drawing(task.catalog, draw, drawers, source_videos, top)
     from vidcore.features.folder import FeatureFolder
     from vidcore.predict.inputs import find_videos
@@ -144,8 +145,8 @@ def predict(
         sinks = [_sink(stack, path, as_json) for path in targets]
         if window:
             pictures = [path for path in outputs if path not in tables]
-            bad = _predict_along(predictor, found, window, stride, top, sinks, pictures)
-            kept: list[Sample] = []
+            keep = top if drawing else 0
+            bad, kept = _predict_along(predictor, found, window, stride, top, sinks, pictures, keep)
         else:
             bad, kept = _predict_whole(predictor, found, top, sinks, keep=bool(writers or drawing))
     failed: UserError | OSError | None = None
@@ -243,16 +244,22 @@ def _predict_along(
     top: int,
     sinks: Sequence[Callable[[Entry], None]],
     pictures: Sequence[Path],
-) -> int:
-    """Write the predictions for the windows of videos, and pictures of them; return the number of bad videos."""
+    keep: int,
+) -> tuple[int, list[Sample]]:
+    """Write the predictions for the windows of videos, and pictures of them.
+
+    Returns the number of bad videos, and for each of the others the ``keep`` best classes of its windows.
+    """
     from vidcore.predict.output import entry, window_entry
-    from vidcore.predict.windows import predict_windows
+    from vidcore.predict.windows import BestOfWindows, predict_windows
     from vidcore.sample import Sample
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    kept: list[Sample] = []
     bad = 0
     for video in videos:
         timeline = work = None
+        best = BestOfWindows(keep) if keep else None
         display = Display()
         try:
             for item in predict_windows(predictor, video, window, stride):
@@ -265,6 +272,8 @@ def _predict_along(
                     made.lines.insert(0, str(video))
                 for write in sinks:
                     write(made)
+                if best:
+                    best.add(item)
                 if pictures and item.sample.scores is not None:
                     from vidcore.tools.timeline import ClassTimeline
 
@@ -275,6 +284,9 @@ def _predict_along(
             bad += 1
             for write in sinks:
                 write(entry(Sample(path=str(video), error=str(error)), top))
+        else:
+            if best:
+                kept.append(best.sample(str(video), predictor.class_names))
         finally:
             display.close()
         if timeline is not None:
@@ -284,7 +296,7 @@ def _predict_along(
                 named = path if len(videos) == 1 else path.with_stem(f"{path.stem}-{video.stem}")
                 save_figure(timeline.draw(predictor.class_names), named)
                 click.echo(f"wrote {named}", err=True)
-    return bad
+    return bad, kept
 
 
 def _kind_and_path(text: str) -> tuple[str, Path]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vidcore.cli import Context
-from vidcore.cli.common import FILE, FOLDER, refuse_overwriting_inputs, table, with_task
+from vidcore.cli.common import FILE, FOLDER, font_option, refuse_overwriting_inputs, table, with_task
 from vidcore.cli.completion import complete_task
 from vidcore.errors import UserError
 from vidcore.files import parse_json
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @with_task
 @click.option("--dir", "folder", type=FOLDER, help="Folder of the report; default: named after the file.")
 @click.option("--read", "kind", metavar="KIND", help="Format of a foreign file; `vidcore list readers` has KINDs.")
+@font_option
 def score(task: Task, predictions: Path, folder: Path | None, kind: str | None) -> None:
     """Score a file of PREDICTIONS with the metrics of TASK.
 

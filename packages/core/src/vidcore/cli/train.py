@@ -12,6 +12,7 @@ from vidcore.cli.common import (
     FOLDER,
     checkpoint_option,
     draw_options,
+    font_option,
     open_drawing,
     refuse_overwriting_inputs,
     with_task,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--dir", "--work-dir", "run_dir", type=FOLDER, help="Folder of the run; default: runs/TASK.")
 @click.option("--resume", is_flag=True, help="Resume the run in that folder from its last checkpoint or stage.")
 @click.option("--resume-from", type=FILE, help="Resume from this checkpoint of another folder, if that one holds none.")
+@font_option
 def run(task: Task, run_dir: Path | None, resume: bool, resume_from: Path | None) -> None:
     """Train and evaluate the model of TASK, or run its stages.
 
@@ -47,6 +49,7 @@ def run(task: Task, run_dir: Path | None, resume: bool, resume_from: Path | None
 @click.option("--dump", type=FILE, help="Write the predictions to this .npz file.")
 @draw_options
 @click.option("--every", type=click.IntRange(1), help="Draw every N-th sample; default: all.", metavar="N")
+@font_option
 def test(
     task: Task,
     checkpoint: Path,

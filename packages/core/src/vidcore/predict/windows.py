@@ -16,21 +16,23 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from vidcore.errors import UserError, VideoError
 from vidcore.predict.inputs import Video, as_sample
 from vidcore.predict.predictor import Predictor
 from vidcore.randomness import sample_rng
+from vidcore.records import WindowScores
 from vidcore.sample import Sample
 from vidcore.transforms.loading import OpenVideo
 from vidcore.transforms.views import chosen_frames
 from vidcore.typing import Array
 from vidcore.video.checks import ReaderBase
+from vidcore.video.footage import RATE
 from vidcore.video.reader import VideoReader
 from vidcore.video.window import ForwardReader, Span, Tiles
 
-__all__ = ["Window", "predict_windows"]
+__all__ = ["BestOfWindows", "Window", "predict_windows"]
 
 
 @frozen(eq=False)
@@ -48,6 +50,31 @@ class Window:
     """First frame, and the frame after the last one."""
     sample: Sample
     """With ``scores``."""
+
+
+@define
+class BestOfWindows:
+    """Collects the best classes of the windows of a video."""
+
+    top: int
+    _spans: list[tuple[float, float]] = field(factory=list, init=False)
+    _labels: list[Array] = field(factory=list, init=False)
+    _scores: list[Array] = field(factory=list, init=False)
+
+    def add(self, window: Window) -> None:
+        """Add a window; without a frame rate, it is shown at ``vidcore.video.footage.RATE`` frames per second."""
+        assert window.sample.scores is not None
+        best = np.argsort(-window.sample.scores, kind="stable")[: self.top]
+        first, end = window.frames
+        start, stop = (first / RATE, end / RATE) if window.start is None else (window.start, window.end or 0.0)
+        self._spans.append((start, stop))
+        self._labels.append(best)
+        self._scores.append(window.sample.scores[best])
+
+    def sample(self, path: str, class_names: tuple[str, ...] | None) -> Sample:
+        """Return a sample with ``WindowScores`` in ``extra["windows"]``."""
+        windows = WindowScores(np.array(self._spans), np.stack(self._labels), np.stack(self._scores))
+        return Sample(path=path, class_names=class_names).with_extra(windows=windows)
 
 
 def predict_windows(

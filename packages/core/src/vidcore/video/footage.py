@@ -30,10 +30,12 @@ from vidcore.video.container import open_container
 from vidcore.video.reader import VideoReader
 from vidcore.video.rotation import Orientation
 
-__all__ = ["FileFootage", "Footage", "Picture", "ReaderFootage"]
+__all__ = ["RATE", "FileFootage", "Footage", "Picture", "ReaderFootage"]
 
 UNSPECIFIED, HD = 2, 720
 """FFmpeg's number for an unknown matrix of colours; frames at least as high are then taken as BT.709, as players do."""
+RATE = 25.0
+"""Frames per second if a video has no rate."""
 FINEST = 1_000_000
 """Times are in fractions of a second that are at most this fine."""
 
@@ -83,7 +85,7 @@ class ReaderFootage(Footage):
         rate: frames per second if the reader has none.
     """
 
-    def __init__(self, reader: VideoReader, rate: float = 25.0) -> None:
+    def __init__(self, reader: VideoReader, rate: float = RATE) -> None:
         self._reader = reader
         self.path, self.count = reader.path, len(reader)
         self.rate = Fraction(reader.fps or rate).limit_denominator(1001)
@@ -189,7 +191,7 @@ class _Clock:
 
     def __init__(self, container: str, rate: Fraction | None) -> None:
         self.last: Fraction | None = None
-        self._step = 1 / rate if rate else Fraction(1, 25)
+        self._step = 1 / rate if rate else 1 / Fraction(RATE)
         # AVI has no times of frames, only slots: the n-th frame that is shown has the n-th one
         self._slots: deque[Fraction] | None = deque() if container == "avi" else None
 
