@@ -71,9 +71,9 @@ def predictor(folder: Path) -> Iterator[Predictor]:
 def test_one_view_by_default(predict: Any, folder: Path) -> None:
     video = "videos/a.mp4"
     out, err = predict(video)
-    assert err == "1 view of each video (1 clip x 1 crop); --views test: 3 views (3 clips x 1 crop)\n"
+    assert err == "1 view per video (1 clip x 1 crop); --views test: 3 (3 clips x 1 crop)\n"
     every, err = predict(video, "--views", "test")
-    assert err == "3 views of each video (3 clips x 1 crop)\n"
+    assert err == "3 views per video (3 clips x 1 crop)\n"
     assert out != every
     (tested,) = Predictor(folder / "task.toml", folder / "w.pt", views="test")([folder / video])
     assert f"{tested.scores.max():8.4f}" in every
@@ -135,7 +135,7 @@ def test_windows_as_rows(predict: Any, tmp_path: Path) -> None:
     _, err = predict(
         "long.mp4", "--window", "2s", "--stride", "1.5s", "--top", 2, *(p for path in paths for p in ("-o", path))
     )
-    assert "1 view of each window" in err and f"wrote {paths[2]}" in err
+    assert "1 view per window" in err and f"wrote {paths[2]}" in err
     rows = table(paths[0])
     assert list(rows[0]) == ["video", "start", "end", "class", "score", "error"]
     assert [float(row["start"]) for row in rows[::2]] == [0, 1.5, 3, 4.5, 6]

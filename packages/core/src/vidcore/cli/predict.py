@@ -187,14 +187,15 @@ def _check_options(outputs: Sequence[Path], writes: Sequence[str], window: str |
 def _views_line(predictor: Predictor, what: str) -> str:
     """Return how many views the predictor takes, and how many the test protocol would."""
 
-    def said(views: tuple[int, int]) -> str:
-        clips, crops = views
-        count = (clips if predictor.model.averages_clips else 1) * crops
-        parts = f"{clips} clip{'s' * (clips > 1)} x {crops} crop{'s' * (crops > 1)}"
-        return f"{count} view{'s' * (count > 1)} of each {what} ({parts})"
+    def count(views: tuple[int, int]) -> int:
+        return (views[0] if predictor.model.averages_clips else 1) * views[1]
 
-    more = "" if predictor.views == predictor.test_views else "; --views test: " + said(predictor.test_views)
-    return said(predictor.views) + more.replace(f" of each {what}", "")
+    def parts(views: tuple[int, int]) -> str:
+        return f"({views[0]} clip{'s' * (views[0] > 1)} x {views[1]} crop{'s' * (views[1] > 1)})"
+
+    taken, tested = predictor.views, predictor.test_views
+    more = "" if taken == tested else f"; --views test: {count(tested)} {parts(tested)}"
+    return f"{count(taken)} view{'s' * (count(taken) > 1)} per {what} {parts(taken)}{more}"
 
 
 def _sink(stack: ExitStack, path: Path | None, as_json: bool) -> Callable[[Entry], None]:
