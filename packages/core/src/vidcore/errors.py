@@ -22,6 +22,7 @@ __all__ = [
     "VideoError",
     "missing_library",
     "nearest",
+    "some",
 ]
 
 
@@ -121,3 +122,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
         lower = {k.lower(): k for k in known}
         found = [lower[m] for m in difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)]
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def some(items: Sequence[str], limit: int = 5) -> str:
+    """Return the items separated by commas; beyond the limit only how many there are.
+
+    >>> some(["a", "b", "c", "d"], 2)
+    'a, b and 2 more'
+    """
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more

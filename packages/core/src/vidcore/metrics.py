@@ -11,7 +11,7 @@ import numpy as np
 
 from vidcore.errors import DataError
 from vidcore.files import write_csv
-from vidcore.predictions import PredictionFile
+from vidcore.predictions import PredictionFile, require_finite
 from vidcore.protocols import Metric
 from vidcore.sample import Sample
 from vidcore.typing import Array
@@ -100,7 +100,8 @@ class SamplePairs(_Collector):
         self._anonymous: list[tuple[Sample, Sample]] = []
 
     def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
-        """Store the samples of a batch."""
+        """Store the samples of a batch. Raises ``DataError`` if a prediction contains NaN or Inf."""
+        require_finite(predictions, targets, type(self).__name__)
         for predicted, target in zip(predictions, targets, strict=True):
             self.check(predicted, target)
             if target.index in self._rows:
@@ -181,7 +182,8 @@ class Mistakes(Metric):
         self._rows: dict[int, tuple[float, dict[str, Any]]] = {}
 
     def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
-        """Store a row for each sample."""
+        """Store a row for each sample. Raises ``DataError`` if a prediction contains NaN or Inf."""
+        require_finite(predictions, targets, type(self).__name__)
         for predicted, target in zip(predictions, targets, strict=True):
             compared = _compared(predicted, target)
             if compared is not None:

@@ -23,12 +23,35 @@ from vidcore.records import Boxes, Record, Segments
 from vidcore.sample import RECORDS, Sample
 from vidcore.typing import Array
 
-__all__ = ["PredictionFile", "fuse"]
+__all__ = ["PredictionFile", "fuse", "non_finite", "require_finite"]
 
 FORMAT = 2
 STRINGS = ("key", "path", "error")
 FIELDS = (*STRINGS, "index", "total_frames", "fps", "duration", "feature_duration", "label", "labels", "scores")
 """Plain fields that a file stores."""
+
+
+def non_finite(prediction: Sample) -> str | None:
+    """Return what is wrong with the numbers of a predicted Sample, such as "its scores contain NaN"; None if nothing.
+
+    Class scores, segments, boxes and the records of packages must be finite.
+    """
+    arrays = {} if prediction.scores is None else {"scores": np.asarray(prediction.scores)}
+    for name, record in prediction.records():
+        if name in ("segments", "boxes") or name in prediction.extra:
+            arrays |= {f"{name}.{part}": values for part, values in record.arrays().items()}
+    for name, values in arrays.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            return f"its {name} contain {'NaN' if np.isnan(values).any() else 'Inf'}"
+    return None
+
+
+def require_finite(predictions: Sequence[Sample], targets: Sequence[Sample], where: str) -> None:
+    """Raise ``DataError``, naming the sample, if a prediction contains NaN or Inf; ``where`` begins the message."""
+    for prediction, target in zip(predictions, targets, strict=True):
+        if reason := non_finite(prediction):
+            named = " ".join(filter(None, (f"sample {target.index}", f"({target.path})" if target.path else "")))
+            raise DataError(f"{where}: {named}: {reason}")
 
 
 @frozen
@@ -55,7 +78,7 @@ class PredictionFile:
     def load(cls, path: Path) -> PredictionFile:
         """Read a file that ``save`` wrote. Records of a class that is not imported are left out.
 
-        Raises ``DataError`` if the file does not exist or is not valid.
+        Raises ``DataError`` if the file does not exist, is not valid, or has scores that are NaN or Inf.
         """
         try:
             with zipfile.ZipFile(path) as archive:
@@ -66,14 +89,15 @@ class PredictionFile:
                 raise DataError(f"{path}: has format {written}; this version of vidcore reads 1 to {FORMAT}")
             names = tuple(map(str, columns["class_names"])) or None
             read = _samples if written == FORMAT else _samples_of_format_1
-            sides = [read(columns, side, names) for side in ("predicted.", "true.")]
+            predictions, targets = (read(columns, side, names) for side in ("predicted.", "true."))
         except FileNotFoundError:
             raise DataError(f"{path}: does not exist") from None
         except DataError:
             raise
         except Exception as error:  # of many types; NumPy's messages suggest to unpickle the file
             raise DataError(f"{path}: is not a file of predictions, or is damaged") from error
-        return cls(*sides)
+        require_finite(predictions, targets, str(path))
+        return cls(predictions, targets)
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> Array:
@@ -114,7 +138,9 @@ def fuse(files: Sequence[PredictionFile], weights: Sequence[float], names: Seque
             if row.shape != rows[0].shape:
                 raise DataError(f"{name}: has scores for {len(row)} classes, but {names[0]} for {len(rows[0])}")
         total = sum(w * row.astype(np.float64) for w, row in zip(weights, rows, strict=True))
-        fused.append(first.replace(scores=np.asarray(total, np.float32)))
+        with np.errstate(over="ignore"):  # reported below
+            fused.append(first.replace(scores=np.asarray(total, np.float32)))
+    require_finite(fused, fused, "the sum of the files")
     return evolve(files[0], predictions=tuple(fused))
 
 

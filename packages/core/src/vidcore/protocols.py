@@ -93,10 +93,11 @@ class Dataset(ABC):
 
     @cached_property
     def labels(self) -> Sized | None:
-        """(n,) integer array with the class of every sample, -1 if it has none; used to balance classes.
+        """(n,) integer array with the class of every sample, -1 if it has none.
 
-        Samples with several labels have a row of class numbers each. Set or override it; default: None, which means
-        that all samples must be read to find their labels.
+        Samples with several labels have a row of class numbers each (``vidcore.data.index.Ragged``). It is used to
+        balance classes, and to report classes that have no samples or lose them. Set or override it; default: None,
+        which means that samples must be read to find their labels.
         """
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from vidcore.data.wrappers import ConcatDataset, RepeatDataset
 from vidcore.errors import DataError, UserError
 from vidcore.protocols import Dataset
 from vidcore.sample import Sample
-from vidcore.task.report import dataset_notes, shared_video_notes
+from vidcore.task.notes import data_notes
 from vidcore.transforms.branches import PerDataset
 
 
@@ -108,9 +107,9 @@ def test_wrappers_keep_labels_paths_and_notes(wrap: Callable[[Dataset], Dataset]
     assert list(wrapped.sample_paths()) == ["a0", "a1"]
     assert wrapped.notes() == ["a looks wrong"]
     assert wrapped.fingerprint() != wrap(Loud("b", 2, ("x", "y", "z"), 3)).fingerprint()
-    loaders = {"train": SimpleNamespace(dataset=wrapped), "val": SimpleNamespace(dataset=loud)}
-    assert dataset_notes(loaders) == ["data.train: a looks wrong", "data.val: a looks wrong"]
-    assert shared_video_notes(loaders) == ["data.val: 2 of its 2 videos are in data.train as well"]
+    *own, shared, _, _ = data_notes({"train": wrapped, "val": loud})
+    assert own == ["data.train: a looks wrong", "data.val: a looks wrong"]
+    assert shared.startswith("data.val: 2 of its 2 videos are in data.train as well")
 
 
 def test_a_minimal_dataset_has_all_defaults() -> None:

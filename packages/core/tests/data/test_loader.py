@@ -19,11 +19,12 @@ from vidcore.data.policy import BadSamples, Failure
 from vidcore.data.pool.loader import Loader
 from vidcore.data.sampler import Batches
 from vidcore.errors import ConfigError, DataError, VideoError
+from vidcore.protocols import Dataset
 from vidcore.sample import Sample
 
 
 @frozen
-class Numbers:
+class Numbers(Dataset):
     """Samples named by their number; reading one leaves a file in the folder ``touched``."""
 
     size: int = 23
@@ -55,7 +56,7 @@ class Draw:
 
 def loader(dataset: Any = None, step: Any = None, training: bool = True, **options: Any) -> Loader:
     place = {k: options.pop(k) for k in ("seed", "rank", "world", "bad_list", "collate") if k in options}
-    options = {"batch_size": 4, **options}
+    options = {"batch_size": 4, "bad_budget": 0.5, **options}
     return Loader(
         Numbers() if dataset is None else dataset,
         [step or Draw()],
@@ -198,8 +199,61 @@ def test_too_many_bad_samples_end_the_run(tmp_path: Path) -> None:
     one = loader(Numbers(400), Draw(bad=tuple(range(0, 400, 25))), training=False, bad_list=listed, bad_budget=0.03)
     with pytest.raises(DataError, match=r"13 of 400 samples are bad, 12 are allowed; \S*bad.jsonl lists them"):
         indices(one)
-    few = loader(Numbers(30), Draw(bad=tuple(range(10))), training=False)
-    assert len(indices(few)) == 20, "ten may always be bad"
+    budget = LoaderOptions().bad_budget
+    assert len(indices(loader(Numbers(30), Draw(bad=(7,)), training=False, bad_budget=budget))) == 29
+    with pytest.raises(DataError, match=r"2 of 30 samples are bad, 1 is allowed; the last is sample 8.* bad_budget$"):
+        indices(loader(Numbers(30), Draw(bad=(7, 8)), training=False, bad_budget=budget))
+
+
+class Classes(Numbers):
+    """Sample i has the class i % 3; those of class 2 are few."""
+
+    class_names = ("left", "right", "up")
+    labels = np.array([0, 1] * 5 + [2])
+
+    def __len__(self) -> int:
+        return 11
+
+
+@pytest.mark.parametrize("policy", ["skip", "resample"])
+def test_training_never_loses_a_class(tmp_path: Path, policy: str) -> None:
+    listed = tmp_path / "bad.jsonl"
+    one = loader(Classes(), Draw(bad=(10,)), on_error=policy, bad_list=listed)
+    with pytest.raises(DataError, match=r"^the only sample of class 'up' is bad; \S*bad.jsonl lists them; the last is"):
+        indices(one)
+    with pytest.raises(DataError, match=r"^all 5 samples of class 'left' are bad"):
+        indices(loader(Classes(), Draw(bad=(0, 2, 4, 6, 8)), on_error=policy))
+    assert len(indices(loader(Classes(), Draw(bad=(10,)), training=False))) == 10, "an evaluation reports it"
+
+
+def test_what_bad_samples_cost_is_said(tmp_path: Path) -> None:
+    listed = tmp_path / "bad.jsonl"
+    one = loader(Classes(), Draw(bad=(0, 2, 3)), bad_list=listed)
+    assert one.bad.notes() == []
+    indices(one)
+    said = [f"3 of 11 samples are bad (class 'left' 2 of 5, 'right' 1 of 5); {listed} lists them"]
+    assert one.bad.notes() == said
+    other = BadSamples(Classes(), 0.5, listed, keeps_classes=True)  # of another process, or after resuming
+    assert other.notes() == said
+    one.bad.record(Failure(4, 0, None, "broken"))
+    one.bad.record(Failure(6, 0, None, "broken"))
+    with pytest.raises(DataError, match="all 5 samples of class 'left' are bad"):
+        other.record(Failure(8, 0, None, "broken"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_training_batch_of_bad_samples_has_a_replacement(workers: int) -> None:
+    def load(**options: Any) -> list[int]:
+        one = loader(step=Draw(bad=(3, 5, 9)), on_error="skip", bad_budget=0.2, workers=workers, **options)
+        found = indices(one.batches_between(0, 2 * len(one)))
+        assert sorted(one.bad.failures) == [3, 5, 9]
+        one.close()
+        return found
+
+    found = load(batch_size=1)
+    assert len(found) == 2 * 23, "every process takes the same number of steps"
+    assert not {3, 5, 9} & set(found)
+    assert len(load(batch_size=4)) == 2 * 20, "what is left of a batch is enough"
 
 
 def test_one_bad_video_among_a_thousand_does_not_end_the_run() -> None:
@@ -210,10 +264,9 @@ def test_one_bad_video_among_a_thousand_does_not_end_the_run() -> None:
 
 def test_a_dataset_of_bad_samples_only() -> None:
     every = Draw(bad=tuple(range(23)))
-    with pytest.raises(DataError, match="it and 10 replacements are all bad"):
-        indices(loader(step=every))
-    with pytest.raises(DataError, match="no sample of a training batch could be loaded"):
-        indices(loader(step=every, on_error="skip"))
+    for policy in ("resample", "skip"):
+        with pytest.raises(DataError, match="it and 10 replacements are all bad"):
+            indices(loader(step=every, on_error=policy, bad_budget=1.0))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -306,18 +359,18 @@ def test_an_empty_dataset_is_refused() -> None:
 
 def test_the_list_of_bad_samples_survives_being_killed(tmp_path: Path) -> None:
     listed = tmp_path / "bad.jsonl"
-    bad = BadSamples(100, path=listed)
+    bad = BadSamples(Numbers(100), 0.1, listed)
     for index in range(3):
         bad.record(Failure(index, 0, None, "broken"))
     listed.write_text(listed.read_text()[:-10])  # truncates the last line
-    again = BadSamples(100, path=listed)
+    again = BadSamples(Numbers(100), 0.1, listed)
     assert sorted(again.failures) == [0, 1]
 
 
 def test_a_list_with_the_old_name_of_quarantined_is_read(tmp_path: Path) -> None:
     listed = tmp_path / "bad.jsonl"
     listed.write_text('{"index": 3, "epoch": 0, "path": null, "reason": "hung", "step": "", "avoid": true}\n')
-    assert BadSamples(100, path=listed).failures == {3: Failure(3, 0, None, "hung", quarantined=True)}
+    assert BadSamples(Numbers(100), path=listed).failures == {3: Failure(3, 0, None, "hung", quarantined=True)}
 
 
 def test_batches_are_numbered_over_all_epochs() -> None:

@@ -9,11 +9,12 @@ from attrs import frozen
 from vidcore.data.options import LoaderOptions
 from vidcore.data.pool.loader import Loader
 from vidcore.errors import DataError, VideoError
+from vidcore.protocols import Dataset
 from vidcore.sample import Sample
 
 
 @frozen
-class Videos:
+class Videos(Dataset):
     """Samples whose path and label are their number."""
 
     size: int = 6

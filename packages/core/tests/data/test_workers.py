@@ -29,7 +29,7 @@ from vidcore.data.pool.ledger import Ledger
 from vidcore.data.pool.loader import Loader
 from vidcore.data.pool.transport import receive, send
 from vidcore.errors import DataError
-from vidcore.protocols import Transform
+from vidcore.protocols import Dataset, Transform
 from vidcore.records import Boxes
 from vidcore.sample import Sample
 from vidcore.transforms.formatting import FormatShape
@@ -38,7 +38,7 @@ from vidcore.transforms.resizing import Resize
 from vidcore.transforms.sampling import SampleFrames
 
 
-class Numbers:
+class Numbers(Dataset):
     class_names = None
     num_classes = None
 
@@ -74,7 +74,7 @@ def loader(bad: dict[int, Callable[[], object]] | None = None, **options: Any) -
     steps: dict[str, Transform] = {"cut": At(bad or {})}
     if options.pop("labelled", False):
         steps["many"] = ManyHot()
-    options = {"batch_size": 2, "workers": 2, "time_limit": 0.4, **options}
+    options = {"batch_size": 2, "workers": 2, "time_limit": 0.4, "bad_budget": 0.2, **options}
     return Loader(Numbers(), steps, LoaderOptions(**options), training=training, bad_list=listed)
 
 

@@ -40,7 +40,7 @@ def test_the_model_is_in_evaluation_mode(toy: ModuleType) -> None:
 
 
 def test_coverage_counts_skipped_samples(toy: ModuleType) -> None:
-    found = evaluate(toy.Net(), held_out(toy, bad=(0, 5)), {"acc": toy.Accuracy()})
+    found = evaluate(toy.Net(), held_out(toy, bad=(0, 5), bad_budget=0.2), {"acc": toy.Accuracy()})
     assert (found.samples, found.total, found.skipped) == (11, 13, 2)
     with pytest.raises(
         DataError, match=r"none of 13 samples could be loaded, for example sample 0, step Read: 0.mp4: is not a vid"

@@ -325,7 +325,7 @@ def test_a_failing_observer_does_not_stop_the_run(toy: ModuleType, tmp_path: Pat
 
 
 def test_too_many_bad_samples_end_a_run(toy: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"11 of 22 samples are bad, 10 are allowed; .*bad_samples.jsonl lists them"):
-        toy.train(tmp_path, bad=tuple(range(11)))
-    result, _ = toy.train(tmp_path / "few", bad=tuple(range(5)), epochs=2)
-    assert result.scores["acc/count"] == 13 - 5
+    with pytest.raises(DataError, match=r"2 of 22 samples are bad, 1 is allowed; .*bad_samples.jsonl lists them"):
+        toy.train(tmp_path, bad=(0, 1), bad_budget=0.01)
+    result, _ = toy.train(tmp_path / "few", bad=(4,), epochs=2)
+    assert result.scores["acc/count"] == 13 - 1

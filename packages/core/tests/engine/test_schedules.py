@@ -25,7 +25,6 @@ from vidcore.engine.schedules import (
     Schedule,
     StepLR,
     TorchLR,
-    unreached,
 )
 from vidcore.errors import ConfigError, UserError
 
@@ -137,25 +136,6 @@ def test_restarts_from_lower_rates() -> None:
     found = rates(CosineRestartLR(periods=[2, 4], restart_weights=[1.0, 0.5], by_epoch=False), steps=8)
     np.testing.assert_allclose(found[:3] + found[4:5], [1.0, 0.5, 0.5, 0.25])
     np.testing.assert_allclose(found[6:], 0.0, atol=1e-15)
-
-
-def test_unreached_ends_of_schedules_are_reported() -> None:
-    schedules = {
-        "warmup": LinearLR(end=34),
-        "cosine": CosineAnnealingLR(begin=34, T_max=222),
-        "step": MultiStepLR(milestones=[10, 15]),
-        "restart": CosineRestartLR(periods=[5, 20]),
-        "cycle": OneCycleLR(eta_max=0.1, begin=10, total_steps=90, by_epoch=False),
-    }
-    assert unreached(schedules, 4, 14 * 4) == [
-        "schedule.warmup: is made for 34 epochs, but the run has 14",
-        "schedule.cosine: begins after 34 epochs, but the run has 14: it has no effect",
-        "schedule.step: is made for 15 epochs, but the run has 14",
-        "schedule.restart: is made for 25 epochs, but the run has 14",
-        "schedule.cycle: is made for 100 steps, but the run has 56",
-    ]
-    assert unreached(schedules, 4, 256 * 4) == []
-    assert unreached({"cosine": CosineAnnealingLR()}, 4, 1) == []
 
 
 def test_rates_reach_the_optimizer() -> None:

@@ -204,6 +204,7 @@ def train(
     *,
     workers: int = 0,
     bad: tuple[int, ...] = (),
+    bad_budget: float = 0.5,
     observers: tuple[Observer, ...] = (),
     noisy: bool = True,
     norm: bool = True,
@@ -237,7 +238,7 @@ def train(
     if idle:  # a parameter without a gradient
         model.idle = nn.Parameter(torch.ones(1))
     model = prepare(model, machine, torch.device("cpu"))
-    loading = LoaderOptions(batch_size=batch_size, workers=workers, on_error=on_error)
+    loading = LoaderOptions(batch_size=batch_size, workers=workers, on_error=on_error, bad_budget=bad_budget)
     run = RunFolder.prepare(folder, "", resume=resume) if here.rank == 0 else RunFolder(Path(folder))
     place = {"seed": 7, "rank": here.rank, "world": here.size}
     steps = {"read": Read(frozenset(bad))}

@@ -19,6 +19,7 @@ from vidcore.metrics import DumpPredictions
 from vidcore.predictions import PredictionFile
 from vidcore.protocols import Dataset
 from vidcore.sample import Sample
+from vidcore.task.notes import Notes
 from vidcore.task.report import coverage, finish, score_predictions
 
 
@@ -65,7 +66,8 @@ def test_two_metrics_must_not_return_the_same_score(tmp_path: Path) -> None:
 
 
 def test_a_report_is_strict_json(tmp_path: Path) -> None:
-    finish(tmp_path, {"task": "t", "training": {"best": {"value": float("nan")}, "scores": [float("inf")]}}, {}, [])
+    training = {"best": {"value": float("nan")}, "scores": [float("inf")]}
+    finish(tmp_path, {"task": "t", "training": training}, {}, [], Notes())
     text = (tmp_path / "report.json").read_text()
     found = json.loads(text, parse_constant=lambda name: pytest.fail(f"JSON has no {name}"))
     assert found["training"] == {"best": {"value": "nan"}, "scores": ["inf"]}

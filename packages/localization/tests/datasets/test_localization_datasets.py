@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from vid_localization.datasets.charades import CharadesSTADataset
 from vid_localization.datasets.words import split_words
 from vidcore.data.wrappers import ConcatDataset, RepeatDataset
 from vidcore.errors import AnnotationError, DataError
-from vidcore.task import report
+from vidcore.task.notes import data_notes
 
 VIDEO: dict[str, Any] = {
     "duration_second": 10.0,
@@ -347,7 +346,8 @@ def test_notes_and_leaks_pass_through_wrappers(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(rows)
     (tmp_path / "val.csv").write_text(rows.replace("a,1,9", "c,1,2"))
     train, val = (ActivityNetDataset(tmp_path / f"{part}.csv", tmp_path) for part in ("train", "val"))
-    loaders = {"train": RepeatDataset(ConcatDataset([train]), 2), "val": val}
-    loaders = {part: SimpleNamespace(dataset=dataset) for part, dataset in loaders.items()}
-    assert [note.partition(",")[0] for note in report.dataset_notes(loaders)] == ["data.train: 1 segment looks wrong"]
-    assert report.shared_video_notes(loaders) == ["data.val: 1 of its 2 videos are in data.train as well"]
+    found = data_notes({"train": RepeatDataset(ConcatDataset([train]), 2), "val": val})
+    assert [note.partition(",")[0] for note in found] == [
+        "data.train: 1 segment looks wrong",
+        "data.val: 1 of its 2 videos are in data.train as well",
+    ]

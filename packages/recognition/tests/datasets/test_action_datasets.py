@@ -6,7 +6,6 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from vid_recognition.datasets.rawframe import RawframeDataset
 from vid_recognition.datasets.video import VideoDataset
 from vidcore.errors import DataError
 from vidcore.protocols import Dataset
-from vidcore.task.report import shared_video_notes
+from vidcore.task.notes import data_notes
 
 
 @pytest.fixture
@@ -161,12 +160,15 @@ def test_labels_are_32_bit(listed):
 
 
 def test_videos_in_both_training_and_validation_are_reported(tmp_path):
-    def loader(name, lines):
+    def dataset(name, lines):
         (tmp_path / name).write_text(lines)
-        return SimpleNamespace(dataset=VideoDataset(tmp_path / name, data_root=tmp_path / "videos"))
+        return VideoDataset(tmp_path / name, data_root=tmp_path / "videos")
 
-    train, val = loader("train.txt", "a.mp4 0\nb.mp4 1\nc.mp4 0\n"), loader("val.txt", "d.mp4 0\nb.mp4 1\n")
-    assert list(val.dataset.sample_paths()) == [val.dataset[i].path for i in range(2)]
-    said = ["data.val: 1 of its 2 videos are in data.train as well"]
-    assert shared_video_notes({"train": train, "val": val, "test": loader("test.txt", "e.mp4 1\n")}) == said
-    assert shared_video_notes({"val": val}) == []
+    train, val = dataset("train.txt", "a.mp4 0\nb.mp4 1\nc.mp4 0\n"), dataset("val.txt", "d.mp4 0\nb.mp4 1\n")
+    assert list(val.sample_paths()) == [val[i].path for i in range(2)]
+    said = [f"data.val: 1 of its 2 videos are in data.train as well, for example {tmp_path}/videos/b.mp4"]
+    assert data_notes({"train": train, "val": val, "test": dataset("test.txt", "e.mp4 1\nf.mp4 0\n")}) == said
+    assert data_notes({"val": val}) == []
+    same = dataset("same.txt", "../videos/b.mp4 0\n./a.mp4 0\n")
+    (found,) = data_notes({"train_extra.web": train, "val": same})[:1]
+    assert "2 of its 2 videos are in data.train_extra.web as well, 1 of them with a different class" in found

@@ -271,3 +271,36 @@ def test_clips_of_longer_videos(write):
 def test_errors_in_lists_of_folders(write, name, content, arguments, message):
     with pytest.raises(AnnotationError, match=message):
         RawframeDataset(write(name, content), **arguments)
+
+
+def test_a_video_with_two_classes_is_refused_and_repetitions_are_noted(tmp_path):
+    file = tmp_path / "train.csv"
+    file.write_text("path,label\na.mp4,left\n\nb.mp4,right\n./a.mp4,right\n")
+    said = rf"^{file}:5: './a.mp4' has the label 'right', but 'left' in line 2; several labels need multi_class = true$"
+    with pytest.raises(AnnotationError, match=said):
+        VideoDataset(file)
+    several = VideoDataset(file, multi_class=True, classes=["left", "right"])
+    assert several.notes() == (
+        "1 line has a different label than an earlier line for the same video: "
+        f"{file}:5: './a.mp4' has the label 'right', but 'left' in line 2",
+    )
+    file.write_text("path,label\na.mp4,left\nb.mp4,right\na.mp4,left\nb.mp4,right\n")
+    assert VideoDataset(file).notes() == (f"2 lines repeat earlier ones, for example {file}:4 that of line 2",)
+    file.write_text("path,label\na.mp4,left\nb.mp4,right\n")
+    assert VideoDataset(file).notes() == ()
+
+
+def test_videos_in_one_folder_of_frames_are_not_the_same(tmp_path):
+    file = tmp_path / "train.txt"
+    file.write_text("a 0 10 1\na 10 10 0\nb 0 5 1\n")
+    assert RawframeDataset(file, with_offset=True).notes() == ()
+    file.write_text("a 0 10 1\na 0 10 0\n")
+    with pytest.raises(AnnotationError, match=r"train.txt:2: 'a' has the label 0, but 1 in line 1"):
+        RawframeDataset(file, with_offset=True)
+
+
+def test_published_lists_may_have_two_classes_for_a_video(tmp_path):
+    file = tmp_path / "train.txt"
+    file.write_text("a.mp4 1\na.mp4 0\n")
+    (note,) = VideoDataset(file, compat=True).notes()
+    assert note.endswith(f"the same video: {file}:2: 'a.mp4' has the label 0, but 1 in line 1")

@@ -86,14 +86,20 @@ def check(task: Task, build: bool) -> None:
     """Check TASK (a file or recipe).
 
     A missing file is only a warning, since the data may be on another machine. With --build, everything that a run
-    would refuse at its start is an error.
+    would refuse at its start is an error, and what it would note is printed.
     """
     for problem in task.missing_files():
         click.echo(f"warning: {problem}", err=True)
     if build:
         from vidcore.task.check import check_build
 
-        check_build(task)
+        notes = check_build(task)
+    else:
+        from vidcore.task.sides import check_flips
+
+        notes = check_flips(task)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
     click.echo(f"{task.name}: fine")
 
 

@@ -51,6 +51,13 @@ class Ragged(Generic[Scalar]):
         values = np.fromiter(numbers(), dtype)
         return cls(values, np.array(ends, np.int64))
 
+    @classmethod
+    def joined(cls, tables: Sequence[Ragged[Scalar]]) -> Ragged[Scalar]:
+        """Return the rows of all tables, one after the other."""
+        ends = np.cumsum([0, *(len(table.values) for table in tables)])
+        offsets = [table.offsets[1:] + start for table, start in zip(tables, ends, strict=False)]
+        return cls(np.concatenate([t.values for t in tables]), np.concatenate([np.zeros(1, np.int64), *offsets]))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

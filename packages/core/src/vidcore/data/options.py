@@ -45,6 +45,6 @@ class LoaderOptions:
     data the scores cover).
     """
     bad_budget: float = field(default=0.01, validator=at_least(0.0))
-    """Fraction of the dataset that may be bad; more bad samples, if more than ten, end the run."""
+    """Fraction of the samples that may be bad; one always may. More end the run, and in training all of a class do."""
     time_limit: float = field(default=300.0, validator=at_least(0.0, above=True))
     """Seconds that a sample may take; after that it is bad, and its worker is replaced. Needs ``workers``."""

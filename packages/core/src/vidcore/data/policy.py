@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import traceback
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 from attrs import Attribute, asdict, evolve, field, frozen
 from attrs.validators import instance_of, optional
 
+from vidcore.data.labels import SampleClasses
 from vidcore.data.limits import resource_hint
-from vidcore.errors import AnnotationError, ComponentError, DataError, UserError, VideoError
+from vidcore.errors import AnnotationError, ComponentError, DataError, UserError, VideoError, some
 from vidcore.files import append_line
 from vidcore.notes import read_lines
 from vidcore.plugins.place import failed_at, with_place
+from vidcore.protocols import Dataset
 from vidcore.sample import Sample
 
 __all__ = ["RECOVERABLE", "BadSamples", "Failure", "Policy"]
@@ -85,26 +89,38 @@ class Failure:
 
 
 class BadSamples:
-    """The bad samples of one dataset: counts them, lists them in a file, and raises if there are too many.
+    """The bad samples of one dataset: counts them, lists them in a file, and raises if too many are lost.
 
     The file has one JSON object per line (index, epoch, path, reason, step, and quarantined if true), and each
-    sample once, also over resumed runs. So a resumed run counts the same samples against the budget.
+    sample once, also over resumed runs. So a resumed run counts the same samples against the budget, and several
+    processes with one file count those of all.
     """
 
-    def __init__(self, size: int, budget: float = 0.01, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        budget: float = 0.01,
+        path: Path | None = None,
+        *,
+        name: str = "",
+        keeps_classes: bool = False,
+    ) -> None:
         """
         Args:
-            size: number of samples in the dataset.
-            budget: fraction of samples that may be bad; ten always may.
+            dataset: all samples.
+            budget: fraction of samples that may be bad; one always may.
             path: file of the list; default: no file.
+            name: key of the dataset, such as ``data.train``, for messages.
+            keeps_classes: refuse to lose all samples of a class.
         """
-        self.allowed = max(10, int(size * budget))
-        self.size = size
+        self.dataset = dataset
+        self.allowed = max(1, int(len(dataset) * budget + 1e-9))
         self.path = path
         self.failures: dict[int, Failure] = {}
-        if path is not None:
-            listed = read_lines(path, Failure.from_row)
-            self.failures = {known.index: known for known in listed if known.index < size}
+        self._name = name
+        self._keeps_classes = keeps_classes
+        self._known_size = 0
+        self.refresh()
 
     def __len__(self) -> int:
         return len(self.failures)
@@ -114,20 +130,67 @@ class BadSamples:
         """One bad sample; None if there are none."""
         return next(iter(self.failures.values()), None)
 
+    @cached_property
+    def classes(self) -> SampleClasses | None:
+        """Classes of the samples, if they are known."""
+        return SampleClasses.of(self.dataset)
+
     def record(self, failure: Failure) -> None:
         """Record a bad sample.
 
-        Raises ``DataError``, naming the list, if there are more than the budget allows.
+        Raises ``DataError``, naming the list, if a class has no other sample, or if there are more than the budget
+        allows.
         """
+        self.refresh()
         if failure.index not in self.failures:
             self.failures[failure.index] = failure
-            if self.path is not None:
-                hidden = ("fatal", "details", "in_plugin")
-                row = asdict(failure, filter=lambda a, v: a.name not in hidden and v is not False)
-                append_line(self.path, json.dumps(row))
-        if len(self.failures) > self.allowed:
-            listed = f"; {self.path} lists them" if self.path is not None else ""
-            raise DataError(
-                f"{len(self.failures)} of {self.size} samples are bad, {self.allowed} are allowed{listed}; "
-                f"the last is {failure}"
-            )
+            self._append(failure)
+        if self._keeps_classes and self.classes is not None:
+            counts = self.classes.counts(self.failures)
+            for number in self.classes.rows[failure.index]:
+                if counts[number] == self.classes.totals[number]:
+                    whole = "the only sample" if counts[number] == 1 else f"all {counts[number]} samples"
+                    what = f"{whole} of class {self.classes.name(number)} {'is' if counts[number] == 1 else 'are'} bad"
+                    raise self._error(what, failure, "repair one, or remove the class")
+        if len(self) > self.allowed:
+            verb = "is" if self.allowed == 1 else "are"
+            what = f"{len(self)} of {len(self.dataset)} samples are bad, {self.allowed} {verb} allowed"
+            raise self._error(what, failure, "repair them, or allow more with bad_budget")
+
+    def _error(self, what: str, failure: Failure, advice: str) -> DataError:
+        where, listed = f"{self._name}: " if self._name else "", f"; {self.path} lists them" if self.path else ""
+        return DataError(f"{where}{what}{listed}; the last is {failure}; {advice}")
+
+    def refresh(self) -> None:
+        """Read what other processes, or this run before it resumed, added to the list."""
+        if self.path is not None and self.path.exists() and self.path.stat().st_size != self._known_size:
+            self._known_size = self.path.stat().st_size
+            for known in read_lines(self.path, Failure.from_row):
+                if known.index < len(self.dataset):
+                    self.failures.setdefault(known.index, known)
+
+    def _append(self, failure: Failure) -> None:
+        if self.path is not None:
+            hidden = ("fatal", "details", "in_plugin")
+            row = asdict(failure, filter=lambda a, v: a.name not in hidden and v is not False)
+            append_line(self.path, line := json.dumps(row))
+            self._known_size += len(line) + 1
+
+    def notes(self) -> list[str]:
+        """Return a sentence for people: how many samples are bad, which classes lose how many, where they are listed.
+
+        Empty if there are none.
+        """
+        self.refresh()
+        if not self.failures:
+            return []
+        classes = "" if self.classes is None else self._losses(self.classes)
+        where, listed = f"{self._name}: " if self._name else "", f"; {self.path} lists them" if self.path else ""
+        verb = "is" if len(self) == 1 else "are"
+        return [f"{where}{len(self)} of {len(self.dataset)} samples {verb} bad{classes}{listed}"]
+
+    def _losses(self, classes: SampleClasses) -> str:
+        counts = classes.counts(self.failures)
+        worst = np.argsort(-counts / np.maximum(classes.totals, 1), kind="stable")
+        lost = [f"{classes.name(k)} {counts[k]} of {classes.totals[k]}" for k in worst[: np.count_nonzero(counts)]]
+        return f" (class {some(lost, 10)})" if lost else ""

@@ -6,10 +6,11 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate, chain
+from typing import Any
 
 import numpy as np
 
-from vidcore.data.index import fingerprint
+from vidcore.data.index import Ragged, fingerprint
 from vidcore.errors import DataError
 from vidcore.protocols import Dataset
 from vidcore.sample import Sample
@@ -56,10 +57,13 @@ class ConcatDataset(Dataset):
         return self.datasets[part][index - start].replace(index=index, part=part)
 
     @cached_property
-    def labels(self) -> Array | None:
-        """(n,) class numbers of all samples; None if a dataset has none."""
-        own = [d.labels for d in self.datasets if isinstance(d.labels, np.ndarray)]
-        return np.concatenate(own) if len(own) == len(self.datasets) else None
+    def labels(self) -> Array | Ragged[Any] | None:
+        """Class numbers of all samples, as the datasets have them; None if one has none, or they differ in kind."""
+        arrays = [d.labels for d in self.datasets if isinstance(d.labels, np.ndarray)]
+        tables = [d.labels for d in self.datasets if isinstance(d.labels, Ragged)]
+        if len(tables) == len(self.datasets):
+            return Ragged.joined(tables)
+        return np.concatenate(arrays) if len(arrays) == len(self.datasets) else None
 
     def sample_paths(self) -> Iterator[str]:
         """Return the paths of all samples; a dataset that is listed several times counts once."""

@@ -11,8 +11,10 @@ from itertools import islice
 import torch
 from attrs import frozen
 
+from vidcore.data.policy import Failure
 from vidcore.data.pool.loader import Loader
 from vidcore.engine import dist
+from vidcore.engine.finite import unusable
 from vidcore.engine.meters import Reported
 from vidcore.engine.prepare import autocast
 from vidcore.engine.shard import unsharded
@@ -49,6 +51,8 @@ def evaluate(
 ) -> Evaluation:
     """Run a model over a dataset and score its predictions.
 
+    A prediction that contains NaN or Inf makes its sample bad, and the losses of its batch do not count.
+
     Several processes share the samples (each is used once) and the metrics are merged, so that the scores equal those
     of one process exactly.
 
@@ -63,7 +67,7 @@ def evaluate(
             say), this warns and returns no scores.
 
     Raises:
-        DataError: no sample could be loaded.
+        DataError: no sample could be loaded, or too many are bad.
         ConfigError: two metrics return a score with the same name.
     """
     start = time.perf_counter()
@@ -72,31 +76,37 @@ def evaluate(
     model.eval()
     for metric in metrics.values():
         metric.reset()
-    seen = 0
+    seen = averaged = 0
     sums: dict[str, float] = {}
     with torch.no_grad(), unsharded(model):
         for number, batch in enumerate(islice(loader, batches), 1):
             batch = model.preprocess(batch.to(device))
             with autocast(precision, device):
                 outputs = model(batch.inputs)
-                if losses:
-                    for name, value in Reported().add(model.loss(outputs, batch)).losses.items():
-                        sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
+                reported = Reported().add(model.loss(outputs, batch)).losses if losses else {}
             predictions = model.predict(outputs, batch)
-            for metric in metrics.values():
-                metric.update(predictions, batch.samples)
-            seen += len(batch)
+            wrong = unusable(outputs, predictions)
+            for i, reason in wrong.items():
+                loader.reject(Failure(batch.samples[i].index, 0, batch.samples[i].path, reason, "model"))
+            good = [i for i in range(len(batch)) if i not in wrong]
+            for metric in metrics.values() if good else ():
+                metric.update([predictions[i] for i in good], [batch.samples[i] for i in good])
+            seen += len(good)
+            if not wrong:
+                averaged += len(batch)
+                for name, value in reported.items():
+                    sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
             on_progress(number, len(loader))
     model.train(training)
-    counts = dist.gather((seen, loader.skipped))
-    samples, skipped = (sum(column) for column in zip(*counts, strict=True))
+    counts = dist.gather((seen, averaged, loader.skipped))
+    samples, averaged, skipped = (sum(column) for column in zip(*counts, strict=True))
     if samples == 0:
         raise DataError(f"none of {len(loader.dataset)} samples could be loaded, for example {loader.bad.example}")
     scores = _scores(metrics, batches is not None)
     if losses and scores is not None:
         parts = dist.gather(sums)
         names = dict.fromkeys(name for part in parts for name in part)  # a rank may have had no samples
-        means = {f"val/{name}": math.fsum(part.get(name, 0.0) for part in parts) / samples for name in names}
+        means = {f"val/{name}": math.fsum(part.get(name, 0.0) for part in parts) / averaged for name in names}
         scores |= {"val/loss": math.fsum(means.values())} | means
     return Evaluation(scores or {}, samples, len(loader.dataset), skipped, time.perf_counter() - start)
 

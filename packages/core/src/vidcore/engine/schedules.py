@@ -33,7 +33,6 @@ __all__ = [
     "Schedule",
     "StepLR",
     "TorchLR",
-    "unreached",
 ]
 
 
@@ -53,7 +52,7 @@ class Schedule:
     """What to change; the momentum of Adam and its variants is the first of their ``betas``."""
 
     def __attrs_post_init__(self) -> None:
-        if self.begin < 0 or (self.end is not None and self.end <= self.begin):
+        if not 0 <= self.begin < (math.inf if self.end is None else self.end):
             raise ConfigError(f"{type(self).__name__}: must have 0 <= begin < end, got {self.begin} and {self.end}")
 
     @property
@@ -448,21 +447,3 @@ def _set_momentum(group: dict[str, Any], a: float, b: float) -> None:
         group["betas"] = (a * group.setdefault("initial_momentum", first) + b, *others)
     else:
         raise ConfigError('schedule: param = "momentum" requires an optimizer with momentum or betas')
-
-
-def unreached(
-    schedules: Mapping[str, Schedule | ReduceOnPlateauLR], steps_per_epoch: int, total_steps: int
-) -> list[str]:
-    """Return a note for each schedule that extends beyond the end of the run, as in a shortened recipe."""
-    notes = []
-    for name, schedule in schedules.items():
-        if isinstance(schedule, ReduceOnPlateauLR):
-            continue
-        unit, length = ("epochs", total_steps / steps_per_epoch) if schedule.by_epoch else ("steps", total_steps)
-        if schedule.begin >= length > 0:
-            notes.append(
-                f"schedule.{name}: begins after {schedule.begin:g} {unit}, but the run has {length:g}: it has no effect"
-            )
-        elif schedule.last_point() > length > 0:
-            notes.append(f"schedule.{name}: is made for {schedule.last_point():g} {unit}, but the run has {length:g}")
-    return notes

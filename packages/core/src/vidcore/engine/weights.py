@@ -15,7 +15,7 @@ from torch import nn
 from vidcore.engine.checkpoint import load
 from vidcore.engine.content import shown
 from vidcore.engine.shard import shard_like
-from vidcore.errors import CheckpointError
+from vidcore.errors import CheckpointError, some
 from vidcore.files import sha256
 
 __all__ = ["check_hash", "foreign_names", "load_state", "load_weights", "read_weights"]
@@ -66,6 +66,18 @@ def check_hash(path: Path) -> None:
         )
 
 
+def _check_finite(weights: Mapping[str, torch.Tensor], source: str) -> None:
+    """Raise ``CheckpointError``, naming the keys, if weights contain NaN or Inf."""
+    wrong = {k: v.numel() - int(v.isfinite().sum()) for k, v in weights.items() if not _is_finite(v)}
+    if wrong:
+        named = some([f"{key} ({count} of {weights[key].numel()} numbers)" for key, count in wrong.items()], 4)
+        raise CheckpointError(f"{source}: weights contain NaN or Inf: {named}; use an earlier checkpoint")
+
+
+def _is_finite(value: torch.Tensor) -> bool:
+    return not value.is_floating_point() or bool(value.isfinite().all())
+
+
 def load_weights(model: nn.Module, path: str | Path, prefix: str = "") -> dict[str, Any]:
     """Load all weights of a file into a model (see ``read_weights``), and return everything else in it.
 
@@ -99,7 +111,7 @@ def load_state(
         A line for each tensor that was not loaded, to be shown to the user.
 
     Raises:
-        CheckpointError: the weights belong to a different model; names the first few differences.
+        CheckpointError: the weights belong to a different model, or contain NaN or Inf; names the first few keys.
     """
     own = model.state_dict()
     given: dict[str, torch.Tensor] = {}
@@ -107,6 +119,7 @@ def load_state(
         if not isinstance(key, str) or not isinstance(tensor, torch.Tensor | np.ndarray):
             raise CheckpointError(f"{source}: {key}: must be the name of a tensor, and is {shown(tensor)}")
         given[key] = torch.as_tensor(tensor)
+    _check_finite({k: v for k, v in given.items() if not k.startswith(tuple(ignore))}, source)
     lines: list[str] = []
     wrong: list[str] = []
     fitting = {}

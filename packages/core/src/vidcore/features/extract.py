@@ -188,10 +188,12 @@ class Extractor:
 
     def _joined(self, job: _InFlight) -> Features:
         values = np.concatenate(job.rows)
-        if self.length is not None:
-            values = rescale(values, self.length)
         about = job.last
         assert about is not None
+        if not np.isfinite(values).all():
+            raise VideoError(about.path or f"video {job.number}", "its features contain NaN or Inf")
+        if self.length is not None:
+            values = rescale(values, self.length)
         return Features(values, about.total_frames or 0, about.fps, about.duration, about.feature_duration)
 
 

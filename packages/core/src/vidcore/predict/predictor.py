@@ -12,6 +12,7 @@ import torch
 
 from vidcore.batch import Batch, collate
 from vidcore.engine.dist import pick_device
+from vidcore.engine.finite import unusable
 from vidcore.engine.prepare import autocast, prepare_inference
 from vidcore.errors import UserError, VideoError
 from vidcore.nn import Model
@@ -138,28 +139,50 @@ class Predictor:
 
     def _predict(self, items: Sequence[Sample | VideoError], on_error: str) -> Iterator[Sample]:
         good = [item for item in items if isinstance(item, Sample)]
-        results = iter(self.predict(good) if good else [])
+        results = iter(self._named_predictions(good) if good else [])
         for item in items:
-            if isinstance(item, VideoError):
+            sample = item if isinstance(item, VideoError) else next(results)
+            if isinstance(sample, VideoError):
                 if on_error == "raise":
-                    raise item
-                yield Sample(path=item.path, error=str(item))
+                    raise sample
+                yield Sample(path=sample.path, error=str(sample))
             else:
-                yield next(results)
+                yield sample
 
     def predict(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Return the predictions of the model for samples that the pipeline has prepared, with class names."""
-        found = self._forward(collate(samples))
-        if len(found) and found[0].class_names is None and found[0].scores is not None:
-            check_names(self.task, self.class_names, len(found[0].scores))
-        return [sample.replace(class_names=sample.class_names or self.class_names) for sample in found]
+        """Return the predictions of the model for samples that the pipeline has prepared, with class names.
 
-    def _forward(self, batch: Batch) -> list[Sample]:
+        Raises ``VideoError`` if one contains NaN or Inf.
+        """
+        found = self._named_predictions(samples)
+        for sample in found:
+            if isinstance(sample, VideoError):
+                raise sample
+        return [sample for sample in found if isinstance(sample, Sample)]
+
+    def _named_predictions(self, samples: Sequence[Sample]) -> list[Sample | VideoError]:
+        found = self._forward(collate(samples))
+        first = next((sample for sample in found if isinstance(sample, Sample)), None)
+        if first is not None and first.class_names is None and first.scores is not None:
+            check_names(self.task, self.class_names, len(first.scores))
+        return [
+            sample
+            if isinstance(sample, VideoError)
+            else sample.replace(class_names=sample.class_names or self.class_names)
+            for sample in found
+        ]
+
+    def _forward(self, batch: Batch) -> list[Sample | VideoError]:
         with torch.inference_mode():
             batch = self.model.preprocess(batch.to(self.device))
             with autocast(self.precision, self.device):
                 outputs = self.model(batch.inputs)
-            return self.model.predict(outputs, batch)
+            predictions = self.model.predict(outputs, batch)
+            wrong = unusable(outputs, predictions)
+        return [
+            VideoError(sample.path or f"video {sample.index}", wrong[i]) if i in wrong else sample
+            for i, sample in enumerate(predictions)
+        ]
 
     def close(self) -> None:
         """Free the memory of the model."""

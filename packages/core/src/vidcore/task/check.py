@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from typing import Any
 
@@ -11,8 +12,13 @@ from torch import nn, zeros
 
 from vidcore.config.bind import Call, build
 from vidcore.config.references import references
+from vidcore.engine.schedule_notes import schedule_notes
+from vidcore.engine.schedules import ReduceOnPlateauLR, Schedule
 from vidcore.errors import ConfigError, UserError
+from vidcore.protocols import Dataset
 from vidcore.task.context import check_class_count, load_initial_weights
+from vidcore.task.notes import data_notes
+from vidcore.task.sides import flip_notes
 from vidcore.task.task import Task
 from vidcore.task.train import check_class_names
 
@@ -30,26 +36,30 @@ def check_parts(task: Task) -> None:
     _check(task, with_files=False)
 
 
-def check_build(task: Task) -> None:
+def check_build(task: Task) -> list[str]:
     """Build as ``check_parts`` does, load ``train.weights``, and build datasets to count their classes.
 
     Parts that require files of an earlier stage are skipped.
 
+    Returns:
+        The notes that a run would print about schedules and data.
+
     Raises:
         ConfigError: lists all problems, one per line.
     """
-    _check(task, with_files=True)
+    return _check(task, with_files=True)
 
 
-def _check(task: Task, with_files: bool) -> None:
+def _check(task: Task, with_files: bool) -> list[str]:
     problems: list[str] = []
+    notes: list[str] = []
     for stage in task.stages.values() or [task]:
         builder = _Builder(stage, problems)
         model = builder.build("model")
+        schedules = builder.build("schedule") or {}
         for key in (
             "param_groups",
             "optimizer",
-            "schedule",
             "metrics",
             *(f"{p}.{k}" for p in _parts(stage) for k in ("pipeline", "metrics")),
         ):
@@ -58,12 +68,31 @@ def _check(task: Task, with_files: bool) -> None:
             if model is not None and not references(stage.table.get("train")):
                 options = stage.build("train")
                 builder.attempt(lambda: load_initial_weights(model, options))  # noqa: B023 - is called at once
-            names = {part.removeprefix("data."): builder.class_names(part) for part in _parts(stage)}
+            built = {part.removeprefix("data."): builder.dataset(part) for part in _parts(stage)}
+            datasets = {part: dataset for part, dataset in built.items() if dataset is not None}
+            names = {part: dataset.class_names for part, dataset in datasets.items()}
             if names.get("train"):
                 known = {part: n for part, n in names.items() if not part.startswith("train_extra.")}
                 builder.attempt(lambda: check_class_names(known))  # noqa: B023
+            if not problems:
+                notes += _schedule_notes(stage, schedules, datasets.get("train"))
+                notes += data_notes(datasets)
+                notes += flip_notes(stage, {part: n for part, n in names.items() if part.startswith("train")})
     if problems:
         raise ConfigError(problems)
+    return list(dict.fromkeys(notes))
+
+
+def _schedule_notes(
+    task: Task, schedules: Mapping[str, Schedule | ReduceOnPlateauLR], dataset: Dataset | None
+) -> list[str]:
+    if dataset is None:
+        return []
+    options, part = task.build("train"), task.get("data.train").arguments
+    batches = len(dataset) / part.get("batch_size", 1)
+    per_epoch = options.steps_per_epoch(max(1, math.floor(batches) if part.get("drop_last") else math.ceil(batches)))
+    rate = (task.table.get("optimizer") or {}).get("lr", 1.0)
+    return schedule_notes(schedules, per_epoch, options.total_steps(per_epoch), rate)
 
 
 def _parts(task: Task) -> Iterator[str]:
@@ -85,15 +114,12 @@ class _Builder:
         value = self.task.get(key)
         return self.attempt(lambda: build(_of_one_weight(value) if key == "optimizer" else value))
 
-    def class_names(self, part: str) -> tuple[str, ...] | None:
-        """Build the dataset of a part of the data and compare its classes with the model; return their names."""
-        dataset = self.build(f"{part}.dataset")
-        if dataset is None:
-            return None
-        if not part.startswith("data.train_extra."):  # their classes may differ
+    def dataset(self, part: str) -> Dataset | None:
+        """Build the dataset of a part of the data and compare its classes with the model."""
+        dataset: Dataset | None = self.build(f"{part}.dataset")
+        if dataset is not None and not part.startswith("data.train_extra."):  # their classes may differ
             self.attempt(lambda: check_class_count(self.task, part, dataset))
-        names: tuple[str, ...] | None = dataset.class_names
-        return names
+        return dataset
 
     def attempt(self, action: Callable[[], Any]) -> Any:
         """Call ``action``; collect the lines of the error that it raises."""

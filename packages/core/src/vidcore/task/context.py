@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from attrs import frozen
+from attrs import field, frozen
 
 from vidcore.config.bind import Call, build
 from vidcore.config.toml import dumps
@@ -24,7 +24,7 @@ from vidcore.protocols import Dataset
 from vidcore.randomness import be_deterministic, reseed
 from vidcore.task.classes import num_classes
 from vidcore.task.log import LOGGER
-from vidcore.task.report import dataset_notes
+from vidcore.task.notes import Notes
 from vidcore.task.run_folder import RunFolder
 from vidcore.task.schema import DataPart
 from vidcore.task.task import Task
@@ -41,6 +41,12 @@ class RunContext:
     device: torch.device
     rank: int
     world: int
+    notes: Notes = field(init=False)
+    """Notes of the run so far."""
+
+    @notes.default
+    def _no_notes(self) -> Notes:
+        return Notes(prints=self.rank == 0)
 
     @classmethod
     @contextmanager
@@ -75,7 +81,7 @@ class RunContext:
         if run.changed:
             one = len(run.changed) == 1
             changes = f" {run.changed[0]}" if one else "".join(f"\n  {change}" for change in run.changed)
-            self.say(f"note: the run in {path} resumes with changed settings:{changes}")
+            self.notes.add(f"the run in {path} resumes with changed settings:{changes}")
         return run
 
     def loader(self, part: str, folder: RunFolder, model: Model, name: str = "") -> Loader:
@@ -90,7 +96,7 @@ class RunContext:
                 self.say(f"note: {note}")
         name = name or part.removeprefix("train_extra.")
         listed = folder.bad_samples.name if name == "train" else f"bad_samples_{name}.jsonl"
-        loader = Loader(
+        return Loader(
             options.dataset,
             model.pipeline(options.pipeline),
             options,
@@ -102,10 +108,6 @@ class RunContext:
             pin_memory=self.device.type == "cuda",
             name=f"data.{part}",
         )
-        if name != "statistics":  # the same data as data.train
-            for note in dataset_notes({part: loader}):
-                self.say(f"note: {note}")
-        return loader
 
     def model(self, options: TrainOptions, resumed: bool) -> Model:
         """Build the model to train, with ``train.weights`` unless a checkpoint of the run replaces them."""
@@ -114,7 +116,7 @@ class RunContext:
         if options.weights and not resumed:
             skipped = load_initial_weights(model, options)
             if skipped:
-                self.say(f"note: initialised at random, not from {options.weights.name}: {'; '.join(skipped)}")
+                self.notes.add(f"initialised at random, not from {options.weights.name}: {'; '.join(skipped)}")
         return prepare(model, self.runtime, self.device)
 
     def optimizer(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vidcore.engine import dist
 from vidcore.engine.evaluate import evaluate
 from vidcore.engine.observers import Observers
 from vidcore.engine.prepare import prepare, prepare_inference
@@ -14,7 +15,8 @@ from vidcore.errors import UserError
 from vidcore.metrics import DumpPredictions, Mistakes
 from vidcore.protocols import Metric, Observer
 from vidcore.task.context import RunContext
-from vidcore.task.report import MISTAKES, dataset_notes, evaluation_fields, finish, header
+from vidcore.task.notes import data_notes
+from vidcore.task.report import MISTAKES, evaluation_fields, finish, header
 from vidcore.task.run_folder import RunFolder
 from vidcore.task.task import Task
 
@@ -65,8 +67,12 @@ def _evaluate(
         raise UserError(f"{path}: holds a run, whose report would be overwritten; choose another folder")
     for folder in (path, *([dump.parent] if dump else [])):  # before an evaluation that may take hours
         folder.mkdir(parents=True, exist_ok=True)
+    if context.rank == 0:
+        RunFolder(path).forget_bad_samples()
+    dist.broadcast(None)  # the other ranks wait for that
     model = task.build("model")
     loader = context.loader(part, RunFolder(path), model)
+    context.notes.add(*data_notes({part: loader.dataset}))
     about = load_weights(model, checkpoint, task.get("train.weights_prefix") or "")
     task.catalog.compare_files(about.get("plugins"), str(checkpoint))
     model = prepare(prepare_inference(model, context.runtime, context.device), context.runtime, context.device)
@@ -77,9 +83,10 @@ def _evaluate(
     notify.on_start(path, {"steps": 0, "steps_per_epoch": 1, "resumed_step": 0, "parameters": 0})
     with notify.reporting_failure():
         found = evaluate(model, loader, metrics, context.runtime.precision, notify.on_progress)
-    report = header(task, model) | {"weights": str(checkpoint), "notes": dataset_notes({part: loader})}
+    report = header(task, model) | {"weights": str(checkpoint)}
     report |= evaluation_fields(task, part, loader, found)
-    notify.on_end(report)
+    context.notes.add(*loader.bad.notes())
+    notify.on_end(report | {"notes": context.notes.lines})
     if context.rank == 0:
-        finish(path, report, metrics, [])
+        finish(path, report, metrics, [loader.bad.path] if loader.bad.path else [], context.notes)
     return report

@@ -18,6 +18,7 @@ from vidcore.metrics import Mistakes
 from vidcore.predictions import PredictionFile
 from vidcore.protocols import Dataset, Metric
 from vidcore.sample import Sample
+from vidcore.task.notes import Notes
 from vidcore.task.task import Task
 
 if TYPE_CHECKING:
@@ -30,14 +31,12 @@ __all__ = [
     "MISTAKES",
     "call_text",
     "coverage",
-    "dataset_notes",
     "evaluation_fields",
     "evaluation_samples",
     "finish",
     "header",
     "report_scores",
     "score_predictions",
-    "shared_video_notes",
 ]
 
 
@@ -66,23 +65,6 @@ def _version(name: str) -> str | None:
         return None
 
 
-def dataset_notes(loaders: Mapping[str, Loader]) -> list[str]:
-    """Return caveats about the datasets for the report."""
-    return [f"data.{part}: {n}" for part, one in loaders.items() for n in one.dataset.notes()]
-
-
-def shared_video_notes(loaders: Mapping[str, Loader]) -> list[str]:
-    """Return a note for each part that shares videos with the training data, which makes its scores too high."""
-    found = {part: set(one.dataset.sample_paths()) for part, one in loaders.items()}
-    trained = found.pop("train", set())
-    shared = {part: len(paths & trained) for part, paths in found.items()}
-    return [
-        f"data.{part}: {n} of its {len(found[part])} videos are in data.train as well"
-        for part, n in shared.items()
-        if n
-    ]
-
-
 def coverage(loader: Loader) -> dict[str, Any]:
     """Return number of samples, number of those used, and fingerprint of a dataset. All ranks must call this."""
     from vidcore.engine import dist
@@ -106,15 +88,19 @@ def evaluation_fields(task: Task, part: str, loader: Loader, found: Evaluation) 
     }
 
 
-def finish(folder: Path, report: dict[str, Any], metrics: Mapping[str, Metric], written: list[Path]) -> None:
-    """Write report and pictures, and print the results and the paths of the files."""
+def finish(
+    folder: Path, report: dict[str, Any], metrics: Mapping[str, Metric], written: list[Path], notes: Notes
+) -> None:
+    """Write report and pictures, and print the results, new notes and the paths of the files."""
     for metric in metrics.values():
         written += metric.write(folder)
-    report.setdefault("notes", []).extend(n for m in metrics.values() for n in m.notes())
-    report["notes"] += [f"used {name} ({hash_})" for name, hash_ in report.get("plugins", {}).items()]
+    found = [n for m in metrics.values() for n in m.notes()]
+    found += [f"used {name} ({hash_})" for name, hash_ in report.get("plugins", {}).items()]
+    new = [note for note in dict.fromkeys(found) if note not in notes.lines]
+    report["notes"] = [*notes.lines, *new]
     report["files"] = [str(p) for p in written if p.exists()]
     write_json(folder / "report.json", report)
-    _print(report, folder / "report.json", [m.table() for m in metrics.values()])
+    _print(report, new, folder / "report.json", [m.table() for m in metrics.values()])
 
 
 def report_scores(report: Any) -> dict[str, float]:
@@ -164,7 +150,7 @@ def score_predictions(task: Task, file: PredictionFile, folder: Path, source: st
         "protocol": {"data": source, "pipeline": [], "coverage": f"{len(file.predictions)} samples"},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    finish(folder, report, metrics, [])
+    finish(folder, report, metrics, [], Notes())
     return report
 
 
@@ -174,7 +160,9 @@ def call_text(step: Mapping[str, Any]) -> str:
     return f"{step['type']}({arguments})"
 
 
-def _print(report: Mapping[str, Any], path: Path, tables: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+def _print(
+    report: Mapping[str, Any], notes: Sequence[str], path: Path, tables: Sequence[Sequence[Mapping[str, Any]]]
+) -> None:
     from rich.console import Console as Terminal
     from rich.table import Table
 
@@ -192,7 +180,7 @@ def _print(report: Mapping[str, Any], path: Path, tables: Sequence[Sequence[Mapp
         terminal.print(table)
         steps = ", ".join(report["protocol"]["pipeline"])
         terminal.print(f"on {report['protocol']['data']}{': ' if steps else ''}{steps}", markup=False)
-    for note in report["notes"]:
+    for note in notes:
         terminal.print(f"note: {note}", markup=False)
     for file in (*report["files"], str(path)):
         terminal.print(f"wrote {file}", markup=False)

@@ -115,11 +115,18 @@ class RunFolder:
             raise UserError(f"{run.path}: already holds a run; resume it, or choose another folder")
         try:
             weakref.finalize(run, run.claim().release)
+            if not run.started:
+                run.forget_bad_samples()
             run._clean()
             write_text(run.task, task)
         except OSError as error:
             raise UserError(f"{run.path}: cannot be written: {error.strerror or error}") from error
         return run
+
+    def forget_bad_samples(self) -> None:
+        """Remove the lists of an earlier attempt, whose files may have been repaired since."""
+        for path in self.path.glob("bad_samples*.jsonl"):
+            guard(path).unlink(missing_ok=True)
 
     def claim(self) -> Lock:
         """Create and lock the folder. Raises ``UserError`` if another process has locked it."""

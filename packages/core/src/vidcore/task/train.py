@@ -17,7 +17,8 @@ from vidcore.engine.fit import fit
 from vidcore.engine.history import selection_scores
 from vidcore.engine.observers import JsonLines, Observers
 from vidcore.engine.options import TrainOptions
-from vidcore.engine.schedules import ReduceOnPlateauLR, Schedule, unreached
+from vidcore.engine.schedule_notes import schedule_notes
+from vidcore.engine.schedules import ReduceOnPlateauLR, Schedule
 from vidcore.engine.step import Step
 from vidcore.engine.weights import load_weights
 from vidcore.errors import DataError
@@ -26,16 +27,10 @@ from vidcore.nn import Model
 from vidcore.protocols import Metric, Observer
 from vidcore.task.context import RunContext
 from vidcore.task.log import RunLog, logging_to
-from vidcore.task.report import (
-    MISTAKES,
-    coverage,
-    dataset_notes,
-    evaluation_fields,
-    finish,
-    header,
-    shared_video_notes,
-)
+from vidcore.task.notes import BadSampleNotes, data_notes
+from vidcore.task.report import MISTAKES, coverage, evaluation_fields, finish, header
 from vidcore.task.run_folder import RunFolder
+from vidcore.task.sides import flip_notes
 from vidcore.task.task import Task
 
 __all__ = ["check_class_names", "train"]
@@ -101,12 +96,17 @@ def _train_in(
     schedules = task.build("schedule") or {}
     validates = "val" in loaders and bool(metrics["val"] or options.val_loss)
     per_epoch = options.steps_per_epoch(len(data))
-    notes = ignored_options(options, loaders, validates, schedules)
-    notes += shared_video_notes(loaders)
-    notes += unreached(schedules, per_epoch, options.total_steps(per_epoch))
-    for note in notes:
-        context.say(f"note: {note}")
-    watching = [*observers, JsonLines(), RunLog(), *task.build("observers").values()] if context.rank == 0 else []
+    named = loaders | {f"train_extra.{name}": loader for name, loader in extra.items()}
+    datasets = {part: loader.dataset for part, loader in named.items()}
+    notes = context.notes
+    notes.add(*ignored_options(options, loaders, validates, schedules))
+    rate = max(group["lr"] for group in optimizer.param_groups)
+    notes.add(*schedule_notes(schedules, per_epoch, options.total_steps(per_epoch), rate))
+    notes.add(*data_notes(datasets))
+    trained = {part: dataset.class_names for part, dataset in datasets.items() if part.startswith("train")}
+    notes.add(*flip_notes(task, trained))
+    own = [JsonLines(), RunLog(), BadSampleNotes(named.values(), notes)]
+    watching = [*observers, *own, *task.build("observers").values()] if context.rank == 0 else []
     notify = Observers(watching)
 
     def validate() -> Mapping[str, float]:
@@ -138,7 +138,7 @@ def _train_in(
     training = asdict(result) | {"data": coverage(data.main)}
     for observer in watching:
         training |= observer.report()
-    report = header(task, model) | {"training": training, "notes": notes + dataset_notes(loaders)}
+    report = header(task, model) | {"training": training}
     part = next((p for p in ("test", "val") if p in loaders), None)
     best = Checkpoints(folder.checkpoints).best
     with notify.reporting_failure():
@@ -150,10 +150,13 @@ def _train_in(
             metrics[part] = {**metrics[part], MISTAKES: Mistakes()}
             found = evaluate(model, loaders[part], metrics[part], precision, notify.on_progress)
             report |= evaluation_fields(task, part, loaders[part], found)
-        notify.on_end(report)
+        bad = [loader.bad for loader in named.values()]
+        notes.add(*(note for samples in bad for note in samples.notes()))
+        notify.on_end(report | {"notes": notes.lines})
     if context.rank == 0:
         written = [folder.task, folder.metrics, *(path for o in watching for path in o.files()), best]
-        finish(folder.path, report, metrics[part] if part else {}, written)
+        written += [samples.path for samples in bad if samples.path]
+        finish(folder.path, report, metrics[part] if part else {}, written, notes)
     return report
 
 

@@ -11,7 +11,8 @@ from attrs import frozen
 from vidcore.config.bind import Call, build
 from vidcore.engine.optim import given_or_default
 from vidcore.engine.options import TrainOptions
-from vidcore.engine.schedules import RateSchedule, unreached
+from vidcore.engine.schedule_notes import schedule_notes
+from vidcore.engine.schedules import RateSchedule
 from vidcore.errors import ConfigError
 from vidcore.task.schema import DataPart
 from vidcore.task.task import Task
@@ -60,7 +61,7 @@ class LRPreview:
         scale = options.lr_scale(samples)
         rates = tuple(schedule.rates(step, [float(rate) * scale])[0] for step in range(total))
         momenta = tuple(schedule.coefficients(step, "momentum")[0] for step in range(total))
-        notes = unreached(schedules, per_epoch, total)
+        notes = schedule_notes(schedules, per_epoch, total, float(rate) * scale)
         if scale != 1:
             notes.append(options.lr_note(float(rate), samples))
         return cls(per_epoch, rates, momenta, tuple(notes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from vid_localization.datasets.annotations import Annotations, read_annotations
 from vid_localization.datasets.checks import SegmentPolicy, problem_notes
 from vid_localization.names import result_name
 from vidcore.data.classes import read_classes
-from vidcore.data.index import fingerprint
+from vidcore.data.index import Ragged, fingerprint
 from vidcore.errors import AnnotationError, DataError
 from vidcore.features.files import SUFFIXES, FeatureInfo
 from vidcore.protocols import Dataset
@@ -86,6 +87,13 @@ class ActivityNetDataset(Dataset):
     def problems(self) -> tuple[str, ...]:
         """Problems with segments of the file: one ``file: video: segment: ...`` each."""
         return self.annotations.problems
+
+    @cached_property
+    def labels(self) -> Ragged[np.int32]:
+        """The classes of each video's segments, without repetitions."""
+        table = Ragged(self.annotations.labels, self.annotations.offsets)
+        rows = (np.unique(table[i]) for i in range(len(table)))
+        return Ragged.from_rows((row[row >= 0].tolist() for row in rows), np.int32)
 
     def sample_paths(self) -> Iterator[str]:
         """Return the files of all videos."""

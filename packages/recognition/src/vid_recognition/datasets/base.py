@@ -81,6 +81,10 @@ class ActionDataset(Dataset):
         """Return the paths of all entries."""
         return map(self._path, self.annotations.names)
 
+    def notes(self) -> Sequence[str]:
+        """Return what is odd about the annotation file."""
+        return self.annotations.notes
+
     def fingerprint(self) -> str:
         """Return a hash of names, labels and class names: equal for two runs on the same data."""
         rows, labels = self.annotations.names.rows, self.annotations.labels

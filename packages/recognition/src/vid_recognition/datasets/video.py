@@ -33,7 +33,7 @@ class VideoDataset(ActionDataset):
 
     Labels are class numbers or, in tables and JSON lines, class names. Without ``classes``, names
     are sorted and numbered from 0. A file without any labels is valid (for prediction); a file in
-    which some entries lack labels is an error. Blank lines are skipped.
+    which some entries lack labels is an error, and so is a video with two classes. Blank lines are skipped.
 
     Args:
         ann_file: annotation file.

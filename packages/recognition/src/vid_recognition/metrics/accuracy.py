@@ -17,6 +17,7 @@ from vid_recognition.metrics.functional import (
 from vid_recognition.records import StreamScores
 from vidcore.errors import DataError, UserError, nearest
 from vidcore.metrics import Columns
+from vidcore.predictions import require_finite
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -64,6 +65,7 @@ class AccMetric(Columns):
         """Add predictions with ``scores`` (or ``extra["streams"]``) and targets with ``label`` or ``labels``."""
         if not targets:
             return
+        require_finite(predictions, targets, type(self).__name__)
         rows = [_streams(p) for p in predictions]
         streams = {name: np.stack([row[name] for row in rows]).astype(np.float32) for name in rows[0]}
         if streams.keys() == {"rgb", "pose"}:

@@ -8,6 +8,7 @@ import numpy as np
 
 from vidcore.errors import DataError
 from vidcore.metrics import Columns
+from vidcore.predictions import require_finite
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -27,6 +28,7 @@ class LabelPairs(Columns):
 
     def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
         """Add predictions with ``scores`` or ``label``, and targets with ``label``."""
+        require_finite(predictions, targets, type(self).__name__)
         widths = [len(p.scores) for p in predictions if p.scores is not None]
         found = [p.label if p.scores is None else int(np.argmax(p.scores)) for p in predictions]
         true = [t.label for t in targets]

@@ -100,7 +100,7 @@ class Loader:
             )
         steps = tuple(pipeline.values()) if isinstance(pipeline, Mapping) else tuple(pipeline)
         self.policy: Policy = options.on_error or ("resample" if training else "skip")
-        self.bad = BadSamples(len(dataset), options.bad_budget, bad_list)
+        self.bad = BadSamples(dataset, options.bad_budget, bad_list, name=name, keeps_classes=training)
         types = [type(step).__name__ for step in steps]
         names = list(pipeline) if isinstance(pipeline, Mapping) else types
         self.step_types = dict(zip(names, types, strict=True))
@@ -109,7 +109,7 @@ class Loader:
         in_task = (f"{name}.dataset", *(f"{name}.pipeline.{step}" for step in names), "collate")
         phase_names = in_task if name else tuple(f"step {phase}" for phase in phases)
         repeats = options.num_repeats, options.sample_once
-        self._fetch = _Fetch(dataset, steps, phase_names, seed, self.policy, collate, *repeats)
+        self._fetch = _Fetch(dataset, steps, phase_names, seed, self.policy, training, collate, *repeats)
         self._quarantined = {index: failure for index, failure in self.bad.failures.items() if failure.quarantined}
         self._pin_memory = pin_memory
         self._workers: Workers | None = None
@@ -129,7 +129,8 @@ class Loader:
     def batches_between(self, first: int, last: int) -> Iterator[Batch]:
         """Yield batches by number, over all epochs; batch ``len(self)`` is the first of epoch 1.
 
-        Workers prefetch beyond the end of an epoch. In evaluation, a batch whose samples are all bad is left out.
+        Workers prefetch beyond the end of an epoch. A batch whose samples are all bad is left out in evaluation; in
+        training, where all processes must take the same number of steps, it has one replacement.
 
         Raises:
             DataError: a sample is bad and the policy does not allow it, or too many are bad.
@@ -138,16 +139,18 @@ class Loader:
         try:
             for batch, failures in _prefetch_one(map(_pinned, batches)) if self._pin_memory else batches:
                 for failure in failures:
-                    if failure.fatal or self.policy == "raise":
-                        raise failure.as_error()
-                    self.bad.record(failure)
+                    self.reject(failure)
                 if batch is not None:
                     yield batch
-                elif self.batches.even:  # all processes must take the same number of steps
-                    raise DataError(f"no sample of a training batch could be loaded; the last is {failures[-1]}")
         except Exception:
             self.close()
             raise
+
+    def reject(self, failure: Failure) -> None:
+        """Record a bad sample. Raises ``DataError`` if the policy does not allow it, or if too many are bad."""
+        if failure.fatal or self.policy == "raise":
+            raise failure.as_error()
+        self.bad.record(failure)
 
     def _load(self, first: int, last: int) -> Iterator[LoadedBatch]:
         requests = self.batches.batches_between(first, last)
@@ -209,6 +212,7 @@ class _Fetch:
     """Names of the phases in messages: of the dataset, of every step, of collation."""
     seed: int
     policy: Policy
+    training: bool
     collate: Callable[[Sequence[Sample]], Batch]
     repeats: int = 1
     share_frames: bool = False
@@ -216,10 +220,14 @@ class _Fetch:
     def __call__(self, keys: Sequence[SampleKey], row: Row, quarantined: Mapping[int, Failure]) -> LoadedBatch:
         samples: list[Sample] = []
         failures: list[Failure] = []
+        attempts = ATTEMPTS + 1 if self.policy == "resample" else 1
         for key in keys:
-            loaded, tried = self._load_or_replace(key, row, quarantined)
+            loaded, tried = self._load_or_replace(key, row, quarantined, range(attempts))
             failures += tried
             samples += loaded
+        if not samples and self.training and self.policy == "skip" and not any(f.fatal for f in failures):
+            samples, tried = self._load_or_replace(keys[0], row, quarantined, range(1, ATTEMPTS + 1))
+            failures += tried
         if not samples or any(f.fatal for f in failures):
             return None, tuple(failures)
         epoch, index, _ = keys[0]
@@ -233,12 +241,15 @@ class _Fetch:
             row.finish()
 
     def _load_or_replace(
-        self, key: SampleKey, row: Row, quarantined: Mapping[int, Failure]
+        self, key: SampleKey, row: Row, quarantined: Mapping[int, Failure], attempts: range
     ) -> tuple[list[Sample], list[Failure]]:
-        """Load a sample (and its repeats) or, by policy, a replacement; return it with the failures on the way."""
+        """Load a sample (and its repeats), or a replacement; return it with the failures on the way.
+
+        Attempt 0 is the sample itself, later ones are replacements.
+        """
         epoch, index, copy = key
         failures: list[Failure] = []
-        for attempt in range(ATTEMPTS + 1 if self.policy == "resample" else 1):
+        for attempt in attempts:
             drawn = sample_rng(self.seed, epoch, index, attempt).integers(len(self.dataset)) if attempt else index
             loaded = quarantined.get(int(drawn)) or self._load((epoch, int(drawn), copy), attempt, row)
             if not isinstance(loaded, Failure):
@@ -246,7 +257,7 @@ class _Fetch:
             failures.append(loaded)
             if loaded.fatal:
                 return [], failures
-        if self.policy == "resample":
+        if attempts[-1] == ATTEMPTS:
             reason = f"it and {ATTEMPTS} replacements are all bad; the last: {failures[-1].reason}"
             failures.append(Failure(index, epoch, failures[0].path, reason, fatal=True))
         return [], failures
