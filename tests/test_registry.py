@@ -96,7 +96,7 @@ def build(component: Component) -> Any:
 @pytest.mark.usefixtures("annotations")
 def test_the_checks_that_plugin_authors_use(component: Component) -> None:
     build = component.name != "WandB"  # which is not installed
-    check_component(component, ARGUMENTS.get(component.name, {}), catalog(), build=build)
+    check_component(component, catalog(), ARGUMENTS.get(component.name, {}), build=build)
 
 
 # Transforms

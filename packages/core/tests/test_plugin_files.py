@@ -185,10 +185,11 @@ def test_a_changed_file_is_noticed(write: Callable[[str], Path]) -> None:
 
 def test_checks_of_a_plugin_pass(write: Callable[[str], Path]) -> None:
     path = write(ADD + HOOK)
-    (add,) = components_of(path)
-    check_component(add, catalog=load_plugins(files=[path]))
+    catalog = load_plugins(files=[path])
+    (add,) = components_of(path.name, catalog)
+    check_component(add, catalog)
     with pytest.raises(PluginError, match="no-such-plugin: is not installed; there are"):
-        components_of("no-such-plugin")
+        components_of("no-such-plugin", catalog)
 
 
 NET = '''from torch import nn
@@ -226,6 +227,6 @@ def test_checks_of_a_plugin_name_what_is_wrong(write: Callable[[str], Path], old
     assert old in NET
     path = write(NET.replace(old, new) + HOOK.replace("transforms", "models"))
     catalog = load_plugins(files=[path])
-    (add,) = components_of(path, catalog)
+    (add,) = components_of(path.name, catalog)
     with pytest.raises(AssertionError, match=problem):
-        check_component(add, catalog=catalog)
+        check_component(add, catalog)

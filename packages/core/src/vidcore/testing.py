@@ -3,13 +3,15 @@
 One test checks every component of a plugin, also those that are added later::
 
     import pytest
+    from vidcore.plugins.catalog import load_plugins
     from vidcore.testing import check_component, components_of
 
+    CATALOG = load_plugins()
     ARGUMENTS = {"MyHead": {"num_classes": 3, "in_channels": 8}}  # of components that require some
 
-    @pytest.mark.parametrize("component", components_of("my-plugin"), ids=lambda component: component.name)
+    @pytest.mark.parametrize("component", components_of("my-plugin", CATALOG), ids=lambda component: component.name)
     def test_component(component):
-        check_component(component, ARGUMENTS.get(component.name, {}))
+        check_component(component, CATALOG, ARGUMENTS.get(component.name, {}))
 """
 
 from __future__ import annotations
@@ -22,14 +24,13 @@ import pickle
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidcore.config.bind import build_component
 from vidcore.config.signature import Parameter, read_signature
 from vidcore.config.source import Definition, Module, find_module
 from vidcore.errors import PluginError
-from vidcore.plugins.catalog import Catalog, Component, load_plugins
+from vidcore.plugins.catalog import Catalog, Component
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,32 +42,25 @@ CALLED_LATER = ("decoders", "optimizers", "writers")
 SENT_TO_WORKERS = ("datasets", "transforms")
 
 
-def components_of(plugin: str | Path, catalog: Catalog | None = None) -> list[Component]:
+def components_of(plugin: str, catalog: Catalog) -> list[Component]:
     """Return the components of a plugin, by name.
 
     Args:
-        plugin: name of the distribution, or a Python file as ``--plugin`` takes it.
-        catalog: the installed components; default: loads all plugins.
+        plugin: name of the distribution, or of the file for one that is not installed.
+        catalog: what ``load_plugins`` returns. It raises if another plugin offers one of the names.
 
     Raises:
-        PluginError: there is no such plugin, it cannot be imported, or another plugin offers one of its names.
+        PluginError: there is no such plugin, or it cannot be imported.
     """
-    files = [plugin] if isinstance(plugin, Path) or plugin.endswith(".py") else []
-    catalog = catalog or load_plugins(files=files)
-    name = Path(plugin).name if files else str(plugin)
-    found = next((p for p in catalog.plugins if p.name == name), None)
+    found = next((p for p in catalog.plugins if p.name == plugin), None)
     if found is None or found.error is not None:
         known = ", ".join(p.name for p in catalog.plugins)
-        raise PluginError(f"{name}: {found.error if found else f'is not installed; there are {known}'}")
-    return [component for _, component in sorted(catalog.components.items()) if component.plugin == name]
+        raise PluginError(f"{plugin}: {found.error if found else f'is not installed; there are {known}'}")
+    return [component for _, component in sorted(catalog.components.items()) if component.plugin == plugin]
 
 
 def check_component(
-    component: Component,
-    arguments: Mapping[str, Any] | None = None,
-    catalog: Catalog | None = None,
-    *,
-    build: bool = True,
+    component: Component, catalog: Catalog, arguments: Mapping[str, Any] | None = None, *, build: bool = True
 ) -> None:
     """Check what vidcore expects of any component.
 
@@ -76,14 +70,13 @@ def check_component(
 
     Args:
         component: one of ``components_of``.
+        catalog: has the component, and those in its arguments.
         arguments: those that it requires, as in a table of a Task.
-        catalog: the installed components; default: loads all plugins.
         build: whether to build it; not if it needs something that a test does not have.
 
     Raises:
         AssertionError: lists everything that is wrong, one line each.
     """
-    catalog = catalog or load_plugins()
     problems = list(_problems(component))
     if build and not problems and component.kind not in CALLED_LATER:
         problems = list(_problems_when_built(component, arguments or {}, catalog))
