@@ -340,9 +340,8 @@ def test_a_scaled_learning_rate(catalog: Catalog) -> None:
             "train_dataloader.dataset.pipeline[0].type: no installed plugin offers a component named 'TorchVisionW",
         ),
         ("train_cfg", {"type": "MyLoop", "max_epochs": 1}, "train_cfg.type: MyLoop has no equivalent"),
-        ("train_cfg.val_begin", 3, "train_cfg.val_begin: is not converted; evaluation starts"),
+        ("default_hooks.checkpoint.save_best", [3], "default_hooks.checkpoint.save_best: must be the name of a score"),
         ("optim_wrapper.constructor", "Mine", "optim_wrapper.constructor: Mine has no equivalent"),
-        ("optim_wrapper.clip_grad.norm_type", 1, "optim_wrapper.clip_grad.norm_type: must be 2; only the 2-norm"),
         (
             "param_scheduler",
             [{"type": "LinearParamScheduler", "param_name": "weight_decay"}],
@@ -368,7 +367,7 @@ def test_a_scaled_learning_rate(catalog: Catalog) -> None:
         ("optim_wrapper.clip_grad", [1], "optim_wrapper.clip_grad: must be a table, found list"),
         ("visualizer", "x", "visualizer: must be a table"),
         ("model.test_cfg", 3, "model.test_cfg: must be a table, found int"),
-        ("test_evaluator", {"type": "ConfusionMatrix"}, "test_evaluator: validation and test share"),
+        ("test_evaluator", {"type": "MyMetric"}, "test_evaluator.type: no installed plugin offers"),
         ("val_cfg.type", "MyValLoop", "val_cfg.type: MyValLoop has no equivalent"),
         ("lr_config", {"policy": "step"}, "lr_config: cannot be converted: it belongs to MMAction2 0.x"),
         ("compile", {"mode": "max-autotune"}, "compile: must be true or false"),
@@ -451,7 +450,22 @@ def test_precise_batch_norm_and_dumped_results(catalog: Catalog) -> None:
     imported = converted(catalog, custom_hooks=hooks[:1], test_evaluator=[{"type": "AccMetric"}, results])
     assert imported.task["metrics"]["dump_predictions"] == {"type": "DumpPredictions", "file": "scores.npz"}
     assert "test_evaluator[1]: predictions are written to an .npz file" in imported.notes[0]
-    assert all("share metrics" in problem for problem in imported.problems)
+    assert imported.problems == ()
+    assert list(imported.task["data"]["val"]["metrics"]) == ["acc"]
+    Task.from_table(imported.task, catalog)
+
+
+def test_evaluation_clipping_and_speed(catalog: Catalog) -> None:
+    loop = {"max_epochs": 9, "val_begin": 3}
+    wrapper = {"optimizer": {"type": "SGD", "lr": 0.1}, "clip_grad": {"max_norm": 1, "norm_type": "inf"}}
+    hooks = {"checkpoint": {"save_best": ["acc/top1", "acc/top5"]}}
+    changes = {"train_cfg": loop, "optim_wrapper": wrapper, "default_hooks": hooks, "randomness": {"seed": 7}}
+    imported = converted(catalog, **changes, env_cfg={"cudnn_benchmark": True})
+    assert imported.problems == imported.left_out == ()
+    train = imported.task["train"]
+    assert (train["val_begin"], train["clip_norm_type"], train["best"]) == (3, "inf", ["acc/top1", "acc/top5"])
+    assert imported.task["runtime"]["cudnn_benchmark"] is True
+    Task.from_table(imported.task, catalog)
 
 
 def test_back_ends_of_visualisation_are_observers(catalog: Catalog) -> None:
@@ -480,7 +494,8 @@ def test_back_ends_of_visualisation_are_observers(catalog: Catalog) -> None:
         ("custom_imports", {"imports": ["mine"]}, "custom_imports: {'imports': ['mine']}: turn custom code"),
         ("work_dir", "./runs/a", "work_dir: ./runs/a: use vidcore run --dir"),
         ("launcher", "slurm", "launcher: slurm: start processes with torchrun"),
-        ("env_cfg", {"cudnn_benchmark": True}, "env_cfg.cudnn_benchmark: True: "),
+        ("env_cfg", {"cudnn_benchmark": True}, "env_cfg.cudnn_benchmark: True: randomness.deterministic forbids it"),
+        ("env_cfg", {"mp_cfg": {"mp_start_method": "spawn"}}, "env_cfg.mp_cfg.mp_start_method: spawn: "),
         ("log_processor", {"custom_cfg": [{"data_src": "x"}]}, "log_processor.custom_cfg: [{'data_src': 'x'}]: "),
         ("randomness.diff_rank_seed", True, "randomness.diff_rank_seed: True: "),
         ("default_hooks.visualization", {"type": "VisualizationHook", "enable": True}, "default_hooks.visualization: "),
@@ -522,7 +537,7 @@ def test_balanced_classes_are_the_loaders(catalog: Catalog) -> None:
         "train_dataloader.dataset: ClassBalancedDataset (oversample_thr=0.001) is balanced"
     )
     train = imported.task["data"]["train"]
-    assert (train["balanced"], train["dataset"]["type"]) == (True, "VideoDataset")
+    assert (train["balanced"], train["balance_power"], train["dataset"]["type"]) == (True, 0.5, "VideoDataset")
     Task.from_table(imported.task, catalog)
 
 
@@ -611,7 +626,7 @@ def test_repeated_augmentation_becomes_an_option_of_the_loader(catalog: Catalog)
     Task.from_table(imported.task, catalog)
 
 
-def test_concatenated_datasets_share_a_pipeline(catalog: Catalog) -> None:
+def test_concatenated_datasets_share_a_pipeline_or_have_their_own(catalog: Catalog) -> None:
     parts = [loader("train")["dataset"], loader("val")["dataset"]]
     one = converted(
         catalog, train_dataloader=loader("train", dataset={"type": "ConcatDataset", "datasets": parts[:1] * 2})
@@ -621,7 +636,11 @@ def test_concatenated_datasets_share_a_pipeline(catalog: Catalog) -> None:
     assert [d["ann_file"] for d in train["dataset"]["datasets"]] == ["data/k400/train.txt"] * 2
     assert "sample" in train["pipeline"]
     two = converted(catalog, train_dataloader=loader("train", dataset={"type": "ConcatDataset", "datasets": parts}))
-    assert two.problems == ("train_dataloader.dataset.datasets: concatenated datasets must share one pipeline",)
+    assert two.problems == ()
+    (step,) = two.task["data"]["train"]["pipeline"].values()
+    assert [list(steps) for steps in step["pipelines"]] == [list(train["pipeline"])] * 2
+    assert [steps["sample"]["test_mode"] for steps in step["pipelines"]] == [False, True]
+    Task.from_table(two.task, catalog)
 
 
 def test_slowfast_pathways_keep_published_defaults() -> None:

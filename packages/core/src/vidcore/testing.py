@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_component", "components_of"]
 
-CALLED_LATER = ("decoders", "optimizers", "writers")
-"""Kinds whose first arguments come from the caller: a path, or parameters. Their protocol describes them."""
+CALLED_LATER = ("decoders", "drawers", "optimizers", "readers", "writers")
+"""Kinds whose first arguments come from the caller, such as a path. Their protocol describes them."""
 SENT_TO_WORKERS = ("datasets", "transforms")
 
 

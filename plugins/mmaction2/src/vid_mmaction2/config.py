@@ -27,7 +27,6 @@ NO_EFFECT = {
     "cfg": "has no equivalent here",
     "custom_imports": "turn custom code into a vidcore plugin",
     "env_cfg.dist_cfg.backend": "is chosen by the device",
-    "env_cfg.cudnn_benchmark": "the fastest algorithms are not searched",
     "env_cfg.mp_cfg.mp_start_method": "is the default of Python",
     "env_cfg.mp_cfg.opencv_num_threads": "workers use one thread",
     "env_cfg.resource_limit": "set it in the shell: ulimit -n",
@@ -132,7 +131,8 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
         attempt("optim_wrapper", training.convert_optimizer, converter, config["optim_wrapper"], task)
     schedules = config.get("param_scheduler") or []
     task["schedule"] = attempt("param_scheduler", training.convert_schedules, converter, schedules)
-    task["metrics"] = attempt("val_evaluator, test_evaluator", training.convert_metrics, converter, config)
+    at = "val_evaluator, test_evaluator"
+    task["metrics"] = attempt(at, training.convert_metrics, converter, config, task["data"])
     task["observers"] = attempt("visualizer, vis_backends", _observers, converter, config)
     attempt("runtime", _runtime, converter, config, task)
     attempt("env_cfg, log_processor", _leave_out, converter, config)
@@ -173,8 +173,12 @@ def _runtime(converter: Converter, config: Mapping[str, Any], task: Table) -> No
     randomness = config.get("randomness") or {}
     if randomness.get("seed") is not None:
         runtime["seed"] = randomness["seed"]
+    benchmark = (config.get("env_cfg") or {}).get("cudnn_benchmark")
     if randomness.get("deterministic"):
         runtime["deterministic"] = True
+        converter.leave_out("env_cfg.cudnn_benchmark", benchmark, "randomness.deterministic forbids it")
+    elif benchmark:
+        runtime["cudnn_benchmark"] = True
     wrapper = config.get("model_wrapper_cfg") or {}
     kind = converter.kind(wrapper, "model_wrapper_cfg", "MMDistributedDataParallel")
     for key in without(wrapper, "type", "find_unused_parameters", "static_graph"):

@@ -48,13 +48,12 @@ def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
     if strip_scope(str(published.get("type"))) == "ClassBalancedDataset" and isinstance(
         inner := published.get("dataset"), Mapping
     ):
-        table["balanced"] = True  # here an option of the loader
+        # here an option of the loader; published: repeated by the root of the inverse frequency
+        table |= {"balanced": True, "balance_power": 0.5}
         threshold = published.get("oversample_thr")
         published = dict(inner)
-        why = "classes are drawn equally often, instead of repeating rare ones"
-        converter.notes.append(
-            f"{at}.dataset: ClassBalancedDataset (oversample_thr={threshold}) is balanced = true: {why}"
-        )
+        why = "classes occur by the root of their size, frequent ones as well; an epoch keeps its length"
+        converter.notes.append(f"{at}.dataset: ClassBalancedDataset (oversample_thr={threshold}) is balanced: {why}")
     published["type"] = IMAGE_DATASETS.get(str(published.get("type")), published.get("type"))
     dataset, pipeline = _dataset(converter, published, f"{at}.dataset")
     if dataset is not None:
@@ -109,12 +108,13 @@ def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[T
         return None, {}
     parts = [_dataset(converter, part, f"{at}.datasets[{i}]") for i, part in enumerate(own["datasets"])]
     pipelines = [p for _, p in parts] or [{}]
-    if any(p != pipelines[0] for p in pipelines):
-        converter.report(f"{at}.datasets", "concatenated datasets must share one pipeline")
+    pipeline = pipelines[0]
+    if any(p != pipeline for p in pipelines):
+        pipeline = {"read": {"type": "PerDataset", "pipelines": pipelines}}
     joined = converter.component({**own, "datasets": []}, at)
     if joined is not None:
         joined["datasets"] = [d for d, _ in parts if d is not None]
-    return joined, pipelines[0]
+    return joined, pipeline
 
 
 def convert_paths(converter: Converter, table: Table, at: str, kind: str = "video") -> Table:

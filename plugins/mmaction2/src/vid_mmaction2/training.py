@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from collections.abc import Mapping
@@ -63,8 +64,8 @@ def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
     clip = converter.table(wrapper.get("clip_grad"), at)
     if "max_norm" in clip:
         train["clip_norm"] = clip["max_norm"]
-        if clip.get("norm_type", 2) != 2:
-            converter.report(f"{at}.norm_type", "must be 2; only the 2-norm can be limited")
+        if (norm := clip.get("norm_type", 2)) != 2:
+            train["clip_norm_type"] = "inf" if norm in (math.inf, "inf") else norm
     if "clip_value" in clip:
         train["clip_value"] = clip["clip_value"]
     for key in without(clip, "type", "max_norm", "norm_type", "clip_value"):
@@ -125,8 +126,8 @@ def _loop(converter: Converter, loop: Mapping[str, Any], train: Table) -> None:
     interval = converter.integer(loop.get("val_interval"), f"{at}.val_interval", 1000 if new == "steps" else 1)
     if new == "steps" or interval != 1:  # one epoch is the default here
         train["val_interval"] = interval
-    if converter.integer(loop.get("val_begin"), f"{at}.val_begin", 1) > 1:
-        converter.report(f"{at}.val_begin", "is not converted; evaluation starts with the first interval")
+    if (begin := converter.integer(loop.get("val_begin"), f"{at}.val_begin", 1)) > 1:
+        train["val_begin"] = begin
     converted = {"type", "by_epoch", "max_epochs", "max_iters", "val_interval", "val_begin", "other_loaders"}
     for key in loop.keys() - converted:
         converter.report(f"{at}.{key}", "has no equivalent here")
@@ -146,10 +147,11 @@ def _checkpoint_options(converter: Converter, hook: Mapping[str, Any] | None, tr
         train["checkpoint_interval"] = interval
     train["keep"] = max(0, converter.integer(hook.get("max_keep_ckpts"), f"{at}.max_keep_ckpts", 0))  # -1 keeps all
     best = hook.get("save_best")
-    if isinstance(best, str) and best != "auto":
+    names = best if isinstance(best, list) else [best]
+    if best not in (None, "auto") and all(isinstance(name, str) for name in names):
         train["best"] = best
-    elif best is not None and not isinstance(best, str):
-        converter.report(f"{at}.save_best", "must be a single score")
+    elif best not in (None, "auto"):
+        converter.report(f"{at}.save_best", "must be the name of a score, or a list of names")
     if isinstance(hook.get("rule"), str):
         train["best_rule"] = hook["rule"]
     for key in without(hook, *CHECKPOINT_KEYS):
@@ -224,18 +226,25 @@ def _as_lr_schedule(converter: Converter, table: Any, at: str) -> Any:
     return {**table, "type": f"{kind[1]}LR", **({"param": param} if param == "momentum" else {})}
 
 
-def convert_metrics(converter: Converter, config: Mapping[str, Any]) -> Table:
-    """Convert the evaluators to the named tables of ``[metrics]``, which validation and test share."""
-    found: dict[str, list[Any]] = {}
-    for part in ("val", "test"):
-        value = config.get(f"{part}_evaluator")
-        found[part] = _metric_tables(value)
-    if found["val"] and found["test"] and found["val"] != found["test"]:
-        converter.report("test_evaluator", "validation and test share metrics; those of the test are used")
+def convert_metrics(converter: Converter, config: Mapping[str, Any], data: Table) -> Table:
+    """Convert the evaluators to the named tables of ``[metrics]``; those of the validation to its data if they differ.
+
+    Args:
+        converter: collects problems.
+        config: the whole configuration.
+        data: the converted ``[data]``, to which ``val.metrics`` are added.
+    """
+    found = {part: _metric_tables(config.get(f"{part}_evaluator")) for part in ("val", "test")}
+    if found["val"] and found["test"] and found["val"] != found["test"] and "val" in data:
+        data["val"]["metrics"] = _named_metrics(converter, found["val"], "val_evaluator")
     part = "test" if found["test"] else "val"
+    return _named_metrics(converter, found[part], f"{part}_evaluator")
+
+
+def _named_metrics(converter: Converter, tables: list[Any], place: str) -> Table:
     named: Table = {}
-    for i, table in enumerate(found[part]):
-        at = f"{part}_evaluator[{i}]" if len(found[part]) > 1 else f"{part}_evaluator"
+    for i, table in enumerate(tables):
+        at = f"{place}[{i}]" if len(tables) > 1 else place
         new = _dump(converter, table, at) if _is_dump(table) else converter.component(table, at)
         if new is not None:
             short = snake_case(new["type"]).removesuffix("_metric")
