@@ -13,6 +13,9 @@ __all__ = ["Orientation"]
 
 Image = np.ndarray[Any, Any]
 
+SKEWED = 0.02
+"""Largest part of the other axis in a quarter turn, since writers round."""
+
 
 @frozen
 class Orientation:
@@ -24,7 +27,10 @@ class Orientation:
 
     @classmethod
     def of(cls, frame: VideoFrame) -> Orientation:
-        """Read the frame's display matrix: x' = a x + c y, y' = b x + d y (ISO/IEC 14496-12, 6.2.2)."""
+        """Read the frame's display matrix: x' = a x + c y, y' = b x + d y (ISO/IEC 14496-12, 6.2.2).
+
+        Raises ``ValueError`` if it is damaged.
+        """
         try:
             matrix: Any = frame.side_data.get("DISPLAYMATRIX")
         except ValueError:  # PyAV before 19: side data that it does not know (Exif, ...) hides the rest
@@ -33,6 +39,9 @@ class Orientation:
         if matrix is None:
             return cls()
         a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+        straight, turned = max(abs(a), abs(d)), max(abs(b), abs(c))
+        if min(straight, turned) > SKEWED * max(straight, turned):
+            raise ValueError("its display matrix is not a rotation by quarter turns")
         return cls(True, b < 0, c < 0) if abs(b) > abs(a) else cls(False, d < 0, a < 0)
 
     def size(self, coded: tuple[int, int]) -> tuple[int, int]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from av.codec.context import Flags2
+from av.codec.codec import codecs_available
+from av.codec.context import CodecContext, Flags2
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from vidcore.errors import VideoError
 from vidcore.video.checks import MAX_PIXELS, frame_numbers
 from vidcore.video.exact.order import REORDER_LIMIT
-from vidcore.video.exact.packets import Packets
+from vidcore.video.exact.packets import CONTRADICTED, Packets
 
 __all__ = ["FrameFinder"]
 
@@ -31,6 +31,10 @@ TOLERATED = frozenset({"tiff"})
 
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+STRICT = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Decoders that notice damage which FFmpeg's own decode to some picture: data left over after the last block."""
 
 
 class _NotProven(Exception):
@@ -62,7 +66,8 @@ class FrameFinder:
         self._threads, self._motion = threads, motion
         self.fps, self.advertised = self._packets.rate, self._packets.advertised
         self._context = self._decoder()
-        self.coded_size = (self._context.height, self._context.width)
+        coded = self._packets.stream.codec_context
+        self.coded_size = (coded.height, coded.width)
         self._skips = self._context.codec.canonical_name in SKIP_SAFE and self._packets.steady
         self._next = 0  # next packet for the decoder
         self._began = 0  # packet where decoding began
@@ -116,6 +121,10 @@ class FrameFinder:
 
     def _decoder(self) -> VideoCodecContext:
         context = self._packets.stream.codec_context
+        strict = STRICT.get(context.codec.canonical_name, "")
+        if strict in codecs_available:
+            extradata, context = context.extradata, cast(VideoCodecContext, CodecContext.create(strict, "r"))
+            context.extradata = extradata
         # Raise for damage, instead of concealing it.
         explode = {} if context.codec.canonical_name in TOLERATED else {"err_detect": "explode"}
         context.options = {"max_pixels": str(MAX_PIXELS), **explode}
@@ -149,7 +158,6 @@ class FrameFinder:
                 if (self._inside | self._ahead.keys()) & missing.keys():
                     yield from self._drain(missing, last)
                 self._begin(entry)
-            # Damage that begins at the end of a packet may show only in the next one.
             while self._next <= min(target + 1, len(self._packets) - 1):
                 # Frames after the last one wanted may be requested next.
                 needed = self._next in missing or self._next > target or self._place.get(self._next, -1) > last
@@ -185,17 +193,22 @@ class FrameFinder:
         """Yield the missing frames, and keep those that may be requested next.
 
         Damage of a frame is known when the decoder returns it, and B-frames that refer to it are returned before. So
-        a frame is verified when all frames of packets up to its own have been returned.
+        a frame is verified when all frames of packets up to its own have been returned. Damage that begins at the end
+        of a packet may be noticed only in the next one.
         """
         for frame in frames:
             number = frame.pts
             assert number is not None
             if number in missing or self._place.get(number, -1) > last:
                 self._ahead[number] = frame
-        for number in [k for k in missing if k in self._ahead and self._ceiling[k] <= self._last]:
+        for number in [k for k in missing if k in self._ahead and self._is_verified(k)]:
             yield missing.pop(number), self._ahead[number]
             if self._place[number] <= last:
                 self._ahead.pop(number, None)
+
+    def _is_verified(self, number: int) -> bool:
+        fed = self._next > min(number + 1, len(self._packets) - 1)
+        return fed and bool(self._ceiling[number] <= self._last)
 
     def _entry_before(self, number: int) -> int:
         """Return the last entry point from which the frame of this packet can be decoded."""
@@ -296,10 +309,11 @@ class FrameFinder:
         errors |= {k - 1 for k in errors if k < len(self._packets) - 1}
         whole = self._intact(packets, sorted(errors), sorted({*recovered}))
         places = [self._place.get(k, -1) for k in packets]
-        intact = [place for place, is_whole in zip(places, whole, strict=True) if is_whole and place >= 0]
-        if self._place and all(sooner < later for sooner, later in pairwise(intact)):
+        intact = np.array([p for p, is_whole in zip(places, whole, strict=True) if is_whole and p >= 0], np.int64)
+        proven = _in_order(intact)
+        if self._place and proven.sum() >= (1 - CONTRADICTED) * len(intact):
             self._whole = [False] * self._length
-            for place in intact:
+            for place in intact[proven].tolist():
                 self._whole[place] = True
         else:
             self._place = {}
@@ -368,3 +382,16 @@ class FrameFinder:
                 if place == number:
                     yield number, frame
                     break
+
+
+def _in_order(numbers: Numbers) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which numbers are above all before them and below all after them.
+
+    >>> _in_order(np.array([0, 2, 1, 3])).tolist()
+    [True, False, False, True]
+    """
+    if not len(numbers):
+        return np.zeros(0, np.bool_)
+    before = np.concatenate([[-1], np.maximum.accumulate(numbers)[:-1]])
+    after = np.concatenate([np.minimum.accumulate(numbers[::-1])[::-1][1:], [numbers.max() + 1]])
+    return (before < numbers) & (numbers < after)

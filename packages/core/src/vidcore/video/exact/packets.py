@@ -38,6 +38,9 @@ KEPT_BYTES, OVERHEAD = 32 << 20, 640
 """Packets of files up to this size stay in memory; those of larger files are read again when needed. An hour of frames
 of a few bytes takes as much memory beside them."""
 
+CONTRADICTED = 0.1
+"""Largest share of frames whose order is contradictory because of damage. If there are more, the container has another
+idea of time."""
 FEW = 32
 """With fewer packets, a constant rate is not obvious."""
 
@@ -193,8 +196,7 @@ class Packets:
             if self.order is None:
                 self.gaps = [Gap(k, k) for k in headers.gaps]
             else:
-                self.steady = _agree(self.order, headers.order)
-                self.order = self.order if self.steady else None
+                self.steady, self.order = True, _proven(self.order, headers.order)
             if self.order is not None and headers.hole is not None and self.cut is None:
                 self.order = self.order[: int(np.flatnonzero(self.order == headers.hole)[0])]  # the file was cut
 
@@ -226,7 +228,7 @@ class Packets:
         if name == "mpegts":  # other packets lie between those of a frame
             notes[:] = [n._replace(corrupt=False) if n.corrupt else n for n in notes]  # the same breaks, and joints
             ends[:-1] = starts[1:]
-        elif self.cut is None:
+        elif self.cut is None and (parts or name != "flv"):  # an FLV may be cut between two tags
             self.cut = bool(parts) and parts[-1].end >= os.path.getsize(self._file)
         gaps = [Gap(k, k + 1) for k, note in enumerate(notes) if note.corrupt or note.pictures.damaged]
         for part in parts:
@@ -280,6 +282,14 @@ class Packets:
                     self._reading, self._at = chain([first], reading), at - 1
                     return
         self.reopen()
+
+
+def _proven(order: Numbers, other: Numbers) -> Numbers | None:
+    """Return the first order, with -1 where another contradicts it; None if it does so in many places."""
+    both = {*order.tolist()} & {*other.tolist()}
+    expected = iter([k for k in other.tolist() if k in both])
+    found = np.array([k if k not in both or k == next(expected) else -1 for k in order.tolist()], np.int64)
+    return found if (found < 0).sum() <= CONTRADICTED * len(found) else None
 
 
 def _agree(one: Numbers, other: Numbers) -> bool:

@@ -189,7 +189,7 @@ def _matroska(data: Data, frames: Container[int]) -> list[Part]:
         at = data.find(mark, at + 1)
     last = at
     limit: int | None = None  # end of the cluster, if known
-    inside, track = False, -1
+    inside, track = False, 0
     tracks = _tracks(data, at)
     while 0 <= at < len(data):
         name, start, size = _ebml(data, at)
@@ -197,12 +197,12 @@ def _matroska(data: Data, frames: Container[int]) -> list[Part]:
         if name == CLUSTER and (not inside or limit in (None, at)):
             limit, inside, last, at = None if size is None else end, True, at, start
         elif inside and _child(name, size) and end <= min(limit or len(data), len(data)):
-            block = _block(data, name, start, end)
-            if block is None or (block >= 0 and tracks and block not in tracks):
+            number, place = _block(data, name, start, end)
+            if place < 0 or (number and tracks and number not in tracks):
                 parts.append(Part(at, end))
-            elif block >= 0:
-                track = block if at in frames else track
-                if block == track and at not in frames:  # FFmpeg skipped it
+            elif number:
+                track = number if place in frames else track
+                if number == track and place not in frames:  # FFmpeg skipped it
                     parts.append(Part(at, end))
             last, at = at, end
         elif size is not None and name in IN_SEGMENT and end <= len(data) and (not inside or limit in (None, at)):
@@ -261,24 +261,25 @@ def _ebml(data: Data, at: int) -> tuple[int, int, int | None]:
     return name, sized + width, None if size == (1 << 7 * width) - 1 else size
 
 
-def _block(data: Data, name: int, start: int, end: int) -> int | None:
-    """Return the track of a block; -1 if it is not a block, None if it is damaged."""
+def _block(data: Data, name: int, start: int, end: int) -> tuple[int, int]:
+    """Return the track of a block (0: it is not a block) and the position of its data (-1: it is damaged)."""
     if name == BLOCK_GROUP:
+        place = -1
         while start < end:
             name, inner, size = _ebml(data, start)
             if name == 0 or size is None or inner + size > end:
-                return None
-            if name == BLOCK:
-                start = inner
-                break
+                return 0, -1
+            place = inner if name == BLOCK else place
             start = inner + size
-        else:
-            return None
-    elif name != SIMPLE_BLOCK:
-        return -1
-    width = 9 - data[start].bit_length()
-    track = int.from_bytes(data[start : start + width], "big") & ((1 << 7 * width) - 1)
-    return None if end < start + width + 3 else track
+        if place < 0:
+            return 0, -1
+    elif name == SIMPLE_BLOCK:
+        place = start
+    else:
+        return 0, start
+    width = 9 - data[place].bit_length()
+    track = int.from_bytes(data[place : place + width], "big") & ((1 << 7 * width) - 1)
+    return track, -1 if end < place + width + 3 else place
 
 
 # MPEG transport streams: packets of equal size, counted for each stream. (ISO/IEC 13818-1, 2.4.3.)
