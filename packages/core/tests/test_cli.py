@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -62,6 +63,86 @@ def test_exit_codes(work: str, code: int, said: str) -> None:
     assert done.stderr.startswith(said)
     assert ("use a smaller data.*.batch_size" in done.stderr) == ("torch" in work)
     assert "Traceback" not in done.stderr
+
+
+WRITES = """
+import sys
+from pathlib import Path
+
+import click
+
+from vidcore import cli
+
+
+def work(*_, **__):
+    for number in range(5000):
+        click.echo(f"line {number}")
+        print("message", number, file=sys.stderr)
+    Path("done").touch()
+    return 0
+
+
+cli.cli.main = work
+sys.argv = ["vidcore", *sys.argv[1:]]
+cli.main()
+"""
+
+
+def end_of(kind: str) -> int:
+    """Return a file descriptor to which nothing can be written."""
+    if kind == "full disk":
+        return os.open("/dev/full", os.O_WRONLY)
+    read, end = os.pipe()
+    if kind == "closed pipe":
+        os.close(read)
+    else:
+        os.set_blocking(end, False)  # and nobody reads: as on a terminal that is stopped
+    return end
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        ("run a", "closed pipe"),
+        ("run a", "full disk"),
+        ("run a", "full pipe"),
+        ("test a", "closed pipe"),
+        ("features a", "closed pipe"),
+        ("score a", "closed pipe"),
+        ("predict a -o x.csv", "closed pipe"),
+    ],
+)
+def test_commands_that_write_files_continue_if_nobody_reads(tmp_path: Path, command: str, kind: str) -> None:
+    end = end_of(kind)
+    done = subprocess.run([sys.executable, "-c", WRITES, *command.split()], cwd=tmp_path, stdout=end, stderr=end)
+    os.close(end)
+    assert done.returncode == 0
+    assert (tmp_path / "done").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize(
+    ("kind", "code", "said"), [("closed pipe", 141, ""), ("full disk", 2, "error: .*No space left.*")]
+)
+@pytest.mark.parametrize("command", ["list", "predict a"])
+def test_commands_that_print_end_quietly(tmp_path: Path, command: str, kind: str, code: int, said: str) -> None:
+    end = end_of(kind)
+    script = WRITES.replace('print("message", number, file=sys.stderr)', "pass")
+    arguments = [sys.executable, "-c", script, *command.split()]
+    done = subprocess.run(arguments, cwd=tmp_path, stdout=end, stderr=subprocess.PIPE, text=True)
+    os.close(end)
+    assert done.returncode == code
+    assert re.fullmatch(said, done.stderr.partition("\n")[0])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes file descriptors in a shell")
+def test_closed_outputs_do_not_become_files(tmp_path: Path) -> None:
+    script = WRITES.replace('Path("done")', "open('kept', 'w'); os.write(2, b'message'); Path(\"done\")")
+    script = script.replace("import sys", "import os\nimport sys", 1)
+    done = subprocess.run(["bash", "-c", '"$0" -c "$1" run a >&- 2>&- <&-', sys.executable, script], cwd=tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "kept").read_text() == ""
 
 
 def test_a_command_run_from_python_does_not_change_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,8 +134,14 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     rest = _split(sys.argv[1:])[0]
     command = next((argument for argument in rest if not argument.startswith("-")), "")
-    sys.stderr = _messages(sys.stderr)
-    if command in WRITES_FILES:
+    for number in range(3):  # what is closed would get the number of the next file, and messages would be written to it
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stderr = _messages(sys.stderr or io.TextIOWrapper(io.FileIO(2, "w", closefd=False)))
+    sys.stdout = sys.stdout or io.TextIOWrapper(io.FileIO(1, "w", closefd=False))
+    if command in WRITES_FILES or any(argument.startswith(TO_FILES) for argument in sys.argv[2:]):
         sys.stdout = _messages(sys.stdout)
     elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be bytes that do not decode
@@ -143,11 +149,25 @@ def main() -> None:
         use_bash()
     if "RANK" not in os.environ:
         signal.signal(signal.SIGTERM, _terminate)  # not under torchrun, whose processes would wait for each other
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes it again
+        if code == 0 and not isinstance(error, BrokenPipeError):
+            click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
+        code = code or (UNREAD if isinstance(error, BrokenPipeError) else 2)
+    sys.exit(code)
 
 
-WRITES_FILES = ("features", "run", "test")
-"""Long-running commands whose results are files: they continue if their output is no longer read."""
+WRITES_FILES = ("data", "demo", "features", "fuse", "publish", "run", "score", "test")
+"""Commands whose results are files: they continue if their output is no longer read."""
+TO_FILES = ("-o", "--output", "--write", "--draw")
+"""Options of other commands with the same effect."""
+
+
+UNREAD = 128 + 13
+"""Exit code if nobody reads the output: that of SIGPIPE."""
 
 
 class _Messages(io.FileIO):
@@ -161,9 +181,9 @@ class _Messages(io.FileIO):
         return memoryview(data).nbytes if written is None else written  # None: a non-blocking pipe is full
 
 
-def _messages(stream: TextIO | None) -> TextIO | None:
+def _messages(stream: TextIO) -> TextIO:
     """Return a stream that never raises."""
-    if not isinstance(stream, io.TextIOWrapper):  # closed
+    if not isinstance(stream, io.TextIOWrapper):  # of a program that calls ``main``
         return stream
     raw = io.BufferedWriter(_Messages(stream.fileno(), "w", closefd=False))
     return io.TextIOWrapper(raw, stream.encoding, errors="backslashreplace", line_buffering=True)
@@ -176,7 +196,7 @@ def run(arguments: Sequence[str]) -> int:
         arguments: the command line after ``vidcore``.
 
     Returns:
-        The exit code: 0 success, 2 user error, 1 bug, 130 interrupted, 143 terminated.
+        The exit code: 0 success, 2 user error, 1 bug, 130 interrupted, 141 output no longer read, 143 terminated.
     """
     arguments, debug, plugins = _split(arguments)
     try:
@@ -195,6 +215,8 @@ def run(arguments: Sequence[str]) -> int:
         terminated = isinstance(error.__cause__ or error, Terminated)
         click.echo("terminated" if terminated else "interrupted", err=True)
         code = 143 if terminated else 130
+    except BrokenPipeError:  # as in ``vidcore list recipes | head``
+        code = UNREAD
     except (UserError, OSError) as error:
         if debug:
             raise
