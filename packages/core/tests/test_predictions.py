@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tracemalloc
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -200,3 +203,26 @@ def test_files_for_different_data_are_refused(tmp_path: Path) -> None:
         PredictionFile.load(tmp_path / "text.npz")
     with pytest.raises(DataError, match="does not exist"):
         PredictionFile.load(tmp_path / "none.npz")
+
+
+def test_a_file_that_unpacks_to_far_more_than_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "bad.npz", format=np.zeros(1 << 22))
+    monkeypatch.setattr("vidcore.predictions.SPARE", 1 << 20)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"bad\.npz: is not a file of predictions, or is damaged"):
+        PredictionFile.load(tmp_path / "bad.npz")
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("shape", [(10**12,), (10**6, 10**6), (-1,)])
+def test_an_array_that_promises_more_than_there_is(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(tmp_path / "bad.npz", "w") as archive:
+        archive.writestr("format.npy", header.getvalue() + bytes(8))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"bad\.npz: is not a file of predictions"):
+        PredictionFile.load(tmp_path / "bad.npz")
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()

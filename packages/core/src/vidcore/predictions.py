@@ -26,6 +26,8 @@ from vidcore.typing import Array
 __all__ = ["PredictionFile", "fuse", "non_finite", "require_finite"]
 
 FORMAT = 2
+SPARE = 1 << 28
+"""Bytes to which a file may unpack, beside a hundred times its size."""
 STRINGS = ("key", "path", "error")
 FIELDS = (*STRINGS, "index", "total_frames", "fps", "duration", "feature_duration", "label", "labels", "scores")
 """Plain fields that a file stores."""
@@ -82,7 +84,7 @@ class PredictionFile:
         """
         try:
             with zipfile.ZipFile(path) as archive:
-                check_archive(archive, 100 * path.stat().st_size + (1 << 28))
+                check_archive(archive, 100 * path.stat().st_size + SPARE)
                 columns = {name.removesuffix(".npy"): _array(archive, name) for name in archive.namelist()}
             written = int(columns["format"])
             if written not in (1, FORMAT):

@@ -88,3 +88,14 @@ def test_damaged_reports_and_weights_that_are_not_numbers(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=said):
         CliRunner().invoke(cli, arguments, catch_exceptions=False)
+
+
+def test_a_metric_that_cannot_write_does_not_lose_the_report(tmp_path: Path) -> None:
+    class Refused(DumpPredictions):
+        def write(self, folder: Path) -> list[Path]:
+            raise UserError("picture.png: is a link")
+
+    report: dict[str, Any] = {"task": "a", "notes": []}
+    with pytest.raises(UserError, match="is a link"):
+        finish(tmp_path, report, {"a": Refused("a.npz")}, [], Notes())
+    assert (tmp_path / "report.json").exists()

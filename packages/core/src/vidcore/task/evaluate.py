@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from vidcore.engine.observers import Observers
 from vidcore.engine.prepare import prepare, prepare_inference
 from vidcore.engine.weights import load_weights
 from vidcore.errors import UserError
+from vidcore.locks import make_folder
 from vidcore.metrics import DumpPredictions, Mistakes
 from vidcore.protocols import Metric, Observer
 from vidcore.task.context import RunContext
@@ -46,27 +48,28 @@ def evaluate_checkpoint(
     """
     part = "test" if task.get("data.test") else "val"
     task.require(f"data.{part}", *(() if task.get(f"data.{part}.metrics") else ("metrics",)))
-    with RunContext.open(task) as context:
-        return _evaluate(
-            context, part, checkpoint, run_dir, dump, observers, also or {}
-        )  # frees its model before the group ends
+    path = run_dir or Path("runs") / f"{task.name}-test"
+    if RunFolder(path).task.exists():
+        raise UserError(f"{path}: holds a run, whose report would be overwritten; choose another folder")
+    with (
+        RunContext.open(task) as context,  # its model is freed before the group ends
+        RunFolder(path).claim() if context.rank == 0 else nullcontext(),
+    ):
+        return _evaluate(context, part, checkpoint, path, dump, observers, also or {})
 
 
 def _evaluate(
     context: RunContext,
     part: str,
     checkpoint: Path,
-    run_dir: Path | None,
+    path: Path,
     dump: Path | None,
     observers: Sequence[Observer],
     also: Mapping[str, Metric],
 ) -> dict[str, Any]:
     task = context.task
-    path = run_dir or Path("runs") / f"{task.name}-test"
-    if RunFolder(path).task.exists():
-        raise UserError(f"{path}: holds a run, whose report would be overwritten; choose another folder")
     for folder in (path, *([dump.parent] if dump else [])):  # before an evaluation that may take hours
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     if context.rank == 0:
         RunFolder(path).forget_bad_samples()
     dist.broadcast(None)  # the other ranks wait for that

@@ -12,13 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidcore.errors import ConfigError
+from vidcore.errors import ConfigError, UserError
 from vidcore.files import write_json
 from vidcore.metrics import Mistakes
 from vidcore.predictions import PredictionFile
 from vidcore.protocols import Dataset, Metric
 from vidcore.sample import Sample
 from vidcore.task.notes import Notes
+from vidcore.task.run_folder import RunFolder
 from vidcore.task.task import Task
 
 if TYPE_CHECKING:
@@ -91,9 +92,16 @@ def evaluation_fields(task: Task, part: str, loader: Loader, found: Evaluation) 
 def finish(
     folder: Path, report: dict[str, Any], metrics: Mapping[str, Metric], written: list[Path], notes: Notes
 ) -> None:
-    """Write report and pictures, and print the results, new notes and the paths of the files."""
+    """Write report and pictures, and print the results, new notes and the paths of the files.
+
+    Raises ``UserError`` or ``OSError`` at the end if a metric could not write its files.
+    """
+    failed: UserError | OSError | None = None
     for metric in metrics.values():
-        written += metric.write(folder)
+        try:
+            written += metric.write(folder)
+        except (UserError, OSError) as error:  # a file that cannot be written must not lose the report
+            failed = failed or error
     found = [n for m in metrics.values() for n in m.notes()]
     found += [f"used {name} ({hash_})" for name, hash_ in report.get("plugins", {}).items()]
     new = [note for note in dict.fromkeys(found) if note not in notes.lines]
@@ -101,6 +109,8 @@ def finish(
     report["files"] = [str(p) for p in written if p.exists()]
     write_json(folder / "report.json", report)
     _print(report, new, folder / "report.json", [m.table() for m in metrics.values()])
+    if failed:
+        raise failed
 
 
 def report_scores(report: Any) -> dict[str, float]:
@@ -149,8 +159,8 @@ def score_predictions(task: Task, file: PredictionFile, folder: Path, source: st
         "scores": scores,
         "protocol": {"data": source, "pipeline": [], "coverage": f"{len(file.predictions)} samples"},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    finish(folder, report, metrics, [], Notes())
+    with RunFolder(folder).claim():
+        finish(folder, report, metrics, [], Notes())
     return report
 
 

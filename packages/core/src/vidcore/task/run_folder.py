@@ -129,21 +129,28 @@ class RunFolder:
             guard(path).unlink(missing_ok=True)
 
     def claim(self) -> Lock:
-        """Create and lock the folder. Raises ``UserError`` if another process has locked it."""
+        """Create and lock the folder, and remove what killed processes left in it.
+
+        Raises ``UserError`` if another process has locked it, or the report would be written through a link.
+        """
         make_folder(self.path)
         lock = Lock(self.path / ".lock")
-        if not lock.take():
+        try:
+            if not lock.take():
+                raise UserError(f"{self.path}: is in use by another process; choose another folder")
+            guard(self.report)
+            remove_leftovers(self.path)
+        except BaseException:
             lock.release()
-            raise UserError(f"{self.path}: is in use by another process; choose another folder")
+            raise
         return lock
 
     def _clean(self) -> None:
-        """Refuse links now rather than after days of training; remove what a killed process left, and damaged lines."""
+        """Refuse links now rather than after days of training, and remove damaged lines."""
         lists = [self.bad_samples, *self.path.glob("bad_samples_*.jsonl")]
         best = self.checkpoints / "best.pt"
-        for path in (self.task, self.metrics, self.report, self.progress, self.checkpoints, best, *lists):
+        for path in (self.task, self.metrics, self.progress, self.checkpoints, best, *lists):
             guard(path)
-        remove_leftovers(self.path)
         mend_lines(self.metrics, log_record)
         for path in lists:
             mend_lines(path, Failure.from_row)
