@@ -107,6 +107,23 @@ def test_a_video_gives_the_predictions_of_its_features(here: Path, vidcore: Comm
     assert re.fullmatch(rf"{VIDEO}\n\s+0\.\d+ +\d+\.\d\d to +\d+\.\d\d s\n", table)
 
 
+def test_segments_are_drawn_below_the_videos(here: Path, vidcore: Command) -> None:
+    answer = vidcore("predict", *BMN, VIDEO, "--features", "run/features", "--draw", "one")
+    assert answer.code == 0 and answer.err.endswith("wrote one/untrimmed_000.mp4\n")
+    with open_video("one/untrimmed_000.mp4") as drawn, open_video(VIDEO) as video:
+        assert len(drawn) == len(video)
+        frame = drawn.read([len(video) // 2])[0]
+    assert frame.shape[1] == 288 and frame.shape[0] > 288
+    strip = frame[288:].astype(int)
+    assert ((strip.max(2) - strip.min(2)) > 40).mean() > 0.02
+    answer = vidcore("test", *BMN, "--dir", "tested", "--draw", "some", "--every", "2", "--videos", "videos")
+    assert answer.code == 0, answer
+    names = sorted(p.name for p in Path("some").iterdir())
+    assert names and all(f"wrote some/{name}" in answer.out for name in names)
+    missing = vidcore("test", *BMN, "--dir", "again", "--draw", "none", "--every", "2")
+    assert missing.code == 0 and "note: not drawn" in missing.out and "--videos FOLDER" in missing.out
+
+
 def test_a_model_without_classes_is_not_a_classifier(here: Path, vidcore: Command) -> None:
     shared = ["predict", *BMN, VIDEO, "--features", "run/features"]
     vidcore(*shared, "--classifier", BMN[0], BMN[2]).refuses("is not a classifier of videos: its pipeline reads other")

@@ -19,7 +19,18 @@ from matplotlib import font_manager
 
 from vidcore.errors import UserError
 from vidcore.tools import draw
-from vidcore.tools.draw import Letters, add_axes, columns, drawing, new_figure, prefer_font, save_figure, tint, wrapped
+from vidcore.tools.draw import (
+    Letters,
+    add_axes,
+    columns,
+    drawing,
+    left_to_right,
+    new_figure,
+    prefer_font,
+    save_figure,
+    tint,
+    wrapped,
+)
 
 CHINESE, NOWHERE = "\u95e8", "\U0010fffd"
 BOLD = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSerif-Bold.ttf"
@@ -168,6 +179,11 @@ def test_shortened_names_have_their_number() -> None:
     long = letters.name("x" * 300, 7, 40)
     assert long.startswith("7\nxxx") and long.count("x") == 115 and "…" in long
     assert letters.name("opening a door slowly", 7, 10) == "opening a\ndoor\nslowly"
+
+
+def test_numbers_stay_behind_names_that_are_read_from_the_right() -> None:
+    assert left_to_right("run") == "run"
+    assert left_to_right("acc/\u0641\u062a\u062d") == "acc/\u0641\u062a\u062d\u200e"
 
 
 def test_wrapped_lines_use_the_allowed_width() -> None:

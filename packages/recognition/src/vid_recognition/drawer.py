@@ -97,7 +97,8 @@ def _rows(sample: Sample, truth: Sample | None, canvas: Canvas) -> list[Row]:
     """Return the best classes of a whole video, and the true ones."""
     assert sample.scores is not None
     scores = np.nan_to_num(sample.scores.astype(np.float64), nan=-np.inf)
-    best = np.argsort(-scores, kind="stable")[: canvas.top].tolist()
+    order = np.argsort(-scores, kind="stable")[: canvas.top].tolist()
+    best = [i for i in order if scores[i] != 0] or order[:1]  # 0 is the score of classes that do not count
     every = _names(sample, len(scores))
     texts = canvas.typeface.names(every, _space(canvas), lines=2, shown=best)
     rows = [_row(text, float(sample.scores[i])) for text, i in zip(texts, best, strict=True)]

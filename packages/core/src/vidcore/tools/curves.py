@@ -64,13 +64,13 @@ def draw_curves(metrics: Path, best: Mapping[str, Any] | None = None, font: Path
     panels = _panels(metrics) if metrics.exists() else {}
     if not panels:
         return None
-    from vidcore.tools.draw import add_axes, drawing, new_figure
+    from vidcore.tools.draw import add_axes, drawing, left_to_right, new_figure
 
     last = max(float(steps[-1]) for curves in panels.values() for steps, _ in curves.values())
     with drawing([name for curves in panels.values() for name in curves], font) as letters:
         legends = {
             title: [
-                letters.name(f"{name} = {values[-1]:.4g}", i, 34)
+                letters.name(f"{left_to_right(name)} = {values[-1]:.4g}", i, 34)
                 for i, (name, (_, values)) in enumerate(curves.items(), 1)
             ]
             for title, curves in panels.items()

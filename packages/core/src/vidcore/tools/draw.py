@@ -55,6 +55,7 @@ __all__ = [
     "choose_fonts",
     "columns",
     "drawing",
+    "left_to_right",
     "new_figure",
     "prefer_font",
     "rgb",
@@ -235,6 +236,11 @@ def rgb(colour: str) -> np.ndarray[Any, Any]:
 def columns(text: str) -> int:
     """Return the width of a string in columns of a terminal: a Chinese character takes two."""
     return sum(1 + (unicodedata.east_asian_width(c) in "WF") - (unicodedata.combining(c) > 0) for c in text)
+
+
+def left_to_right(text: str) -> str:
+    """Return a string to which numbers can be appended: after Arabic or Hebrew, they would move before it."""
+    return f"{text}\u200e" if any(unicodedata.bidirectional(c) in ("R", "AL") for c in text) else text
 
 
 def wrapped(text: str, width: float, measure: Callable[[str], float] = columns) -> list[str]:
