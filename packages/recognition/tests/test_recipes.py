@@ -12,10 +12,10 @@ from attrs import evolve
 
 import vid_recognition
 from vidcore.cli import run
-from vidcore.errors import ConfigError, DataError, UserError
+from vidcore.errors import CheckpointError, ConfigError, DataError, UserError
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.predict.predictor import Predictor
-from vidcore.task.context import check_class_count
+from vidcore.task.context import check_class_count, load_initial_weights
 from vidcore.task.task import Task
 
 FOLDER = Path(vid_recognition.__file__).parent / "recipes"
@@ -134,6 +134,8 @@ def test_a_recipe_on_folders_says_what_to_do(tmp_path: Path, catalog: Catalog) -
         "data.train.dataset: has 2 classes, but the model's num_classes is 400; set it to 2"
     )
     assert check_class_count(task, "data.val", dataset) is None, "it may have fewer than those of the training"
+    with pytest.raises(CheckpointError, match=r"^train.weights: .*\.pth does not exist; put it there, name"):
+        load_initial_weights(task.build("model"), task.build("train"))
 
 
 def test_every_fragment_is_used() -> None:

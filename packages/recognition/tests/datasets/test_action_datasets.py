@@ -126,6 +126,12 @@ def test_given_classes_of_a_folder(folders):
     assert dataset.class_names == ("run", "jump")
 
 
+def test_a_class_may_lack_a_folder(folders):
+    dataset = FolderDataset(folders, classes=["swim", "run", "jump"])
+    assert [s.label for s in dataset] == [1, 1, 1, 2]
+    assert dataset.num_classes == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -166,6 +166,11 @@ def load_initial_weights(model: Model, options: TrainOptions) -> tuple[str, ...]
     """
     if not options.weights:
         return ()
+    if not options.weights.exists():
+        raise CheckpointError(
+            f"train.weights: {options.weights} does not exist; put it there, name another file, or set "
+            "train.weights = false to start from random weights"
+        )
     weights, _ = read_weights(options.weights, options.weights_prefix)
     ignore = list(options.weights_ignore)
     try:

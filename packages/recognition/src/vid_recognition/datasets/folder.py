@@ -24,11 +24,12 @@ class FolderDataset(ActionDataset):
     Args:
         data_root: the folder that contains the class folders.
         classes: class names by number, or a file with one name per line, each the name of a folder;
-            default: all folders, sorted. Folders of other names are ignored.
+            default: all folders, sorted. Folders of other names are ignored. A class may lack a folder, as in
+            a small validation set.
         suffixes: suffixes of video files, in lower case.
         indices: use the first n entries (n >= 0), the last -n (n < 0), or the listed ones; default: all.
 
-    Raises ``DataError`` if a class has no folder, or no video is found.
+    Raises ``DataError`` if a class has no folder but one of a similar name, or if no video is found.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class FolderDataset(ActionDataset):
             raise DataError(f"data_root {data_root} is not a folder")
         folders = sorted(e.name for e in os.scandir(data_root) if e.is_dir() and not e.name.startswith("."))
         class_names = read_classes(classes) or tuple(folders)
+        others = [name for name in folders if name not in class_names]
         for name in class_names:
-            if name not in folders:
-                raise DataError(f"class {name!r} has no folder in {data_root}{nearest(name, folders)}")
+            if name not in folders and (hint := nearest(name, others)):
+                raise DataError(f"class {name!r} has no folder in {data_root}{hint}")
         labels: list[int] = []
 
         def names() -> Iterator[str]:
