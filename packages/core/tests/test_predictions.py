@@ -17,7 +17,7 @@ from attrs import evolve, field, frozen
 from vidcore.errors import DataError
 from vidcore.geometry import Geometry
 from vidcore.metrics import DumpPredictions
-from vidcore.predictions import PredictionFile, fuse
+from vidcore.predictions import PredictionFile, fuse, require_finite
 from vidcore.records import Boxes, Record, Segments, Text, shape
 from vidcore.sample import Sample
 from vidcore.transforms.resizing import Resize
@@ -226,3 +226,19 @@ def test_an_array_that_promises_more_than_there_is(tmp_path: Path, shape: tuple[
         PredictionFile.load(tmp_path / "bad.npz")
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
+
+
+def test_files_with_scores_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    good, bad = (sample(i, scores=np.array(s, np.float32)) for i, s in enumerate(([0.5, 0.5], [0.1, np.nan])))
+    with pytest.raises(DataError, match=r"^DumpPredictions: sample 1 \(a b/é1.mp4\): its scores contain NaN$"):
+        DumpPredictions().update([good, bad], [good, bad])
+    PredictionFile((good, bad), (good, bad)).save(tmp_path / "a.npz")
+    with pytest.raises(DataError, match=r"a.npz: sample 1 \(a b/é1.mp4\): its scores contain NaN$"):
+        PredictionFile.load(tmp_path / "a.npz")
+    wrong = sample(2, segments=Segments(np.zeros((1, 2)), scores=np.array([np.inf])))
+    with pytest.raises(DataError, match=r"its segments.scores contain Inf"):
+        require_finite([wrong], [wrong], "it")
+    huge = good.replace(scores=np.array([1e38, 0], np.float32))
+    file = PredictionFile((huge,), (huge,))
+    with pytest.raises(DataError, match=r"^the sum of the files: sample 0 .*: its scores contain Inf$"):
+        fuse([file, file], [2.0, 9.0], ["a", "b"])

@@ -182,3 +182,28 @@ def test_stopping_early_is_said(table: dict[str, Any], tmp_path: Path, capsys: p
     assert report["training"]["epochs"] == 2
     assert "stopped early: no improvement on acc/top1" in capsys.readouterr().err
     assert report["training"]["scores"]["val/loss"] == pytest.approx(report["training"]["scores"]["val/loss_cls"])
+
+
+def test_samples_that_cannot_be_read_are_said(
+    table: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    report, _ = run(table, tmp_path / "run", epochs=2)
+    listed = tmp_path / "run/bad_samples.jsonl"
+    said = f"data.train: 1 of 8 samples is bad (class 1 loses 1 of 4); {listed} lists them"
+    assert said in report["notes"]
+    seen = capsys.readouterr()
+    assert (seen.err + seen.out).count(f"note: {said}") == 1, "neither in every epoch nor again at the end"
+    assert f"wrote {listed}" in seen.out
+    assert f"wrote {tmp_path}/run/bad_samples_val.jsonl" in seen.out
+    best = tmp_path / "run/checkpoints/best.pt"
+    for _ in range(2):
+        report = evaluate_checkpoint(Task.from_table(table, load_plugins()), best, tmp_path / "test")
+        assert any("data.val: 1 of 8 samples is bad (class 1 loses 1 of 4)" in note for note in report["notes"])
+        assert report["evaluation_data"]["used"] == 7
+    (tmp_path / "3.png").write_bytes((tmp_path / "5.png").read_bytes())
+    report = evaluate_checkpoint(Task.from_table(table, load_plugins()), best, tmp_path / "test")
+    assert report["evaluation_data"]["used"] == 8, "an earlier list counts no more"
+    table["data"]["train"] = {**table["data"]["train"], "bad_budget": 0.5}
+    again = {**table, "train": {"epochs": 3, "log_interval": 1}}
+    assert train(Task.from_table(again, load_plugins()), tmp_path / "run", resume=True)["training"]["epochs"] == 3

@@ -231,7 +231,7 @@ def test_what_bad_samples_cost_is_said(tmp_path: Path) -> None:
     one = loader(Classes(), Draw(bad=(0, 2, 3)), bad_list=listed)
     assert one.bad.notes() == []
     indices(one)
-    said = [f"3 of 11 samples are bad (class 'left' 2 of 5, 'right' 1 of 5); {listed} lists them"]
+    said = [f"3 of 11 samples are bad (class 'left' loses 2 of 5, 'right' loses 1 of 5); {listed} lists them"]
     assert one.bad.notes() == said
     other = BadSamples(Classes(), 0.5, listed, keeps_classes=True)  # of another process, or after resuming
     assert other.notes() == said

@@ -5,7 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from vidcore.data.options import LoaderOptions
 from vidcore.data.pool.loader import Loader
@@ -80,3 +82,48 @@ def test_a_metric_may_need_more_than_the_first_batch(toy: ModuleType, monkeypatc
     assert evaluate(toy.Net(), held_out(toy), metrics).scores == {"auc": 1.0}
     with pytest.raises(DataError, match="no true segment"):
         evaluate(toy.Net(), held_out(toy, bad=(0,)), metrics)
+
+
+class Overflows:
+    """A model whose scores (or only outputs) for sample 5 are not finite."""
+
+    def __init__(self, toy: ModuleType, monkeypatch: pytest.MonkeyPatch, value: float, drops: bool = False) -> None:
+        self.net, predict = toy.Net(), toy.Net.predict
+
+        def predicted(net: Any, outputs: torch.Tensor, batch: Any) -> list[Any]:
+            at = [i for i, sample in enumerate(batch.samples) if sample.index == 5]
+            found = predict(net, outputs, batch)
+            for i in at:
+                outputs[i] = value
+                if not drops:
+                    found[i] = found[i].replace(scores=np.full(3, value, np.float32))
+            return found
+
+        monkeypatch.setattr(toy.Net, "predict", predicted)
+
+
+@pytest.mark.parametrize(
+    ("value", "drops", "reason"),
+    [
+        (float("nan"), False, "its scores contain NaN"),
+        (float("inf"), False, "its scores contain Inf"),
+        (float("nan"), True, "the outputs of the model contain NaN"),
+    ],
+)
+def test_scores_that_are_not_finite_are_a_bad_sample(
+    toy: ModuleType, monkeypatch: pytest.MonkeyPatch, value: float, drops: bool, reason: str
+) -> None:
+    model, loader = Overflows(toy, monkeypatch, value, drops).net, held_out(toy)
+    found = evaluate(model, loader, {"acc": toy.Accuracy()}, losses=True)
+    assert (found.samples, found.scores["acc/count"]) == (12, 12)
+    assert np.isfinite(found.scores["val/loss"])
+    assert str(loader.bad.failures[5]) == f"sample 5 (5.mp4), model: {reason}"
+    with pytest.raises(DataError, match=rf"^sample 5 \(5.mp4\), model: {reason}$"):
+        evaluate(model, held_out(toy, on_error="raise"), {"acc": toy.Accuracy()})
+
+
+def test_a_model_that_only_predicts_nan_gets_no_score(toy: ModuleType) -> None:
+    model = toy.Net()
+    torch.nn.init.constant_(model.fc.weight, float("nan"))
+    with pytest.raises(DataError, match=r"2 of 13 samples are bad, 1 is allowed; the last is sample 1.*contain NaN"):
+        evaluate(model, held_out(toy), {"acc": toy.Accuracy()})

@@ -183,3 +183,14 @@ def test_valid_class_names_beside_weights() -> None:
     assert names_beside_weights({"meta": {"dataset_meta": {"classes": names}}}) == ("run", "sit")
     for about in ({}, {"class_names": None}, {"class_names": []}, {"meta": 3}, {"meta": {"dataset_meta": None}}):
         assert names_beside_weights(about) is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    state = net().state_dict()
+    state["cls_head.weight"][1, 2] = value
+    torch.save(state, tmp_path / "a.pt")
+    said = r"a.pt: weights contain NaN or Inf: cls_head.weight \(1 of 32 numbers\); use an earlier checkpoint"
+    with pytest.raises(CheckpointError, match=said):
+        load_weights(net(), tmp_path / "a.pt")
+    load_state(net(), state, ignore=["cls_head."])  # which is then trained from random values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -299,3 +300,13 @@ def test_detections_are_written_for_submission(metric: ANetMetric | THUMOSMetric
     (path,) = metric.write(tmp_path)
     found = read_results(path, CLASSES)
     assert {name: len(rows) for name, rows in found.items()} == {str(s.index): len(s.segments) for s in predicted}
+
+
+@pytest.mark.parametrize("metric", [ANetMetric(), ANetMetric("mAP"), THUMOSMetric(), RecallatTopK()])
+@pytest.mark.parametrize("part", ["spans", "scores"])
+def test_no_metric_scores_nan(metric: Any, part: str) -> None:
+    values = {"spans": np.ones((1, 2)), "labels": np.zeros(1, np.int64), "scores": np.ones(1)}
+    true = Sample(index=3, path="a.npy", segments=Segments(**values))
+    values[part] = values[part] * np.nan
+    with pytest.raises(DataError, match=rf"sample 3 \(a.npy\): its segments.{part} contain NaN$"):
+        metric.update([true.replace(segments=Segments(**values))], [true])

@@ -190,7 +190,7 @@ class BadSamples:
         return [f"{where}{len(self)} of {len(self.dataset)} samples {verb} bad{classes}{listed}"]
 
     def _losses(self, classes: SampleClasses) -> str:
-        counts = classes.counts(self.failures)
-        worst = np.argsort(-counts / np.maximum(classes.totals, 1), kind="stable")
-        lost = [f"{classes.name(k)} {counts[k]} of {classes.totals[k]}" for k in worst[: np.count_nonzero(counts)]]
+        counts, totals = classes.counts(self.failures), classes.totals
+        worst = np.argsort(-counts / np.maximum(totals, 1), kind="stable")[: np.count_nonzero(counts)]
+        lost = [f"{classes.name(k)} loses {counts[k]} of {totals[k]}" for k in worst]
         return f" (class {some(lost, 10)})" if lost else ""

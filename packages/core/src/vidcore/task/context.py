@@ -46,7 +46,7 @@ class RunContext:
 
     @notes.default
     def _no_notes(self) -> Notes:
-        return Notes(prints=self.rank == 0)
+        return Notes(self.say)
 
     @classmethod
     @contextmanager

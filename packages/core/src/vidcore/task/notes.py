@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import unicodedata
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import islice, product
 from typing import TYPE_CHECKING
@@ -28,9 +27,10 @@ __all__ = ["BadSampleNotes", "Notes", "data_notes"]
 
 @define
 class Notes:
-    """The notes of a run: each is printed once, on rank 0, and listed in the report."""
+    """The notes of a run: each is printed once, and listed in the report."""
 
-    prints: bool = True
+    say: Callable[[str], None] = print
+    """Prints a line, in a run on rank 0 only."""
     lines: list[str] = field(factory=list)
     _printed: set[str] = field(factory=set)
 
@@ -43,8 +43,8 @@ class Notes:
 
     def show(self, note: str) -> None:
         """Print a note that the report will state later, perhaps with other numbers."""
-        if self.prints and note not in self._printed:
-            print(f"note: {note}", file=sys.stderr)
+        if note not in self._printed:
+            self.say(f"note: {note}")
         self._printed.add(note)
 
 

@@ -204,7 +204,9 @@ def _learning(task: Mapping[str, Any]) -> dict[str, Any]:
 def _without_machine(data: Any) -> Any:
     if not isinstance(data, Mapping):
         return data
-    return {k: _without_machine(v) for k, v in data.items() if k not in ("workers", "prefetch", "time_limit")}
+    return {
+        k: _without_machine(v) for k, v in data.items() if k not in ("workers", "prefetch", "time_limit", "bad_budget")
+    }
 
 
 def differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
