@@ -25,6 +25,8 @@ from vidcore.features.folder import FeatureFolder
 from vidcore.plugins.catalog import load_plugins
 from vidcore.predict.scores import with_scores
 from vidcore.sample import Sample
+from vidcore.task.publish import publish_run
+from vidcore.task.run_folder import RunFolder
 from vidcore.video.open import open_video
 from vidcore.video.synthetic import MOTIONS
 
@@ -225,6 +227,14 @@ def test_classes_of_whole_videos_give_proposals_their_classes(here: Path, vidcor
     vidcore("test", *BMN, "--dir", "scored", *sets).refuses(r"classes\.jsonl: has no classes of untrimmed_000")
     Path("classes.jsonl").write_text("{}")
     vidcore("test", *BMN, "--dir", "scored", *sets).refuses(r"classes\.jsonl: has no classes of videos")
+
+
+def test_a_release_of_a_model_that_reads_features(here: Path) -> None:
+    path = publish_run(RunFolder(Path("run/bmn")), Path("released"), load_plugins())
+    features = [f"run/features/{Path(VIDEO).stem}.npy"]
+    (expected,), (found,) = Predictor(BMN[0], BMN[2])(features), Predictor(path)(features)
+    np.testing.assert_array_equal(found.segments.spans, expected.segments.spans)
+    np.testing.assert_array_equal(found.segments.scores, expected.segments.scores)
 
 
 def test_videos_of_any_kind_in_python(here: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import Literal
 
 from attrs import frozen
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from vidcore.data.classes import names_beside_weights, read_classes
 from vidcore.engine.weights import load_state, read_weights
@@ -97,7 +101,7 @@ def check_names(task: Task, names: tuple[str, ...] | None, outputs: int | None) 
 
 def _build(task: Task) -> tuple[Model, Steps]:
     model: Model = task.build("model")
-    steps: Steps = task.build(f"{task.prediction_part()}.pipeline")
+    steps: Steps = task.build(f"{task.prediction_part()}.pipeline") or {}
     return model, steps
 
 
@@ -105,12 +109,15 @@ def _build_of_stranger(task: Task, release: Release) -> tuple[Model, Steps]:
     """Build the parts of a release, which must not need much more memory than its weights suggest."""
     path = release.path
     try:
-        with memory_limit(4 * path.stat().st_size + SPARE):
+        size = 4 * path.stat().st_size
+        with memory_limit(size + SPARE), _parameter_limit(path, 4 * release.tensors + 64, size):
             model, steps = _build(task)
             try:
-                chosen = chosen_frames(steps, black_video())
+                chosen = chosen_frames(steps, black_video((8, 8)))
             except UserError:  # its pipeline reads other files than videos
                 chosen = None
+    except CheckpointError:
+        raise
     except (MemoryError, RuntimeError, UserError) as error:  # of a component: a UserError with that message
         if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
             raise
@@ -119,3 +126,22 @@ def _build_of_stranger(task: Task, release: Release) -> tuple[Model, Steps]:
         count = len(chosen.clip.indices)
         raise CheckpointError(f"{path}: is refused: it takes {count} frames of a minute; at most {MOST_FRAMES} may be")
     return model, steps
+
+
+@contextmanager
+def _parameter_limit(path: Path, count: int, size: int) -> Iterator[None]:
+    """Refuse a model with more parameters than that, in number or bytes, as soon as they are made."""
+    thread, seen, used = get_ident(), 0, 0
+
+    def check(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal seen, used
+        if parameter is not None and get_ident() == thread:
+            seen, used = seen + 1, used + parameter.nbytes
+            if seen > count or used > size:
+                raise CheckpointError(f"{path}: is refused: its model is far larger than its weights")
+
+    handle = register_module_parameter_registration_hook(check)
+    try:
+        yield
+    finally:
+        handle.remove()

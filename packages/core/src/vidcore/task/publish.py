@@ -122,7 +122,7 @@ def _metadata(
         "task": table,
         "class_names": names,
         "scores": scores,
-        "input": input_contract(task.build(f"{part}.pipeline")),
+        "input": input_contract(task.build(f"{part}.pipeline") or {}),
         "versions": {"vidcore": version("vidcore"), "torch": version("torch")} | plugins,
         "license": license_name,
     }

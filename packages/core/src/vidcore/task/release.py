@@ -47,6 +47,8 @@ class Release:
     """Model and test pipeline."""
     about: Mapping[str, Any] = field(repr=False)
     """All metadata: ``class_names``, ``scores``, ``input``, ``versions``, ``license``; facts for people."""
+    tensors: int = 0
+    """Number of tensors in the file."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -54,7 +56,7 @@ class Release:
 
         Raises ``CheckpointError`` if the file is missing or damaged, or is not a release.
         """
-        about = _metadata(path)
+        about, tensors = _metadata(path)
         task, name = about.get("task"), about.get("name")
         if about.get("format") != FORMAT:
             found = f"has format {about['format']!r}" if "format" in about else "has no format"
@@ -66,7 +68,7 @@ class Release:
             raise CheckpointError(f"{path}: is a damaged release: class_names must be strings of printable characters")
         if problem := next(_table_problems(task), None):
             raise CheckpointError(f"{path}: {problem}")
-        return cls(path, name, task, about)
+        return cls(path, name, task, about, tensors)
 
     def table(self) -> Table:
         """Return the Task as a table: it has no data, which predictions do not need."""
@@ -119,7 +121,8 @@ def _components(value: Any) -> Iterator[Component]:
             yield from _components(inner)
 
 
-def _metadata(path: Path) -> Mapping[str, Any]:
+def _metadata(path: Path) -> tuple[Mapping[str, Any], int]:
+    """Return the metadata of a release, and the number of its tensors."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -143,7 +146,7 @@ def _metadata(path: Path) -> Mapping[str, Any]:
         about = parse_json(text)
     except ValueError as error:
         raise CheckpointError(f"{path}: is a damaged release: {error}") from None
-    return about if isinstance(about, dict) else {}
+    return about if isinstance(about, dict) else {}, len(header) - 1
 
 
 def _is_name(value: Any) -> bool:

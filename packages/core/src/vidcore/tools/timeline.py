@@ -63,8 +63,12 @@ class ClassTimeline:
         return shown, image, end
 
     def draw(self, class_names: Sequence[str] | None) -> Figure:
-        """Draw a row for each of the classes that score highest: the darker, the higher the score at that time."""
+        """Draw a row for each of the classes that score highest: the darker, the higher the score at that time.
+
+        The highest score has the full colour, and stands above the picture.
+        """
         shown, image, end = self.raster()
+        highest = max(float(np.nan_to_num(image).max(initial=0)), 1e-9)
         names = [class_names[k] if class_names else f"class {k}" for k in shown]
         with drawing([self.title, *names]) as letters:
             texts = [letters.name(name, int(k), 36) for name, k in zip(names, shown, strict=True)]
@@ -73,9 +77,11 @@ class ClassTimeline:
             figure = new_figure(WIDTH + 3, edges[-1] + 1)
             axes = add_axes(figure, 2.5, 0.5, WIDTH, edges[-1])
             axes.set_title(letters.text(self.title))
+            if len(image):
+                axes.set_title(f"darkest: {highest:.2f}", loc="right", fontsize=9)
             axes.set_ylim(edges[-1], 0)
             for row, top, bottom in zip(image, edges, edges[1:], strict=False):
-                colours = tint(BLUE, np.clip(np.nan_to_num(row), 0, 1))
+                colours = tint(BLUE, np.clip(np.nan_to_num(row) / highest, 0, 1))
                 colours = np.concatenate([colours, ~np.isnan(row)[:, None]], 1)  # gaps are transparent
                 box = (0, end, bottom - 0.03, top + 0.03)
                 axes.imshow(colours[None], extent=box, aspect="auto", interpolation="nearest")

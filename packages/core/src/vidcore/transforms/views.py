@@ -73,9 +73,9 @@ def input_contract(steps: Mapping[str, Transform]) -> dict[str, Any] | None:
     }
 
 
-def black_video() -> Sample:
-    """Return a sample of a minute of black frames, which take no memory."""
-    frames = np.broadcast_to(np.zeros(3, np.uint8), (FPS * SECONDS, *SIZE, 3))  # a view of three bytes
+def black_video(size: tuple[int, int] = SIZE) -> Sample:
+    """Return a sample of a minute of black frames of that height and width, which take no memory."""
+    frames = np.broadcast_to(np.zeros(3, np.uint8), (FPS * SECONDS, *size, 3))  # a view of three bytes
     video = ArrayReader(frames, FPS, "black frames")
     return Sample(index=0, path=video.path, video=video, total_frames=len(video), fps=FPS, duration=SECONDS)
 
