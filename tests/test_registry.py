@@ -251,6 +251,35 @@ def test_metric(component: Component) -> None:
     assert whole.compute() == pytest.approx(scores, nan_ok=True)
 
 
+# Drawers
+
+
+@all_of("drawers")
+@pytest.mark.parametrize("size", [(240, 320), (720, 405)])
+def test_drawer(component: Component, size: tuple[int, int]) -> None:
+    from vidcore.tools.drawers import Canvas, Drawer
+
+    drawer = component.load()
+    assert issubclass(drawer, Drawer)
+    assert not drawer.can_draw(Sample(path="a.mp4")), "a sample without predictions"
+    predicted, targets = predictions(multi_label=False)
+    names = ("left", "right", "a name that is so long that it does not fit into one line of a small picture")
+    sample, truth = (one.replace(class_names=names) for one in (predicted[0], targets[0]))
+    if not drawer.can_draw(sample):
+        return
+    canvas = Canvas(size, names, duration=8.0, top=3)
+    made = drawer(sample, canvas, truth)
+    shapes = set()
+    for time in (0.0, 4.0, 7.9, 9.0):
+        canvas.begin_frame()
+        image = np.full((*size, 3), 90, np.uint8)
+        framed = made.draw(image, time)
+        assert framed.dtype == np.uint8 and (framed[: size[0], : size[1]] == image).all()
+        assert framed.shape != (*size, 3) or (framed != 90).any()
+        shapes.add(framed.shape)
+    assert len(shapes) == 1, "all frames of a video must have one size"
+
+
 # Data sets
 
 

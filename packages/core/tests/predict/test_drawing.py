@@ -163,6 +163,13 @@ def test_inputs_are_never_replaced(tmp_path: Path) -> None:
     drawing.check([tmp_path / "a.mp4", tmp_path / "out" / "deeper" / "a.mp4"])
     with pytest.raises(UserError, match=r"out: has the input a\.mp4; choose another folder"):
         drawing.check([tmp_path / "out" / "a.mp4"])
+    (tmp_path / "out").mkdir()
+    before = video(tmp_path / "out" / "a.mp4").read_bytes()
+    (failed,) = drawing.draw_all([(boxed(tmp_path / "out" / "a.mp4", 0, 0, 9, 9), None)] * 2)
+    assert not failed.written and "has the input" in str(failed.problem)
+    (failed,) = Drawing(tmp_path / "out", DRAWERS, videos=tmp_path / "none").draw_all([(Sample(path="a.npy"), None)])
+    assert not failed.written and "none: no such file or folder" in str(failed.problem)
+    assert [p.read_bytes() for p in (tmp_path / "out").iterdir()] == [before]
 
 
 def test_videos_of_feature_files_are_found_by_name(tmp_path: Path) -> None:

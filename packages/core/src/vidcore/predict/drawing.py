@@ -76,8 +76,13 @@ class Drawing:
 
     def draw_all(self, pairs: Sequence[tuple[Sample, Sample | None]]) -> Iterator[Drawn]:
         """Draw predicted samples, each with the annotated one if it is known, one after the other."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        sources = self._sources()
+        try:
+            sources = self._sources()
+            self.check([*sources.values(), *(sample.path for sample, _ in pairs if sample.path)])
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (UserError, OSError) as error:  # after an evaluation that may have taken hours
+            yield Drawn(self.folder, False, f"nothing is drawn: {error}")
+            return
         for number, (sample, truth) in enumerate(pairs, 1):
             title = f"drawing {number} of {len(pairs)}"
             path = self._target(sample)
