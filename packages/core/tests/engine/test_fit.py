@@ -202,6 +202,18 @@ def test_a_run_resumes_from_a_checkpoint_of_another_folder(toy: ModuleType, tmp_
         toy.train(tmp_path / "best", resume_from=source.with_name("best.pt"))
 
 
+def test_a_run_that_resumes_with_other_plugin_files_says_so(toy: ModuleType, tmp_path: Path) -> None:
+    class Notes(Observer):
+        def on_start(self, run_dir: Path, info: Any) -> None:
+            found.extend(info["notes"])
+
+    found: list[str] = []
+    for epochs, digest in ((1, "sha256:1"), (2, "sha256:1"), (3, "sha256:2")):
+        assert found == []
+        toy.train(tmp_path, epochs=epochs, plugins={"my_model.py": digest}, observers=(Notes(),), validation=False)
+    assert found == ["the files of --plugin are not those of the run so far"]
+
+
 def test_the_rate_is_reduced_on_a_plateau(toy: ModuleType, tmp_path: Path) -> None:
     options = {"schedules": [ReduceOnPlateauLR(monitor="acc/count", patience=0, factor=0.5)], "epochs": 4}
     _, wanted = toy.train(tmp_path / "straight", **options)

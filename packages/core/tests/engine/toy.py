@@ -221,6 +221,7 @@ def train(
     idle: bool = False,
     schedules: Any = None,
     resume_from: Path | None = None,
+    plugins: dict[str, str] | None = None,
     **options: Any,
 ) -> tuple[Any, nn.Module]:
     """Train for three epochs (or with ``options``) in a folder, resuming a run that is there."""
@@ -264,7 +265,7 @@ def train(
         schedules,
         validate=validate if validation else None,
         observers=[JsonLines(), *observers],
-        about={"class_names": list(Points.class_names)},
+        about={"class_names": list(Points.class_names)} | ({"plugins": plugins} if plugins else {}),
         resume_from=resume_from,
     )
     loader.close()

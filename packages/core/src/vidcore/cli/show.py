@@ -32,7 +32,7 @@ def plugins(context: Context) -> None:
         folders = [folder for name, folder in catalog.recipe_folders if name == plugin.name]
         recipes = sum(any(path.is_relative_to(f) for f in folders) for path in catalog.recipes.values())
         counts += [f"{recipes} recipes"] if recipes else []
-        rows.append((plugin.name, plugin.version, plugin.error or ", ".join(counts)))
+        rows.append((plugin.name, plugin.version[:15], plugin.error or ", ".join(counts)))
     table(["plugin", "version", "offers"], rows)
 
 

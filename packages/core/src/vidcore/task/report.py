@@ -103,7 +103,7 @@ def finish(
         except (UserError, OSError) as error:  # a file that cannot be written must not lose the report
             failed = failed or error
     found = [n for m in metrics.values() for n in m.notes()]
-    found += [f"used {name} ({hash_})" for name, hash_ in report.get("plugins", {}).items()]
+    found += [f"used {name} ({hash_[:15]})" for name, hash_ in report.get("plugins", {}).items()]
     new = [note for note in dict.fromkeys(found) if note not in notes.lines]
     report["notes"] = [*notes.lines, *new]
     report["files"] = [str(p) for p in written if p.exists()]
