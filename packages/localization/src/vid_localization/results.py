@@ -107,6 +107,10 @@ def read_submission(path: Path, targets: Sequence[Sample]) -> list[Sample]:
 
     A sample that the file does not name has no segments. This warns about videos that are not among the samples.
 
+    Args:
+        path: the JSON file.
+        targets: the annotated samples.
+
     Raises:
         AnnotationError: an entry is not valid, or its label is not a class of the samples.
         DataError: the file does not exist, or names none of the samples.
