@@ -210,6 +210,17 @@ def test_a_missing_argument_shows_the_usage(capsys: pytest.CaptureFixture[str]) 
     assert "Usage: vidcore check [OPTIONS] TASK" in capsys.readouterr().err
 
 
+def test_a_shell_completes_every_argument() -> None:
+    silent = []
+    for path, command in commands(cli):
+        context = click.Context(command, obj=Context())
+        context.resilient_parsing = True
+        for argument in command.params:
+            if isinstance(argument, click.Argument) and not argument.shell_complete(context, ""):
+                silent.append((path, argument.name))
+    assert silent == []
+
+
 def completed(folder: Path, *words: str) -> list[str]:
     """Return what bash offers for the last word."""
     program = folder / "vidcore"

@@ -13,7 +13,7 @@ from click.shell_completion import BashComplete, CompletionItem, add_completion_
 if TYPE_CHECKING:
     from vidcore.plugins.catalog import Catalog
 
-__all__ = ["VARIABLE", "complete_keys", "complete_kinds", "complete_task", "completion", "use_bash"]
+__all__ = ["VARIABLE", "complete_files", "complete_keys", "complete_kinds", "complete_task", "completion", "use_bash"]
 
 VARIABLE = "_VIDCORE_COMPLETE"
 """Environment variable with which a shell asks for completions."""
@@ -64,6 +64,11 @@ def complete_task(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return [CompletionItem(incomplete, type="file"), *names]
 
 
+def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete files and folders."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 def complete_kinds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Complete a kind of ``vidcore list``."""
     return [kind for kind in (*_catalog(ctx).kinds, "recipes", "commands") if kind.startswith(incomplete)]
@@ -75,7 +80,8 @@ def complete_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -
     from vidcore.errors import UserError
 
     catalog = _catalog(ctx)
-    task = ctx.params.get("task") or next(iter(ctx.args), "")  # click puts it there if a value is missing at the end
+    named = (ctx.params.get(name) for name in ("task", "source"))
+    task = next(filter(None, named), "") or next(iter(ctx.args), "")  # there if the value is missing at the end
     try:
         table = load(task, catalog.recipes).data
     except UserError:  # not yet typed, say

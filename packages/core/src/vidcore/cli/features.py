@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from vidcore.cli.common import FOLDER, checkpoint_option, shard_option, with_task
+from vidcore.cli.completion import complete_files
 from vidcore.jobs import finish, share
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @with_task
-@click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER|LIST...")
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER|LIST...", shell_complete=complete_files)
 @checkpoint_option
 @click.option("--output", "-o", type=FOLDER, required=True, help="Folder to write to.")
 @click.option("--stride", default="16", show_default=True, help="Distance between positions: frames or seconds (0.5s).")

@@ -20,6 +20,7 @@ from vidcore.cli.common import (
     refuse_overwriting_inputs,
     with_task,
 )
+from vidcore.cli.completion import complete_files
 from vidcore.errors import UserError, VideoError
 from vidcore.tools.progress import Display, Work, progress_bar
 from vidcore.video.open import VIDEO_SUFFIXES
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @with_task
-@click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER...")
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER...", shell_complete=complete_files)
 @click.option("--checkpoint", "-c", type=FILE, help="Weights from a run, or published ones; a release has its own.")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes or segments to show.")
 @click.option(

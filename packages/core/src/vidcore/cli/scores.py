@@ -100,7 +100,7 @@ def compare(runs: tuple[Path, ...]) -> None:
 
 
 @click.command()
-@click.argument("source", metavar="RUN|TASK")
+@click.argument("source", metavar="RUN|TASK", shell_complete=complete_task)
 @click.option("--checkpoint", "-c", type=FILE, help="Weights; default: the best of the RUN.")
 @click.option("--dir", "folder", type=FOLDER, default=".", help="Folder to write to; default: the current one.")
 @click.option("--license", "license_name", metavar="NAME", help="License of the weights, such as CC-BY-4.0.")
