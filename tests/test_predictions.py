@@ -97,6 +97,7 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_outputs_by_suffix(predict: Any, tmp_path: Path) -> None:
     names = [tmp_path / f"x.{suffix}" for suffix in ("csv", "json", "jsonl", "txt")]
     out, err = predict("videos", "bad.mp4", "--top", 2, *(part for name in names for part in ("-o", name)), code=2)
+    assert "bad.mp4: " in err
     assert out == "" and all(f"wrote {name}" in err for name in names)
     rows = table(names[0])
     assert list(rows[0]) == ["video", "class", "score", "error"]

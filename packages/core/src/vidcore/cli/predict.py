@@ -144,6 +144,7 @@ def predict(
     with ExitStack() as stack:
         targets: list[Path | None] = [*tables] if outputs else [None]
         sinks = [_sink(stack, path, as_json) for path in targets]
+        sinks += [_say_error] if outputs else []
         if window:
             pictures = [path for path in outputs if path not in tables]
             keep = top if drawing else 0
@@ -207,6 +208,11 @@ def _sink(stack: ExitStack, path: Path | None, as_json: bool) -> Callable[[Entry
         return stack.enter_context(writing(None, _Terminal(), as_json))
     out = stack.enter_context(path.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
     return stack.enter_context(writing(path, out, as_json))
+
+
+def _say_error(made: Entry) -> None:
+    if "error" in made.record:
+        click.echo(made.record["error"], err=True)
 
 
 class _Terminal(io.StringIO):
