@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from vid_recognition.models.heads import I3DHead
 from vid_recognition.models.losses import BCELossWithLogits, CBFocalLoss, CrossEntropyLoss, NLLLoss
 from vid_recognition.models.non_local import NonLocal
+from vid_recognition.models.r2plus1d import Conv2plus1d
 from vid_recognition.models.resnet_tsm import ResNetTSM, TemporalShift, temporal_shift
+from vid_recognition.models.tanet import AdaptiveModule, TemporalAdaptive
+from vid_recognition.models.tin import OffsetNet, TemporalInterlace, WeightNet, interlace
 
 
 def non_local(case: Any, row: Any) -> dict[str, Any]:
@@ -46,6 +49,43 @@ def shift(case: Any, row: Any) -> dict[str, Any]:
         net = ResNetTSM(given["depth"], shift_place=given["place"])
         return {"number": sum(isinstance(m, TemporalShift) for m in net.modules())}
     return {"y": temporal_shift(torch.from_numpy(row.inputs["x"]), given["segments"], given["divisor"]).numpy()}
+
+
+def evaluated(module: nn.Module, row: Any) -> dict[str, Any]:
+    load(module, row.inputs["weights"])
+    module.train(row.settings["mode"] != "evaluation")
+    with torch.no_grad():
+        return {"y": module(torch.from_numpy(row.inputs["x"])).numpy()}
+
+
+def factorised_convolution(case: Any, row: Any) -> dict[str, Any]:
+    given = row.settings
+    if row.what == "middle channels":
+        made = [Conv2plus1d(i, o, *triples(kernel, 1)) for i, o, kernel in row.inputs["in_out_kernel"]]
+        return {"middle": [conv.conv_s.out_channels for conv in made]}
+    conv = Conv2plus1d(given["in"], given["out"], *triples(given["kernel"], given["stride"]), bias=given["bias"])
+    return evaluated(conv, row)
+
+
+def triples(*values: Any) -> list[Any]:
+    return [(v,) * 3 if isinstance(v, int) else tuple(v) for v in values]
+
+
+def interlacing(case: Any, row: Any) -> dict[str, Any]:
+    given = row.settings
+    if row.what == "shift":
+        return {"y": interlace(*(torch.from_numpy(row.inputs[k]) for k in ("x", "offsets"))).numpy()}
+    if row.what == "offsets":
+        return evaluated(OffsetNet(given["channels"], given["groups"], given["segments"]), row)
+    if row.what == "weights":
+        return evaluated(WeightNet(given["channels"], given["groups"]), row)
+    return evaluated(TemporalInterlace(given["channels"], given["segments"], given["divisor"]), row)
+
+
+def adaptive(case: Any, row: Any) -> dict[str, Any]:
+    given = row.settings
+    options = TemporalAdaptive(given["alpha"], given["beta"], given["kernel"])
+    return evaluated(AdaptiveModule(given["channels"], given["segments"], options), row)
 
 
 def with_gradient(loss: Callable[[Tensor, Tensor], Tensor], row: Any) -> dict[str, Any]:
@@ -87,6 +127,9 @@ def head_loss(case: Any, row: Any) -> dict[str, Any]:
 OPS = {
     "modules.non_local": non_local,
     "modules.temporal_shift": shift,
+    "modules.factorised_convolution": factorised_convolution,
+    "modules.temporal_interlace": interlacing,
+    "modules.temporal_adaptive": adaptive,
     "modules.cross_entropy": cross_entropy,
     "modules.binary_losses": binary_losses,
     "modules.head_loss": head_loss,

@@ -12,18 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from vid_recognition.models.c2d import C2D
+from vid_recognition.models.c3d import C3D
+from vid_recognition.models.csn import ResNet3dCSN
 from vid_recognition.models.densenet import DenseNet
 from vid_recognition.models.heads import TSMHead
 from vid_recognition.models.layers import Backbone
 from vid_recognition.models.mobilenet_v2 import MobileNetV2, MobileNetV2TSM
 from vid_recognition.models.mobileone import MobileOne, MobileOneTSM
 from vid_recognition.models.non_local import NonLocal
+from vid_recognition.models.r2plus1d import ResNet2Plus1d
 from vid_recognition.models.resnet import ResNet
 from vid_recognition.models.resnet3d import ResNet3d, ResNet3dSlowOnly
 from vid_recognition.models.resnet_tsm import ResNetTSM
 from vid_recognition.models.resnext import ResNeXt
 from vid_recognition.models.slowfast import FastPathway, ResNet3dSlowFast, SlowPathway
 from vid_recognition.models.swin import SwinTransformer
+from vid_recognition.models.tanet import TANet
+from vid_recognition.models.tin import ResNetTIN
+from vid_recognition.models.x3d import X3D
 from vidcore.engine.optim import LayerDecayGroups
 from vidcore.errors import UserError
 from vidcore.nn import DropPath
@@ -42,6 +48,8 @@ ON_FRAMES: dict[str, Build] = {
     "MobileOneTSM": lambda **k: MobileOneTSM("s0", num_segments=2, **k),
     "ResNeXt": lambda **k: ResNeXt(50, groups=4, width_per_group=4, num_stages=2, out_indices=(1,), **k),
     "DenseNet": lambda **k: DenseNet(121, **k),
+    "ResNetTIN": lambda **k: ResNetTIN(18, num_segments=2, shift_div=4, num_stages=2, out_indices=(1,), **k),
+    "TANet": lambda **k: TANet(50, num_segments=2, num_stages=2, out_indices=(1,), **k),
 }
 ON_CLIPS: dict[str, Build] = {
     "C2D": lambda **k: C2D(18, num_stages=2, out_indices=(1,), **k),
@@ -51,6 +59,11 @@ ON_CLIPS: dict[str, Build] = {
     "ResNet3dSlowOnly": lambda **k: ResNet3dSlowOnly(
         depth=50, num_stages=2, stage_blocks=(1, 2), base_channels=4, out_indices=(1,), inflate=(0, 1), **k
     ),
+    "ResNet3dCSN": lambda **k: ResNet3dCSN(
+        50, "ip", num_stages=2, stage_blocks=(1, 2), base_channels=4, out_indices=(1,), **k
+    ),
+    "ResNet2Plus1d": lambda **k: ResNet2Plus1d(18, num_stages=2, base_channels=8, out_indices=(1,), **k),
+    "X3D": lambda **k: X3D(gamma_b=2.25, num_stages=2, base_channels=8, **k),
 }
 NETS = ON_FRAMES | ON_CLIPS
 
@@ -296,3 +309,20 @@ def test_swin_has_layers_for_their_own_rates() -> None:
     model = torch.nn.ModuleDict({"backbone": net, "cls_head": torch.nn.Linear(2, 2)})
     groups = LayerDecayGroups(decay_rate=0.5, num_layers=3)(model, 1.0, 0.1)
     assert sorted({group["lr"] for group in groups}) == [0.0625, 0.125, 0.25, 0.5, 1.0]
+
+
+def test_bn_frozen_fixes_the_weights_of_batch_norm_in_training() -> None:
+    backbone = net("ResNet3dCSN", norm_eval=True, bn_frozen=True)
+    assert all(p.requires_grad for p in backbone.parameters())
+    backbone.train()
+    frozen = {name for name, p in backbone.named_parameters() if not p.requires_grad}
+    assert frozen == {name for name, _ in backbone.named_parameters() if ".bn." in name}
+    with pytest.raises(ValueError, match="bn_frozen needs norm_eval"):
+        net("ResNet3dCSN", bn_frozen=True)
+
+
+def test_c3d_names_the_clips_that_fit() -> None:
+    backbone = C3D(out_dim=512 * 1 * 2 * 2).eval()
+    assert backbone(torch.rand(1, 3, 16, 32, 32)).shape == (1, 4096)
+    with pytest.raises(UserError, match=r"out_dim is 2048, but these clips give 4608 numbers: 8192 if they have"):
+        backbone(torch.rand(1, 3, 16, 64, 64))

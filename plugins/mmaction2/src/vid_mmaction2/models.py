@@ -157,6 +157,23 @@ def _drn(converter: Converter, table: Table, at: str) -> Table:
     return {**table, "stage": "first" if first else "second" if second else "third"}
 
 
+def _c3d(converter: Converter, table: Table, at: str) -> Table:
+    """Published networks have batch norm only if ``norm_cfg`` is set."""
+    return {**without(table, "style"), "batch_norm": table.get("norm_cfg") is not None}
+
+
+def _split_or_separated(converter: Converter, table: Table, at: str) -> Table:
+    """R(2+1)D and CSN: the kind of convolution and the epsilon of batch norm are fixed."""
+    table = dict(table)
+    if (table.get("conv_cfg") or {}).get("type") == "Conv2plus1d":
+        del table["conv_cfg"]
+    if norm := dict(table.get("norm_cfg") or {}):
+        if norm.pop("eps", 1e-5) != 1e-3:
+            converter.report(f"{at}.norm_cfg.eps", "must be 0.001")
+        table["norm_cfg"] = norm
+    return table
+
+
 OTHER_PACKAGES: dict[str, Table] = {
     **{f"{scope}.ResNeXt": {"type": "ResNeXt"} for scope in ("mmcls", "mmpretrain")},
     **{f"{scope}.MobileOne": {"type": "MobileOne"} for scope in ("mmcls", "mmpretrain")},
@@ -175,13 +192,15 @@ OTHER_PACKAGES: dict[str, Table] = {
 
 RULES: dict[str, Rule] = {
     "BMN": _bmn,
+    "C3D": _c3d,
     "DRN": _drn,
     "PEM": _pem,
     "TEM": _tem,
     "RandomBatchAugment": _blendings,
     "ResNeXt": _resnext,
     **{f"Recognizer{dimensions}": _recognizer for dimensions in ("2D", "3D")},
-    **{f"{name}Head": _head for name in ("TSN", "TSM", "I3D", "SlowFast")},
-    **dict.fromkeys(("ResNetTSM", "ResNet3d", "ResNet3dSlowOnly"), _backbone),
+    **{f"{name}Head": _head for name in ("TSN", "TSM", "I3D", "SlowFast", "X3D")},
+    **dict.fromkeys(("ResNetTIN", "ResNetTSM", "ResNet3d", "ResNet3dSlowOnly"), _backbone),
     "ResNet3dSlowFast": _slowfast,
+    **dict.fromkeys(("ResNet2Plus1d", "ResNet3dCSN"), _split_or_separated),
 }

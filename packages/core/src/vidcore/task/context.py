@@ -117,6 +117,7 @@ class RunContext:
             skipped = load_initial_weights(model, options)
             if skipped:
                 self.notes.add(f"initialised at random, not from {options.weights.name}: {'; '.join(skipped)}")
+        model.train()  # backbones freeze weights in it, which the optimizer leaves out
         return prepare(model, self.runtime, self.device)
 
     def optimizer(

@@ -18,7 +18,7 @@ from vid_recognition.models.losses import BCELossWithLogits, ClassWeightedLoss, 
 from vidcore.errors import UserError
 from vidcore.nn import require
 
-__all__ = ["ClassificationHead", "Head", "I3DHead", "SlowFastHead", "TSMHead", "TSNHead"]
+__all__ = ["ClassificationHead", "Head", "I3DHead", "SlowFastHead", "TSMHead", "TSNHead", "X3DHead"]
 
 
 class Head(nn.Module):
@@ -132,11 +132,7 @@ class ClassificationHead(Head):
 
         Raises ``UserError`` if the number of channels differs.
         """
-        found, expected = pooled.shape[1], self.fc_cls.in_features
-        if found != expected:
-            raise UserError(f"cls_head.in_channels is {expected}, but the backbone returns {found} channels")
-        scores: Tensor = self.fc_cls(pooled)
-        return scores
+        return _linear(self.fc_cls, pooled)
 
     def classify(self, features: Any) -> Tensor:
         """Return the scores of each row of the features: (rows, num_classes)."""
@@ -149,6 +145,40 @@ class ClassificationHead(Head):
 
 class I3DHead(ClassificationHead):
     """Scores clips, for networks on clips. Takes the arguments of ``ClassificationHead``."""
+
+
+class X3DHead(ClassificationHead):
+    """Two fully connected layers after pooling (arXiv:2004.04730, table 1).
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the features.
+        hidden: width of the first layer.
+        fc1_bias: whether the first layer has a bias.
+
+    and the arguments of ``ClassificationHead``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        hidden: int = 2048,
+        fc1_bias: bool = False,
+        init_std: float = 0.01,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes, hidden, init_std=init_std, **kwargs)
+        self.fc1 = nn.Linear(in_channels, hidden, bias=fc1_bias)
+        nn.init.normal_(self.fc1.weight, std=init_std)
+        if self.fc1.bias is not None:
+            nn.init.zeros_(self.fc1.bias)
+        self.fc2 = self.fc_cls
+        del self.fc_cls  # published weights name it fc2
+
+    def classify(self, features: Any) -> Tensor:
+        hidden = torch.relu_(_linear(self.fc1, self.pool(features)))
+        return self.fc2(self.dropout(hidden))  # type: ignore[no-any-return]
 
 
 class SlowFastHead(ClassificationHead):
@@ -215,3 +245,11 @@ class TSMHead(ClassificationHead):
             )
         views: Tensor = scores.unflatten(1, (-1, self.num_segments))
         return views.mean(2)
+
+
+def _linear(layer: nn.Linear, pooled: Tensor) -> Tensor:
+    """Apply the first layer of a head; raise ``UserError`` if the number of channels differs."""
+    if (found := pooled.shape[1]) != layer.in_features:
+        raise UserError(f"cls_head.in_channels is {layer.in_features}, but the backbone returns {found} channels")
+    out: Tensor = layer(pooled)
+    return out

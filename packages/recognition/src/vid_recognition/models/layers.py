@@ -46,11 +46,11 @@ class ConvUnit(nn.Sequential):
     conv: _ConvNd
     bn: _BatchNorm
 
-    def __init__(self, conv: _ConvNd, *, norm: bool = True, act: nn.Module | None = None) -> None:
+    def __init__(self, conv: _ConvNd, *, norm: bool = True, eps: float = 1e-5, act: nn.Module | None = None) -> None:
         super().__init__()
         self.add_module("conv", conv)
         if norm:
-            self.add_module("bn", NORMS[type(conv)](conv.out_channels))
+            self.add_module("bn", NORMS[type(conv)](conv.out_channels, eps))
         if act is not None:
             self.add_module("activate", act)
 
@@ -139,11 +139,16 @@ class Backbone(ImageWeights):
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         self.freeze()
-        if mode and self.norm_eval:
+        if mode:
+            self.fix_norms()
+        return self
+
+    def fix_norms(self) -> None:
+        """Fix what batch norms must not learn; called whenever training begins."""
+        if self.norm_eval:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
-        return self
 
     def convert_2d_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the weights of an image network under the names and in the shapes of this network.

@@ -133,8 +133,8 @@ class ResNet(Backbone):
     def stem(self, x: Tensor) -> Tensor:
         return self.maxpool(self.conv1(x))  # type: ignore[no-any-return]
 
-    def freeze(self) -> None:
-        super().freeze()
+    def fix_norms(self) -> None:
+        super().fix_norms()
         if self.partial_bn:
             # 2D only: the batch norm of a non-local block is initialised with zeros and would stay zero
             norms = [m for m in self.modules() if isinstance(m, nn.BatchNorm2d)]

@@ -9,8 +9,8 @@ is I3D, SlowOnly, either pathway of SlowFast and skeleton networks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from attrs import frozen
@@ -20,25 +20,32 @@ from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net, per
 from vid_recognition.models.non_local import NonLocal, NonLocalBlock
 from vidcore.nn import require
 
-__all__ = ["ResNet3d", "ResNet3dSlowOnly"]
+__all__ = ["DEPTHS", "BlockOptions", "Bottleneck3d", "ResNet3d", "ResNet3dSlowOnly", "conv_unit"]
 
 Style = Literal["pytorch", "caffe"]
 InflateStyle = Literal["3x1x1", "3x3x3"]
 Triple = tuple[int, int, int]
 
 
-def _conv_unit(
-    inplanes: int, planes: int, kernel: Triple, stride: Triple = (1, 1, 1), dilation: int = 1, relu: bool = True
-) -> ConvUnit:
-    """Return a convolution that keeps the size up to its stride, dilated in space only."""
+def conv_unit(
+    inplanes: int,
+    planes: int,
+    kernel: Triple,
+    stride: Triple = (1, 1, 1),
+    dilation: int = 1,
+    relu: bool = True,
+    groups: int = 1,
+    eps: float = 1e-5,
+) -> nn.Module:
+    """Return a convolution that keeps the size up to its stride, dilated in space only; ``eps`` is of batch norm."""
     time, *space = ((k - 1) // 2 for k in kernel)
     padding = (time, dilation * space[0], dilation * space[1])
-    conv = nn.Conv3d(inplanes, planes, kernel, stride, padding, (1, dilation, dilation), bias=False)
-    return ConvUnit(conv, act=nn.ReLU(inplace=True) if relu else None)
+    conv = nn.Conv3d(inplanes, planes, kernel, stride, padding, (1, dilation, dilation), groups, bias=False)
+    return ConvUnit(conv, eps=eps, act=nn.ReLU(inplace=True) if relu else None)
 
 
 @frozen
-class _BlockOptions:
+class BlockOptions:
     """Options of a block, except channels; a basic block ignores ``style`` and ``inflate_style``."""
 
     stride: Triple
@@ -46,6 +53,7 @@ class _BlockOptions:
     style: Style
     inflate: int
     inflate_style: InflateStyle
+    conv_unit: Callable[..., nn.Module]
 
 
 class _Block(nn.Module):
@@ -79,14 +87,14 @@ class BasicBlock3d(_Block):
         self,
         inplanes: int,
         planes: int,
-        options: _BlockOptions,
+        options: BlockOptions,
         downsample: nn.Module | None,
         non_local: nn.Module | None,
     ) -> None:
         super().__init__(downsample, non_local)
         kernel = (3, 3, 3) if options.inflate else (1, 3, 3)
-        self.conv1 = _conv_unit(inplanes, planes, kernel, options.stride, options.dilation)
-        self.conv2 = _conv_unit(planes, planes, kernel, relu=False)
+        self.conv1 = options.conv_unit(inplanes, planes, kernel, options.stride, options.dilation)
+        self.conv2 = options.conv_unit(planes, planes, kernel, relu=False)
 
     def branch(self, x: Tensor) -> Tensor:
         return self.conv2(self.conv1(x))  # type: ignore[no-any-return]
@@ -102,7 +110,7 @@ class Bottleneck3d(_Block):
         self,
         inplanes: int,
         planes: int,
-        options: _BlockOptions,
+        options: BlockOptions,
         downsample: nn.Module | None,
         non_local: nn.Module | None,
     ) -> None:
@@ -110,15 +118,15 @@ class Bottleneck3d(_Block):
         one: Triple = (1, 1, 1)
         first, second = (one, options.stride) if options.style == "pytorch" else (options.stride, one)
         long, wide = (options.inflate and options.inflate_style == style for style in ("3x1x1", "3x3x3"))
-        self.conv1 = _conv_unit(inplanes, planes, (3, 1, 1) if long else one, first)
-        self.conv2 = _conv_unit(planes, planes, (3, 3, 3) if wide else (1, 3, 3), second, options.dilation)
-        self.conv3 = _conv_unit(planes, planes * self.expansion, one, relu=False)
+        self.conv1 = options.conv_unit(inplanes, planes, (3, 1, 1) if long else one, first)
+        self.conv2 = options.conv_unit(planes, planes, (3, 3, 3) if wide else (1, 3, 3), second, options.dilation)
+        self.conv3 = options.conv_unit(planes, planes * self.expansion, one, relu=False)
 
     def branch(self, x: Tensor) -> Tensor:
         return self.conv3(self.conv2(self.conv1(x)))  # type: ignore[no-any-return]
 
 
-DEPTHS: dict[int, tuple[type[BasicBlock3d] | type[Bottleneck3d], tuple[int, int, int, int]]] = {
+DEPTHS: Mapping[int, tuple[type[BasicBlock3d] | type[Bottleneck3d], tuple[int, int, int, int]]] = {
     18: (BasicBlock3d, (2, 2, 2, 2)),
     34: (BasicBlock3d, (3, 4, 6, 3)),
     50: (Bottleneck3d, (3, 4, 6, 3)),
@@ -159,6 +167,11 @@ class ResNet3d(Backbone):
     ``forward``: (N, in_channels, T, H, W) -> (N, C, T', H', W'), or a tuple of these for multiple ``out_indices``.
     """
 
+    depths: Mapping[int, tuple[Any, tuple[int, int, int, int]]] = DEPTHS
+    """Block and number of blocks of each stage, by depth."""
+    conv_unit: ClassVar[Callable[..., nn.Module]] = staticmethod(conv_unit)
+    """Makes all convolutions."""
+
     def __init__(
         self,
         depth: int = 50,
@@ -189,7 +202,7 @@ class ResNet3d(Backbone):
         lateral_channels: Sequence[int] = (0, 0, 0, 0),
     ) -> None:
         super().__init__(num_stages, out_indices, frozen_stages, norm_eval, with_cp)
-        require(depth in DEPTHS, f"depth must be one of {sorted(DEPTHS)}, got {depth}")
+        require(depth in self.depths, f"depth must be one of {sorted(self.depths)}, got {depth}")
         require(1 <= num_stages <= 4, f"num_stages must be 1 to 4, got {num_stages}")
         for name, given in (
             ("spatial_strides", spatial_strides),
@@ -197,13 +210,13 @@ class ResNet3d(Backbone):
             ("dilations", dilations),
         ):
             require(len(given) >= num_stages, f"{name} needs one entry for each of {num_stages} stages, got {given}")
-        block, depths = DEPTHS[depth]
+        block, depths = self.depths[depth]
         self.stage_blocks = tuple(stage_blocks or depths)[:num_stages]
         require(len(self.stage_blocks) == num_stages, f"stage_blocks must have {num_stages} entries")
         self.channels = [base_channels * 2**i * block.expansion for i in range(num_stages)]
 
         stem_stride = (conv1_stride_t, conv1_stride_s, conv1_stride_s)
-        self.conv1 = _conv_unit(in_channels, base_channels, conv1_kernel, stem_stride)
+        self.conv1 = self.conv_unit(in_channels, base_channels, conv1_kernel, stem_stride)
         pool_stride = (pool1_stride_t, pool1_stride_s, pool1_stride_s)
         self.maxpool = nn.MaxPool3d((1, 3, 3), pool_stride, padding=(0, 1, 1)) if with_pool1 else nn.Identity()
         self.pool2 = nn.MaxPool3d((2, 1, 1), (2, 1, 1)) if with_pool2 else nn.Identity()
@@ -220,9 +233,9 @@ class ResNet3d(Backbone):
                 stride = (time, space, space)
                 shortcut = None
                 if max(stride) > 1 or inplanes != channels:
-                    shortcut = _conv_unit(inplanes, channels, (1, 1, 1), stride, relu=False)
+                    shortcut = self.conv_unit(inplanes, channels, (1, 1, 1), stride, relu=False)
                 attention = non_local_cfg.block(channels) if attentions[i][j] else None
-                options = _BlockOptions(stride, dilations[i], style, inflations[i][j], inflate_style)
+                options = BlockOptions(stride, dilations[i], style, inflations[i][j], inflate_style, self.conv_unit)
                 layers.append(block(inplanes, planes, options, shortcut, attention))
                 inplanes = channels
             self.add_module(f"layer{i + 1}", nn.Sequential(*layers))
