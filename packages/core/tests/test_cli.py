@@ -82,7 +82,7 @@ def work(*_, **__):
     return 0
 
 
-cli.cli.main = work
+cli.cli.invoke = work
 sys.argv = ["vidcore", *sys.argv[1:]]
 cli.main()
 """

@@ -139,12 +139,9 @@ def main() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    sys.stderr = _messages(sys.stderr or io.TextIOWrapper(io.FileIO(2, "w", closefd=False)))
-    sys.stdout = sys.stdout or io.TextIOWrapper(io.FileIO(1, "w", closefd=False))
-    if command in WRITES_FILES or any(argument.startswith(TO_FILES) for argument in sys.argv[2:]):
-        sys.stdout = _messages(sys.stdout)
-    elif isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be bytes that do not decode
+    to_files = command in WRITES_FILES or any(argument.startswith(TO_FILES) for argument in sys.argv[2:])
+    sys.stderr = _opened(sys.stderr, _Messages(2, "w", closefd=False))
+    sys.stdout = _opened(sys.stdout, (_Messages if to_files else _Results)(1, "w", closefd=False))
     if VARIABLE in os.environ:
         use_bash()
     if "RANK" not in os.environ:
@@ -152,11 +149,11 @@ def main() -> None:
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
-    except OSError as error:
+    except (OSError, Unread) as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes it again
-        if code == 0 and not isinstance(error, BrokenPipeError):
+        if code == 0 and isinstance(error, OSError):
             click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
-        code = code or (UNREAD if isinstance(error, BrokenPipeError) else 2)
+        code = code or (2 if isinstance(error, OSError) else UNREAD)
     sys.exit(code)
 
 
@@ -181,12 +178,27 @@ class _Messages(io.FileIO):
         return memoryview(data).nbytes if written is None else written  # None: a non-blocking pipe is full
 
 
-def _messages(stream: TextIO) -> TextIO:
-    """Return a stream that never raises."""
-    if not isinstance(stream, io.TextIOWrapper):  # of a program that calls ``main``
+class Unread(KeyboardInterrupt):
+    """Nobody reads the output any more, as in ``vidcore list recipes | head``; ends the command like Ctrl-C."""
+
+
+class _Results(io.FileIO):
+    """Output that a command is run for."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise Unread from None
+
+
+def _opened(stream: TextIO | None, raw: io.FileIO) -> TextIO:
+    """Return a text stream to ``raw`` that also writes file names of bytes that do not decode."""
+    if stream is not None and not isinstance(stream, io.TextIOWrapper):  # of a program that calls ``main``
         return stream
-    raw = io.BufferedWriter(_Messages(stream.fileno(), "w", closefd=False))
-    return io.TextIOWrapper(raw, stream.encoding, errors="backslashreplace", line_buffering=True)
+    encoding, by_line = (stream.encoding, stream.line_buffering) if stream else ("utf-8", False)
+    by_line = by_line or isinstance(raw, _Messages)
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors="backslashreplace", line_buffering=by_line)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -212,11 +224,12 @@ def run(arguments: Sequence[str]) -> int:
             click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} -h' for help.", err=True)
         code = 2
     except (click.Abort, KeyboardInterrupt) as error:
-        terminated = isinstance(error.__cause__ or error, Terminated)
+        cause = error.__cause__ or error
+        terminated = isinstance(cause, Terminated)
+        if isinstance(cause, Unread):
+            return UNREAD
         click.echo("terminated" if terminated else "interrupted", err=True)
         code = 143 if terminated else 130
-    except BrokenPipeError:  # as in ``vidcore list recipes | head``
-        code = UNREAD
     except (UserError, OSError) as error:
         if debug:
             raise

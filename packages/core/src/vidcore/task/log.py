@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcore.engine.observers import Recorder
+from vidcore.locks import guard
 
 __all__ = ["LOGGER", "RunLog", "logging_to"]
 
@@ -39,7 +40,7 @@ class RunLog(Recorder):
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Append what is logged in the block, warnings, and the traceback of an error that ends it, to a file."""
-    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace", delay=True)
+    handler = logging.FileHandler(guard(path), encoding="utf-8", errors="backslashreplace", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level, show = LOGGER.level, warnings.showwarning
 
