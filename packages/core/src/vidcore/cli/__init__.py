@@ -178,8 +178,8 @@ class _Messages(io.FileIO):
         return memoryview(data).nbytes if written is None else written  # None: a non-blocking pipe is full
 
 
-class Unread(KeyboardInterrupt):
-    """Nobody reads the output any more, as in ``vidcore list recipes | head``; ends the command like Ctrl-C."""
+class Unread(BaseException):
+    """Nobody reads the output any more, as in ``vidcore list recipes | head``."""
 
 
 class _Results(io.FileIO):
@@ -223,11 +223,10 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error, click.UsageError) and error.ctx is not None:
             click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} -h' for help.", err=True)
         code = 2
+    except Unread:
+        code = UNREAD
     except (click.Abort, KeyboardInterrupt) as error:
-        cause = error.__cause__ or error
-        terminated = isinstance(cause, Terminated)
-        if isinstance(cause, Unread):
-            return UNREAD
+        terminated = isinstance(error.__cause__ or error, Terminated)
         click.echo("terminated" if terminated else "interrupted", err=True)
         code = 143 if terminated else 130
     except (UserError, OSError) as error:
