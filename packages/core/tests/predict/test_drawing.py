@@ -140,6 +140,30 @@ def test_folders_of_frames_and_images_are_drawn(tmp_path: Path) -> None:
     assert images(drawn[0].path)[0][..., 0].mean() > 200
 
 
+def test_fonts_are_chosen_for_all_texts(tmp_path: Path) -> None:
+    class Captions(Outlines):
+        @classmethod
+        def texts(cls, sample: Sample) -> list[str]:
+            return ["\U0010fffb"]
+
+    sample = boxed(video(tmp_path / "a.mp4"), 0, 0, 9, 9).replace(class_names=("\U0010fffa",))
+    with pytest.warns(UserWarning, match=r"no font has the characters U\+10FFFA, U\+10FFFB"):
+        Drawing(tmp_path, {"Captions": Captions}).draw(sample, tmp_path / "b.mp4")
+
+
+def test_what_cannot_be_encoded_costs_one_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise ValueError("no such layout")
+
+    samples = [boxed(video(tmp_path / f"{name}.mp4"), 0, 0, 9, 9) for name in "ab"]
+    monkeypatch.setattr("vidcore.video.movie.MovieWriter.write", fail)
+    drawn = list(Drawing(tmp_path / "out", DRAWERS).draw_all([(s, None) for s in samples]))
+    assert [(d.written, (d.problem or "")[-36:]) for d in drawn] == [
+        (False, "encoded (ValueError: no such layout)")
+    ] * 2
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_names_do_not_clash_and_failures_are_named(tmp_path: Path) -> None:
     for folder in ("x", "y", "z"):
         (tmp_path / folder).mkdir()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 import cv2
 import numpy as np
 from attrs import field, frozen
+from av.error import FFmpegError
 
-from vidcore.errors import DataError, PluginError, UserError
+from vidcore.errors import DataError, PluginError, UserError, VideoError
 from vidcore.metrics import SamplePairs
 from vidcore.plugins.catalog import Catalog
 from vidcore.predict.inputs import find_videos
@@ -123,7 +125,8 @@ class Drawing:
             with write_movie(path, footage.unit, footage.rate, footage.sound, footage.origin) as movie:
                 pictures = self._draw_pictures(sample, truth, footage, [drawer for _, _, drawer in chosen], movie)
                 for picture in progress_bar(pictures, title, footage.count or 0):
-                    movie.write(picture.image, picture.time, picture.duration)
+                    with _encoding(footage.path):
+                        movie.write(picture.image, picture.time, picture.duration)
             if footage.damaged:
                 return f"{footage.path}: is damaged: {footage.damaged} of its frames are missing or damaged"
         return None
@@ -141,13 +144,16 @@ class Drawing:
         ready: list[Drawer] = []
         for item in footage:
             if not isinstance(item, Picture):
-                movie.write_sound(item)
+                with _encoding(footage.path):
+                    movie.write_sound(item)
                 continue
             if canvas is None:
                 start, decoded = item.time, item.image.shape[:2]
                 size = _shown_size(decoded, footage.aspect)
-                names = [*(sample.class_names or ()), *((truth and truth.class_names) or ())]
-                canvas = Canvas(size, names, sample.duration or footage.duration, self.top)
+                known = [one for one in (sample, truth) if one is not None]
+                texts = [name for one in known for name in one.class_names or ()]
+                texts += [text for one in known for drawer in drawers for text in drawer.texts(one)]
+                canvas = Canvas(size, texts, sample.duration or footage.duration, self.top)
                 found, true = _in_pixels(sample, decoded, size), truth and _in_pixels(truth, decoded, size)
                 ready = [drawer(found, canvas, true) for drawer in drawers]
             image = _resized(item.image, canvas.size)
@@ -193,6 +199,17 @@ class DrawPredictions(SamplePairs):
         drawn = list(self._drawing.draw_all(named))
         self._notes = [one.problem for one in drawn if one.problem]
         return [one.path for one in drawn if one.written]
+
+
+@contextmanager
+def _encoding(path: str) -> Iterator[None]:
+    """Raise ``VideoError`` in place of errors of a library that cannot encode what is in a file, such as its sound."""
+    try:
+        yield
+    except (UserError, OSError, FFmpegError):
+        raise
+    except Exception as error:
+        raise VideoError(path, f"cannot be encoded ({type(error).__name__}: {error})") from error
 
 
 def _footage(sample: Sample, sources: Mapping[str, Path]) -> Footage:

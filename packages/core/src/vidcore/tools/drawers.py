@@ -41,6 +41,11 @@ class Drawer(ABC):
     def can_draw(cls, sample: Sample) -> bool:
         """Return whether the sample has predictions that this drawer draws."""
 
+    @classmethod
+    def texts(cls, sample: Sample) -> Iterable[str]:
+        """Return the strings of a sample that will be written, beside class names: fonts are chosen for them."""
+        return ()
+
     @abstractmethod
     def __init__(self, sample: Sample, canvas: Canvas, truth: Sample | None = None) -> None: ...
 
