@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 @with_task
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER...", shell_complete=complete_files)
 @click.option("--checkpoint", "-c", type=FILE, help="Weights from a run, or published ones; a release has its own.")
-@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes or segments to show.")
+@click.option(
+    "--top", default=5, show_default=True, type=click.IntRange(1), metavar="N", help="Classes or segments to show."
+)
 @click.option(
     "--views",
     type=click.Choice(["one", "test"]),
@@ -49,8 +51,12 @@ if TYPE_CHECKING:
 )
 @click.option("--window", metavar="LENGTH", help="Predict along the video: a row for each window, e.g. 2s or 32f.")
 @click.option("--stride", metavar="LENGTH", help="From one --window to the next; default: its length.")
-@click.option("--batch-size", type=click.IntRange(1), help="Videos per forward pass; default: as for testing.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode.")
+@click.option(
+    "--batch-size", type=click.IntRange(1), metavar="N", help="Videos per forward pass; default: as for testing."
+)
+@click.option(
+    "--workers", default=2, show_default=True, type=click.IntRange(1), metavar="N", help="Threads that decode."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line and video.")
 @click.option(
     *("--output", "-o", "outputs"),
@@ -76,7 +82,12 @@ if TYPE_CHECKING:
 )
 @click.option("--sentence", help="For a model that finds what a sentence describes: the sentence.")
 @click.option(
-    "--classes", default=2, show_default=True, type=click.IntRange(1), help="Classes per video that --classifier gives."
+    "--classes",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="N",
+    help="Classes per video that --classifier gives.",
 )
 def predict(
     task: Task,
