@@ -146,6 +146,7 @@ model.update(type='S')
         ("from math import pi\nx = 2 * pi", r"c\.py:2: 'pi' has no known value"),
         ("x = " + "-" * 3000 + "1", r"c\.py: nested too deeply|c\.py:1: not Python"),
         ("x = ().__class__", r"c\.py:1: code is not executed"),
+        ("dict = {}\nx = dict(a=1)", r"c\.py:2: code is not executed"),
         ("x = 10 ** 10", r"c\.py:1: code is not executed"),
         ("x = [0] * 10_000_000", r"c\.py:1: \[0\] \* 10_000_000: a repetition may have at most"),
         ("x = undefined + 1", r"c\.py:1: 'undefined' has no known value"),

@@ -214,7 +214,7 @@ class Expressions:
             named.update(value if keyword.arg is None else {keyword.arg: value})
         if (pure := IMPORTED.get(self.imported_name(function))) is not None:
             return pure(*arguments, **named)
-        if isinstance(function, ast.Name) and function.id in FUNCTIONS:
+        if isinstance(function, ast.Name) and function.id in FUNCTIONS.keys() - self.names.keys():
             return FUNCTIONS[function.id](*arguments, **named)
         if not isinstance(function, ast.Attribute):
             raise self.not_data(node)
