@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 MAX_PIXELS = 1 << 26
 """Largest number of pixels of a frame: a header of a few bytes can state gigabytes."""
+
+URL = re.compile(r"(?:^|/)(?:[a-z][a-z0-9+.-]+:/|(?:concat|data|subfile|fd|pipe|crypto|async|cache):)", re.IGNORECASE)
+"""Matches URLs, also at the end of a path."""
 
 
 class ReaderBase:
@@ -61,7 +65,8 @@ def existing_file(path: str | Path) -> str:
     try:
         status = Path(path).stat()
     except (FileNotFoundError, ValueError) as error:  # ValueError: a null character in the name
-        raise VideoError(path, "does not exist") from error
+        url = "; URLs are not read: download the file" if URL.search(str(path)) else ""
+        raise VideoError(path, f"does not exist{url}") from error
     except OSError as error:
         raise VideoError(path, f"cannot be opened ({error.strerror})") from error
     if not S_ISREG(status.st_mode):

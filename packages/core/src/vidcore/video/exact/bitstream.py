@@ -15,6 +15,8 @@ SLICE, IDR = 1, 5
 """Types of H.264 NAL units."""
 
 
+VP8_START = b"\x9d\x01\x2a"
+"""The second three bytes of a key frame."""
 SHOWN_AGAIN = 8
 """Largest size in bytes of a VP9 frame that only shows an earlier one."""
 
@@ -28,15 +30,17 @@ class Pictures(NamedTuple):
     """MPEG-4: 0 I, 1 P, 2 B, 3 S; None if unclear."""
     damaged: bool = False
     """Whether this cannot be a packet of that codec."""
+    predicted: bool = False
+    """VP8 and VP9: whether decoding cannot begin here."""
 
 
 def pictures(codec: str, packet: Packet[VideoStream]) -> Pictures:
     """Parse a packet of that codec (canonical name); if that is not possible, it counts as one shown picture."""
     if codec == "mpeg4":
-        return Pictures(kind=_mpeg4_kind(bytes(packet)))
-    count = {"vp8": _vp8_shown, "vp9": _vp9_shown, "av1": _av1_shown}.get(codec)
+        return _mpeg4_picture(bytes(packet))
+    parse = {"vp8": _vp8_picture, "vp9": _vp9_picture, "av1": _av1_picture}.get(codec)
     try:
-        return Pictures(count(bytes(packet))) if count else Pictures()
+        return parse(bytes(packet)) if parse else Pictures()
     except IndexError:
         return Pictures(damaged=True)
 
@@ -60,31 +64,31 @@ def lacks_idr(packet: Packet[VideoStream], extradata: bytes | None) -> bool:
     return SLICE in kinds and IDR not in kinds
 
 
-def _mpeg4_kind(data: bytes) -> int | None:
-    """ISO/IEC 14496-2, 6.2.5: the two bits after the start code."""
+def _mpeg4_picture(data: bytes) -> Pictures:
+    """ISO/IEC 14496-2, 6.2.5: the kind is in the two bits after the start code."""
     start = data.find(b"\0\0\1\xb6")
     if len(data) < max(16, start + 5):  # shorter ones may only repeat the previous picture
-        return None
-    if start < 0:  # damaged: if this guess is wrong, decoding refutes it
-        return 1
-    return data[start + 4] >> 6
+        return Pictures()
+    return Pictures(kind=1, damaged=True) if start < 0 else Pictures(kind=data[start + 4] >> 6)
 
 
-def _vp8_shown(data: bytes) -> int:
-    """RFC 6386, 9.1: show_frame is the fifth bit from the right."""
-    return data[0] >> 4 & 1
+def _vp8_picture(data: bytes) -> Pictures:
+    """RFC 6386, 9.1: the first bit from the right is 0 in key frames, the fifth is show_frame."""
+    predicted = data[0] & 1 > 0
+    return Pictures(data[0] >> 4 & 1, predicted=predicted, damaged=not predicted and data[3:6] != VP8_START)
 
 
-def _vp9_shown(data: bytes) -> int:
+def _vp9_picture(data: bytes) -> Pictures:
     """VP9 bitstream specification, 6.2: marker and profile, then show_existing_frame, frame_type, show_frame."""
-    shown = 0
-    for frame in _vp9_frames(data):
+    shown, predicted = 0, False
+    for k, frame in enumerate(_vp9_frames(data)):
         bits = _bits(frame)
         at = 5 if bits[2:4] == "11" else 4  # profile 3 has one more bit
-        if bits[at] == "1" and len(frame) > SHOWN_AGAIN:  # damaged
-            raise IndexError
+        if bits[:2] != "10" or (bits[at] == "1" and len(frame) > SHOWN_AGAIN):
+            return Pictures(damaged=True)
         shown += "1" in (bits[at], bits[at + 2])
-    return shown
+        predicted |= not k and "1" in (bits[at], bits[at + 1])
+    return Pictures(shown, predicted=predicted)
 
 
 def _vp9_frames(data: bytes) -> Iterator[bytes]:
@@ -103,7 +107,7 @@ def _vp9_frames(data: bytes) -> Iterator[bytes]:
         at += size
 
 
-def _av1_shown(data: bytes) -> int:
+def _av1_picture(data: bytes) -> Pictures:
     """AV1 bitstream specification, 5.3 to 5.9: show_existing_frame, frame_type (two bits), show_frame."""
     shown = at = 0
     while at < len(data):
@@ -121,11 +125,11 @@ def _av1_shown(data: bytes) -> int:
             raise IndexError
         bits = _bits(data[at : at + 2])
         if kind == 1 and bits[4] == "1":  # sequence header of a still picture
-            return 1
+            return Pictures()
         if kind in (3, 6):  # frame header, frame
             shown += "1" in (bits[0], bits[3])
         at += size
-    return shown
+    return Pictures(shown)
 
 
 def _bits(data: bytes) -> str:

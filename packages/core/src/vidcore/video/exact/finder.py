@@ -68,6 +68,7 @@ class FrameFinder:
         self._context = self._decoder()
         coded = self._packets.stream.codec_context
         self.coded_size = (coded.height, coded.width)
+        self._keys = sorted(self._packets.keys)
         self._skips = self._context.codec.canonical_name in SKIP_SAFE and self._packets.steady
         self._next = 0  # next packet for the decoder
         self._began = 0  # packet where decoding began
@@ -122,7 +123,8 @@ class FrameFinder:
     def _decoder(self) -> VideoCodecContext:
         context = self._packets.stream.codec_context
         strict = STRICT.get(context.codec.canonical_name, "")
-        if strict in codecs_available:
+        self._strict = strict in codecs_available
+        if self._strict:
             extradata, context = context.extradata, cast(VideoCodecContext, CodecContext.create(strict, "r"))
             context.extradata = extradata
         # Raise for damage, instead of concealing it.
@@ -269,11 +271,14 @@ class FrameFinder:
 
     def _check_entry(self, frame: VideoFrame, entry: int) -> None:
         """Check that an entry point returns an intact I-picture before any frame that is shown later."""
-        picture = frame.key_frame and frame.pict_type == PictureType.I and not frame.is_corrupt
-        if frame.pts == entry and picture:
+        if frame.pts == entry and self._is_key(frame) and not frame.is_corrupt:
             self._entry = None
         elif frame.pts is None or self._place.get(frame.pts, -1) >= self._place[entry]:
             self._no_entry(entry)
+
+    def _is_key(self, frame: VideoFrame) -> bool:
+        """Return whether this is a key frame; that of a strict decoder does not say, but its packet does."""
+        return self._strict or (frame.key_frame and frame.pict_type == PictureType.I)
 
     def _is_open(self, entry: int) -> bool:
         """Return whether a frame after an entry point is shown before it."""
@@ -296,18 +301,18 @@ class FrameFinder:
         self._packets.order = None
         errors: set[int] = set()
         packets: list[int] = []
-        entries = {*self._packets.entries}
         recovered = [0] if self._packets.starts_at_keyframe else []
         for number, frame in self._all(errors):
             if frame.is_corrupt:
                 errors.add(number)
-            elif frame.key_frame and frame.pict_type == PictureType.I and number in entries:
+            elif number in self._packets.keys and self._is_key(frame):
                 recovered.append(number)
             packets.append(number)
         errors |= self._place.keys() - {*packets}  # decoders skip some damaged frames in silence
         # Damage often begins at the end of a packet, where its decoder no longer notices it.
-        errors |= {k - 1 for k in errors if k < len(self._packets) - 1}
-        whole = self._intact(packets, sorted(errors), sorted({*recovered}))
+        whole_key = {k for k in errors if k - 1 in self._packets.keys and self._leads(k)}
+        errors |= {k - 1 for k in errors - whole_key if k < len(self._packets) - 1}
+        whole = self._intact(packets, errors, sorted({*recovered}))
         places = [self._place.get(k, -1) for k in packets]
         intact = np.array([p for p, is_whole in zip(places, whole, strict=True) if is_whole and p >= 0], np.int64)
         proven = _in_order(intact)
@@ -329,20 +334,36 @@ class FrameFinder:
             raise VideoError(self.path, "has no frame that can be decoded")
         self._running, self._shown = self._all(), 0
 
-    def _intact(self, packets: list[int], errors: list[int], recovered: list[int]) -> list[bool]:
+    def _leads(self, number: int) -> bool:
+        """Return whether a frame follows an entry point but is shown before it.
+
+        It may refer to frames before the entry point, and frames shown after that never refer to it.
+        """
+        return self._place.get(number, number) < self._place.get(self._key_before(number), -1)
+
+    def _key_before(self, number: int) -> int:
+        """Return the last packet before this one that is a key frame; -1 if there is none."""
+        at = bisect_left(self._keys, number)
+        return self._keys[at - 1] if at else -1
+
+    def _intact(self, packets: list[int], errors: set[int], recovered: list[int]) -> list[bool]:
         """Return whether each frame, given its packet, depends on no error and no gap, in the order of showing."""
         shown: set[int] = set()
         whole = []
+        every = sorted(errors)
+        spreading = [k for k in every if not self._leads(k)]
         for number in packets:
             shown.add(number)
-            before = recovered[: bisect_right(recovered, number)]
+            before = bisect_right(recovered, number)
             # Frames shown before an entry point may refer to frames before it.
-            entry = next((k for k in reversed(before) if k in shown or not k), None)
-            error = None if entry is None else bisect_left(errors, entry)
+            while before and recovered[before - 1] and recovered[before - 1] not in shown:
+                before -= 1
+            entry = recovered[before - 1] if before else None
             whole.append(
                 entry is not None
-                and error is not None
-                and (error == len(errors) or errors[error] > number)
+                and number not in errors
+                and not _any_within(spreading, entry, number)
+                and not (self._leads(number) and _any_within(every, self._key_before(number), number))
                 and not any(gap.first <= number and entry < gap.end for gap in self._packets.gaps)
             )
         return whole
@@ -382,6 +403,11 @@ class FrameFinder:
                 if place == number:
                     yield number, frame
                     break
+
+
+def _any_within(numbers: list[int], first: int, last: int) -> bool:
+    """Return whether an ascending list has a number from ``first`` to ``last``."""
+    return bisect_left(numbers, first) < bisect_right(numbers, last)
 
 
 def _in_order(numbers: Numbers) -> np.ndarray[Any, np.dtype[np.bool_]]:

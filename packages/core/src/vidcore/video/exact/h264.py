@@ -23,10 +23,11 @@ class Headers(NamedTuple):
     order: np.ndarray[Any, np.dtype[np.int64]]
     """Numbers of the packets in the order in which their pictures are shown, without damaged ones."""
     gaps: list[int]
-    """Packets before which reference pictures are missing."""
-    hole: int | None
-    """Packet of the first picture at the end, after the last IDR picture, before which one is not there although
-    numbers are complete before; None if all are there."""
+    """Packets before which reference pictures are missing, in the order of decoding."""
+    holes: list[int]
+    """Packets before which pictures are missing, in the order of showing."""
+    last: int
+    """Packet of the last IDR picture; -1 if there is none."""
 
 
 class _Sequence(NamedTuple):
@@ -74,8 +75,9 @@ def read_headers(packets: Iterable[bytes], extradata: bytes | None) -> Headers |
     sequence: _Sequence | None = None
     ranks: list[tuple[int, int, int]] = []
     gaps: list[int] = []
-    period = high = last = 0
-    reference: int | None = None  # until the first IDR picture, some may be missing
+    period, high, last = -1, 0, 0
+    damaged: set[int] = set()  # periods
+    reference: int | None = None
     for unit in _stored(extradata or b"", width):
         sequence = _sequence(unit) or sequence
     for k, data in enumerate(packets):
@@ -87,7 +89,8 @@ def read_headers(packets: Iterable[bytes], extradata: bytes | None) -> Headers |
                 picture = _picture(unit, sequence)
         if sequence is None or sequence.fields:
             return None
-        if picture is None:  # damaged
+        if picture is None:
+            damaged.add(period)
             continue
         if picture.idr:
             period, high, last, reference = k, 0, 0, 0
@@ -105,16 +108,16 @@ def read_headers(packets: Iterable[bytes], extradata: bytes | None) -> Headers |
         if reference is not None and picture.referred:
             reference = picture.number
     ranks.sort()
-    return Headers(np.array([k for _, _, k in ranks], np.int64), gaps, _hole(ranks))
-
-
-def _hole(ranks: list[tuple[int, int, int]]) -> int | None:
-    steps = [(b[1] - a[1] if a[0] == b[0] else 0, b) for a, b in pairwise(ranks)]
+    # Before the first IDR picture, some may be missing.
+    steps = [(b[1] - a[1] if a[0] == b[0] >= 0 else 0, b[2]) for a, b in pairwise(ranks)]
     usual = min((step for step, _ in steps if step > 0), default=0)
     if len(steps) < ENOUGH:  # encoders count fields
         usual = min(usual, 2)
-    holes = [b for step, b in steps if step > usual]
-    return holes[0][2] if holes and holes[0][0] == ranks[-1][0] else None
+    holes = [k for step, k in steps if step > usual]
+    if damaged:  # a picture that is damaged is not missing
+        kept = {k for start, _, k in ranks if start not in damaged}
+        gaps, holes = [k for k in gaps if k in kept], [k for k in holes if k in kept]
+    return Headers(np.array([k for _, _, k in ranks], np.int64), gaps, holes, period)
 
 
 def _stored(extradata: bytes, width: int) -> Iterator[bytes]:

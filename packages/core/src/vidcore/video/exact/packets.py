@@ -56,6 +56,8 @@ class Packets:
     order: Numbers | None
     """(frames,): number of the packet that shows frame i, -1 if it is lost. None if packets do not prove it: then
     frames must be decoded from the beginning and counted."""
+    keys: frozenset[int]
+    """Packets that the container marks as key frames."""
     entries: list[int]
     """Entry points: ascending numbers of packets where decoding may begin, 0 first, as the container claims."""
     gaps: list[Gap]
@@ -69,8 +71,8 @@ class Packets:
     advertised: int
     """Number of frames according to the container; 0 if unknown."""
     rate: float | None
-    """Frames per second according to the container, unless that is a frame or more off at the end of the file. (Headers
-    of browser recordings may state 1000.)"""
+    """Frames per second according to the container, or to the stream if the container has none, unless that is a frame
+    or more off at the end of the file. (Headers of browser recordings may state 1000.)"""
 
     def __init__(self, path: str | Path) -> None:
         self._path, self._file = str(path), existing_file(path)
@@ -150,7 +152,7 @@ class Packets:
             self._at += 1
             found, place = pictures(codec, packet), (packet.pos, packet.size)
             found = same.setdefault(found, found)  # a few distinct ones, in a hundred thousand packets
-            entry, corrupt = packet.is_keyframe, packet.is_corrupt
+            entry, corrupt = packet.is_keyframe and not found.predicted, packet.is_corrupt
             self._notes.append(Note(packet.pts, packet.dts, place, entry, corrupt, packet.is_discard, found))
             if codec == "h264" and not self._at:
                 resets = not lacks_idr(packet, context.extradata)
@@ -177,9 +179,12 @@ class Packets:
         self.gaps = self._find_gaps()
         slots = avi_slots(self._file) if self.gaps and self._container.format.name == "avi" else None
         self.order = show_order(self._notes, context, self.cut, self.gaps, slots or None) if resets else None
+        self.gaps = sorted({*self.gaps, *(Gap(k, k + 1) for k, n in enumerate(self._notes) if n.pictures.damaged)})
         self.steady = is_steady(self._notes)
-        if not self.steady or (self.cut is None and len(self) < FEW):
+        few = self.cut is None and len(self) < FEW
+        if not self.steady or few or any(note.discarded for note in self._notes):
             self._check_times()
+        self.keys = frozenset(k for k, note in enumerate(self._notes) if note.entry)
         self.entries = [k for k, note in enumerate(self._notes) if k == 0 or note.entry]
         self.advertised = max(self.stream.frames, promised)
         self.rate = self._rate()
@@ -192,21 +197,33 @@ class Packets:
             headers = read_headers(map(bytes, packets[: len(self)]), context.extradata)
         if any(note.discarded for note in self._notes):
             self._check_edits(None if headers is None else headers.order)
-        if headers is not None and not self.gaps:
-            if self.order is None:
-                self.gaps = [Gap(k, k) for k in headers.gaps]
-            else:
-                self.steady, self.order = True, _proven(self.order, headers.order)
-            if self.order is not None and headers.hole is not None and self.cut is None:
-                self.order = self.order[: int(np.flatnonzero(self.order == headers.hole)[0])]  # the file was cut
+        if headers is None or self.gaps:
+            return
+        if self.order is not None:
+            self.steady, self.order = True, _proven(self.order, headers.order)
+        lost = sorted({*headers.gaps, *headers.holes})
+        if not lost or len(headers.holes) > 2 + CONTRADICTED * len(self):  # pictures are numbered in another way
+            return
+        if self.order is not None and self.cut is None and lost[0] >= headers.last:  # the file was cut
+            self.order = self.order[: int(np.flatnonzero(np.isin(self.order, headers.holes))[0])]
+        else:
+            self.gaps = [Gap(k, k) for k in lost]
+            if self.order is not None:
+                self.order = show_order(self._notes, context, self.cut, self.gaps)
 
     def _check_edits(self, order: Numbers | None) -> None:
         """Check that an edit list leaves out frames at the beginning and the end only, and in the order of decoding."""
         by_time = by_pts(self._notes)
+        if not any(note.shown for note in self._notes):
+            raise VideoError(self._path, "has an edit list that leaves out all frames")
         if order is None:
             order = by_time if self.stream.codec_context.codec.reorder else np.arange(len(self))
         shown = np.flatnonzero([self._notes[k].shown for k in by_time.tolist()])
-        if not _agree(by_time, order) or (len(shown) and np.ptp(shown) >= len(shown)):
+        right = _agree(by_time, order) and len(shown) > int(np.ptp(shown))
+        if right and self.steady and shown[0] and self.stream.duration and len(self) > 1:
+            last, sooner = (self._notes[k].pts or 0 for k in by_time[[-1, -2]].tolist())
+            right = bool(self.stream.duration - last < 1.9 * (last - sooner))  # otherwise the list wants more frames
+        if not right:
             raise VideoError(self._path, "has timestamps that contradict its edit list or its frames")
 
     def _find_gaps(self) -> list[Gap]:
@@ -230,7 +247,9 @@ class Packets:
             ends[:-1] = starts[1:]
         elif self.cut is None and (parts or name != "flv"):  # an FLV may be cut between two tags
             self.cut = bool(parts) and parts[-1].end >= os.path.getsize(self._file)
-        gaps = [Gap(k, k + 1) for k, note in enumerate(notes) if note.corrupt or note.pictures.damaged]
+        # Of a damaged packet it is unknown whether it shows a frame, or in which order.
+        unclear = any(note.pictures.kind == 2 or not note.pictures.shown for note in notes)
+        gaps = [Gap(k, k + 1) for k, n in enumerate(notes) if n.corrupt or (unclear and n.pictures.damaged)]
         for part in parts:
             hit = np.flatnonzero((starts < part.end) & (ends > part.start))
             first = int(hit[0]) if len(hit) else int(np.searchsorted(starts, part.end))
@@ -240,6 +259,8 @@ class Packets:
 
     def _rate(self) -> float | None:
         stated, unit = self.stream.average_rate, self.stream.time_base
+        if not stated or not any(note.pts is not None or note.dts is not None for note in self._notes):
+            stated = self.stream.codec_context.framerate  # raw streams: FFmpeg states 25 for all
         count = 0 if self.order is None or self.order[0] < 0 else len(self.order) - 1
         # timestamps of a transport stream may jump
         if self.order is not None and count > 0 and unit and "mpeg" not in self._container.format.name:

@@ -170,6 +170,7 @@ def _box(data: Data, at: int) -> int | None:
 # Matroska: elements of an identifier, a size, and data or further elements. (RFC 8794, RFC 9559.)
 
 CLUSTER, TRACKS, TRACK_ENTRY, TRACK_NUMBER = 0x1F43B675, 0x1654AE6B, 0xAE, 0xD7
+FOLLOWS = frozenset({CLUSTER, 0x1C53BB6B, 0x1254C367})
 SIMPLE_BLOCK, BLOCK_GROUP, BLOCK = 0xA3, 0xA0, 0xA1
 IN_CLUSTER = {0xE7: 8, 0xA7: 8, 0xAB: 8, 0xBF: 4, 0xEC: 1 << 56, SIMPLE_BLOCK: 1 << 56, BLOCK_GROUP: 1 << 56}
 """Elements of a cluster, with their largest size."""
@@ -187,7 +188,7 @@ def _matroska(data: Data, frames: Container[int]) -> list[Part]:
     at = data.find(mark)
     while at >= 0 and not _child(*_ebml(data, _ebml(data, at)[1])[::2]):  # a table of contents names it, too
         at = data.find(mark, at + 1)
-    last = at
+    cluster = last = at
     limit: int | None = None  # end of the cluster, if known
     inside, track = False, 0
     tracks = _tracks(data, at)
@@ -195,7 +196,7 @@ def _matroska(data: Data, frames: Container[int]) -> list[Part]:
         name, start, size = _ebml(data, at)
         end = start + (size or 0)
         if name == CLUSTER and (not inside or limit in (None, at)):
-            limit, inside, last, at = None if size is None else end, True, at, start
+            limit, inside, cluster, last, at = None if size is None else end, True, at, at, start
         elif inside and _child(name, size) and end <= min(limit or len(data), len(data)):
             number, place = _block(data, name, start, end)
             if place < 0 or (number and tracks and number not in tracks):
@@ -213,6 +214,8 @@ def _matroska(data: Data, frames: Container[int]) -> list[Part]:
         else:
             found = data.find(mark, at if name == CLUSTER else at + 1)
             found = len(data) if found < 0 else found
+            if inside and name in FOLLOWS:  # the cluster is too short, whatever is missing in it
+                last = cluster
             cut = found == len(data) and _child(name, size) and end > len(data)
             parts.append(Part(at if cut else last, found))
             last, at, inside = found, found, False
@@ -317,7 +320,8 @@ def _transport_parts(view: np.ndarray[Any, Any], pid: int, frames: Container[int
     whole = np.diff(torn_before) == 0
     breaks = np.flatnonzero(~((continues | repeats | announced[1:]) & whole))
     joints = begins[1:] & (count[1:] == 0) & whole
-    parts = [Part(int(places[k]), int(places[k + 1]) + (not begins[k + 1]), bool(joints[k])) for k in breaks.tolist()]
+    parts = [Part(0, int(places[0]))] if len(places) and torn_before[0] else []
+    parts += [Part(int(places[k]), int(places[k + 1]) + (not begins[k + 1]), bool(joints[k])) for k in breaks.tolist()]
     parts += [Part(p, p + 1) for p in places[wrong].tolist()]
     starts = places[begins].tolist()
     merged = [p for p in starts if p not in frames]

@@ -1,0 +1,180 @@
+"""Damaged files: every frame that is returned is the requested one, and groups of frames without damage are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import av
+import pytest
+
+from vidcore.errors import VideoError
+from vidcore.video.audio import open_audio
+from vidcore.video.frames import ImageReader
+from vidcore.video.open import open_video
+
+LENGTH = 40
+KEY = 24  # number of the packet, and frame, that begins the third group
+CONTAINERS = [
+    *("h264.mp4", "fragments.mp4", "h264.mkv", "h264.ts", "h264.flv", "h264.avi", "uneven.mp4", "uneven.mkv"),
+    *("uneven.ts", "hevc.mp4", "vp8.webm", "vp9.mp4", "mpeg4.avi", "mpeg4.mp4"),
+]
+
+
+class Place(NamedTuple):
+    """Where a packet begins with all that its container adds, and where the next one begins."""
+
+    start: int
+    end: int
+
+
+def place_of(path: Path, number: int) -> Place:
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux(container.streams.video[0]) if p.size]
+        first, following = packets[number], packets[number + 1]
+        starts = [p.pos for p in (first, following)]
+        name = container.format.name
+    if name == "matroska,webm":  # positions are those of the data, after identifier and size
+        data = path.read_bytes()
+        starts = [data.rfind(b"\xa3", at - 4, at) if data[at - 4 : at].rfind(b"\xa3") >= 0 else at for at in starts]
+    return Place(starts[0], starts[1])
+
+
+def erased(data: bytes, place: Place) -> bytes:
+    """The whole frame is zero."""
+    return data[: place.start] + bytes(place.end - place.start) + data[place.end :]
+
+
+def beheaded(data: bytes, place: Place) -> bytes:
+    """What the container says of the frame is damaged."""
+    return data[: place.start] + b"\xff\xff\xff\xff" + data[place.start + 4 :]
+
+
+def removed(data: bytes, place: Place) -> bytes:
+    """The frame is gone, with all that the container says of it."""
+    return data[: place.start] + data[place.end :]
+
+
+def shortened(data: bytes, place: Place) -> bytes:
+    """A few bytes in the middle of the frame are gone."""
+    middle = (place.start + place.end) // 2
+    return data[:middle] + data[middle + 7 :]
+
+
+def numbers(make: ModuleType, path: Path) -> dict[int, int]:
+    """Return the number in each frame that can be read; all errors name the file."""
+    found = {}
+    errors = []
+    try:
+        with open_video(path) as reader:
+            for index in [*range(len(reader) - 1, -1, -7), *range(len(reader))]:
+                try:
+                    found[index] = make.number_of(reader.read([index])[0])
+                except VideoError as error:
+                    errors.append(str(error))
+    except VideoError as error:
+        errors.append(str(error))
+    assert all(str(path) in error for error in errors)
+    return found
+
+
+@pytest.mark.parametrize("damage", [erased, beheaded, removed, shortened])
+@pytest.mark.parametrize("number", [0, 5, KEY - 1, KEY], ids=["first", "middle", "before a key frame", "key frame"])
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_every_frame_is_the_requested_one(
+    make: ModuleType, videos: dict[str, Path], tmp_path: Path, name: str, number: int, damage: Callable[..., bytes]
+) -> None:
+    if number == 0 and damage is removed and name.endswith((".ts", ".flv")):
+        pytest.skip("a recording may begin with the second frame")
+    path = tmp_path / name
+    path.write_bytes(damage(videos[name].read_bytes(), place_of(videos[name], number)))
+    found = numbers(make, path)
+    assert found == {i: i for i in found}
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "h264.ts", "h264.flv", "uneven.mp4", "hevc.mp4", "vp9.mp4", "mpeg4.mp4"])
+def test_other_groups_are_read(make: ModuleType, videos: dict[str, Path], tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(erased(videos[name].read_bytes(), place_of(videos[name], 14)))
+    assert {*range(11), *range(26, LENGTH)} <= numbers(make, path).keys()
+
+
+def test_a_frame_that_another_one_refers_to_is_awaited(
+    make: ModuleType, videos: dict[str, Path], tmp_path: Path
+) -> None:
+    """B-frames are shown before the damaged frame that they refer to, and returned by the decoder before it."""
+    data, path = videos["h264.mp4"].read_bytes(), tmp_path / "a.mp4"
+    first, second = place_of(videos["h264.mp4"], 1)
+    for at in range(first + 12, second, 3):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :])
+        with open_video(path) as reader:
+            for index in (1, 2, 3):
+                try:
+                    found = make.number_of(reader.read([index])[0])
+                except VideoError:
+                    continue
+                assert found == index
+
+
+def test_a_wrong_time_does_not_change_the_numbers_of_other_frames(
+    make: ModuleType, videos: dict[str, Path], tmp_path: Path
+) -> None:
+    path, data = tmp_path / "a.mp4", bytearray(videos["h264.mp4"].read_bytes())
+    entry = data.find(b"ctts") + 12 + 8 * 9 + 4  # of the tenth run of packets
+    data[entry : entry + 4] = (40 * 512).to_bytes(4, "big")
+    path.write_bytes(data)
+    found = numbers(make, path)
+    assert found == {i: i for i in found}
+
+
+def test_an_edit_list_that_was_changed_is_refused(make: ModuleType, videos: dict[str, Path], tmp_path: Path) -> None:
+    path, data = tmp_path / "a.mp4", bytearray(videos["h264.mp4"].read_bytes())
+    at = data.find(b"elst") + 16
+    time = int.from_bytes(data[at : at + 4], "big") + 5 * 512
+    data[at : at + 4] = time.to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match=r"a\.mp4: has timestamps that contradict its edit list"):
+        open_video(path)
+
+
+def test_a_display_matrix_that_is_not_a_rotation_is_refused(videos: dict[str, Path], tmp_path: Path) -> None:
+    path, data = tmp_path / "a.mp4", bytearray(videos["h264.mp4"].read_bytes())
+    matrix = data.find(b"tkhd") + 4 + 40  # nine numbers; the second is zero
+    data[matrix + 4 : matrix + 8] = (2 << 16).to_bytes(4, "big")
+    path.write_bytes(data)
+    with open_video(path) as reader, pytest.raises(VideoError, match="display matrix is not a rotation"):
+        reader.read([0])
+
+
+@pytest.mark.parametrize(("rate", "codec", "suffix", "muxer"), [
+    (10, "libx264", "h264", "h264"),
+    (30, "libx265", "hevc", "hevc"),
+    (10, "mpeg4", "m4v", "m4v"),
+    (30, "mpeg2video", "mpg", "mpeg"),
+])  # fmt: skip
+def test_the_rate_of_a_stream_in_a_container_without_one(
+    make: ModuleType, tmp_path: Path, rate: int, codec: str, suffix: str, muxer: str
+) -> None:
+    path = make.encode(tmp_path / f"a.{suffix}", range(12), codec=codec, options={"bf": "0"}, rate=rate, format=muxer)
+    with open_video(path) as reader:
+        assert reader.fps == rate
+
+
+@pytest.mark.parametrize("name", [
+    "http://127.0.0.1:9/a.mp4", "videos/https://host/a.mp4", "rtsp://host/a", "concat:h264.mp4|h264.mp4",
+    "file:h264.mp4", "data:video/mp4;base64,AAAA", "subfile,,start,0,end,99,,:h264.mp4", "pipe:0", "cache:h264.mp4",
+])  # fmt: skip
+@pytest.mark.parametrize("opened", [open_video, open_audio, ImageReader])
+def test_a_url_is_not_read(
+    videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch, name: str, opened: Callable[[str], object]
+) -> None:
+    monkeypatch.chdir(videos["h264.mp4"].parent)
+    with pytest.raises(VideoError, match="does not exist"):
+        opened(name)
+
+
+def test_a_url_is_named_as_one() -> None:
+    with pytest.raises(VideoError, match="URLs are not read: download the file"):
+        open_video("videos/https://host/a.mp4")
