@@ -201,7 +201,7 @@ def test_too_many_bad_samples_end_the_run(tmp_path: Path) -> None:
         indices(one)
     budget = LoaderOptions().bad_budget
     assert len(indices(loader(Numbers(30), Draw(bad=(7,)), training=False, bad_budget=budget))) == 29
-    with pytest.raises(DataError, match=r"2 of 30 samples are bad, 1 is allowed; the last is sample 8.* bad_budget$"):
+    with pytest.raises(DataError, match=r"2 of 30 samples are bad, 1 is allowed; the first is sample 7.* bad_budget$"):
         indices(loader(Numbers(30), Draw(bad=(7, 8)), training=False, bad_budget=budget))
 
 

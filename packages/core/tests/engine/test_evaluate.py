@@ -125,5 +125,5 @@ def test_scores_that_are_not_finite_are_a_bad_sample(
 def test_a_model_that_only_predicts_nan_gets_no_score(toy: ModuleType) -> None:
     model = toy.Net()
     torch.nn.init.constant_(model.fc.weight, float("nan"))
-    with pytest.raises(DataError, match=r"2 of 13 samples are bad, 1 is allowed; the last is sample 1.*contain NaN"):
+    with pytest.raises(DataError, match=r"2 of 13 samples are bad, 1 is allowed; the first is sample 0.*contain NaN"):
         evaluate(model, held_out(toy), {"acc": toy.Accuracy()})

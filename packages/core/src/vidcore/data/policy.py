@@ -151,15 +151,15 @@ class BadSamples:
                 if counts[number] == self.classes.totals[number]:
                     whole = "the only sample" if counts[number] == 1 else f"all {counts[number]} samples"
                     what = f"{whole} of class {self.classes.name(number)} {'is' if counts[number] == 1 else 'are'} bad"
-                    raise self._error(what, failure, "repair one, or remove the class")
+                    raise self._error(what, f"the last is {failure}; repair one, or remove the class")
         if len(self) > self.allowed:
             verb = "is" if self.allowed == 1 else "are"
             what = f"{len(self)} of {len(self.dataset)} samples are bad, {self.allowed} {verb} allowed"
-            raise self._error(what, failure, "repair them, or allow more with bad_budget")
+            raise self._error(what, f"the first is {self.example}; repair them, or allow more with bad_budget")
 
-    def _error(self, what: str, failure: Failure, advice: str) -> DataError:
+    def _error(self, what: str, advice: str) -> DataError:
         where, listed = f"{self._name}: " if self._name else "", f"; {self.path} lists them" if self.path else ""
-        return DataError(f"{where}{what}{listed}; the last is {failure}; {advice}")
+        return DataError(f"{where}{what}{listed}; {advice}")
 
     def refresh(self) -> None:
         """Read what other processes, or this run before it resumed, added to the list."""
