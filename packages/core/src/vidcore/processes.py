@@ -27,13 +27,14 @@ def memory_limit(more: int) -> Iterator[None]:
 
     This counts address space, of all threads. Linux only; elsewhere nothing is limited.
     """
-    if sys.platform != "linux":
+    statistics = Path("/proc/self/statm")
+    if sys.platform != "linux" or not statistics.exists():
         yield
         return
     import resource
 
     before, most = resource.getrlimit(resource.RLIMIT_AS)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    used = int(statistics.read_text().split()[0]) * resource.getpagesize()
     wanted = min([used + more, *(limit for limit in (before, most) if limit != resource.RLIM_INFINITY)])
     resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
     try:

@@ -100,6 +100,21 @@ def test_packets_of_large_files_are_read_again(
                 assert np.array_equal(frame, expected[index]), f"frame {index}"
 
 
+@pytest.mark.parametrize("name", ["h264.mp4", "mpeg4.avi", "onekey.mkv"])
+def test_reading_forward_does_not_open_large_files_again(
+    videos: dict[str, Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidcore.video.exact.packets.KEPT_BYTES", 0)
+    monkeypatch.setattr("vidcore.video.exact.packets.NEAR", 2)
+    expected = decode_all(videos[name])
+    with open_video(videos[name]) as reader:
+        reader.read([0])
+        monkeypatch.setattr("vidcore.video.exact.packets.Packets.reopen", lambda self: pytest.fail("opened again"))
+        for first in range(0, len(reader) - 2, 7):
+            for index, frame in zip((first, first + 2), reader.read([first, first + 2]), strict=True):
+                assert np.array_equal(frame, expected[index]), f"frame {index}"
+
+
 def test_every_recipe_is_read(make: ModuleType) -> None:
     assert set(make.RECIPES) - set(NAMES) == {"headfirst.mp4", "headless.avi", "ponly.ts"}
 

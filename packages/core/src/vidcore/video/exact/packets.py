@@ -44,6 +44,9 @@ idea of time."""
 FEW = 32
 """With fewer packets, a constant rate is not obvious."""
 
+NEAR = 256
+"""Packets that are read faster than by seeking."""
+
 
 class Packets:
     """The packets of a file's (best) video stream, in decoding order.
@@ -98,7 +101,7 @@ class Packets:
         """Return a packet; fastest if numbers ascend."""
         if self._kept is not None:
             return self._kept[number]
-        if number != self._at + 1:
+        if not self._at < number <= self._at + NEAR:
             self._seek(number)
         for packet in self._reading:
             self._at += 1
@@ -290,9 +293,11 @@ class Packets:
         yield from unpack.filter(None)
 
     def _seek(self, number: int) -> None:
-        """Seek to that packet or before it; to the beginning if packets cannot be identified."""
+        """Seek to that packet or before it; only back to the beginning if packets cannot be identified."""
         assert self._table is not None
         time = self._table.time_to_seek(number) if number else None
+        if time is None and number > self._at:
+            return
         if time is not None:
             with suppress(FFmpegError, OSError):  # some containers cannot seek
                 self._container.seek(time, stream=self.stream)
