@@ -93,6 +93,38 @@ def test_plain_lines_come_now_and_then(clock: Clock) -> None:
     assert counts == [*range(10, 120, 10), 170, 230, 290, 350, 410, 470, 530, 590]
 
 
+class Screen(io.StringIO):
+    """A terminal with an encoding."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__()
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._encoding
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("encoding", "bar"), [("ascii", "###"), ("utf-8", "━━━")])
+def test_the_bar_can_be_written(encoding: str, bar: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    display = Display(screen := Screen(encoding))
+    display.show(Work("features", 10, 9))
+    display.close()
+    assert bar in screen.getvalue()
+    screen.getvalue().encode(encoding)
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    display = Display(screen := Screen("utf-8"), seconds=0)
+    display.show(Work("features", 10, 9))
+    assert screen.getvalue() == "features  9/10\n"
+
+
 def test_items_are_counted_when_they_are_done(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     monkeypatch.setattr(sys, "stderr", out)
