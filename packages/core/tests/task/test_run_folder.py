@@ -178,7 +178,8 @@ def test_a_damaged_task_of_a_run(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["task.toml", "metrics.jsonl", "report.json", "progress.json", "bad_samples_val.jsonl", "checkpoints"]
+    "name",
+    ["task.toml", "metrics.jsonl", "report.json", "progress.json", "bad_samples_val.jsonl", "checkpoints", ".lock"],
 )
 def test_links_in_a_run_folder_are_refused_at_the_start(tmp_path: Path, name: str) -> None:
     outside = tmp_path / "outside"

@@ -75,7 +75,8 @@ def load(path: str | Path, keep_unknown: bool = False) -> dict[str, Any]:
         content = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch_file(path, keep_unknown)
     except UnsafeError as error:
         raise CheckpointError(
-            f"{path}: is refused: it holds more than weights ({error}), and reading that would run code from the file"
+            f"{path}: is refused: it holds more than weights ({error}), and reading that would run code from the file; "
+            "save its weights alone with the tool that wrote it, or keep only them with 'vidcore import'"
         ) from None
     except zipfile.BadZipFile as error:
         why = "does not match its checksum" if "CRC" in str(error) else str(error)

@@ -71,6 +71,8 @@ class FeatureFolder:
         kept = {"model": task.table["model"], "data": {"test": _get(task.table, part)}}
         if "runtime" in task.table:
             kept["runtime"] = {k: v for k, v in task.table["runtime"].items() if k == "precision"}
+        if prefix := task.get("train.weights_prefix"):
+            kept["train"] = {"weights_prefix": prefix}
         settings: Table = {"checkpoint": str(checkpoint.absolute()), "from_here": os.path.relpath(checkpoint, path)}
         settings |= {"sha256": _hash(checkpoint), "stride": str(stride), "format": kind}
         settings |= {} if length is None else {"length": length}

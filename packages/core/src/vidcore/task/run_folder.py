@@ -148,8 +148,8 @@ class RunFolder:
     def _clean(self) -> None:
         """Refuse links now rather than after days of training, and remove damaged lines."""
         lists = [self.bad_samples, *self.path.glob("bad_samples_*.jsonl")]
-        best = self.checkpoints / "best.pt"
-        for path in (self.task, self.metrics, self.progress, self.checkpoints, best, *lists):
+        best = self.checkpoints.glob("best*.pt")
+        for path in (self.task, self.metrics, self.progress, self.checkpoints, *best, *lists):
             guard(path)
         mend_lines(self.metrics, log_record)
         for path in lists:
