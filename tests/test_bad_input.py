@@ -119,6 +119,9 @@ def test_one_bad_video_among_many_does_not_end_a_run(folder: Path, vidcore: Comm
     with (folder / "train.csv").open("a") as file:
         file.write("gone.mp4,up\n")
     spoil(folder / "videos" / "up 000.mp4", "empty")  # one of the eight to evaluate with
+    vidcore("check", sets=("model.cls_head.num_classes=1000000000000",)).refuses(
+        r"num_classes is 1000000000000; it must be from 1 to 100000$"
+    )
     names = [*(folder / "classes.txt").read_text().split(), "sideways"]
     more = (f"data.train.dataset.classes={names}", "data.val.pipeline.sample.clip_len=0")
     assert vidcore("check", sets=more).code == 0
