@@ -44,7 +44,7 @@ def damaged_parts(path: str, container: str, stream: int, frames: Container[int]
             case "avi":
                 return _avi(data)
             case "flv":
-                return _chain(data, int.from_bytes(data[5:9], "big") + 4, len(data), _flv_tag, FLV_TAG)
+                return _flv(data, frames)
             case "matroska,webm":
                 return _matroska(data, frames)
             case "mpegts":
@@ -134,6 +134,23 @@ def avi_slots(path: str) -> dict[int, int]:
 FLV_TAG = re.compile(rb"[\x08\x09\x12]", re.DOTALL)
 
 
+def _flv(data: Data, frames: Container[int]) -> list[Part]:
+    at: int | None = int.from_bytes(data[5:9], "big") + 4
+    assert at is not None
+    parts = _chain(data, at, len(data), _flv_tag, FLV_TAG)
+    while at is not None and at < len(data):
+        end = _flv_tag(data, at)
+        if end is not None and data[at] == 9 and at not in frames and not _is_setup(data, at, end):
+            parts.append(Part(at, end))  # FFmpeg skipped it
+        at = end if end is not None else next((p.end for p in parts if p.start <= at < p.end), None)
+    return sorted(parts)
+
+
+def _is_setup(data: Data, at: int, end: int) -> bool:
+    """Return whether a tag of video has no frame: parameter sets, which begin with 1, or the end of the sequence."""
+    return end - at <= 20 or (data[at + 12] == 0 and data[at + 16] == 1) or data[at + 11] >> 4 in (5, 8)
+
+
 def _flv_tag(data: Data, at: int) -> int | None:
     if at + 11 > len(data) or data[at] not in (8, 9, 18) or data[at + 8 : at + 11] != b"\0\0\0":
         return None
@@ -189,6 +206,8 @@ def _matroska(data: Data, frames: Container[int]) -> list[Part]:
     while at >= 0 and not _child(*_ebml(data, _ebml(data, at)[1])[::2]):  # a table of contents names it, too
         at = data.find(mark, at + 1)
     cluster = last = at
+    if at >= 0 and not _leads_to(data, at):  # an earlier cluster may be damaged
+        parts.append(Part(0, at))
     limit: int | None = None  # end of the cluster, if known
     inside, track = False, 0
     tracks = _tracks(data, at)
@@ -222,6 +241,16 @@ def _matroska(data: Data, frames: Container[int]) -> list[Part]:
     if inside and limit is not None and limit > len(data):
         parts.append(Part(len(data), len(data)))
     return parts
+
+
+def _leads_to(data: Data, cluster: int) -> bool:
+    """Return whether the elements at the beginning of the file end where the first cluster begins."""
+    _, start, size = _ebml(data, 0)
+    name, at, _ = _ebml(data, start + (size or 0))
+    while name and at < cluster:
+        name, start, size = _ebml(data, at)
+        at = start + (size or 0) if name in IN_SEGMENT else len(data)
+    return at == cluster
 
 
 def _child(name: int, size: int | None) -> bool:
