@@ -7,7 +7,7 @@ packets from here, so seeking in the container is not involved.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -148,7 +148,7 @@ class Packets:
     def _index(self) -> None:
         context = self.stream.codec_context
         codec = context.codec.canonical_name
-        size, resets = 0, True
+        size, resets, discarded = 0, True, False
         same: dict[Pictures, Pictures] = {}
         self._reading = self._read()
         for packet in self._reading:
@@ -161,6 +161,7 @@ class Packets:
                 resets = not lacks_idr(packet, context.extradata)
                 if resets:  # a damaged key frame is not marked as one
                     self._notes[0] = self._notes[0]._replace(entry=True)
+            discarded |= packet.is_discard
             size += packet.size + OVERHEAD
             if self._kept is not None:
                 packet.pts = self._at
@@ -179,16 +180,17 @@ class Packets:
         if not self._notes:
             raise VideoError(self._path, "has a video stream without any frame")
         self.starts_at_keyframe = self._notes[0].entry
-        self.gaps = self._find_gaps()
+        self.gaps = self._find_gaps(same)
         slots = avi_slots(self._file) if self.gaps and self._container.format.name == "avi" else None
         self.order = show_order(self._notes, context, self.cut, self.gaps, slots or None) if resets else None
-        self.gaps = sorted({*self.gaps, *(Gap(k, k + 1) for k, n in enumerate(self._notes) if n.pictures.damaged)})
+        if any(kind.damaged for kind in same):
+            self.gaps = sorted({*self.gaps, *(Gap(k, k + 1) for k, n in enumerate(self._notes) if n.pictures.damaged)})
         self.steady = is_steady(self._notes)
         few = self.cut is None and len(self) < FEW
-        if not self.steady or few or any(note.discarded for note in self._notes):
+        if not self.steady or few or discarded:
             self._check_times()
-        self.keys = frozenset(k for k, note in enumerate(self._notes) if note.entry)
-        self.entries = [k for k, note in enumerate(self._notes) if k == 0 or note.entry]
+        self.keys = frozenset([k for k, note in enumerate(self._notes) if note.entry])
+        self.entries = sorted({0, *self.keys})
         self.advertised = max(self.stream.frames, promised)
         self.rate = self._rate()
 
@@ -229,8 +231,8 @@ class Packets:
         if not right:
             raise VideoError(self._path, "has timestamps that contradict its edit list or its frames")
 
-    def _find_gaps(self) -> list[Gap]:
-        """Compare the packets with the structure of the container."""
+    def _find_gaps(self, kinds: Iterable[Pictures]) -> list[Gap]:
+        """Compare the packets, which have pictures of these kinds, with the structure of the container."""
         notes, name = self._notes, self._container.format.name
         places = [note.place[0] for note in notes if note.place[0] is not None]
         if "mp4" in name and self.cut and len(self.stream.index_entries) > len(notes):  # some could not be read
@@ -250,8 +252,8 @@ class Packets:
             ends[:-1] = starts[1:]
         elif self.cut is None and (parts or name != "flv"):  # an FLV may be cut between two tags
             self.cut = bool(parts) and parts[-1].end >= os.path.getsize(self._file)
-        # Of a damaged packet it is unknown whether it shows a frame, or in which order.
-        unclear = any(note.pictures.kind == 2 or not note.pictures.shown for note in notes)
+        # Of a damaged packet it may be unknown whether it shows a frame, or in which order.
+        unclear = any(kind.kind == 2 or not kind.shown for kind in kinds)
         gaps = [Gap(k, k + 1) for k, n in enumerate(notes) if n.corrupt or (unclear and n.pictures.damaged)]
         for part in parts:
             hit = np.flatnonzero((starts < part.end) & (ends > part.start))
@@ -262,7 +264,7 @@ class Packets:
 
     def _rate(self) -> float | None:
         stated, unit = self.stream.average_rate, self.stream.time_base
-        if not stated or not any(note.pts is not None or note.dts is not None for note in self._notes):
+        if not stated or not any(time is not None for time in (*self._notes[0][:2], *self._notes[-1][:2])):
             stated = self.stream.codec_context.framerate  # raw streams: FFmpeg states 25 for all
         count = 0 if self.order is None or self.order[0] < 0 else len(self.order) - 1
         # timestamps of a transport stream may jump
