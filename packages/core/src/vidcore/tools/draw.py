@@ -282,7 +282,8 @@ def _one_line(text: str) -> str:
 def _families(characters: set[str], font: Path | None) -> tuple[list[str], set[str]]:
     """Return the names of fonts that together have the characters, in order, and the characters that none has."""
     families = [*([_family_of(font)] if font else []), FIRST_FONT]
-    missing = {c for c in characters if not any(_has(family, c) for family in families)}
+    unprintable = {c for c in characters if unicodedata.category(c) in ("Cc", "Cs")}  # some fonts have U+0000
+    missing = {c for c in characters - unprintable if not any(_has(family, c) for family in families)}
     japanese = any("\u3040" <= c <= "\u30ff" for c in missing)
     korean = any("\uac00" <= c <= "\ud7af" for c in missing)
     region = " JP" if japanese else " KR" if korean else " SC"  # whose shapes of the same character differ
@@ -304,7 +305,7 @@ def _families(characters: set[str], font: Path | None) -> tuple[list[str], set[s
         else:
             _add_new_fonts()
             searched = True
-    return families, missing
+    return families, missing | unprintable
 
 
 @cache
