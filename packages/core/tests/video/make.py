@@ -232,6 +232,7 @@ RECIPES: dict[str, Callable[[Path], Path]] = {
     # Other codecs.
     "hevc.mp4": _way(codec="libx265", options=HEVC),
     "hevc.ts": _way(codec="libx265", options=HEVC),
+    "hevc.flv": _way(codec="libx265", options=HEVC),
     "vp8.webm": _way(codec="libvpx", options=VPX),
     "vp9.mp4": _way(codec="libvpx-vp9", options=VPX),
     "av1.mkv": _way(codec="libsvtav1", options={"g": "16", "preset": "12"}),

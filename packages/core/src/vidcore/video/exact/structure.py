@@ -131,6 +131,8 @@ def avi_slots(path: str) -> dict[int, int]:
 
 # FLV: tags with their size before and after.
 
+EXTENDED, COMMAND, NO_FRAME = 128, 5, frozenset({0, 2, 4, 5})
+"""The first byte of video: a flag of extended headers, a frame type, and the packet types that have no frame."""
 FLV_TAG = re.compile(rb"[\x08\x09\x12]", re.DOTALL)
 
 
@@ -140,15 +142,19 @@ def _flv(data: Data, frames: Container[int]) -> list[Part]:
     parts = _chain(data, at, len(data), _flv_tag, FLV_TAG)
     while at is not None and at < len(data):
         end = _flv_tag(data, at)
-        if end is not None and data[at] == 9 and at not in frames and not _is_setup(data, at, end):
+        lost = end is not None and end <= len(data) and data[at] == 9 and at not in frames
+        if lost and end is not None and not _is_setup(data, at, end):
             parts.append(Part(at, end))  # FFmpeg skipped it
         at = end if end is not None else next((p.end for p in parts if p.start <= at < p.end), None)
     return sorted(parts)
 
 
 def _is_setup(data: Data, at: int, end: int) -> bool:
-    """Return whether a tag of video has no frame: parameter sets, which begin with 1, or the end of the sequence."""
-    return end - at <= 20 or (data[at + 12] == 0 and data[at + 16] == 1) or data[at + 11] >> 4 in (5, 8)
+    """Return whether a tag of video has no frame: parameter sets, the end of the sequence, or a command."""
+    first, kind = data[at + 11], data[at + 12]
+    if first & EXTENDED:
+        return first & 15 in NO_FRAME
+    return first >> 4 == COMMAND or (kind == 0 and data[at + 16] == 1) or kind == 2 or end - at <= 16
 
 
 def _flv_tag(data: Data, at: int) -> int | None:
