@@ -415,6 +415,11 @@ def _is_toml(value: Any) -> bool:
     return all(map(_is_toml, value)) if isinstance(value, list) else isinstance(value, str | int | float)
 
 
+def test_many_components_end_the_conversion(catalog: Catalog) -> None:
+    with pytest.raises(ConfigError, match=r"param_scheduler\[\d+\]: a configuration may have at most 1000 components"):
+        converted(catalog, param_scheduler=[{"type": "StepLR", "step_size": 3}] * 10_000)
+
+
 def test_many_problems_end_the_conversion(catalog: Catalog) -> None:
     with pytest.raises(ConfigError, match="more problems follow"):
         converted(catalog, custom_hooks=[{"type": "X"}] * 10_000)

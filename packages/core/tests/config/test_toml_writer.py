@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import tomllib
 from pathlib import Path
 
@@ -46,3 +47,11 @@ def test_tuples_and_paths_become_arrays_and_strings() -> None:
 def test_none_is_refused_with_its_key() -> None:
     with pytest.raises(TypeError, match=r"a\.b\[1\]: TOML cannot express None"):
         dumps({"a": {"b": [1, None]}})
+
+
+def test_long_arrays_are_written_in_linear_time() -> None:
+    data = {"classes": [f"class {i}" for i in range(20_000)], "boxes": [[i, 1.5] for i in range(10_000)]}
+    start = time.process_time()
+    text = dumps(data)
+    assert time.process_time() - start < 15, "it takes minutes if the time grows with the square of the length"
+    assert tomllib.loads(text) == data

@@ -34,6 +34,8 @@ T = TypeVar("T")
 Table = dict[str, Any]
 MAX_PROBLEMS = 200
 """Conversion stops after this many problems."""
+MAX_COMPONENTS = 1000
+"""Maximum number of components in a configuration."""
 
 OWN_SCOPES = ("mmaction", "mmengine")
 """``mmaction.ResNet`` is the same as ``ResNet``; other scopes are different packages."""
@@ -66,6 +68,9 @@ class Converter:
     """``place: what differs here``, one for each approximate conversion."""
     left_out: list[str] = field(factory=list)
     """``place: value: why``, one for each setting that is not converted and does not change a result."""
+
+    components: int = 0
+    """Number of components so far."""
 
     def report(self, at: str, why: str) -> None:
         """Add the problem ``why`` at the published place ``at``."""
@@ -111,6 +116,9 @@ class Converter:
 
     def component(self, table: Any, at: str) -> Table | None:
         """Convert ``{"type": "Name", ...}``; return None, and report a problem, if there is no such component."""
+        self.components += 1
+        if self.components > MAX_COMPONENTS:
+            raise ConfigError(f"{at}: a configuration may have at most {MAX_COMPONENTS} components")
         if not isinstance(table, Mapping) or not isinstance(table.get("type"), str):
             self.report(at, "must be a table with a type")
             return None

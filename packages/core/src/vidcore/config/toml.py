@@ -26,13 +26,19 @@ def dumps(data: Mapping[str, Any]) -> str:
 
 
 def _to_toml(value: Any, where: str) -> Any:
-    """Convert a value to the types that TOML has."""
+    """Convert a value to the types that TOML has.
+
+    Arrays without tables are parsed: to build one of n items, tomlkit needs time in proportion to n squared.
+    """
     if isinstance(value, Mapping):
         return {str(k): _to_toml(v, f"{where}.{k}" if where else str(k)) for k, v in value.items()}
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_to_toml(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        items = [_to_toml(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        if any(type(item) in (dict, list) for item in items):  # with tables inside
+            return items
+        return tomlkit.value(f"[{', '.join(tomlkit.item(item).as_string() for item in items)}]")
     if value is None:
         raise TypeError(f"{where}: TOML cannot express None")
     return value
