@@ -26,7 +26,7 @@ KERNEL = (
     ("collectives", "errors", "processes", "randomness", "typing"),
     ("validators", "locks", "launchers"),
     ("files",),
-    ("notes", "plugins"),
+    ("mending", "plugins"),
     ("config",),
     ("video",),
     ("video.exact", "geometry"),

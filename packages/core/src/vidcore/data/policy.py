@@ -16,7 +16,7 @@ from vidcore.data.labels import SampleClasses
 from vidcore.data.limits import resource_hint
 from vidcore.errors import AnnotationError, ComponentError, DataError, UserError, VideoError, some
 from vidcore.files import append_line
-from vidcore.notes import read_lines
+from vidcore.mending import read_lines
 from vidcore.plugins.place import failed_at, with_place
 from vidcore.protocols import Dataset
 from vidcore.sample import Sample

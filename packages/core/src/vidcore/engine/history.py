@@ -15,7 +15,7 @@ from vidcore.engine.checkpoint import load
 from vidcore.engine.options import TrainOptions, higher_is_better
 from vidcore.errors import CheckpointError, ConfigError, nearest
 from vidcore.files import write_json
-from vidcore.notes import read_note
+from vidcore.mending import read_note
 
 __all__ = ["EvaluationHistory", "selection_scores"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from vidcore.files import to_jsonable, write_text
 from vidcore.locks import guard
-from vidcore.notes import read_lines
+from vidcore.mending import read_lines
 from vidcore.protocols import Observer, StepValues
 
 __all__ = ["JsonLines", "Observers", "Recorder", "log_record"]

@@ -15,7 +15,7 @@ from vidcore.engine.observers import log_record
 from vidcore.errors import UserError
 from vidcore.files import write_text
 from vidcore.locks import Lock, guard, make_folder, remove_leftovers
-from vidcore.notes import mend_lines
+from vidcore.mending import mend_lines
 
 __all__ = ["RunFolder", "differences", "identity", "own_folder"]
 

@@ -22,7 +22,7 @@ from vidcore.engine import dist
 from vidcore.errors import UserError
 from vidcore.files import write_json, write_text
 from vidcore.locks import make_folder
-from vidcore.notes import read_note
+from vidcore.mending import read_note
 from vidcore.protocols import Observer
 from vidcore.task.check import check_parts
 from vidcore.task.report import report_scores

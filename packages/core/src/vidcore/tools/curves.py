@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vidcore.engine.observers import log_record
-from vidcore.notes import read_lines
+from vidcore.mending import read_lines
 from vidcore.protocols import Observer
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vidcore.notes import mend_lines, read_lines, read_note
+from vidcore.mending import mend_lines, read_lines, read_note
 
 DAMAGE = {
     "empty": b"",
