@@ -16,6 +16,7 @@ from vid_recognition.models.r2plus1d import Conv2plus1d
 from vid_recognition.models.resnet_tsm import ResNetTSM, TemporalShift, temporal_shift
 from vid_recognition.models.tanet import AdaptiveModule, TemporalAdaptive
 from vid_recognition.models.tin import OffsetNet, TemporalInterlace, WeightNet, interlace
+from vid_recognition.models.trn import MultiScaleRelation, Relation, TRNHead
 
 
 def non_local(case: Any, row: Any) -> dict[str, Any]:
@@ -88,6 +89,25 @@ def adaptive(case: Any, row: Any) -> dict[str, Any]:
     return evaluated(AdaptiveModule(given["channels"], given["segments"], options), row)
 
 
+def relations(case: Any, row: Any) -> dict[str, Any]:
+    given = row.settings
+    if row.what == "head":
+        kind, weights = given["relation"], row.inputs["weights"]
+        head = TRNHead(4, weights["fc_cls.weight"].shape[1], given["segments"], kind, given["hidden"]).eval()
+        load(head, weights)
+        x = torch.from_numpy(row.inputs["x"])
+        with torch.no_grad():
+            return {"y": head(x, len(x) // given["segments"])[:, 0].numpy()}
+    module = (Relation if row.what == "all segments" else MultiScaleRelation)(
+        given["hidden"], given["segments"], given["classes"]
+    )
+    if isinstance(module, Relation):
+        return evaluated(module, row)
+    load(module, row.inputs["weights"])
+    with torch.no_grad():
+        return {"y": module(torch.from_numpy(row.inputs["x"]), [sets[:3] for sets in module.sets]).numpy()}
+
+
 def with_gradient(loss: Callable[[Tensor, Tensor], Tensor], row: Any) -> dict[str, Any]:
     scores = torch.from_numpy(row.inputs["scores"]).requires_grad_()
     value = loss(scores, torch.from_numpy(row.inputs["labels"]))
@@ -130,6 +150,7 @@ OPS = {
     "modules.factorised_convolution": factorised_convolution,
     "modules.temporal_interlace": interlacing,
     "modules.temporal_adaptive": adaptive,
+    "modules.temporal_relation": relations,
     "modules.cross_entropy": cross_entropy,
     "modules.binary_losses": binary_losses,
     "modules.head_loss": head_loss,

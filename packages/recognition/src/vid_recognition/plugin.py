@@ -31,6 +31,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             swin=["SwinTransformer"],
             tanet=["TANet"],
             tin=["ResNetTIN"],
+            trn=["TRNHead"],
             x3d=["X3D"],
         ),
         "datasets": offer(

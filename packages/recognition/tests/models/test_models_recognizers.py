@@ -21,6 +21,7 @@ from vid_recognition.models.resnet import ResNet
 from vid_recognition.models.resnet3d import ResNet3d
 from vid_recognition.models.resnet_tsm import ResNetTSM
 from vid_recognition.models.slowfast import FastPathway, ResNet3dSlowFast, SlowPathway
+from vid_recognition.models.trn import MultiScaleRelation, TRNHead
 from vidcore.batch import Batch
 from vidcore.errors import UserError
 from vidcore.sample import Sample
@@ -264,3 +265,19 @@ def test_options_that_do_not_match_are_refused(build: Callable[[], Any], message
 def test_labels_of_the_wrong_kind_are_refused(head: I3DHead, labels: Tensor, message: str) -> None:
     with pytest.raises(UserError, match=message):
         head.loss(torch.zeros(2, 3), labels)
+
+
+def test_relations_are_random_in_training_and_repeatable_in_evaluation() -> None:
+    head = TRNHead(3, 4, num_segments=5, hidden_dim=6).train()
+    assert isinstance(head.consensus, MultiScaleRelation)
+    torch.manual_seed(0)
+    drawn = [tuple(map(tuple, head.consensus.chosen())) for _ in range(20)]
+    assert len(set(drawn)) > 1
+    head.eval()
+    chosen = head.consensus.chosen()
+    assert chosen == head.consensus.chosen()
+    assert chosen[0] == [(0, 1, 2, 3, 4)]
+    assert chosen[-1] == [(0, 1), (1, 2), (3, 4)]
+    assert head(torch.rand(10, 4, 2, 2), 1).shape == (1, 2, 3)
+    with pytest.raises(UserError, match="7 frames per sample do not divide into views of 5 segments"):
+        head(torch.rand(7, 4, 2, 2), 1)

@@ -199,7 +199,7 @@ RULES: dict[str, Rule] = {
     "RandomBatchAugment": _blendings,
     "ResNeXt": _resnext,
     **{f"Recognizer{dimensions}": _recognizer for dimensions in ("2D", "3D")},
-    **{f"{name}Head": _head for name in ("TSN", "TSM", "I3D", "SlowFast", "X3D")},
+    **{f"{name}Head": _head for name in ("TSN", "TSM", "TRN", "I3D", "SlowFast", "X3D")},
     **dict.fromkeys(("ResNetTIN", "ResNetTSM", "ResNet3d", "ResNet3dSlowOnly"), _backbone),
     "ResNet3dSlowFast": _slowfast,
     **dict.fromkeys(("ResNet2Plus1d", "ResNet3dCSN"), _split_or_separated),
