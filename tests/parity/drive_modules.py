@@ -10,12 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from vid_recognition.models.heads import I3DHead
+from vid_recognition.models.layers import ConvUnit
 from vid_recognition.models.losses import BCELossWithLogits, CBFocalLoss, CrossEntropyLoss, NLLLoss
 from vid_recognition.models.non_local import NonLocal
 from vid_recognition.models.r2plus1d import Conv2plus1d
 from vid_recognition.models.resnet_tsm import ResNetTSM, TemporalShift, temporal_shift
 from vid_recognition.models.tanet import AdaptiveModule, TemporalAdaptive
 from vid_recognition.models.tin import OffsetNet, TemporalInterlace, WeightNet, interlace
+from vid_recognition.models.tpn import (
+    TPN,
+    AuxiliaryHead,
+    Downsample,
+    LevelFusion,
+    SpatialModulation,
+    TemporalModulation,
+)
 from vid_recognition.models.trn import MultiScaleRelation, Relation, TRNHead
 
 
@@ -108,6 +117,52 @@ def relations(case: Any, row: Any) -> dict[str, Any]:
         return {"y": module(torch.from_numpy(row.inputs["x"]), [sets[:3] for sets in module.sets]).numpy()}
 
 
+def pyramid(case: Any, row: Any) -> dict[str, Any]:
+    given, weights = row.settings, row.inputs["weights"]
+    levels = [torch.from_numpy(row.inputs[k]) for k in ("x", "x0", "x1", "x2") if k in row.inputs]
+    if "labels" in given:
+        neck = TPN((levels[0].shape[1], 32), spatial_channels=32, num_classes=len(weights["fc.bias"])).eval()
+        assert neck.aux_head is not None
+        load(neck.aux_head, weights)
+        losses = neck.loss(neck.aux_head(levels[0]), torch.tensor(given["labels"]))
+        return {name: value.item() for name, value in losses.items()}
+    modules: dict[str, Callable[[], nn.Module]] = {
+        "downsampling": lambda: Downsample(unit_like(weights), given["scale"], given["position"]),
+        "fusion": lambda: LevelFusion(
+            [x.shape[1] for x in levels],
+            [len(weights[f"downsamples.{i}.conv.conv.weight"]) for i in range(len(levels))],
+            len(weights["fusion_conv.conv.weight"]),
+            given["scales"],
+        ),
+        "spatial": lambda: SpatialModulation(given["in"], given["out"]),
+        "temporal": lambda: TemporalModulation(levels[0].shape[1], len(weights["conv.conv.weight"]), given["scale"]),
+        "neck": lambda: TPN(
+            [x.shape[1] for x in levels],
+            out_channels=len(weights["downsample_ops.0.conv.conv.weight"]),
+            spatial_channels=levels[-1].shape[1],
+            temporal_scales=given.get("scales", (2, 2)),
+            upsample_scale=(1, 1, 1) if given["top_down"] else None,
+            fused_channels=len(weights["level_fusion_1.fusion_conv.conv.weight"]),
+            flow_type=given["flow"],
+        ),
+        "auxiliary": lambda: AuxiliaryHead(levels[0].shape[1], given["classes"]),
+    }
+    module = modules[row.what.split()[0].strip(",:")]().eval()
+    load(module, weights)
+    with torch.no_grad():
+        found = module(levels if row.what.split()[0] in ("fusion", "spatial", "neck") else levels[0])
+    if isinstance(found, Tensor):
+        return {"y": found.numpy()}
+    return {f"y{i}": y.numpy() for i, y in enumerate(found)}
+
+
+def unit_like(weights: dict[str, np.ndarray]) -> ConvUnit:
+    planes, inplanes, *kernel = weights["conv.conv.weight"].shape
+    norm, bias = "conv.bn.weight" in weights, "conv.conv.bias" in weights
+    conv = nn.Conv3d(inplanes, planes, kernel, padding=[k // 2 for k in kernel], bias=bias)  # type: ignore[arg-type]
+    return ConvUnit(conv, norm=norm, act=nn.ReLU() if norm else None)
+
+
 def with_gradient(loss: Callable[[Tensor, Tensor], Tensor], row: Any) -> dict[str, Any]:
     scores = torch.from_numpy(row.inputs["scores"]).requires_grad_()
     value = loss(scores, torch.from_numpy(row.inputs["labels"]))
@@ -151,6 +206,7 @@ OPS = {
     "modules.temporal_interlace": interlacing,
     "modules.temporal_adaptive": adaptive,
     "modules.temporal_relation": relations,
+    "modules.pyramid": pyramid,
     "modules.cross_entropy": cross_entropy,
     "modules.binary_losses": binary_losses,
     "modules.head_loss": head_loss,

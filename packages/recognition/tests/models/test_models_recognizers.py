@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vid_recognition.models.averaging import average_clips
 from vid_recognition.models.blending import CutmixBlending, MixupBlending
-from vid_recognition.models.heads import ClassificationHead, I3DHead, SlowFastHead, TSMHead, TSNHead
+from vid_recognition.models.heads import ClassificationHead, I3DHead, SlowFastHead, TPNHead, TSMHead, TSNHead
 from vid_recognition.models.losses import CBFocalLoss, CrossEntropyLoss
 from vid_recognition.models.preprocessor import ActionDataPreprocessor
 from vid_recognition.models.recognizers import Recognizer2D, Recognizer3D
@@ -21,6 +21,7 @@ from vid_recognition.models.resnet import ResNet
 from vid_recognition.models.resnet3d import ResNet3d
 from vid_recognition.models.resnet_tsm import ResNetTSM
 from vid_recognition.models.slowfast import FastPathway, ResNet3dSlowFast, SlowPathway
+from vid_recognition.models.tpn import TPN
 from vid_recognition.models.trn import MultiScaleRelation, TRNHead
 from vidcore.batch import Batch
 from vidcore.errors import UserError
@@ -281,3 +282,29 @@ def test_relations_are_random_in_training_and_repeatable_in_evaluation() -> None
     assert head(torch.rand(10, 4, 2, 2), 1).shape == (1, 2, 3)
     with pytest.raises(UserError, match="7 frames per sample do not divide into views of 5 segments"):
         head(torch.rand(7, 4, 2, 2), 1)
+
+
+@pytest.mark.parametrize("kind", [Recognizer2D, Recognizer3D])
+def test_a_neck_joins_stages_and_its_auxiliary_scores_only_train(kind: type[Recognizer2D | Recognizer3D]) -> None:
+    torch.manual_seed(0)
+    options = {"num_stages": 2, "out_indices": (0, 1)}
+    backbone = ResNetTSM(18, num_segments=4, **options) if kind is Recognizer2D else ResNet3d(18, **options)
+    neck = TPN((64, 128), 32, 128, temporal_scales=(2, 2), fused_channels=64, num_classes=3)
+    model = kind(backbone, TPNHead(3, 2048), neck=neck).train()
+    shape = (2, 8, 3, 32, 32) if kind is Recognizer2D else (2, 2, 3, 4, 32, 32)
+    batch = Batch(inputs=torch.rand(shape), labels=torch.tensor([0, 2]), samples=(Sample(), Sample()))
+    scores, auxiliary = model(batch.inputs)
+    assert (scores.shape, auxiliary.shape) == ((2, 2, 3), (4, 3))
+    losses = model.loss((scores, auxiliary), batch)
+    torch.testing.assert_close(
+        losses["loss_aux"], 0.5 * torch.nn.functional.cross_entropy(auxiliary, torch.tensor([0, 0, 2, 2]))
+    )
+    (losses["loss_cls"] + losses["loss_aux"]).backward()
+    assert neck.aux_head is not None
+    assert neck.aux_head.fc.weight.grad is not None
+    with torch.no_grad():
+        assert model.eval()(batch.inputs).shape == (2, 2, 3)
+        assert "loss_aux" not in model.loss(model(batch.inputs), batch)
+    assert model.predict(model(batch.inputs), batch)[0].scores is not None
+    with pytest.raises(UserError, match="the neck needs several stages of the backbone: see its out_indices"):
+        kind(ResNetTSM(18) if kind is Recognizer2D else ResNet3d(18), TPNHead(3, 2048), neck=neck)(batch.inputs)

@@ -33,6 +33,7 @@ def _recognizer(converter: Converter, table: Table, at: str) -> Table:
     """Move test settings to the components that use them."""
     table = dict(table)
     settings = {name: converter.table(table.pop(name, None), f"{at}.{name}") for name in ("train_cfg", "test_cfg")}
+    settings["test_cfg"].pop("fcn_test", None)  # averages the scores of positions instead of their features: the same
     views = settings["test_cfg"].pop("max_testing_views", None)
     if views:
         table["max_testing_views"] = views
@@ -174,6 +175,37 @@ def _split_or_separated(converter: Converter, table: Table, at: str) -> Table:
     return table
 
 
+def _tpn(converter: Converter, table: Table, at: str) -> Table:
+    """Convert the nested tables of the neck to arguments."""
+    nested = {k: dict(v or {}) for k, v in table.items() if k.endswith("_cfg")}
+    spatial, temporal, up, down, fusion, aux = (
+        nested.get(f"{name}_cfg", {})
+        for name in ("spatial_modulation", "temporal_modulation", "upsample", "downsample", "level_fusion", "aux_head")
+    )
+    levels, out = list(table["in_channels"]), table["out_channels"]
+    one = [1, 1, 1]
+    for name, found, wanted in (
+        ("spatial_modulation_cfg.in_channels", spatial.get("in_channels", levels), levels),
+        ("level_fusion_cfg.in_channels", fusion.get("in_channels", [out] * len(levels)), [out] * len(levels)),
+        ("level_fusion_cfg.mid_channels", fusion.get("mid_channels", [out] * len(levels)), [out] * len(levels)),
+        ("upsample_cfg.scale_factor", up.get("scale_factor", one), one),
+        ("upsample_cfg.mode", up.get("mode", "nearest"), "nearest"),
+    ):
+        if found != wanted:
+            converter.report(f"{at}.{name}", f"must be {wanted}, found {found}")
+    return {
+        "in_channels": levels,
+        "out_channels": out,
+        "spatial_channels": spatial.get("out_channels", levels[-1]),
+        "temporal_scales": temporal.get("downsample_scales", [8] * len(levels)),
+        "fused_channels": fusion.get("out_channels", 2048),
+        "fusion_scales": fusion.get("downsample_scales", [one] * len(levels)),
+        "downsample_scale": down.get("downsample_scale", one),
+        **({"num_classes": aux["out_channels"], "aux_weight": aux.get("loss_weight", 0.5)} if aux else {}),
+        "flow_type": table.get("flow_type", "cascade"),
+    }
+
+
 OTHER_PACKAGES: dict[str, Table] = {
     **{f"{scope}.ResNeXt": {"type": "ResNeXt"} for scope in ("mmcls", "mmpretrain")},
     **{f"{scope}.MobileOne": {"type": "MobileOne"} for scope in ("mmcls", "mmpretrain")},
@@ -196,10 +228,11 @@ RULES: dict[str, Rule] = {
     "DRN": _drn,
     "PEM": _pem,
     "TEM": _tem,
+    "TPN": _tpn,
     "RandomBatchAugment": _blendings,
     "ResNeXt": _resnext,
     **{f"Recognizer{dimensions}": _recognizer for dimensions in ("2D", "3D")},
-    **{f"{name}Head": _head for name in ("TSN", "TSM", "TRN", "I3D", "SlowFast", "X3D")},
+    **{f"{name}Head": _head for name in ("TPN", "TSN", "TSM", "TRN", "I3D", "SlowFast", "X3D")},
     **dict.fromkeys(("ResNetTIN", "ResNetTSM", "ResNet3d", "ResNet3dSlowOnly"), _backbone),
     "ResNet3dSlowFast": _slowfast,
     **dict.fromkeys(("ResNet2Plus1d", "ResNet3dCSN"), _split_or_separated),

@@ -18,7 +18,7 @@ from vid_recognition.models.losses import BCELossWithLogits, ClassWeightedLoss, 
 from vidcore.errors import UserError
 from vidcore.nn import require
 
-__all__ = ["ClassificationHead", "Head", "I3DHead", "SlowFastHead", "TSMHead", "TSNHead", "X3DHead"]
+__all__ = ["ClassificationHead", "Head", "I3DHead", "SlowFastHead", "TPNHead", "TSMHead", "TSNHead", "X3DHead"]
 
 
 class Head(nn.Module):
@@ -145,6 +145,10 @@ class ClassificationHead(Head):
 
 class I3DHead(ClassificationHead):
     """Scores clips, for networks on clips. Takes the arguments of ``ClassificationHead``."""
+
+
+class TPNHead(ClassificationHead):
+    """Scores clips after a temporal pyramid (arXiv:2004.03548). Takes the arguments of ``ClassificationHead``."""
 
 
 class X3DHead(ClassificationHead):

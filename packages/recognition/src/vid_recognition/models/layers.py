@@ -79,6 +79,8 @@ class Backbone(ImageWeights):
     """
 
     conv1: nn.Module
+    num_segments: int | None = None
+    """Frames of a clip, for networks on frames that relate them; None: each frame for itself."""
 
     def __init__(
         self, num_stages: int, out_indices: Sequence[int], frozen_stages: int, norm_eval: bool, with_cp: bool

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from vid_recognition.models.heads import Head
+from vid_recognition.models.layers import Backbone
+from vid_recognition.models.neck import Neck
 from vid_recognition.records import ViewScores
 from vidcore.batch import Batch
 from vidcore.errors import UserError
@@ -40,6 +42,7 @@ class Recognizer(FeatureModel):
         cls_head: head that maps features to class scores.
         data_preprocessor: preprocessing of a batch; default: conversion to float32.
         max_testing_views: views that the backbone processes at once outside of training, to save memory; default: all.
+        neck: network between them, for a backbone that returns several stages.
     """
 
     layout: str
@@ -51,6 +54,7 @@ class Recognizer(FeatureModel):
         cls_head: nn.Module,
         data_preprocessor: nn.Module | None = None,
         max_testing_views: int | None = None,
+        neck: nn.Module | None = None,
     ) -> None:
         super().__init__()
         require(max_testing_views is None or max_testing_views > 0, "max_testing_views must be positive")
@@ -59,6 +63,7 @@ class Recognizer(FeatureModel):
         preprocessor = Preprocessor() if data_preprocessor is None else data_preprocessor
         self.data_preprocessor = require_type(preprocessor, Preprocessor, "data_preprocessor")
         self.max_testing_views = max_testing_views
+        self.neck = None if neck is None else require_type(neck, Neck, "neck")
         blended, scored = self.data_preprocessor.num_classes, self.cls_head.num_classes
         require(
             blended is None or scored in (None, blended),
@@ -104,7 +109,9 @@ class Recognizer(FeatureModel):
         Args:
             inputs: preprocessed, in the layout of ``forward``.
         """
-        return self(inputs).mean(1)  # type: ignore[no-any-return]
+        outputs = self(inputs)
+        scores: Tensor = outputs[0] if isinstance(outputs, tuple) else outputs
+        return scores.mean(1)
 
     def adapt_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """Convert the weights of an image network to those of the backbone, inflated for 3D networks.
@@ -121,24 +128,44 @@ class Recognizer(FeatureModel):
             return None  # some image networks use the same names, but none has this head
         return image_weights(self.backbone, state_dict)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the class scores of each view: (B, V', K); V' is 1 if the head averages over views."""
-        out: Tensor = self.cls_head(self.extract_features(inputs), inputs.shape[0])
-        return out
+    def forward(self, inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Return the class scores of each view: (B, V', K); V' is 1 if the head averages over views.
 
-    def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        With gradients, a neck with auxiliary scores adds these, (N, K).
+        """
+        features = self.extract_features(inputs)
+        if self.neck is None:
+            return self.cls_head(features, inputs.shape[0])  # type: ignore[no-any-return]
+        if isinstance(features, Tensor):
+            raise UserError("the neck needs several stages of the backbone: see its out_indices")
+        stages = [self.as_clips(stage, inputs.shape[1]) for stage in features]
+        scores = self.cls_head(self.neck(stages), inputs.shape[0])
+        auxiliary = self.neck.auxiliary(stages) if torch.is_grad_enabled() else None  # inference does without
+        return scores if auxiliary is None else (scores, auxiliary)
+
+    def as_clips(self, features: Tensor, views: int) -> Tensor:
+        """Return features of a stage as (N, C, T, H, W)."""
+        return features
+
+    def loss(self, outputs: Tensor | tuple[Tensor, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Return loss and accuracies of the scores of ``forward``, the mean over all views."""
         if batch.labels is None:
             raise UserError("training needs a label for each sample")
-        labels = batch.labels.repeat_interleave(outputs.shape[1], 0)
-        return self.cls_head.loss(outputs.flatten(0, 1), labels)
+        scores, auxiliary = outputs if isinstance(outputs, tuple) else (outputs, None)
+        losses = self.cls_head.loss(scores.flatten(0, 1), batch.labels.repeat_interleave(scores.shape[1], 0))
+        if self.neck is not None and auxiliary is not None:
+            times = len(auxiliary) // len(batch.labels)
+            losses |= self.neck.loss(auxiliary, batch.labels.repeat_interleave(times, 0))
+        return losses
 
-    def predict(self, outputs: Tensor, batch: Batch) -> list[Sample]:
+    def predict(self, outputs: Tensor | tuple[Tensor, Tensor], batch: Batch) -> list[Sample]:
         """Return the samples of the batch with ``scores``: (K,) float32, averaged over views.
 
         With ``average_clips = "none"``, ``scores`` is the mean, and ``extra["views"]`` has the scores
         of each view.
         """
+        if isinstance(outputs, tuple):
+            outputs = outputs[0]
         head = self.cls_head
         mode = head.average_clips
         scores = _numpy(head.average(outputs.float(), "score" if mode == "none" else mode))
@@ -160,6 +187,12 @@ class Recognizer2D(Recognizer):
     """For networks on frames. ``forward``: (B, V, C, H, W) -> (B, V', K); V is segments times crops."""
 
     layout = "batch segments channels height width"
+
+    def as_clips(self, features: Tensor, views: int) -> Tensor:
+        """Join the frames of a clip: (B * V, C, H, W) -> (N, C, T, H, W); T is that of the backbone, or V."""
+        frames = (self.backbone.num_segments if isinstance(self.backbone, Backbone) else None) or views
+        clips: Tensor = features.unflatten(0, (-1, frames))
+        return clips.transpose(1, 2)
 
 
 class Recognizer3D(Recognizer):

@@ -123,6 +123,7 @@ class ResNetTSM(ResNet):
     ) -> None:
         super().__init__(depth, **kwargs)
         require(not temporal_pool or num_segments % 2 == 0, f"temporal_pool halves num_segments, got {num_segments}")
+        self.num_segments = num_segments // 2 if temporal_pool else num_segments
         attentions = per_block(non_local, self.stage_blocks, "non_local")
         interval = 2 if shift_place == "blockres" and max(self.stage_blocks) >= 23 else 1
         for i, layer in enumerate(self.stages):
