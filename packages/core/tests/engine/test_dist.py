@@ -31,7 +31,13 @@ def pair(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"folder": folder / "all", "epochs": 2, "size": 23, "bad": [3]},
         {"folder": folder / "idle", **plain, "idle": True, "runtime": {"find_unused_parameters": True}},
         {"folder": folder / "norm", "epochs": 1, "validation": False},
-        {"folder": folder / "one-sided", "epochs": 1, "bad": list(range(0, 13, 2)), "val_loss": True},
+        {
+            "folder": folder / "one-sided",
+            "epochs": 1,
+            "bad": list(range(0, 13, 2)),
+            "bad_budget": 1.0,
+            "val_loss": True,
+        },
     )
     assert done.returncode == 0, done.stderr
     return folder

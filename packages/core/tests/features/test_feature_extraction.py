@@ -17,7 +17,7 @@ from vidcore.errors import UserError, VideoError
 from vidcore.features import extract
 from vidcore.features.extract import Extractor, Features
 from vidcore.features.files import FeatureInfo, read_features, write_features
-from vidcore.features.folder import FeatureFolder, feature_names
+from vidcore.features.folder import FeatureFolder, alike_but_for_case, feature_names
 from vidcore.nn import FeatureModel
 from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
@@ -214,6 +214,8 @@ def test_two_videos_with_the_same_name_are_refused() -> None:
     assert feature_names([Path("x/a.b.mp4"), Path("c.avi")]) == ["a.b", "c"]
     with pytest.raises(UserError, match=r"y/a\.mkv and x/a\.mp4: .* the same name"):
         feature_names([Path("x/a.mp4"), Path("y/a.mkv")])
+    assert alike_but_for_case(["a", "b"]) is None
+    assert alike_but_for_case(["a", "Ab", "aB", "A"]) == ("Ab", "aB")
 
 
 def test_unrelated_files_beside_features_are_left_alone(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -25,7 +25,7 @@ from vidcore.task.run_folder import differences
 from vidcore.task.task import Task
 from vidcore.video.window import Span
 
-__all__ = ["FeatureFolder", "feature_names"]
+__all__ = ["FeatureFolder", "alike_but_for_case", "feature_names"]
 
 Table = dict[str, Any]
 
@@ -220,6 +220,17 @@ def feature_names(videos: Sequence[Path]) -> list[str]:
         if other is not video:
             raise UserError(f"{video} and {other}: features are named after videos, and these two have the same name")
     return list(seen)
+
+
+def alike_but_for_case(names: Iterable[str]) -> tuple[str, str] | None:
+    """Return the first two names that differ by case only; None if all differ otherwise.
+
+    >>> alike_but_for_case(["a", "B", "b"])
+    ('B', 'b')
+    """
+    seen: dict[str, str] = {}
+    pairs = ((seen.setdefault(name.casefold(), name), name) for name in names)
+    return next(((one, two) for one, two in pairs if one != two), None)
 
 
 def _identity(settings: Table) -> Table:

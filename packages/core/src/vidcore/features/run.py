@@ -11,7 +11,7 @@ from attrs import frozen
 
 from vidcore.errors import DataError
 from vidcore.features.extract import Extractor, Features
-from vidcore.features.folder import FeatureFolder, feature_names
+from vidcore.features.folder import FeatureFolder, alike_but_for_case, feature_names
 from vidcore.jobs import Counts, Shard, run_files
 from vidcore.plugins.catalog import Catalog
 from vidcore.predict.inputs import find_videos
@@ -92,6 +92,9 @@ def write_all(
     """
     distinct = list(dict.fromkeys(videos))
     named = list(zip(feature_names(distinct), distinct, strict=True))
+    if (pair := alike_but_for_case(name for name, _ in named)) and shard.index == 0:
+        ignores = "a file system that ignores case keeps the features of only one of them"
+        print(f"note: {pair[1]} and {pair[0]} differ by case only: {ignores}", file=sys.stderr)
     settings = folder.settings
     predictor = Predictor(task, settings["checkpoint"], views="test")
     extractor = Extractor(
