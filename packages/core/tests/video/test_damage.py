@@ -12,6 +12,7 @@ import pytest
 
 from vidcore.errors import VideoError
 from vidcore.video.audio import open_audio
+from vidcore.video.exact.structure import MOST_PARTS, damaged_parts
 from vidcore.video.frames import ImageReader
 from vidcore.video.open import open_video
 
@@ -178,3 +179,16 @@ def test_a_url_is_not_read(
 def test_a_url_is_named_as_one() -> None:
     with pytest.raises(VideoError, match="URLs are not read: download the file"):
         open_video("videos/https://host/a.mp4")
+
+
+@pytest.mark.parametrize(("container", "data"), [
+    ("matroska,webm", b"\x1f\x43\xb6\x75\x81" * 100_000),
+    ("avi", b"RIFF    AVI " + b"LIST\0\0\0\0movi00dc----" * 100_000),
+    ("flv", b"FLV\1\5\0\0\0\x09\0\0\0\0" + b"\x09\0\0\0\0\0\0\0\0\0\0\0\0\0\x0b\xff" * 100_000),
+])  # fmt: skip
+def test_a_file_that_is_nothing_but_damage_takes_no_time(tmp_path: Path, container: str, data: bytes) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(data)
+    parts = damaged_parts(str(path), container, 0, frozenset())
+    assert parts is not None
+    assert 0 < len(parts) <= 2 * MOST_PARTS

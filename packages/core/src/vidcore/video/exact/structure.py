@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Callable, Container, Iterator
+from itertools import islice
 from struct import unpack_from
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ import numpy as np
 __all__ = ["Part", "avi_slots", "damaged_parts"]
 
 Data = mmap.mmap
+MOST_PARTS = 1000
+"""After this number of breaks, the rest of a file counts as damaged."""
 Element = Callable[[Data, int], "int | None"]
 """Returns the end of the element at a position; None if there is none."""
 
@@ -69,7 +72,7 @@ def _chain(data: Data, start: int, end: int, element: Element, begin: re.Pattern
         if following is not None and following <= end:
             at, last = following, at
             continue
-        found = _resume(data, at + 1, end, element, begin)
+        found = _resume(data, at + 1, end, element, begin) if len(parts) < MOST_PARTS else end
         # An incomplete element at the end is where a file was cut.
         parts.append(Part(at if following is not None and found == end else last, found))
         at = last = found
@@ -90,7 +93,8 @@ AVI_CHUNK = re.compile(rb"\d\d(?:d[bcd]|wb|pc|tx|sb|ix)|ix\d\d|JUNK|LIST", re.DO
 
 
 def _avi(data: Data) -> list[Part]:
-    return [part for start, end in _movies(data) for part in _chain(data, start, end, _avi_chunk, AVI_CHUNK)]
+    movies = islice(_movies(data), MOST_PARTS)
+    return [part for start, end in movies for part in _chain(data, start, end, _avi_chunk, AVI_CHUNK)]
 
 
 def _movies(data: Data) -> Iterator[tuple[int, int]]:
@@ -209,7 +213,9 @@ def _matroska(data: Data, frames: Container[int]) -> list[Part]:
     parts: list[Part] = []
     mark = CLUSTER.to_bytes(4, "big")
     at = data.find(mark)
-    while at >= 0 and not _child(*_ebml(data, _ebml(data, at)[1])[::2]):  # a table of contents names it, too
+    for _ in range(MOST_PARTS):  # a table of contents names it, too
+        if at < 0 or _child(*_ebml(data, _ebml(data, at)[1])[::2]):
+            break
         at = data.find(mark, at + 1)
     cluster = last = at
     if at >= 0 and not _leads_to(data, at):  # an earlier cluster may be damaged
@@ -238,7 +244,7 @@ def _matroska(data: Data, frames: Container[int]) -> list[Part]:
             last, at = at, end
         else:
             found = data.find(mark, at if name == CLUSTER else at + 1)
-            found = len(data) if found < 0 else found
+            found = len(data) if found < 0 or len(parts) >= MOST_PARTS else found
             if inside and name in FOLLOWS:  # the cluster is too short, whatever is missing in it
                 last = cluster
             cut = found == len(data) and _child(name, size) and end > len(data)
@@ -322,7 +328,7 @@ def _block(data: Data, name: int, start: int, end: int) -> tuple[int, int]:
 
 # MPEG transport streams: packets of equal size, counted for each stream. (ISO/IEC 13818-1, 2.4.3.)
 
-SYNC = 0x47
+SYNC, WINDOW = 0x47, 4096
 MERGED = 0.1
 """Largest share of beginnings of frames that FFmpeg took for the middle of a frame, because of damage. If there are
 more, the file divides frames in another way."""
@@ -387,19 +393,18 @@ def _grid(view: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[
     size, at = next(((s, a) for s, a in ((188, 0), (192, 4), (204, 0)) if _synced(view, a, s, 3)), (188, -1))
     if at < 0 and (at := _next_sync(view[: 1 << 20], 0, size)) >= min(len(view), 1 << 20):
         return None
-    runs, torn = [], []
+    runs, torn, whole = [], [], True
     while at + 188 <= len(view):
-        column = view[at : len(view) - 187 : size]
-        good = int(np.argmin(column == SYNC)) if (column != SYNC).any() else len(column)
+        column = view[at : min(at + size * WINDOW, len(view) - 187) : size] == SYNC
+        good = len(column) if column.all() else int(np.argmin(column))
         if good:
             runs.append(at + size * np.arange(good))
-            torn.append(np.arange(good) == 0 if runs[1:] else np.zeros(good, bool))
+            torn.append((np.arange(good) == 0) & (not whole))
         at += size * good
-        if good == len(column):
-            break
-        # On the same grid if packets follow there, otherwise where three follow each other.
-        at = at + size if _synced(view, at + size, size, 3) else _next_sync(view, at + 1, size)
-    return np.concatenate(runs), np.concatenate(torn)
+        whole = good == len(column)
+        if not whole:  # on the same grid if packets follow there, otherwise where three follow each other
+            at = at + size if _synced(view, at + size, size, 3) else _next_sync(view, at + 1, size)
+    return (np.concatenate(runs), np.concatenate(torn)) if runs else None
 
 
 def _synced(view: np.ndarray[Any, Any], at: int, size: int, count: int) -> bool:
@@ -409,7 +414,7 @@ def _synced(view: np.ndarray[Any, Any], at: int, size: int, count: int) -> bool:
 
 def _next_sync(view: np.ndarray[Any, Any], at: int, size: int) -> int:
     while at < len(view):
-        window = view[at : at + (1 << 16)]
+        window = view[at : at + WINDOW]
         for k in np.flatnonzero(window == SYNC).tolist():
             if _synced(view, at + k, size, 3):
                 return int(at + k)
