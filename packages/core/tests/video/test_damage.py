@@ -140,10 +140,13 @@ def test_an_edit_list_that_was_changed_is_refused(make: ModuleType, videos: dict
         open_video(path)
 
 
-def test_a_display_matrix_that_is_not_a_rotation_is_refused(videos: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("factor", [2, 128])
+def test_a_display_matrix_that_is_not_a_rotation_is_refused(
+    videos: dict[str, Path], tmp_path: Path, factor: int
+) -> None:
     path, data = tmp_path / "a.mp4", bytearray(videos["h264.mp4"].read_bytes())
     matrix = data.find(b"tkhd") + 4 + 40  # nine numbers; the second is zero
-    data[matrix + 4 : matrix + 8] = (2 << 16).to_bytes(4, "big")
+    data[matrix + 4 : matrix + 8] = (factor << 16).to_bytes(4, "big")
     path.write_bytes(data)
     with open_video(path) as reader, pytest.raises(VideoError, match="display matrix is not a rotation"):
         reader.read([0])

@@ -39,8 +39,8 @@ class Orientation:
         if matrix is None:
             return cls()
         a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
-        straight, turned = max(abs(a), abs(d)), max(abs(b), abs(c))
-        if min(straight, turned) > SKEWED * max(straight, turned):
+        straight, turned = sorted((abs(a), abs(d))), sorted((abs(b), abs(c)))
+        if straight[1] > SKEWED * turned[0] and turned[1] > SKEWED * straight[0]:
             raise ValueError("its display matrix is not a rotation by quarter turns")
         return cls(True, b < 0, c < 0) if abs(b) > abs(a) else cls(False, d < 0, a < 0)
 
