@@ -96,6 +96,16 @@ def test_metadata(released: Path, folder: Path) -> None:
     assert str(folder) not in json.dumps(found), "paths of data"
 
 
+def test_names_of_classes_come_from_the_task_too(folder: Path, catalog: Catalog, tmp_path: Path) -> None:
+    save(tmp_path / "w.pt", {"state_dict": load(folder / "best.pt")["state_dict"]})
+    task = Task.load(folder / "task.toml", catalog)
+    assert about(publish(task, tmp_path / "w.pt", tmp_path))["class_names"] == list(MOTIONS)
+    (tmp_path / "few.txt").write_text("a\nb")
+    few = Task.load(folder / "task.toml", catalog, [f'data.classes="{tmp_path / "few.txt"}"'])
+    with pytest.raises(UserError, match="has 2 class names, but its model predicts 8 classes"):
+        publish(few, tmp_path / "w.pt", tmp_path)
+
+
 @pytest.mark.parametrize("mask", [0o022, 0o077])
 def test_permissions_are_those_of_a_normal_file(folder: Path, catalog: Catalog, tmp_path: Path, mask: int) -> None:
     before = os.umask(mask)

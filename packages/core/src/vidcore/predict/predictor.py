@@ -19,11 +19,12 @@ from vidcore.nn import Model
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.predict.inputs import Video, as_sample
 from vidcore.predict.output import top_classes
-from vidcore.predict.trained import Trained, check_names
+from vidcore.predict.trained import Trained
 from vidcore.protocols import ReadsFiles, ReadsText
 from vidcore.randomness import sample_rng
 from vidcore.records import Text
 from vidcore.sample import Sample
+from vidcore.task.names import check_names
 from vidcore.task.task import Task
 from vidcore.transforms.compose import Pipeline
 from vidcore.video.open import VIDEO_SUFFIXES

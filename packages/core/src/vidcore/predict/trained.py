@@ -12,18 +12,17 @@ from attrs import frozen
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from vidcore.data.classes import names_beside_weights, read_classes
 from vidcore.engine.weights import load_state, read_weights
 from vidcore.errors import CheckpointError, UserError
 from vidcore.nn import Model
 from vidcore.processes import memory_limit
 from vidcore.protocols import Transform
-from vidcore.task.classes import num_classes
+from vidcore.task.names import known_names
 from vidcore.task.release import Release
 from vidcore.task.task import Task
 from vidcore.transforms.views import black_video, chosen_frames, count_views, one_view
 
-__all__ = ["Trained", "check_names"]
+__all__ = ["Trained"]
 
 Steps = Mapping[str, Transform]
 
@@ -64,16 +63,7 @@ class Trained:
         weights, about = read_weights(source, task.get("train.weights_prefix") or "")
         load_state(model, weights, source=str(source))
         task.catalog.compare_files(about.get("plugins"), str(source))
-        names = names_beside_weights(about, str(source))
-        if names is None and (file := task.get("data.classes")) and file.is_file():
-            names = read_classes(file)
-        outputs = num_classes(task.table["model"])
-        if names and outputs is not None and len(names) > outputs:
-            raise UserError(f"{source}: has {len(names)} class names, but {task.name} predicts {outputs} classes")
-        check_names(task, names, outputs)
-        if names is None:
-            shipped = read_classes(task.catalog.class_list(task.table.get("info", {}).get("dataset")))
-            names = shipped if shipped and len(shipped) == outputs else None  # a Task may extend the recipe
+        names = known_names(task, about, str(source))
         used = one_view(steps, model.averages_clips) if views == "one" else steps
         return cls(model, used, names, count_views(used), count_views(steps))
 
@@ -86,17 +76,6 @@ def _published(task: Task) -> Path:
         return file
     hint = f"put {file} into this folder, or name a checkpoint" if file.name else "name a checkpoint, or a release"
     raise UserError(f"{task.name}: needs weights: {hint}")
-
-
-def check_names(task: Task, names: tuple[str, ...] | None, outputs: int | None) -> None:
-    """Raise ``UserError`` if there are fewer class names than outputs of the model."""
-    if names and outputs is not None and len(names) < outputs:
-        file = task.get("data.classes")
-        where = f"{file}: " if file else ""
-        raise UserError(
-            f"{where}{task.name} has {len(names)} class names, but its model predicts {outputs} classes; list all in "
-            "data.classes, one name per line"
-        )
 
 
 def _build(task: Task) -> tuple[Model, Steps]:

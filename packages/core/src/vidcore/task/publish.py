@@ -10,12 +10,12 @@ from typing import Any
 
 from safetensors.torch import save
 
-from vidcore.data.classes import names_beside_weights, read_classes
 from vidcore.engine.checkpoint import Checkpoints
 from vidcore.engine.weights import load_state, read_weights
 from vidcore.errors import ConfigError, UserError
 from vidcore.files import atomic_write, dump_json, parse_json, to_jsonable
 from vidcore.plugins.catalog import Catalog
+from vidcore.task.names import known_names
 from vidcore.task.release import FORMAT, SUFFIX, Release, kept_table
 from vidcore.task.report import call_text
 from vidcore.task.run_folder import RunFolder
@@ -52,7 +52,7 @@ def publish(
 
 
 def _publish(task: Task, checkpoint: Path, folder: Path, reports: Sequence[Path], license_name: str | None) -> Path:
-    weights, about = read_weights(checkpoint)
+    weights, about = read_weights(checkpoint, task.get("train.weights_prefix") or "")
     model = task.build("model")
     load_state(model, weights, source=str(checkpoint))
     scores = [_measured(report) for report in reports]
@@ -60,7 +60,7 @@ def _publish(task: Task, checkpoint: Path, folder: Path, reports: Sequence[Path]
         steps = task.table["data"]["val"].get("pipeline", {})
         protocol = {"data": "data.val", "pipeline": [call_text(step) for step in steps.values()]}
         scores.append({"split": "val", "scores": about["scores"], "protocol": protocol})
-    described = _metadata(task, about, scores, license_name)
+    described = _metadata(task, about, str(checkpoint), scores, license_name)
     tensors = {name: value.contiguous().clone() for name, value in model.state_dict().items()}  # none share memory
     content = save(tensors, metadata={"vidcore": dump_json(to_jsonable(described))})
     path = folder / f"{task.name}-{hashlib.sha256(content).hexdigest()[:8]}{SUFFIX}"
@@ -99,7 +99,7 @@ def publish_run(
 
 
 def _metadata(
-    task: Task, about: Mapping[str, Any], scores: Sequence[Mapping[str, Any]], license_name: str | None
+    task: Task, about: Mapping[str, Any], source: str, scores: Sequence[Mapping[str, Any]], license_name: str | None
 ) -> dict[str, Any]:
     """Return the metadata of a release.
 
@@ -113,14 +113,12 @@ def _metadata(
     checked = Task.from_table(alone.table(), task.catalog, task.name)
     if problems := list(alone.problems(checked.bound, checked.paths)):
         raise ConfigError(problems)
-    classes = task.get("data.classes")
-    names = names_beside_weights(about) or (read_classes(classes) if classes else None)
     plugins = {plugin.name: plugin.version for plugin in task.catalog.plugins if plugin.error is None}
     return {
         "format": FORMAT,
         "name": task.name,
         "task": table,
-        "class_names": names,
+        "class_names": known_names(task, about, source),
         "scores": scores,
         "input": input_contract(task.build(f"{part}.pipeline") or {}),
         "versions": {"vidcore": version("vidcore"), "torch": version("torch")} | plugins,
