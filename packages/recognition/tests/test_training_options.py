@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from vidcore.engine.checkpoint import Checkpoints, load
-from vidcore.errors import CheckpointError, ConfigError, DataError, UserError
+from vidcore.errors import CheckpointError, ConfigError, DataError, UserError, VideoError
 from vidcore.plugins.catalog import load_plugins
+from vidcore.predict.predictor import Predictor
+from vidcore.sample import Sample
 from vidcore.task.evaluate import evaluate_checkpoint
 from vidcore.task.task import Task
 from vidcore.task.train import train
@@ -207,3 +209,22 @@ def test_samples_that_cannot_be_read_are_said(
     table["data"]["train"] = {**table["data"]["train"], "bad_budget": 0.5}
     again = {**table, "train": {"epochs": 3, "log_interval": 1}}
     assert train(Task.from_table(again, load_plugins()), tmp_path / "run", resume=True)["training"]["epochs"] == 3
+
+
+def test_a_file_whose_scores_are_nan_is_named(
+    table: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task.from_table(table, load_plugins())
+    torch.save(task.build("model").state_dict(), tmp_path / "a.pt")
+    predictor = Predictor(task, tmp_path / "a.pt")
+    predict = predictor.model.predict
+
+    def broken(outputs: Any, batch: Any) -> list[Sample]:
+        return [s.replace(scores=s.scores * np.nan) if s.index == 1 else s for s in predict(outputs, batch)]
+
+    monkeypatch.setattr(predictor.model, "predict", broken)
+    files = [str(tmp_path / f"{i}.png") for i in range(3)]
+    found = predictor(files, on_error="keep")
+    assert [sample.error for sample in found] == [None, f"{files[1]}: its scores contain NaN", None]
+    with pytest.raises(VideoError, match=r"1\.png: its scores contain NaN"):
+        predictor(files)

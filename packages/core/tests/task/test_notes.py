@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from vidcore.data.index import Ragged
+from vidcore.data.wrappers import ConcatDataset, RepeatDataset
 from vidcore.protocols import Dataset
 from vidcore.sample import Sample
 from vidcore.task.notes import Notes, data_notes
@@ -42,6 +43,16 @@ def test_videos_of_training_and_evaluation(tmp_path: Path) -> None:
     ]
     assert data_notes({"train": train, "train_extra.more": train}) == []
     assert len(data_notes({"train": Listed(), "train_extra.more": train, "test": val})) == 1
+
+
+def test_joined_lists_that_contradict_each_other() -> None:
+    one, two = Listed(["a.mp4", "b.mp4"], [0, 1]), Listed(["c.mp4", "./b.mp4", "a.mp4"], [1, 0, 0])
+    (note,) = data_notes({"train": ConcatDataset([one, two])})
+    assert note.startswith(
+        "data.train: 1 of 5 samples have a different class than an earlier one of the same video, for"
+    )
+    assert note.endswith("./b.mp4")
+    assert data_notes({"train": RepeatDataset(one, 3)}) == []
 
 
 def test_classes_without_samples() -> None:

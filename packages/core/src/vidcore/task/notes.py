@@ -15,6 +15,7 @@ import numpy as np
 from attrs import define, field, frozen
 
 from vidcore.data.labels import SampleClasses
+from vidcore.data.wrappers import ConcatDataset
 from vidcore.errors import some
 from vidcore.protocols import Dataset, Observer, StepValues
 from vidcore.typing import Array
@@ -78,6 +79,7 @@ def data_notes(datasets: Mapping[str, Dataset]) -> list[str]:
     paths = {part: _Paths.of(dataset) for part, dataset in datasets.items()}
     return [
         *(f"data.{part}: {note}" for part, dataset in datasets.items() for note in dataset.notes()),
+        *_contradictions(paths),
         *_shared_videos(paths),
         *_classes_without_samples(datasets),
         *_similar_class_names(datasets),
@@ -113,6 +115,21 @@ class _Paths:
         """Return the class of each path, if they are known."""
         labels = self.dataset.labels
         return labels if isinstance(labels, np.ndarray) and len(labels) == len(self.exact) else None
+
+
+def _contradictions(paths: Mapping[str, _Paths]) -> Iterator[str]:
+    """Report videos to which joined lists give different classes; a dataset refuses those within one list."""
+    for part, own in paths.items():
+        labels = own.labels()
+        if labels is None or not isinstance(own.dataset, ConcatDataset):
+            continue
+        _, first, group = np.unique(own.exact, return_index=True, return_inverse=True)
+        wrong = np.flatnonzero(labels != labels[first[group]])
+        if len(wrong):
+            yield (
+                f"data.{part}: {len(wrong)} of {len(labels)} samples have a different class than an earlier one of the "
+                f"same video, for example {own[int(wrong[0])]}"
+            )
 
 
 def _shared_videos(paths: Mapping[str, _Paths]) -> Iterator[str]:
