@@ -199,7 +199,8 @@ def _box(data: Data, at: int) -> int | None:
 CLUSTER, TRACKS, TRACK_ENTRY, TRACK_NUMBER = 0x1F43B675, 0x1654AE6B, 0xAE, 0xD7
 FOLLOWS = frozenset({CLUSTER, 0x1C53BB6B, 0x1254C367})
 SIMPLE_BLOCK, BLOCK_GROUP, BLOCK = 0xA3, 0xA0, 0xA1
-IN_CLUSTER = {0xE7: 8, 0xA7: 8, 0xAB: 8, 0xBF: 4, 0xEC: 1 << 56, SIMPLE_BLOCK: 1 << 56, BLOCK_GROUP: 1 << 56}
+TIME = 0xE7
+IN_CLUSTER = {TIME: 8, 0xA7: 8, 0xAB: 8, 0xBF: 4, 0xEC: 1 << 56, SIMPLE_BLOCK: 1 << 56, BLOCK_GROUP: 1 << 56}
 """Elements of a cluster, with their largest size."""
 # fmt: off
 IN_SEGMENT = frozenset({
@@ -218,7 +219,7 @@ def _matroska(data: Data, frames: Container[int]) -> list[Part]:
             break
         at = data.find(mark, at + 1)
     cluster = last = at
-    if at >= 0 and not _leads_to(data, at):  # an earlier cluster may be damaged
+    if at >= 0 and _time(data, at) and not _leads_to(data, at):  # an earlier cluster may be damaged
         parts.append(Part(0, at))
     limit: int | None = None  # end of the cluster, if known
     inside, track = False, 0
@@ -253,6 +254,17 @@ def _matroska(data: Data, frames: Container[int]) -> list[Part]:
     if inside and limit is not None and limit > len(data):
         parts.append(Part(len(data), len(data)))
     return parts
+
+
+def _time(data: Data, cluster: int) -> int:
+    """Return the time of a cluster; 0 if it has none."""
+    at = _ebml(data, cluster)[1]
+    for _ in range(len(IN_CLUSTER)):
+        name, start, size = _ebml(data, at)
+        if name == TIME:
+            return int.from_bytes(data[start : start + (size or 0)], "big")
+        at = start + (size or 0)
+    return 0
 
 
 def _leads_to(data: Data, cluster: int) -> bool:
