@@ -48,8 +48,8 @@ def table(tmp_path: Path) -> dict[str, Any]:
     return {
         "model": {
             "type": "Recognizer2D",
-            "backbone": {"type": "MobileNetV2", "widen_factor": 0.25},
-            "cls_head": {"type": "TSNHead", "num_classes": 2, "in_channels": 1280},
+            "backbone": {"type": "ResNet", "depth": 18, "norm_eval": False},
+            "cls_head": {"type": "TSNHead", "num_classes": 2, "in_channels": 512},
             "data_preprocessor": {"type": "ActionDataPreprocessor", "mean": [120.0] * 3, "std": [60.0] * 3},
         },
         "data": {"train": part, "val": part},
