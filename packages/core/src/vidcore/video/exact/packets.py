@@ -209,8 +209,9 @@ class Packets:
         lost = sorted({*headers.gaps, *headers.holes})
         if not lost or len(headers.holes) > 2 + CONTRADICTED * len(self):  # pictures are numbered in another way
             return
-        if self.order is not None and self.cut is None and lost[0] >= headers.last:  # the file was cut
-            self.order = self.order[: int(np.flatnonzero(np.isin(self.order, headers.holes))[0])]
+        if self.order is not None and self.cut is not False and lost[0] >= headers.last:  # the file was cut
+            after = np.flatnonzero(np.isin(self.order, headers.holes))
+            self.order = self.order[: after[0]] if len(after) else self.order
         else:
             self.gaps = [Gap(k, k) for k in lost]
             if self.order is not None:
