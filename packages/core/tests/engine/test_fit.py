@@ -257,6 +257,21 @@ def test_nan_gradients_end_the_run_before_saving(toy: ModuleType, tmp_path: Path
     assert steps_saved(tmp_path) == []
 
 
+def test_nan_statistics_end_the_run_before_saving(toy: ModuleType, tmp_path: Path) -> None:
+    class Spoiled(toy.Net):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("running_var", torch.ones(2))
+
+        def loss(self, outputs: Any, batch: Any) -> Any:
+            self.running_var *= float("nan")
+            return super().loss(outputs, batch)
+
+    with pytest.raises(TrainingError, match="weights contain NaN or Inf after step 1"):
+        toy.train(tmp_path, steps=1, model=Spoiled())
+    assert steps_saved(tmp_path) == []
+
+
 def test_a_finished_run_can_be_extended(toy: ModuleType, tmp_path: Path) -> None:
     toy.train(tmp_path, epochs=1)
     result, _ = toy.train(tmp_path, epochs=3)

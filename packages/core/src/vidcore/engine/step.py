@@ -88,8 +88,9 @@ class Step:
         return reported
 
     def is_finite(self) -> bool:
-        """Whether all weights (of this process's shard) are finite."""
-        return all(bool(local_shard(parameter.detach()).isfinite().all()) for parameter in self.parameters)
+        """Whether all weights (of this process's shard) and running statistics are finite."""
+        tensors = [*self.parameters, *self.model.buffers()]
+        return all(bool(local_shard(tensor.detach()).isfinite().all()) for tensor in tensors)
 
     def _report(self, batch: Batch) -> Reported:
         """Return what the model reports for a batch and its extra ones (``images/loss_cls``), and the sum of losses."""
