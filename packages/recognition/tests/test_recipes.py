@@ -12,9 +12,11 @@ from attrs import evolve
 
 import vid_recognition
 from vidcore.cli import run
+from vidcore.data.classes import read_classes
 from vidcore.errors import CheckpointError, ConfigError, DataError, UserError
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.predict.predictor import Predictor
+from vidcore.task.classes import num_classes
 from vidcore.task.context import check_class_count, load_initial_weights
 from vidcore.task.task import Task
 
@@ -104,6 +106,24 @@ def test_published_weights_come_with_the_class_names_of_their_dataset(
     assert Predictor(task).class_names == ("circle", "square"), "with the weights of the recipe"
     (tmp_path / "classes/shapes.txt").write_text("circle\nsquare\nstar\n")  # of a Task for fewer classes
     assert Predictor(task).class_names is None
+
+
+def test_lists_of_classes_have_the_classes_of_their_recipes(catalog: Catalog) -> None:
+    seen: dict[str, int] = {}
+    for name in catalog.recipes:
+        task = Task.load(name, catalog)
+        dataset = task.table.get("info", {}).get("dataset")
+        file = catalog.class_list(dataset)
+        if file is not None and "model" in task.table:
+            names = read_classes(file)
+            assert names is not None
+            head = task.table["model"]["cls_head"]
+            assert len(names) == (head.get("video_classes") or num_classes(task.table["model"])), name
+            seen[str(dataset)] = seen.get(str(dataset), 0) + 1
+    assert seen.keys() == {"kinetics400", "sthv2"}
+    names = read_classes(catalog.class_list("kinetics400"))
+    assert names is not None
+    assert (names[6], names[-1]) == ("arm wrestling", "zumba")
 
 
 FOLDERS = """
