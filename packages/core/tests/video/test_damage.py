@@ -195,3 +195,22 @@ def test_a_file_that_is_nothing_but_damage_takes_no_time(tmp_path: Path, contain
     parts = damaged_parts(str(path), container, 0, frozenset())
     assert parts is not None
     assert 0 < len(parts) <= 2 * MOST_PARTS
+
+
+@pytest.mark.parametrize("count", range(9, 17))
+def test_the_copied_beginning_of_a_video_is_not_damaged(tmp_path: Path, make: ModuleType, count: int) -> None:
+    """The first packets of a longer video may lack frames that are shown before the last one."""
+    source = tmp_path / "whole.mp4"
+    make.encode(source, range(30), options={"g": "30", "bf": "2", "b_strategy": "0", "x264-params": "scenecut=0"})
+    path = tmp_path / "part.mp4"
+    with av.open(str(source)) as container, av.open(str(path), "w") as out:
+        stream = container.streams.video[0]
+        track = out.add_stream_from_template(stream)
+        for number, packet in enumerate(p for p in container.demux(stream) if p.size):
+            if number < count:
+                packet.stream = track
+                out.mux(packet)
+    with av.open(str(path)) as container:
+        expected = [make.number_of(f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+    with open_video(path) as reader:
+        assert [make.number_of(image) for image in reader.read(range(len(reader)))] == expected

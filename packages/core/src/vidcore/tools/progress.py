@@ -28,7 +28,7 @@ class Work:
     """Work that can be counted, and the time that it takes.
 
     >>> print(Work("epoch 3/20", 400, 120, ["loss 0.693", "lr 0.01"]).line(60, "#-"))
-    epoch 3/20  120/400 ########--------------------  loss 0.693
+    epoch 3/20  120/400 ######-------------  loss 0.693  lr 0.01
     """
 
     label: str

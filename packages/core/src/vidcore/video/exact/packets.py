@@ -209,13 +209,17 @@ class Packets:
         lost = sorted({*headers.gaps, *headers.holes})
         if not lost or len(headers.holes) > 2 + CONTRADICTED * len(self):  # pictures are numbered in another way
             return
-        if self.order is not None and self.cut is not False and lost[0] >= headers.last:  # the file was cut
-            after = np.flatnonzero(np.isin(self.order, headers.holes))
-            self.order = self.order[: after[0]] if len(after) else self.order
-        else:
-            self.gaps = [Gap(k, k) for k in lost]
-            if self.order is not None:
-                self.order = show_order(self._notes, context, self.cut, self.gaps)
+        if self.order is not None and lost[0] >= headers.last:
+            after = np.flatnonzero(np.isin(self.order, headers.holes)).tolist()
+            if self.cut is not False:  # the file was cut
+                self.order = self.order[: after[0]] if after else self.order
+                return
+            # The beginning of a longer video, copied, may lack frames that are shown before its last one.
+            if after and not headers.gaps and after[0] + context.reorder_depth >= len(self.order):
+                return
+        self.gaps = [Gap(k, k) for k in lost]
+        if self.order is not None:
+            self.order = show_order(self._notes, context, self.cut, self.gaps)
 
     def _check_edits(self, order: Numbers | None) -> None:
         """Check that an edit list leaves out frames at the beginning and the end only, and in the order of decoding."""
