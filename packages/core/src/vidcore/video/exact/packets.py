@@ -215,11 +215,19 @@ class Packets:
                 self.order = self.order[: after[0]] if after else self.order
                 return
             # The beginning of a longer video, copied, may lack frames that are shown before its last one.
-            if after and not headers.gaps and after[0] + context.reorder_depth >= len(self.order):
+            if after and not headers.gaps and after[0] + context.reorder_depth >= len(self.order) and self._is_whole():
                 return
         self.gaps = [Gap(k, k) for k in lost]
         if self.order is not None:
             self.order = show_order(self._notes, context, self.cut, self.gaps)
+
+    def _is_whole(self) -> bool:
+        """Return whether the container states exactly these packets: their number, and the time from first to last."""
+        times = [note.dts for note in self._notes if note.dts is not None]
+        if not 1 < len(times) == len(self) == self.stream.frames or not self.stream.duration:
+            return False
+        rest = self.stream.duration - (times[-1] - times[0])
+        return 0 < rest < 1.9 * (times[-1] - times[-2])
 
     def _check_edits(self, order: Numbers | None) -> None:
         """Check that an edit list leaves out frames at the beginning and the end only, and in the order of decoding."""
