@@ -41,10 +41,10 @@ def test_memory_and_handles_do_not_grow(videos: dict[str, Path]) -> None:
 
     for _ in range(WARM_UP):
         once()
-    handles, before = len(os.listdir("/proc/self/fd")), _resident()
+    before, handles = _resident(), len(os.listdir("/proc/self/fd"))  # without what earlier tests left to be collected
     for _ in range(ROUNDS):
         once()
     growth = _resident() - before
     print(f"{ROUNDS * len(paths)} opens, {growth / 2**20:+.1f} MiB")
-    assert len(os.listdir("/proc/self/fd")) == handles
+    assert len(os.listdir("/proc/self/fd")) <= handles
     assert growth < 8 * 2**20

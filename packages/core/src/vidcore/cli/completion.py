@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,11 +103,18 @@ OPTIONS = {
 def _keys(table: Mapping[str, Any], catalog: Catalog) -> Iterator[str]:
     """Yield the dotted keys of a Task whose values are no tables, and those that its tables also take."""
     from vidcore.config.signature import read_signature
+    from vidcore.errors import PluginError
+
+    def parameters(target: str) -> Iterable[str]:
+        try:
+            return read_signature(target).parameters
+        except PluginError:  # its library is not installed
+            return ()
 
     def below(value: Mapping[str, Any], at: str) -> Iterator[str]:
         component = catalog.components.get(str(value.get("type")))
         target = OPTIONS.get(at) or (component.target if component else None)
-        inside = dict.fromkeys(read_signature(target).parameters) if target else {}
+        inside = dict.fromkeys(parameters(target)) if target else {}
         for name, inner in {**inside, **value}.items():
             key = f"{at}.{name}" if at else name
             if isinstance(inner, Mapping):
