@@ -31,6 +31,15 @@ format = { type = "FormatShape", input_format = "NCTHW" }
 type = "AccMetric"
 """
 
+FLIP = """
+[data.train.pipeline.flip]
+type = "Flip"
+_before_ = "format"
+[optimizer]
+type = "SGD"
+lr = 0.1
+"""
+
 
 def imported(*arguments: str, cwd: Path, code: int = 0) -> set[str]:
     """Return the top-level names of all modules that a ``vidcore`` command imports."""
@@ -54,5 +63,7 @@ def test_nothing_heavy_is_imported(arguments: tuple[str, ...], tmp_path: Path) -
 def test_checking_a_task_imports_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "task.toml").write_text(TASK)  # its list is missing, which is a warning
     assert not imported("check", "task.toml", cwd=tmp_path) & HEAVY
+    (tmp_path / "train.toml").write_text(TASK.replace("data.val", "data.train") + FLIP)
+    assert not imported("check", "train.toml", cwd=tmp_path) & HEAVY
     (tmp_path / "wrong.toml").write_text(TASK.replace("clip_len", "clip_length"))
     assert not imported("check", "wrong.toml", cwd=tmp_path, code=2) & HEAVY

@@ -8,10 +8,8 @@ from typing import Any
 
 from vidcore.config.bind import Call, build
 from vidcore.config.load import format_key
-from vidcore.config.references import references
 from vidcore.data.classes import read_classes
 from vidcore.errors import UserError, some
-from vidcore.protocols import Dataset
 from vidcore.task.task import Task
 
 __all__ = ["check_flips", "flip_notes", "sided_classes"]
@@ -68,25 +66,23 @@ def _mirroring_steps(value: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[st
 
 
 def check_flips(task: Task) -> list[str]:
-    """Return the notes of ``flip_notes`` for a Task or its stages, with class names as far as its files exist."""
+    """Return the notes of ``flip_notes`` for a Task or its stages whose classes are listed in a file or in the Task.
+
+    Datasets that find their classes themselves are not opened: ``check_build`` and runs do that.
+    """
     found: list[str] = []
     for stage in task.stages.values() or [task]:
         parts = ["train", *(f"train_extra.{name}" for name in stage.get("data.train_extra") or ())]
         mirrored = [part for part in parts if any(_mirroring_steps(stage.get(f"data.{part}.pipeline")))]
-        found += flip_notes(stage, {part: _class_names(stage, part) for part in mirrored})
+        found += flip_notes(stage, {part: _listed_classes(stage, part) for part in mirrored})
     return found
 
 
-def _class_names(task: Task, part: str) -> Sequence[str] | None:
-    """Return the class names of a part; None if they are not known without files that are missing."""
+def _listed_classes(task: Task, part: str) -> Sequence[str] | None:
+    """Return the listed class names of a part; None if there is no list, or it cannot be read."""
     call = task.get(f"data.{part}.dataset")
     classes = call.arguments.get("classes") if isinstance(call, Call) else None
     try:
-        if classes is not None:
-            return read_classes(build(classes))
-        if references(task.table.get("data", {})):
-            return None
-        dataset: Dataset = build(call)
-        return dataset.class_names
+        return read_classes(build(classes))
     except (UserError, OSError):  # a run reports it
         return None
