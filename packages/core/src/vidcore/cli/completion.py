@@ -101,7 +101,7 @@ OPTIONS = {
 
 
 def _keys(table: Mapping[str, Any], catalog: Catalog) -> Iterator[str]:
-    """Yield the dotted keys of a Task whose values are no tables, and those that its tables also take."""
+    """Yield the dotted keys of values in a Task, and of further arguments that its tables take."""
     from vidcore.config.signature import read_signature
     from vidcore.errors import PluginError
 

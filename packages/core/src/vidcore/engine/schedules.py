@@ -315,7 +315,7 @@ class ReduceOnPlateauLR:
     factor: float = field(default=0.1, validator=[at_least(0.0), below_one])
     patience: int = field(default=10, validator=at_least(0))
     threshold: float = field(default=1e-4, validator=at_least(0.0))
-    """Smaller changes are no improvement."""
+    """Smaller changes do not count as an improvement."""
     threshold_rule: Literal["rel", "abs"] = "rel"
     """Whether ``threshold`` is a fraction of the best value or a difference."""
     cooldown: int = field(default=0, validator=at_least(0))
