@@ -24,15 +24,8 @@ class _Reduced(Bottleneck3d):
 
     preserved = False
 
-    def __init__(
-        self,
-        inplanes: int,
-        planes: int,
-        options: BlockOptions,
-        downsample: nn.Module | None,
-        non_local: nn.Module | None,
-    ) -> None:
-        super().__init__(inplanes, planes, options, downsample, non_local)
+    def __init__(self, inplanes: int, planes: int, options: BlockOptions, *parts: nn.Module | None) -> None:
+        super().__init__(inplanes, planes, options, *parts)
         first = [options.conv_unit(planes, planes, (1, 1, 1), relu=False)] if self.preserved else []
         depthwise = options.conv_unit(planes, planes, (3, 3, 3), options.stride, options.dilation, groups=planes)
         self.conv2 = nn.Sequential(*first, depthwise)

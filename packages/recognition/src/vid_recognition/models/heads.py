@@ -18,7 +18,17 @@ from vid_recognition.models.losses import BCELossWithLogits, ClassWeightedLoss, 
 from vidcore.errors import UserError
 from vidcore.nn import require
 
-__all__ = ["ClassificationHead", "Head", "I3DHead", "SlowFastHead", "TPNHead", "TSMHead", "TSNHead", "X3DHead"]
+__all__ = [
+    "ClassificationHead",
+    "Head",
+    "I3DHead",
+    "SlowFastHead",
+    "TPNHead",
+    "TSMHead",
+    "TSNHead",
+    "X3DHead",
+    "frames_of_views",
+]
 
 
 class Head(nn.Module):
@@ -242,13 +252,7 @@ class TSMHead(ClassificationHead):
 
     def forward(self, features: Any, batch_size: int) -> Tensor:
         scores = super().forward(features, batch_size)
-        if scores.shape[1] % self.num_segments:
-            raise UserError(
-                f"{scores.shape[1]} frames per sample do not divide into views of {self.num_segments} segments:"
-                " num_segments of backbone and head must match num_clips of the pipeline"
-            )
-        views: Tensor = scores.unflatten(1, (-1, self.num_segments))
-        return views.mean(2)
+        return frames_of_views(scores, self.num_segments).mean(2)
 
 
 def _linear(layer: nn.Linear, pooled: Tensor) -> Tensor:
@@ -257,3 +261,17 @@ def _linear(layer: nn.Linear, pooled: Tensor) -> Tensor:
         raise UserError(f"cls_head.in_channels is {layer.in_features}, but the backbone returns {found} channels")
     out: Tensor = layer(pooled)
     return out
+
+
+def frames_of_views(rows: Tensor, num_segments: int) -> Tensor:
+    """Split the frames of each sample into views: (B, V * S, C) -> (B, V, S, C).
+
+    Raises ``UserError`` if they do not divide.
+    """
+    if rows.shape[1] % num_segments:
+        raise UserError(
+            f"{rows.shape[1]} frames per sample do not divide into views of {num_segments} segments:"
+            " num_segments of backbone and head must match num_clips of the pipeline"
+        )
+    views: Tensor = rows.unflatten(1, (-1, num_segments))
+    return views

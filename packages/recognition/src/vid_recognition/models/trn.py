@@ -15,8 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from vid_recognition.models.heads import ClassificationHead
-from vidcore.errors import UserError
+from vid_recognition.models.heads import ClassificationHead, frames_of_views
 from vidcore.nn import require
 
 __all__ = ["MultiScaleRelation", "Relation", "TRNHead"]
@@ -103,11 +102,6 @@ class TRNHead(ClassificationHead):
 
     def forward(self, features: Any, batch_size: int) -> Tensor:
         hidden = super().forward(features, batch_size)
-        if hidden.shape[1] % self.num_segments:
-            raise UserError(
-                f"{hidden.shape[1]} frames per sample do not divide into views of {self.num_segments} segments:"
-                " num_segments of the head must match num_clips of the pipeline"
-            )
-        views = hidden.unflatten(1, (-1, self.num_segments))
+        views = frames_of_views(hidden, self.num_segments)
         scores: Tensor = self.consensus(views.flatten(0, 1)).unflatten(0, (batch_size, -1))
         return scores
