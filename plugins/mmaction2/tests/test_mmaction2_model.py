@@ -1,0 +1,109 @@
+"""Model tables."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from vid_mmaction2.config import Imported
+from vid_mmaction2.models import convert_model
+from vidcore.config.bind import build_component
+from vidcore.errors import ConfigError
+from vidcore.plugins.catalog import Catalog
+
+Converted = Callable[..., Imported]
+
+
+def test_a_single_blending_and_tuples(catalog: Catalog) -> None:
+    mixup = {"type": "MixupBlending", "num_classes": 5}
+    table = {
+        "type": "Recognizer3D",
+        "backbone": {"type": "ResNet3d", "depth": 18, "out_indices": (3,)},
+        "cls_head": {"type": "I3DHead", "in_channels": 512, "num_classes": 5, "topk": (1, 3)},
+        "data_preprocessor": {
+            "type": "ActionDataPreprocessor",
+            "blending": {"type": "RandomBatchAugment", "augments": mixup, "probs": 0.5},
+        },
+    }
+    model = convert_model(table, catalog)
+    assert model["data_preprocessor"]["blending"]["augments"] == [mixup]
+    assert model["data_preprocessor"]["blending"]["probs"] == [0.5]
+    build_component(model, "models")
+
+
+def test_a_preprocessor_next_to_the_model(converted: Converted, published: dict[str, Any]) -> None:
+    model = copy.deepcopy(published["model"])
+    own = model.pop("data_preprocessor")
+    beside = converted(model=model, data_preprocessor=own)
+    assert beside.problems == ()
+    assert beside.task["model"] == converted().task["model"]
+    other = {"type": "ActionDataPreprocessor", "mean": [0], "std": [1]}
+    assert converted(data_preprocessor=other).task == converted().task
+
+
+def test_slowfast_pathways_keep_published_defaults() -> None:
+    backbone = {
+        "type": "ResNet3dSlowFast",
+        "resample_rate": 4,
+        "speed_ratio": 4,
+        "channel_ratio": 8,
+        "slow_pathway": {"type": "resnet3d", "depth": 18, "pretrained": None, "lateral": True, "fusion_kernel": 7},
+        "fast_pathway": {
+            "type": "resnet3d",
+            "depth": 18,
+            "lateral": False,
+            "base_channels": 8,
+            "conv1_kernel": [5, 7, 7],
+        },
+    }
+    head = {"type": "SlowFastHead", "in_channels": 576, "num_classes": 2, "average_clips": "prob"}
+    model = convert_model({"type": "Recognizer3D", "backbone": backbone, "cls_head": head})
+    assert model["backbone"] == {
+        "type": "ResNet3dSlowFast",
+        "resample_rate": 4,
+        "speed_ratio": 4,
+        "slow_pathway": {
+            "depth": 18,
+            "lateral": True,
+            "fusion_kernel": 7,
+            "conv1_kernel": [3, 7, 7],  # published defaults that differ from those of SlowPathway
+            "inflate": [1, 1, 1, 1],
+        },
+        "fast_pathway": {"depth": 18, "base_channels": 8, "conv1_kernel": [5, 7, 7]},
+    }
+    with pytest.raises(ConfigError, match="channel_ratio: must be the ratio of the widths 64 and 8, found 4"):
+        convert_model({"type": "Recognizer3D", "backbone": {**backbone, "channel_ratio": 4}, "cls_head": head})
+
+
+def test_non_local_blocks_have_batch_norm_only_if_published() -> None:
+    head = {"type": "I3DHead", "in_channels": 512, "num_classes": 2, "average_clips": "prob"}
+
+    def options(**given: Any) -> Any:
+        backbone = {"type": "ResNet3d", "depth": 18, "non_local": [0, 1, 0, 0], **given}
+        return convert_model({"type": "Recognizer3D", "backbone": backbone, "cls_head": head})["backbone"][
+            "non_local_cfg"
+        ]
+
+    assert options(non_local_cfg={"norm_cfg": {"type": "BN3d", "requires_grad": True}, "mode": "gaussian"}) == {
+        "mode": "gaussian"
+    }
+    assert options(non_local_cfg={"mode": "gaussian"}) == {"mode": "gaussian", "norm": False}
+    assert options() == {"norm": False}
+
+
+@pytest.mark.parametrize(
+    ("flags", "stage"),
+    [
+        ({"is_first_stage": True, "is_second_stage": False}, "first"),
+        ({"is_second_stage": True}, "second"),
+        ({}, "third"),
+    ],
+)
+def test_flags_of_drn_become_its_stage(flags: dict[str, bool], stage: str, catalog: Catalog) -> None:
+    unread = {"graph_node_features": 1024, "fcos_nms_thr": 0.6, "fcos_num_class": 2}
+    table = {"type": "DRN", "vocab_size": 7, "fpn_stride": [1, 2, 4], **unread, **flags}
+    model = convert_model(table, catalog)
+    assert model == {"type": "DRN", "vocab_size": 7, "fpn_stride": [1, 2, 4], "stage": stage}
