@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Self
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
-from torch.utils.checkpoint import checkpoint
 
 from vid_recognition.models.weights import convert_2d_weights
-from vidcore.nn import ImageWeights, require
+from vidcore.nn import ImageWeights, require, run_blocks
 
 __all__ = ["Backbone", "ConvUnit", "init_conv_net", "per_block"]
 
@@ -125,11 +122,9 @@ class Backbone(ImageWeights):
 
     def run_stage(self, stage: nn.Module, x: Tensor) -> Tensor:
         """Run a stage, block by block with gradient checkpointing."""
-        if not (self.with_cp and torch.is_grad_enabled()):
-            return stage(x)  # type: ignore[no-any-return]
-        for block in stage if type(stage) is nn.Sequential else [stage]:
-            x = _checkpointed(block, x)
-        return x
+        blocks = stage if self.with_cp and type(stage) is nn.Sequential else [stage]
+        out: Tensor = run_blocks(blocks, x, with_cp=self.with_cp)
+        return out
 
     def freeze(self) -> None:
         """Freeze the first ``frozen_stages`` stages; constructors call this last."""
@@ -158,31 +153,3 @@ class Backbone(ImageWeights):
         See ``vid_recognition.models.weights``. Raises ``CheckpointError`` if they belong to a different network.
         """
         return convert_2d_weights(self, state_dict)
-
-
-def _checkpointed(block: nn.Module, x: Tensor) -> Tensor:
-    out: Tensor
-    if torch.compiler.is_compiling():  # a compiled graph does not repeat the updates of running statistics
-        out = checkpoint(block, x, use_reentrant=False)
-        return out
-
-    def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-        return nullcontext(), _running_stats_frozen(block)
-
-    out = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
-    return out
-
-
-@contextmanager
-def _running_stats_frozen(block: nn.Module) -> Iterator[None]:
-    """Keep the running statistics while a block is recomputed: they include this batch already."""
-    norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    kept = [(m.momentum, m.num_batches_tracked.clone()) for m in norms if m.num_batches_tracked is not None]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, kept, strict=True):
-            norm.momentum = momentum
-            norm.num_batches_tracked = count

@@ -1,12 +1,12 @@
-"""Base classes of models and preprocessors, and small pieces that models of several tasks share.
+"""Base classes of models, preprocessors and backbones.
 
 Shapes: B samples, V views of a sample (clips times crops; frames for 2D networks), C channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,22 +16,7 @@ from vidcore.errors import UserError
 from vidcore.protocols import Transform
 from vidcore.sample import Sample
 
-__all__ = [
-    "DropPath",
-    "FeatureModel",
-    "ImageWeights",
-    "Model",
-    "Preprocessor",
-    "average_views",
-    "chunked",
-    "image_weights",
-    "make_divisible",
-    "pool_positions",
-    "require",
-    "require_type",
-]
-
-Part = TypeVar("Part", bound=nn.Module)
+__all__ = ["FeatureModel", "ImageWeights", "Model", "Preprocessor", "image_weights"]
 
 
 class Model(nn.Module):
@@ -121,76 +106,6 @@ class ImageWeights(nn.Module):
             CheckpointError: they belong to a different network.
         """
         raise NotImplementedError
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: drops a residual branch for some samples of a training batch (arXiv:1603.09382).
-
-    Args:
-        rate: probability of dropping it; kept branches are scaled up to preserve the mean.
-
-    ``forward``: (B, ...) -> the same shape and dtype.
-    """
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.rate == 0 or not self.training:
-            return x
-        kept = torch.rand((x.shape[0], *[1] * (x.ndim - 1)), device=x.device) >= self.rate
-        return x * kept / (1 - self.rate)
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise ``ValueError`` unless a condition on the arguments of a constructor holds."""
-    if not condition:
-        raise ValueError(message)
-
-
-def require_type(module: nn.Module, wanted: type[Part], name: str) -> Part:
-    """Return a part of a model; raise ``ValueError`` if it is not an instance of ``wanted``."""
-    if not isinstance(module, wanted):
-        raise ValueError(f"{name} must be a {wanted.__module__}.{wanted.__name__}, got {type(module).__name__}")
-    return module
-
-
-def make_divisible(width: float, by: int = 8) -> int:
-    """Round to a multiple, never down by more than a tenth (arXiv:1704.04861 and its successors).
-
-    >>> make_divisible(33), make_divisible(11)
-    (32, 16)
-    """
-    rounded = max(by, int(width + by / 2) // by * by)
-    return rounded + by if rounded < 0.9 * width else rounded
-
-
-def chunked(net: Callable[[Tensor], Any], rows: Tensor, size: int | None) -> Any:
-    """Run a network on ``size`` rows at a time, to save memory, and concatenate the results.
-
-    Args:
-        net: maps rows (n, ...) to a tensor (n, ...) or a tuple of such tensors.
-        rows: (N, ...).
-        size: rows per chunk; None: all at once.
-    """
-    if size is None or len(rows) <= size:
-        return net(rows)
-    chunks = [net(chunk) for chunk in rows.split(size)]
-    if isinstance(chunks[0], Tensor):
-        return torch.cat(chunks)
-    return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
-
-
-def pool_positions(features: Tensor) -> Tensor:
-    """Average over space and time: (N, C, ...) -> (N, C)."""
-    return features.flatten(2).mean(2) if features.ndim > 2 else features
-
-
-def average_views(rows: Tensor, views: int) -> Tensor:
-    """Average over the views of each sample, which are adjacent: (B * V, ...) -> (B, ...)."""
-    out: Tensor = rows.unflatten(0, (-1, views)).mean(1)
-    return out
 
 
 def image_weights(backbone: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

@@ -1,0 +1,46 @@
+"""Base classes of models, and the pieces that models of several tasks share."""
+
+from vidcore.nn.checkpointing import checkpointed, run_blocks
+from vidcore.nn.model import FeatureModel, ImageWeights, Model, Preprocessor, image_weights
+from vidcore.nn.parts import average_views, chunked, make_divisible, pool_positions, require, require_type
+from vidcore.nn.positions import resize_positions, sinusoids
+from vidcore.nn.transformer import (
+    Attention,
+    DropPath,
+    Mlp,
+    PackedAttention,
+    PatchEmbed,
+    QuickGELU,
+    attend,
+    drop_path_rates,
+    init_transformer,
+    layer_by_name,
+)
+
+__all__ = [
+    "Attention",
+    "DropPath",
+    "FeatureModel",
+    "ImageWeights",
+    "Mlp",
+    "Model",
+    "PackedAttention",
+    "PatchEmbed",
+    "Preprocessor",
+    "QuickGELU",
+    "attend",
+    "average_views",
+    "checkpointed",
+    "chunked",
+    "drop_path_rates",
+    "image_weights",
+    "init_transformer",
+    "layer_by_name",
+    "make_divisible",
+    "pool_positions",
+    "require",
+    "require_type",
+    "resize_positions",
+    "run_blocks",
+    "sinusoids",
+]
