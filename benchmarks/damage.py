@@ -1,9 +1,10 @@
 """Damaged copies of videos whose frames carry their numbers: no frame may be another than the one asked for.
 
 Each copy is damaged at a random place: flipped bits, bytes that are zero, foreign or missing, the packet just before
-a key frame, the header, or the end. Every frame of it is asked for. The share at the end of a row is that of frames
-that are still read in groups (key frame to key frame) without a changed byte. Copies with missing bytes or a damaged
-header do not count there: numbers behind missing bytes, and what a header says, cannot be known.
+a key frame, the header, or the end. Every frame of it is asked for, alone and together with one a few frames later.
+The share at the end of a row is that of frames that are still read (alone) in groups (key frame to key frame) without
+a changed byte. Copies with missing bytes or a damaged header do not count there: numbers behind missing bytes, and
+what a header says, cannot be known.
 
 A frame that shows another number than its own, or none that is clear, is counted as
 
@@ -40,6 +41,7 @@ from numpy.typing import NDArray
 
 from vidcore.errors import VideoError
 from vidcore.video.open import open_video
+from vidcore.video.reader import VideoReader
 
 CODED = Path(os.environ.get("VIDCORE_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data" / "coded"
 BITS = 10
@@ -48,6 +50,8 @@ NUMBERED = ("flip", "zeros", "foreign", "before key frame")
 """Kinds after which everything else in the file is where it was."""
 REMUXED = {"h264": (".mkv", ".ts", ".flv", ".avi"), "mpeg4": (".mkv", ".mp4")}
 """Codec: containers that files are copied into, beside their own."""
+APART = 3
+"""Distance of frames that are asked for together."""
 ALTERED = 1 / 500
 """Largest share of pictures that are altered."""
 SYSTEM_ERRORS = (OSError, MemoryError)
@@ -173,9 +177,24 @@ def check(path: Path, wanted: Sequence[int] | None = None) -> tuple[list[int], l
                     right.append(index)
                 else:
                     wrong.append(Other(index, found, digest(frame)))
+            if wanted is None:
+                wrong += apart(reader)
     except VideoError as error:
         message = str(error)
     return right, wrong, message
+
+
+def apart(reader: VideoReader) -> list[Other]:
+    """Ask for frames with others between them, which are not decoded if nothing refers to them: which are others."""
+    wrong = []
+    for index in range(0, len(reader) - APART, 2):
+        try:
+            frames = reader.read([index, index + APART])
+        except VideoError:
+            continue
+        pairs = zip((index, index + APART), frames, strict=True)
+        wrong += [Other(k, number_of(f), digest(f)) for k, f in pairs if number_of(f) != k]
+    return wrong
 
 
 def damage(video: Video, kind: str, rng: np.random.Generator) -> tuple[bytes, list[tuple[int, int]]]:

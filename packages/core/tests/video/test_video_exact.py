@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from vidcore.errors import VideoError
+from vidcore.video.exact.finder import FrameFinder
 from vidcore.video.exact.packets import Packets
 from vidcore.video.open import open_video
 
@@ -190,3 +191,19 @@ def test_reference_files(make: ModuleType) -> None:
                     frames = np.rot90(frames, -1, axes=(1, 2))  # the bars lie on their side
                 assert [make.number_of(f) for f in frames] == list(indices), name
             assert reader.size == tuple(reversed(truth.get("shown_size", truth.get("size", (160, 96))))), name
+
+
+def test_frames_that_nothing_refers_to_are_skipped(videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+    decode = FrameFinder._decode
+
+    def counted(self: FrameFinder, packet: Any) -> Any:
+        decoded.append(str(self._context.skip_frame) != "NONREF")
+        return decode(self, packet)
+
+    monkeypatch.setattr(FrameFinder, "_decode", counted)
+    finder = FrameFinder(videos["h264.mp4"])
+    wanted = range(0, len(finder), 2)
+    assert len([*finder.frames(wanted)]) == len(wanted)
+    assert sum(decoded) < 1.25 * len(wanted)
+    finder.close()

@@ -129,7 +129,7 @@ def _av1_picture(data: bytes) -> Pictures:
         if kind in (3, 6):  # frame header, frame
             shown += "1" in (bits[0], bits[3])
         at += size
-    return Pictures(shown)
+    return Pictures(shown, damaged=not shown)  # a packet is a temporal unit, which shows a frame
 
 
 def _bits(data: bytes) -> str:

@@ -162,7 +162,7 @@ class FrameFinder:
                 self._begin(entry)
             while self._next <= min(target + 1, len(self._packets) - 1):
                 # Frames after the last one wanted may be requested next.
-                needed = self._next in missing or self._next > target or self._place.get(self._next, -1) > last
+                needed = self._next in missing or self._place.get(self._next, -1) > last
                 yield from self._take(self._feed(needed), missing, last)
         while missing:  # held back by the decoder: later packets push it out
             if self._next < len(self._packets):
