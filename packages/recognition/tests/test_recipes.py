@@ -30,14 +30,16 @@ def catalog() -> Catalog:
 
 
 def test_recipes_are_found_by_name(catalog: Catalog) -> None:
-    assert len(RECIPES) >= 53
+    assert len(RECIPES) >= 78
     assert all(catalog.recipes[p.stem] == p for p in RECIPES)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_recipe_is_complete_and_of_the_stated_size(path: Path, catalog: Catalog) -> None:
     task = Task.load(path.stem, catalog)
-    task.require("data.train", "data.val", "data.test", "train.epochs", "optimizer", "schedule", "metrics.acc")
+    task.require("data.test", "metrics.acc")
+    if task.get("data.train"):
+        task.require("data.val", "train.epochs", "optimizer", "schedule")
     info = task.table["info"]
     assert info["paper"].startswith("https://arxiv.org/abs/")
     with torch.device("meta"):
@@ -63,7 +65,9 @@ def test_the_list_of_recipes_has_scores_and_fits_80_columns(capsys: pytest.Captu
     assert lines[at + 1] == "  recognition, kinetics400, 24.3 M parameters, top1 72.83, top5 90.65"
     facts = [line for line in lines if line.startswith("  recognition, ")]
     assert len(facts) == len(RECIPES)
-    assert all(re.match(r"  recognition, (kinetics[47][01]0|sthv2), [\d.]+ M parameters", line) for line in facts)
+    assert all(
+        re.match(r"  recognition, (kinetics[467][01]0|sthv[12]|ucf101), [\d.]+ M parameters", line) for line in facts
+    )
 
 
 def test_filters_of_the_list_of_recipes(capsys: pytest.CaptureFixture[str]) -> None:
