@@ -73,6 +73,11 @@ def test_balanced_classes_are_the_loaders(catalog: Catalog, converted: Converted
             {"type": "RandAugment", "magnitude": 7, "num_layers": 4},
         ),
         (
+            {"type": "PytorchVideoWrapper", "op": "AugMix", "width": 2},
+            "augment",
+            {"type": "AugMix", "width": 2},
+        ),
+        (
             {"type": "ImgAug", "transforms": "default"},
             "augment",
             {"type": "RandAugment", "magnitude": 9, "num_layers": 2, "prob": 1.0, "magnitude_std": 0.0},

@@ -62,7 +62,8 @@ def _same_length(record: Record) -> None:
 class Record:
     """Base class of records: immutable attrs classes whose array fields have one row for each entry.
 
-    Geometry calls ``resized``, ``cropped`` and ``flipped``; by default they return the record unchanged.
+    Geometry calls ``resized``, ``cropped`` and ``flipped``; by default they return the record unchanged. A record that
+    belongs to a crop cannot follow rotations and shears by default.
     """
 
     follows_crops: ClassVar[bool] = False
@@ -100,6 +101,19 @@ class Record:
             direction: ``horizontal`` or ``vertical``.
             swaps: pairs of joints that are exchanged (left and right).
         """
+        return self
+
+    def warped(self, matrix: Array, size: tuple[int, int]) -> Self:
+        """Return the record for frames that are rotated, sheared or shifted.
+
+        Args:
+            matrix: (2, 3) float64 from the old to the new position of a pixel, counted from the middle of the first.
+            size: height and width of the frames, which stay.
+
+        Raises ``UserError`` if this kind of record cannot follow.
+        """
+        if self.follows_crops:
+            raise UserError(f"{type(self).__name__} cannot follow frames that are rotated, sheared or shifted")
         return self
 
     def in_pixels(self, size: tuple[int, int]) -> Self:
@@ -199,6 +213,14 @@ class Boxes(Record):
         moved[:, [first, first + 2]] = extent - before[:, [first + 2, first]]
         return evolve(self, xyxy=moved)
 
+    def warped(self, matrix: Array, size: tuple[int, int]) -> Self:
+        """Return boxes around the moved corners, clipped to ``[0, size - 1]``."""
+        x, y = self.xyxy[:, [0, 2, 0, 2]], self.xyxy[:, [1, 1, 3, 3]]
+        moved = _moved(np.stack([x, y], axis=-1), matrix)
+        corners = np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1)
+        limit = np.array([size[1] - 1, size[0] - 1] * 2, np.float32)
+        return evolve(self, xyxy=np.clip(corners, 0, limit))
+
     def in_pixels(self, size: tuple[int, int]) -> Self:
         if not self.relative:
             return self
@@ -272,6 +294,12 @@ class Joints(Record):
         scores = None if self.scores is None else self.scores[:, :, order]
         return evolve(self, points=points[:, :, order], scores=scores)
 
+    def warped(self, matrix: Array, size: tuple[int, int]) -> Self:
+        points = self.points.copy()
+        known = points[..., 0] != 0
+        points[known, :2] = _moved(points[known, :2], matrix)
+        return evolve(self, points=points)
+
 
 @frozen(eq=False)
 class Heatmaps(Record):
@@ -289,6 +317,9 @@ class Heatmaps(Record):
         raise UserError(_AFTER_GEOMETRY)
 
     def flipped(self, size: tuple[int, int], direction: str, swaps: Sequence[tuple[int, int]] = ()) -> Self:
+        raise UserError(_AFTER_GEOMETRY)
+
+    def warped(self, matrix: Array, size: tuple[int, int]) -> Self:
         raise UserError(_AFTER_GEOMETRY)
 
 
@@ -435,6 +466,11 @@ class Varying:
     array: Array
     axis: int | tuple[int, ...] = 0
     """The axis, or axes, along which lengths differ; negative numbers count from the end. Targets: 0."""
+
+
+def _moved(points: Array, matrix: Array) -> Array:
+    """Return points (..., 2) moved as ``Record.warped`` says; 0 is the edge of the first pixel."""
+    return np.asarray((points - 0.5) @ matrix[:, :2].T + matrix[:, 2] + 0.5, np.float32)
 
 
 def _name(number: Any, class_names: Sequence[str] | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +12,8 @@ from vidcore.batch import collate
 from vidcore.errors import UserError, VideoError
 from vidcore.plugins.builtin import vidcore_components
 from vidcore.plugins.catalog import load_plugins
-from vidcore.records import Boxes, Clip, Heatmaps
+from vidcore.records import Clip, Heatmaps
 from vidcore.sample import Sample
-from vidcore.transforms.augment import OPERATIONS, RandAugment
 from vidcore.transforms.colour import ColorJitter, jitter
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.crops import CenterCrop, ThreeCrop
@@ -155,41 +153,6 @@ def test_erased_boxes_reach_the_edges() -> None:
     step = RandomErasing(1, 0.1, 0.3, fill_color=1)
     hit = sum(step(sample, rng(s)).frames[0, ..., 0] for s in range(200))  # type: ignore[index,misc]
     assert hit.min() > 0
-
-
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_operations_of_randaugment_keep_shape_and_type(operation: Any) -> None:
-    for strength in (0.0, 0.7, 1.0):
-        out = operation(frames()[0], strength)
-        assert out.shape == (24, 32, 3)
-        assert out.dtype == np.uint8
-    name = operation.__name__
-    if name not in ("auto_contrast", "equalize", "invert"):
-        assert (operation(frames()[0], 0.0) == frames()[0]).all(), "no strength, no change"
-        assert (operation(frames()[0], 1.0) != frames()[0]).any()
-
-
-def test_operations_match_their_names() -> None:
-    ops = {o.__name__: o for o in OPERATIONS}
-    picture = np.clip(frames()[0], 60, 200)
-    assert ops["auto_contrast"](picture, 0).min() == 0
-    assert ops["auto_contrast"](picture, 0).max() == 255
-    assert (ops["posterize"](picture, 1.0) == picture // 16 * 16).all()
-    assert (ops["solarize"](picture, 1.0) == 255 - picture).all()
-    assert ops["brightness"](picture, -1).mean() == pytest.approx(0.1 * picture.mean(), abs=0.6)
-    assert np.ptp(ops["colour"](picture, -1).astype(int), axis=-1).max() <= 16
-    moved = ops["translate_x"](picture, 0.5)
-    assert (moved[:, 8:] != picture[:, :-8]).mean() < 1
-    assert (moved[:, :7] == 128).all()
-
-
-def test_randaugment_changes_all_frames_equally() -> None:
-    still = np.repeat(frames(1), 3, axis=0)
-    results = [RandAugment(7, 4)(Sample(frames=still), rng(s)).frames for s in range(10)]
-    assert all((r[0] == r[1]).all() and (r[0] == r[2]).all() for r in results if r is not None)
-    assert sum((r != still).any() for r in results) >= 8
-    with pytest.raises(UserError, match="boxes"):
-        RandAugment()(Sample(frames=still, boxes=Boxes(np.zeros((1, 4), np.float32))), rng())
 
 
 def test_an_image_becomes_a_clip() -> None:

@@ -45,7 +45,7 @@ STEP_NAMES = {
     "FormatShape": "format",
     "ColorJitter": "jitter",
     "DecodeMotionVectors": "decode",
-    "RandAugment": "augment",
+    **dict.fromkeys(("AugMix", "AutoAugment", "RandAugment", "TrivialAugmentWide"), "augment"),
     "RandomErasing": "erase",
     "FormatQuery": "query",
     "LoadLocalizationFeature": "features",
@@ -118,18 +118,18 @@ def _translate(converter: Converter, kind: str, step: Any, at: str) -> Any:
     if kind == "PackActionInputs":
         return {"type": kind, "collect_keys": step["collect_keys"]}
     if kind in WRAPPERS:
-        return _unwrap(step)
+        return _unwrap(kind, step)
     if kind == "ImgAug" and step.get("transforms") == "default":
         return {"type": "RandAugment", "magnitude": 9, "num_layers": 2, "prob": 1.0, "magnitude_std": 0.0}
     return step
 
 
-def _unwrap(step: Table) -> Table:
+def _unwrap(kind: str, step: Table) -> Table:
     """Convert wrapped transforms that vidcore has; others keep their wrapper, which is then reported."""
     options = without(step, "type", "op")
     match step.get("op"):
-        case "RandAugment":
-            return {"type": "RandAugment", **options}
+        case "RandAugment" | "AugMix" as name if kind == "PytorchVideoWrapper":
+            return {"type": name, **options}
         case "ColorJitter":  # published defaults change nothing
             return {"type": "ColorJitter", "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, **options}
         case "RandomHorizontalFlip":

@@ -11,7 +11,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
         "datasets": offer("vidcore.data", wrappers=["ConcatDataset", "RepeatDataset"]),
         "transforms": offer(
             "vidcore.transforms",
-            augment=["RandAugment"],
+            augment=["AugMix", "AutoAugment", "RandAugment", "TrivialAugmentWide"],
             branches=["Branches", "PerDataset"],
             colour=["ColorJitter"],
             crops=["CenterCrop", "MultiScaleCrop", "RandomCrop", "RandomResizedCrop", "TenCrop", "ThreeCrop"],
