@@ -128,7 +128,17 @@ def test_a_whole_configuration_becomes_a_task(
         ),
         ("param_scheduler", [{"type": "CosineMomentum"}], "param_scheduler[0].type: no installed plugin"),
         ("custom_hooks", [{"type": "MyHook"}], "custom_hooks[0]: MyHook has no equivalent"),
-        ("custom_hooks", [{"type": "EMAHook"}], "custom_hooks[0]: EMAHook is not converted; set train.ema_decay"),
+        (
+            "custom_hooks",
+            [{"type": "EMAHook", "ema_type": "StochasticWeightAverage"}],
+            "custom_hooks[0].ema_type: must",
+        ),
+        (
+            "custom_hooks",
+            [{"type": "EMAHook", "begin_epoch": 3}],
+            "custom_hooks[0].begin_epoch: must be 0: the average",
+        ),
+        ("param_scheduler", [{"type": "ReduceOnPlateauLR", "begin": 3, "monitor": "a"}], "[0].begin: must not be set"),
         ("custom_hooks", {"type": "EMAHook"}, "custom_hooks: must be a list of tables"),
         ("custom_hooks", ["EMAHook"], "custom_hooks: must be a list of tables"),
         ("randomness", 7, "randomness: must be a table"),

@@ -76,7 +76,11 @@ def test_intervals_keep_their_unit(
 
 
 def test_a_scaled_learning_rate(converted: Converted) -> None:
-    task = converted(auto_scale_lr={"enable": True, "base_batch_size": 64}).task
+    (note,) = converted().notes
+    assert note.startswith("auto_scale_lr: the learning rate is for 64 samples per step and is not scaled")
+    imported = converted(auto_scale_lr={"enable": True, "base_batch_size": 64})
+    assert imported.notes == ()
+    task = imported.task
     assert task["train"]["base_batch_size"] == 64
     assert "info" not in task
 
@@ -95,13 +99,32 @@ def test_early_stopping_is_a_setting(catalog: Catalog, converted: Converted) -> 
     hook = {"type": "EarlyStoppingHook", "monitor": "acc/top1", "rule": "greater", "patience": 3, "min_delta": 0.01}
     imported = converted(custom_hooks=[hook])
     assert imported.problems == ()
-    assert imported.notes == ("custom_hooks[0].min_delta: any improvement counts, not only 0.01 or more",)
+    assert imported.notes[0] == "custom_hooks[0].min_delta: any improvement counts, not only 0.01 or more"
     train = imported.task["train"]
     assert (train["early_stop"], train["best"], train["best_rule"]) == (3, "acc/top1", "greater")
     Task.from_table(imported.task, catalog)
     hooks = {"checkpoint": {"save_best": "acc/top5"}}
     (problem,) = converted(custom_hooks=[hook], default_hooks=hooks).problems
     assert problem == "custom_hooks[0].monitor: must be that of train.best, acc/top5, found acc/top1"
+
+
+def test_an_average_of_the_weights(catalog: Catalog, converted: Converted) -> None:
+    imported = converted(custom_hooks=[{"type": "EMAHook", "momentum": 0.125, "begin_iter": 0}])
+    assert imported.problems == ()
+    assert imported.task["train"]["ema_decay"] == 0.875
+    assert "custom_hooks[0].update_buffers: batch-norm statistics are averaged, too" in imported.notes
+    assert "custom_hooks[0].begin_iter: 0" in imported.implied
+    Task.from_table(imported.task, catalog)
+    assert converted(custom_hooks=[{"type": "EMAHook"}]).task["train"]["ema_decay"] == 1 - 0.0002
+
+
+def test_a_schedule_that_waits_for_a_score(catalog: Catalog, converted: Converted) -> None:
+    plateau = {"type": "ReduceOnPlateauLR", "monitor": "acc/top1", "rule": "greater", "patience": 3, "factor": 0.5}
+    imported = converted(param_scheduler=[{**plateau, "min_value": 1e-5, "eps": 1e-8, "by_epoch": True}])
+    assert imported.problems == ()
+    assert imported.task["schedule"] == {"reduce_on_plateau": {**plateau, "eta_min": 1e-5}}
+    assert "param_scheduler[0].eps: 1e-08: every reduction counts, however small" in imported.left_out
+    Task.from_table(imported.task, catalog)
 
 
 def test_precise_batch_norm_and_dumped_results(catalog: Catalog, converted: Converted) -> None:

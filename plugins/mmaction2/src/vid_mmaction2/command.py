@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -51,12 +52,23 @@ def _config(context: Context, source: Path, output: Path | None, partial: bool) 
         click.echo(f"note: {source}: {note}", err=True)
     for line in (*skipped, *(f"{source}: {place}" for place in imported.left_out), *problems):
         click.echo(f"left out: {line}", err=True)
+    if imported.implied:
+        click.echo(f"left out: {source}: as vidcore does so anyway: {', '.join(_names(imported.implied))}", err=True)
+    if imported.variables:
+        why = "variables, whose values are where the file uses them"
+        click.echo(f"left out: {source}: {why}: {', '.join(imported.variables)}", err=True)
     text = dumps(imported.task)
     if output:
         output.write_text(text, encoding="utf-8")
         click.echo(f"{output}: written")
     else:
         click.echo(text, nl=False)
+
+
+def _names(implied: Sequence[str]) -> list[str]:
+    """Return the names of settings, each once: its last key, or the value of a ``type``."""
+    pairs = [line.partition(": ")[::2] for line in implied]
+    return sorted({value if place.endswith(".type") else place.rpartition(".")[2] for place, value in pairs})
 
 
 def _checkpoint(source: Path, output: Path | None) -> None:

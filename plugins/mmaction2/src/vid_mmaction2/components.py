@@ -20,6 +20,7 @@ from vidcore.plugins.catalog import Catalog
 
 __all__ = [
     "LOCAL_BACKENDS",
+    "NO_EQUIVALENT",
     "NO_SERVERS",
     "Converter",
     "Rule",
@@ -40,6 +41,9 @@ MAX_COMPONENTS = 1000
 OWN_SCOPES = ("mmaction", "mmengine")
 """``mmaction.ResNet`` is the same as ``ResNet``; other scopes are different packages."""
 
+LOCAL_BACKENDS = ("disk", "local")
+NO_EQUIVALENT = "has no equivalent here"
+NO_SERVERS = "files are read from local folders"
 ORDINARY_NORMS = {"BN", "BN1d", "BN2d", "BN3d", "SyncBN"}
 ORDINARY_CONVOLUTIONS = {"Conv", "Conv1d", "Conv2d", "Conv3d"}
 
@@ -68,6 +72,8 @@ class Converter:
     """``place: what differs here``, one for each approximate conversion."""
     left_out: list[str] = field(factory=list)
     """``place: value: why``, one for each setting that is not converted and does not change a result."""
+    implied: list[str] = field(factory=list)
+    """``place: value``, one for each setting that asks for what vidcore does anyway."""
 
     components: int = 0
     """Number of components so far."""
@@ -79,11 +85,27 @@ class Converter:
             raise ConfigError([*self.problems, "more problems follow"])
 
     def leave_out(self, at: str, value: Any, why: str) -> None:
-        """List the setting at a published place as left out, unless it is not set."""
-        if value is not None and value is not False:
-            text = str(value)
-            shown = text if len(text) <= 60 else f"{text[:57]}..."
-            self.left_out.append(f"{at}: {shown}: {why}")
+        """List the setting at a published place as left out; one that is off or None asks for nothing."""
+        if value is False:
+            self.imply(at, value)
+        elif value is not None:
+            self.left_out.append(f"{at}: {_shown(value)}: {why}")
+
+    def leave_rest(self, table: Mapping[str, Any], at: str, *converted: str, why: str = NO_EQUIVALENT) -> None:
+        """List all keys of a table as left out, except for the converted ones."""
+        for key, value in table.items():
+            if key not in converted:
+                self.leave_out(f"{at}.{key}", value, why)
+
+    def imply(self, at: str, value: Any) -> None:
+        """List a setting that asks for what vidcore does anyway, unless it is not set."""
+        if value is not None:
+            self.implied.append(f"{at}: {_shown(value)}")
+
+    def imply_all(self, table: Mapping[str, Any], at: str) -> None:
+        """List all settings of a table as what vidcore does anyway."""
+        for key, value in table.items():
+            self.imply(f"{at}.{key}", value)
 
     def table(self, value: Any, at: str) -> Table:
         """Return a copy of a table; empty for None, and, with a problem, for anything else."""
@@ -122,8 +144,15 @@ class Converter:
         if not isinstance(table, Mapping) or not isinstance(table.get("type"), str):
             self.report(at, "must be a table with a type")
             return None
+        if (scope := table.get("_scope_")) is not None:
+            whole = table["type"] if "." in table["type"] else f"{scope}.{table['type']}"
+            table = {"type": whole, **without(table, "type", "_scope_")}
         override = self.other_packages.get(table["type"], {})
-        table = {**table, **(without(override, "pretrained") if table.get("pretrained") is False else override)}
+        if table.get("pretrained") is False:
+            override = without(override, "pretrained")
+        for key in override.keys() & table.keys() - {"type"}:
+            self.imply(f"{at}.{key}", table[key])
+        table = {**table, **override}
         name = strip_scope(table["type"])
         try:
             component = self.catalog.get(name)
@@ -131,7 +160,8 @@ class Converter:
         except PluginError as error:
             self.report(f"{at}.type", str(error))
             return None
-        arguments = without(table, "type", "_scope_", "_delete_")
+        self.imply(f"{at}._delete_", table.get("_delete_"))
+        arguments = without(table, "type", "_delete_")
         if name in self.rules:
             rewritten = self.attempt(at, self.rules[name], self, arguments, at)
             if rewritten is None:
@@ -164,6 +194,7 @@ class Converter:
                 return self.component(value, at)
             if parameter is not None and isinstance(record := _record(parameter), Record):
                 return self.arguments(parameter.name, value, read_signature(record.target).parameters, at)
+            self.imply(f"{at}._delete_", value.get("_delete_"))
             return {k: v for k in value if k != "_delete_" and (v := self.value(value[k], f"{at}.{k}")) is not None}
         if isinstance(value, (list, tuple)):
             for i, item in enumerate(value):
@@ -203,6 +234,11 @@ def strip_scope(name: str) -> str:
     return rest if dot and scope in OWN_SCOPES else name
 
 
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _record(parameter: Parameter) -> Any:
     options = getattr(parameter.type, "options", (parameter.type,))
     return next((o for o in options if isinstance(o, Record)), None)
@@ -221,15 +257,20 @@ def _norm(converter: Converter, value: Any, at: str, known: Mapping[str, Paramet
 
 
 def _convolution(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
-    kind = converter.kind(converter.table(value, f"{at}.conv_cfg"), f"{at}.conv_cfg", "Conv")
-    if kind not in ORDINARY_CONVOLUTIONS:
-        converter.report(f"{at}.conv_cfg", f"only ordinary convolutions can be converted, found {kind}")
+    value = converter.table(value, f"{at}.conv_cfg")
+    kind = converter.kind(value, f"{at}.conv_cfg", "Conv")
+    rest = without(value, "type")
+    if kind not in ORDINARY_CONVOLUTIONS or rest:
+        converter.report(f"{at}.conv_cfg", f"only ordinary convolutions can be converted, found {kind} {rest or ''}")
 
 
 def _activation(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
-    kind = converter.kind(converter.table(value, f"{at}.act_cfg"), f"{at}.act_cfg", "ReLU")
-    if kind != "ReLU":
-        converter.report(f"{at}.act_cfg", f"only ReLU can be converted, found {kind}")
+    value = converter.table(value, f"{at}.act_cfg")
+    kind = converter.kind(value, f"{at}.act_cfg", "ReLU")
+    converter.imply(f"{at}.act_cfg.inplace", value.get("inplace"))
+    rest = without(value, "type", "inplace")
+    if kind != "ReLU" or rest:
+        converter.report(f"{at}.act_cfg", f"only ReLU can be converted, found {kind} {rest or ''}")
 
 
 def _init_cfg(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
@@ -250,22 +291,25 @@ def _pretrained(converter: Converter, value: Any, at: str, known: Mapping[str, P
 
 
 def _io_backend(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
-    if value not in LOCAL_BACKENDS:
+    if value in LOCAL_BACKENDS:
+        converter.imply(f"{at}.io_backend", value)
+    else:
         converter.leave_out(f"{at}.io_backend", value, NO_SERVERS)
 
 
 def _servers(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
     local = isinstance(value, Mapping) and set(value) <= {"backend", "io_backend"}
-    if not (local and all(name in LOCAL_BACKENDS for name in value.values())):
+    if local and all(name in LOCAL_BACKENDS for name in value.values()):
+        converter.imply(f"{at}.backend_args", value)
+    else:
         converter.leave_out(f"{at}.backend_args", value, NO_SERVERS)
 
 
-def _ignored(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
-    """Ignore a setting that has no effect here."""
+def _implied(name: str) -> Callable[[Converter, Any, str, Mapping[str, Parameter], Table], None]:
+    def imply(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
+        converter.imply(f"{at}.{name}", value)
 
-
-LOCAL_BACKENDS = ("disk", "local")
-NO_SERVERS = "files are read from local folders"
+    return imply
 
 
 FRAMEWORK: dict[str, Callable[[Converter, Any, str, Mapping[str, Parameter], Table], None]] = {
@@ -274,12 +318,12 @@ FRAMEWORK: dict[str, Callable[[Converter, Any, str, Mapping[str, Parameter], Tab
     "act_cfg": _activation,
     "init_cfg": _init_cfg,
     "pretrained": _pretrained,
-    "torchvision_pretrain": _ignored,  # weights are recognised by their names
-    "pretrained2d": _ignored,  # inflation follows from the shapes of the weights
+    "torchvision_pretrain": _implied("torchvision_pretrain"),  # weights are recognised by their names
+    "pretrained2d": _implied("pretrained2d"),  # inflation follows from the shapes of the weights
     "io_backend": _io_backend,
     "backend_args": _servers,
     "file_client_args": _servers,
-    "lazy": _ignored,  # geometry is always lazy
+    "lazy": _implied("lazy"),  # geometry is always lazy
 }
 
 

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table, strip_scope, without
+from vid_mmaction2.components import NO_EQUIVALENT, Converter, Rule, Table, strip_scope, without
 from vid_mmaction2.pipelines import convert_pipeline, free_name
 
 __all__ = ["RULES", "convert_loader", "convert_other_loaders", "convert_paths"]
 
 LOADER_KEYS = {"batch_size": "batch_size", "num_workers": "workers", "prefetch_factor": "prefetch"}
-IGNORED_KEYS = {"dataset", "sampler", "collate_fn", "persistent_workers", "pin_memory", "drop_last"}
-"""Keys that are converted by themselves, and what every loader does here."""
+OTHER_KEYS = {"dataset", "sampler", "collate_fn", "drop_last"}
+"""Keys that are converted by themselves."""
+IMPLIED_KEYS = {"persistent_workers", "pin_memory"}
+"""What every loader does here."""
 LEFT_OUT_KEYS = {
     "filter_cfg": "samples are not filtered",
     "lazy_init": "annotations are read once",
@@ -37,8 +39,11 @@ def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
         return None
     table: Table = {new: loader[old] for old, new in LOADER_KEYS.items() if loader.get(old) is not None}
     _sampling(converter, loader, table, at)
-    for key in loader.keys() - LOADER_KEYS.keys() - IGNORED_KEYS - MISPLACED:
-        converter.report(f"{at}.{key}", "has no equivalent here")
+    for key in sorted(loader.keys() - LOADER_KEYS.keys() - OTHER_KEYS - MISPLACED):
+        if key in IMPLIED_KEYS:
+            converter.imply(f"{at}.{key}", loader[key])
+        else:
+            converter.report(f"{at}.{key}", NO_EQUIVALENT)
     published = {**loader["dataset"], **{key: loader[key] for key in MISPLACED & loader.keys()}}
     if strip_scope(str(published.get("type"))) == "RepeatAugDataset":
         # here the loader repeats samples of any dataset
@@ -51,6 +56,7 @@ def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
         # here an option of the loader; published: repeated by the root of the inverse frequency
         table |= {"balanced": True, "balance_power": 0.5}
         threshold = published.get("oversample_thr")
+        converter.leave_rest(published, f"{at}.dataset", "type", "oversample_thr", "dataset")
         published = dict(inner)
         why = "classes occur by the root of their size, frequent ones as well; an epoch keeps its length"
         converter.notes.append(f"{at}.dataset: ClassBalancedDataset (oversample_thr={threshold}) is balanced: {why}")
@@ -82,15 +88,16 @@ def _sampling(converter: Converter, loader: Mapping[str, Any], table: Table, at:
     kind = converter.kind(sampler, f"{at}.sampler", "DefaultSampler")
     if kind not in SAMPLERS:
         converter.report(f"{at}.sampler", f"{kind} has no equivalent here")
-    for key in without(sampler, "type", "shuffle"):
-        converter.leave_out(f"{at}.sampler.{key}", sampler[key], "has no equivalent here")
+    converter.leave_rest(sampler, f"{at}.sampler", "type", "shuffle")
     if sampler.get("shuffle", at.startswith("train")) != at.startswith("train"):
         table["shuffle"] = sampler["shuffle"]
     if loader.get("drop_last"):
         table["drop_last"] = True
-    collate = converter.kind(converter.table(loader.get("collate_fn"), f"{at}.collate_fn"), at, "pseudo_collate")
-    if collate not in COLLATORS:
-        converter.report(f"{at}.collate_fn", f"{collate} has no equivalent here")
+    collate = converter.table(loader.get("collate_fn"), f"{at}.collate_fn")
+    kind = converter.kind(collate, f"{at}.collate_fn", "pseudo_collate")
+    if kind not in COLLATORS:
+        converter.report(f"{at}.collate_fn", f"{kind} has no equivalent here")
+    converter.leave_rest(collate, f"{at}.collate_fn", "type")
 
 
 def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[Table | None, Table]:
@@ -126,12 +133,17 @@ def convert_paths(converter: Converter, table: Table, at: str, kind: str = "vide
     if isinstance(prefix, Mapping):
         if len(prefix) > 1 and kind not in prefix:
             converter.report(f"{at}.data_prefix", f"must be a single prefix, found {', '.join(map(str, prefix))}")
-        prefix = prefix.get(kind, next(iter(prefix.values()), "")) or ""
+        chosen = kind if kind in prefix else next(iter(prefix), kind)
+        converter.leave_rest(prefix, f"{at}.data_prefix", chosen, why=f"the dataset reads the files of {chosen!r}")
+        prefix = prefix.get(chosen) or ""
     about = converter.table(table.get("metainfo"), f"{at}.metainfo")
     if names := about.pop("classes", None):
         out["classes"] = names
-    for key, value in about.items():
-        converter.leave_out(f"{at}.metainfo.{key}", value, "has no equivalent here")
+    converter.leave_rest(about, f"{at}.metainfo")
+    if (test_mode := table.get("test_mode")) is (not at.startswith("train")):
+        converter.imply(f"{at}.test_mode", test_mode)
+    else:
+        converter.leave_out(f"{at}.test_mode", test_mode, "the part of the data decides")
     for key, value in (("data_root", root), ("data_prefix", prefix), ("ann_file", table.get("ann_file") or "")):
         if not isinstance(value, str):
             converter.report(f"{at}.{key}", f"must be a string, found {type(value).__name__}")

@@ -21,12 +21,13 @@ def convert_generation(converter: Converter, config: Mapping[str, Any]) -> Table
     """
     folder = posixpath.normpath(config.get("work_dir") or ".")
     proposals = converter.table(config["pgm_proposals_cfg"], "pgm_proposals_cfg")
-    proposals.pop("temporal_scale", None)  # given by the length of the tables
+    converter.imply("pgm_proposals_cfg.temporal_scale", proposals.pop("temporal_scale", None))  # the tables' length
     job: Table = {"workers": proposals.pop("pgm_proposals_thread", 4), **proposals}
     names = [f"pgm_features_{part}_cfg" for part in ("train", "test")]
     parts = [converter.table(config.get(name), name) for name in names]
-    for part in parts:
-        part.pop("pgm_features_thread", None)
+    for name, part in zip(names, parts, strict=True):
+        threads = part.pop("pgm_features_thread", None)
+        converter.leave_out(f"{name}.pgm_features_thread", threads, "pgm_proposals_thread is used")
     job["top_k"] = max((part.pop("top_k") for part in parts if "top_k" in part), default=1000)
     if parts[0] != parts[1]:
         converter.report("pgm_features_train_cfg", "must be equal to pgm_features_test_cfg, except for top_k")
@@ -61,6 +62,13 @@ def _metric(converter: Converter, table: Table, at: str) -> Table:
     table.setdefault("metric_type", "TEM")
     if table["metric_type"] != "TEM":  # there, it is the run folder
         converter.leave_out(f"{at}.dump_config", dumped.get("out"), "results are written to the run folder")
+    form = "csv" if table["metric_type"] == "TEM" else "json"
+    if dumped.get("output_format", form) == form:
+        converter.imply(f"{at}.dump_config.output_format", dumped.get("output_format"))
+    else:
+        why = f"results are written as {form}"
+        converter.leave_out(f"{at}.dump_config.output_format", dumped["output_format"], why)
+    converter.leave_rest(dumped, f"{at}.dump_config", "out", "output_format")
     options = converter.table(table.pop("metric_options", None), f"{at}.metric_options")
     own = options.pop(table["metric_type"], None) if isinstance(table["metric_type"], str) else None
     for key, value in options.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table, without
+from vid_mmaction2.components import Converter, Rule, Table, drop_arguments, without
 from vidcore.errors import ConfigError
 from vidcore.plugins.catalog import Catalog, load_plugins
 
@@ -33,7 +33,8 @@ def _recognizer(converter: Converter, table: Table, at: str) -> Table:
     """Move test settings to the components that use them."""
     table = dict(table)
     settings = {name: converter.table(table.pop(name, None), f"{at}.{name}") for name in ("train_cfg", "test_cfg")}
-    settings["test_cfg"].pop("fcn_test", None)  # averages the scores of positions instead of their features: the same
+    # averages the scores of positions instead of their features: the same
+    converter.imply(f"{at}.test_cfg.fcn_test", settings["test_cfg"].pop("fcn_test", None))
     views = settings["test_cfg"].pop("max_testing_views", None)
     if views:
         table["max_testing_views"] = views
@@ -52,8 +53,9 @@ def _head(converter: Converter, table: Table, at: str) -> Table:
     consensus = table.pop("consensus", None)
     if consensus not in (None, {"type": "AvgConsensus", "dim": 1}, {"type": "AvgConsensus"}):
         converter.report(f"{at}.consensus", f"only the mean over segments can be converted, found {consensus}")
-    if not table.pop("is_shift", True):  # of TSM; only enables temporal_pool
-        table.pop("temporal_pool", None)
+    converter.imply(f"{at}.is_shift", shift := table.pop("is_shift", None))
+    if shift is False:  # of TSM; only enables temporal_pool
+        converter.leave_out(f"{at}.temporal_pool", table.pop("temporal_pool", None), "is_shift is false")
     table.setdefault("average_clips", None)  # the published default is no averaging
     if table.get("multi_class"):
         table.setdefault("loss_cls", {"type": "CrossEntropyLoss"})
@@ -75,7 +77,8 @@ def _backbone(converter: Converter, table: Table, at: str) -> Table:
         table["non_local_cfg"] = options
     if table.pop("lateral", False):
         converter.report(f"{at}.lateral", "only the slow pathway of ResNet3dSlowFast has lateral connections")
-    return without(table, *LATERAL, "speed_ratio", "channel_ratio")  # no effect without lateral connections
+    why = "has no effect without lateral connections"
+    return drop_arguments(**dict.fromkeys((*LATERAL, "speed_ratio", "channel_ratio"), why))(converter, table, at)
 
 
 def _slowfast(converter: Converter, table: Table, at: str) -> Table:
@@ -89,7 +92,10 @@ def _slowfast(converter: Converter, table: Table, at: str) -> Table:
         slow = {"conv1_kernel": [3, 7, 7], "inflate": [1, 1, 1, 1], "lateral": False, **slow}
         table["slow_pathway"] = slow
     if fast is not None:
-        fast = {"base_channels": 64, "conv1_kernel": [3, 7, 7], **without(fast, "lateral", *LATERAL)}
+        why = "only the slow pathway has lateral connections"
+        drop = drop_arguments(**dict.fromkeys(("lateral", *LATERAL), why))
+        fast = drop(converter, fast, f"{at}.fast_pathway")
+        fast = {"base_channels": 64, "conv1_kernel": [3, 7, 7], **fast}
         table["fast_pathway"] = fast
     wide = converter.integer((slow or {}).get("base_channels"), f"{at}.slow_pathway.base_channels", 64)
     narrow = converter.integer((fast or {}).get("base_channels"), f"{at}.fast_pathway.base_channels", 8)
@@ -101,7 +107,8 @@ def _slowfast(converter: Converter, table: Table, at: str) -> Table:
 def _pathway(converter: Converter, published: Any, at: str) -> Table | None:
     if published is None:
         return None
-    table = without(converter.table(published, at), "speed_ratio", "channel_ratio")
+    drop = drop_arguments(speed_ratio="that of the backbone is used", channel_ratio="that of the backbone is used")
+    table = drop(converter, converter.table(published, at), at)
     kind = table.pop("type", "resnet3d")
     if kind != "resnet3d":
         converter.report(f"{at}.type", f"must be resnet3d, found {kind!r}")
@@ -151,28 +158,41 @@ def _tem(converter: Converter, table: Table, at: str) -> Table:
 
 def _drn(converter: Converter, table: Table, at: str) -> Table:
     """Convert two flags to one of three stages; drop settings that were never read."""
-    table = without(table, "graph_node_features", "fcos_nms_thr")
+    unread = "has no effect in published training"
+    table = drop_arguments(graph_node_features=unread, fcos_nms_thr=unread)(converter, table, at)
     if table.pop("fcos_num_class", 2) != 2:
         converter.report(f"{at}.fcos_num_class", "must be 2: a sentence matches or not")
     first, second = table.pop("is_first_stage", False), table.pop("is_second_stage", False)
+    converter.imply(f"{at}.is_second_stage", second)
     return {**table, "stage": "first" if first else "second" if second else "third"}
 
 
 def _c3d(converter: Converter, table: Table, at: str) -> Table:
     """Published networks have batch norm only if ``norm_cfg`` is set."""
+    converter.imply(f"{at}.style", table.get("style"))
     return {**without(table, "style"), "batch_norm": table.get("norm_cfg") is not None}
 
 
 def _split_or_separated(converter: Converter, table: Table, at: str) -> Table:
     """R(2+1)D and CSN: the kind of convolution and the epsilon of batch norm are fixed."""
     table = dict(table)
-    if (table.get("conv_cfg") or {}).get("type") == "Conv2plus1d":
+    if table.get("conv_cfg") == {"type": "Conv2plus1d"}:
         del table["conv_cfg"]
     if norm := dict(table.get("norm_cfg") or {}):
         if norm.pop("eps", 1e-5) != 1e-3:
             converter.report(f"{at}.norm_cfg.eps", "must be 0.001")
         table["norm_cfg"] = norm
     return table
+
+
+TPN_KEYS = {
+    "spatial_modulation_cfg": ("in_channels", "out_channels"),
+    "temporal_modulation_cfg": ("downsample_scales",),
+    "upsample_cfg": ("scale_factor", "mode"),
+    "downsample_cfg": ("downsample_scale",),
+    "level_fusion_cfg": ("in_channels", "mid_channels", "out_channels", "downsample_scales"),
+    "aux_head_cfg": ("out_channels", "loss_weight"),
+}
 
 
 def _tpn(converter: Converter, table: Table, at: str) -> Table:
@@ -184,6 +204,11 @@ def _tpn(converter: Converter, table: Table, at: str) -> Table:
     )
     levels, out = list(table["in_channels"]), table["out_channels"]
     one = [1, 1, 1]
+    for name, taken in TPN_KEYS.items():
+        for key in without(nested.get(name, {}), *taken):
+            converter.report(f"{at}.{name}.{key}", "has no equivalent here")
+    for key in without(table, "in_channels", "out_channels", "flow_type", *TPN_KEYS):
+        converter.report(f"{at}.{key}", "has no equivalent here")
     for name, found, wanted in (
         ("spatial_modulation_cfg.in_channels", spatial.get("in_channels", levels), levels),
         ("level_fusion_cfg.in_channels", fusion.get("in_channels", [out] * len(levels)), [out] * len(levels)),

@@ -21,8 +21,8 @@ __all__ = ["RULES", "convert_pipeline", "free_name"]
 OPENERS = {"DecordInit", "OpenCVInit", "PyAVInit", "PIMSInit"}
 DECODERS = {"DecordDecode", "OpenCVDecode", "PyAVDecode", "PIMSDecode"}
 DECODERS |= {"RawFrameDecode", "ImageDecode", "ArrayDecode", "LoadRGBFromFile"}
-INEXACT = (("mode", "efficient"), ("color_type", "grayscale"), ("color_type", "unchanged"))
-"""Arguments of openers and decoders that change frames; the others affect speed and storage only."""
+EXACT = {"mode": "accurate", "color_type": "color"}
+"""Arguments of openers and decoders that change frames, with the value that changes nothing; others affect speed."""
 WRAPPERS = {"PytorchVideoWrapper", "TorchVisionWrapper"}
 
 PACKERS = {"InferencerPackInput", "PackLocalizationInputs"}
@@ -70,6 +70,7 @@ def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
         place = f"{at}[{position}]"
         kind = strip_scope(step["type"]) if isinstance(step, dict) and isinstance(step.get("type"), str) else ""
         if kind in PACKERS | LABELS or (kind == "PackActionInputs" and not step.get("collect_keys")):
+            converter.imply_all(step, place)
             continue
         converted = converter.component(_translate(converter, kind, step, place), place)
         if converted is not None:
@@ -83,39 +84,41 @@ def _split_step(step: Any) -> list[Any]:
         case {"type": "mmcls.RandomResizedCrop", "scale": int(size), **rest}:
             resize = {"type": "Resize", "scale": [size, size], "keep_ratio": False}
             return [{"type": "RandomResizedCrop", **rest}, resize]
-        case {"type": "mmcls.RandomFlip", "direction": "horizontal", "prob": float(share)}:
+        case {"type": "mmcls.RandomFlip", "direction": "horizontal", "prob": float(share), **rest} if not rest:
             return [{"type": "Flip", "flip_ratio": share}]
-        case {"type": "mmcls.PackClsInputs"}:
+        case {"type": "mmcls.PackClsInputs", **rest} if not rest:
             return [{"type": "FormatShape", "input_format": "NCHW", "collapse": True}]
         case {"type": "PackLocalizationInputs", "meta_keys": list(keys)} if "query_tokens" in keys:
-            return [{"type": "LoadProposalFeatures"}, {"type": "FormatQuery"}]  # the published dataset loads features
+            return [step, {"type": "LoadProposalFeatures"}, {"type": "FormatQuery"}]  # the published dataset loads them
     return [step]
 
 
-def _leave_out(converter: Converter, step: Table, at: str) -> None:
+def _leave_out(converter: Converter, step: Table, at: str, *converted: str) -> None:
     """List the options of a step that opens or decodes, other than those that are converted."""
-    for key, value in without(step, "type", "num_threads", "multi_thread", *(name for name, _ in INEXACT)).items():
-        if key == "io_backend" and value not in LOCAL_BACKENDS:
-            converter.leave_out(f"{at}.{key}", value, NO_SERVERS)
-        elif key != "io_backend":
-            converter.leave_out(f"{at}.{key}", value, "vidcore picks the decoder")
+    for key, value in without(step, "type", *converted).items():
+        place = f"{at}.{key}"
+        if value == EXACT.get(key, ...) or (key == "io_backend" and value in LOCAL_BACKENDS):
+            converter.imply(place, value)
+        elif key in EXACT and value is not None:
+            converter.report(place, f"{value!r:.60} has no equivalent; frames are exact and RGB")
+        else:
+            converter.leave_out(place, value, NO_SERVERS if key == "io_backend" else "vidcore picks the decoder")
 
 
 def _translate(converter: Converter, kind: str, step: Any, at: str) -> Any:
     """Return the step with its name and arguments here."""
-    if kind in OPENERS | DECODERS | {"PyAVDecodeMotionVector"}:
-        for key, value in INEXACT:
-            if step.get(key) == value:
-                converter.report(f"{at}.{key}", f"{value!r} has no equivalent; frames are exact and RGB")
-        _leave_out(converter, step, at)
     if kind in OPENERS:
+        _leave_out(converter, step, at, "num_threads")
         threads = converter.integer(step.get("num_threads"), f"{at}.num_threads", 1)
         return {"type": "OpenVideo", **({"threads": threads} if threads != 1 else {})}
     if kind in DECODERS:
+        _leave_out(converter, step, at)
         return {"type": "Decode"}
     if kind == "PyAVDecodeMotionVector":
+        _leave_out(converter, step, at, "multi_thread")
         return {"type": "DecodeMotionVectors", **({"threads": 0} if step.get("multi_thread") else {})}
     if kind == "PackActionInputs":
+        converter.leave_rest(step, at, "type", "collect_keys", why="a sample has all its fields")
         return {"type": kind, "collect_keys": step["collect_keys"]}
     if kind in WRAPPERS:
         return _unwrap(kind, step)

@@ -8,10 +8,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table, drop_arguments, snake_case, strip_scope, without
+from vid_mmaction2.components import (
+    NO_EQUIVALENT,
+    Converter,
+    Rule,
+    Table,
+    drop_arguments,
+    snake_case,
+    strip_scope,
+    without,
+)
 from vid_mmaction2.pipelines import free_name
 
-__all__ = ["RULES", "convert_metrics", "convert_optimizer", "convert_schedules", "convert_train", "file_name"]
+__all__ = ["RULES", "convert_metrics", "convert_optimizer", "convert_schedules", "convert_train"]
 
 SCHEDULE_NAMES = {"LinearLR": "warmup", "MultiStepLR": "step", "CosineAnnealingLR": "cosine"}
 METRIC_NAMES = {"AccMetric": "acc", "ANetMetric": "anet", "ConfusionMatrix": "confusion", "RecallatTopK": "recall"}
@@ -36,12 +45,11 @@ LEFT_OUT_HOOKS = {
     "VisualizationHook": "nothing is drawn during a run",
 }
 """Hooks that do not change a result."""
-ADVICE = {
-    "EMAHook": "is not converted; set train.ema_decay",
-}
-"""Hooks for which there is an option here, with slightly different results."""
-LOGGER_KEYS = {"type", "interval", "priority", "ignore_last"}
-CHECKPOINT_KEYS = {"type", "interval", "by_epoch", "max_keep_ckpts", "save_best", "rule", "priority"}
+EMA = "ExponentialMovingAverage"
+EMA_DEFAULTS = {"interval": 1, "begin_iter": 0, "begin_epoch": 0, "evaluate_on_ema": True, "evaluate_on_origin": False}
+"""Options of ``EMAHook`` with the only value that is converted."""
+LOGGER_KEYS = ("interval", "type", "priority", "ignore_last")
+CHECKPOINT_KEYS = ("interval", "by_epoch", "max_keep_ckpts", "save_best", "rule")
 COLLECTED = "predictions of all processes are always collected"
 PREFIX = "names of scores are fixed here"
 PRECISIONS = {None: "fp16", "float16": "fp16", "bfloat16": "bf16"}
@@ -68,16 +76,18 @@ def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
             train["clip_norm_type"] = "inf" if norm in (math.inf, "inf") else norm
     if "clip_value" in clip:
         train["clip_value"] = clip["clip_value"]
-    for key in without(clip, "type", "max_norm", "norm_type", "clip_value"):
-        converter.leave_out(f"{at}.{key}", clip[key], "has no equivalent here")
+    if clip.get("type", "norm") != ("value" if "clip_value" in clip else "norm"):
+        converter.report(f"{at}.type", f"must be norm with max_norm, or value with clip_value, found {clip['type']}")
+    converter.leave_rest(clip, at, "type", "max_norm", "norm_type", "clip_value")
     hooks = config.get("default_hooks") or {}
     _checkpoint_options(converter, hooks.get("checkpoint"), train)
     at = "default_hooks.logger"
     logger = converter.table(hooks.get("logger"), at)
     if "interval" in logger:
         train["log_interval"] = logger["interval"]
-    for key in without(logger, *LOGGER_KEYS):
-        converter.leave_out(f"{at}.{key}", logger[key], "has no equivalent here")
+    _imply_kind(converter, logger, at, "LoggerHook")
+    converter.imply(f"{at}.ignore_last", logger.get("ignore_last"))
+    converter.leave_rest(logger, at, *LOGGER_KEYS)
     others = {f"default_hooks.{k}": hook for k, hook in hooks.items() if k not in ("checkpoint", "logger")}
     others |= {f"custom_hooks[{i}]": hook for i, hook in enumerate(config.get("custom_hooks") or [])}
     for at, hook in others.items():
@@ -87,19 +97,52 @@ def convert_train(converter: Converter, config: Mapping[str, Any]) -> Table:
 
 def _hook(converter: Converter, hook: Table, at: str, train: Table) -> None:
     kind = converter.kind(hook, at)
-    if not hook or STANDARD_HOOKS.get(at.removeprefix("default_hooks."), "") == kind:
+    if not hook:
         return
-    if kind == "EarlyStoppingHook":
+    converter.imply(f"{at}.priority", hook.get("priority"))
+    if kind in STANDARD_HOOKS.values():
+        converter.imply(f"{at}.type", hook["type"])
+        converter.leave_rest(hook, at, "type", "priority", why="its work is always done")
+    elif kind == "EarlyStoppingHook":
         _early_stop(converter, hook, at, train)
+    elif kind == "EMAHook":
+        _average(converter, hook, at, train)
     elif kind == "PreciseBNHook":
         train["precise_bn"] = converter.integer(hook.get("num_iters"), f"{at}.num_iters", 200)
-        converter.leave_out(f"{at}.interval", hook.get("interval"), "statistics are computed before every evaluation")
+        why = "statistics are computed before every evaluation"
+        converter.leave_rest(hook, at, "type", "priority", "num_iters", why=why)
     elif kind == "VisualizationHook" and not hook.get("enable"):
-        return
-    elif kind in LEFT_OUT_HOOKS or kind in STANDARD_HOOKS.values():
-        converter.leave_out(at, kind, LEFT_OUT_HOOKS.get(kind, "its work is always done"))
+        converter.imply_all(without(hook, "priority"), at)
+    elif kind in LEFT_OUT_HOOKS:
+        converter.leave_out(at, kind, LEFT_OUT_HOOKS[kind])
+        converter.leave_rest(hook, at, "type", "priority", "enable", why=f"{kind} is left out")
     else:
-        converter.report(at, f"{kind or 'this hook'} {ADVICE.get(kind, 'has no equivalent here')}")
+        converter.report(at, f"{kind or 'this hook'} has no equivalent here")
+
+
+def _imply_kind(converter: Converter, hook: Table, at: str, wanted: str) -> None:
+    """List type and priority of a hook that is always there; report a different type."""
+    if (kind := converter.kind(hook, at, wanted)) != wanted:
+        converter.report(f"{at}.type", f"{kind} has no equivalent here")
+    converter.imply(f"{at}.type", hook.get("type"))
+    converter.imply(f"{at}.priority", hook.get("priority"))
+
+
+def _average(converter: Converter, hook: Mapping[str, Any], at: str, train: Table) -> None:
+    """Convert an average of the weights; here, it starts with the first step and includes batch-norm statistics."""
+    kind = converter.kind({"type": hook.get("ema_type")}, f"{at}.ema_type", EMA)
+    if kind != EMA:
+        converter.report(f"{at}.ema_type", f"must be {EMA}, found {kind}")
+    momentum = hook.get("momentum", 0.0002)
+    train["ema_decay"] = 1 - momentum
+    for key, usual in EMA_DEFAULTS.items():
+        if hook.get(key, usual) == usual:
+            converter.imply(f"{at}.{key}", hook.get(key))
+        else:
+            converter.report(f"{at}.{key}", f"must be {usual}: the average follows every step; found {hook[key]!r:.60}")
+    if not hook.get("update_buffers"):
+        converter.notes.append(f"{at}.update_buffers: batch-norm statistics are averaged, too")
+    converter.leave_rest(hook, at, "type", "priority", "ema_type", "momentum", "update_buffers", *EMA_DEFAULTS)
 
 
 def _early_stop(converter: Converter, hook: Mapping[str, Any], at: str, train: Table) -> None:
@@ -110,8 +153,8 @@ def _early_stop(converter: Converter, hook: Mapping[str, Any], at: str, train: T
         if value is not None and train.setdefault(name, value) != value:
             converter.report(f"{at}.{key}", f"must be that of train.{name}, {train[name]}, found {value}")
     converter.notes.append(f"{at}.min_delta: any improvement counts, not only {hook.get('min_delta', 0.1)} or more")
-    for key in without(hook, "type", "priority", "monitor", "rule", "patience", "min_delta"):
-        converter.leave_out(f"{at}.{key}", hook[key], "training stops after evaluations without improvement only")
+    why = "training stops after evaluations without improvement only"
+    converter.leave_rest(hook, at, "type", "priority", "monitor", "rule", "patience", "min_delta", why=why)
 
 
 def _loop(converter: Converter, loop: Mapping[str, Any], train: Table) -> None:
@@ -130,7 +173,7 @@ def _loop(converter: Converter, loop: Mapping[str, Any], train: Table) -> None:
         train["val_begin"] = begin
     converted = {"type", "by_epoch", "max_epochs", "max_iters", "val_interval", "val_begin", "other_loaders"}
     for key in loop.keys() - converted:
-        converter.report(f"{at}.{key}", "has no equivalent here")
+        converter.report(f"{at}.{key}", NO_EQUIVALENT)
 
 
 def _checkpoint_options(converter: Converter, hook: Mapping[str, Any] | None, train: Table) -> None:
@@ -154,8 +197,11 @@ def _checkpoint_options(converter: Converter, hook: Mapping[str, Any] | None, tr
         converter.report(f"{at}.save_best", "must be the name of a score, or a list of names")
     if isinstance(hook.get("rule"), str):
         train["best_rule"] = hook["rule"]
-    for key in without(hook, *CHECKPOINT_KEYS):
-        converter.leave_out(f"{at}.{key}", hook[key], "checkpoints have fixed names and contents here")
+    elif hook.get("rule") is not None:
+        converter.report(f"{at}.rule", f"must be greater or less, found {hook['rule']!r:.60}")
+    _imply_kind(converter, hook, at, "CheckpointHook")
+    why = "checkpoints have fixed names and contents here"
+    converter.leave_rest(hook, at, "type", "priority", *CHECKPOINT_KEYS, why=why)
 
 
 def convert_optimizer(converter: Converter, wrapper: Mapping[str, Any], task: Table) -> None:
@@ -170,12 +216,16 @@ def convert_optimizer(converter: Converter, wrapper: Mapping[str, Any], task: Ta
             converter.report(f"{at}.dtype", f"must be float16 or bfloat16, found {number}")
     elif kind != "OptimWrapper":
         converter.report(f"{at}.type", f"{kind} has no equivalent here")
-    if (scale := wrapper.get("loss_scale")) not in ("dynamic", None):
+    else:
+        converter.leave_out(f"{at}.dtype", wrapper.get("dtype"), "only AmpOptimWrapper uses it")
+    if (scale := wrapper.get("loss_scale")) == "dynamic":
+        converter.imply(f"{at}.loss_scale", scale)
+    else:
         converter.leave_out(f"{at}.loss_scale", scale, "the scale of the loss is always dynamic")
     groups = {"constructor", "paramwise_cfg"}
     known = {"type", "optimizer", "clip_grad", "accumulative_counts", "loss_scale", "dtype"} | groups
     for key in wrapper.keys() - known:
-        converter.report(f"{at}.{key}", "has no equivalent here")
+        converter.report(f"{at}.{key}", NO_EQUIVALENT)
     if "optimizer" in wrapper:
         optimizer = converter.component(wrapper["optimizer"], f"{at}.optimizer")
         if optimizer is not None:
@@ -189,7 +239,9 @@ def _grouping(converter: Converter, wrapper: Mapping[str, Any], at: str) -> Tabl
     settings = converter.table(wrapper.get("paramwise_cfg"), f"{at}.paramwise_cfg")
     constructor = converter.kind({"type": wrapper.get("constructor")}, f"{at}.constructor", DEFAULT_GROUPING)
     if constructor == DEFAULT_GROUPING:
-        settings.pop("bypass_duplicate", None)  # a shared parameter always counts once
+        converter.imply(f"{at}.paramwise_cfg.bypass_duplicate", settings.pop("bypass_duplicate", None))  # counts once
+        no_dcn = drop_arguments(dcn_offset_lr_mult="no network here has deformable convolutions")
+        settings = no_dcn(converter, settings, f"{at}.paramwise_cfg")
         return converter.component({"type": "DefaultGroups", **settings}, f"{at}.paramwise_cfg") if settings else None
     if constructor not in GROUPINGS:
         converter.report(f"{at}.constructor", f"{constructor} has no equivalent here")
@@ -223,7 +275,7 @@ def _as_lr_schedule(converter: Converter, table: Any, at: str) -> Any:
     param = "momentum" if kind[2] == "Momentum" else table.get("param_name", "lr")
     if not isinstance(param, str) or param not in ("lr", "momentum"):
         converter.report(f"{at}.param_name", f"must be lr or momentum, found {param}")
-    return {**table, "type": f"{kind[1]}LR", **({"param": param} if param == "momentum" else {})}
+    return {**without(table, "param_name"), "type": f"{kind[1]}LR", **({"param": param} if param == "momentum" else {})}
 
 
 def convert_metrics(converter: Converter, config: Mapping[str, Any], data: Table) -> Table:
@@ -234,9 +286,14 @@ def convert_metrics(converter: Converter, config: Mapping[str, Any], data: Table
         config: the whole configuration.
         data: the converted ``[data]``, to which ``val.metrics`` are added.
     """
-    found = {part: _metric_tables(config.get(f"{part}_evaluator")) for part in ("val", "test")}
-    if found["val"] and found["test"] and found["val"] != found["test"] and "val" in data:
-        data["val"]["metrics"] = _named_metrics(converter, found["val"], "val_evaluator")
+    places = {part: f"{part}_evaluator" for part in ("val", "test")}
+    found = {part: _metric_tables(converter, config.get(at), at) for part, at in places.items()}
+    if found["val"] and found["test"] and found["val"] != found["test"]:
+        metrics = _named_metrics(converter, found["val"], "val_evaluator")
+        if data.get("val"):
+            data["val"]["metrics"] = metrics
+        else:
+            converter.leave_out("val_evaluator", config["val_evaluator"], "there is no data for validation")
     part = "test" if found["test"] else "val"
     return _named_metrics(converter, found[part], f"{part}_evaluator")
 
@@ -252,12 +309,15 @@ def _named_metrics(converter: Converter, tables: list[Any], place: str) -> Table
     return named
 
 
-def _metric_tables(evaluator: Any) -> list[Any]:
+def _metric_tables(converter: Converter, evaluator: Any, at: str) -> list[Any]:
     """The metrics of an evaluator: a table, a list of them, or either under ``metrics`` of an ``Evaluator``."""
     if isinstance(evaluator, list):
-        return [table for part in evaluator for table in _metric_tables(part)]
+        return [table for i, part in enumerate(evaluator) for table in _metric_tables(converter, part, f"{at}[{i}]")]
     if isinstance(evaluator, Mapping) and "metrics" in evaluator:
-        return _metric_tables(evaluator["metrics"])
+        if (kind := converter.kind(evaluator, at, "Evaluator")) != "Evaluator":
+            converter.report(f"{at}.type", f"{kind} has no equivalent here")
+        converter.leave_rest(evaluator, at, "type", "metrics")
+        return _metric_tables(converter, evaluator["metrics"], f"{at}.metrics")
     return [evaluator] if evaluator else []
 
 
@@ -272,13 +332,9 @@ def _dump(converter: Converter, table: Mapping[str, Any], at: str) -> Table | No
         converter.report(f"{at}.out_file_path", "must be a string")
         return None
     converter.leave_out(f"{at}.collect_device", table.get("collect_device"), COLLECTED)
+    converter.leave_rest(table, at, "type", "out_file_path", "collect_device")
     converter.notes.append(f"{at}: predictions are written to an .npz file in the run folder, instead of {file}")
     return {"type": "DumpPredictions", "file": f"{posixpath.splitext(posixpath.basename(file))[0]}.npz"}
-
-
-def file_name(url: str) -> str:
-    """Return the file name of a URL; return anything else unchanged."""
-    return posixpath.basename(url) if url.startswith(("http://", "https://")) else url
 
 
 def _accuracy(converter: Converter, table: Table, at: str) -> Table:
@@ -290,7 +346,7 @@ def _accuracy(converter: Converter, table: Table, at: str) -> Table:
     if isinstance(table.get("metric_list"), str):
         table["metric_list"] = [table["metric_list"]]
     for name in options:
-        converter.report(f"{at}.metric_options.{name}", "has no equivalent here")
+        converter.report(f"{at}.metric_options.{name}", NO_EQUIVALENT)
     return table
 
 
@@ -298,7 +354,18 @@ def _schedule(converter: Converter, table: Table, at: str) -> Table:
     if table.get("last_step", -1) != -1:
         converter.leave_out(f"{at}.last_step", table["last_step"], "schedules start with the run")
     converter.leave_out(f"{at}.verbose", table.get("verbose"), "vidcore explain --schedule draws the learning rate")
-    return without(table, "verbose", "last_step", "param_name")
+    return without(table, "verbose", "last_step")
+
+
+def _plateau(converter: Converter, table: Table, at: str) -> Table:
+    """Evaluations are what a plateau is measured in, in the whole run."""
+    if "min_value" in table:
+        table = {**without(table, "min_value"), "eta_min": table["min_value"]}
+    for key, usual in (("begin", 0), ("end", 10**9), ("by_epoch", True)):
+        if table.get(key, usual) != usual:
+            converter.report(f"{at}.{key}", "must not be set: the schedule counts evaluations of the whole run")
+    why = "every reduction counts, however small"
+    return drop_arguments(eps=why)(converter, without(_schedule(converter, table, at), "begin", "end", "by_epoch"), at)
 
 
 SCHEDULES = (
@@ -307,6 +374,7 @@ SCHEDULES = (
 )
 RULES: dict[str, Rule] = {
     **dict.fromkeys(SCHEDULES, _schedule),
+    "ReduceOnPlateauLR": _plateau,
     "AccMetric": _accuracy,
     "ConfusionMatrix": drop_arguments(collect_device=COLLECTED, prefix=PREFIX),
 }
