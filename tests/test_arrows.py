@@ -28,7 +28,7 @@ KERNEL = (
     ("files",),
     ("mending", "plugins"),
     ("config",),
-    ("video",),
+    ("video", "weights"),
     ("video.exact", "geometry"),
     ("records",),
     ("sample",),

@@ -16,9 +16,11 @@ import pytest
 from vid_mmaction2.config import convert_config
 from vid_mmaction2.reader import read_config
 from vidcore.config.bind import Call
+from vidcore.config.load import load
 from vidcore.config.signature import read_signature
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.task.task import Task
+from vidcore.weights.published import published
 
 ROOT = Path(__file__).resolve().parents[1]
 PARITY = Path(os.environ.get("VIDCORE_SHARED", ROOT.parent / "shared")) / "parity"
@@ -56,6 +58,22 @@ def settings(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [settings(v) for v in value]
     return value
+
+
+def test_all_published_files_are_known(catalog: Catalog) -> None:
+    zoo = json.loads((PARITY / "zoo.json").read_text())
+    urls = {url for one in zoo for url in (one["weights"] if isinstance(one["weights"], list) else [one["weights"]])}
+    known = published(catalog)
+    assert {url.partition("/mmaction/")[2] for url in urls} == {one.path for one in known.values()}
+    assert all(one.digest for one in known.values())
+
+
+def test_recipes_name_their_published_file(catalog: Catalog) -> None:
+    known = published(catalog)
+    named = {name: load(name, catalog.recipes).data.get("info", {}).get("weights") for name in catalog.recipes}
+    assert {name: file for name, file in named.items() if file} == {
+        name: one.file for name, one in known.items() if name in catalog.recipes
+    }
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES.keys() - WHOLE - ELSEWHERE))

@@ -28,6 +28,7 @@ __all__ = [
 
 OPTIONAL = {
     "decord": "decord: pip install 'vidcore[decord]'",
+    "huggingface_hub": "huggingface_hub: pip install 'vidcore[huggingface]'",
     "torch": "PyTorch: pip install 'vidcore[torch]'",
 }
 """Modules that an extra of vidcore installs, and how to install them."""

@@ -77,4 +77,7 @@ def vidcore_commands() -> dict[str, str]:
         "run": "vidcore.cli.train:run",
         "score": "vidcore.cli.scores:score",
         "test": "vidcore.cli.train:test",
+        "weights find": "vidcore.cli.weights:find_",
+        "weights get": "vidcore.cli.weights:get",
+        "weights list": "vidcore.cli.weights:list_",
     }

@@ -61,7 +61,8 @@ def vidcore_recipes() -> str:  # type: ignore[empty-body]
     """Return the folder of recipes, ``"package:folder"``: TOML files at any depth; those in ``base`` have no name.
 
     ``classes/DATASET.txt`` in it has the class names, one per line, of models whose recipes have
-    ``info.dataset = "DATASET"``.
+    ``info.dataset = "DATASET"``. ``published.tsv`` in it lists published weights: columns ``name`` (of the recipe) and
+    ``path`` (below the root of the server). Without it, ``info.weights`` of recipes names their files.
     """
 
 
