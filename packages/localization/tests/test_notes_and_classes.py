@@ -19,10 +19,14 @@ from vid_localization.prepare.merging import merged_info
 from vid_localization.transforms.classes import LoadVideoClasses
 from vid_localization.transforms.loading import LoadLocalizationFeature
 from vidcore.batch import Batch
+from vidcore.data.classes import read_classes
 from vidcore.errors import DataError, UserError
 from vidcore.features.files import FeatureInfo
+from vidcore.plugins.catalog import load_plugins
 from vidcore.records import Text
 from vidcore.sample import Sample
+from vidcore.task.classes import num_classes
+from vidcore.task.task import Task
 
 RNG = np.random.default_rng(0)
 FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -164,3 +168,13 @@ def test_words_outside_of_the_vocabulary_are_refused() -> None:
     sample = Sample(text=Text(("turn round",), np.array([3, 12])))
     with pytest.raises(UserError, match=r"made for 11 words \(vocab_size\), but a sentence has word 12"):
         DRN(vocab_size=11, feature_dim=8).sample_step()(sample, RNG)
+
+
+@pytest.mark.parametrize("recipe", ["actionformer_thumos14-i3d", "ssn_r50_450e_thumos14_rgb"])
+def test_class_names_of_thumos_are_those_of_its_recipes(recipe: str) -> None:
+    catalog = load_plugins()
+    task = Task.load(recipe, catalog)
+    names = read_classes(catalog.class_list(task.table["info"]["dataset"]))
+    assert names is not None
+    assert list(names) == sorted(names), "as 'vidcore data prepare' numbers them"
+    assert (len(names), names[4], names[7]) == (num_classes(task.table["model"]), "CliffDiving", "Diving")

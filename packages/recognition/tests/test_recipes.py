@@ -112,22 +112,67 @@ def test_published_weights_come_with_the_class_names_of_their_dataset(
     assert Predictor(task).class_names is None
 
 
-def test_lists_of_classes_have_the_classes_of_their_recipes(catalog: Catalog) -> None:
-    seen: dict[str, int] = {}
-    for name in catalog.recipes:
+CLASSES = {
+    "diving48": (48, {0: "Back+15som+05Twis+FREE", 47: "Reverse+Dive+NoTwis+TUCK"}),
+    "gym99": (99, {68: "(BB) round-off", 98: "(UB) (swing forward) double salto backward stretched"}),
+    "hmdb51": (51, {0: "brush_hair", 50: "wave"}),
+    "kinetics400": (400, {6: "arm wrestling", 399: "zumba"}),
+    "kinetics600": (600, {1: "acting in play", 599: "zumba"}),
+    "kinetics700": (700, {1: "acting in play", 699: "zumba"}),
+    "kinetics710": (710, {6: "arm wrestling", 399: "zumba", 400: "poaching eggs", 709: "bull fighting"}),
+    "mitv1": (339, {0: "clapping", 338: "typing"}),
+    "ntu60": (60, {42: "falling", 59: "walking apart from each other"}),
+    "ntu120": (120, {42: "falling", 119: "finger-guessing game (playing rock-paper-scissors)"}),
+    "sthv1": (174, {2: "Turning the camera left while filming something", 41: "Pushing something from right to left"}),
+    "sthv2": (174, {86: "Pulling something from left to right", 173: "Wiping something off of something"}),
+    "ucf101": (101, {34: "Hammering", 35: "HammerThrow", 46: "JumpingJack", 47: "JumpRope", 100: "YoYo"}),
+}
+"""Number of classes of each dataset, and the places of some of them."""
+
+
+@pytest.mark.parametrize("dataset", CLASSES)
+def test_lists_of_classes_have_the_published_order(dataset: str, catalog: Catalog) -> None:
+    count, some = CLASSES[dataset]
+    file = catalog.class_list(dataset)
+    names = read_classes(file)
+    assert file is not None and names is not None
+    assert len(names) == count
+    assert {i: names[i] for i in some} == some
+    assert file.read_text().isascii()
+
+
+def test_every_list_of_classes_is_tested() -> None:
+    assert {file.stem for file in (FOLDER / "classes").iterdir()} == CLASSES.keys()
+
+
+def test_lists_of_kinetics_share_names(catalog: Catalog) -> None:
+    k400, k600, k700, k710 = (read_classes(catalog.class_list(f"kinetics{n}")) or () for n in (400, 600, 700, 710))
+    assert list(k600) == sorted(k600)
+    assert set(k710) <= {*k400, *k600, *k700}
+    assert sum(old != new for old, new in zip(k400, k710, strict=False)) == 13, "renamed in later versions"
+    assert len(set(k700) - set(k710)) == 5
+
+
+def test_flips_swap_classes_that_mirror_each_other(catalog: Catalog) -> None:
+    swapped = set()
+    for name in (path.stem for path in RECIPES):
+        table = Task.load(name, catalog).table
+        pipeline = table["data"].get("train", {}).get("pipeline", {})
+        for old, new in pipeline.get("flip", {}).get("flip_label_map", {}).items():
+            names = read_classes(catalog.class_list(table["info"]["dataset"])) or ()
+            mirrored = re.sub("left|right", lambda side: {"left": "right", "right": "left"}[side[0]], names[int(old)])
+            assert mirrored == names[new], name
+            swapped.add((table["info"]["dataset"], int(old)))
+    assert len(swapped) == 12, "six of each Something-Something"
+
+
+def test_recipes_have_the_classes_of_their_dataset(catalog: Catalog) -> None:
+    for name in (path.stem for path in RECIPES):
         task = Task.load(name, catalog)
-        dataset = task.table.get("info", {}).get("dataset")
-        file = catalog.class_list(dataset)
-        if file is not None and "model" in task.table:
-            names = read_classes(file)
-            assert names is not None
-            head = task.table["model"]["cls_head"]
-            assert len(names) == (head.get("video_classes") or num_classes(task.table["model"])), name
-            seen[str(dataset)] = seen.get(str(dataset), 0) + 1
-    assert seen.keys() == {"kinetics400", "kinetics700", "sthv2"}
-    names = read_classes(catalog.class_list("kinetics400"))
-    assert names is not None
-    assert (names[6], names[-1]) == ("arm wrestling", "zumba")
+        dataset, head = task.table["info"]["dataset"], task.table["model"]["cls_head"]
+        classes = head.get("video_classes") or num_classes(task.table["model"])
+        if dataset in CLASSES:
+            assert classes == CLASSES[dataset][0], name
 
 
 FOLDERS = """
