@@ -46,11 +46,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "LoadProposalSegments": {"file": "results.json"},
     "LoadVideoClasses": {"file": "classes.jsonl"},
     "LoadProposals": {"top_k": 3, "pgm_proposals_dir": ".", "pgm_features_dir": ".", "feature_ext": ".csv"},
+    "MultiGroupCrop": {"crop_size": 16, "groups": 2},
     "MultiScaleCrop": {"input_size": 32},
     "Pad": {"axis": 0},
     "PerDataset": {"pipelines": [{}]},
     "RandomCrop": {"size": 32},
     "RandomRescale": {"scale_range": [32, 48]},
+    "RandomScale": {"scales": [[64, 48], [32, 24]]},
     "Resize": {"scale": [32, 24]},
     "SampleAVAFrames": {"clip_len": 4},
     "SampleFrames": {"clip_len": 4},
@@ -139,6 +141,7 @@ STAGES = {
     "sampled": 2,
     "decoded": 3,
     "boxes": 3,
+    "flow": 3,
     "picture": 3,
     "formatted": 4,
 }
@@ -167,6 +170,8 @@ def sample_at(stage: str, video: Path) -> Sample:
     if stage == "boxes":
         boxes = Boxes(np.array([[4, 4, 20, 30], [10, 0, 40, 40]], np.float32))
         return sample.replace(boxes=boxes, proposals=boxes)
+    if stage == "flow":
+        return sample.replace(frames=sample.frames[..., :2], modality="Flow")  # type: ignore[index]
     if stage == "picture":
         picture = np.zeros((1, 48, 64, 3), np.uint8)
         return sample.replace(frames=picture, geometry=None, clip=Clip(np.zeros(1, np.int64), 1))

@@ -115,7 +115,7 @@ def test_a_whole_configuration_becomes_a_task(
         ),
         (
             "train_dataloader.dataset.pipeline",
-            [{"type": "TorchVisionWrapper", "op": "RandomGrayscale"}],
+            [{"type": "TorchVisionWrapper", "op": "RandomPerspective"}],
             "train_dataloader.dataset.pipeline[0].type: no installed plugin offers a component named 'TorchVisionW",
         ),
         ("train_cfg", {"type": "MyLoop", "max_epochs": 1}, "train_cfg.type: MyLoop has no equivalent"),

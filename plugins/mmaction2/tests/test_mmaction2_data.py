@@ -97,6 +97,22 @@ def test_balanced_classes_are_the_loaders(catalog: Catalog, converted: Converted
             "crop_2",
             {"type": "CenterCrop", "crop_size": 96},
         ),
+        (
+            {"type": "TorchVisionWrapper", "op": "RandomGrayscale", "p": 0.2},
+            "random_grayscale",
+            {"type": "RandomGrayscale", "p": 0.2},
+        ),
+        (
+            {"type": "MultiGroupCrop", "crop_size": 96, "groups": 3},
+            "crop_2",
+            {"type": "MultiGroupCrop", "crop_size": 96, "groups": 3},
+        ),
+        (
+            {"type": "RandomScale", "scales": [(340, 256), (426, 320)], "mode": "value"},
+            "random_scale",
+            {"type": "RandomScale", "scales": [[340, 256], [426, 320]], "mode": "value"},
+        ),
+        ({"type": "ColorJitter", "alpha_std": 0.2}, "lighting", {"type": "PCALighting", "alpha_std": 0.2}),
         ({"type": "TorchVisionWrapper", "op": "RandomCrop", "size": 96}, "crop_2", {"type": "RandomCrop", "size": 96}),
         (
             {"type": "PackActionInputs", "collect_keys": ["imgs", "heatmap_imgs"]},
@@ -114,6 +130,24 @@ def test_steps_with_different_names_here(
     assert imported.problems == ()
     assert imported.task["data"]["train"]["pipeline"][name] == wanted
     Task.from_table(imported.task, catalog)
+
+
+def test_color_space_aug_of_old_versions_is_approximate(converted: Converted, loader: Loader) -> None:
+    train = loader("train")
+    train["dataset"]["pipeline"].append({"type": "ColorJitter", "color_space_aug": True, "alpha_std": 0.2})
+    imported = converted(train_dataloader=train)
+    pipeline = imported.task["data"]["train"]["pipeline"]
+    assert (pipeline["jitter"]["type"], pipeline["lighting"]["alpha_std"]) == ("ColorJitter", 0.2)
+    assert "color_space_aug is a ColorJitter of about the same strength" in imported.notes[-1]
+
+
+def test_the_magnitude_of_flow_is_a_step_before_its_normalisation(converted: Converted, loader: Loader) -> None:
+    train = loader("train")
+    train["dataset"]["pipeline"].append(
+        {"type": "Normalize", "mean": [128, 128], "std": [128, 128], "adjust_magnitude": True}
+    )
+    pipeline = converted(train_dataloader=train).task["data"]["train"]["pipeline"]
+    assert pipeline["adjust_flow_magnitude"] == {"type": "AdjustFlowMagnitude", "zero": 128}
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,19 @@ import pytest
 from vidcore.errors import UserError
 from vidcore.records import Boxes, Joints
 from vidcore.sample import Sample
-from vidcore.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
+from vidcore.transforms.crops import (
+    CenterCrop,
+    MultiGroupCrop,
+    MultiScaleCrop,
+    RandomCrop,
+    RandomResizedCrop,
+    TenCrop,
+    ThreeCrop,
+)
 from vidcore.transforms.flipping import Flip
 from vidcore.transforms.geometry import crop, current
 from vidcore.transforms.pixels import realize, render
-from vidcore.transforms.resizing import Fuse, RandomRescale, Resize
+from vidcore.transforms.resizing import Fuse, RandomRescale, RandomScale, Resize
 from vidcore.typing import Array
 
 
@@ -241,3 +249,27 @@ def test_random_boxes_are_never_empty() -> None:
         height, width = current(step(Sample(frames=pictures(1, 12, 12)[:, :3, :5]), rng(seed))).size
         assert height > 0
         assert width > 0
+
+
+def test_groups_of_crops_are_views_at_random_positions() -> None:
+    sample = Sample(frames=pictures())
+    step = MultiGroupCrop((24, 16), 3)
+    out = step(sample, rng())
+    assert (step.views, out.num_crops, current(out).size) == ((1, 3), 3, (16, 24))
+    places = {window[:2] for s in range(300) for window in current(step(sample, rng(s))).windows}
+    height, width = current(sample).size
+    assert {x for x, _ in places} == set(range(width - 24 + 1))
+    assert {y for _, y in places} == set(range(height - 16 + 1))
+    with pytest.raises(UserError, match="does not fit"):
+        MultiGroupCrop(1000, 2)(sample, rng())
+
+
+def test_a_random_scale_limits_both_sides() -> None:
+    sample = Sample(frames=np.zeros((1, 100, 200, 3), np.uint8))
+    drawn = {current(RandomScale([(60, 20), (40, 80)])(sample, rng(s))).size for s in range(600)}
+    assert {short for short, _ in drawn} == set(range(20, 41)), "the long side is limited to 60 to 80 at least"
+    assert all(abs(long - 2 * short) <= 1 for short, long in drawn)
+    values = {current(RandomScale([(60, 20), (40, 80)], "value")(sample, rng(s))).size for s in range(50)}
+    assert values == {(20, 40), (40, 80)}
+    with pytest.raises(UserError, match="scales must be a list of pairs"):
+        RandomScale([(3,)])  # type: ignore[list-item]

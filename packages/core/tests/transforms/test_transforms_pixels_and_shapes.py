@@ -14,11 +14,12 @@ from vidcore.plugins.builtin import vidcore_components
 from vidcore.plugins.catalog import load_plugins
 from vidcore.records import Clip, Heatmaps
 from vidcore.sample import Sample
-from vidcore.transforms.colour import ColorJitter, jitter
+from vidcore.transforms.colour import ColorJitter, PCALighting, RandomGrayscale, jitter
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.crops import CenterCrop, ThreeCrop
 from vidcore.transforms.erasing import RandomErasing
 from vidcore.transforms.flipping import Flip
+from vidcore.transforms.flow import AdjustFlowMagnitude
 from vidcore.transforms.formatting import FormatShape, PackActionInputs, Transpose
 from vidcore.transforms.geometry import current
 from vidcore.transforms.loading import BuildPseudoClip
@@ -130,6 +131,48 @@ def test_jitter_changes_all_frames_equally_and_not_in_place() -> None:
     assert (jitter(still, (0, 1, 2, 3), (1, 1, 1, 0)) == still).all()
     with pytest.raises(UserError, match="frames with 3 channels"):
         ColorJitter()(Sample(frames=frames(channels=2)), rng())
+
+
+def test_grayscale_keeps_the_luma_of_every_pixel() -> None:
+    sample = Sample(frames=frames())
+    out = RandomGrayscale(1)(sample, rng()).frames
+    assert out is not None and out.shape == frames().shape
+    red, green, blue = np.moveaxis(frames().astype(float), -1, 0)
+    assert (out == np.floor(0.2989 * red + 0.587 * green + 0.114 * blue + 1e-4).astype(np.uint8)[..., None]).all()
+    assert RandomGrayscale(0)(sample, rng()) is sample
+
+
+def test_lighting_shifts_all_pixels_along_the_components() -> None:
+    grey = Sample(frames=np.full((2, 4, 4, 3), 100, np.uint8))
+    alone = PCALighting(1, eig_val=(20, 0, 0), eig_vec=((1, 0, 0), (0.5, 1, 0), (0, 0, 1)))
+    shifts = []
+    for seed in range(200):
+        out = alone(grey, rng(seed)).frames
+        assert out is not None and (out == out[0, 0, 0]).all()
+        shifts.append(out[0, 0, 0].astype(int) - 100)
+    red, green, blue = np.transpose(shifts)
+    assert 15 < red.std() < 25 and abs(red.mean()) < 5
+    assert np.abs(green - red / 2).max() <= 1
+    assert (blue == 0).all()
+    bright = PCALighting(1)(Sample(frames=np.full((1, 2, 2, 3), 254, np.uint8)), rng(1)).frames
+    assert bright is not None and bright.min() > 100, "clipped, not wrapped"
+    with pytest.raises(UserError, match="eig_vec must be 3 rows of 3 numbers"):
+        PCALighting(eig_vec=((1, 0, 0),))
+
+
+def test_flow_is_multiplied_by_the_factors_of_all_resizes() -> None:
+    flow = np.zeros((2, 24, 32, 2), np.uint8)
+    flow[..., 0], flow[..., 1] = 148, 100  # 20 pixels to the right, 28 up
+    sample = Sample(frames=flow, modality="Flow")
+    for step in (Resize((64, 48), False), CenterCrop(40), Resize((20, 10), False)):
+        sample = step(sample, rng())
+    out = AdjustFlowMagnitude()(sample, rng()).frames
+    assert out is not None and out.shape == (2, 10, 20, 2)
+    assert (out[..., 0] == 128 + 20).all(), "2 * 0.5"
+    assert (out[..., 1] == 128 - 14).all(), "2 * 0.25"
+    assert (AdjustFlowMagnitude(zero=100)(sample, rng()).frames[..., 1] == 100).all()  # type: ignore[index]
+    with pytest.raises(UserError, match="needs flow, got RGB frames"):
+        AdjustFlowMagnitude()(Sample(frames=frames()), rng())
 
 
 def test_erasing_uses_the_size_after_the_crop() -> None:

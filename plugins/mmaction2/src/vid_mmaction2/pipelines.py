@@ -25,6 +25,10 @@ EXACT = {"mode": "accurate", "color_type": "color"}
 """Arguments of openers and decoders that change frames, with the value that changes nothing; others affect speed."""
 WRAPPERS = {"PytorchVideoWrapper", "TorchVisionWrapper"}
 
+LIGHTING = {"color_space_aug", "alpha_std", "eig_val", "eig_vec"}
+COLOUR_SPACE = {"brightness": 0.25, "contrast": 0.4, "saturation": 0.4, "hue": 0.05}
+"""Arguments of ``ColorJitter`` in 0.x, and of the jitter here that stands for ``color_space_aug``."""
+
 PACKERS = {"InferencerPackInput", "PackLocalizationInputs"}
 LABELS = {"GenerateLocalizationLabels"}
 """Steps that are not needed: a sample has all its fields, and a model makes its own labels."""
@@ -42,6 +46,8 @@ STEP_NAMES = {
     "CenterCrop": "crop",
     "ThreeCrop": "crop",
     "TenCrop": "crop",
+    "MultiGroupCrop": "crop",
+    "PCALighting": "lighting",
     "FormatShape": "format",
     "ColorJitter": "jitter",
     "DecodeMotionVectors": "decode",
@@ -65,7 +71,11 @@ def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
         converter.report(at, "must be a list of steps")
         return {}
     named: Table = {}
-    parts = ((position, part) for position, whole in enumerate(steps) for part in _split_step(whole))
+    parts = (
+        (position, part)
+        for position, whole in enumerate(steps)
+        for part in _split_step(converter, whole, f"{at}[{position}]")
+    )
     for position, step in parts:
         place = f"{at}[{position}]"
         kind = strip_scope(step["type"]) if isinstance(step, dict) and isinstance(step.get("type"), str) else ""
@@ -78,7 +88,7 @@ def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
     return named
 
 
-def _split_step(step: Any) -> list[Any]:
+def _split_step(converter: Converter, step: Any, at: str) -> list[Any]:
     """Return the one or two steps that replace a published step."""
     match step:
         case {"type": "mmcls.RandomResizedCrop", "scale": int(size), **rest}:
@@ -86,6 +96,16 @@ def _split_step(step: Any) -> list[Any]:
             return [{"type": "RandomResizedCrop", **rest}, resize]
         case {"type": "mmcls.RandomFlip", "direction": "horizontal", "prob": float(share), **rest} if not rest:
             return [{"type": "Flip", "flip_ratio": share}]
+        case {"type": "Normalize", "adjust_magnitude": True, **rest}:
+            mean = rest.get("mean")
+            zero = {"zero": mean[0]} if isinstance(mean, list | tuple) and mean else {}
+            return [{"type": "AdjustFlowMagnitude", **zero}, {"type": "Normalize", **rest}]
+        case {"type": "ColorJitter", **rest} if LIGHTING & rest.keys():  # of 0.x
+            lighting = without(rest, "color_space_aug")
+            if not rest.get("color_space_aug"):
+                return [{"type": "PCALighting", **lighting}]
+            converter.notes.append(f"{at}: color_space_aug is a ColorJitter of about the same strength")
+            return [{"type": "ColorJitter", **COLOUR_SPACE}, {"type": "PCALighting", **lighting}]
         case {"type": "mmcls.PackClsInputs", **rest} if not rest:
             return [{"type": "FormatShape", "input_format": "NCHW", "collapse": True}]
         case {"type": "PackLocalizationInputs", "meta_keys": list(keys)} if "query_tokens" in keys:
@@ -139,6 +159,8 @@ def _unwrap(kind: str, step: Table) -> Table:
             return {"type": "Flip", "flip_ratio": options.pop("p", 0.5), **options}
         case "CenterCrop" if isinstance(options.get("size"), int):
             return {"type": "CenterCrop", "crop_size": options.pop("size"), **options}
+        case "RandomGrayscale":
+            return {"type": "RandomGrayscale", **options}
         case "RandomCrop" if isinstance(options.get("size"), int):
             return {"type": "RandomCrop", **options}
     return step

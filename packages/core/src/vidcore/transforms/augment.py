@@ -15,7 +15,8 @@ from attrs import field, frozen
 
 from vidcore.errors import UserError
 from vidcore.sample import Sample
-from vidcore.transforms.operations import apply, colour_frames
+from vidcore.transforms.operations import apply
+from vidcore.transforms.pixels import colour_frames
 from vidcore.validators import at_least, in_range
 
 __all__ = ["AugMix", "AutoAugment", "RandAugment", "TrivialAugmentWide"]
@@ -141,7 +142,7 @@ class RandAugment:
     """Level of pixels from outside of the frame."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        sample, names = colour_frames(sample, "RandAugment"), list(RANDAUGMENT)
+        (sample, _), names = colour_frames(sample, "RandAugment"), list(RANDAUGMENT)
         for _ in range(self.num_layers):
             name = names[rng.integers(len(names))]
             strength = float(np.clip(rng.normal(self.magnitude, self.magnitude_std), 0, 10)) / 10
@@ -163,7 +164,7 @@ class AutoAugment:
     """Level of pixels from outside of the frame."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        sample = colour_frames(sample, "AutoAugment")
+        sample, _ = colour_frames(sample, "AutoAugment")
         for name, prob, level in IMAGENET[rng.integers(len(IMAGENET))]:
             if rng.random() < prob:
                 sample = apply(sample, name, _drawn(AUTOAUGMENT, name, level / 9, rng), self.fill)
@@ -182,7 +183,7 @@ class TrivialAugmentWide:
     """Level of pixels from outside of the frame."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        sample, names = colour_frames(sample, "TrivialAugmentWide"), list(TRIVIAL_WIDE)
+        (sample, _), names = colour_frames(sample, "TrivialAugmentWide"), list(TRIVIAL_WIDE)
         name = names[rng.integers(len(names))]
         return apply(sample, name, _drawn(TRIVIAL_WIDE, name, int(rng.integers(31)) / 30, rng), self.fill)
 
@@ -208,10 +209,9 @@ class AugMix:
         for name, record in sample.records():
             if record.follows_crops:
                 raise UserError(f"AugMix blends frames that are moved differently, which {name} cannot follow")
-        sample, names = colour_frames(sample, "AugMix"), list(AUGMIX)
+        (sample, frames), names = colour_frames(sample, "AugMix"), list(AUGMIX)
         weights, mixed = rng.dirichlet([self.alpha] * self.width), rng.beta(self.alpha, self.alpha)
-        assert sample.frames is not None
-        blend = sample.frames * np.float32(1 - mixed)
+        blend = frames * np.float32(1 - mixed)
         for weight in weights:
             chain = sample
             for _ in range(self.depth if self.depth > 0 else rng.integers(1, 4)):

@@ -1,4 +1,4 @@
-"""ColorJitter and its four changes.
+"""ColorJitter and its four changes, RandomGrayscale, PCALighting.
 
 The functions take and return float32 frames (..., height, width, 3) in RGB, 0 to 255; values outside
 of this range are clipped only at the end.
@@ -6,17 +6,29 @@ of this range are clipped only at the end.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import cv2
 import numpy as np
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
-from vidcore.errors import UserError
 from vidcore.sample import Sample
-from vidcore.transforms.pixels import realize
+from vidcore.transforms.pixels import colour_frames
 from vidcore.typing import Array
-from vidcore.validators import at_least, in_range
+from vidcore.validators import at_least, fail, in_range
 
-__all__ = ["ColorJitter", "adjust_brightness", "adjust_contrast", "adjust_hue", "adjust_saturation", "grey", "jitter"]
+__all__ = [
+    "ColorJitter",
+    "PCALighting",
+    "RandomGrayscale",
+    "adjust_brightness",
+    "adjust_contrast",
+    "adjust_hue",
+    "adjust_saturation",
+    "grey",
+    "jitter",
+]
 
 ORDER = ("brightness", "contrast", "saturation", "hue")
 
@@ -94,10 +106,56 @@ class ColorJitter:
         return {name: (max(0.0, 1 - x), 1 + x) for name, x in factors.items()} | {"hue": (-self.hue, self.hue)}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        sample = realize(sample)
-        assert sample.frames is not None
-        if sample.frames.shape[-1] != 3:
-            raise UserError(f"ColorJitter needs frames with 3 channels, got {sample.frames.shape[-1]}")
+        sample, frames = colour_frames(sample, "ColorJitter")
         order = tuple(rng.permutation(4))
         brightness, contrast, saturation, hue = (float(rng.uniform(*limits)) for limits in self.ranges.values())
-        return sample.replace(frames=jitter(sample.frames, order, (brightness, contrast, saturation, hue)))
+        return sample.replace(frames=jitter(frames, order, (brightness, contrast, saturation, hue)))
+
+
+@frozen
+class RandomGrayscale:
+    """With probability ``p``, replace the colours of all frames by their luma."""
+
+    p: float = field(default=0.1, validator=in_range(0, 1))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if rng.random() >= self.p:
+            return sample
+        sample, frames = colour_frames(sample, "RandomGrayscale")
+        luma = grey(frames).astype(np.uint8)
+        return sample.replace(frames=np.repeat(luma[..., None], 3, axis=-1))
+
+
+def _three_rows(instance: object, attribute: Attribute[Any], value: Any) -> None:
+    if np.shape(value) != (3, 3):
+        fail(instance, attribute, value, "3 rows of 3 numbers")
+
+
+def _three(instance: object, attribute: Attribute[Any], value: Any) -> None:
+    if np.shape(value) != (3,):
+        fail(instance, attribute, value, "3 numbers")
+
+
+@frozen
+class PCALighting:
+    """Add noise along the principal components of colours, the same to all pixels of a sample.
+
+    Krizhevsky et al., ImageNet classification with deep convolutional neural networks, section 4.1. The noise of each
+    component is normal with standard deviation ``alpha_std`` times its eigenvalue. Defaults: those of ImageNet.
+    """
+
+    alpha_std: float = field(default=0.1, validator=at_least(0))
+    eig_val: Sequence[float] = field(default=(55.46, 4.794, 1.148), validator=_three)
+    """Eigenvalues, in levels."""
+    eig_vec: Sequence[Sequence[float]] = field(
+        default=((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.814), (-0.5836, -0.6948, 0.4203)),
+        validator=_three_rows,
+    )
+    """Eigenvectors as columns; rows are red, green, blue."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        sample, frames = colour_frames(sample, "PCALighting")
+        alpha = rng.normal(0, self.alpha_std, 3)
+        shift = np.asarray(self.eig_vec) @ (alpha * np.asarray(self.eig_val))
+        table = np.clip(np.round(np.arange(256)[:, None] + shift), 0, 255).astype(np.uint8)
+        return sample.replace(frames=np.stack([cv2.LUT(frame, table[None]) for frame in frames]))

@@ -16,6 +16,7 @@ from vidcore.validators import ascending_pair, at_least, one_of, pair_of_sizes
 
 __all__ = [
     "CenterCrop",
+    "MultiGroupCrop",
     "MultiScaleCrop",
     "RandomCrop",
     "RandomResizedCrop",
@@ -194,6 +195,29 @@ class ThreeCrop(SeveralViews):
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return crop(sample, three_boxes(current(sample).size, _sides(self.crop_size)))
+
+
+@frozen
+class MultiGroupCrop(SeveralViews):
+    """Cut ``groups`` crops of every clip at random positions, the same in all its frames."""
+
+    crop_size: int | tuple[int, int] = field(validator=pair_of_sizes)
+    """Side of a square, or (width, height), in pixels."""
+    groups: int = field(validator=at_least(1))
+
+    @property
+    def views(self) -> tuple[int, int]:
+        """One clip, and the number of crops."""
+        return 1, self.groups
+
+    def one_view(self, clips: bool) -> CenterCrop:
+        """Return a step that cuts the centre only."""
+        return CenterCrop(self.crop_size)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        (height, width), (w, h) = current(sample).size, _sides(self.crop_size)
+        lefts, tops = (rng.integers(max(free, 0) + 1, size=self.groups).tolist() for free in (width - w, height - h))
+        return crop(sample, [(x, y, x + w, y + h) for x, y in zip(lefts, tops, strict=True)])
 
 
 @frozen

@@ -11,23 +11,12 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from vidcore.errors import UserError
 from vidcore.sample import Sample
-from vidcore.transforms.pixels import realize
 from vidcore.typing import Array
 
-__all__ = ["COLOURS", "MOVES", "apply", "colour_frames", "warp"]
+__all__ = ["COLOURS", "MOVES", "apply", "warp"]
 
 LEVELS = np.arange(256)
-
-
-def colour_frames(sample: Sample, owner: str) -> Sample:
-    """Return the sample with its geometry applied. Raises ``UserError``, for ``owner``, if frames are not RGB."""
-    sample = realize(sample)
-    assert sample.frames is not None
-    if sample.frames.shape[-1] != 3:
-        raise UserError(f"{owner} needs frames with 3 channels, got {sample.frames.shape[-1]}")
-    return sample
 
 
 def apply(sample: Sample, name: str, value: float, fill: int) -> Sample:

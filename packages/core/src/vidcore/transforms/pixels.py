@@ -13,7 +13,7 @@ from vidcore.sample import Sample
 from vidcore.transforms.geometry import current
 from vidcore.typing import Array
 
-__all__ = ["INTERPOLATIONS", "fill", "frame_count", "realize", "render"]
+__all__ = ["INTERPOLATIONS", "colour_frames", "fill", "frame_count", "realize", "render"]
 
 
 INTERPOLATIONS = {
@@ -85,6 +85,15 @@ def realize(sample: Sample) -> Sample:
     for position, image in render(sample):
         out[position] = image
     return sample.replace(frames=out, geometry=geometry.done())
+
+
+def colour_frames(sample: Sample, owner: str) -> tuple[Sample, Array]:
+    """Apply pending geometry and return the frames, too. Raises ``UserError``, for ``owner``, if they are not RGB."""
+    sample = realize(sample)
+    assert sample.frames is not None
+    if sample.frames.shape[-1] != 3:
+        raise UserError(f"{owner} needs frames with 3 channels, got {sample.frames.shape[-1]}")
+    return sample, sample.frames
 
 
 def _scaled_frames(sample: Sample, geometry: Geometry) -> Iterator[tuple[Array, list[int]]]:

@@ -1,7 +1,8 @@
-"""Resize, RandomRescale, Fuse."""
+"""Resize, RandomRescale, RandomScale, Fuse."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from vidcore.transforms.geometry import current, resize
 from vidcore.transforms.pixels import INTERPOLATIONS, realize
 from vidcore.validators import ascending_pair, fail, one_of
 
-__all__ = ["Fuse", "RandomRescale", "Resize", "scaled_size"]
+__all__ = ["Fuse", "RandomRescale", "RandomScale", "Resize", "scaled_size"]
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "lanczos"]
 
@@ -88,6 +89,34 @@ class RandomRescale:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         short = int(rng.integers(self.scale_range[0], self.scale_range[1] + 1))
         return resize(_one_window(sample), scaled_size(current(sample).size, (-1, short)), self.interpolation)
+
+
+def _check_scales(instance: object, attribute: Attribute[Any], value: Any) -> None:
+    if not value or any(len(pair) != 2 or min(pair) < 1 for pair in value):
+        fail(instance, attribute, value, "a list of pairs of sides, in pixels")
+
+
+@frozen
+class RandomScale:
+    """Scale frames to a random size that keeps their aspect ratio, as ``Resize`` with a pair of sides does.
+
+    ``range`` draws the limit of the long side between the smallest and largest long side of ``scales``, and that of the
+    short side in the same way; ``value`` draws one of ``scales``.
+    """
+
+    scales: Sequence[tuple[int, int]] = field(validator=_check_scales)
+    """Pairs of sides, in pixels."""
+    mode: Literal["range", "value"] = field(default="range", validator=one_of("range", "value"))
+    interpolation: Interpolation = field(default="bilinear", validator=one_of(*INTERPOLATIONS))
+    """How pixels are computed."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        pairs = np.sort(np.asarray(self.scales), axis=1)
+        if self.mode == "range":
+            short, long = rng.integers(pairs.min(axis=0), pairs.max(axis=0) + 1).tolist()
+        else:
+            short, long = pairs[rng.integers(len(pairs))].tolist()
+        return resize(_one_window(sample), scaled_size(current(sample).size, (long, short)), self.interpolation)
 
 
 @frozen
