@@ -101,7 +101,7 @@ def _split_step(converter: Converter, step: Any, at: str) -> list[Any]:
             zero = {"zero": mean[0]} if isinstance(mean, list | tuple) and mean else {}
             return [{"type": "AdjustFlowMagnitude", **zero}, {"type": "Normalize", **rest}]
         case {"type": "ColorJitter", **rest} if LIGHTING & rest.keys():  # of 0.x
-            lighting = without(rest, "color_space_aug")
+            lighting = {key: value for key, value in rest.items() if key != "color_space_aug"}
             if not rest.get("color_space_aug"):
                 return [{"type": "PCALighting", **lighting}]
             converter.notes.append(f"{at}: color_space_aug is a ColorJitter of about the same strength")
