@@ -41,6 +41,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "BuildPseudoClip": {"clip_len": 4},
     "CenterCrop": {"crop_size": 16},
     "DenseSampleFrames": {"clip_len": 4},
+    "FormatAudioShape": {"input_format": "NCTF"},
     "FormatShape": {"input_format": "NCTHW"},
     "LoadHVULabel": {"hvu_categories": ["action"], "hvu_category_nums": [CLASSES]},
     "LoadProposalSegments": {"file": "results.json"},
@@ -137,6 +138,8 @@ STAGES = {
     "file": 0,
     "features": 0,
     "sound": 0,
+    "loaded": 0,
+    "selected": 0,
     "opened": 1,
     "sampled": 2,
     "decoded": 3,
@@ -165,6 +168,9 @@ def sample_at(stage: str, video: Path) -> Sample:
             proposals=Segments(np.array([[0, 1], [1, 2.4]])),
             extra={"parts": PartBounds(np.array([[0, 1], [2, 9]]))},
         )
+    if stage in ("loaded", "selected"):
+        shape, clip = ((50, 80), Clip(np.arange(16), 8, 2)) if stage == "loaded" else ((2, 20, 80), None)
+        return sample.replace(total_frames=24, clip=clip, inputs={"audios": np.ones(shape, np.float32)})
     if stage == "sound":
         return sample.replace(path=str(video.with_suffix(".wav")))
     if stage == "boxes":
@@ -307,6 +313,7 @@ def annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 ARGUMENTS |= {
+    "AudioDataset": {"ann_file": "frames.txt"},
     "ActivityNetDataset": {"ann_file": "segments.csv"},
     "CharadesSTADataset": {
         "ann_file": "sentences.txt",
@@ -372,6 +379,10 @@ ARGUMENTS |= {
         "cls_head": {"type": "I3DHead", "num_classes": CLASSES, "in_channels": 256},
         "max_testing_views": 1,
     },
+    "RecognizerAudio": {
+        "backbone": {"type": "ResNetAudio", "depth": 50, "base_channels": 4},
+        "cls_head": {"type": "TSNAudioHead", "num_classes": CLASSES, "in_channels": 128},
+    },
     "RecognizerOmni": {
         "backbone": {"type": "OmniResNet", "layers": [1, 1]},
         "cls_head": {"type": "OmniHead", "image_classes": 2, "video_classes": CLASSES, "in_channels": 512},
@@ -379,6 +390,7 @@ ARGUMENTS |= {
     "ResNet": {"depth": 18},
     "ResNet2Plus1d": {"depth": 18, "base_channels": 8},
     "ResNet3dCSN": {"depth": 50, "base_channels": 8},
+    "ResNetAudio": {"depth": 50, "base_channels": 4},
     "ResNetTIN": {"depth": 18, "num_segments": 4},
     "TANet": {"depth": 50, "num_segments": 4},
     "X3D": {"base_channels": 8},
@@ -434,6 +446,7 @@ ARGUMENTS |= {
     "SlowFastHead": {"num_classes": CLASSES, "in_channels": 8},
     "SwinTransformer": {"embed_dim": 16, "depths": [2, 1, 1, 1], "num_heads": [1, 2, 2, 2], "window_size": 4},
     "TSMHead": {"num_classes": CLASSES, "in_channels": 8, "num_segments": 4},
+    "TSNAudioHead": {"num_classes": CLASSES, "in_channels": 8},
     "TSNHead": {"num_classes": CLASSES, "in_channels": 8},
 }
 
@@ -489,6 +502,7 @@ FORWARD: dict[str, list[Any]] = {
     "ResNet3dCSN": [(2, 3, 4, 32, 32)],
     "ResNet3dSlowFast": [(1, 3, 16, 32, 32)],
     "ResNet3dSlowOnly": [CLIP],
+    "ResNetAudio": [(2, 1, 32, 16)],
     "ResNetTIN": [FRAMES],
     "ResNetTSM": [FRAMES],
     "SlowFastHead": [[(4, 6, 1, 2, 2), (4, 2, 1, 2, 2)], 2],
@@ -498,6 +512,7 @@ FORWARD: dict[str, list[Any]] = {
     "TPNHead": [(4, 8, 1, 2, 2), 2],
     "TRNHead": [(8, 8, 2, 2), 2],
     "TSMHead": [(8, 8, 2, 2), 2],
+    "TSNAudioHead": [(8, 8, 2, 2), 2],
     "TSNHead": [(8, 8, 2, 2), 2],
     "X3D": [CLIP],
     "X3DHead": [(4, 8, 1, 2, 2), 2],
@@ -508,6 +523,7 @@ INPUTS = {
     "MotionNet": (2, 3, 4, 32, 32),
     "Recognizer2D": (2, 3, 32, 32),
     "Recognizer3D": (2, 3, 4, 32, 32),
+    "RecognizerAudio": (2, 1, 32, 16),
     "RecognizerOmni": (2, 3, 4, 32, 32),
 }
 """Shape of the uint8 input of one sample, for whole models."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vid_recognition.audio.dataset import AudioDataset
 from vid_recognition.datasets.rawframe import RawframeDataset
 from vid_recognition.datasets.video import VideoDataset
 from vidcore.data.options import LoaderOptions
@@ -61,6 +62,17 @@ def frame_folder_list(case: Any, row: Any) -> dict[str, Any]:
     return {"length": len(dataset), "samples": samples}
 
 
+def audio_list(case: Any, row: Any) -> dict[str, Any]:
+    given = _arguments(case, row, "audio")
+    del given["compat"]
+    dataset = AudioDataset(**given)
+    samples = []
+    for s in dataset:
+        entry = {"audio_path": s.path, "total_frames": s.total_frames, "label": _label(s)}
+        samples.append(entry | {"modality": s.modality, "start_index": s.start_index})
+    return {"length": len(dataset), "samples": samples}
+
+
 def repeated_augmentation(case: Any, row: Any) -> dict[str, Any]:
     """Repeats are an option of the loader; a row without ``num_repeats`` has a pipeline that cannot open videos."""
     dataset = VideoDataset(case.path(row.inputs["file"]), case.folder.parents[1] / "data", delimiter=" ", compat=True)
@@ -84,6 +96,7 @@ def repeated_augmentation(case: Any, row: Any) -> dict[str, Any]:
 
 
 OPS = {
+    "annotations.audio_list": audio_list,
     "annotations.video_list": video_list,
     "annotations.frame_folder_list": frame_folder_list,
     "annotations.repeated_augmentation": repeated_augmentation,

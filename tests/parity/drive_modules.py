@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vid_recognition.audio.resnet import ConvAudio
 from vid_recognition.models.heads import I3DHead
 from vid_recognition.models.layers import ConvUnit
 from vid_recognition.models.losses import BCELossWithLogits, CBFocalLoss, CrossEntropyLoss, NLLLoss
@@ -66,6 +67,13 @@ def evaluated(module: nn.Module, row: Any) -> dict[str, Any]:
     module.train(row.settings["mode"] != "evaluation")
     with torch.no_grad():
         return {"y": module(torch.from_numpy(row.inputs["x"])).numpy()}
+
+
+def audio_convolution(case: Any, row: Any) -> dict[str, Any]:
+    given = row.settings
+    out, channels = row.inputs["weights"]["conv_1.conv.weight"].shape[:2]
+    kernel = given["kernel"] if isinstance(given["kernel"], int) else tuple(given["kernel"])
+    return evaluated(ConvAudio(channels, out, kernel, given["join"], given["stride"]), row)
 
 
 def factorised_convolution(case: Any, row: Any) -> dict[str, Any]:
@@ -200,6 +208,7 @@ def head_loss(case: Any, row: Any) -> dict[str, Any]:
 
 
 OPS = {
+    "modules.audio_convolution": audio_convolution,
     "modules.non_local": non_local,
     "modules.temporal_shift": shift,
     "modules.factorised_convolution": factorised_convolution,

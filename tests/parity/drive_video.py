@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 
 from vid_mmaction2.components import Converter
 from vid_mmaction2.pipelines import convert_pipeline
+from vid_recognition.audio.steps import AudioFeatureSelector, FormatAudioShape, LoadAudioFeature
 from vid_recognition.models.blending import BatchBlending, MixupBlending, RandomBatchAugment
 from vid_recognition.transforms.hvu import LoadHVULabel
 from vidcore.batch import collate
@@ -335,6 +336,23 @@ def format_shape(case: Any, row: Any) -> dict[str, Any]:
     return {**named, **shapes}
 
 
+def audio(case: Any, row: Any) -> dict[str, Any]:
+    given = row.settings
+    if "pad_method" in given:
+        loaded = only(LoadAudioFeature(given["pad_method"])(Sample(path="missing.npy"), rng()).inputs)
+        return {"shape": list(loaded.shape), "length": len(loaded), "sum": loaded.sum(), "dtype": str(loaded.dtype)}
+    step = FormatAudioShape(given.get("format", "NCTF"))
+    count, frames = row.inputs["num_clips"], row.inputs["frame_inds"]
+    sample = Sample(total_frames=row.inputs["total_frames"], clip=Clip(frames, len(frames) // count, count))
+    selected = AudioFeatureSelector(**given)(sample.with_inputs(audios=row.inputs["audio"]), rng())
+    audios = only(selected.inputs)
+    return {
+        "audios": audios,
+        "audios_shape": list(audios.shape),
+        "input_shape": list(only(step(selected, rng()).inputs).shape),
+    }
+
+
 def pack_inputs(case: Any, row: Any) -> dict[str, Any]:
     given = row.inputs
     formatted = {k: given[k] for k in ("imgs", "heatmap_imgs", "keypoint", "audios", "text") if k in given}
@@ -411,6 +429,7 @@ OPS = {
     "video.random_erasing": random_erasing,
     "video.random_statistics": random_statistics,
     "video.format_shape": format_shape,
+    "video.audio": audio,
     "video.pack_inputs": pack_inputs,
     "video.category_labels": category_labels,
     "video.pipelines": pipelines,

@@ -17,6 +17,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 PARITY = Path(os.environ.get("VIDCORE_SHARED", HERE.parents[2] / "shared")) / "parity"
 MODELS = (
+    "audioonly_r50_8xb160-64x1x1-100e_kinetics400-audio-feature",
     "c2d_r50-in1k-pre-nopool_8xb32-8x8x1-100e_kinetics400-rgb",
     "bsn_pem_1xb16-400x100-20e_activitynet-feature",
     "drn_2xb16-4096-10e_c3d-feature_third",

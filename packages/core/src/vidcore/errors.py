@@ -16,6 +16,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "MissingLibraryError",
+    "NoAudioError",
     "PluginError",
     "TrainingError",
     "UserError",
@@ -89,6 +90,10 @@ class VideoError(UserError):
 
     def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
         return type(self), (self.path, self.reason)  # a worker process sends it back
+
+
+class NoAudioError(VideoError):
+    """A file that can be opened has no audio."""
 
 
 class CheckpointError(UserError):

@@ -50,6 +50,8 @@ class Sample:
     """Name of the sample in annotations and result files; None: the name of its file without suffix."""
     path: str | None = None
     """Video file, image file, or folder of frames."""
+    audio_path: str | None = None
+    """File with the sound; default: ``path``."""
     video: VideoReader | None = None
     """Open reader: ``OpenVideo`` sets it, ``Decode`` closes it and resets it to None."""
     total_frames: int | None = None
@@ -65,7 +67,7 @@ class Sample:
     filename_tmpl: str = "img_{:05}.jpg"
     """Name of a frame file in a folder; for flow the first field is ``x`` or ``y``."""
     modality: str = "RGB"
-    """``RGB`` or ``Flow`` (two channels: horizontal, vertical)."""
+    """``RGB``, ``Flow`` (two channels: horizontal, vertical) or ``Audio``."""
 
     clip: Clip | None = None
     """The frames to read; set by sampling steps."""

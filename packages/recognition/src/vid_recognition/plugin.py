@@ -34,14 +34,17 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             tpn=["TPN"],
             trn=["TRNHead"],
             x3d=["X3D"],
-        ),
+        )
+        | offer("vid_recognition.audio", recognizer=["RecognizerAudio", "TSNAudioHead"], resnet=["ResNetAudio"]),
         "datasets": offer(
             "vid_recognition.datasets",
             folder=["FolderDataset"],
             rawframe=["RawframeDataset"],
             video=["VideoDataset"],
-        ),
-        "transforms": offer("vid_recognition.transforms", ava=["SampleAVAFrames"], hvu=["LoadHVULabel"]),
+        )
+        | offer("vid_recognition.audio", dataset=["AudioDataset"]),
+        "transforms": offer("vid_recognition.transforms", ava=["SampleAVAFrames"], hvu=["LoadHVULabel"])
+        | offer("vid_recognition.audio", steps=["AudioFeatureSelector", "FormatAudioShape", "LoadAudioFeature"]),
         "metrics": offer(
             "vid_recognition.metrics",
             accuracy=["AccMetric"],

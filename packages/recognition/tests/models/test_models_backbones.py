@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vid_recognition.audio.resnet import ResNetAudio
 from vid_recognition.models.c2d import C2D
 from vid_recognition.models.c3d import C3D
 from vid_recognition.models.csn import ResNet3dCSN
@@ -65,11 +66,13 @@ ON_CLIPS: dict[str, Build] = {
     "ResNet2Plus1d": lambda **k: ResNet2Plus1d(18, num_stages=2, base_channels=8, out_indices=(1,), **k),
     "X3D": lambda **k: X3D(gamma_b=2.25, num_stages=2, base_channels=8, **k),
 }
-NETS = ON_FRAMES | ON_CLIPS
+ON_SOUND: dict[str, Build] = {"ResNetAudio": lambda **k: ResNetAudio(50, num_stages=2, base_channels=4, **k)}
+NETS = ON_FRAMES | ON_CLIPS | ON_SOUND
 
 
 def images(name: str, size: int = 32) -> Tensor:
     shape = (4, 3, size, size) if name in ON_FRAMES else (2, 3, 4, size, size)
+    shape = (2, 1, size, size) if name in ON_SOUND else shape
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 

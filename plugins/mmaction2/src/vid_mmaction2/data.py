@@ -157,4 +157,8 @@ def convert_paths(converter: Converter, table: Table, at: str, kind: str = "vide
     return out
 
 
-RULES: dict[str, Rule] = {"VideoDataset": convert_paths, "RawframeDataset": partial(convert_paths, kind="img")}
+RULES: dict[str, Rule] = {
+    "AudioDataset": partial(convert_paths, kind="audio"),
+    "RawframeDataset": partial(convert_paths, kind="img"),
+    "VideoDataset": convert_paths,
+}

@@ -49,6 +49,9 @@ STEP_NAMES = {
     "MultiGroupCrop": "crop",
     "PCALighting": "lighting",
     "FormatShape": "format",
+    "LoadAudioFeature": "load",
+    "AudioFeatureSelector": "select",
+    "FormatAudioShape": "format",
     "ColorJitter": "jitter",
     "DecodeMotionVectors": "decode",
     **dict.fromkeys(("AugMix", "AutoAugment", "RandAugment", "TrivialAugmentWide"), "augment"),
@@ -176,7 +179,15 @@ def free_name(name: str, taken: Table) -> str:
     return numbered
 
 
-RULES: dict[str, Rule] = dict.fromkeys(
-    ("SampleFrames", "DenseSampleFrames"),
-    drop_arguments(start_index="it belongs to the dataset"),
-)
+def _audio_features(converter: Converter, table: Table, at: str) -> Table:
+    """Published training replaced missing files by zeros without a word."""
+    if "pad_method" not in table:
+        hint = 'pad_method = "zero" replaces it by zeros'
+        converter.notes.append(f"{at}: a file that is missing is a bad sample; {hint}")
+    return table
+
+
+RULES: dict[str, Rule] = {
+    "LoadAudioFeature": _audio_features,
+    **dict.fromkeys(("SampleFrames", "DenseSampleFrames"), drop_arguments(start_index="it belongs to the dataset")),
+}

@@ -23,7 +23,6 @@ from vidcore.cli.common import (
 from vidcore.cli.completion import complete_files
 from vidcore.errors import UserError, VideoError
 from vidcore.tools.progress import Display, Work, progress_bar
-from vidcore.video.open import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -149,7 +148,7 @@ def predict(
         drawing.check(found)
     for path in (*outputs, *(path for _, path in writers)):
         path.parent.mkdir(parents=True, exist_ok=True)
-    if predictor.suffixes == VIDEO_SUFFIXES and features is None:
+    if predictor.reads_videos and features is None:
         click.echo(_views_line(predictor, "window" if window else "video"), err=True)
     tables = [path for path in outputs if path.suffix.lower() != ".png"]
     with ExitStack() as stack:

@@ -95,9 +95,14 @@ class Predictor:
         self._describe = describe
 
     @property
-    def reads_videos(self) -> bool:
-        """Whether the pipeline reads videos, not files of features."""
+    def reads_frames(self) -> bool:
+        """Whether the pipeline reads the frames of videos, not their sound or other files."""
         return not any(isinstance(step, ReadsFiles) for step in self.pipeline.steps.values())
+
+    @property
+    def reads_videos(self) -> bool:
+        """Whether the pipeline reads videos (their frames or their sound), not files of features."""
+        return self.reads_frames or VIDEO_SUFFIXES[0] in self.suffixes
 
     @property
     def suffixes(self) -> Sequence[str]:

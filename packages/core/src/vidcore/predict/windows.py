@@ -94,8 +94,9 @@ def predict_windows(
         UserError: a length is not valid, or the model predicts no classes from the frames of a video.
         VideoError: the video cannot be read, or has no frame rate and a length is in seconds.
     """
-    if not predictor.reads_videos:
-        raise UserError(f"{predictor.task.name}: cannot predict along a video: its pipeline reads features")
+    if not predictor.reads_frames:
+        reads = "sound" if predictor.reads_videos else "features"
+        raise UserError(f"{predictor.task.name}: cannot predict along a video: its pipeline reads {reads}")
     length, step = _span(window, "window"), _span(window if stride is None else stride, "stride")
     with ThreadPoolExecutor(1) as pool:  # prepares a batch while the model works on another
         batches = _Windows(predictor, as_sample(video), length, step).batches()

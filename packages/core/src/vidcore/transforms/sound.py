@@ -23,13 +23,14 @@ class DecodeAudio:
         """Raises ``VideoError`` if the file has no audio, ``UserError`` if a clip has no known frame rate."""
         from vidcore.video.audio import open_audio  # PyAV is slow to import
 
-        if sample.path is None:
+        path = sample.audio_path or sample.path
+        if path is None:
             raise UserError("DecodeAudio needs the path of a video or an audio file")
-        with open_audio(sample.path) as audio:
+        with open_audio(path) as audio:
             start, stop = 0, len(audio)
             if sample.clip is not None:
                 if not sample.fps:
-                    raise UserError(f"{sample.path}: the audio of a clip requires the frame rate, which is not known")
+                    raise UserError(f"{path}: the audio of a clip requires the frame rate, which is not known")
                 first, last = sample.clip.indices.min(), sample.clip.indices.max() + 1
                 seconds = (np.array([first, last]) - sample.start_index) / sample.fps - audio.start
                 start, stop = (int(s) for s in np.clip(np.round(seconds * audio.rate), 0, len(audio)))

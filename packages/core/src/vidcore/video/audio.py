@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
 
-from vidcore.errors import VideoError
+from vidcore.errors import NoAudioError, VideoError
 from vidcore.typing import Array
 from vidcore.video.checks import ReaderBase, existing_file, reading
 from vidcore.video.container import open_container, reason
@@ -36,7 +36,7 @@ READ_BYTES = 1 << 30
 def open_audio(path: str | Path) -> AudioReader:
     """Open the audio of a video, or an audio file.
 
-    Raises ``VideoError``, naming the file, if it cannot be read or has no audio.
+    Raises ``VideoError``, naming the file, if it cannot be read, ``NoAudioError`` if it has no audio.
 
     Example::
 
@@ -59,7 +59,7 @@ class PyAVAudioReader(ReaderBase):
     Args:
         path: file with audio.
 
-    Raises ``VideoError`` if the file is missing, has no audio, or none of it can be decoded.
+    Raises ``VideoError`` if the file is missing, has no audio (``NoAudioError``), or none of it can be decoded.
     """
 
     _frames: Iterator[AudioFrame]
@@ -113,7 +113,24 @@ class PyAVAudioReader(ReaderBase):
         with reading(self.path):
             return self._read(start, stop)
 
-    def _read(self, start: int, stop: int | None) -> Array:
+    def blocks(self, size: int) -> Iterator[Array]:
+        """Yield all samples in order, ``size`` at a time; the last block may be shorter.
+
+        Unlike ``read``, this does not require the length, which would be a decoding of its own.
+        """
+        start = 0
+        while True:
+            with reading(self.path):
+                self._advance(start, start + size)
+                stop = min(start + size, self._at)
+                block = self._read(start, stop)
+            if stop == start:
+                return
+            yield block
+            start = stop
+
+    def _advance(self, start: int, stop: int | None) -> None:
+        """Decode until the samples ``start`` to ``stop`` are kept, or the file ends."""
         if start < self._kept_from:
             self._container.close()
             self._begin(start)
@@ -124,6 +141,9 @@ class PyAVAudioReader(ReaderBase):
             if frame is None:
                 break
             self._keep(frame)
+
+    def _read(self, start: int, stop: int | None) -> Array:
+        self._advance(start, stop)
         end = self._at if stop is None else stop
         if end > self._at or start > self._at:
             raise VideoError(self.path, f"sample {max(end - 1, start)} does not exist: there are {self._at} samples")
@@ -145,7 +165,7 @@ class PyAVAudioReader(ReaderBase):
         if not isinstance(stream, AudioStream) or stream.codec_context is None:
             has = "no audio" if not container.streams.audio else "no audio that can be decoded"
             container.close()
-            raise VideoError(self.path, f"has {has}")
+            raise NoAudioError(self.path, f"has {has}")
         stream.codec_context.thread_type = "NONE"
         return container, stream
 

@@ -8,13 +8,15 @@ from pathlib import Path
 from vidcore.errors import UserError, nearest
 from vidcore.video.reader import Decoder, VideoReader
 
-__all__ = ["DECODERS", "VIDEO_SUFFIXES", "open_video"]
+__all__ = ["AUDIO_SUFFIXES", "DECODERS", "VIDEO_SUFFIXES", "open_video"]
 
 VIDEO_SUFFIXES = (
     *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
 """Suffixes of videos in a folder."""
+AUDIO_SUFFIXES = (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".wma")
+"""Suffixes of files with audio only."""
 IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 DECODERS = {

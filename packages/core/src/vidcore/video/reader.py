@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
@@ -95,6 +95,13 @@ class AudioReader(Protocol):
         """Return samples ``start`` (included) to ``stop`` (not included; default: the end).
 
         (channels, samples) float32, full scale from -1 to 1.
+
+        Raises ``VideoError``, naming the file, if a sample cannot be read.
+        """
+        ...
+
+    def blocks(self, size: int) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield all samples in order, ``size`` at a time; the last block may be shorter.
 
         Raises ``VideoError``, naming the file, if a sample cannot be read.
         """

@@ -27,7 +27,7 @@ class ActionDataset(Dataset):
         annotations: the entries.
         data_root: folder that relative names are relative to; default: the working directory.
         start_index: number of the first frame.
-        modality: ``RGB`` or ``Flow``.
+        modality: ``RGB``, ``Flow`` or ``Audio``.
         indices: use the first n entries (n >= 0), the last -n (n < 0), or the listed ones; default: all.
     """
 
@@ -36,7 +36,7 @@ class ActionDataset(Dataset):
         annotations: Annotations,
         data_root: Path | None = None,
         start_index: int = 0,
-        modality: Modality = "RGB",
+        modality: Modality | Literal["Audio"] = "RGB",
         indices: int | Sequence[int] | None = None,
     ) -> None:
         if isinstance(annotations.labels, Ragged) and annotations.num_classes is None:

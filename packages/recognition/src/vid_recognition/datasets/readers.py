@@ -48,6 +48,8 @@ class Layout:
     """Column delimiter; None: a comma in ``.csv``, a tab in ``.tsv``, else whitespace."""
     compat: bool = False
     """Parse lists exactly as MMAction2 1.x does: names end at the first delimiter, blank lines are entries."""
+    labelled: bool = False
+    """Every entry must have a label."""
 
     def __str__(self) -> str:
         return " ".join(("path", *self.columns, "label..." if self.multi_class else "label"))
@@ -73,6 +75,8 @@ def read_rows(path: Path, layout: Layout) -> Iterator[Row]:
         for row in rows:
             if not row.name and not layout.compat:
                 raise AnnotationError(f"{path}:{row.line}: no file name")
+            if layout.labelled and not row.labels:
+                raise AnnotationError(f"{path}:{row.line}: no label for {row.name!r}; a line must be '{layout}'")
             if row.numbers and min(row.numbers) < 0:
                 what = ", ".join(layout.columns)
                 raise AnnotationError(f"{path}:{row.line}: {what} must not be negative, got {row.numbers}")

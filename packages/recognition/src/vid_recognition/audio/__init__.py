@@ -1,0 +1,1 @@
+"""Action recognition from sound: log-mel features, networks on them, datasets, and the command that makes features."""
