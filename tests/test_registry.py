@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
+import json
 import pickle
 import sys
 import wave
@@ -22,6 +23,7 @@ import torch
 import torch.distributed as dist
 
 from vid_localization.records import PartBounds
+from vid_recognition.records import TagCategories
 from vidcore.batch import collate
 from vidcore.config.bind import build_component
 from vidcore.engine import shard
@@ -43,7 +45,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "DenseSampleFrames": {"clip_len": 4},
     "FormatAudioShape": {"input_format": "NCTF"},
     "FormatShape": {"input_format": "NCTHW"},
-    "LoadHVULabel": {"hvu_categories": ["action"], "hvu_category_nums": [CLASSES]},
     "LoadProposalSegments": {"file": "results.json"},
     "LoadVideoClasses": {"file": "classes.jsonl"},
     "LoadProposals": {"top_k": 3, "pgm_proposals_dir": ".", "pgm_features_dir": ".", "feature_ext": ".csv"},
@@ -151,10 +152,13 @@ STAGES = {
 """Numbers of these steps to apply to a sample."""
 
 
+TAGS = {"tags": TagCategories(np.array([CLASSES]), np.array([True]), ("action",))}
+
+
 def sample_at(stage: str, video: Path) -> Sample:
     """Return a sample at a stage between the file and the input of a model."""
-    meta = {"timestamp": 1, "timestamp_start": 0, "categories": {"action": [1]}}
-    sample = Sample(index=0, path=str(video), label=1, class_names=("left", "right", "none"), meta=meta)
+    meta = {"timestamp": 1, "timestamp_start": 0}
+    sample = Sample(index=0, path=str(video), label=1, class_names=("left", "right", "none"), meta=meta, extra=TAGS)
     for step in PREPARE[: STAGES[stage]]:
         sample = build_component(step, "transforms", catalog())(sample, np.random.default_rng(1))
     if stage == "features":
@@ -166,7 +170,7 @@ def sample_at(stage: str, video: Path) -> Sample:
             text=Text(("what is it",), np.array([3, 1, 2])),
             segments=Segments(np.array([[0, 0.9]]), np.array([1])),
             proposals=Segments(np.array([[0, 1], [1, 2.4]])),
-            extra={"parts": PartBounds(np.array([[0, 1], [2, 9]]))},
+            extra={**TAGS, "parts": PartBounds(np.array([[0, 1], [2, 9]]))},
         )
     if stage in ("loaded", "selected"):
         shape, clip = ((50, 80), Clip(np.arange(16), 8, 2)) if stage == "loaded" else ((2, 20, 80), None)
@@ -225,7 +229,7 @@ def predictions(multi_label: bool) -> tuple[list[Sample], list[Sample]]:
     targets, predicted = [], []
     for index in range(12):
         truth = np.eye(CLASSES, dtype=np.float32)[index % CLASSES]
-        labelled: dict[str, Any] = {"labels": truth} if multi_label else {"label": index % CLASSES}
+        labelled: dict[str, Any] = {"labels": truth, "extra": TAGS} if multi_label else {"label": index % CLASSES}
         start = 5.0 * rng.random()
         true = Segments(np.array([[start, start + 2]]), np.array([index % CLASSES]))
         target = Sample(index=index, path=f"{index}.mp4", duration=8.0, segments=true, **labelled)
@@ -308,6 +312,8 @@ def annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "numbers.json").write_text('{"a": 25, "b": 30}')
     (tmp_path / "classes.jsonl").write_text('{"video": "a.mp4", "classes": [{"class": "left", "score": 0.7}]}')
     (tmp_path / "results.json").write_text('{"results": {"a": [{"segment": [0, 1], "score": 0.5}]}}')
+    tags = [{"filename": f"{name}_1.mp4", "label": {"action": [i]}} for i, name in enumerate("ab")]
+    (tmp_path / "tags.json").write_text(json.dumps(tags))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -324,6 +330,7 @@ ARGUMENTS |= {
     },
     "ConcatDataset": {"datasets": [{"type": "VideoDataset", "ann_file": "videos.txt"}]},
     "FolderDataset": {"data_root": "classes"},
+    "HVUDataset": {"ann_file": "tags.json"},
     "NamedVideos": {"folder": "."},
     "RawframeDataset": {"ann_file": "frames.txt"},
     "SSNDataset": {"ann_file": "segments.csv"},
@@ -339,7 +346,10 @@ def test_dataset(component: Component) -> None:
     assert len(data) == 2
     samples = [data[i] for i in range(len(data))]
     assert [s.index for s in samples] == [0, 1]
-    assert [s.label for s in samples] == [0, 1] or all(s.segments.spans.shape == (1, 2) for s in samples)
+    if component.name == "HVUDataset":
+        assert [s.labels.nonzero()[0].tolist() for s in samples] == [[0], [1]]
+    else:
+        assert [s.label for s in samples] == [0, 1] or all(s.segments.spans.shape == (1, 2) for s in samples)
     assert all(s.path and s.frames is None and s.video is None for s in samples), "no pixels before a transform decodes"
     again = pickle.loads(pickle.dumps(data))
     assert [content(again[i]) for i in range(2)] == [content(s) for s in samples]
@@ -397,6 +407,7 @@ ARGUMENTS |= {
     "TPN": {"in_channels": [32, 64], "out_channels": 32, "spatial_channels": 64, "fused_channels": 64},
     "TPNHead": {"num_classes": CLASSES, "in_channels": 8},
     "TRNHead": {"num_classes": CLASSES, "in_channels": 8, "num_segments": 4, "hidden_dim": 6},
+    "SubBatchNorm3D": {"num_features": 8},
     "X3DHead": {"num_classes": CLASSES, "in_channels": 8},
     "C3D": {"out_dim": 2048},
     "ResNet3d": {"base_channels": 8},
@@ -451,6 +462,7 @@ ARGUMENTS |= {
 }
 
 CLIP, FRAMES, SCORES, LABELS = (1, 3, 4, 32, 32), (4, 3, 32, 32), (4, CLASSES), "labels"
+TAGS_OF_HVU = 3142
 FORWARD: dict[str, list[Any]] = {
     # networks that propose segments have no class scores, which INPUTS requires; their own tests cover the rest
     "ActionFormer": [{"features": (2, 8, 10), "lengths": torch.tensor([10, 7])}],
@@ -485,6 +497,8 @@ FORWARD: dict[str, list[Any]] = {
     "CrossEntropyLoss": [SCORES, LABELS],
     "CutmixBlending": [(4, 1, 3, 2, 8, 8), LABELS],
     "DenseNet": [FRAMES],
+    "FeatureHead": [(4, 8, 1, 2, 2), 2],
+    "HVULoss": [(2, TAGS_OF_HVU), (2, TAGS_OF_HVU), {}],
     "I3DHead": [(4, 8, 1, 2, 2), 2],
     "MixupBlending": [(4, 1, 3, 2, 8, 8), LABELS],
     "MobileNetV2": [FRAMES],
@@ -506,6 +520,7 @@ FORWARD: dict[str, list[Any]] = {
     "ResNetTIN": [FRAMES],
     "ResNetTSM": [FRAMES],
     "SlowFastHead": [[(4, 6, 1, 2, 2), (4, 2, 1, 2, 2)], 2],
+    "SubBatchNorm3D": [(4, 8, 2, 3, 3)],
     "SwinTransformer": [FRAMES],
     "TANet": [FRAMES],
     "TPN": [[(2, 32, 8, 4, 4), (2, 64, 8, 2, 2)]],

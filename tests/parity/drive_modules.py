@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from vid_recognition.audio.resnet import ConvAudio
 from vid_recognition.models.heads import I3DHead
 from vid_recognition.models.layers import ConvUnit
-from vid_recognition.models.losses import BCELossWithLogits, CBFocalLoss, CrossEntropyLoss, NLLLoss
+from vid_recognition.models.losses import BCELossWithLogits, CBFocalLoss, CrossEntropyLoss, HVULoss, NLLLoss
 from vid_recognition.models.non_local import NonLocal
+from vid_recognition.models.norms import SubBatchNorm3D
 from vid_recognition.models.r2plus1d import Conv2plus1d
 from vid_recognition.models.resnet_tsm import ResNetTSM, TemporalShift, temporal_shift
 from vid_recognition.models.tanet import AdaptiveModule, TemporalAdaptive
@@ -195,6 +196,45 @@ def binary_losses(case: Any, row: Any) -> dict[str, Any]:
     return with_gradient(loss, row)
 
 
+def category_loss(case: Any, row: Any) -> dict[str, Any]:
+    given = row.settings
+    loss = HVULoss(
+        given["categories"],
+        given["numbers"],
+        given["category_weights"],
+        given["type"],
+        given["with_mask"],
+        given["reduction"],
+        given["loss_weight"],
+    )
+    scores = torch.from_numpy(row.inputs["scores"]).requires_grad_()
+    targets = {name: torch.from_numpy(row.inputs[name]) for name in ("mask", "category_mask")}
+    values = loss(scores, torch.from_numpy(row.inputs["labels"]), targets)
+    values["loss_cls"].backward()
+    assert scores.grad is not None
+    return {name: value.item() for name, value in values.items()} | {"grad": scores.grad.numpy()}
+
+
+def split_batch_norm(case: Any, row: Any) -> dict[str, Any]:
+    given = row.settings
+    if "x" not in row.inputs:
+        SubBatchNorm3D(3, given["splits"])(torch.zeros(4, 3, 1, 1, 1))
+        return {}
+    x = torch.from_numpy(row.inputs["x"])
+    norm = SubBatchNorm3D(x.shape[1], given["splits"], given["eps"], given["momentum"], given["affine"])
+    load(norm, row.inputs["weights"])
+    with torch.no_grad():
+        out = {"y_train": norm(x)}
+        nn.Module.train(norm, False)  # without the statistics of the parts
+        out["y_eval_before"] = norm(x)
+        nn.Module.train(norm)
+        norm.eval()
+        out["y_eval_after"] = norm(x)
+    out |= {"split_running_mean": norm.split_bn.running_mean, "split_running_var": norm.split_bn.running_var}
+    out |= {"aggregated_mean": norm.bn.running_mean, "aggregated_var": norm.bn.running_var}
+    return {name: value.numpy() for name, value in out.items()}
+
+
 def head_loss(case: Any, row: Any) -> dict[str, Any]:
     settings = dict(row.settings)
     if table := settings.pop("loss_cls", None):
@@ -218,5 +258,7 @@ OPS = {
     "modules.pyramid": pyramid,
     "modules.cross_entropy": cross_entropy,
     "modules.binary_losses": binary_losses,
+    "modules.category_loss": category_loss,
     "modules.head_loss": head_loss,
+    "modules.split_batch_norm": split_batch_norm,
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from attrs import evolve, frozen
 from vid_mmaction2.components import Converter
 from vid_mmaction2.pipelines import convert_pipeline
 from vid_recognition.audio.steps import AudioFeatureSelector, FormatAudioShape, LoadAudioFeature
+from vid_recognition.datasets.hvu import HVUDataset
 from vid_recognition.models.blending import BatchBlending, MixupBlending, RandomBatchAugment
 from vid_recognition.transforms.hvu import LoadHVULabel
 from vidcore.batch import collate
@@ -386,8 +389,11 @@ def pack_inputs(case: Any, row: Any) -> dict[str, Any]:
 
 
 def category_labels(case: Any, row: Any) -> dict[str, Any]:
-    step = LoadHVULabel(row.inputs["categories"], row.inputs["numbers"])
-    sample = step(Sample(meta={"categories": row.inputs["label"]}), rng())
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "tags.json")
+        file.write_text(json.dumps([{"filename": "a.mp4", "label": row.inputs["label"]}]))
+        dataset = HVUDataset(file, None, row.inputs["categories"], row.inputs["numbers"])
+    sample = LoadHVULabel()(dataset[0], rng())
     return {"label": sample.labels, **sample.targets}
 
 

@@ -107,3 +107,13 @@ def test_flags_of_drn_become_its_stage(flags: dict[str, bool], stage: str, catal
     table = {"type": "DRN", "vocab_size": 7, "fpn_stride": [1, 2, 4], **unread, **flags}
     model = convert_model(table, catalog)
     assert model == {"type": "DRN", "vocab_size": 7, "fpn_stride": [1, 2, 4], "stage": stage}
+
+
+def test_a_head_for_features(catalog: Catalog) -> None:
+    table = {
+        "type": "Recognizer2D",
+        "backbone": {"type": "ResNet", "depth": 18},
+        "cls_head": {"type": "FeatureHead", "backbone_name": "tsn", "num_segments": 8, "temporal_type": "max"},
+        "test_cfg": {"average_clips": None},
+    }
+    assert convert_model(table, catalog)["cls_head"] == {"type": "FeatureHead", "temporal_type": "max"}

@@ -15,10 +15,11 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             c3d=["C3D"],
             csn=["ResNet3dCSN"],
             densenet=["DenseNet"],
-            heads=["I3DHead", "SlowFastHead", "TPNHead", "TSMHead", "TSNHead", "X3DHead"],
-            losses=["BCELossWithLogits", "CBFocalLoss", "CrossEntropyLoss", "NLLLoss"],
+            heads=["FeatureHead", "I3DHead", "SlowFastHead", "TPNHead", "TSMHead", "TSNHead", "X3DHead"],
+            losses=["BCELossWithLogits", "CBFocalLoss", "CrossEntropyLoss", "HVULoss", "NLLLoss"],
             mobilenet_v2=["MobileNetV2", "MobileNetV2TSM"],
             mobileone=["MobileOne", "MobileOneTSM"],
+            norms=["SubBatchNorm3D"],
             omni=["OmniHead", "OmniResNet", "RecognizerOmni"],
             preprocessor=["ActionDataPreprocessor", "MultiModalDataPreprocessor"],
             recognizers=["Recognizer2D", "Recognizer3D"],
@@ -39,6 +40,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
         "datasets": offer(
             "vid_recognition.datasets",
             folder=["FolderDataset"],
+            hvu=["HVUDataset"],
             rawframe=["RawframeDataset"],
             video=["VideoDataset"],
         )
@@ -50,6 +52,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             accuracy=["AccMetric"],
             confusion=["ConfusionMatrix"],
             report=["ClassReport"],
+            tags=["HVUMetric"],
         ),
         "drawers": {"LabelDrawer": "vid_recognition.drawer:LabelDrawer"},
     }

@@ -11,7 +11,11 @@ from attrs import field, frozen
 from vidcore.records import Record, shape
 from vidcore.typing import Array
 
-__all__ = ["StreamScores", "ViewScores"]
+__all__ = ["HVU_CATEGORIES", "HVU_CATEGORY_NUMS", "StreamScores", "TagCategories", "ViewScores"]
+
+HVU_CATEGORIES = ("action", "attribute", "concept", "event", "object", "scene")
+HVU_CATEGORY_NUMS = (739, 117, 291, 69, 1678, 248)
+"""Number of tags in each category of HVU."""
 
 
 @frozen(eq=False)
@@ -42,3 +46,22 @@ class StreamScores(Record):
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
         return cls(arrays["values"], tuple(arrays["names"].tolist()))
+
+
+@frozen(eq=False)
+class TagCategories(Record):
+    """``extra["tags"]``: categories that the classes of a sample belong to, and which of them are annotated (HVU)."""
+
+    sizes: Array = field(validator=shape(None))
+    """(categories,) int64: number of classes in each, in the order of the classes."""
+    annotated: Array = field(validator=shape(None))
+    """(categories,) bool."""
+    names: tuple[str, ...] = ()
+    """Name of each category."""
+
+    def arrays(self) -> dict[str, Array]:
+        return {"sizes": self.sizes, "annotated": self.annotated, "names": np.array(self.names, np.str_)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
+        return cls(arrays["sizes"], arrays["annotated"], tuple(arrays["names"].tolist()))

@@ -41,6 +41,10 @@ def _recognizer(converter: Converter, table: Table, at: str) -> Table:
     average = settings["test_cfg"].pop("average_clips", None)
     if average and isinstance(table.get("cls_head"), Mapping):
         table["cls_head"] = {"average_clips": average, **table["cls_head"]}
+    if settings["test_cfg"].pop("feature_extraction", False):
+        converter.leave_out(f"{at}.test_cfg.feature_extraction", True, "vidcore features writes features of any model")
+    aux = settings["train_cfg"].pop("aux_info", None)
+    converter.leave_out(f"{at}.train_cfg.aux_info", aux, "losses find the targets of the samples themselves")
     for name, rest in settings.items():
         for key, value in rest.items():
             if value not in (None, False):
@@ -62,6 +66,13 @@ def _head(converter: Converter, table: Table, at: str) -> Table:
     if isinstance(table.get("topk"), int):
         table["topk"] = [table["topk"]]
     return table
+
+
+def _feature_head(converter: Converter, table: Table, at: str) -> Table:
+    """The number of frames is that of a sample."""
+    for name in ("backbone_name", "num_segments", "average_clips"):
+        converter.imply(f"{at}.{name}", table.get(name))
+    return without(table, "backbone_name", "num_segments", "average_clips")
 
 
 LATERAL = ("lateral_inv", "lateral_norm", "lateral_infl", "lateral_activate", "fusion_kernel")
@@ -259,6 +270,7 @@ RULES: dict[str, Rule] = {
     **{f"Recognizer{dimensions}": _recognizer for dimensions in ("2D", "3D", "Audio")},
     **{f"{name}Head": _head for name in ("TPN", "TSN", "TSNAudio", "TSM", "TRN", "I3D", "SlowFast", "X3D")},
     **dict.fromkeys(("ResNetTIN", "ResNetTSM", "ResNet3d", "ResNet3dSlowOnly"), _backbone),
+    "FeatureHead": _feature_head,
     "ResNet3dSlowFast": _slowfast,
     **dict.fromkeys(("ResNet2Plus1d", "ResNet3dCSN"), _split_or_separated),
 }

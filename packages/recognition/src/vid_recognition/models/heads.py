@@ -6,7 +6,8 @@ scored separately), K classes. ``forward(features, batch_size)`` returns (B, V, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -14,12 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vid_recognition.models.averaging import AverageClips, average_clips
-from vid_recognition.models.losses import BCELossWithLogits, ClassWeightedLoss, CrossEntropyLoss
+from vid_recognition.models.losses import BCELossWithLogits, ClassWeightedLoss, CrossEntropyLoss, TargetsLoss
 from vidcore.errors import UserError
 from vidcore.nn import require
 
 __all__ = [
     "ClassificationHead",
+    "FeatureHead",
     "Head",
     "I3DHead",
     "SlowFastHead",
@@ -66,17 +68,20 @@ class Head(nn.Module):
         """Return the scores of each view: (B, V, K)."""
         raise NotImplementedError
 
-    def loss(self, scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def loss(
+        self, scores: Tensor, labels: Tensor, targets: Mapping[str, Tensor] = MappingProxyType({})
+    ) -> dict[str, Tensor]:
         """Return the loss and accuracies.
 
         Args:
             scores: (N, K).
             labels: (N,) int64 class numbers, or (N, K) soft or multi-hot.
+            targets: (N, ...) by name, for a ``TargetsLoss``.
 
         Returns:
             ``loss_cls``, and for class numbers ``top<k>_acc`` for each k; scalars.
         """
-        losses = {}
+        losses: dict[str, Tensor] = {}
         classes = scores.shape[1]
         if labels.ndim > 1 and labels.shape[1] != classes:
             raise UserError(f"labels have {labels.shape[1]} classes, scores have {classes}: see cls_head.num_classes")
@@ -88,6 +93,9 @@ class Head(nn.Module):
             if labels.ndim == 1:
                 labels = F.one_hot(labels, classes)
             labels = (1 - self.label_smooth_eps) * labels + self.label_smooth_eps / classes
+        if isinstance(self.loss_cls, TargetsLoss):
+            losses |= self.loss_cls(scores, labels, targets)
+            return losses
         losses["loss_cls"] = self.loss_cls(scores, labels)
         return losses
 
@@ -95,6 +103,56 @@ class Head(nn.Module):
         """Average over views: (B, V, K) -> (B, K), or (B, V, K) if ``mode`` is ``none``."""
         activation: Literal["softmax", "sigmoid"] = "sigmoid" if self.multi_class else "softmax"
         return average_clips(scores.flatten(0, 1), scores.shape[1], mode, activation)
+
+
+class FeatureHead(Head):
+    """No classifier: pools features, for ``vidcore features``. It has neither a loss nor predictions.
+
+    Args:
+        spatial_type: pooling over height and width: ``avg`` or ``max``.
+        temporal_type: pooling over the frames of a sample: ``avg`` or ``max``.
+
+    Weights of a classifier in a checkpoint are not used.
+    """
+
+    def __init__(
+        self, spatial_type: Literal["avg", "max"] = "avg", temporal_type: Literal["avg", "max"] = "avg"
+    ) -> None:
+        super().__init__()
+        for name, given in (("spatial_type", spatial_type), ("temporal_type", temporal_type)):
+            require(given in ("avg", "max"), f"{name} must be avg or max, got {given!r}")
+        self.spatial_type, self.temporal_type = spatial_type, temporal_type
+
+    def pool(self, features: Tensor, batch_size: int) -> Tensor:
+        """Pool the features of frames (B * V, C, H, W) or of clips (B * V, C, T, H, W): (B, V, C).
+
+        V is 1 for frames, which are those of one sample.
+        """
+        if features.ndim == 4:
+            frames: Tensor = _pooled(features, self.spatial_type, (2, 3)).unflatten(0, (batch_size, -1))
+            return _pooled(frames, self.temporal_type, (1,))[:, None]
+        if features.ndim == 5:
+            features = _pooled(_pooled(features, self.spatial_type, (3, 4)), self.temporal_type, (2,))
+        out: Tensor = features.unflatten(0, (batch_size, -1))
+        return out
+
+    def forward(self, features: Any, batch_size: int) -> Tensor:
+        """Return the features of each view, those of several pathways concatenated: (B, V, C)."""
+        paths = [features] if isinstance(features, Tensor) else features
+        return torch.cat([self.pool(path, batch_size) for path in paths], -1)
+
+    def loss(self, scores: Tensor, labels: Tensor, targets: Mapping[str, Tensor] = MappingProxyType({})) -> Any:
+        raise UserError("FeatureHead has no classifier: it cannot be trained; set cls_head to a head with classes")
+
+    def average(self, scores: Tensor, mode: AverageClips) -> Tensor:
+        raise UserError("FeatureHead has no classifier and predicts nothing: 'vidcore features' writes its features")
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        """Ignore the weights of a classifier."""
+
+
+def _pooled(features: Tensor, how: Literal["avg", "max"], axes: tuple[int, ...]) -> Tensor:
+    return features.mean(axes) if how == "avg" else features.amax(axes)
 
 
 class ClassificationHead(Head):

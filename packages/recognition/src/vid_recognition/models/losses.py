@@ -1,20 +1,30 @@
-"""Classification losses: ``loss(scores, labels) -> scalar``.
+"""Classification losses: ``loss(scores, labels) -> scalar``; those that need more targets are a ``TargetsLoss``.
 
-Shapes: N rows, K classes.
+Shapes: N rows, K classes, G categories of classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vid_recognition.records import HVU_CATEGORIES, HVU_CATEGORY_NUMS
 from vidcore.errors import UserError
 from vidcore.nn import require
 
-__all__ = ["BCELossWithLogits", "CBFocalLoss", "ClassWeightedLoss", "CrossEntropyLoss", "NLLLoss"]
+__all__ = [
+    "BCELossWithLogits",
+    "CBFocalLoss",
+    "ClassWeightedLoss",
+    "CrossEntropyLoss",
+    "HVULoss",
+    "NLLLoss",
+    "TargetsLoss",
+]
 
 
 class ClassWeightedLoss(nn.Module):
@@ -126,3 +136,92 @@ class CBFocalLoss(ClassWeightedLoss):
         focal = torch.exp(self.gamma * F.logsigmoid(scores * (1 - 2 * one_hot)))
         weighted = self.class_weight[labels][:, None] * focal * entropy
         return self.loss_weight * weighted.sum() / one_hot.sum()
+
+
+class TargetsLoss(nn.Module):
+    """Base of losses that need targets beside the labels, and may report several values."""
+
+    def forward(self, scores: Tensor, labels: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return scalars by name, of which those with ``loss`` in the name are minimised.
+
+        Args:
+            scores: (N, K).
+            labels: (N,) class numbers, or (N, K) soft or multi-hot.
+            targets: (N, ...) by name: those of ``Batch.targets``.
+        """
+        raise NotImplementedError
+
+
+class HVULoss(TargetsLoss):
+    """Binary cross entropy of the tags of several categories (HVU, arXiv:1904.11451).
+
+    Args:
+        categories: names of the categories, in the order of the classes.
+        category_nums: number of tags in each.
+        category_loss_weights: weight of each with ``individual``; divided by the sum over the categories present.
+        loss_type: ``all`` is the loss over all tags, ``individual`` the weighted mean of the losses of the categories.
+        with_mask: ignore the categories that are not annotated in a sample, which needs ``LoadHVULabel`` in the
+            pipeline; otherwise their tags count as absent.
+        reduction: over the tags of a sample: ``mean`` or ``sum``.
+        loss_weight: factor of the loss.
+
+    ``forward``: scores (N, K); labels (N, K) multi-hot; targets ``mask`` (N, K) and ``category_mask`` (N, G) ->
+    ``loss_cls``. With ``individual`` also ``<category>_LOSS`` and ``<category>_LOSS_weight``, which are only logged.
+    """
+
+    category_weight: Tensor
+
+    def __init__(
+        self,
+        categories: Sequence[str] = HVU_CATEGORIES,
+        category_nums: Sequence[int] = HVU_CATEGORY_NUMS,
+        category_loss_weights: Sequence[float] | None = None,
+        loss_type: Literal["all", "individual"] = "all",
+        with_mask: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        weights = [1.0] * len(categories) if category_loss_weights is None else list(category_loss_weights)
+        for name, given in (("category_nums", category_nums), ("category_loss_weights", weights)):
+            require(len(given) == len(categories), f"{name} has {len(given)} numbers for {len(categories)} categories")
+        require(min(weights) > 0, f"category_loss_weights must be positive, got {weights}")
+        require(loss_type in ("all", "individual"), f"loss_type must be all or individual, got {loss_type!r}")
+        require(reduction in ("mean", "sum"), f"reduction must be mean or sum, got {reduction!r}")
+        self.categories, self.category_nums = tuple(categories), tuple(category_nums)
+        self.loss_type, self.with_mask, self.reduction = loss_type, with_mask, reduction
+        self.loss_weight = loss_weight
+        self.register_buffer("category_weight", torch.tensor(weights), persistent=False)
+
+    def forward(self, scores: Tensor, labels: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        tags = sum(self.category_nums)
+        if scores.shape[1] != tags or labels.shape != scores.shape:
+            raise UserError(
+                f"HVULoss is for multi-hot labels and scores of {tags} tags, got labels of shape {tuple(labels.shape)} "
+                f"and scores of shape {tuple(scores.shape)}: see category_nums and cls_head.num_classes"
+            )
+        entropy = F.binary_cross_entropy_with_logits(scores.float(), labels.float(), reduction="none")
+        if self.loss_type == "all":
+            mask = self._mask(targets, "mask", entropy)
+            rows = (mask * entropy).sum(1)
+            if self.reduction == "mean":
+                rows = rows / mask.sum(1).clamp(min=1)
+            return {"loss_cls": self.loss_weight * rows.mean()}
+        parts = entropy.split(self.category_nums, 1)
+        by_category = torch.stack([part.mean(1) if self.reduction == "mean" else part.sum(1) for part in parts], 1)
+        mask = self._mask(targets, "category_mask", by_category)
+        annotated = mask.sum(0)
+        losses = (mask * by_category).sum(0) / annotated.clamp(min=1)
+        weights = self.category_weight * (annotated > 0)
+        weights = weights / weights.sum().clamp(min=torch.finfo().tiny)
+        out = {"loss_cls": self.loss_weight * (weights * losses).sum()}
+        for name, loss, weight in zip(self.categories, losses, weights, strict=True):
+            out |= {f"{name}_LOSS": loss, f"{name}_LOSS_weight": weight}
+        return out
+
+    def _mask(self, targets: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
+        if not self.with_mask:
+            return torch.ones_like(like)
+        if name not in targets:
+            raise UserError(f"HVULoss(with_mask = true) needs the target {name!r}: end the pipeline with LoadHVULabel")
+        return targets[name].to(like)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vid_recognition.models.heads import Head
+from vid_recognition.models.heads import FeatureHead, Head
 from vid_recognition.models.layers import Backbone
 from vid_recognition.models.neck import Neck
 from vid_recognition.records import ViewScores
@@ -39,7 +39,7 @@ class Recognizer(FeatureModel):
 
     Args:
         backbone: network that maps frames or clips to features.
-        cls_head: head that maps features to class scores.
+        cls_head: head that maps features to class scores; default: ``FeatureHead``, for ``vidcore features``.
         data_preprocessor: preprocessing of a batch; default: conversion to float32.
         max_testing_views: views that the backbone processes at once outside of training, to save memory; default: all.
         neck: network between them, for a backbone that returns several stages.
@@ -51,7 +51,7 @@ class Recognizer(FeatureModel):
     def __init__(
         self,
         backbone: nn.Module,
-        cls_head: nn.Module,
+        cls_head: nn.Module | None = None,
         data_preprocessor: nn.Module | None = None,
         max_testing_views: int | None = None,
         neck: nn.Module | None = None,
@@ -59,7 +59,7 @@ class Recognizer(FeatureModel):
         super().__init__()
         require(max_testing_views is None or max_testing_views > 0, "max_testing_views must be positive")
         self.backbone = backbone
-        self.cls_head = require_type(cls_head, Head, "cls_head")
+        self.cls_head = require_type(FeatureHead() if cls_head is None else cls_head, Head, "cls_head")
         preprocessor = Preprocessor() if data_preprocessor is None else data_preprocessor
         self.data_preprocessor = require_type(preprocessor, Preprocessor, "data_preprocessor")
         self.max_testing_views = max_testing_views
@@ -99,6 +99,8 @@ class Recognizer(FeatureModel):
             inputs: preprocessed, in the layout of ``forward``.
         """
         features = self.extract_features(inputs)
+        if isinstance(self.cls_head, FeatureHead):
+            return self.cls_head(features, len(inputs)).mean(1)  # type: ignore[no-any-return]
         paths = [features] if isinstance(features, Tensor) else features
         pooled = torch.cat([pool_positions(path) for path in paths], 1)
         return average_views(pooled, len(pooled) // len(inputs))
@@ -109,6 +111,8 @@ class Recognizer(FeatureModel):
         Args:
             inputs: preprocessed, in the layout of ``forward``.
         """
+        if isinstance(self.cls_head, FeatureHead):
+            raise UserError("the model has no classifier, and so no class scores: see cls_head")
         outputs = self(inputs)
         scores: Tensor = outputs[0] if isinstance(outputs, tuple) else outputs
         return scores.mean(1)
@@ -152,7 +156,9 @@ class Recognizer(FeatureModel):
         if batch.labels is None:
             raise UserError("training needs a label for each sample")
         scores, auxiliary = outputs if isinstance(outputs, tuple) else (outputs, None)
-        losses = self.cls_head.loss(scores.flatten(0, 1), batch.labels.repeat_interleave(scores.shape[1], 0))
+        views = scores.shape[1]
+        targets = {k: v.repeat_interleave(views, 0) for k, v in batch.targets.items() if isinstance(v, Tensor)}
+        losses = self.cls_head.loss(scores.flatten(0, 1), batch.labels.repeat_interleave(views, 0), targets)
         if self.neck is not None and auxiliary is not None:
             times = len(auxiliary) // len(batch.labels)
             losses |= self.neck.loss(auxiliary, batch.labels.repeat_interleave(times, 0))
