@@ -119,6 +119,35 @@ def test_a_frame_that_another_one_refers_to_is_awaited(
                 assert found == index
 
 
+@pytest.mark.parametrize("name", ["h264.avi", "mpeg4.avi"])
+def test_frames_that_ffmpeg_skips_in_an_avi_are_missed(
+    make: ModuleType, videos: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    """A chunk in front of the frames that claims to reach into them, and an index that is out of order."""
+    path, data = tmp_path / name, bytearray(videos[name].read_bytes())
+    junk = data.rfind(b"JUNK", 0, data.find(b"movi"))
+    reach = place_of(videos[name], 5).start - junk
+    data[junk + 4 : junk + 8] = reach.to_bytes(4, "little")
+    index = data.rfind(b"idx1") + 8
+    data[index + 8 : index + 12] = (1 << 26).to_bytes(4, "little")
+    path.write_bytes(data)
+    found = numbers(make, path)
+    assert found == {i: i for i in found}
+
+
+def test_an_av1_packet_without_a_shown_frame_is_damaged(
+    make: ModuleType, videos: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(videos["av1.mkv"])) as container:
+        packets = [p for p in container.demux(container.streams.video[0]) if p.size]
+    largest = max(packets[1:], key=lambda p: p.size)
+    start = int(largest.pos or 0) + 4  # after the track, the time and the flags
+    path.write_bytes(erased(videos["av1.mkv"].read_bytes(), Place(start, start + largest.size)))
+    found = numbers(make, path)
+    assert found == {i: i for i in found}
+
+
 def test_a_wrong_time_does_not_change_the_numbers_of_other_frames(
     make: ModuleType, videos: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -45,7 +45,7 @@ def damaged_parts(path: str, container: str, stream: int, frames: Container[int]
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         match container:
             case "avi":
-                return _avi(data)
+                return _avi(data, stream, frames)
             case "flv":
                 return _flv(data, frames)
             case "matroska,webm":
@@ -92,9 +92,24 @@ def _resume(data: Data, at: int, end: int, element: Element, begin: re.Pattern[b
 AVI_CHUNK = re.compile(rb"\d\d(?:d[bcd]|wb|pc|tx|sb|ix)|ix\d\d|JUNK|LIST", re.DOTALL)
 
 
-def _avi(data: Data) -> list[Part]:
-    movies = islice(_movies(data), MOST_PARTS)
-    return [part for start, end in movies for part in _chain(data, start, end, _avi_chunk, AVI_CHUNK)]
+PLACEHOLDER = 16
+"""Chunks below this size have no frame: FFmpeg skips them, or the second frame is in the chunk before."""
+
+
+def _avi(data: Data, stream: int, frames: Container[int]) -> list[Part]:
+    parts: list[Part] = []
+    name = re.compile(b"%02dd[bc]" % stream)
+    for start, end in islice(_movies(data), MOST_PARTS):
+        parts += (broken := _chain(data, start, end, _avi_chunk, AVI_CHUNK))
+        resume, at = {part.start: part.end for part in broken}, start
+        while at < end:
+            after = resume.get(at) or _avi_chunk(data, at)
+            if after is None:  # the break is counted from the chunk before
+                break
+            if name.match(data, at) and after - at >= 8 + PLACEHOLDER and at not in resume and at + 8 not in frames:
+                parts.append(Part(at, after))  # FFmpeg skipped it
+            at = after
+    return sorted(parts)
 
 
 def _movies(data: Data) -> Iterator[tuple[int, int]]:
