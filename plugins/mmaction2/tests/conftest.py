@@ -103,6 +103,58 @@ CONFIG: dict[str, Any] = {
 }
 
 
+def older_part(part: str) -> dict[str, Any]:
+    norm = {"type": "Normalize", "mean": [1.5, 2, 3], "std": [4, 5, 6], "to_bgr": False}
+    packed = {"type": "Collect", "keys": ["imgs", "label"], "meta_keys": []}
+    *steps, shape, _ = pipeline({"type": "CenterCrop", "crop_size": 224}, test=part != "train")
+    steps = [*steps, norm, shape, packed, {"type": "ToTensor", "keys": ["imgs", "label"]}]
+    files = {"ann_file": f"data/k400/{part}.txt", "data_prefix": f"data/k400/videos_{part}"}
+    return {"type": "VideoDataset", **files, "pipeline": steps, "test_mode": part != "train"}
+
+
+OLDER: dict[str, Any] = {
+    "dataset_type": "VideoDataset",
+    "model": {
+        **{key: CONFIG["model"][key] for key in ("type", "backbone", "cls_head", "train_cfg")},
+        "test_cfg": {"average_clips": "prob", "max_testing_views": 10},
+    },
+    "data": {
+        "videos_per_gpu": 8,
+        "workers_per_gpu": 4,
+        "train_dataloader": {"drop_last": True},
+        "test_dataloader": {"videos_per_gpu": 1},
+        **{part: older_part(part) for part in ("train", "val", "test")},
+    },
+    "optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9, "paramwise_cfg": {"norm_decay_mult": 0.0}},
+    "optimizer_config": {"grad_clip": {"max_norm": 40, "norm_type": 2}},
+    "lr_config": {
+        "policy": "CosineAnnealing",
+        "min_lr": 0,
+        "warmup": "linear",
+        "warmup_by_epoch": True,
+        "warmup_iters": 5,
+        "warmup_ratio": 0.1,
+    },
+    "total_epochs": 30,
+    "checkpoint_config": {"interval": 2},
+    "evaluation": {
+        "interval": 5,
+        "metrics": ["top_k_accuracy", "mean_class_accuracy"],
+        "metric_options": {"top_k_accuracy": {"topk": [1, 3]}},
+        "save_best": "top1_acc",
+    },
+    "log_config": {"interval": 50, "hooks": [{"type": "TextLoggerHook"}, {"type": "TensorboardLoggerHook"}]},
+    "dist_params": {"backend": "nccl"},
+    "log_level": "INFO",
+    "work_dir": "./work_dirs/slowonly",
+    "load_from": None,
+    "resume_from": None,
+    "workflow": [["train", 1]],
+    "find_unused_parameters": False,
+}
+"""The same training in the layout of 0.x."""
+
+
 @pytest.fixture(scope="session")
 def catalog() -> Catalog:
     return load_plugins()
@@ -118,6 +170,12 @@ def loader() -> Callable[..., dict[str, Any]]:
 def published() -> dict[str, Any]:
     """Return a whole configuration."""
     return copy.deepcopy(CONFIG)
+
+
+@pytest.fixture
+def older() -> dict[str, Any]:
+    """Return a whole configuration of 0.x."""
+    return copy.deepcopy(OLDER)
 
 
 @pytest.fixture

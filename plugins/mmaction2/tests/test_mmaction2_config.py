@@ -236,11 +236,13 @@ def _places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("wrong", [None, 3, "x", [], [3], {}, {"type": 3}, {"type": "X"}, [["a"]]], ids=repr)
+@pytest.mark.parametrize("layout", ["published", "older"])
 def test_values_of_any_type_in_any_place_raise_no_exception(
-    catalog: Catalog, wrong: Any, published: dict[str, Any]
+    catalog: Catalog, wrong: Any, layout: str, request: pytest.FixtureRequest
 ) -> None:
-    for *above, last in _places(published):
-        config = at = copy.deepcopy(published)
+    whole = request.getfixturevalue(layout)
+    for *above, last in _places(whole):
+        config = at = copy.deepcopy(whole)
         for key in above:
             at = at[key]
         at[last] = wrong

@@ -1,4 +1,4 @@
-"""``vidcore import``: conversion of MMAction2 1.x configurations and checkpoints."""
+"""``vidcore import``: conversion of configurations and checkpoints of MMAction2."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["import_"]
 @click.option("--partial", is_flag=True, help="Write a Task even if some parts cannot be converted.")
 @click.pass_obj
 def import_(context: Context, source: Path, output: Path | None, partial: bool) -> None:
-    """Convert an MMAction2 1.x configuration or checkpoint.
+    """Convert a configuration or checkpoint of MMAction2 (1.x or 0.x).
 
     SOURCE is a configuration (.py, .json) or a checkpoint (.pth). A configuration becomes a Task (TOML, printed unless
     --output is given), a checkpoint a file of weights for `--checkpoint` and `train.weights`. Nothing in SOURCE is

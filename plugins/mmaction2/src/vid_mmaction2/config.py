@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from vid_mmaction2 import data, localization, models, pipelines, training
 from vid_mmaction2.components import Converter, Table, without
 from vid_mmaction2.machine import NO_EFFECT, convert_machine, convert_observers, leave_out_environment
+from vid_mmaction2.older import is_older, modernize, old_place
 from vid_mmaction2.weights import convert_weights
 from vidcore.plugins.catalog import Catalog
 
@@ -19,7 +20,7 @@ RULES = {**models.RULES, **pipelines.RULES, **data.RULES, **training.RULES, **lo
 
 UNSUPPORTED = {
     "activation_checkpointing": "use with_cp of the backbone",
-    "lr_config": "it belongs to MMAction2 0.x; convert it to 1.x first (train_dataloader, optim_wrapper, ...)",
+    "lr_config": "it belongs to MMAction2 0.x, and other settings are those of 1.x; use param_scheduler",
     "tta_model": "multiple views are part of the pipeline",
     "tta_pipeline": "multiple views are part of the pipeline",
 }
@@ -70,13 +71,31 @@ class Imported:
 
 
 def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
-    """Convert a whole MMAction2 1.x configuration.
+    """Convert a whole configuration of MMAction2 1.x, or of 0.x.
 
     Args:
         config: as ``read_config`` returns it.
         catalog: the installed components.
     """
     converter = Converter(catalog, RULES, models.OTHER_PACKAGES)
+    if not is_older(config):
+        return _convert(converter, config)
+    new, places = converter.attempt("data, lr_config, ...", modernize, converter, config) or ({}, {})
+    found = _convert(converter, new)
+
+    def placed(lines: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(old_place(line, places) for line in lines)
+
+    return evolve(
+        found,
+        problems=placed(found.problems),
+        notes=placed(found.notes),
+        left_out=placed(found.left_out),
+        implied=placed(found.implied),
+    )
+
+
+def _convert(converter: Converter, config: Mapping[str, Any]) -> Imported:
     config = _without_malformed(converter, config)
     if "pgm_proposals_cfg" in config:
         job = converter.attempt("pgm_proposals_cfg", localization.convert_generation, converter, config)

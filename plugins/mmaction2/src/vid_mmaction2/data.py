@@ -60,6 +60,8 @@ def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
         published = dict(inner)
         why = "classes occur by the root of their size, frequent ones as well; an epoch keeps its length"
         converter.notes.append(f"{at}.dataset: ClassBalancedDataset (oversample_thr={threshold}) is balanced: {why}")
+    if published.pop("sample_by_class", False):  # of 0.x
+        table |= {"balanced": True, "balance_power": published.pop("power", None) or 0.0}
     published["type"] = IMAGE_DATASETS.get(str(published.get("type")), published.get("type"))
     dataset, pipeline = _dataset(converter, published, f"{at}.dataset")
     if dataset is not None:

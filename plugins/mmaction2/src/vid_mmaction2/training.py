@@ -343,6 +343,7 @@ def _accuracy(converter: Converter, table: Table, at: str) -> Table:
     top = converter.table(options.pop("top_k_accuracy", None), f"{at}.metric_options.top_k_accuracy")
     if "topk" in top:
         table["topk"] = [top["topk"]] if isinstance(top["topk"], int) else top["topk"]
+    converter.leave_rest(top, f"{at}.metric_options.top_k_accuracy", "topk")
     if isinstance(table.get("metric_list"), str):
         table["metric_list"] = [table["metric_list"]]
     for name in options:
