@@ -454,11 +454,23 @@ ARGUMENTS |= {
         "tem_hidden_dim": 16,
         "tem_match_threshold": 0.5,
     },
+    "MViT": {
+        "arch": {"embed_dims": 8, "num_layers": 3, "num_heads": 1, "downscale_indices": [1]},
+        "spatial_size": 32,
+        "temporal_size": 4,
+    },
+    "MViTHead": {"num_classes": CLASSES, "in_channels": 8},
     "SlowFastHead": {"num_classes": CLASSES, "in_channels": 8},
     "SwinTransformer": {"embed_dim": 16, "depths": [2, 1, 1, 1], "num_heads": [1, 2, 2, 2], "window_size": 4},
+    "SwinTransformer3D": {
+        "arch": {"embed_dims": 8, "depths": [2, 1], "num_heads": [1, 2]},
+        "window_size": [2, 4, 4],
+        "out_indices": [1],
+    },
     "TSMHead": {"num_classes": CLASSES, "in_channels": 8, "num_segments": 4},
     "TSNAudioHead": {"num_classes": CLASSES, "in_channels": 8},
     "TSNHead": {"num_classes": CLASSES, "in_channels": 8},
+    "UniFormer": {"depth": [1, 1, 1, 1], "embed_dim": [8, 8, 16, 16], "head_dim": 8},
 }
 
 CLIP, FRAMES, SCORES, LABELS = (1, 3, 4, 32, 32), (4, 3, 32, 32), (4, CLASSES), "labels"
@@ -501,6 +513,8 @@ FORWARD: dict[str, list[Any]] = {
     "HVULoss": [(2, TAGS_OF_HVU), (2, TAGS_OF_HVU), {}],
     "I3DHead": [(4, 8, 1, 2, 2), 2],
     "MixupBlending": [(4, 1, 3, 2, 8, 8), LABELS],
+    "MViT": [CLIP],
+    "MViTHead": [[(4, 8, 1, 2, 2), (4, 8)], 2],
     "MobileNetV2": [FRAMES],
     "MobileNetV2TSM": [FRAMES],
     "MobileOne": [FRAMES],
@@ -522,6 +536,7 @@ FORWARD: dict[str, list[Any]] = {
     "SlowFastHead": [[(4, 6, 1, 2, 2), (4, 2, 1, 2, 2)], 2],
     "SubBatchNorm3D": [(4, 8, 2, 3, 3)],
     "SwinTransformer": [FRAMES],
+    "SwinTransformer3D": [CLIP],
     "TANet": [FRAMES],
     "TPN": [[(2, 32, 8, 4, 4), (2, 64, 8, 2, 2)]],
     "TPNHead": [(4, 8, 1, 2, 2), 2],
@@ -529,6 +544,7 @@ FORWARD: dict[str, list[Any]] = {
     "TSMHead": [(8, 8, 2, 2), 2],
     "TSNAudioHead": [(8, 8, 2, 2), 2],
     "TSNHead": [(8, 8, 2, 2), 2],
+    "UniFormer": [(2, 3, 4, 32, 32)],
     "X3D": [CLIP],
     "X3DHead": [(4, 8, 1, 2, 2), 2],
 }

@@ -242,6 +242,33 @@ def _tpn(converter: Converter, table: Table, at: str) -> Table:
     }
 
 
+ARCHITECTURES = {"t": "tiny", "s": "small", "b": "base", "l": "large"}
+
+
+def _transformer(eps: float = 1e-5, **fixed: Any) -> Rule:
+    """Return a rule for a transformer: its norms have that epsilon, its activations are GELU.
+
+    Args:
+        eps: of the layer norms.
+        fixed: arguments of vidcore's network that give the published behaviour.
+    """
+
+    def rule(converter: Converter, table: Table, at: str) -> Table:
+        norm = converter.table(table.get("norm_cfg"), f"{at}.norm_cfg")
+        if converter.kind(norm, f"{at}.norm_cfg", "LN") != "LN" or norm.get("eps", eps) != eps:
+            converter.report(f"{at}.norm_cfg", f"must be LN with an eps of {eps:g}, found {norm}")
+        act = converter.kind(converter.table(table.get("act_cfg"), f"{at}.act_cfg"), f"{at}.act_cfg", "GELU")
+        if act != "GELU":
+            converter.report(f"{at}.act_cfg", f"must be GELU, found {act}")
+        table = {**without(table, "norm_cfg", "act_cfg"), **fixed}
+        table = without(table, "img_size", "pretrained_type")  # without effect; weights are recognised by their names
+        if isinstance(table.get("arch"), str):
+            table["arch"] = ARCHITECTURES.get(table["arch"], table["arch"])
+        return table
+
+    return rule
+
+
 OTHER_PACKAGES: dict[str, Table] = {
     **{f"{scope}.ResNeXt": {"type": "ResNeXt"} for scope in ("mmcls", "mmpretrain")},
     **{f"{scope}.MobileOne": {"type": "MobileOne"} for scope in ("mmcls", "mmpretrain")},
@@ -268,9 +295,12 @@ RULES: dict[str, Rule] = {
     "RandomBatchAugment": _blendings,
     "ResNeXt": _resnext,
     **{f"Recognizer{dimensions}": _recognizer for dimensions in ("2D", "3D", "Audio")},
-    **{f"{name}Head": _head for name in ("TPN", "TSN", "TSNAudio", "TSM", "TRN", "I3D", "SlowFast", "X3D")},
+    **{f"{name}Head": _head for name in ("MViT", "TPN", "TSN", "TSNAudio", "TSM", "TRN", "I3D", "SlowFast", "X3D")},
     **dict.fromkeys(("ResNetTIN", "ResNetTSM", "ResNet3d", "ResNet3dSlowOnly"), _backbone),
     "FeatureHead": _feature_head,
     "ResNet3dSlowFast": _slowfast,
     **dict.fromkeys(("ResNet2Plus1d", "ResNet3dCSN"), _split_or_separated),
+    "MViT": _transformer(eps=1e-6),
+    "SwinTransformer3D": _transformer(bias_of_small_windows="first"),
+    "UniFormer": _transformer(eps=1e-6),
 }

@@ -71,13 +71,14 @@ class Mlp(nn.Module):
     """Two linear layers with an activation between them.
 
     Args:
-        dim: channels of the input and the output.
+        dim: channels of the input.
         hidden: channels between the layers.
         act: activation; default: GELU.
         dropout: probability of zeroing an output of either layer while training.
         names: names of both layers; dots make nested names, as in ``layers.0.0.weight``.
+        out_dim: channels of the output; default: ``dim``.
 
-    ``forward``: (..., dim) -> the same.
+    ``forward``: (..., dim) -> (..., out_dim).
     """
 
     def __init__(
@@ -87,11 +88,12 @@ class Mlp(nn.Module):
         act: nn.Module | None = None,
         dropout: float = 0.0,
         names: tuple[str, str] = ("fc1", "fc2"),
+        out_dim: int | None = None,
     ) -> None:
         super().__init__()
         self.names = names
         _add_nested(self, names[0], nn.Linear(dim, hidden))
-        _add_nested(self, names[1], nn.Linear(hidden, dim))
+        _add_nested(self, names[1], nn.Linear(hidden, dim if out_dim is None else out_dim))
         self.act = nn.GELU() if act is None else act
         self.dropout = nn.Dropout(dropout)
 

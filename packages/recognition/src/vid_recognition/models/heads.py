@@ -24,6 +24,7 @@ __all__ = [
     "FeatureHead",
     "Head",
     "I3DHead",
+    "MViTHead",
     "SlowFastHead",
     "TPNHead",
     "TSMHead",
@@ -217,6 +218,44 @@ class I3DHead(ClassificationHead):
 
 class TPNHead(ClassificationHead):
     """Scores clips after a temporal pyramid (arXiv:2004.03548). Takes the arguments of ``ClassificationHead``."""
+
+
+class MViTHead(ClassificationHead):
+    """Scores clips by the class token of a transformer, or by the mean of its patches (arXiv:2112.01526).
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the features.
+        with_cls_token: use the last of the features, a class token; otherwise the first, those of patches.
+        init_std: standard deviation of the classifier's initial weights, a truncated normal distribution.
+        init_scale: factor on the classifier's initial weights and bias.
+
+    and the arguments of ``ClassificationHead``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        with_cls_token: bool = True,
+        init_std: float = 0.02,
+        init_scale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes, in_channels, init_std=init_std, **kwargs)
+        self.with_cls_token = with_cls_token
+        nn.init.trunc_normal_(self.fc_cls.weight, std=init_std)
+        nn.init.constant_(self.fc_cls.bias, 0.02)
+        with torch.no_grad():
+            self.fc_cls.weight.mul_(init_scale)
+            self.fc_cls.bias.mul_(init_scale)
+
+    def classify(self, features: Tensor | Sequence[Tensor]) -> Tensor:
+        if not isinstance(features, Tensor):
+            features = features[-1] if self.with_cls_token else features[0]
+        if self.with_cls_token and features.ndim > 2:
+            raise UserError("cls_head.with_cls_token needs backbone.output_cls_token")
+        return super().classify(features)
 
 
 class X3DHead(ClassificationHead):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vidcore.errors import CheckpointError
 
-__all__ = ["convert_2d_weights"]
+__all__ = ["convert_2d_weights", "of_backbone"]
 
 RENAMES = [
     (re.compile(r"(^|\.)conv(\d)\.weight$"), r"\1conv\2.conv.weight"),
@@ -44,8 +44,7 @@ def convert_2d_weights(net: nn.Module, state_dict: Mapping[str, Tensor]) -> dict
     Raises:
         CheckpointError: the weights belong to a different network.
     """
-    if any(k.startswith("backbone.") for k in state_dict):
-        state_dict = {k.removeprefix("backbone."): v for k, v in state_dict.items() if k.startswith("backbone.")}
+    state_dict = of_backbone(state_dict)
     expected = {k.replace(".net.", ".").replace(".block.", "."): (k, v) for k, v in net.state_dict().items()}
     out: dict[str, Tensor] = {}
     unexpected = []
@@ -64,6 +63,13 @@ def convert_2d_weights(net: nn.Module, state_dict: Mapping[str, Tensor]) -> dict
         what = f"lack {missing[0]} and {len(missing) - 1} more" if missing else f"have {unexpected[0]}, which it lacks"
         raise CheckpointError(f"these are not weights of an image network like this {type(net).__name__}: they {what}")
     return out
+
+
+def of_backbone(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights that begin with ``backbone.``, without that; all weights if none do."""
+    if not any(k.startswith("backbone.") for k in state_dict):
+        return dict(state_dict)
+    return {k.removeprefix("backbone."): v for k, v in state_dict.items() if k.startswith("backbone.")}
 
 
 def _fit_shape(name: str, value: Tensor, target: Tensor) -> Tensor:
