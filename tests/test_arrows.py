@@ -44,7 +44,9 @@ KERNEL = (
 TOOLS = (("tools", "testing"), ("jobs", "predict", "training"), ("features",), ("cli",))
 """The ring above: the kernel never imports it."""
 
-FORBIDDEN = {"torchvision", "torchaudio", "mmcv", "mmengine", "mmaction", "mmdet", "mmpose", "pytorchvideo", "timm"}
+WRAPPED = {"albumentations": "vidcore.transforms.libraries", "torchvision": "vidcore.transforms.libraries"}
+"""Libraries that users may install -> the only module that imports them, when it is used."""
+FORBIDDEN = {"torchaudio", "mmcv", "mmengine", "mmaction", "mmdet", "mmpose", "pytorchvideo", "timm"}
 DROP_IN = {"decord": "decord2"}
 """Module -> the distribution that we declare for it; a different one may be installed."""
 
@@ -188,7 +190,7 @@ def test_the_diagram_of_the_floors_is_complete() -> None:
 
 def test_third_parties_are_declared_and_needed(dist: Any) -> None:
     used = {top(name) for module, path in dist.modules.items() for name in imports(path, module)}
-    used -= sys.stdlib_module_names | {dist.package}
+    used -= sys.stdlib_module_names | {dist.package} | WRAPPED.keys()
     assert not used & FORBIDDEN
     providers = importlib.metadata.packages_distributions()
     names = {name: {p.lower().replace("_", "-") for p in providers.get(name, [name])} for name in used}
@@ -198,6 +200,13 @@ def test_third_parties_are_declared_and_needed(dist: Any) -> None:
     assert not undeclared, f"imported by {dist.package} and not declared in its pyproject.toml"
     unused = set(dist.requirements) - set().union(*names.values())
     assert not unused, f"declared by {dist.package} and imported nowhere"
+
+
+def test_wrapped_libraries_are_imported_in_one_place(dist: Any) -> None:
+    for module, path in dist.modules.items():
+        found = {top(name) for name in imports(path, module)} & WRAPPED.keys()
+        assert {WRAPPED[name] for name in found} <= {module}
+        assert not {top(name) for name in imports(path, module, at_import_time=True)} & WRAPPED.keys()
 
 
 def test_a_plugin_offers_its_own_code_or_a_third_partys(workspace: dict[str, Any]) -> None:

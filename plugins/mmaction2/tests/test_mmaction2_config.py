@@ -115,8 +115,8 @@ def test_a_whole_configuration_becomes_a_task(
         ),
         (
             "train_dataloader.dataset.pipeline",
-            [{"type": "TorchVisionWrapper", "op": "RandomPerspective"}],
-            "train_dataloader.dataset.pipeline[0].type: no installed plugin offers a component named 'TorchVisionW",
+            [{"type": "PytorchVideoWrapper", "op": "MixVideo"}],
+            "train_dataloader.dataset.pipeline[0].type: no installed plugin offers a component named 'PytorchVideoW",
         ),
         ("train_cfg", {"type": "MyLoop", "max_epochs": 1}, "train_cfg.type: MyLoop has no equivalent"),
         ("default_hooks.checkpoint.save_best", [3], "default_hooks.checkpoint.save_best: must be the name of a score"),

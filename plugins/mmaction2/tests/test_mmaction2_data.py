@@ -98,6 +98,11 @@ def test_balanced_classes_are_the_loaders(catalog: Catalog, converted: Converted
             {"type": "CenterCrop", "crop_size": 96},
         ),
         (
+            {"type": "TorchVisionWrapper", "op": "RandAugment", "num_ops": 3},
+            "torch_vision",
+            {"type": "TorchVision", "op": "RandAugment", "arguments": {"num_ops": 3}},
+        ),
+        (
             {"type": "TorchVisionWrapper", "op": "RandomGrayscale", "p": 0.2},
             "random_grayscale",
             {"type": "RandomGrayscale", "p": 0.2},

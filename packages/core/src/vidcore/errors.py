@@ -28,11 +28,13 @@ __all__ = [
 
 
 OPTIONAL = {
+    "albumentations": "albumentations: pip install albumentations==2.0.8",
     "decord": "decord: pip install 'vidcore[decord]'",
     "huggingface_hub": "huggingface_hub: pip install 'vidcore[huggingface]'",
     "torch": "PyTorch: pip install 'vidcore[torch]'",
+    "torchvision": "torchvision: pip install torchvision",
 }
-"""Modules that an extra of vidcore installs, and how to install them."""
+"""Optional modules, and how to install them."""
 
 
 class UserError(ValueError):

@@ -151,7 +151,7 @@ def _translate(converter: Converter, kind: str, step: Any, at: str) -> Any:
 
 
 def _unwrap(kind: str, step: Table) -> Table:
-    """Convert wrapped transforms that vidcore has; others keep their wrapper, which is then reported."""
+    """Convert wrapped transforms: to those that vidcore has, or to the wrapper of torchvision here."""
     options = without(step, "type", "op")
     match step.get("op"):
         case "RandAugment" | "AugMix" as name if kind == "PytorchVideoWrapper":
@@ -166,6 +166,8 @@ def _unwrap(kind: str, step: Table) -> Table:
             return {"type": "RandomGrayscale", **options}
         case "RandomCrop" if isinstance(options.get("size"), int):
             return {"type": "RandomCrop", **options}
+        case str(name) if kind == "TorchVisionWrapper":
+            return {"type": "TorchVision", "op": name, "arguments": options}
     return step
 
 

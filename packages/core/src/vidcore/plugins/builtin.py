@@ -22,6 +22,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             flipping=["Flip"],
             flow=["AdjustFlowMagnitude"],
             formatting=["FormatShape", "PackActionInputs", "Pad", "Transpose"],
+            libraries=["Albumentations", "TorchVision"],
             loading=["BuildPseudoClip", "Decode", "DecodeMotionVectors", "OpenVideo"],
             resizing=["Fuse", "RandomRescale", "RandomScale", "Resize"],
             sound=["DecodeAudio"],
