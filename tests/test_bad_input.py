@@ -187,7 +187,7 @@ def test_a_checkpoint_that_would_run_code(folder: Path, vidcore: Command, traine
 def test_files_that_are_not_checkpoints(folder: Path, vidcore: Command, trained: Path, what: str) -> None:
     shutil.copy(trained, "weights.pth")
     spoil(folder / "weights.pth", what)
-    vidcore("predict", "videos", "-c", "weights.pth").refuses(r"weights\.pth: (is|cannot be read: No such)")
+    vidcore("predict", "videos", "-c", "weights.pth").refuses(r"weights\.pth(: is| does not exist)")
 
 
 def test_inputs_are_not_overwritten(folder: Path, vidcore: Command, trained: Path) -> None:

@@ -17,7 +17,8 @@ from vidcore.errors import CheckpointError, ConfigError, DataError, UserError
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.predict.predictor import Predictor
 from vidcore.task.classes import num_classes
-from vidcore.task.context import check_class_count, load_initial_weights
+from vidcore.task.context import check_class_count
+from vidcore.task.initial import load_initial_weights
 from vidcore.task.task import Task
 
 FOLDER = Path(vid_recognition.__file__).parent / "recipes"
@@ -101,7 +102,7 @@ def test_published_weights_come_with_the_class_names_of_their_dataset(
     own = evolve(catalog, recipe_folders=(*catalog.recipe_folders, ("vid-own", tmp_path)))
     task = Task.load("small_shapes", own)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"small_shapes-rgb: needs weights: put published.pth into this folder, or"):
+    with pytest.raises(UserError, match=r"small_shapes-rgb: needs weights: published.pth does not exist;"):
         Predictor(task)
     assert task.name == "small_shapes-rgb"
     torch.save({"state_dict": task.build("model").state_dict()}, tmp_path / "published.pth")
@@ -203,8 +204,8 @@ def test_a_recipe_on_folders_says_what_to_do(tmp_path: Path, catalog: Catalog) -
         "data.train.dataset: has 2 classes, but the model's num_classes is 400; set it to 2"
     )
     assert check_class_count(task, "data.val", dataset) is None, "it may have fewer than those of the training"
-    with pytest.raises(CheckpointError, match=r"^train.weights: .*\.pth does not exist; put it there, name"):
-        load_initial_weights(task.build("model"), task.build("train"))
+    with pytest.raises(CheckpointError, match=r"^train.weights: .*\.pth does not exist; put it there, get it"):
+        load_initial_weights(task.build("model"), task.build("train"), catalog)
 
 
 def test_every_fragment_is_used() -> None:

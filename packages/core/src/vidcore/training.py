@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vidcore.config.references import references
 from vidcore.errors import UserError
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.protocols import Observer
@@ -16,6 +17,10 @@ from vidcore.task.train import train as train_model
 from vidcore.tools.advice import LoadingAdvice
 from vidcore.tools.console import Console
 from vidcore.tools.curves import Curves
+from vidcore.tools.fetch import obtain
+from vidcore.weights.mirrors import mirrors
+from vidcore.weights.places import locate
+from vidcore.weights.published import by_name
 
 __all__ = ["test", "train"]
 
@@ -49,6 +54,8 @@ def train(
     """
     task = _loaded(task, overrides, catalog)
     run_dir, source = _path(folder), _path(resume_from)
+    for stage in task.stages.values() or [task]:
+        _obtain_weights(stage)
     console = Console()
     watching = [console, LoadingAdvice(console.say), Curves(), *observers]
     if source and (task.stages or task.get("job")):
@@ -75,7 +82,7 @@ def test(
 
     Args:
         task: a Task, or its path, or the name of a recipe.
-        checkpoint: from a run, or published.
+        checkpoint: from a run, or published, or a recipe with published weights.
         folder: for the report; default: ``runs/<task name>-test``.
         dump: file for the predictions (``.npz``).
         observers: called with the progress.
@@ -89,7 +96,8 @@ def test(
         UserError: the Task, its data or the checkpoint is not valid.
     """
     task = _loaded(task, overrides, catalog)
-    return evaluate_checkpoint(task, Path(checkpoint), _path(folder), _path(dump), [Console(), *observers])
+    checkpoint = obtain(checkpoint, task.catalog)
+    return evaluate_checkpoint(task, checkpoint, _path(folder), _path(dump), [Console(), *observers])
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it where it is imported
@@ -97,6 +105,14 @@ test.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it w
 
 def _loaded(task: Task | str | Path, overrides: Sequence[str], catalog: Catalog | None) -> Task:
     return task if isinstance(task, Task) else Task.load(task, catalog or load_plugins(), overrides)
+
+
+def _obtain_weights(task: Task) -> None:
+    """Download weights that ``[train]`` names and that are not on this machine, if a mirror is configured."""
+    given = task.build("train").weights if mirrors() and not references(task.table.get("train")) else None
+    for path in given.values() if isinstance(given, dict) else [given] if given else []:
+        if locate(path, task.catalog) is None and by_name(path.name, task.catalog):
+            obtain(path, task.catalog, "train.weights")
 
 
 def _path(name: str | Path | None) -> Path | None:

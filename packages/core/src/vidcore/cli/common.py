@@ -37,7 +37,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 checkpoint_option = click.option(
-    "--checkpoint", "-c", type=FILE, required=True, help="Weights from a run, or published ones."
+    "--checkpoint", "-c", type=FILE, required=True, help="Weights from a run, or published ones: a file, or a recipe."
 )
 
 shard_option = click.option(

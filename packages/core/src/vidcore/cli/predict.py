@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.command()
 @with_task
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER...", shell_complete=complete_files)
-@click.option("--checkpoint", "-c", type=FILE, help="Weights from a run, or published ones; a release has its own.")
+@click.option("--checkpoint", "-c", type=FILE, help="Weights from a run, or published ones: a file, or a recipe.")
 @click.option(
     "--top", default=5, show_default=True, type=click.IntRange(1), metavar="N", help="Classes or segments to show."
 )
@@ -111,8 +111,8 @@ def predict(
 ) -> None:
     """Predict the classes or segments of VIDEOs.
 
-    TASK is a file, a recipe, or a release (.safetensors), which needs no --checkpoint. A FOLDER stands for the videos
-    below it (or the feature files, if TASK reads features); a .txt file has a path in each line.
+    TASK is a file; or a release (.safetensors) or a published recipe, which need no --checkpoint. A FOLDER stands for
+    the videos below it (or the feature files, if TASK reads features); a .txt file has a path in each line.
     """
     _check_options(outputs, writes, window, stride)
     writers = [(task.catalog.get(kind, "writers"), path) for kind, path in map(_kind_and_path, writes)]

@@ -132,6 +132,7 @@ def publish(
     from vidcore.task.publish import publish_run
     from vidcore.task.run_folder import RunFolder
     from vidcore.task.task import Task
+    from vidcore.tools.fetch import obtain
 
     if Path(source).is_dir():
         if reports or overrides:
@@ -141,6 +142,7 @@ def publish(
         raise UserError(f"{source}: is not a folder of a run; a Task needs its weights, see --checkpoint")
     else:
         task = Task.load(source, context.catalog, overrides)
+        checkpoint = obtain(checkpoint, context.catalog)
         path = publish_(task, checkpoint, folder, reports, license_name)
     click.echo(f"wrote {path}")
 

@@ -68,6 +68,7 @@ def test(
     from vidcore.predict.drawing import DrawPredictions
     from vidcore.task.evaluate import evaluate_checkpoint
     from vidcore.tools.console import Console
+    from vidcore.tools.fetch import obtain
 
     drawn = {"draw": DrawPredictions(drawing, every or 1)} if drawing else {}
-    evaluate_checkpoint(task, checkpoint, run_dir, dump, [Console()], drawn)
+    evaluate_checkpoint(task, obtain(checkpoint, task.catalog), run_dir, dump, [Console()], drawn)

@@ -28,15 +28,17 @@ class TrainOptions:
 
     epochs: int | None = field(default=None, validator=at_least(0))
     steps: int | None = field(default=None, validator=at_least(0))
-    weights: Path | Literal[False] | None = None
-    """Checkpoint to start from (fine-tuning). Classifiers of a different size are skipped, and a note names them.
+    weights: Path | Literal[False] | dict[str, Path] | None = None
+    """Weights to start from (fine-tuning): a file, or the name of a recipe with published weights.
 
-    ``false`` starts from random weights although a recipe names a checkpoint.
+    Classifiers of a different size are skipped, and a note names them. A table has a file or recipe for each of several
+    parts of the model, such as ``"backbone.slow_path"``. ``false`` starts from random weights although a recipe names a
+    file.
     """
     weights_prefix: str = ""
     """Beginning of the names in ``weights`` or ``--checkpoint`` to remove, such as ``"model."`` of Lightning."""
     weights_ignore: list[str] = field(factory=list)
-    """Prefixes of state-dict keys that may be missing, surplus or of a different shape in ``weights``."""
+    """Prefixes of state-dict keys (new layers) that may be missing, surplus or of a different shape in ``weights``."""
     accumulate: int = field(default=1, validator=at_least(1))
     """Batches whose gradients are averaged for one step."""
     clip_norm: float | None = field(default=None, validator=at_least(0.0, above=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,22 @@ from torch import nn
 from vidcore.engine.checkpoint import load
 from vidcore.engine.content import shown
 from vidcore.engine.shard import shard_like
-from vidcore.errors import CheckpointError, some
+from vidcore.errors import CheckpointError, nearest, some
 from vidcore.files import sha256
+from vidcore.weights.published import digest_in
 
-__all__ = ["check_hash", "foreign_names", "load_state", "load_weights", "read_weights"]
+__all__ = ["check_hash", "check_used", "foreign_names", "load_state", "load_weights", "read_weights"]
 
 
+SHOWN = 4
+"""Differences that an error lists."""
 PLACES = ("state_dict", "model_state", "model_state_dict", "model", "module")
 """Keys under which tools keep the weights of a model."""
 
 
-def read_weights(path: str | Path, prefix: str = "") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def read_weights(
+    path: str | Path, prefix: str = "", published: bool = False
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Return (weights, everything else) from a checkpoint, a published file or bare weights.
 
     If the file name ends in a hash, as in ``slowonly_...-f6a40d08.pth``, the file must match it.
@@ -33,12 +39,14 @@ def read_weights(path: str | Path, prefix: str = "") -> tuple[dict[str, torch.Te
     Args:
         path: the file.
         prefix: only weights whose names begin with it are returned, without it; if none do, all are.
+        published: leave out what else is in the file, as in many published ones, instead of refusing it. No code runs
+            in either case.
 
     Raises:
         CheckpointError: the file is missing, damaged, unsafe, or without weights.
     """
     path = Path(path)
-    content = load(path)
+    content = load(path, keep_unknown=published)
     check_hash(path)
     key = next((k for k in PLACES if isinstance(content.get(k), Mapping)), None)
     state = content if key is None else content[key]
@@ -56,14 +64,21 @@ def read_weights(path: str | Path, prefix: str = "") -> tuple[dict[str, torch.Te
 
 def check_hash(path: Path) -> None:
     """Raise ``CheckpointError`` if the file name ends in a hash that does not match the file."""
-    stated = re.search(r"-([0-9a-f]{8})\.(?:pth|pt|safetensors)$", path.name)
-    if not stated:
-        return
-    actual = sha256(path)
-    if not actual.startswith(stated[1]):
+    stated = digest_in(path.name)
+    if stated and not (actual := sha256(path)).startswith(stated):
         raise CheckpointError(
-            f"{path}: is damaged or was changed: its SHA-256 begins with {actual[:8]}, but its name has {stated[1]}"
+            f"{path}: is damaged or was changed: its SHA-256 begins with {actual[:8]}, but its name has {stated}"
         )
+
+
+def check_used(ignore: Iterable[str], keys: Iterable[str]) -> None:
+    """Raise ``CheckpointError`` if an entry of ``train.weights_ignore`` is the beginning of none of the keys."""
+    keys = list(keys)
+    for entry in ignore:
+        if not any(key.startswith(entry) for key in keys):
+            parts = {".".join(key.split(".")[: n + 1]) for key in keys for n in range(key.count("."))}
+            hint = nearest(entry, parts)
+            raise CheckpointError(f"train.weights_ignore: no key of the file or the model begins with {entry!r}{hint}")
 
 
 def _check_finite(weights: Mapping[str, torch.Tensor], source: str) -> None:
@@ -78,12 +93,12 @@ def _is_finite(value: torch.Tensor) -> bool:
     return not value.is_floating_point() or bool(value.isfinite().all())
 
 
-def load_weights(model: nn.Module, path: str | Path, prefix: str = "") -> dict[str, Any]:
+def load_weights(model: nn.Module, path: str | Path, prefix: str = "", published: bool = False) -> dict[str, Any]:
     """Load all weights of a file into a model (see ``read_weights``), and return everything else in it.
 
     Raises ``CheckpointError`` if any do not fit.
     """
-    weights, about = read_weights(path, prefix)
+    weights, about = read_weights(path, prefix, published)
     load_state(model, weights, source=str(path))
     return about
 
@@ -142,11 +157,19 @@ def load_state(
         raise CheckpointError(f"{source}: belongs to a different model: {' '.join(str(error).split())}") from error
     mismatched = given.keys() - fitting.keys()
     missing = [k for k in result.missing_keys if k not in mismatched and not _is_counter(model, own, k)]
-    for keys, what in ((missing, "is missing from the file"), (result.unexpected_keys, "is not in the model")):
+    surplus = result.unexpected_keys
+    for keys, others, what in (
+        (missing, surplus, "is missing from the file"),
+        (surplus, missing, "is not in the model"),
+    ):
         for key in keys:
-            (lines if key.startswith(tuple(ignore)) else wrong).append(f"{key} {what}")
+            if key.startswith(tuple(ignore)):
+                lines.append(f"{key} {what}")
+            else:
+                near = get_close_matches(key, others, 1) if len(wrong) < SHOWN else []
+                wrong.append(f"{key} {what}{f', which has {near[0]}' if near else ''}")
     if wrong:
-        listed = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+        listed = "; ".join(wrong[:SHOWN]) + (f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
         raise CheckpointError(f"{source}: belongs to a different model: {listed}{foreign_names(own, given)}")
     return tuple(lines)
 

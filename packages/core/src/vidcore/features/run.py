@@ -17,6 +17,7 @@ from vidcore.plugins.catalog import Catalog
 from vidcore.predict.inputs import find_videos
 from vidcore.predict.predictor import Predictor
 from vidcore.task.task import Task
+from vidcore.tools.fetch import obtain
 from vidcore.video.window import Span
 
 __all__ = ["ExtractFeatures", "write_all"]
@@ -28,7 +29,7 @@ class ExtractFeatures:
 
     Args:
         task: Task file, or name of a recipe, with the model and the test pipeline.
-        checkpoint: weights of the model.
+        checkpoint: weights of the model, or a recipe with published ones.
         videos: files, folders, and lists (``.txt``).
         stride: distance between positions, in frames (``"16"``) or seconds (``"0.5s"``).
         length: number of positions to rescale the features of every video to; default: not rescaled.
@@ -56,7 +57,8 @@ class ExtractFeatures:
         name = self.task.name if self.task.name in catalog.recipes and not self.task.exists() else self.task
         task = Task.load(name, catalog)
         stride = Span.parse(self.stride, "stride")
-        made = FeatureFolder.of(folder, task, self.checkpoint, stride, self.length, self.format, self.logits)
+        checkpoint = obtain(self.checkpoint, catalog)
+        made = FeatureFolder.of(folder, task, checkpoint, stride, self.length, self.format, self.logits)
         label = f"process {rank}: " if world > 1 else ""
         shard = Shard().split(rank, world)
         counts = write_all(made, task, find_videos(self.videos), self.batch_size, self.workers, shard, label)

@@ -37,7 +37,8 @@ class Predictor:
 
     Args:
         task: a Task, or its path, or the name of a recipe; or the path of a release, which has a Task and weights.
-        checkpoint: weights of a run, or published ones; default: those of the release.
+        checkpoint: weights of a run, or published ones, or a recipe that has some; default: those of the release, or of
+            the recipe.
         views: ``one`` takes one clip (if the model allows) and one crop, in the middle of the video; ``test`` takes all
             views of the test pipeline, which needs many times as long.
         device: ``"cpu"``, ``"cuda"``, ...; default: that of the Task.

@@ -20,7 +20,9 @@ from vidcore.protocols import Transform
 from vidcore.task.names import known_names
 from vidcore.task.release import Release
 from vidcore.task.task import Task
+from vidcore.tools.fetch import obtain
 from vidcore.transforms.views import black_video, chosen_frames, count_views, one_view
+from vidcore.weights.places import is_published
 
 __all__ = ["Trained"]
 
@@ -50,17 +52,23 @@ class Trained:
 
         Args:
             task: with a model and a pipeline for evaluation.
-            checkpoint: the weights; default: those of the release that the Task is from, or the published file of the
-                recipe, if that is in the current folder.
+            checkpoint: the weights, or their name (``obtain``); default: those of the release that the Task is from, or
+                the published file of the recipe.
             views: ``one`` reduces the pipeline to one view of a video, ``test`` leaves it as it is.
 
         Raises:
             UserError: the Task is not valid, or has too few class names.
             CheckpointError: the weights are missing or do not fit; or the release is hostile.
         """
-        source = checkpoint or (task.release.path if task.release else _published(task))
+        if checkpoint is None and task.release:
+            source = task.release.path
+        else:
+            source = obtain(
+                checkpoint or _published(task), task.catalog, "" if checkpoint else f"{task.name}: needs weights"
+            )
         model, steps = _build(task) if task.release is None else _build_of_stranger(task, task.release)
-        weights, about = read_weights(source, task.get("train.weights_prefix") or "")
+        prefix = task.get("train.weights_prefix") or ""
+        weights, about = read_weights(source, prefix, is_published(source, task.catalog))
         load_state(model, weights, source=str(source))
         task.catalog.compare_files(about.get("plugins"), str(source))
         names = known_names(task, about, str(source))
@@ -69,13 +77,11 @@ class Trained:
 
 
 def _published(task: Task) -> Path:
-    """Return the published weights of a recipe. Raises ``UserError`` if they are not in the current folder."""
-    recipe = task.name in task.catalog.recipes
-    file = Path(task.table.get("info", {}).get("weights", "")) if recipe else Path()
-    if file.is_file():
-        return file
-    hint = f"put {file} into this folder, or name a checkpoint" if file.name else "name a checkpoint, or a release"
-    raise UserError(f"{task.name}: needs weights: {hint}")
+    """Return the name of the published weights of a recipe. Raises ``UserError`` for a Task of the user."""
+    file = task.table.get("info", {}).get("weights") if task.name in task.catalog.recipes else None
+    if not file:
+        raise UserError(f"{task.name}: needs weights: name a checkpoint, or a release")
+    return Path(file)
 
 
 def _build(task: Task) -> tuple[Model, Steps]:

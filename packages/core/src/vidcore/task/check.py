@@ -16,7 +16,8 @@ from vidcore.engine.schedule_notes import schedule_notes
 from vidcore.engine.schedules import ReduceOnPlateauLR, Schedule
 from vidcore.errors import ConfigError, UserError
 from vidcore.protocols import Dataset
-from vidcore.task.context import check_class_count, load_initial_weights
+from vidcore.task.context import check_class_count
+from vidcore.task.initial import load_initial_weights
 from vidcore.task.notes import data_notes
 from vidcore.task.sides import flip_notes
 from vidcore.task.task import Task
@@ -67,7 +68,7 @@ def _check(task: Task, with_files: bool) -> list[str]:
         if with_files:
             if model is not None and not references(stage.table.get("train")):
                 options = stage.build("train")
-                builder.attempt(lambda: load_initial_weights(model, options))  # noqa: B023 - is called at once
+                builder.attempt(lambda: load_initial_weights(model, options, task.catalog))  # noqa: B023
             built = {part.removeprefix("data."): builder.dataset(part) for part in _parts(stage)}
             datasets = {part: dataset for part, dataset in built.items() if dataset is not None}
             names = {part: dataset.class_names for part, dataset in datasets.items()}

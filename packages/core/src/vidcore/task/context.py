@@ -17,19 +17,19 @@ from vidcore.engine import dist
 from vidcore.engine.optim import build_optimizer, given_or_default
 from vidcore.engine.options import RuntimeOptions, TrainOptions
 from vidcore.engine.prepare import prepare
-from vidcore.engine.weights import foreign_names, load_state, read_weights
-from vidcore.errors import CheckpointError, ConfigError, DataError
+from vidcore.errors import ConfigError, DataError
 from vidcore.nn import Model
 from vidcore.protocols import Dataset
 from vidcore.randomness import be_deterministic, reseed
 from vidcore.task.classes import num_classes
+from vidcore.task.initial import load_initial_weights
 from vidcore.task.log import LOGGER
 from vidcore.task.notes import Notes
 from vidcore.task.run_folder import RunFolder
 from vidcore.task.schema import DataPart
 from vidcore.task.task import Task
 
-__all__ = ["RunContext", "check_class_count", "load_initial_weights"]
+__all__ = ["RunContext", "check_class_count"]
 
 
 @frozen
@@ -114,9 +114,12 @@ class RunContext:
         reseed(self.runtime.seed)  # for the same initial weights on every rank and in every run
         model: Model = self.task.build("model")
         if options.weights and not resumed:
-            skipped = load_initial_weights(model, options)
+            skipped = load_initial_weights(model, options, self.task.catalog)
             if skipped:
-                self.notes.add(f"initialised at random, not from {options.weights.name}: {'; '.join(skipped)}")
+                source = "weights of parts"
+                if isinstance(options.weights, Path):
+                    source = f"initialised at random, not from {options.weights.name}"
+                self.notes.add(f"{source}: {'; '.join(skipped)}")
         model.train()  # backbones freeze weights in it, which the optimizer leaves out
         return prepare(model, self.runtime, self.device)
 
@@ -154,32 +157,3 @@ def check_class_count(task: Task, part: str, dataset: Dataset) -> str | None:
     if known > wanted:
         raise DataError(found)
     return found if part == "data.train" else None
-
-
-def load_initial_weights(model: Model, options: TrainOptions) -> tuple[str, ...]:
-    """Load ``train.weights`` into a model, if it is set.
-
-    Returns:
-        A line for each tensor of the model that keeps its random values.
-
-    Raises:
-        CheckpointError: the file is missing or damaged, or its weights do not fit.
-    """
-    if not options.weights:
-        return ()
-    if not options.weights.exists():
-        raise CheckpointError(
-            f"train.weights: {options.weights} does not exist; put it there, name another file, or set "
-            "train.weights = false to start from random weights"
-        )
-    weights, _ = read_weights(options.weights, options.weights_prefix)
-    ignore = list(options.weights_ignore)
-    try:
-        adapted = model.adapt_weights(weights)  # from an image network, say
-    except CheckpointError as error:
-        hint = foreign_names(model.state_dict(), weights)
-        raise CheckpointError(f"{options.weights}: {error}{hint}") from None
-    if adapted is not None:
-        weights = adapted
-        ignore += [k for k in model.state_dict() if k not in weights]
-    return load_state(model, weights, new_classes=True, ignore=ignore, source=str(options.weights))

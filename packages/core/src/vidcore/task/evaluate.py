@@ -21,6 +21,7 @@ from vidcore.task.notes import data_notes
 from vidcore.task.report import MISTAKES, evaluation_fields, finish, header
 from vidcore.task.run_folder import RunFolder
 from vidcore.task.task import Task
+from vidcore.weights.places import is_published
 
 __all__ = ["evaluate_checkpoint"]
 
@@ -76,7 +77,8 @@ def _evaluate(
     model = task.build("model")
     loader = context.loader(part, RunFolder(path), model)
     context.notes.add(*data_notes({part: loader.dataset}))
-    about = load_weights(model, checkpoint, task.get("train.weights_prefix") or "")
+    prefix = task.get("train.weights_prefix") or ""
+    about = load_weights(model, checkpoint, prefix, is_published(checkpoint, task.catalog))
     task.catalog.compare_files(about.get("plugins"), str(checkpoint))
     model = prepare(prepare_inference(model, context.runtime, context.device), context.runtime, context.device)
     metrics = {**task.metrics(part), MISTAKES: Mistakes(), **also}

@@ -21,6 +21,7 @@ from vidcore.task.report import call_text
 from vidcore.task.run_folder import RunFolder
 from vidcore.task.task import Task
 from vidcore.transforms.views import input_contract
+from vidcore.weights.places import is_published
 
 __all__ = ["publish", "publish_run"]
 
@@ -52,7 +53,8 @@ def publish(
 
 
 def _publish(task: Task, checkpoint: Path, folder: Path, reports: Sequence[Path], license_name: str | None) -> Path:
-    weights, about = read_weights(checkpoint, task.get("train.weights_prefix") or "")
+    prefix = task.get("train.weights_prefix") or ""
+    weights, about = read_weights(checkpoint, prefix, is_published(checkpoint, task.catalog))
     model = task.build("model")
     load_state(model, weights, source=str(checkpoint))
     scores = [_measured(report) for report in reports]

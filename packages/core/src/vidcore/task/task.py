@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from vidcore.plugins.catalog import Catalog
 from vidcore.protocols import Metric
 from vidcore.task.classes import check_classes, share_classes
 from vidcore.task.release import Release, is_release
+from vidcore.weights.places import how_to_get, locate
 
 __all__ = ["Task"]
 
@@ -140,7 +142,12 @@ class Task:
         """Return a sentence for every file or folder in the Task that does not exist."""
         missing: dict[Path, str] = {}
         for place, path in self.paths.items():
-            if not path.exists() and path.name not in self.catalog.recipes:
+            if path.exists():
+                continue
+            if WEIGHTS.search(place):
+                if locate(path, self.catalog) is None:
+                    missing.setdefault(path, f"{place}: {path} does not exist; {how_to_get(path, self.catalog)}")
+            elif path.name not in self.catalog.recipes:
                 missing.setdefault(path, f"{place}: {path} does not exist")
         return list(missing.values())
 
@@ -166,6 +173,8 @@ class Task:
             raise ConfigError([f"{self.name}: {k}: is missing, and this command requires it" for k in missing])
 
 
+WEIGHTS = re.compile(r"[ .](train\.weights(\..*)?|checkpoint)$")
+"""Places of files of weights."""
 OPTIONS = Record("vidcore.data.options:LoaderOptions")
 
 

@@ -37,7 +37,7 @@ def obtain(named: str | Path, catalog: Catalog, what: str = "") -> Path:
     one, servers = by_name(named.name, catalog), mirrors()
     if one is None or not servers:
         before = f"{what}: " if what else ""
-        raise CheckpointError(f"{before}{named}: does not exist; {how_to_get(named, catalog)}")
+        raise CheckpointError(f"{before}{named} does not exist; {how_to_get(named, catalog)}")
     return fetch(one, servers)
 
 

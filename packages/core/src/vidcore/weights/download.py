@@ -19,7 +19,6 @@ from typing import IO, Any
 
 from attrs import frozen
 
-from vidcore import __version__
 from vidcore.errors import CheckpointError
 from vidcore.files import sha256, write_json
 from vidcore.locks import Lock, make_folder
@@ -224,7 +223,7 @@ class _Download:
             raise self._interrupted(error) from error
 
     def _headers(self, have: int) -> dict[str, str]:
-        headers = {"User-Agent": f"vidcore/{__version__}", "Accept-Encoding": "identity"}
+        headers = {"User-Agent": "vidcore", "Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
             with suppress(OSError, ValueError, TypeError, KeyError):

@@ -1,0 +1,105 @@
+"""Initial weights of a model: ``train.weights``, for the whole model or for parts of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from vidcore.engine.options import TrainOptions
+from vidcore.engine.weights import check_used, foreign_names, load_state, read_weights
+from vidcore.errors import CheckpointError, nearest, some
+from vidcore.nn import ImageWeights, Model
+from vidcore.plugins.catalog import Catalog
+from vidcore.weights.places import how_to_get, is_published, locate
+
+__all__ = ["load_initial_weights"]
+
+
+def load_initial_weights(model: Model, options: TrainOptions, catalog: Catalog) -> tuple[str, ...]:
+    """Load ``train.weights`` into a model, if it is set.
+
+    Args:
+        model: built, with random weights.
+        options: have ``weights``, ``weights_prefix`` and ``weights_ignore``.
+        catalog: knows the names of published weights.
+
+    Returns:
+        A line for each tensor of the model that keeps its random values, and for keys of files that are not used.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or its weights do not fit.
+    """
+    if not options.weights:
+        return ()
+    if isinstance(options.weights, dict):
+        return tuple(_load_parts(model, options.weights, options, catalog))
+    path, weights = _read(options.weights, "train.weights", options, catalog)
+    ignore = options.weights_ignore
+    check_used(ignore, {*model.state_dict(), *weights})
+    try:
+        adapted = model.adapt_weights(weights)  # from an image network, say
+    except CheckpointError as error:
+        hint = foreign_names(model.state_dict(), weights)
+        raise CheckpointError(f"{path}: {error}{hint}") from None
+    if adapted is not None:
+        weights = adapted
+        ignore = [*ignore, *(k for k in model.state_dict() if k not in weights)]
+    return load_state(model, weights, new_classes=True, ignore=ignore, source=str(path))
+
+
+def _read(named: Path, key: str, options: TrainOptions, catalog: Catalog) -> tuple[Path, dict[str, Tensor]]:
+    path = locate(named, catalog)
+    if path is None:
+        raise CheckpointError(
+            f"{key}: {named} does not exist; put it there, {how_to_get(named, catalog)}, or set train.weights = false "
+            "to start from random weights"
+        )
+    weights, _ = read_weights(path, options.weights_prefix, is_published(path, catalog))
+    return path, weights
+
+
+def _load_parts(model: Model, files: Mapping[str, Path], options: TrainOptions, catalog: Catalog) -> list[str]:
+    own = model.state_dict()
+    parts = dict(model.named_modules())
+    lines: list[str] = []
+    known = set(own)
+    for name in sorted(files, key=len):  # a part of a part comes after it
+        key = f'train.weights."{name}"'
+        if name not in parts or not name:
+            raise CheckpointError(f"{key}: the model has no part of this name{nearest(name, parts)}")
+        path, weights = _read(files[name], key, options, catalog)
+        ignore = [entry.removeprefix(f"{name}.") for entry in options.weights_ignore if entry.startswith(f"{name}.")]
+        try:
+            state, unused, missing = _of_part(parts[name], name, weights)
+            left = load_state(parts[name], state, new_classes=True, ignore=[*ignore, *missing], source=str(path))
+        except CheckpointError as error:
+            raise CheckpointError(f"{key}: {error}") from None
+        lines += [f"{name}.{line}" for line in left]
+        lines += [f"{path.name} also has {some(unused, 3)}"] if unused else []
+        known |= {f"{name}.{inner}" for inner in state}
+    check_used(options.weights_ignore, known)
+    outside = [k for k in own if not any(k.startswith(f"{name}.") for name in files)]
+    return [*lines, *([f"train.weights has no file for {some(outside, 3)}"] if outside else [])]
+
+
+def _of_part(
+    part: nn.Module, name: str, weights: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    """Return the weights of a part of a model in a file, under their names in the part.
+
+    They are under the name of the part in the file (of such a model), under ``backbone.`` (of a model whose whole
+    backbone is like this part), or under no name (of such a network alone). Weights of an image network are converted.
+
+    Returns:
+        The weights; other keys of the file; and keys of the part that an image network lacks.
+    """
+    own = part.state_dict()
+    begun = max((f"{name}.", "backbone.", ""), key=lambda start: sum(f"{start}{key}" in weights for key in own))
+    state = {key.removeprefix(begun): value for key, value in weights.items() if key.startswith(begun)}
+    matching = [key for key in own if key in state and own[key].ndim == state[key].ndim]
+    if isinstance(part, ImageWeights) and 2 * len(matching) < len(own):
+        state = part.convert_2d_weights(weights)
+        return state, [], [key for key in own if key not in state]
+    return state, [key for key in weights if not key.startswith(begun)], []

@@ -1,0 +1,55 @@
+"""Published weights are found by the name of their recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from attrs import evolve
+
+from vidcore import Predictor
+from vidcore.errors import CheckpointError
+from vidcore.files import sha256
+from vidcore.plugins.catalog import load_plugins
+from vidcore.task.initial import load_initial_weights
+from vidcore.task.task import Task
+
+SMALL = """
+info = { dataset = "shapes", weights = "published.pth" }
+[model]
+type = "Recognizer2D"
+backbone = { type = "ResNet", depth = 18 }
+cls_head = { type = "TSNHead", num_classes = 2, in_channels = 512 }
+[data.val]
+dataset = { type = "VideoDataset", ann_file = "list.txt" }
+pipeline = { decode = { type = "Decode" }, format = { type = "FormatShape", input_format = "NCHW" } }
+"""
+
+
+def test_published_weights_are_found_by_the_name_of_their_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/small_shapes.toml").write_text(SMALL.replace("published.pth", "small-01234567.pth"))
+    catalog = load_plugins()
+    own = evolve(catalog, recipe_folders=(*catalog.recipe_folders, ("vid-own", tmp_path / "recipes")))
+    mine = "extends = ['small_shapes']\nmodel.cls_head.num_classes = 3\ntrain.weights = 'small_sh'"
+    (tmp_path / "mine.toml").write_text(mine)
+    task = Task.load(tmp_path / "mine.toml", own)
+    missing = (
+        f"{tmp_path}/mine.toml: train.weights: {tmp_path}/small_sh does not exist; get it with 'vidcore weights get"
+    )
+    assert any(line.startswith(missing) for line in task.missing_files())
+    monkeypatch.setenv("VIDCORE_WEIGHTS", str(tmp_path))
+    torch.save({"state_dict": Task.load("small_shapes", own).build("model").state_dict()}, tmp_path / "small.pth")
+    digest = sha256(tmp_path / "small.pth")[:8]
+    (tmp_path / "small.pth").rename(tmp_path / f"small-{digest}.pth")
+    (tmp_path / "recipes/small_shapes.toml").write_text(SMALL.replace("published.pth", f"small-{digest}.pth"))
+    assert not any("train.weights" in line for line in task.missing_files())
+    lines = load_initial_weights(task.build("model"), task.build("train"), own)
+    assert [line.split()[0] for line in lines] == ["cls_head.fc_cls.weight", "cls_head.fc_cls.bias"]
+    recipe = Task.load("small_shapes", own)
+    assert Predictor(recipe).batch_size == Predictor(recipe, "small_sh").batch_size == 1
+    with pytest.raises(CheckpointError, match=r"small_x does not exist; name another file"):
+        Predictor(recipe, "small_x")
