@@ -25,7 +25,7 @@ from vidcore.weights.published import published
 ROOT = Path(__file__).resolve().parents[1]
 PARITY = Path(os.environ.get("VIDCORE_SHARED", ROOT.parent / "shared")) / "parity"
 RECIPES = {
-    f"{area}/{path.relative_to(folder).with_suffix('')}": path
+    f"{area}/{path.relative_to(folder).with_suffix('')}".replace("recognition/audio/", "recognition_audio/"): path
     for area in ("recognition", "localization")
     for folder in (ROOT / f"packages/{area}/src/vid_{area}/recipes",)
     for path in sorted(folder.rglob("*.toml"))
@@ -107,7 +107,7 @@ def test_recipes_have_the_published_facts(name: str, catalog: Catalog) -> None:
         assert list(got["data"][part]["pipeline"]) == list(wanted["data"][part]["pipeline"])
 
 
-@pytest.mark.parametrize("area", ["recognition", "localization"])
+@pytest.mark.parametrize("area", ["recognition", "recognition_audio", "localization"])
 def test_every_published_configuration_has_a_recipe(area: str) -> None:
     folder = PARITY / "configs"
     published = {str(p.relative_to(folder).with_suffix("")) for p in (folder / area).rglob("*.json")}
@@ -161,7 +161,7 @@ def _zoo(area: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "entry", [e for e in _zoo("recognition/") if e["config"] in RECIPES], ids=lambda e: Path(e["config"]).name
+    "entry", [e for e in _zoo("recognition") if e["config"] in RECIPES], ids=lambda e: Path(e["config"]).name
 )
 def test_a_recipe_has_the_published_weights_scores_and_size(entry: dict[str, Any], catalog: Catalog) -> None:
     name, listed = Path(entry["config"]).name, entry["params"]
