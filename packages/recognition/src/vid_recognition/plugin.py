@@ -68,4 +68,8 @@ def vidcore_recipes() -> str:
 
 @hookimpl
 def vidcore_commands() -> dict[str, str]:
-    return {"demo recognition": "vid_recognition.demo:recognition"}
+    return {
+        "audio": "vid_recognition.audio.command:audio",
+        "demo audio": "vid_recognition.audio.demo:audio",
+        "demo recognition": "vid_recognition.demo:recognition",
+    }
