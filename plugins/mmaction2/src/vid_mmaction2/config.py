@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from vid_mmaction2 import data, localization, models, pipelines, training
+from vid_mmaction2 import data, localization, models, pipelines, structured, training
 from vid_mmaction2.components import Converter, Table, without
 from vid_mmaction2.machine import NO_EFFECT, convert_machine, convert_observers, leave_out_environment
 from vid_mmaction2.older import is_older, modernize, old_place
@@ -16,7 +16,7 @@ from vidcore.plugins.catalog import Catalog
 
 __all__ = ["Imported", "convert_config"]
 
-RULES = {**models.RULES, **pipelines.RULES, **data.RULES, **training.RULES, **localization.RULES}
+RULES = {**models.RULES, **pipelines.RULES, **data.RULES, **training.RULES, **localization.RULES, **structured.RULES}
 
 UNSUPPORTED = {
     "activation_checkpointing": "use with_cp of the backbone",
@@ -110,7 +110,7 @@ def _convert(converter: Converter, config: Mapping[str, Any]) -> Imported:
         if isinstance(model, Mapping) and "data_preprocessor" not in model and config.get("data_preprocessor"):
             model = {"data_preprocessor": config["data_preprocessor"], **model}  # may also be next to the model
             variables -= {"data_preprocessor"}
-        task["model"] = converter.component(model, "model")
+        task["model"] = converter.component(structured.with_constants(model, config), "model")
     loaders = {
         part: attempt(at, data.convert_loader, converter, config[at], at)
         for part in ("train", "val", "test")

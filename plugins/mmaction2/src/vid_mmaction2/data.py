@@ -9,6 +9,7 @@ from typing import Any
 
 from vid_mmaction2.components import NO_EQUIVALENT, Converter, Rule, Table, strip_scope, without
 from vid_mmaction2.pipelines import convert_pipeline, free_name
+from vid_mmaction2.structured import sampling
 
 __all__ = ["RULES", "convert_loader", "convert_other_loaders", "convert_paths"]
 
@@ -104,13 +105,19 @@ def _sampling(converter: Converter, loader: Mapping[str, Any], table: Table, at:
 
 def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[Table | None, Table]:
     """Return the converted dataset without its pipeline, and the pipeline."""
-    own = without(table, "pipeline")
+    own, steps = without(table, "pipeline"), table.get("pipeline")
+    if isinstance(steps, list):
+        steps = [_without_suffix(step, own) for step in steps]
     if isinstance(own.get("dataset"), Mapping):  # a dataset that repeats another
         inner, pipeline = _dataset(converter, own["dataset"], f"{at}.dataset")
         outer = converter.component({**own, "dataset": {}}, at)
         return outer and {**outer, "dataset": inner or {}}, pipeline
     if "datasets" not in own:
-        pipeline = convert_pipeline(converter, table["pipeline"], f"{at}.pipeline") if "pipeline" in table else {}
+        pipeline = convert_pipeline(converter, steps, f"{at}.pipeline") if "pipeline" in table else {}
+        if strip_scope(str(own.get("type"))) == "SSNDataset" and at.startswith("train"):
+            drawn = converter.attempt(at, sampling, converter, own, at)
+            before = list(pipeline).index("sample") if "sample" in pipeline else 0
+            pipeline = dict([*list(pipeline.items())[:before], ("proposals", drawn), *list(pipeline.items())[before:]])
         return converter.component(own, at), pipeline
     if not isinstance(own["datasets"], list) or not all(isinstance(part, Mapping) for part in own["datasets"]):
         converter.report(f"{at}.datasets", "must be a list of tables")
@@ -124,6 +131,14 @@ def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[T
     if joined is not None:
         joined["datasets"] = [d for d, _ in parts if d is not None]
     return joined, pipeline
+
+
+def _without_suffix(step: Any, dataset: Table) -> Any:
+    """Move the suffix of feature files to the dataset, which names the files here."""
+    if not isinstance(step, Mapping) or "raw_feature_ext" not in step:
+        return step
+    dataset["suffix"] = step["raw_feature_ext"]
+    return without(step, "raw_feature_ext")
 
 
 def convert_paths(converter: Converter, table: Table, at: str, kind: str = "video") -> Table:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vid_mmaction2.components import Converter, Rule, Table, drop_arguments
 from vid_mmaction2.data import convert_paths
+from vid_mmaction2.structured import drop_sampling
 from vid_mmaction2.training import COLLECTED, PREFIX
 
 __all__ = ["RULES", "convert_generation", "result_folder"]
@@ -51,6 +52,10 @@ def _videos(converter: Converter, table: Table, at: str) -> Table:
     return convert_paths(converter, table, at) | ({} if at.startswith("train") else {"bad_segments": "keep"})
 
 
+def _structured(converter: Converter, table: Table, at: str) -> Table:
+    return _videos(converter, drop_sampling(converter, dict(table), at), at)
+
+
 def _proposals(converter: Converter, table: Table, at: str) -> Table:
     folders = ("pgm_proposals_dir", "pgm_features_dir")
     return {k: posixpath.normpath(v) if k in folders else v for k, v in table.items()}
@@ -79,6 +84,7 @@ def _metric(converter: Converter, table: Table, at: str) -> Table:
 RULES: dict[str, Rule] = {
     "ActivityNetDataset": _videos,
     "CharadesSTADataset": _videos,
+    "SSNDataset": _structured,
     "ANetMetric": _metric,
     "LoadProposals": _proposals,
     "RecallatTopK": drop_arguments(collect_device=COLLECTED, prefix=PREFIX),

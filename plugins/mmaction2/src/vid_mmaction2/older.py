@@ -221,7 +221,11 @@ def _metrics(converter: Converter, table: Mapping[str, Any], dataset: Any, at: s
     listed = [names] if isinstance(names, str) else names
     more = {} if options is None else {"metric_options": options}
     if kind == "SSNDataset":
-        return [{"type": "THUMOSMetric", **({} if names is None else {"metrics": listed}), **more}]
+        if listed not in (None, ["mAP"]):
+            converter.report(f"{at}.metrics", f"must be mAP, found {names!r:.60}")
+        if options not in (None, {"mAP": {"eval_dataset": "thumos14"}}):
+            converter.report(f"{at}.metric_options", "must be dict(mAP=dict(eval_dataset='thumos14'))")
+        return [{"type": "THUMOSMetric"}]
     if kind == "ActivityNetDataset":
         return [{"type": "ANetMetric", "metric_type": name, **more} for name in listed or ["AR@AN"]]
     return [{"type": "AccMetric", "metric_list": listed or ["top_k_accuracy"], **more}]

@@ -40,6 +40,7 @@ STEP_NAMES = {
     "UniformSample": "sample",
     "UntrimmedSampleFrames": "sample",
     "SampleAVAFrames": "sample",
+    "SampleProposalFrames": "sample",
     "RandomCrop": "crop",
     "RandomResizedCrop": "crop",
     "MultiScaleCrop": "crop",
