@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from vidcore.errors import VideoError
 from vidcore.video.exact.finder import FrameFinder
-from vidcore.video.exact.packets import Packets
+from vidcore.video.exact.packets import Packets, _Indexes
 from vidcore.video.open import open_video
 
 SHARED = Path(os.environ.get("VIDCORE_SHARED", Path(__file__).resolve().parents[4] / "shared"))
@@ -66,27 +67,28 @@ def requests(length: int) -> list[Any]:
 @pytest.mark.parametrize("name", NAMES)
 def test_auto_returns_the_frames_of_a_full_decode(make: ModuleType, videos: dict[str, Path], name: str) -> None:
     expected = decode_all(videos[name])
-    refused = 0
-    with open_video(videos[name]) as reader:
-        assert reader.decoder == "pyav"
-        assert len(reader) == len(expected) or name not in ENTIRE
-        wanted = requests(len(reader))
-        for indices in wanted:
-            try:
-                frames = reader.read(indices)
-            except VideoError as error:
-                if name in ENTIRE or str(videos[name]) not in str(error):
-                    raise
-                refused += 1
-                continue
-            assert frames.dtype == np.uint8
-            assert frames.flags.c_contiguous
-            for index, frame in zip(indices, frames, strict=True):
-                if name in {"damaged.mp4", "damaged.ts", "hole.ts"}:  # the others keep their numbers if some are lost
-                    assert make.number_of(frame) == index
-                else:
-                    assert np.array_equal(frame, expected[index]), f"frame {index}"
-        assert refused < len(wanted)
+    asked = refused = 0
+    for half in range(2):  # opened again, a file that is intact is not indexed again
+        with open_video(videos[name]) as reader:
+            assert reader.decoder == "pyav"
+            assert len(reader) == len(expected) or name not in ENTIRE
+            for indices in requests(len(reader))[half::2]:
+                asked += 1
+                try:
+                    frames = reader.read(indices)
+                except VideoError as error:
+                    if name in ENTIRE or str(videos[name]) not in str(error):
+                        raise
+                    refused += 1
+                    continue
+                assert frames.dtype == np.uint8
+                assert frames.flags.c_contiguous
+                for index, frame in zip(indices, frames, strict=True):
+                    if name in {"damaged.mp4", "damaged.ts", "hole.ts"}:  # others keep their numbers if some are lost
+                        assert make.number_of(frame) == index
+                    else:
+                        assert np.array_equal(frame, expected[index]), f"frame {index}"
+    assert refused < asked
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,26 @@ def test_packets_of_large_files_are_read_again(
         for indices in requests(len(reader)):
             for index, frame in zip(indices, reader.read(indices), strict=True):
                 assert np.array_equal(frame, expected[index]), f"frame {index}"
+
+
+def test_a_file_that_was_indexed_is_opened_without_reading_it(
+    videos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indexes = _Indexes()
+    monkeypatch.setattr("vidcore.video.exact.packets._indexes", indexes)
+    path = tmp_path / "a.mp4"
+    shutil.copy(videos["h264.mp4"], path)
+    first = Packets(path)
+    again = Packets(path)
+    assert first._at == len(first) - 1
+    assert again._at == -1
+    assert again.order is first.order
+    shutil.copy(videos["open.mp4"], path)
+    assert Packets(path).order is not first.order
+    monkeypatch.setattr("vidcore.video.exact.packets.REMEMBERED", 100)
+    for name in ("h264.mkv", "h264.ts", "hevc.mp4", "h264.flv"):  # of 40 packets each
+        Packets(videos[name])
+    assert [Path(str(key[0])).name for key in indexes._kept] == ["hevc.mp4", "h264.flv"]
 
 
 def test_packets_ahead_are_reached_without_opening_the_file_again(

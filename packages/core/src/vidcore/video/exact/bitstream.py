@@ -109,7 +109,7 @@ def _vp9_frames(data: bytes) -> Iterator[bytes]:
 
 def _av1_picture(data: bytes) -> Pictures:
     """AV1 bitstream specification, 5.3 to 5.9: show_existing_frame, frame_type (two bits), show_frame."""
-    shown = at = 0
+    shown = frames = at = 0
     while at < len(data):
         kind, extended, sized = data[at] >> 3 & 15, data[at] & 4, data[at] & 2
         at += 2 if extended else 1
@@ -128,8 +128,9 @@ def _av1_picture(data: bytes) -> Pictures:
             return Pictures()
         if kind in (3, 6):  # frame header, frame
             shown += "1" in (bits[0], bits[3])
+            frames += 1
         at += size
-    return Pictures(shown, damaged=not shown)  # a packet is a temporal unit, which shows a frame
+    return Pictures(shown, damaged=not frames)
 
 
 def _bits(data: bytes) -> str:

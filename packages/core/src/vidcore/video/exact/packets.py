@@ -7,6 +7,7 @@ packets from here, so seeking in the container is not involved.
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from attrs import frozen
 from av import Packet
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
@@ -46,6 +48,51 @@ FEW = 32
 
 NEAR = 256
 """Packets that are read faster than by seeking."""
+
+REMEMBERED = 1 << 20
+"""Number of packets whose index a process keeps for files that are opened again, in about 45 bytes each."""
+
+
+@frozen
+class _Index:
+    """The index of an intact file."""
+
+    table: PacketTable
+    order: Numbers
+    keys: frozenset[int]
+    steady: bool
+    starts_at_keyframe: bool
+    cut: bool | None
+    advertised: int
+    rate: float | None
+
+
+class _Indexes:
+    """Indexes by file, until ``REMEMBERED`` packets are exceeded: those used least recently are forgotten."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str | int, ...], _Index] = OrderedDict()
+        self._packets = 0
+
+    @staticmethod
+    def identity(path: str) -> tuple[str | int, ...]:
+        """Return what changes when the file does."""
+        about = os.stat(path)
+        return path, about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
+
+    def get(self, key: tuple[str | int, ...]) -> _Index | None:
+        with suppress(KeyError):
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    def add(self, key: tuple[str | int, ...], index: _Index) -> None:
+        if self._kept.setdefault(key, index) is index:
+            self._packets += len(index.table)
+        while self._packets > REMEMBERED:
+            self._packets -= len(self._kept.popitem(last=False)[1].table)
+
+
+_indexes = _Indexes()
 
 
 class Packets:
@@ -83,16 +130,38 @@ class Packets:
         self._table: PacketTable | None = None  # replaces them once all are there
         self._kept: list[Packet[VideoStream]] | None = []
         self._at = -1  # number of the last packet read, if they are not kept
+        self._reading: Iterator[Packet[VideoStream]] = iter(())  # the packets after it
+        identity = _indexes.identity(self._file)
         self._container, self.stream = self._open()
+        known = _indexes.get(identity)
+        if known is not None:
+            self._recall(known)
+            return
         try:
             self._index()
             self._table, self._notes = PacketTable.of(self._notes), []
+            self._remember(identity)
         except FFmpegError as error:
             self.close()
             raise VideoError(path, f"cannot be read to its end ({reason(error)})") from error
         except BaseException:
             self.close()
             raise
+
+    def _remember(self, identity: tuple[str | int, ...]) -> None:
+        """Keep the index of an intact file. (Damage is found while packets are read, and changes with it.)"""
+        assert self._table is not None
+        if self.order is None or self.gaps or self.cut or not self._table.can_seek or self.order.min() < 0:
+            return
+        facts = (self.steady, self.starts_at_keyframe, self.cut, self.advertised, self.rate)
+        _indexes.add(identity, _Index(self._table, self.order, self.keys, *facts))
+
+    def _recall(self, index: _Index) -> None:
+        self._table, self.order, self.keys = index.table, index.order, index.keys
+        self.steady, self.starts_at_keyframe, self.cut = index.steady, index.starts_at_keyframe, index.cut
+        self.advertised, self.rate = index.advertised, index.rate
+        self.entries, self.gaps = sorted({0, *self.keys}), []
+        self._kept, self._reading = None, self._read()
 
     def __len__(self) -> int:
         return len(self._notes) if self._table is None else len(self._table)
@@ -126,7 +195,7 @@ class Packets:
         """Open the file again, with a new decoder."""
         self._container.close()
         self._container, self.stream = self._open()
-        self._reading: Iterator[Packet[VideoStream]] = self._read()
+        self._reading = self._read()
         self._at = -1
 
     def close(self) -> None:

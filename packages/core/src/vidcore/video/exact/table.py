@@ -42,6 +42,11 @@ class PacketTable:
         """Whether no two packets have the same place."""
         return len(np.unique(self.rows[:, 2:], axis=0)) == len(self)
 
+    @cached_property
+    def can_seek(self) -> bool:
+        """Whether seeking finds every packet."""
+        return self._identified and bool(self.simple.all())
+
     def stamps(self, numbers: Numbers) -> Numbers | None:
         """Return the pts of packets; None if one is unknown."""
         found: Numbers = self.rows[numbers, 0]
