@@ -107,8 +107,17 @@ def test_the_beginning_of_a_name_is_enough_if_unique(tmp_path: Path, monkeypatch
     assert load("tsn_r50_1", recipes).data == {"n": "tsn_r50_1"}, "a whole name"
     write(tmp_path, "tsn_r1", "n = 'a file'")
     assert load("tsn_r1", recipes).data == {"n": "a file"}
-    with pytest.raises(ConfigError, match=r"'ts' is the beginning of 4 recipes: tsm, tsn_r101, tsn_r50_1, ..."):
+    with pytest.raises(
+        ConfigError, match=r"^'ts' is the beginning of 4 recipes: tsm, tsn_r101, tsn_r50_1, tsn_r50_10$"
+    ):
         load("ts", recipes)
+    task = write(tmp_path, "task.toml", "extends = 'tsn_r101'\nm = 1")
+    assert load(task, recipes).data == {"n": "tsn_r101", "m": 1}
+    write(tmp_path, "task.toml", "extends = 'tsn_r10'\nm = 1")
+    assert load(task, recipes).data == {"n": "tsn_r101", "m": 1}
+    write(tmp_path, "task.toml", "extends = 'tsn'")
+    with pytest.raises(ConfigError, match=r"task.toml: extends: 'tsn' is the beginning of 3 recipes: tsn_r101, tsn_"):
+        load(task, recipes)
     with pytest.raises(ConfigError, match="'x' is neither a file"):
         load("x", recipes)
 

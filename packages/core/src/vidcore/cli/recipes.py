@@ -12,8 +12,9 @@ from vidcore.config.load import load
 if TYPE_CHECKING:
     from vidcore.plugins.catalog import Catalog
 
-__all__ = ["RecipeFacts"]
+__all__ = ["COLUMNS", "RecipeFacts"]
 
+COLUMNS = ("name", "task", "dataset", "parameters", "published scores", "weights")
 WIDTH = 80
 
 
@@ -27,6 +28,8 @@ class RecipeFacts:
     dataset: str | None
     parameters: int | None
     scores: dict[str, float]
+    weights: str | None
+    """Licence of the published weights; None if there are none."""
 
     @classmethod
     def of(cls, name: str, catalog: Catalog) -> Self:
@@ -38,17 +41,33 @@ class RecipeFacts:
             info |= part.get("info", {})
         parameters = None if "stages" in table else info.get("parameters")
         scores = {k: v for k, v in info.items() if isinstance(v, int | float) and k != "parameters"}
-        return cls(name, plugin.removeprefix("vid-"), info.get("dataset"), parameters, scores)
+        weights = info.get("license", "licence unknown") if info.get("weights") else None
+        return cls(name, plugin.removeprefix("vid-"), info.get("dataset"), parameters, scores, weights)
+
+    @property
+    def size(self) -> str:
+        """Number of parameters in millions; an empty string if it is not stated."""
+        return f"{self.parameters / 1e6:.3g} M" if self.parameters else ""
+
+    @property
+    def scored(self) -> str:
+        """Published scores."""
+        return ", ".join(f"{name} {score}" for name, score in self.scores.items())
+
+    def row(self) -> tuple[str, ...]:
+        """Return the facts in the order of ``COLUMNS``."""
+        return (self.name, self.task, self.dataset or "", self.size, self.scored, self.weights or "")
 
     def lines(self) -> Iterator[str]:
         """Yield indented lines with the facts, at most ``WIDTH`` long."""
         facts = [self.task, *([self.dataset] if self.dataset else [])]
-        facts += [f"{self.parameters / 1e6:.3g} M parameters"] if self.parameters else []
-        facts += [f"{name} {score}" for name, score in self.scores.items()]
+        facts += [f"{self.size} params"] if self.size else []
+        facts += self.scored.split(", ") if self.scored else []
+        facts.append(self.weights or "no weights")
         line = " "
-        for fact in facts:
+        for i, fact in enumerate(facts, 1):
             if len(line) + 1 + len(fact) > WIDTH:
                 yield line
                 line = "   "
-            line += f" {fact}," if fact != facts[-1] else f" {fact}"
+            line += f" {fact}," if i < len(facts) else f" {fact}"
         yield line

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import click
 from vidcore.cli import Context
 from vidcore.cli.common import FILE, refuse_overwriting_inputs, table, with_task
 from vidcore.cli.completion import complete_kinds
-from vidcore.cli.recipes import RecipeFacts
+from vidcore.cli.recipes import COLUMNS, RecipeFacts
 from vidcore.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -40,21 +39,26 @@ def plugins(context: Context) -> None:
 @click.argument("kind", required=False, shell_complete=complete_kinds)
 @click.option("--task", help="Of recipes: only those for this task, such as recognition.")
 @click.option("--dataset", help="Of recipes: only those for this dataset, such as kinetics400.")
+@click.option("--wide", is_flag=True, help="Of recipes: one line for each, wider than 80 columns.")
 @click.pass_obj
-def list_(context: Context, kind: str | None, task: str | None, dataset: str | None) -> None:
+def list_(context: Context, kind: str | None, task: str | None, dataset: str | None, wide: bool) -> None:
     """List components, recipes and commands.
 
     KIND limits the list to models, datasets, transforms, metrics, optimizers, recipes, commands or another kind.
-    Recipes are listed with their task, dataset, number of parameters and published scores.
+    Recipes are listed with their task, dataset, number of parameters, published scores, and the licence of their
+    published weights.
     """
     catalog = context.catalog
     kinds = (*catalog.kinds, "recipes", "commands")
     if kind is not None and kind not in kinds:
         raise UserError(f"no kind {kind!r}{nearest(kind, kinds) or ''}; the kinds are {', '.join(kinds)}")
-    if task is not None or dataset is not None or kind == "recipes":
+    if task is not None or dataset is not None or wide or kind == "recipes":
         if kind not in (None, "recipes"):
-            raise UserError(f"--task and --dataset select recipes, not {kind}")
-        for line in _recipes(catalog, task, dataset):
+            raise UserError(f"--task, --dataset and --wide are about recipes, not {kind}")
+        found = _recipes(catalog, task, dataset)
+        if wide:
+            table(COLUMNS, [recipe.row() for recipe in found])
+        for line in () if wide else (line for recipe in found for line in (recipe.name, *recipe.lines())):
             click.echo(line)
         return
     rows = [(c.kind, c.name, c.plugin, c.target) for k in catalog.kinds for c in catalog.of_kind(k).values()]
@@ -63,8 +67,8 @@ def list_(context: Context, kind: str | None, task: str | None, dataset: str | N
     table(["kind", "name", "plugin", "where"], [r for r in rows if kind in (None, r[0])])
 
 
-def _recipes(catalog: Catalog, task: str | None, dataset: str | None) -> Iterator[str]:
-    """Yield two or more lines for each recipe of a task and a dataset: its name, and facts."""
+def _recipes(catalog: Catalog, task: str | None, dataset: str | None) -> list[RecipeFacts]:
+    """Return the recipes of a task and a dataset."""
     found = [RecipeFacts.of(name, catalog) for name in sorted(catalog.recipes)]
     for option, wanted, known in (
         ("--task", task, {recipe.task for recipe in found}),
@@ -73,10 +77,7 @@ def _recipes(catalog: Catalog, task: str | None, dataset: str | None) -> Iterato
         if wanted is not None and wanted not in known:
             hint, names = nearest(wanted, known), ", ".join(sorted(known))
             raise UserError(f"{option} {wanted}: no recipe has it{hint or f'; there are {names}'}")
-    for recipe in found:
-        if task in (None, recipe.task) and dataset in (None, recipe.dataset):
-            yield recipe.name
-            yield from recipe.lines()
+    return [r for r in found if task in (None, r.task) and dataset in (None, r.dataset)]
 
 
 @click.command()

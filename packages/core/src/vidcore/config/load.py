@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from vidcore.errors import ConfigError, nearest
+from vidcore.errors import ConfigError, nearest, some
 
 __all__ = ["PARTS", "Loaded", "Source", "Table", "apply_shared_tables", "format_key", "load", "load_table", "override"]
 
@@ -82,7 +82,7 @@ def load(task: str | Path, recipes: Mapping[str, Path], overrides: Sequence[str]
     The beginning of a recipe's name is enough if no other begins like it. Relative paths are relative to the folder of
     their file; in recipes, of the file that extends them; in overrides, to the current folder. Raises ``ConfigError``.
     """
-    path = _locate(_whole_name(str(task), recipes), Path.cwd(), recipes, "")
+    path = _locate(str(task), Path.cwd(), recipes, "")
     shipped = path in recipes.values()
     main = Source(str(path), Path.cwd() if shipped else path.resolve().parent)
     merged = Loaded({}, main=main)
@@ -90,17 +90,6 @@ def load(task: str | Path, recipes: Mapping[str, Path], overrides: Sequence[str]
     for text in overrides:
         override(merged, text)
     return merged
-
-
-def _whole_name(name: str, recipes: Mapping[str, Path]) -> str:
-    """Return the name of the only recipe that begins like this, or else the name itself."""
-    if not name or Path(name).exists() or name.removesuffix(".toml") in recipes:
-        return name
-    found = [recipe for recipe in recipes if recipe.startswith(name)]
-    if len(found) > 1:
-        some = f"{', '.join(sorted(found)[:3])}{', ...' * (len(found) > 3)}"
-        raise ConfigError(f"{name!r} is the beginning of {len(found)} recipes: {some}")
-    return found[0] if found else name
 
 
 def load_table(table: Table, name: str = "task") -> Loaded:
@@ -111,14 +100,20 @@ def load_table(table: Table, name: str = "task") -> Loaded:
 
 
 def _locate(name: str, folder: Path, recipes: Mapping[str, Path], who: str) -> Path:
+    """Return the path of a file, or of the recipe with this name or the only one that begins with it."""
     path = folder / name
     if path.is_file():
         return path
-    if name.removesuffix(".toml") in recipes:
-        return recipes[name.removesuffix(".toml")]
+    if (recipe := name.removesuffix(".toml")) in recipes:
+        return recipes[recipe]
     if name and path.is_dir():
         inside = f"; did you mean {str(Path(name) / 'task.toml')!r}?" if (path / "task.toml").is_file() else ""
         raise ConfigError(f"{who}{name!r} is a folder, not a Task{inside}")
+    begun = sorted(known for known in recipes if name and known.startswith(name))
+    if len(begun) > 1:
+        raise ConfigError(f"{who}{name!r} is the beginning of {len(begun)} recipes: {some(begun, 10)}")
+    if begun:
+        return recipes[begun[0]]
     near = [str(p.relative_to(folder)) for p in folder.glob("*.toml")] if folder.is_dir() else []
     raise ConfigError(f"{who}{name!r} is neither a file in {folder} nor a recipe{nearest(name, [*near, *recipes])}")
 
