@@ -77,7 +77,8 @@ def test_the_list_of_recipes_has_scores_and_fits_80_columns(capsys: pytest.Captu
 def test_filters_of_the_list_of_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["list", "--dataset", "kinetics710"]) == 0
     assert [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")] == [
-        "slowonly_imagenet-pretrained-r50_32xb8-8x8x1-steplr-150e_kinetics710-rgb"
+        "slowonly_imagenet-pretrained-r50_32xb8-8x8x1-steplr-150e_kinetics710-rgb",
+        "swin-small-p244-w877_in1k-pre_32xb4-amp-32x2x1-30e_kinetics710-rgb",
     ]
     assert run(["list", "recipes", "--dataset", "kinetics40"]) == 2
     assert "--dataset kinetics40: no recipe has it; did you mean 'kinetics400'?\n" in capsys.readouterr().err

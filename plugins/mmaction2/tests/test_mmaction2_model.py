@@ -117,3 +117,33 @@ def test_a_head_for_features(catalog: Catalog) -> None:
         "test_cfg": {"average_clips": None},
     }
     assert convert_model(table, catalog)["cls_head"] == {"type": "FeatureHead", "temporal_type": "max"}
+
+
+def test_a_blending_for_other_classes_is_that_of_the_head(converted: Converted, published: dict[str, Any]) -> None:
+    model = copy.deepcopy(published["model"])
+    classes = model["cls_head"]["num_classes"]
+    mixup, cutmix = ({"type": f"{name}Blending", "num_classes": classes + 1} for name in ("Mixup", "Cutmix"))
+    model["data_preprocessor"]["blending"] = {"type": "RandomBatchAugment", "augments": [mixup, cutmix]}
+    imported = converted(model=model)
+    assert imported.problems == ()
+    blending = imported.task["model"]["data_preprocessor"]["blending"]
+    assert [part["num_classes"] for part in blending["augments"]] == [classes, classes]
+    note = f"blending: is for {classes} classes, as cls_head is, instead of {classes + 1}"
+    assert any(line.endswith(note) for line in imported.notes)
+    model["data_preprocessor"]["blending"] = mixup
+    assert converted(model=model).task["model"]["data_preprocessor"]["blending"] == {**mixup, "num_classes": classes}
+
+
+def test_transformers_have_their_norms_and_activations() -> None:
+    table = {"type": "MViT", "arch": "s", "norm_cfg": {"type": "LN", "eps": 1e-6}, "pretrained_type": "maskfeat"}
+    head = {"type": "MViTHead", "num_classes": 5, "in_channels": 768}
+    model = convert_model({"type": "Recognizer3D", "backbone": table, "cls_head": head})
+    assert model["backbone"] == {"type": "MViT", "arch": "small"}
+    swin = {"type": "SwinTransformer3D", "arch": {"embed_dims": 8, "depths": [1], "num_heads": [2]}}
+    model = convert_model({"type": "Recognizer3D", "backbone": {**swin, "act_cfg": {"type": "GELU"}}, "cls_head": head})
+    assert model["backbone"] == {**swin, "bias_of_small_windows": "first"}
+    swin |= {"norm_cfg": {"type": "LN", "eps": 1e-6}, "act_cfg": {"type": "ReLU"}}
+    with pytest.raises(
+        ConfigError, match=r"norm_cfg: must be LN with an eps of 1e-05(.|\n)*act_cfg: must be GELU, found"
+    ):
+        convert_model({"type": "Recognizer3D", "backbone": swin, "cls_head": head})

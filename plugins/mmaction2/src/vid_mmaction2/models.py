@@ -43,6 +43,7 @@ def _recognizer(converter: Converter, table: Table, at: str) -> Table:
         table["cls_head"] = {"average_clips": average, **table["cls_head"]}
     if settings["test_cfg"].pop("feature_extraction", False):
         converter.leave_out(f"{at}.test_cfg.feature_extraction", True, "vidcore features writes features of any model")
+    _match_classes(converter, table, at)
     aux = settings["train_cfg"].pop("aux_info", None)
     converter.leave_out(f"{at}.train_cfg.aux_info", aux, "losses find the targets of the samples themselves")
     for name, rest in settings.items():
@@ -50,6 +51,28 @@ def _recognizer(converter: Converter, table: Table, at: str) -> Table:
             if value not in (None, False):
                 converter.report(f"{at}.{name}.{key}", "has no equivalent here")
     return table
+
+
+def _match_classes(converter: Converter, table: Table, at: str) -> None:
+    """Give the blending of a batch the number of classes of the head, where a published configuration has another."""
+    parts = [table.get(name) for name in ("data_preprocessor", "cls_head")]
+    if not all(isinstance(part, Mapping) for part in parts):
+        return
+    preprocessor, head = (dict(part) for part in parts if part is not None)
+    blending, wanted = preprocessor.get("blending"), head.get("num_classes")
+    if not isinstance(blending, Mapping) or wanted is None:
+        return
+    augments = blending.get("augments")
+    found = augments if isinstance(augments, (list, tuple)) else [augments] if augments else [blending]
+    wrong = {part["num_classes"] for part in found if isinstance(part, Mapping) and "num_classes" in part} - {wanted}
+    if not wrong:
+        return
+    changed = [{**part, "num_classes": wanted} if isinstance(part, Mapping) else part for part in found]
+    blending = {**blending, "augments": changed} if augments else changed[0]
+    table["data_preprocessor"] = {**preprocessor, "blending": blending}
+    converter.notes.append(
+        f"{at}.data_preprocessor.blending: is for {wanted} classes, as cls_head is, not {wrong.pop()}"
+    )
 
 
 def _head(converter: Converter, table: Table, at: str) -> Table:
@@ -260,8 +283,10 @@ def _transformer(eps: float = 1e-5, **fixed: Any) -> Rule:
         act = converter.kind(converter.table(table.get("act_cfg"), f"{at}.act_cfg"), f"{at}.act_cfg", "GELU")
         if act != "GELU":
             converter.report(f"{at}.act_cfg", f"must be GELU, found {act}")
-        table = {**without(table, "norm_cfg", "act_cfg"), **fixed}
-        table = without(table, "img_size", "pretrained_type")  # without effect; weights are recognised by their names
+        implied = ("norm_cfg", "act_cfg", "img_size", "pretrained_type")  # weights are recognised by their names
+        for name in implied:
+            converter.imply(f"{at}.{name}", table.get(name))
+        table = {**without(table, *implied), **fixed}
         if isinstance(table.get("arch"), str):
             table["arch"] = ARCHITECTURES.get(table["arch"], table["arch"])
         return table
