@@ -128,7 +128,7 @@ def test_a_blending_for_other_classes_is_that_of_the_head(converted: Converted, 
     assert imported.problems == ()
     blending = imported.task["model"]["data_preprocessor"]["blending"]
     assert [part["num_classes"] for part in blending["augments"]] == [classes, classes]
-    note = f"blending: is for {classes} classes, as cls_head is, instead of {classes + 1}"
+    note = f"blending: is for {classes} classes, as cls_head is, not {classes + 1}"
     assert any(line.endswith(note) for line in imported.notes)
     model["data_preprocessor"]["blending"] = mixup
     assert converted(model=model).task["model"]["data_preprocessor"]["blending"] == {**mixup, "num_classes": classes}
