@@ -311,6 +311,8 @@ def annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "classes" / name / f"{name}_1.mp4").touch()
         (tmp_path / f"{name}_1.mp4").touch()
     (tmp_path / "videos.txt").write_text("a_1.mp4 0\nb_1.mp4 1\n")
+    (tmp_path / "parts.txt").write_text("a_1.mp4 0.5 2 0\nb_1.mp4 1 2.5 1\n")
+    (tmp_path / "raw.txt").write_text("a 0 4 1 2\nb 1 3 0\n")
     (tmp_path / "frames.txt").write_text("a 8 0\nb 9 1\n")
     (tmp_path / "segments.csv").write_text("video,start,end,label\na,0,1,x\nb,1,2,y\n")
     (tmp_path / "sentences.txt").write_text("a 0 1##up.\nb 1 2##down.\n")
@@ -334,11 +336,13 @@ ARGUMENTS |= {
         "window_size": 16,
         "ft_overlap": 0.5,
     },
+    "ClipDataset": {"ann_file": "parts.txt"},
     "ConcatDataset": {"datasets": [{"type": "VideoDataset", "ann_file": "videos.txt"}]},
     "FolderDataset": {"data_root": "classes"},
     "HVUDataset": {"ann_file": "tags.json"},
     "NamedVideos": {"folder": "."},
     "RawframeDataset": {"ann_file": "frames.txt"},
+    "RawVideoDataset": {"ann_file": "raw.txt"},
     "SSNDataset": {"ann_file": "segments.csv"},
     "RepeatDataset": {"dataset": {"type": "VideoDataset", "ann_file": "videos.txt"}, "times": 1},
     "VideoDataset": {"ann_file": "videos.txt"},

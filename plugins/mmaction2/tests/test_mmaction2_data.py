@@ -146,13 +146,17 @@ def test_color_space_aug_of_old_versions_is_approximate(converted: Converted, lo
     assert any("color_space_aug is a ColorJitter of about the same strength" in note for note in imported.notes)
 
 
-def test_the_magnitude_of_flow_is_a_step_before_its_normalisation(converted: Converted, loader: Loader) -> None:
+def test_images_and_long_videos_of_omnisource(catalog: Catalog, converted: Converted, loader: Loader) -> None:
     train = loader("train")
-    train["dataset"]["pipeline"].append(
-        {"type": "Normalize", "mean": [128, 128], "std": [128, 128], "adjust_magnitude": True}
-    )
-    pipeline = converted(train_dataloader=train).task["data"]["train"]["pipeline"]
-    assert pipeline["adjust_flow_magnitude"] == {"type": "AdjustFlowMagnitude", "zero": 128}
+    train["dataset"]["type"] = "ImageDataset"
+    assert converted(train_dataloader=train).task["data"]["train"]["dataset"]["type"] == "VideoDataset"
+    train["dataset"] |= {"type": "RawVideoDataset", "clipname_tmpl": "{}.mp4", "sampling_strategy": "random"}
+    imported = converted(train_dataloader=train)
+    assert imported.problems == ()
+    data = imported.task["data"]["train"]
+    assert (data["dataset"]["type"], data["dataset"]["clipname_tmpl"]) == ("RawVideoDataset", "{}.mp4")
+    assert next(iter(data["pipeline"].items())) == ("pick", {"type": "PickClip", "sampling_strategy": "random"})
+    Task.from_table(imported.task, catalog)
 
 
 @pytest.mark.parametrize(

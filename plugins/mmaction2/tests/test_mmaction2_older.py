@@ -224,3 +224,13 @@ def test_wrapped_datasets_and_transforms(catalog: Catalog, older: dict[str, Any]
     inner["pipeline"][4]["zzz"] = 1
     (problem,) = convert_config(older, catalog).problems
     assert problem.startswith("data.train.dataset.pipeline[4].zzz: ")
+
+
+def test_the_magnitude_of_flow_is_a_step(catalog: Catalog, older: dict[str, Any]) -> None:
+    for part in ("train", "val"):
+        step = next(step for step in older["data"][part]["pipeline"] if step["type"] == "Normalize")
+        step |= {"mean": [128, 128], "std": [128, 128], "adjust_magnitude": True}
+    imported = convert_config(older, catalog)
+    pipeline = imported.task["data"]["train"]["pipeline"]
+    assert pipeline["adjust_flow_magnitude"] == {"type": "AdjustFlowMagnitude", "zero": 128}
+    assert imported.task["model"]["data_preprocessor"]["mean"] == [128, 128]

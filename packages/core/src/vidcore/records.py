@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from attrs import Attribute, evolve, field, fields, frozen
 
-from vidcore.errors import UserError
+from vidcore.errors import UserError, VideoError
 from vidcore.geometry import Box
 from vidcore.typing import Array
 
@@ -26,6 +26,7 @@ __all__ = [
     "Audio",
     "Boxes",
     "Clip",
+    "Cut",
     "Heatmaps",
     "Joints",
     "Record",
@@ -171,6 +172,53 @@ class Clip:
                 f"Clip: {self.count} clips of {self.length} frames need {self.length * self.count} indices, "
                 f"got {len(self.indices)}"
             )
+
+
+@frozen
+class Cut:
+    """A part of a video that is a sample of its own: from ``start`` up to, but not including, ``end``."""
+
+    start: float
+    end: float
+    in_seconds: bool = True
+    """Whether they are seconds; otherwise numbers of frames, counted from 0."""
+
+    def frames(self, path: str, total: int, fps: float | None, times: Array | None = None) -> tuple[int, int]:
+        """Return the first frame, and the one after the last: of seconds, all that are on the screen at some time.
+
+        Args:
+            path: of the video, for messages.
+            total: frames of the video.
+            fps: frames per second.
+            times: (total,) float64 seconds at which frames appear; default: regular ones.
+
+        Raises ``VideoError`` if the part starts after the end of the video, or the frame rate is not known.
+        """
+        if not self.in_seconds:
+            first, stop = int(self.start), int(self.end)
+        else:
+            if not fps:
+                raise VideoError(path, f"has no frame rate, which the part from {self.start:g} s needs")
+            edges = np.append(np.arange(total) / fps if times is None else times, np.inf)
+            edges[-1] = edges[-2] + 1 / fps if total else 0
+            first = int(np.searchsorted(edges, self.start + EPSILON, "right")) - 1
+            stop = int(np.searchsorted(edges, self.end - EPSILON, "left"))
+        if first >= total:
+            start = f"{self.start:g} s" if self.in_seconds else f"frame {self.start:g}"
+            raise VideoError(path, f"ends before its part from {start} begins: it has {total} frames")
+        return first, min(stop, total)
+
+    def seconds(self, path: str, fps: float | None) -> tuple[float, float]:
+        """Return start and end in seconds. Raises ``VideoError`` if that needs a frame rate that is not known."""
+        if self.in_seconds:
+            return self.start, self.end
+        if not fps:
+            raise VideoError(path, f"has no frame rate, which the part from frame {self.start:g} needs")
+        return self.start / fps, self.end / fps
+
+
+EPSILON = 1e-6
+"""Seconds that rounding may move a time by."""
 
 
 @frozen(eq=False)

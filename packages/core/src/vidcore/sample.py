@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import Attribute, field, fields, frozen
 
-from vidcore.records import Audio, Boxes, Clip, Heatmaps, Joints, Record, Segments, Text, Varying, shape
+from vidcore.records import Audio, Boxes, Clip, Cut, Heatmaps, Joints, Record, Segments, Text, Varying, shape
 from vidcore.typing import Array
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ class Sample:
     """Video file, image file, or folder of frames."""
     audio_path: str | None = None
     """File with the sound; default: ``path``."""
+    cut: Cut | None = None
+    """The part of the video that is this sample; default: all of it. Frames are counted from its first."""
+    first_frame: int = 0
+    """Frame of the file that is the first of the part; known when the video has been opened."""
     video: VideoReader | None = None
     """Open reader: ``OpenVideo`` sets it, ``Decode`` closes it and resets it to None."""
     total_frames: int | None = None

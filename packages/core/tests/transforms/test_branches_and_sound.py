@@ -10,7 +10,7 @@ import pytest
 
 from vidcore.config.bind import build_component
 from vidcore.errors import UserError
-from vidcore.records import Clip
+from vidcore.records import Clip, Cut
 from vidcore.sample import Sample
 from vidcore.transforms.branches import Branches
 from vidcore.transforms.formatting import FormatShape
@@ -49,6 +49,22 @@ def test_audio_is_that_of_the_clip(sound: Path) -> None:
     assert part.start == 1.0
     with pytest.raises(UserError, match="requires the frame rate, which is not known"):
         DecodeAudio()(Sample(path=str(sound), clip=clip), rng())
+
+
+def test_audio_of_a_part_of_a_video_is_that_of_the_part(sound: Path) -> None:
+    def heard(sample: Sample) -> list[int]:
+        audio = DecodeAudio()(sample, rng()).audio
+        assert audio is not None
+        return (audio.samples[0] * 2**15).round().astype(int).tolist()  # type: ignore[no-any-return]
+
+    part = Sample(path=str(sound), cut=Cut(1.0, 1.5))
+    assert heard(part) == list(range(1000, 1500))
+    frames = Sample(path=str(sound), cut=Cut(5, 6, in_seconds=False), fps=5.0)
+    assert heard(frames) == list(range(1000, 1200))
+    clip = Clip(np.array([2, 3]), 2)
+    assert heard(part.replace(first_frame=10, fps=10.0, clip=clip)) == list(range(1200, 1400))
+    with pytest.raises(UserError, match="has no frame rate, which the part from frame 5 needs"):
+        heard(frames.replace(fps=None))
 
 
 class Level:

@@ -11,7 +11,7 @@ import pytest
 
 from vidcore.config.bind import build_component
 from vidcore.errors import ConfigError, UserError, VideoError
-from vidcore.records import Boxes, Clip
+from vidcore.records import Boxes, Clip, Cut
 from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.crops import ThreeCrop
@@ -22,6 +22,7 @@ from vidcore.transforms.resizing import Resize
 from vidcore.transforms.sampling import SampleFrames
 from vidcore.typing import Array
 from vidcore.video.frames import ArrayReader, ImageReader
+from vidcore.video.synthetic import write_video
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -155,3 +156,49 @@ def test_a_decoder_is_named_in_a_task(folder: Path) -> None:
         build_component({"type": "OpenVideo", "decoder": "opencv"})
     with pytest.raises(ConfigError, match=r"decoder: .*'pyva'; did you mean 'pyav'"):
         build_component({"type": "Decode", "decoder": "pyva"})
+
+
+def test_a_part_of_a_video_is_read_as_a_whole_one(folder: Path, frames: Array) -> None:
+    sample = Sample(
+        path=str(folder), start_index=1, filename_tmpl="img_{:05}.png", fps=2.0, total_frames=6, cut=Cut(1.0, 2.5)
+    )
+    opened = OpenVideo()(sample, rng())
+    assert (opened.total_frames, opened.first_frame, opened.fps) == (3, 2, 2.0)
+    chosen = SampleFrames(2, 1, test_mode=True)(opened, rng())
+    assert realize(Decode()(chosen, rng())).frames.tolist() == frames[2:4].tolist()  # type: ignore[union-attr]
+    assert Decode()(sample, rng()).frames.tolist() == frames[2:5].tolist()  # type: ignore[union-attr]
+    by_number = Decode()(sample.replace(cut=Cut(4, 9, in_seconds=False)), rng())
+    assert by_number.frames.tolist() == frames[4:].tolist()  # type: ignore[union-attr]
+    with pytest.raises(VideoError, match="frame 3 does not exist: the video has frames 0 to 2"):
+        Decode()(opened.replace(clip=Clip(np.array([4]), 1)), rng())
+
+
+def test_a_part_of_a_file_counts_from_its_first_frame(tmp_path: Path) -> None:
+    path = tmp_path / "long.mp4"
+    write_video(path, np.repeat(np.arange(0, 240, 8, np.uint8), 3 * 96 * 96).reshape(30, 96, 96, 3))  # 16 per second
+    whole = Decode()(Sample(path=str(path)), rng()).frames
+    assert whole is not None and len(whole) == 30
+    part = Decode()(Sample(path=str(path), cut=Cut(0.5, 1.0)), rng()).frames
+    assert part is not None and part.tolist() == whole[8:16].tolist()
+    with pytest.raises(VideoError, match=r"ends before its part from 3\.5 s begins: it has 30 frames"):
+        OpenVideo()(Sample(path=str(path), cut=Cut(3.5, 4)), rng())
+    with pytest.raises(VideoError, match="ends before its part from frame 30 begins"):
+        OpenVideo()(Sample(path=str(path), cut=Cut(30, 31, in_seconds=False)), rng())
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "times", "wanted"),
+    [
+        (0.0, 0.1, None, (0, 1)),
+        (0.1, 0.3, None, (1, 3)),
+        (0.15, 0.25, None, (1, 3)),
+        (0.85, 99.0, None, (8, 10)),
+        (1.0, 5.5, [0, 2, 5, 6], (0, 3)),
+        (5.0, 5.1, [0, 2, 5, 6], (2, 3)),
+    ],
+)
+def test_seconds_are_all_frames_on_the_screen(start: float, end: float, times: Any, wanted: tuple[int, int]) -> None:
+    at = None if times is None else np.array(times, float)
+    assert Cut(start, end).frames("a.mp4", 10 if times is None else 4, 10.0, at) == wanted
+    with pytest.raises(VideoError, match="has no frame rate, which the part from"):
+        Cut(start, end).frames("a.mp4", 10, None)

@@ -42,13 +42,17 @@ def vidcore_components() -> dict[str, dict[str, str]]:
         | offer("vid_recognition.audio", recognizer=["RecognizerAudio", "TSNAudioHead"], resnet=["ResNetAudio"]),
         "datasets": offer(
             "vid_recognition.datasets",
+            clips=["ClipDataset"],
             folder=["FolderDataset"],
             hvu=["HVUDataset"],
+            raw=["RawVideoDataset"],
             rawframe=["RawframeDataset"],
             video=["VideoDataset"],
         )
         | offer("vid_recognition.audio", dataset=["AudioDataset"]),
-        "transforms": offer("vid_recognition.transforms", ava=["SampleAVAFrames"], hvu=["LoadHVULabel"])
+        "transforms": offer(
+            "vid_recognition.transforms", ava=["SampleAVAFrames"], hvu=["LoadHVULabel"], raw=["PickClip"]
+        )
         | offer("vid_recognition.audio", steps=["AudioFeatureSelector", "FormatAudioShape", "LoadAudioFeature"]),
         "metrics": offer(
             "vid_recognition.metrics",

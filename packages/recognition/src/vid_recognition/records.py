@@ -11,7 +11,7 @@ from attrs import field, frozen
 from vidcore.records import Record, shape
 from vidcore.typing import Array
 
-__all__ = ["HVU_CATEGORIES", "HVU_CATEGORY_NUMS", "StreamScores", "TagCategories", "ViewScores"]
+__all__ = ["HVU_CATEGORIES", "HVU_CATEGORY_NUMS", "ClipFiles", "StreamScores", "TagCategories", "ViewScores"]
 
 HVU_CATEGORIES = ("action", "attribute", "concept", "event", "object", "scene")
 HVU_CATEGORY_NUMS = (739, 117, 291, 69, 1678, 248)
@@ -65,3 +65,19 @@ class TagCategories(Record):
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
         return cls(arrays["sizes"], arrays["annotated"], tuple(arrays["names"].tolist()))
+
+
+@frozen(eq=False)
+class ClipFiles(Record):
+    """``extra["clip_files"]``: the clips that a long video was cut into, files in one folder."""
+
+    positive: Array = field(validator=shape(None))
+    """(n,) integers: numbers of those that show the action."""
+    count: int = 0
+    """Number of all."""
+    template: str = "part_{}.mp4"
+    """Name of a file, with a field for its number."""
+
+    def arrays(self) -> dict[str, Array]:
+        """Return nothing: they are not saved with predictions."""
+        return {}

@@ -28,7 +28,7 @@ LEFT_OUT_KEYS = {
 MISPLACED = {"pipeline", "test_mode"}
 """Keys of the dataset that a published file has one level too high; MMAction2 fails to load it."""
 SAMPLERS = {"DefaultSampler", "InfiniteSampler"}
-IMAGE_DATASETS = {"mmcls.ImageNet": "VideoDataset", "mmpretrain.ImageNet": "VideoDataset"}
+IMAGE_DATASETS = dict.fromkeys(("ImageDataset", "mmcls.ImageNet", "mmpretrain.ImageNet"), "VideoDataset")
 """Annotation files of images; an image is a video with one frame here."""
 COLLATORS = {"default_collate", "pseudo_collate", "repeat_pseudo_collate"}
 
@@ -63,7 +63,6 @@ def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
         converter.notes.append(f"{at}.dataset: ClassBalancedDataset (oversample_thr={threshold}) is balanced: {why}")
     if published.pop("sample_by_class", False):  # of 0.x
         table |= {"balanced": True, "balance_power": published.pop("power", None) or 0.0}
-    published["type"] = IMAGE_DATASETS.get(str(published.get("type")), published.get("type"))
     dataset, pipeline = _dataset(converter, published, f"{at}.dataset")
     if dataset is not None:
         table["dataset"] = dataset
@@ -106,6 +105,7 @@ def _sampling(converter: Converter, loader: Mapping[str, Any], table: Table, at:
 def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[Table | None, Table]:
     """Return the converted dataset without its pipeline, and the pipeline."""
     own, steps = without(table, "pipeline"), table.get("pipeline")
+    own["type"] = IMAGE_DATASETS.get(str(own.get("type")), own.get("type"))
     if isinstance(steps, list):
         steps = [_without_suffix(step, own) for step in steps]
     if isinstance(own.get("dataset"), Mapping):  # a dataset that repeats another
@@ -118,6 +118,9 @@ def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[T
             drawn = converter.attempt(at, sampling, converter, own, at)
             before = list(pipeline).index("sample") if "sample" in pipeline else 0
             pipeline = dict([*list(pipeline.items())[:before], ("proposals", drawn), *list(pipeline.items())[before:]])
+        if strip_scope(str(own["type"])) == "RawVideoDataset":  # here a step chooses the clip
+            strategy = own.pop("sampling_strategy", "positive")
+            pipeline = {"pick": {"type": "PickClip", "sampling_strategy": strategy}, **pipeline}
         return converter.component(own, at), pipeline
     if not isinstance(own["datasets"], list) or not all(isinstance(part, Mapping) for part in own["datasets"]):
         converter.report(f"{at}.datasets", "must be a list of tables")
@@ -177,5 +180,6 @@ def convert_paths(converter: Converter, table: Table, at: str, kind: str = "vide
 RULES: dict[str, Rule] = {
     "AudioDataset": partial(convert_paths, kind="audio"),
     "RawframeDataset": partial(convert_paths, kind="img"),
+    "RawVideoDataset": convert_paths,
     "VideoDataset": convert_paths,
 }

@@ -131,8 +131,13 @@ def _dataset(
             kind = step.get("type") if isinstance(step, Mapping) else None
             if kind in PACKERS:
                 converter.imply_all(step, place)
-            elif kind == "Normalize" and not step.get("adjust_magnitude"):
+            elif kind == "Normalize":
                 normalizations[place] = _preprocessor(converter, step, place, shapes)
+                if step.get("adjust_magnitude"):
+                    mean = step.get("mean")
+                    zero = {"zero": mean[0]} if isinstance(mean, list | tuple) and mean else {}
+                    places[f"{at}.pipeline[{len(kept)}]"] = place
+                    kept.append({"type": "AdjustFlowMagnitude", **zero})
             else:
                 places[f"{at}.pipeline[{len(kept)}]"] = place
                 kept.append(_step(kind, step))

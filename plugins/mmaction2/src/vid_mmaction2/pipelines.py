@@ -100,10 +100,6 @@ def _split_step(converter: Converter, step: Any, at: str) -> list[Any]:
             return [{"type": "RandomResizedCrop", **rest}, resize]
         case {"type": "mmcls.RandomFlip", "direction": "horizontal", "prob": float(share), **rest} if not rest:
             return [{"type": "Flip", "flip_ratio": share}]
-        case {"type": "Normalize", "adjust_magnitude": True, **rest}:
-            mean = rest.get("mean")
-            zero = {"zero": mean[0]} if isinstance(mean, list | tuple) and mean else {}
-            return [{"type": "AdjustFlowMagnitude", **zero}, {"type": "Normalize", **rest}]
         case {"type": "ColorJitter", **rest} if LIGHTING & rest.keys():  # of 0.x
             lighting = {key: value for key, value in rest.items() if key != "color_space_aug"}
             if not rest.get("color_space_aug"):

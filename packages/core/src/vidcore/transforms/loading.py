@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from attrs import evolve, field, frozen
 
-from vidcore.errors import UserError
+from vidcore.errors import UserError, VideoError
 from vidcore.geometry import Geometry
 from vidcore.records import Clip
 from vidcore.sample import Sample
@@ -16,8 +16,10 @@ from vidcore.transforms.geometry import current
 from vidcore.transforms.pixels import frame_count
 from vidcore.typing import Named
 from vidcore.validators import at_least
+from vidcore.video.checks import ReaderBase
 from vidcore.video.frames import FrameFolderReader
 from vidcore.video.open import open_video
+from vidcore.video.part import PartReader
 from vidcore.video.reader import Decoder, VideoReader
 
 __all__ = ["BuildPseudoClip", "Decode", "DecodeMotionVectors", "OpenVideo"]
@@ -35,7 +37,7 @@ class OpenVideo:
     threads: int = field(default=1, validator=at_least(0))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        video = sample.video or _open(sample, self.decoder, self.threads)
+        sample, video = _opened(sample, self.decoder, self.threads)
         return sample.replace(video=video, total_frames=len(video), fps=video.fps or sample.fps)
 
 
@@ -51,7 +53,7 @@ class Decode:
     threads: int = field(default=1, validator=at_least(0))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        video = sample.video or _open(sample, self.decoder, self.threads)
+        sample, video = _opened(sample, self.decoder, self.threads)
         try:
             indices = np.arange(len(video)) if sample.clip is None else sample.clip.indices - sample.start_index
             distinct, order = np.unique(indices, return_inverse=True)
@@ -62,6 +64,22 @@ class Decode:
         in_order = np.array_equal(order, np.arange(len(frames)))
         geometry = Geometry.whole(size, None if in_order else order.reshape(-1))
         return sample.map_records(lambda r: r.in_pixels(size), video=None, frames=frames, geometry=geometry)
+
+
+def _opened(sample: Sample, decoder: Decoder | str, threads: int) -> tuple[Sample, VideoReader]:
+    """Return the open video of a sample; if only a part of it is the sample, a reader of that part."""
+    if sample.video is not None:
+        return sample, sample.video
+    video = _open(sample, decoder, threads)
+    if sample.cut is None:
+        return sample, video
+    times = video.times() if isinstance(video, ReaderBase) else None
+    try:
+        first, stop = sample.cut.frames(video.path, len(video), video.fps or sample.fps, times)
+    except VideoError:
+        video.close()
+        raise
+    return sample.replace(first_frame=first), PartReader(video, first, stop)
 
 
 def _open(sample: Sample, decoder: Decoder | str, threads: int) -> VideoReader:
@@ -97,7 +115,7 @@ class DecodeMotionVectors:
             raise UserError("DecodeMotionVectors needs the path of a video and a sampling step before it")
         if sample.video is not None:
             sample.video.close()
-        vectors = read_motion_vectors(sample.path, sample.clip.indices, self.threads)
+        vectors = read_motion_vectors(sample.path, sample.clip.indices + sample.first_frame, self.threads)
         frames = (vectors.astype(np.int16) + 128).astype(np.uint8)
         geometry = Geometry.whole((frames.shape[1], frames.shape[2]))
         return sample.replace(video=None, frames=frames, geometry=geometry, modality="Flow")

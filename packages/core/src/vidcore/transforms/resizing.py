@@ -107,6 +107,7 @@ class RandomScale:
     scales: Sequence[tuple[int, int]] = field(validator=_check_scales)
     """Pairs of sides, in pixels."""
     mode: Literal["range", "value"] = field(default="range", validator=one_of("range", "value"))
+    """Which of the two."""
     interpolation: Interpolation = field(default="bilinear", validator=one_of(*INTERPOLATIONS))
     """How pixels are computed."""
 

@@ -14,7 +14,7 @@ __all__ = ["DecodeAudio"]
 
 @frozen
 class DecodeAudio:
-    """Read the audio of a sample into ``audio``: for the time that ``clip`` covers; default: the whole file.
+    """Read the audio of a sample into ``audio``: for the time that ``clip`` covers; default: the whole sample.
 
     Several clips are read as one interval, from the first frame of the first clip to the last frame of the last.
     """
@@ -28,11 +28,17 @@ class DecodeAudio:
             raise UserError("DecodeAudio needs the path of a video or an audio file")
         with open_audio(path) as audio:
             start, stop = 0, len(audio)
+            seconds: tuple[float, float] | None = None
             if sample.clip is not None:
                 if not sample.fps:
                     raise UserError(f"{path}: the audio of a clip requires the frame rate, which is not known")
                 first, last = sample.clip.indices.min(), sample.clip.indices.max() + 1
-                seconds = (np.array([first, last]) - sample.start_index) / sample.fps - audio.start
-                start, stop = (int(s) for s in np.clip(np.round(seconds * audio.rate), 0, len(audio)))
-            samples = audio.read(start, stop)
-            return sample.replace(audio=Audio(samples, audio.rate, audio.start + start / audio.rate))
+                frames = np.array([first, last]) - sample.start_index + sample.first_frame
+                seconds = (frames[0] / sample.fps, frames[1] / sample.fps)
+            elif sample.cut is not None:
+                seconds = sample.cut.seconds(path, sample.fps)
+            if seconds is not None:
+                samples = (np.asarray(seconds) - audio.start) * audio.rate
+                start, stop = (int(s) for s in np.clip(np.round(samples), 0, len(audio)))
+            sound = audio.read(start, stop)
+            return sample.replace(audio=Audio(sound, audio.rate, audio.start + start / audio.rate))

@@ -17,7 +17,7 @@ VIDEO_SUFFIXES = (
 """Suffixes of videos in a folder."""
 AUDIO_SUFFIXES = (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".wma")
 """Suffixes of files with audio only."""
-IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 DECODERS = {
     "decord": "vidcore.video.decord:DecordReader",
@@ -50,7 +50,7 @@ def open_video(path: str | Path, decoder: Decoder | str = "auto", threads: int =
 
 
 def _automatic(path: str | Path) -> str:
-    return "image" if Path(path).suffix.lower() in IMAGES else "pyav"
+    return "image" if Path(path).suffix.lower() in IMAGE_SUFFIXES else "pyav"
 
 
 def _named(name: str) -> Decoder:

@@ -29,8 +29,8 @@ class Annotations:
 
     names: StringTable
     labels: Labels
-    numbers: np.ndarray[Any, np.dtype[np.int32]]
-    """(N, columns) int32: the number columns of the layout, such as the number of frames."""
+    numbers: np.ndarray[Any, np.dtype[Any]]
+    """(N, columns) int32, or float64 with decimals: the number columns of the layout, such as the number of frames."""
     class_names: tuple[str, ...] | None = None
     num_classes: int | None = None
     notes: tuple[str, ...] = ()
@@ -52,7 +52,8 @@ def load_annotations(
     """
     check_file(file, "annotation file")
     vocabulary = Vocabulary(file, class_names, num_classes)
-    counts, numbers, lines = array("i"), array("i"), array("i")
+    counts, lines = array("i"), array("i")
+    numbers: array[Any] = array("d" if layout.decimals else "i")
     labelled: Row | None = None
     unlabelled: Row | None = None
 
@@ -83,7 +84,7 @@ def load_annotations(
     else:
         labels = np.full(len(sizes), -1, np.int32)
         labels[sizes == 1] = values
-    columns = np.array(numbers, np.int32).reshape(len(table), len(layout.columns))
+    columns = np.array(numbers, np.float64 if layout.decimals else np.int32).reshape(len(table), len(layout.columns))
     found = Annotations(table, labels, columns, vocabulary.class_names, vocabulary.num_classes)
     return evolve(found, notes=tuple(_repetitions(file, layout, found, lines)))
 
@@ -94,7 +95,7 @@ def _repetitions(file: Path, layout: Layout, found: Annotations, lines: Sequence
     Raises ``AnnotationError`` if one video has two classes, except that lists of published code may be so.
     """
     paths = map(os.path.normpath, found.names)
-    if "offset" in layout.columns:  # a folder has the frames of several videos
+    if {"offset", "start"} & set(layout.columns):  # several samples of one folder or file
         paths = map(repr, zip(paths, found.numbers.tolist(), strict=True))
     hashes = np.fromiter(map(hash, paths), np.int64, len(found.names))
     _, first, group = np.unique(hashes, return_index=True, return_inverse=True)

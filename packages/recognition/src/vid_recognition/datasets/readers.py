@@ -25,12 +25,17 @@ WRONG_DELIMITER = re.compile(r"(?:([,;|\t])|\.\w{2,4}( ))[0-9]+$").search
 NAMED_LABEL = re.compile(rf"({'|'.join(map(re.escape, VIDEO_SUFFIXES))})\"?[\s,;|]+[^\s.][^.]*$", re.I).search
 
 
+PART = ("start", "end")
+"""Columns of a list whose entries are parts of videos."""
+DECIMAL = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]*)?").fullmatch
+
+
 class Row(NamedTuple):
     """One entry of the file, as written."""
 
     line: int
     name: str
-    numbers: Sequence[int]
+    numbers: Sequence[float]
     """One per column of the layout, such as the number of frames."""
     labels: Sequence[int | str]
     """Class numbers or names; empty if the entry has none."""
@@ -41,7 +46,7 @@ class Layout:
     """The format of the entries of an annotation file."""
 
     columns: tuple[str, ...] = ()
-    """Integer columns between the name and the labels (``total_frames``)."""
+    """Columns of numbers between the name and the labels (``total_frames``)."""
     multi_class: bool = False
     """Entries have any number of labels, instead of at most one."""
     delimiter: str | None = None
@@ -50,6 +55,8 @@ class Layout:
     """Parse lists exactly as MMAction2 1.x does: names end at the first delimiter, blank lines are entries."""
     labelled: bool = False
     """Every entry must have a label."""
+    decimals: bool = False
+    """The columns may have fractions."""
 
     def __str__(self) -> str:
         return " ".join(("path", *self.columns, "label..." if self.multi_class else "label"))
@@ -77,6 +84,8 @@ def read_rows(path: Path, layout: Layout) -> Iterator[Row]:
                 raise AnnotationError(f"{path}:{row.line}: no file name")
             if layout.labelled and not row.labels:
                 raise AnnotationError(f"{path}:{row.line}: no label for {row.name!r}; a line must be '{layout}'")
+            if layout.columns == PART and row.numbers[0] >= row.numbers[1]:
+                raise AnnotationError(f"{path}:{row.line}: end must be after start, got {row.numbers}")
             if row.numbers and min(row.numbers) < 0:
                 what = ", ".join(layout.columns)
                 raise AnnotationError(f"{path}:{row.line}: {what} must not be negative, got {row.numbers}")
@@ -89,9 +98,10 @@ def _list_rows(path: Path, file: TextIO, layout: Layout, delimiter: str | None) 
         name = text.strip()
         if not name:
             continue
-        numbers: list[int] = []
-        while len(parts := name.rsplit(delimiter, 1)) == 2 and INTEGER(parts[1].strip()):
-            numbers.insert(0, int(parts[1]))
+        numbers: list[int | float] = []
+        accepted = DECIMAL if layout.decimals else INTEGER
+        while len(parts := name.rsplit(delimiter, 1)) == 2 and accepted(last := parts[1].strip()):
+            numbers.insert(0, int(last) if INTEGER(last) else float(last))
             name = parts[0]
         if not numbers:
             _check_unlabelled(path, line, name, delimiter)
@@ -121,10 +131,11 @@ def _compat_rows(path: Path, file: TextIO, layout: Layout, delimiter: str | None
         yield _list_row(path, line, name, [int(cell) for cell in cells], layout)
 
 
-def _list_row(path: Path, line: int, name: str, numbers: list[int], layout: Layout) -> Row:
+def _list_row(path: Path, line: int, name: str, numbers: Sequence[int | float], layout: Layout) -> Row:
     columns = len(layout.columns)
-    labels = numbers[columns:]
-    if len(numbers) < columns or (len(labels) > 1 and not layout.multi_class):
+    labels = [label for label in numbers[columns:] if isinstance(label, int)]
+    whole = len(labels) == len(numbers[columns:])
+    if len(numbers) < columns or not whole or (len(labels) > 1 and not layout.multi_class):
         hint = "; multiple labels need multi_class = true" if labels else ""
         raise AnnotationError(f"{path}:{line}: {numbers} after {name!r}, but a line must be '{layout}'{hint}")
     return Row(line, name, numbers[:columns], _without_missing(labels, layout))
@@ -158,13 +169,14 @@ def _table_rows(path: Path, file: TextIO, layout: Layout, delimiter: str) -> Ite
                 found = f"{len(cells)} columns, but the header has {len(header)}: {shown}"
                 raise AnnotationError(f"{path}:{reader.line_num}: {found}")
             entry = dict(zip(header, (cell.strip() for cell in cells), strict=True))
+            accepted, wanted = (DECIMAL, "a number") if layout.decimals else (INTEGER, "an integer")
             for column in layout.columns:
-                if not INTEGER(entry[column]):
-                    found = f"{column} must be an integer, got {entry[column]!r}"
+                if not accepted(entry[column]):
+                    found = f"{column} must be {wanted}, got {entry[column]!r}"
                     raise AnnotationError(f"{path}:{reader.line_num}: {found}")
             label = entry.get("label", "")
             labels = [part for cell in label.split(";") if (part := cell.strip())] if layout.multi_class else [label]
-            numbers = [int(entry[column]) for column in layout.columns]
+            numbers = [float(entry[column]) if layout.decimals else int(entry[column]) for column in layout.columns]
             yield Row(reader.line_num, entry["path"], numbers, _without_missing(labels, layout))
     except csv.Error as error:
         raise AnnotationError(f"{path}:{reader.line_num}: {error}") from error
@@ -188,11 +200,12 @@ def _json_rows(path: Path, file: TextIO, layout: Layout) -> Iterator[Row]:
             raise AnnotationError(f"{path}:{line}: path must be a string, got {name!r}{nearest('path', entry)}")
         if "label" not in entry and (hint := nearest("label", entry)):
             raise AnnotationError(f"{path}:{line}: no key 'label'{hint}")
-        numbers: list[int] = []
+        numbers: list[float] = []
+        accepted, wanted = ((int, float), "a number") if layout.decimals else ((int,), "an integer")
         for column in layout.columns:
-            number = entry.get(column)
-            if type(number) is not int or number >= 2**31:
-                raise AnnotationError(f"{path}:{line}: {column} must be an integer, got {number!r}")
+            number: Any = entry.get(column)
+            if type(number) not in accepted or not number < 2**31:
+                raise AnnotationError(f"{path}:{line}: {column} must be {wanted}, got {number!r}")
             numbers.append(number)
         label = entry.get("label")
         labels = label if layout.multi_class else [] if label is None else [label]
