@@ -32,9 +32,11 @@ PARITY = Path(os.environ.get("VIDCORE_SHARED", ROOT.parent / "shared")) / "parit
 FOLDER = ROOT / "packages/recognition/src/vid_recognition/recipes"
 FACTS = Path(__file__).with_name("published_recipes.txt")
 NAMES = {
-    path.stem: f"recognition/{path.relative_to(FOLDER).with_suffix('')}"
+    path.stem: f"recognition/{path.relative_to(FOLDER).with_suffix('')}".replace(
+        "recognition/audio/", "recognition_audio/"
+    )
     for path in sorted(FOLDER.rglob("*.toml"))
-    if path.parent.name != "base"
+    if path.parent.name not in ("base", "from_videos")
 }
 """Recipes, and the names of their configurations."""
 STEP_FACTS = (
@@ -74,10 +76,10 @@ def facts(task: Task) -> str:
     """Return the settings of a Task that decide about its result, in one line."""
     table = task.table
     model = table["model"]
-    pre = model["data_preprocessor"]
+    pre = model.get("data_preprocessor", {})
     parts = [" ".join(model[p] if p == "type" else model[p]["type"] for p in MODEL_PARTS if p in model)]
     parts.append(f"{num_classes(model)} classes")
-    parts.append(f"mean {_numbers(pre.get('mean'))} std {_numbers(pre.get('std'))}")
+    parts += [f"mean {_numbers(pre['mean'])} std {_numbers(pre['std'])}"] if "mean" in pre else []
     train = table.get("train", {})
     if optimizer := task.get("optimizer"):
         parts.append(f"{train.get('epochs')} epochs, {_rates(optimizer)}, clip {train.get('clip_norm')}")
@@ -154,7 +156,7 @@ def test_committed_facts_are_the_published_ones(name: str, catalog: Catalog) -> 
 def cases() -> dict[str, dict[str, Any]]:
     """Return the reference networks of recognition by the name of their configuration."""
     found = [json.loads(path.read_text()) for path in sorted((PARITY / "models").glob("*.json"))]
-    return {case["case"]: case for case in found if str(case["upstream_config"]).startswith("recognition/")}
+    return {case["case"]: case for case in found if str(case["upstream_config"]).startswith("recognition")}
 
 
 def shapes(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
@@ -211,7 +213,7 @@ def evidence(configuration: str) -> str:
 if __name__ == "__main__":
     installed = load_plugins()
     lines = []
-    for path in sorted((PARITY / "configs/recognition").rglob("*.json")):
+    for path in sorted((PARITY / "configs").glob("recognition*/**/*.json")):
         configuration = str(path.relative_to(PARITY / "configs").with_suffix(""))
         try:
             lines.append(f"{path.stem}; {evidence(configuration)}; {published_facts(configuration, installed)}")
