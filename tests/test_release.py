@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 from safetensors import safe_open
+from torch import nn
 
 from vid_recognition.demo import TASK_FILE, render_video
 from vidcore import Predictor
 from vidcore.cli import run
 from vidcore.config.bind import Call
 from vidcore.engine.checkpoint import load, save
+from vidcore.engine.weights import read_weights
 from vidcore.errors import CheckpointError, ConfigError, UserError
-from vidcore.files import parse_json, write_json
+from vidcore.files import parse_json, sha256, write_json
 from vidcore.plugins.catalog import Catalog, load_plugins
+from vidcore.predict.verify import convert, verify
 from vidcore.task.publish import publish, publish_run
+from vidcore.task.reference import generated_clip
 from vidcore.task.release import Release
 from vidcore.task.run_folder import RunFolder
 from vidcore.task.task import Task
@@ -172,6 +178,79 @@ def test_a_changed_release_is_refused(released: Path, tmp_path: Path) -> None:
         Predictor(tmp_path / released.name)
 
 
+def test_reference_scores_are_those_of_the_generated_clip(released: Path) -> None:
+    found = about(released)["reference"]
+    (expected,) = Predictor(released, device="cpu")([generated_clip()])
+    assert found["clip"] == 1
+    np.testing.assert_allclose(found["scores"], expected.scores, rtol=1e-5)
+    assert zlib.crc32(generated_clip().tobytes()) == 257677974, "or it is another clip, with a new number"
+
+
+def test_reference_scores_are_compared(released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["weights", "verify", str(released)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{released}: hash ") and out.endswith(", fits its model, same reference scores\n")
+
+    def change(facts: dict[str, Any]) -> None:
+        facts["reference"]["scores"][2] += 0.01
+
+    path = rewritten(released, tmp_path / "x.safetensors", change)
+    Predictor(path)  # the same versions compute the same
+    assert run(["weights", "verify", str(path), str(released)]) == 2
+    said, rest = capsys.readouterr().err, "for class 2 instead of 0."
+    assert f"{path}: its model predicts something else here than where it was published (0." in said and rest in said
+    assert "it was written with vidcore 0.1.0, torch" in said
+
+    def with_other_versions(facts: dict[str, Any]) -> None:
+        change(facts)
+        facts["versions"]["vidcore"] = "0.0.9"
+
+    path = rewritten(released, tmp_path / "y.safetensors", with_other_versions)
+    with pytest.raises(CheckpointError, match=r"y\.safetensors: its model predicts .* written with vidcore 0\.0\.9,"):
+        Predictor(path)
+    path = rewritten(released, tmp_path / "z.safetensors", lambda facts: facts.pop("reference") and None)
+    assert run(["weights", "verify", str(path)]) == 0
+    assert capsys.readouterr().out.endswith(": no hash in its name, fits its model, no reference scores\n")
+
+
+def test_published_weights_become_a_release(folder: Path, catalog: Catalog, tmp_path: Path) -> None:
+    state = load(folder / "best.pt")["state_dict"]
+    meta = {"dataset_meta": {"classes": list(MOTIONS)}}
+    torch.save({"state_dict": state, "meta": meta, "hub": nn.ReLU()}, tmp_path / "w")
+    digest = sha256(tmp_path / "w")[:8]
+    path = (tmp_path / "w").rename(tmp_path / f"small-{digest}.pth")
+    facts = f"\n[info]\nweights = 'small-{digest}.pth'\ntop1 = 25.5\nparameters = 3\n"
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "small_net.toml").write_text(TASK_FILE.read_text() + facts)
+    own = evolve(catalog, recipe_folders=(*catalog.recipe_folders, ("own", tmp_path / "recipes")))
+    assert verify(path, own) == f"hash {digest}, {len(state)} tensors, fits small_net"
+    release = convert(path, own, tmp_path / "out", "MIT")
+    found = about(release)
+    assert release.name.startswith("small_net-") and found["license"] == "MIT"
+    assert found["class_names"] == list(MOTIONS)
+    assert found["input"]["clip_frames"] == 8 and found["input"]["frame_interval"] == 2
+    assert found["scores"] == [{"split": "test", "scores": {"top1": 25.5}, "protocol": {"data": "published"}}]
+    assert Predictor(release).class_names == tuple(MOTIONS)
+
+
+def test_weights_without_a_recipe_are_converted(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "w").write_bytes((folder / "best.pt").read_bytes())
+    path = (tmp_path / "w").rename(tmp_path / f"small-{sha256(tmp_path / 'w')[:8]}.pth")
+    assert run(["weights", "convert", str(path), "--dir", str(tmp_path)]) == 0
+    (bare,) = tmp_path.glob("small-????????.safetensors")
+    assert capsys.readouterr().out == f"wrote {bare}\n"
+    weights, rest = read_weights(bare)
+    assert weights.keys() == read_weights(path)[0].keys() and rest["class_names"] == list(MOTIONS)
+    assert run(["weights", "verify", str(bare)]) == 0
+    assert capsys.readouterr().out.endswith(f", {len(weights)} tensors\n")
+    monkeypatch.setenv("VIDCORE_WEIGHTS", str(tmp_path / "none"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "none"))
+    assert run(["weights", "verify"]) == run(["weights", "verify", "small.pth"]) == 2
+    assert "no published weights in " in capsys.readouterr().err
+
+
 # Releases of strangers
 
 
@@ -208,6 +287,7 @@ HOSTILE = {
     "folder": (put("name", "../../x"), "its name or its Task"),
     "names": (put("class_names", ["a\x1b[2J"] * 8), "class_names must be"),
     "few names": (put("class_names", ["a"]), "has 1 class names, but its model predicts 8 classes"),
+    "reference": (put("reference", {"clip": 1, "scores": ["a"]}), "its reference scores must be numbers"),
     "stages": (put("task.stages.a.job.type", "ExtractFeatures"), "stages.a.job.type, which is not part of a release"),
     "data": (put("task.data.classes", "/etc/passwd"), "data.classes, which is not part of a release"),
     "import": (put("task.model.type", "os:system"), "no installed plugin offers a models component"),

@@ -1,8 +1,9 @@
-"""``vidcore weights``: files of published weights."""
+"""``vidcore weights``: files of published weights. torch is imported inside the commands that read them."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from vidcore.weights.published import Published, by_name, published
 if TYPE_CHECKING:
     from vidcore.plugins.catalog import Catalog
 
-__all__ = ["find_", "get", "list_"]
+__all__ = ["convert", "find_", "get", "list_", "verify"]
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -99,8 +100,65 @@ def get(context: Context, names: tuple[str, ...], addresses: tuple[str, ...], fo
         raise CheckpointError(failed[-1])
 
 
+@click.command()
+@click.argument("names", nargs=-1, metavar="NAME|FILE...", shell_complete=_complete)
+@click.pass_obj
+def verify(context: Context, names: tuple[str, ...]) -> None:
+    """Verify weights: their hash, that they fit their model, and the reference scores of a release.
+
+    NAME is a recipe or the name of a file; default: all published weights that are on this machine.
+    """
+    from vidcore.predict.verify import verify as verify_
+
+    paths = [_path(name, context.catalog) for name in names] or list(_here(published(context.catalog).values()))
+    if not paths:
+        raise UserError(f"no published weights in {', '.join(map(str, folders()))}; name a file")
+    failed = 0
+    for path in paths:
+        try:
+            click.echo(f"{path}: {verify_(path, context.catalog)}")
+        except UserError as error:
+            failed += 1
+            click.echo(f"error: {error}", err=True)
+    if failed:
+        sys.exit(2)
+
+
+@click.command()
+@names_argument
+@click.option("--dir", "folder", type=FOLDER, default=".", help="Folder to write to; default: the current one.")
+@click.option("--license", "license_name", metavar="NAME", help="License of the weights, such as CC-BY-4.0.")
+@click.pass_obj
+def convert(context: Context, names: tuple[str, ...], folder: Path, license_name: str | None) -> None:
+    """Write published weights as safetensors, which `vidcore predict` takes alone.
+
+    NAME is a recipe or the name of a file. The new file also has the class names, the model and the pipeline, what the
+    model takes (frames of a clip and their distance, clips, crops), and published scores. If no installed package has
+    the model, it has weights and class names only.
+    """
+    from vidcore.predict.verify import convert as convert_
+    from vidcore.tools.fetch import obtain
+
+    for name in names:
+        _one(name, context.catalog)
+        path = obtain(name, context.catalog)
+        click.echo(f"wrote {convert_(path, context.catalog, folder, license_name)}")
+
+
 def _one(name: str, catalog: Catalog) -> Published:
     one = by_name(Path(name).name, catalog)
     if one is None:
         raise UserError(f"{name}: no weights are published under this name; {how_to_get(Path(name), catalog)}")
     return one
+
+
+def _path(name: str, catalog: Catalog) -> Path:
+    path = locate(Path(name), catalog)
+    if path is None:
+        raise CheckpointError(f"{name}: is not on this machine; {how_to_get(Path(name), catalog)}")
+    return path
+
+
+def _here(all_of_them: Iterable[Published]) -> Iterable[Path]:
+    files = dict.fromkeys(one.file for one in all_of_them)  # several recipes may share one
+    return filter(None, map(find, files))

@@ -82,7 +82,9 @@ def vidcore_commands() -> dict[str, str]:
         "run": "vidcore.cli.train:run",
         "score": "vidcore.cli.scores:score",
         "test": "vidcore.cli.train:test",
+        "weights convert": "vidcore.cli.weights:convert",
         "weights find": "vidcore.cli.weights:find_",
         "weights get": "vidcore.cli.weights:get",
         "weights list": "vidcore.cli.weights:list_",
+        "weights verify": "vidcore.cli.weights:verify",
     }

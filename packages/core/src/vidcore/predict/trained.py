@@ -18,6 +18,7 @@ from vidcore.nn import Model
 from vidcore.processes import memory_limit
 from vidcore.protocols import Transform
 from vidcore.task.names import known_names
+from vidcore.task.reference import check_reference, installed_versions
 from vidcore.task.release import Release
 from vidcore.task.task import Task
 from vidcore.tools.fetch import obtain
@@ -71,6 +72,9 @@ class Trained:
         weights, about = read_weights(source, prefix, is_published(source, task.catalog))
         load_state(model, weights, source=str(source))
         task.catalog.compare_files(about.get("plugins"), str(source))
+        release = task.release if source == (task.release and task.release.path) else None
+        if release is not None and release.about.get("versions") != installed_versions(task.catalog):
+            check_reference(model, steps, release)
         names = known_names(task, about, str(source))
         used = one_view(steps, model.averages_clips) if views == "one" else steps
         return cls(model, used, names, count_views(used), count_views(steps))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from vidcore.errors import ConfigError, UserError
 from vidcore.files import atomic_write, dump_json, parse_json, to_jsonable
 from vidcore.plugins.catalog import Catalog
 from vidcore.task.names import known_names
+from vidcore.task.reference import CLIP, installed_versions, reference_scores
 from vidcore.task.release import FORMAT, SUFFIX, Release, kept_table
 from vidcore.task.report import call_text
 from vidcore.task.run_folder import RunFolder
@@ -27,7 +27,12 @@ __all__ = ["publish", "publish_run"]
 
 
 def publish(
-    task: Task, checkpoint: Path, folder: Path, reports: Sequence[Path] = (), license_name: str | None = None
+    task: Task,
+    checkpoint: Path,
+    folder: Path,
+    reports: Sequence[Path] = (),
+    license_name: str | None = None,
+    published_scores: Mapping[str, float] | None = None,
 ) -> Path:
     """Write a release file: the weights of a checkpoint, and all that ``Predictor`` needs to use them.
 
@@ -40,6 +45,7 @@ def publish(
         folder: where to write the file.
         reports: ``report.json`` of evaluations of this checkpoint.
         license_name: of the weights, such as ``CC-BY-4.0``.
+        published_scores: what those who published the weights have measured.
 
     Raises:
         CheckpointError: the checkpoint cannot be read or does not fit.
@@ -49,20 +55,29 @@ def publish(
         used = _report(path).get("weights")
         if used is None or not Path(used).exists() or not checkpoint.exists() or not Path(used).samefile(checkpoint):
             raise UserError(f"{path}: has scores of {used or 'unknown weights'}, not of {checkpoint}")
-    return _publish(task, checkpoint, folder, reports, license_name)
+    scores = [_measured(report) for report in reports]
+    if published_scores:
+        scores.append({"split": "test", "scores": dict(published_scores), "protocol": {"data": "published"}})
+    return _publish(task, checkpoint, folder, scores, license_name)
 
 
-def _publish(task: Task, checkpoint: Path, folder: Path, reports: Sequence[Path], license_name: str | None) -> Path:
+def _publish(
+    task: Task, checkpoint: Path, folder: Path, measured: Sequence[Mapping[str, Any]], license_name: str | None
+) -> Path:
     prefix = task.get("train.weights_prefix") or ""
     weights, about = read_weights(checkpoint, prefix, is_published(checkpoint, task.catalog))
     model = task.build("model")
     load_state(model, weights, source=str(checkpoint))
-    scores = [_measured(report) for report in reports]
+    scores = list(measured)
     if about.get("scores") and task.get("data.val") and all(found["split"] != "val" for found in scores):
         steps = task.table["data"]["val"].get("pipeline", {})
         protocol = {"data": "data.val", "pipeline": [call_text(step) for step in steps.values()]}
         scores.append({"split": "val", "scores": about["scores"], "protocol": protocol})
     described = _metadata(task, about, str(checkpoint), scores, license_name)
+    steps = task.build(f"{task.prediction_part()}.pipeline") or {}
+    described |= {"input": input_contract(steps), "reference": None}
+    if (reference := reference_scores(model, steps)) is not None:
+        described["reference"] = {"clip": CLIP, "scores": reference}
     tensors = {name: value.contiguous().clone() for name, value in model.state_dict().items()}  # none share memory
     content = save(tensors, metadata={"vidcore": dump_json(to_jsonable(described))})
     path = folder / f"{task.name}-{hashlib.sha256(content).hexdigest()[:8]}{SUFFIX}"
@@ -97,7 +112,7 @@ def publish_run(
     task = Task.from_table(run.table(), catalog, str(_report(run.report)["task"]))
     # a run evaluates the first of these at its end
     evaluated = bool(kept) and chosen.exists() and chosen.samefile(kept[0]) and "scores" in _report(run.report)
-    return _publish(task, chosen, folder, [run.report] if evaluated else [], license_name)
+    return _publish(task, chosen, folder, [_measured(run.report)] if evaluated else [], license_name)
 
 
 def _metadata(
@@ -106,8 +121,8 @@ def _metadata(
     """Return the metadata of a release.
 
     ``format``, ``name`` and ``task``, which ``Release`` reads; ``class_names``; ``scores``, a list of evaluations with
-    ``split``, ``scores`` and ``protocol``; ``input``, what the model takes (``input_contract``); ``versions`` of what
-    wrote it; ``license``.
+    ``split``, ``scores`` and ``protocol``; ``versions`` of what wrote it; ``license``. ``input``, what the model takes
+    (``input_contract``), and ``reference`` (``reference_scores``) are added to it.
     """
     part = task.prediction_part()
     table = kept_table(task.table, part)
@@ -115,15 +130,13 @@ def _metadata(
     checked = Task.from_table(alone.table(), task.catalog, task.name)
     if problems := list(alone.problems(checked.bound, checked.paths)):
         raise ConfigError(problems)
-    plugins = {plugin.name: plugin.version for plugin in task.catalog.plugins if plugin.error is None}
     return {
         "format": FORMAT,
         "name": task.name,
         "task": table,
         "class_names": known_names(task, about, source),
         "scores": scores,
-        "input": input_contract(task.build(f"{part}.pipeline") or {}),
-        "versions": {"vidcore": version("vidcore"), "torch": version("torch")} | plugins,
+        "versions": installed_versions(task.catalog),
         "license": license_name,
     }
 

@@ -7,6 +7,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -46,7 +47,7 @@ class Release:
     task: Table = field(repr=False)
     """Model and test pipeline."""
     about: Mapping[str, Any] = field(repr=False)
-    """All metadata: ``class_names``, ``scores``, ``input``, ``versions``, ``license``; facts for people."""
+    """All metadata: ``class_names``, ``scores``, ``input``, ``reference``, ``versions``, ``license``."""
     tensors: int = 0
     """Number of tensors in the file."""
 
@@ -68,7 +69,17 @@ class Release:
             raise CheckpointError(f"{path}: is a damaged release: class_names must be strings of printable characters")
         if problem := next(_table_problems(task), None):
             raise CheckpointError(f"{path}: {problem}")
-        return cls(path, name, task, about, tensors)
+        release = cls(path, name, task, about, tensors)
+        scores = release.reference
+        if scores is not None and not (isinstance(scores, list) and scores and all(map(_is_score, scores))):
+            raise CheckpointError(f"{path}: is a damaged release: its reference scores must be numbers")
+        return release
+
+    @property
+    def reference(self) -> list[float] | None:
+        """Scores of the generated clip (``vidcore.task.reference``); None if there are none, or of another clip."""
+        found = self.about.get("reference")
+        return found.get("scores") if isinstance(found, dict) and found.get("clip") == 1 else None
 
     def table(self) -> Table:
         """Return the Task as a table: it has no data, which predictions do not need."""
@@ -147,6 +158,10 @@ def _metadata(path: Path) -> tuple[Mapping[str, Any], int]:
     except ValueError as error:
         raise CheckpointError(f"{path}: is a damaged release: {error}") from None
     return about if isinstance(about, dict) else {}, len(header) - 1
+
+
+def _is_score(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _is_name(value: Any) -> bool:
