@@ -481,6 +481,27 @@ ARGUMENTS |= {
     "TSNAudioHead": {"num_classes": CLASSES, "in_channels": 8},
     "TSNHead": {"num_classes": CLASSES, "in_channels": 8},
     "UniFormer": {"depth": [1, 1, 1, 1], "embed_dim": [8, 8, 16, 16], "head_dim": 8},
+    "TimeSformer": {
+        "num_frames": 4,
+        "img_size": 32,
+        "patch_size": 16,
+        "embed_dims": 16,
+        "num_heads": 2,
+        "num_transformer_layers": 2,
+    },
+    "TimeSformerHead": {"num_classes": CLASSES, "in_channels": 8},
+    "UniFormerHead": {"num_classes": CLASSES, "in_channels": 8},
+    "UniFormerV2": {
+        "input_resolution": 32,
+        "width": 16,
+        "layers": 2,
+        "heads": 2,
+        "t_size": 4,
+        "return_list": [0, 1],
+        "n_head": 2,
+        "mlp_dropout": [0.5, 0.5],
+    },
+    "VisionTransformer": {"img_size": 32, "num_frames": 4, "embed_dims": 16, "depth": 2, "num_heads": 2},
 }
 
 CLIP, FRAMES, SCORES, LABELS = (1, 3, 4, 32, 32), (4, 3, 32, 32), (4, CLASSES), "labels"
@@ -555,6 +576,11 @@ FORWARD: dict[str, list[Any]] = {
     "TSNAudioHead": [(8, 8, 2, 2), 2],
     "TSNHead": [(8, 8, 2, 2), 2],
     "UniFormer": [(2, 3, 4, 32, 32)],
+    "TimeSformer": [CLIP],
+    "TimeSformerHead": [(4, 8), 2],
+    "UniFormerHead": [(4, 8), 2],
+    "UniFormerV2": [CLIP],
+    "VisionTransformer": [CLIP],
     "X3D": [CLIP],
     "X3DHead": [(4, 8, 1, 2, 2), 2],
 }

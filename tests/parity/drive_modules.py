@@ -18,6 +18,7 @@ from vid_recognition.models.norms import SubBatchNorm3D
 from vid_recognition.models.r2plus1d import Conv2plus1d
 from vid_recognition.models.resnet_tsm import ResNetTSM, TemporalShift, temporal_shift
 from vid_recognition.models.tanet import AdaptiveModule, TemporalAdaptive
+from vid_recognition.models.timesformer import NormedMlp, SpatialAttention, TemporalAttention
 from vid_recognition.models.tin import OffsetNet, TemporalInterlace, WeightNet, interlace
 from vid_recognition.models.tpn import (
     TPN,
@@ -172,6 +173,14 @@ def unit_like(weights: dict[str, np.ndarray]) -> ConvUnit:
     return ConvUnit(conv, norm=norm, act=nn.ReLU() if norm else None)
 
 
+def divided_attention(case: Any, row: Any) -> dict[str, Any]:
+    given = row.settings
+    if row.what.startswith("feed-forward"):
+        return evaluated(NormedMlp(8, given["hidden"], eps=1e-5), row)
+    kind = TemporalAttention if row.what.startswith("temporal") else SpatialAttention
+    return evaluated(kind(8, given["heads"], given["frames"], eps=1e-5), row)
+
+
 def with_gradient(loss: Callable[[Tensor, Tensor], Tensor], row: Any) -> dict[str, Any]:
     scores = torch.from_numpy(row.inputs["scores"]).requires_grad_()
     value = loss(scores, torch.from_numpy(row.inputs["labels"]))
@@ -256,6 +265,7 @@ OPS = {
     "modules.temporal_adaptive": adaptive,
     "modules.temporal_relation": relations,
     "modules.pyramid": pyramid,
+    "modules.divided_attention": divided_attention,
     "modules.cross_entropy": cross_entropy,
     "modules.binary_losses": binary_losses,
     "modules.category_loss": category_loss,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vidcore.nn import (
     Attention,
+    ClipBlock,
     DropPath,
     Mlp,
     PackedAttention,
@@ -92,7 +93,23 @@ def test_mlp_has_any_names() -> None:
     quick = Mlp(4, 6, QuickGELU(), names=("c_fc", "c_proj"))
     hidden = quick.get_submodule("c_fc")(x)
     torch.testing.assert_close(quick(x), quick.get_submodule("c_proj")(hidden / (1 + torch.exp(-1.702 * hidden))))
-    assert not torch.equal(Mlp(4, 6, dropout=0.5)(x), Mlp(4, 6, dropout=0.5)(x))
+    for dropped in (Mlp(4, 6, dropout=0.5), Mlp(4, 6, out_dropout=0.5)):
+        assert not torch.equal(dropped(x), dropped(x))
+        assert torch.equal(dropped.eval()(x), dropped(x))
+    assert (Mlp(4, 6, out_dropout=0.5)(x) == 0).any()
+
+
+def test_a_block_of_clip_is_causal_with_a_mask() -> None:
+    block, x = ClipBlock(8, 2), reals(1, 4, 8)
+    assert {name.rpartition(".")[0] for name in block.state_dict()} == {
+        *("attn", "attn.out_proj", "ln_1", "ln_2", "mlp.c_fc", "mlp.c_proj")
+    }
+    causal = torch.ones(4, 4, dtype=torch.bool).tril()[None, None]
+    changed = torch.cat((x[:, :3], x[:, 3:] + 1), 1)
+    torch.testing.assert_close(block(changed, causal)[:, :3], block(x, causal)[:, :3])
+    assert not torch.allclose(block(changed)[:, :3], block(x)[:, :3])
+    first = x + block.attn(block.ln_1(x))
+    torch.testing.assert_close(block(x), first + block.mlp(block.ln_2(first)))
 
 
 def test_patches_keep_their_places() -> None:

@@ -268,30 +268,43 @@ def _tpn(converter: Converter, table: Table, at: str) -> Table:
 ARCHITECTURES = {"t": "tiny", "s": "small", "b": "base", "l": "large"}
 
 
-def _transformer(eps: float = 1e-5, **fixed: Any) -> Rule:
+def _transformer(eps: float = 1e-5, any_size: bool = True, **fixed: Any) -> Rule:
     """Return a rule for a transformer: its norms have that epsilon, its activations are GELU.
 
     Args:
         eps: of the layer norms.
+        any_size: the network takes clips of any size, so that ``img_size`` has no effect.
         fixed: arguments of vidcore's network that give the published behaviour.
     """
 
     def rule(converter: Converter, table: Table, at: str) -> Table:
+        table = dict(table)
         norm = converter.table(table.get("norm_cfg"), f"{at}.norm_cfg")
-        if converter.kind(norm, f"{at}.norm_cfg", "LN") != "LN" or norm.get("eps", eps) != eps:
+        if converter.kind(norm, f"{at}.norm_cfg", "LN") != "LN" or norm.get("eps", 1e-5 if norm else eps) != eps:
             converter.report(f"{at}.norm_cfg", f"must be LN with an eps of {eps:g}, found {norm}")
         act = converter.kind(converter.table(table.get("act_cfg"), f"{at}.act_cfg"), f"{at}.act_cfg", "GELU")
         if act != "GELU":
             converter.report(f"{at}.act_cfg", f"must be GELU, found {act}")
-        implied = ("norm_cfg", "act_cfg", "img_size", "pretrained_type")  # weights are recognised by their names
-        for name in implied:
-            converter.imply(f"{at}.{name}", table.get(name))
-        table = {**without(table, *implied), **fixed}
+        implied = ["norm_cfg", "act_cfg", "pretrained_type"]  # weights are recognised by their names
+        for name in (*implied, "img_size") if any_size else implied:
+            converter.imply(f"{at}.{name}", table.pop(name, None))
+        table |= fixed
         if isinstance(table.get("arch"), str):
             table["arch"] = ARCHITECTURES.get(table["arch"], table["arch"])
         return table
 
     return rule
+
+
+def _uniformerv2(converter: Converter, table: Table, at: str) -> Table:
+    """The number and the width of the global blocks follow from other arguments."""
+    table = dict(table)
+    blocks = len(table.get("return_list", [8, 9, 10, 11]))
+    for name, wanted in (("n_layers", blocks), ("n_dim", table.get("width", 768))):
+        if (found := table.pop(name, wanted)) != wanted:
+            converter.report(f"{at}.{name}", f"must be {wanted}, found {found}")
+    converter.imply(f"{at}.clip_pretrained", table.pop("clip_pretrained", None))  # weights are known by their names
+    return table
 
 
 OTHER_PACKAGES: dict[str, Table] = {
@@ -310,6 +323,7 @@ OTHER_PACKAGES: dict[str, Table] = {
 }
 """Image networks of other packages that published recognizers use, with their pretrained weights."""
 
+HEADS = ("I3D", "MViT", "SlowFast", "TimeSformer", "TPN", "TRN", "TSM", "TSN", "TSNAudio", "UniFormer", "X3D")
 RULES: dict[str, Rule] = {
     "BMN": _bmn,
     "C3D": _c3d,
@@ -320,10 +334,12 @@ RULES: dict[str, Rule] = {
     "RandomBatchAugment": _blendings,
     "ResNeXt": _resnext,
     **{f"Recognizer{dimensions}": _recognizer for dimensions in ("2D", "3D", "Audio")},
-    **{f"{name}Head": _head for name in ("MViT", "TPN", "TSN", "TSNAudio", "TSM", "TRN", "I3D", "SlowFast", "X3D")},
+    **{f"{name}Head": _head for name in HEADS},
     **dict.fromkeys(("ResNetTIN", "ResNetTSM", "ResNet3d", "ResNet3dSlowOnly"), _backbone),
     "FeatureHead": _feature_head,
     "ResNet3dSlowFast": _slowfast,
+    "UniFormerV2": _uniformerv2,
+    **dict.fromkeys(("TimeSformer", "VisionTransformer"), _transformer(eps=1e-6, any_size=False)),
     **dict.fromkeys(("ResNet2Plus1d", "ResNet3dCSN"), _split_or_separated),
     "MViT": _transformer(eps=1e-6),
     "SwinTransformer3D": _transformer(bias_of_small_windows="first"),

@@ -6,6 +6,7 @@ from vidcore.nn.parts import average_views, chunked, make_divisible, pool_positi
 from vidcore.nn.positions import resize_positions, sinusoids
 from vidcore.nn.transformer import (
     Attention,
+    ClipBlock,
     DropPath,
     Mlp,
     PackedAttention,
@@ -19,6 +20,7 @@ from vidcore.nn.transformer import (
 
 __all__ = [
     "Attention",
+    "ClipBlock",
     "DropPath",
     "FeatureModel",
     "ImageWeights",

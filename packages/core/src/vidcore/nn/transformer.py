@@ -19,6 +19,7 @@ from vidcore.nn.parts import require
 
 __all__ = [
     "Attention",
+    "ClipBlock",
     "DropPath",
     "Mlp",
     "PackedAttention",
@@ -74,7 +75,8 @@ class Mlp(nn.Module):
         dim: channels of the input.
         hidden: channels between the layers.
         act: activation; default: GELU.
-        dropout: probability of zeroing an output of either layer while training.
+        dropout: probability of zeroing a hidden channel while training.
+        out_dropout: probability of zeroing an output while training.
         names: names of both layers; dots make nested names, as in ``layers.0.0.weight``.
         out_dim: channels of the output; default: ``dim``.
 
@@ -87,6 +89,7 @@ class Mlp(nn.Module):
         hidden: int,
         act: nn.Module | None = None,
         dropout: float = 0.0,
+        out_dropout: float = 0.0,
         names: tuple[str, str] = ("fc1", "fc2"),
         out_dim: int | None = None,
     ) -> None:
@@ -95,11 +98,11 @@ class Mlp(nn.Module):
         _add_nested(self, names[0], nn.Linear(dim, hidden))
         _add_nested(self, names[1], nn.Linear(hidden, dim if out_dim is None else out_dim))
         self.act = nn.GELU() if act is None else act
-        self.dropout = nn.Dropout(dropout)
+        self.dropout, self.out_dropout = nn.Dropout(dropout), nn.Dropout(out_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = (self.get_submodule(name) for name in self.names)
-        return self.dropout(second(self.dropout(self.act(first(x)))))  # type: ignore[no-any-return]
+        return self.out_dropout(second(self.dropout(self.act(first(x)))))  # type: ignore[no-any-return]
 
 
 def _add_nested(module: nn.Module, name: str, layer: nn.Module) -> None:
@@ -216,6 +219,32 @@ class PackedAttention(nn.Module):
         dropout = self.attn_dropout if self.training else 0.0
         out = attend(query, key, value, self.num_heads, mask=mask, dropout=dropout)
         return self.out_proj(out)  # type: ignore[no-any-return]
+
+
+class ClipBlock(nn.Module):
+    """A block of CLIP (arXiv:2103.00020): attention and an MLP, each after a layer norm and beside a shortcut.
+
+    Args:
+        dim: C.
+        num_heads: h; divides C.
+        mlp_ratio: hidden channels of the MLP, relative to C.
+        drop_path: probability of dropping either branch while training.
+
+    ``forward``: (N, L, C) -> the same.
+    """
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.attn = PackedAttention(dim, num_heads)
+        self.ln_1 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio), QuickGELU(), names=("c_fc", "c_proj"))
+        self.ln_2 = nn.LayerNorm(dim)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``mask`` as for ``attend``."""
+        x = x + self.drop_path(self.attn(self.ln_1(x), mask=mask))
+        return x + self.drop_path(self.mlp(self.ln_2(x)))  # type: ignore[no-any-return]
 
 
 class PatchEmbed(nn.Module):

@@ -7,6 +7,7 @@ scored separately), K classes. ``forward(features, batch_size)`` returns (B, V, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ __all__ = [
     "TPNHead",
     "TSMHead",
     "TSNHead",
+    "TimeSformerHead",
+    "UniFormerHead",
     "X3DHead",
     "frames_of_views",
 ]
@@ -216,6 +219,15 @@ class I3DHead(ClassificationHead):
     """Scores clips, for networks on clips. Takes the arguments of ``ClassificationHead``."""
 
 
+class TimeSformerHead(ClassificationHead):
+    """Classifies the features of a transformer (arXiv:2102.05095). Takes the arguments of ``ClassificationHead``."""
+
+    def __init__(
+        self, num_classes: int, in_channels: int, dropout_ratio: float = 0.0, init_std: float = 0.02, **kwargs: Any
+    ) -> None:
+        super().__init__(num_classes, in_channels, dropout_ratio=dropout_ratio, init_std=init_std, **kwargs)
+
+
 class TPNHead(ClassificationHead):
     """Scores clips after a temporal pyramid (arXiv:2004.03548). Takes the arguments of ``ClassificationHead``."""
 
@@ -256,6 +268,31 @@ class MViTHead(ClassificationHead):
         if self.with_cls_token and features.ndim > 2:
             raise UserError("cls_head.with_cls_token needs backbone.output_cls_token")
         return super().classify(features)
+
+
+class UniFormerHead(ClassificationHead):
+    """Classifies the features of a transformer, whose weights may come from a classifier of more classes.
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the features.
+        channel_map: file of a JSON list: for each class, its number in the weights that training starts from, such as
+            those of Kinetics-710 (arXiv:2211.09552, section 4). It is read when such weights are loaded.
+
+    and the arguments of ``ClassificationHead``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        channel_map: Path | None = None,
+        dropout_ratio: float = 0.0,
+        init_std: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes, in_channels, dropout_ratio=dropout_ratio, init_std=init_std, **kwargs)
+        self.channel_map = channel_map
 
 
 class X3DHead(ClassificationHead):

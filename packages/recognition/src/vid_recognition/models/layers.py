@@ -99,8 +99,8 @@ class Backbone(ImageWeights):
         """The stages, in order."""
         return [self.get_submodule(f"layer{i + 1}") for i in range(self.num_stages)]
 
-    def freezable(self) -> list[list[nn.Module]]:
-        """Return the modules that ``frozen_stages`` counts: those of the stem, then those of each stage."""
+    def freezable(self) -> Sequence[Sequence[nn.Module | nn.Parameter]]:
+        """Return what ``frozen_stages`` counts: the modules and parameters of the stem, then those of each stage."""
         return [[self.conv1], *([stage] for stage in self.stages)]
 
     def stem(self, x: Tensor) -> Tensor:
@@ -128,10 +128,11 @@ class Backbone(ImageWeights):
 
     def freeze(self) -> None:
         """Freeze the first ``frozen_stages`` stages; constructors call this last."""
-        for modules in self.freezable()[: self.frozen_stages + 1]:
-            for module in modules:
-                module.eval()
-                module.requires_grad_(False)
+        for parts in self.freezable()[: self.frozen_stages + 1]:
+            for part in parts:
+                if isinstance(part, nn.Module):
+                    part.eval()
+                part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

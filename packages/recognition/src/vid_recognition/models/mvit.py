@@ -385,15 +385,9 @@ class MViT(Backbone):
         ends = (*self.starts[1:], len(self.blocks))
         return [nn.ModuleList(self.blocks[i] for i in range(*ends)) for ends in zip(self.starts, ends, strict=True)]
 
-    def freezable(self) -> list[list[nn.Module]]:
-        return [[self.patch_embed], *([stage] for stage in self.stages)]
-
-    def freeze(self) -> None:
-        super().freeze()
-        if self.frozen_stages >= 0:
-            for parameter in (self.cls_token, self.pos_embed):
-                if parameter is not None:
-                    parameter.requires_grad_(False)
+    def freezable(self) -> Sequence[Sequence[nn.Module | nn.Parameter]]:
+        tables = [table for table in (self.cls_token, self.pos_embed) if table is not None]
+        return [[self.patch_embed, *tables], *([stage] for stage in self.stages)]
 
     def layer_of(self, name: str) -> int | None:
         """Return the layer of a parameter, for ``LayerDecayGroups``."""

@@ -1,0 +1,214 @@
+"""Vision transformers: sizes of clips, layers for layer-wise decay, checkpoints, weights of image networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vid_recognition.models.layers import Backbone
+from vid_recognition.models.timesformer import TimeSformer
+from vid_recognition.models.uniformerv2 import UniFormerV2
+from vid_recognition.models.vit_videomae import VisionTransformer
+from vidcore.engine.optim import LayerDecayGroups
+from vidcore.engine.weights import load_state
+from vidcore.errors import CheckpointError, UserError
+from vidcore.nn import DropPath, sinusoids
+
+
+def videomae(**options: Any) -> VisionTransformer:
+    return VisionTransformer(**{"img_size": 32, "embed_dims": 8, "depth": 3, "num_heads": 2, "num_frames": 4} | options)
+
+
+def timesformer(**options: Any) -> TimeSformer:
+    return TimeSformer(4, 32, 16, embed_dims=8, num_heads=2, num_transformer_layers=3, **options)
+
+
+def uniformer(**options: Any) -> UniFormerV2:
+    small: dict[str, Any] = {"layers": 3, "heads": 2, "t_size": 4, "return_list": (1, 2), "n_head": 2}
+    return UniFormerV2(32, 16, 8, **small | {"mlp_dropout": (0.0, 0.0)} | options)
+
+
+def clips(frames: int = 4, size: int = 32) -> Tensor:
+    return torch.randn((2, 3, frames, size, size), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("build", "embeddings", "blocks", "rest"),
+    [
+        (videomae, {"patch_embed", "pos_embed"}, "blocks", {"fc_norm"}),
+        (timesformer, {"patch_embed", "cls_token", "pos_embed", "time_embed"}, "transformer_layers.layers", {"norm"}),
+        (
+            uniformer,
+            {"conv1", "class_embedding", "positional_embedding", "ln_pre"},
+            "transformer.resblocks",
+            {"transformer"},
+        ),
+    ],
+)
+def test_layers_for_their_own_rates(
+    build: Callable[..., Any], embeddings: set[str], blocks: str, rest: set[str]
+) -> None:
+    torch.manual_seed(0)
+    net = build(use_learnable_pos_emb=True) if build is videomae else build()
+    layers = {name: net.layer_of(name) for name, _ in net.named_parameters()}
+    assert {name.partition(".")[0] for name, layer in layers.items() if layer == 0} == embeddings
+    for i in range(3):
+        assert {n for n, layer in layers.items() if layer == i + 1} == {
+            n for n in layers if n.startswith(f"{blocks}.{i}.")
+        }
+    assert {name.partition(".")[0] for name, layer in layers.items() if layer is None} == rest
+    model = nn.ModuleDict({"backbone": net, "cls_head": nn.Linear(2, 2)})
+    groups = LayerDecayGroups(decay_rate=0.5, num_layers=3)(model, 1.0, 0.1)
+    assert sorted({group["lr"] for group in groups}) == [0.0625, 0.125, 0.25, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("build", "options"),
+    [
+        (videomae, {"drop_path_rate": 0.4}),
+        (timesformer, {"drop_path_rate": 0.4}),
+        (timesformer, {"drop_path_rate": 0.4, "attention_type": "space_only"}),
+        (uniformer, {"backbone_drop_path_rate": 0.4}),
+    ],
+)
+def test_drop_path_grows_from_block_to_block(build: Callable[..., Backbone], options: dict[str, Any]) -> None:
+    for block, rate in zip(build(**options).stages, (0, 0.2, 0.4), strict=True):
+        assert {m.rate for m in block.modules() if isinstance(m, DropPath)} == {rate}
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (videomae, "takes clips of 4 frames of 32 x 32 pixels, 2 x 2 x 2 tubelets, and got 2 x 3 x 3: see num_frames"),
+        (
+            timesformer,
+            r"takes clips of 4 x 32 x 32 frames and pixels, and got 4 x 48 x 48: see num_frames and img_size",
+        ),
+        (
+            uniformer,
+            r"takes clips of 4 x 32 x 32 frames and pixels, and got 4 x 48 x 48: see t_size and input_resolution",
+        ),
+    ],
+)
+def test_clips_of_another_size_are_refused(build: Callable[..., Backbone], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build()(clips(size=48))
+
+
+def test_videomae_returns_a_map_of_any_size() -> None:
+    torch.manual_seed(0)
+    net = videomae(use_mean_pooling=False, return_feat_map=True).eval()
+    assert net(clips()).shape == (2, 8, 2, 2, 2)
+    assert net(clips(size=48)).shape == (2, 8, 2, 3, 3)
+    first = videomae(use_mean_pooling=False).eval()
+    first.load_state_dict(net.state_dict())
+    torch.testing.assert_close(first(clips()), net(clips())[:, :, 0, 0, 0])
+
+
+def test_videomae_pools_before_it_normalises() -> None:
+    torch.manual_seed(0)
+    net = videomae().eval()
+    tokens = []
+    net.norm.register_forward_hook(lambda module, given, out: tokens.append(out))
+    out = net(clips())
+    torch.testing.assert_close(out, nn.functional.layer_norm(tokens[0].mean(1), (8,), eps=1e-6))
+
+
+def test_videomae_accepts_its_own_sinusoids_from_a_checkpoint() -> None:
+    net = videomae()
+    state = net.state_dict()
+    assert "pos_embed" not in state
+    load_state(net, state)
+    load_state(net, state | {"pos_embed": sinusoids(8, 8)[None]})
+    with pytest.raises(CheckpointError, match="pos_embed is learned in the file: set use_learnable_pos_emb"):
+        load_state(net, state | {"pos_embed": torch.zeros(1, 8, 8)})
+    with pytest.raises(CheckpointError, match="pos_embed has 16 positions in the file and 8 in the model"):
+        load_state(net, state | {"pos_embed": sinusoids(16, 8)[None]})
+    learned = videomae(use_learnable_pos_emb=True)
+    load_state(learned, state | {"pos_embed": torch.ones(1, 8, 8)})
+    assert (learned.pos_embed == 1).all()
+
+
+def test_timesformer_sees_the_order_of_frames_through_time_embeddings_only() -> None:
+    torch.manual_seed(0)
+    video = clips()
+    for kind in ("divided_space_time", "joint_space_time", "space_only"):
+        net = timesformer(attention_type=kind).eval()
+        torch.testing.assert_close(net(video.flip(2)), net(video))
+        if net.time_embed is not None:
+            nn.init.normal_(net.time_embed)
+            assert not torch.allclose(net(video.flip(2)), net(video), atol=1e-3)
+
+
+def test_timesformer_divided_attention_has_its_own_neighbourhoods() -> None:
+    """Over time, a patch sees itself in all frames; over space, all patches of its frame."""
+    torch.manual_seed(0)
+    attention = timesformer().get_submodule("transformer_layers.layers.0.attentions")
+    x = torch.randn(1, 1 + 4 * 4, 8, requires_grad=True)
+    for layer, seen in ((attention[0], [5, 6, 7, 8]), (attention[1], [0, 2, 6, 10, 14])):  # type: ignore[index]
+        (gradient,) = torch.autograd.grad(layer(x)[0, 6].sum(), x)
+        assert gradient[0].abs().sum(1).nonzero().flatten().tolist() == seen
+
+
+def test_new_global_blocks_of_uniformer_add_nothing() -> None:
+    """At the start, half of the features is the class token of CLIP, the mean over frames."""
+    torch.manual_seed(0)
+    net = uniformer().eval()
+    tokens = []
+    net.transformer.resblocks[-1].register_forward_hook(lambda module, given, out: tokens.append(out[:, 0]))
+    out = net(clips())
+    mean = tokens[0].unflatten(0, (2, 4)).mean(1)
+    torch.testing.assert_close(out, net.transformer.norm(mean / 2))
+
+
+def test_uniformer_with_local_blocks_starts_as_without() -> None:
+    torch.manual_seed(0)
+    plain, local = uniformer().eval(), uniformer(no_lmhra=False, double_lmhra=True).eval()
+    local.load_state_dict(plain.state_dict(), strict=False)
+    torch.testing.assert_close(local(clips()), plain(clips()))
+    for block in local.transformer.resblocks:
+        nn.init.normal_(block.lmhra1.pos_embed[3].weight)  # type: ignore[union-attr,index,arg-type]
+    assert not torch.allclose(local(clips()), plain(clips()), atol=1e-3)
+    assert not torch.allclose(local(clips().flip(2)), local(clips()), atol=1e-3), "it sees the order of frames"
+
+
+def test_uniformer_starts_from_the_image_tower_of_clip() -> None:
+    torch.manual_seed(0)
+    net = uniformer(temporal_downsample=True)
+    assert net(clips()).shape == (2, 8)
+    own = {k: v.clone() for k, v in net.state_dict().items() if not k.startswith(("transformer.d", "transformer.n"))}
+    tower = {k: v for k, v in own.items() if k not in ("transformer.temporal_cls_token", "transformer.balance")}
+    tower["conv1.weight"] = torch.rand(8, 3, 16, 16)
+    clip = {f"visual.{k}": v for k, v in tower.items()} | {
+        "visual.proj": torch.rand(8, 4),
+        "logit_scale": torch.ones(()),
+    }
+    for given in (clip, tower | {"ln_post.weight": torch.ones(8)}):
+        found = net.convert_2d_weights(given)
+        assert found.keys() == tower.keys()
+        torch.testing.assert_close(found["conv1.weight"].sum(2), tower["conv1.weight"])
+        assert torch.equal(found["positional_embedding"], tower["positional_embedding"])
+    with pytest.raises(CheckpointError, match=r"not weights of an image tower of CLIP .* they lack ln_pre.bias"):
+        net.convert_2d_weights({k: v for k, v in clip.items() if k != "visual.ln_pre.bias"})
+    with pytest.raises(CheckpointError, match=r"they have head.weight, which it lacks"):
+        net.convert_2d_weights(tower | {"head.weight": torch.ones(8)})
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: videomae(img_size=40), r"img_size must be a multiple of patch_size \(16\), got 40"),
+        (lambda: videomae(num_frames=5), r"num_frames must be a multiple of tubelet_size \(2\), got 5"),
+        (lambda: TimeSformer(8, 40, 16), r"img_size must be a multiple of patch_size \(16\), got 40"),
+        (lambda: UniFormerV2(40), r"input_resolution must be a multiple of patch_size \(16\), got 40"),
+        (lambda: uniformer(return_list=(2, 3)), r"return_list must name blocks 0 to 2, got \(2, 3\)"),
+        (lambda: uniformer(mlp_dropout=(0.5,)), "mlp_dropout needs 2 entries, one for each of return_list, got 1"),
+    ],
+)
+def test_wrong_arguments_are_refused(build: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
