@@ -234,3 +234,35 @@ def test_the_magnitude_of_flow_is_a_step(catalog: Catalog, older: dict[str, Any]
     pipeline = imported.task["data"]["train"]["pipeline"]
     assert pipeline["adjust_flow_magnitude"] == {"type": "AdjustFlowMagnitude", "zero": 128}
     assert imported.task["model"]["data_preprocessor"]["mean"] == [128, 128]
+
+
+def test_sound(catalog: Catalog, older: dict[str, Any]) -> None:
+    head = {"type": "AudioTSNHead", "in_channels": 512, "num_classes": 400}
+    older["model"] = {
+        "type": "AudioRecognizer",
+        "backbone": {"type": "ResNet", "depth": 18, "in_channels": 1},
+        "cls_head": head,
+    }
+    steps = [
+        {"type": "LoadAudioFeature"},
+        {"type": "SampleFrames", "clip_len": 64, "frame_interval": 1, "num_clips": 1},
+        {"type": "AudioFeatureSelector"},
+        {"type": "FormatAudioShape", "input_format": "NCTF"},
+        {"type": "Collect", "keys": ["audios", "label"], "meta_keys": []},
+        {"type": "ToTensor", "keys": ["audios"]},
+    ]
+    data = {"type": "AudioFeatureDataset", "ann_file": "list.txt", "data_prefix": "features", "pipeline": steps}
+    older["data"] = {"videos_per_gpu": 320, "workers_per_gpu": 1, "train": data, "val": data, "test": data}
+    found = convert_config(older, catalog)
+    assert not found.problems
+    assert head["type"] == "AudioTSNHead", "the configuration is not changed"
+    assert (found.task["model"]["type"], found.task["model"]["cls_head"]["type"]) == ("RecognizerAudio", "TSNAudioHead")
+    train = found.task["data"]["train"]
+    assert train["dataset"] == {
+        "type": "AudioDataset",
+        "ann_file": "list.txt",
+        "suffix": ".npy",
+        "data_root": "features",
+    }
+    assert list(train["pipeline"]) == ["load", "sample", "select", "format"]
+    Task.from_table(found.task, catalog)

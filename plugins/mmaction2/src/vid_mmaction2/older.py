@@ -36,6 +36,14 @@ BEST = {
 LOGGERS = {"TextLoggerHook": "LocalVisBackend", "TensorboardLoggerHook": "TensorboardVisBackend"}
 LOGGERS |= {"WandbLoggerHook": "WandbVisBackend"}
 
+AUDIO = {
+    "AudioDataset": ("AudioDataset", ".wav"),
+    "AudioFeatureDataset": ("AudioDataset", ".npy"),
+}
+"""Old types of datasets of sound -> type, default suffix."""
+AUDIO_PARTS = {"AudioRecognizer": "RecognizerAudio", "AudioTSNHead": "TSNAudioHead"}
+"""Old types of networks on sound and of their heads."""
+
 Places = dict[str, str]
 """Place in the rewritten configuration -> place in the file."""
 
@@ -63,7 +71,9 @@ def modernize(converter: Converter, config: Mapping[str, Any]) -> tuple[Table, P
         if config.get(key) is not None:
             model.setdefault(key, config[key])
     if "model" in config:
-        new["model"] = model
+        head = model.get("cls_head")
+        model |= {"cls_head": _renamed(head)} if isinstance(head, Mapping) else {}
+        new["model"] = model = _renamed(model)
     _data(converter, data, model, new, places)
     _loop(converter, config, new, places)
     _evaluation(converter, config, data, new, places)
@@ -72,6 +82,11 @@ def modernize(converter: Converter, config: Mapping[str, Any]) -> tuple[Table, P
     _hooks(converter, config, new, places)
     _machine(converter, config, new, places)
     return new, places
+
+
+def _renamed(part: Mapping[str, Any]) -> Table:
+    kind = part.get("type")
+    return {**part, "type": AUDIO_PARTS[kind]} if isinstance(kind, str) and kind in AUDIO_PARTS else dict(part)
 
 
 def old_place(line: str, places: Places) -> str:
@@ -121,6 +136,9 @@ def _dataset(
         converter.report(old, "must be a table; a list of datasets is not converted, use ConcatDataset")
         return None
     new = dict(table)
+    if str(new.get("type")) in AUDIO:
+        new["type"], suffix = AUDIO[str(new["type"])]
+        new.setdefault("suffix", suffix)
     if "dataset" in new:  # RepeatDataset
         new["dataset"] = _dataset(converter, new["dataset"], f"{at}.dataset", f"{old}.dataset", places, normalizations)
     if isinstance(steps := new.get("pipeline"), list):
