@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vidcore.predict.inputs import FrameNames, as_sample
 from vidcore.records import Boxes, Clip
 from vidcore.sample import Sample
 from vidcore.transforms.loading import BuildPseudoClip, Decode
@@ -99,9 +100,31 @@ def _array(row: Any) -> dict[str, Any]:
     return {"imgs": images, "img_shape": list(frames.shape[1:3]), "num": len(images)}
 
 
+def inference_input(case: Any, row: Any) -> dict[str, Any]:
+    names = FrameNames(row.settings.get("template", "img_{:05}.jpg"), row.settings.get("modality", "RGB"))
+    if row.settings["format"] == "array":
+        return {"sample": _in_words_of_the_seeds(as_sample(np.zeros(row.inputs["shape"], np.uint8)))}
+    if row.settings["format"] == "dict":
+        given = row.inputs["sample"]
+        sample = as_sample(Sample(path=given["filename"], label=given["label"]))
+        return {"sample": {"filename": sample.path, "label": sample.label}}
+    name = row.inputs.get("video", row.inputs.get("folder"))
+    sample = as_sample(DATA / name, 0, names)
+    place = {"frame_dir": name, "filename_tmpl": sample.filename_tmpl} if "folder" in row.inputs else {"filename": name}
+    assert sample.path == str(DATA / name)
+    return {"sample": {**place, **_in_words_of_the_seeds(sample)}}
+
+
+def _in_words_of_the_seeds(sample: Sample) -> dict[str, Any]:
+    label = -1 if sample.label is None else sample.label
+    found = {"label": label, "start_index": sample.start_index, "modality": sample.modality}
+    return found if sample.total_frames is None else {**found, "total_frames": sample.total_frames}
+
+
 OPS: dict[str, Callable[[Any, Any], dict[str, Any]]] = {
     "video.decode": decode,
     "video.decode_variants": decode,
     "video.image_folders": image_folders,
+    "video.inference_input": inference_input,
     "video.motion_vectors": motion_vectors,
 }

@@ -59,11 +59,12 @@ def features(
     """
     from vidcore.features.folder import FeatureFolder
     from vidcore.features.run import write_all
-    from vidcore.predict.inputs import find_videos
+    from vidcore.predict.inputs import FrameNames, find_videos
     from vidcore.tools.fetch import obtain
     from vidcore.video.window import Span
 
-    found, checkpoint = find_videos(videos), obtain(checkpoint, task.catalog)
+    names = FrameNames.of(task)
+    found, checkpoint = find_videos(videos, names=names), obtain(checkpoint, task.catalog)
     folder = FeatureFolder.of(output, task, checkpoint, Span.parse(stride, "stride"), length, kind, logits)
     counts = share(
         lambda part, label: write_all(folder, task, found, batch_size, workers, part, label, overwrite), shard

@@ -143,7 +143,7 @@ def predict(
         raise UserError(f"{task.name}: its pipeline reads videos; --features is for models that read features")
     if classifier and not features and not predictor.reads_videos:
         raise UserError(f"{task.name}: reads features, but --classifier requires videos; see --features")
-    found = find_videos(videos, predictor.suffixes)
+    found = find_videos(videos, predictor.suffixes, predictor.names)
     if drawing:
         drawing.check(found)
     for path in (*outputs, *(path for _, path in writers)):

@@ -156,7 +156,7 @@ class Extractor:
     def _batches(self, video: Video) -> Iterator[list[Sample]]:
         """Yield batches of prepared clips of a video, in order."""
         rng = sample_rng(0, 0, 0)
-        sample = self._open(as_sample(video), rng)
+        sample = self._open(as_sample(video, 0, self.predictor.names), rng)
         if sample.video is None:  # a pipeline for folders of frames
             sample = OpenVideo()(sample, rng)
         assert sample.video is not None

@@ -14,7 +14,7 @@ from vidcore.features.extract import Extractor, Features
 from vidcore.features.folder import FeatureFolder, alike_but_for_case, feature_names
 from vidcore.jobs import Counts, Shard, run_files
 from vidcore.plugins.catalog import Catalog
-from vidcore.predict.inputs import find_videos
+from vidcore.predict.inputs import FrameNames, find_videos
 from vidcore.predict.predictor import Predictor
 from vidcore.task.task import Task
 from vidcore.tools.fetch import obtain
@@ -61,7 +61,9 @@ class ExtractFeatures:
         made = FeatureFolder.of(folder, task, checkpoint, stride, self.length, self.format, self.logits)
         label = f"process {rank}: " if world > 1 else ""
         shard = Shard().split(rank, world)
-        counts = write_all(made, task, find_videos(self.videos), self.batch_size, self.workers, shard, label)
+        counts = write_all(
+            made, task, find_videos(self.videos, names=FrameNames.of(task)), self.batch_size, self.workers, shard, label
+        )
         print(f"{folder}: features of {counts.good} videos: {counts}", file=sys.stderr)
         if counts.bad and not counts.good:
             raise DataError(f"none of the {counts.bad} videos can be read")

@@ -17,7 +17,7 @@ from vidcore.engine.prepare import autocast, prepare_inference
 from vidcore.errors import UserError, VideoError
 from vidcore.nn import Model
 from vidcore.plugins.catalog import Catalog, load_plugins
-from vidcore.predict.inputs import Video, as_sample
+from vidcore.predict.inputs import FrameNames, Video, as_sample
 from vidcore.predict.output import top_classes
 from vidcore.predict.trained import Trained
 from vidcore.protocols import ReadsFiles, ReadsText
@@ -80,6 +80,7 @@ class Predictor:
         part = task.prediction_part()
         runtime = task.build("runtime")
         self.task = task
+        self.names = FrameNames.of(task)
         self.batch_size = batch_size or task.get(f"{part}.batch_size") or 1
         self.workers = max(workers, 1)
         self.precision = runtime.precision
@@ -117,7 +118,8 @@ class Predictor:
         """Return one predicted Sample per video, in order.
 
         Args:
-            videos: paths, folders of frames, or arrays (frames, height, width, 3) uint8 RGB.
+            videos: paths, folders of frames that are named as in the dataset for testing, arrays (frames, height,
+                width, 3) uint8 RGB or (frames, height, width, 2) uint8 flow, or Samples.
             on_error: ``keep`` returns a Sample with ``error`` for a video that cannot be read, instead of raising
                 ``VideoError``.
         """
@@ -133,11 +135,11 @@ class Predictor:
                 ahead = [pool.submit(self._prepare, *item) for item in islice(todo, self.batch_size)]
                 yield from self._predict(ready, on_error)
 
-    def _prepare(self, index: int, video: Video | Sample | VideoError) -> Sample | VideoError:
+    def _prepare(self, index: int, video: Video | VideoError) -> Sample | VideoError:
         try:
             if isinstance(video, VideoError):
                 return video
-            sample = video.replace(index=index) if isinstance(video, Sample) else as_sample(video, index)
+            sample = as_sample(video, index, self.names)
             if self.sentence is not None:
                 sample = sample.replace(text=Text((self.sentence,)))
             return self.pipeline(sample, sample_rng(0, 0, index))

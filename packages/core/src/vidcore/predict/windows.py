@@ -99,7 +99,7 @@ def predict_windows(
         raise UserError(f"{predictor.task.name}: cannot predict along a video: its pipeline reads {reads}")
     length, step = _span(window, "window"), _span(window if stride is None else stride, "stride")
     with ThreadPoolExecutor(1) as pool:  # prepares a batch while the model works on another
-        batches = _Windows(predictor, as_sample(video), length, step).batches()
+        batches = _Windows(predictor, as_sample(video, 0, predictor.names), length, step).batches()
         coming = pool.submit(next, batches, None)
         try:
             while (ready := coming.result()) is not None:
