@@ -40,4 +40,5 @@ def test_arrays_with_two_channels_are_flow() -> None:
 
 
 def test_samples_are_taken_as_they_are() -> None:
-    assert as_sample(Sample(path="a", label=3), 5) == Sample(path="a", label=3, index=5)
+    sample = as_sample(Sample(path="a", label=3), 5)
+    assert (sample.path, sample.label, sample.index) == ("a", 3, 5)
