@@ -44,9 +44,13 @@ KERNEL = (
 TOOLS = (("tools", "testing"), ("jobs", "predict", "training"), ("features",), ("cli",))
 """The ring above: the kernel never imports it."""
 
-WRAPPED = {"albumentations": "vidcore.transforms.libraries", "torchvision": "vidcore.transforms.libraries"}
+WRAPPED = {
+    "albumentations": "vidcore.transforms.libraries",
+    "timm": "vid_recognition.models.timm_backbone",
+    "torchvision": "vidcore.transforms.libraries",
+}
 """Libraries that users may install -> the only module that imports them, when it is used."""
-FORBIDDEN = {"torchaudio", "mmcv", "mmengine", "mmaction", "mmdet", "mmpose", "pytorchvideo", "timm"}
+FORBIDDEN = {"torchaudio", "mmcv", "mmengine", "mmaction", "mmdet", "mmpose", "pytorchvideo"}
 DROP_IN = {"decord": "decord2"}
 """Module -> the distribution that we declare for it; a different one may be installed."""
 

@@ -80,7 +80,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 """Tables, without ``type``, of components that require arguments, and of models that are large by default."""
 
 
-NOT_INSTALLED = {"Albumentations", "TorchVision", "WandB"}
+NOT_INSTALLED = {"Albumentations", "TimmBackbone", "TorchVision", "WandB"}
 """Components of libraries that tests do not have; their own tests use stand-ins."""
 
 
@@ -640,7 +640,7 @@ PREPROCESSORS = {"ActionDataPreprocessor", "MultiModalDataPreprocessor"}
 """Parts that take batches, and are tested within whole models."""
 
 
-@all_of("models", without={*INPUTS, *PREPROCESSORS})
+@all_of("models", without={*INPUTS, *PREPROCESSORS, *NOT_INSTALLED})
 def test_model_part(component: Component) -> None:
     assert component.name in FORWARD, "new: add it to FORWARD, or to INPUTS if it is a whole model"
     module, inputs = seeded(build, component), tensors(FORWARD[component.name])
@@ -691,7 +691,7 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     dist.destroy_process_group()
 
 
-@all_of("models", without=PREPROCESSORS)
+@all_of("models", without={*PREPROCESSORS, *NOT_INSTALLED})
 @pytest.mark.usefixtures("processes")
 def test_models_can_be_sharded(component: Component) -> None:
     module = build(component)

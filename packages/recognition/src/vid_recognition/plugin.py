@@ -53,7 +53,8 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             vit_videomae=["VisionTransformer"],
             x3d=["X3D"],
         )
-        | offer("vid_recognition.audio", recognizer=["RecognizerAudio", "TSNAudioHead"], resnet=["ResNetAudio"]),
+        | offer("vid_recognition.audio", recognizer=["RecognizerAudio", "TSNAudioHead"], resnet=["ResNetAudio"])
+        | {"TimmBackbone": "vid_recognition.models.timm_backbone:timm_backbone"},
         "datasets": offer(
             "vid_recognition.datasets",
             clips=["ClipDataset"],

@@ -79,15 +79,34 @@ def write_checkpoint(path: Path, published: Published) -> None:
 def convert_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Return the weights of a published state dict with the names of vidcore's models.
 
-    The names are the same, except for the prefixes of distributed training and compilation
-    (``module.``, ``_orig_mod.``), which are removed; buffers of the data preprocessor are dropped.
+    The names are the same, with two exceptions. The prefixes of distributed training and compilation (``module.``,
+    ``_orig_mod.``) are removed, and a ResNet of another package gets the names of ours. Buffers of the data
+    preprocessor are dropped.
     """
     named = {strip_wrappers(key): value for key, value in state.items()}
+    if _has_foreign_resnet(named):
+        named = {_as_ours(key): value for key, value in named.items()}
     return {
         key: value.detach()
         for key, value in named.items()
         if isinstance(value, torch.Tensor) and not key.startswith("data_preprocessor.")
     }
+
+
+def _has_foreign_resnet(state: Mapping[str, Any]) -> bool:
+    """Return whether the backbone is a ResNet of torchvision, timm or MMPretrain (and no ResNeXt)."""
+    kernel = state.get("backbone.layer1.0.conv2.weight")
+    grouped = isinstance(kernel, torch.Tensor) and kernel.shape[:2] != kernel.shape[:1] * 2
+    return "backbone.bn1.weight" in state and kernel is not None and not grouped
+
+
+def _as_ours(key: str) -> str:
+    """Return a name of vidcore for one of such a ResNet: ``bn1.weight`` -> ``conv1.bn.weight``."""
+    if not key.startswith("backbone."):
+        return key
+    key = re.sub(r"\bconv(\d)\.weight$", r"conv\1.conv.weight", key)
+    key = re.sub(r"\bbn(\d)\.", r"conv\1.bn.", key)
+    return key.replace("downsample.0.", "downsample.conv.").replace("downsample.1.", "downsample.bn.")
 
 
 def strip_wrappers(key: str) -> str:

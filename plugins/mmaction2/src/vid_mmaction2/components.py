@@ -59,8 +59,8 @@ class Converter:
     catalog: Catalog
     rules: Mapping[str, Rule] = field(factory=dict)
     """Component name to rule."""
-    other_packages: Mapping[str, Table] = field(factory=dict)
-    """Networks of other packages: published type (``mmcls.ResNeXt``) to the table that overrides type and arguments."""
+    networks: Rule = field(default=lambda converter, table, at: table)
+    """Rewrites the whole table of a network of another package (``mmcls.ResNeXt``)."""
     problems: list[str] = field(factory=list)
     """``place in the published configuration: reason``, one for each omitted setting."""
     weights: dict[str, str] = field(factory=dict)
@@ -147,12 +147,7 @@ class Converter:
         if (scope := table.get("_scope_")) is not None:
             whole = table["type"] if "." in table["type"] else f"{scope}.{table['type']}"
             table = {"type": whole, **without(table, "type", "_scope_")}
-        override = self.other_packages.get(table["type"], {})
-        if table.get("pretrained") is False:
-            override = without(override, "pretrained")
-        for key in override.keys() & table.keys() - {"type"}:
-            self.imply(f"{at}.{key}", table[key])
-        table = {**table, **override}
+        table = self.attempt(at, self.networks, self, dict(table), at) or table
         name = strip_scope(table["type"])
         try:
             component = self.catalog.get(name)

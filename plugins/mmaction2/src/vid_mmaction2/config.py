@@ -8,6 +8,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from vid_mmaction2 import data, localization, models, pipelines, structured, training
+from vid_mmaction2.backbones import convert_network
 from vid_mmaction2.components import Converter, Table, without
 from vid_mmaction2.machine import NO_EFFECT, convert_machine, convert_observers, leave_out_environment
 from vid_mmaction2.older import is_older, modernize, old_place
@@ -77,7 +78,7 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
         config: as ``read_config`` returns it.
         catalog: the installed components.
     """
-    converter = Converter(catalog, RULES, models.OTHER_PACKAGES)
+    converter = Converter(catalog, RULES, convert_network)
     if not is_older(config):
         return _convert(converter, config)
     new, places = converter.attempt("data, lr_config, ...", modernize, converter, config) or ({}, {})

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vid_mmaction2.backbones import convert_network
 from vid_mmaction2.components import Converter, Rule, Table, drop_arguments, without
 from vidcore.errors import ConfigError
 from vidcore.plugins.catalog import Catalog, load_plugins
 
-__all__ = ["OTHER_PACKAGES", "RULES", "convert_model"]
+__all__ = ["RULES", "convert_model"]
 
 
 def convert_model(table: Mapping[str, Any], catalog: Catalog | None = None) -> Table:
@@ -22,7 +23,7 @@ def convert_model(table: Mapping[str, Any], catalog: Catalog | None = None) -> T
     Raises:
         ConfigError: some components or arguments cannot be converted; the message names each.
     """
-    converter = Converter(catalog or load_plugins(), RULES, OTHER_PACKAGES)
+    converter = Converter(catalog or load_plugins(), RULES, convert_network)
     model = converter.component(table, "model")
     if converter.problems or model is None:
         raise ConfigError(converter.problems)
@@ -280,10 +281,12 @@ def _transformer(eps: float = 1e-5, any_size: bool = True, **fixed: Any) -> Rule
     def rule(converter: Converter, table: Table, at: str) -> Table:
         table = dict(table)
         norm = converter.table(table.get("norm_cfg"), f"{at}.norm_cfg")
-        if converter.kind(norm, f"{at}.norm_cfg", "LN") != "LN" or norm.get("eps", 1e-5 if norm else eps) != eps:
+        plain = without(norm, "type", "eps") in ({}, {"requires_grad": True})
+        found_eps = norm.get("eps", 1e-5 if norm else eps)
+        if converter.kind(norm, f"{at}.norm_cfg", "LN") != "LN" or found_eps != eps or not plain:
             converter.report(f"{at}.norm_cfg", f"must be LN with an eps of {eps:g}, found {norm}")
-        act = converter.kind(converter.table(table.get("act_cfg"), f"{at}.act_cfg"), f"{at}.act_cfg", "GELU")
-        if act != "GELU":
+        act = converter.table(table.get("act_cfg"), f"{at}.act_cfg")
+        if converter.kind(act, f"{at}.act_cfg", "GELU") != "GELU" or without(act, "type"):
             converter.report(f"{at}.act_cfg", f"must be GELU, found {act}")
         implied = ["norm_cfg", "act_cfg", "pretrained_type"]  # weights are recognised by their names
         for name in (*implied, "img_size") if any_size else implied:
@@ -306,22 +309,6 @@ def _uniformerv2(converter: Converter, table: Table, at: str) -> Table:
     converter.imply(f"{at}.clip_pretrained", table.pop("clip_pretrained", None))  # weights are known by their names
     return table
 
-
-OTHER_PACKAGES: dict[str, Table] = {
-    **{f"{scope}.ResNeXt": {"type": "ResNeXt"} for scope in ("mmcls", "mmpretrain")},
-    **{f"{scope}.MobileOne": {"type": "MobileOne"} for scope in ("mmcls", "mmpretrain")},
-    "torchvision.densenet161": {"type": "DenseNet", "depth": 161, "pretrained": "densenet161-8d451a50.pth"},
-    "timm.swin_base_patch4_window7_224": {
-        "type": "SwinTransformer",
-        "embed_dim": 128,
-        "depths": [2, 2, 18, 2],
-        "num_heads": [4, 8, 16, 32],
-        "window_size": 7,
-        "pretrained": "swin_base_patch4_window7_224_22kto1k.pth",
-        "feature_shape": None,
-    },
-}
-"""Image networks of other packages that published recognizers use, with their pretrained weights."""
 
 HEADS = ("I3D", "MViT", "SlowFast", "TimeSformer", "TPN", "TRN", "TSM", "TSN", "TSNAudio", "UniFormer", "X3D")
 RULES: dict[str, Rule] = {
