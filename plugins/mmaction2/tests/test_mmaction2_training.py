@@ -171,6 +171,27 @@ def test_back_ends_of_visualisation_are_observers(converted: Converted) -> None:
     )
 
 
-def test_weights_of_the_whole_network_replace_those_of_its_backbone(converted: Converted) -> None:
+def test_weights_of_the_whole_network_replace_those_of_its_backbone(
+    converted: Converted, published: dict[str, Any]
+) -> None:
     imported = converted(load_from="https://somewhere/slowonly_20220901-f6a40d08.pth")
     assert imported.task["train"]["weights"] == "slowonly_20220901-f6a40d08.pth"
+    assert imported.left_out[-1].startswith("model.backbone.pretrained: torchvision://resnet50: weights of the whole")
+    init = {"type": "Pretrained", "checkpoint": "https://somewhere/a.pth"}
+    assert converted(model={**published["model"], "init_cfg": init}).task["train"]["weights"] == "a.pth"
+
+
+def test_weights_of_parts(catalog: Catalog, converted: Converted, published: dict[str, Any]) -> None:
+    pathway = {"type": "resnet3d", "depth": 18, "pretrained": "https://x.org/slow.pth", "lateral": False}
+    fast = {"type": "resnet3d", "depth": 18, "base_channels": 8, "pretrained": "torchvision://resnet18"}
+    backbone = {"type": "ResNet3dSlowFast", "pretrained": None, "slow_pathway": pathway, "fast_pathway": fast}
+    init = {"type": "Pretrained", "checkpoint": "head.pth", "prefix": "cls_head."}
+    head = {"type": "SlowFastHead", "in_channels": 576, "num_classes": 400, "init_cfg": init}
+    imported = converted(model={**published["model"], "backbone": backbone, "cls_head": head})
+    assert imported.problems == ()
+    assert imported.task["train"]["weights"] == {
+        "backbone.slow_path": "slow.pth",
+        "backbone.fast_path": "resnet18-f37072fd.pth",
+        "cls_head": "head.pth",
+    }
+    Task.from_table(imported.task, catalog)

@@ -1,4 +1,4 @@
-"""Initial weights: of the whole network, or of its backbone."""
+"""Initial weights: of the whole network, or of its parts."""
 
 from __future__ import annotations
 
@@ -21,21 +21,30 @@ IMAGE_WEIGHTS = {
 """Files of the short names of image networks."""
 
 
+PARTS = {"slow_pathway": "slow_path", "fast_pathway": "fast_path"}
+"""Names of parts that differ from those of their tables."""
+
+
 def convert_weights(converter: Converter, config: Mapping[str, Any], train: Table) -> None:
-    """Initial weights, of the whole network or of its backbone, are one option here."""
+    """Convert initial weights: of the whole network, of an image network for its backbone, or of several parts."""
+    whole = config.get("load_from") or converter.weights.get("model")
     if not isinstance(config.get("load_from") or "", str):
         converter.report("load_from", f"must be a string, found {type(config['load_from']).__name__}")
-    elif config.get("load_from"):
-        train["weights"] = file_name(config["load_from"])
-        for at, name in converter.weights.items():
-            converter.leave_out(f"{at}.pretrained", name, "load_from replaces it")
         return
-    for i, (at, name) in enumerate(converter.weights.items()):
-        file = file_name(name)
-        if i or "://" in file:
+    if whole:
+        train["weights"] = file_name(whole)
+        for at, name in converter.weights.items():
+            if at != "model" or config.get("load_from"):
+                converter.leave_out(f"{at}.pretrained", name, "weights of the whole network replace it")
+        return
+    files: dict[str, str] = {}
+    for at, name in converter.weights.items():
+        if "://" in (file := file_name(name)):
             converter.report(f"{at}.pretrained", f"is not converted; set train.weights to the file of {name}")
         else:
-            train["weights"] = file
+            files[".".join(PARTS.get(key, key) for key in at.split(".")[1:])] = file
+    if files:
+        train["weights"] = files["backbone"] if files.keys() == {"backbone"} else files
 
 
 def file_name(url: str) -> str:
