@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vidcore.engine.options import TrainOptions
 from vidcore.errors import CheckpointError
-from vidcore.nn import ImageWeights, Model
+from vidcore.nn import ImageWeights, Model, PositionTables, resize_positions
 from vidcore.plugins.catalog import Catalog
 from vidcore.task.initial import load_initial_weights
 
@@ -148,3 +148,35 @@ def test_new_layers_must_exist(catalog: Catalog, tmp_path: Path) -> None:
     assert str(caught.value) == (
         "train.weights_ignore: no key of the file or the model begins with 'cls_haed.'; did you mean 'cls_head'?"
     )
+
+
+class Positions(PositionTables):
+    position_tables = ("table",)
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.arange(float(rows))[:, None])
+
+    def resize_table(self, name: str, table: Tensor) -> Tensor:
+        return resize_positions(table, (len(table),), (len(self.get_parameter(name)),))
+
+
+class Placed(Net):
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.positions = Positions(rows)
+
+
+def test_tables_of_positions_are_resized_on_request(tmp_path: Path, catalog: Catalog) -> None:
+    torch.save({"state_dict": Placed(4).state_dict()}, tmp_path / "placed.pt")
+    notes: list[str] = []
+    with pytest.raises(CheckpointError, match=r"\(4, 1\) in the file .*; train.weights_resize = true resizes"):
+        load_initial_weights(Placed(8), options(tmp_path / "placed.pt"), catalog, notes.append)
+    asked = TrainOptions(weights=tmp_path / "placed.pt", weights_resize=True)
+    model = Placed(8)
+    assert load_initial_weights(model, asked, catalog, notes.append) == ()
+    assert notes == ["train.weights: positions.table is resized from (4, 1) to (8, 1)"]
+    assert model.positions.table[1].item() == pytest.approx(0.25)
+    parts = TrainOptions(weights={"positions": tmp_path / "placed.pt"}, weights_resize=True)
+    load_initial_weights(again := Placed(8), parts, catalog)
+    assert torch.equal(again.positions.table, model.positions.table)

@@ -25,6 +25,7 @@ from vid_recognition.models.swin_blocks import (
 from vid_recognition.models.uniformer import UniFormer
 from vidcore.engine.optim import LayerDecayGroups
 from vidcore.errors import CheckpointError, UserError
+from vidcore.nn import resize_tables
 
 SMALL = SwinSize(8, (2, 2), (1, 2))
 
@@ -124,15 +125,55 @@ def test_weights_of_image_swin_are_inflated() -> None:
 
 def test_position_biases_are_resized_only_on_request() -> None:
     picture = SwinTransformer(8, (2, 2), (1, 2), window_size=4).state_dict()
-    net = SwinTransformer3D(SMALL, window_size=(2, 3, 3), out_indices=(1,))
-    with pytest.raises(CheckpointError, match=r"for windows of 4 x 4 patches, .*set backbone.resize_tables = true"):
+    net = SwinTransformer3D(SMALL, window_size=(2, 3, 3), out_indices=(0, 1))
+    with pytest.raises(CheckpointError, match=r"for windows of 4 x 4 patches, .*weights_resize = true resizes it"):
         net.convert_2d_weights(picture)
-    net = SwinTransformer3D(SMALL, window_size=(2, 3, 3), out_indices=(0, 1), resize_tables=True)
     key = "layers.0.blocks.0.attn.relative_position_bias_table"
     picture[key] = torch.full_like(picture[key], 0.5)
-    weights = net.convert_2d_weights(picture)
+    resized, lines = resize_tables(net, {f"backbone.{k}": v for k, v in picture.items()})
+    assert lines[0] == f"backbone.{key} is resized from (49, 1) to (75, 1)"
+    assert len(lines) == 4
+    weights = net.convert_2d_weights(resized)
     assert weights.keys() == net.state_dict().keys(), "the norm of the first stage is kept"
     torch.testing.assert_close(weights[key], torch.full((3 * 5 * 5, 1), 0.5))
+    assert resize_tables(net, weights) == (weights, [])
+    other = SwinTransformer3D(SMALL, window_size=(4, 3, 3), out_indices=(0, 1))
+    longer, lines = resize_tables(other, weights)
+    assert lines[0] == f"{key} is resized from (75, 1) to (175, 1)"
+    other.load_state_dict(longer)
+    wrong = {key: torch.zeros(77, 1)}
+    with pytest.raises(CheckpointError, match=f"{key}: has 77 positions, which are no grid like 3 x 5 x 5"):
+        resize_tables(net, wrong)
+
+
+def test_tables_of_distances_are_resized() -> None:
+    short, long = (MViT(MViTSize(8, 2, 1, (1,)), 32, frames) for frames in (4, 8))
+    weights, lines = resize_tables(long, short.state_dict())
+    assert lines == [f"blocks.{i}.attn.rel_pos_t is resized from (3, 8) to (7, 8)" for i in range(2)]
+    long.load_state_dict(weights)
+    table = short.state_dict()["blocks.0.attn.rel_pos_t"]
+    torch.testing.assert_close(weights["blocks.0.attn.rel_pos_t"][[0, 3, 6]], table)
+
+
+def test_weights_of_maskfeat_and_of_images_start_mvit() -> None:
+    net = MViT(MViTSize(8, 2, 1, (1,)), 32, 4)
+    own = net.state_dict()
+    masked = {**{f"backbone.{k}": v for k, v in own.items()}, "backbone.mask_token": draw(1, 8), "head.weight": draw(8)}
+    assert net.convert_2d_weights(masked).keys() == own.keys()
+    pictures = {k: v[:, :, 0] if v.ndim == 5 else v for k, v in own.items() if not k.endswith("rel_pos_t")}
+    inflated = net.convert_2d_weights(pictures)
+    assert {k: v.shape for k, v in inflated.items()} == {k: v.shape for k, v in own.items()}
+    with pytest.raises(CheckpointError, match="they lack cls_token"):
+        net.convert_2d_weights({k: v for k, v in own.items() if k != "cls_token"})
+
+
+def test_weights_of_image_uniformer_are_inflated() -> None:
+    net = UniFormer((1, 1, 1, 1), embed_dim=(8, 8, 8, 8), head_dim=8)
+    own = net.state_dict()
+    pictures = {k: v[:, :, 0] if v.ndim == 5 else v for k, v in own.items()} | {"head.weight": draw(3, 8)}
+    inflated = net.convert_2d_weights(pictures)
+    assert {k: v.shape for k, v in inflated.items()} == {k: v.shape for k, v in own.items()}
+    torch.testing.assert_close(inflated["blocks1.0.attn.weight"].sum(2), pictures["blocks1.0.attn.weight"])
 
 
 # Relative positions of MViT

@@ -39,6 +39,8 @@ class TrainOptions:
     """Beginning of the names in ``weights`` or ``--checkpoint`` to remove, such as ``"model."`` of Lightning."""
     weights_ignore: list[str] = field(factory=list)
     """Prefixes of state-dict keys (new layers) that may be missing, surplus or of a different shape in ``weights``."""
+    weights_resize: bool = False
+    """Resize tables of positions in ``weights`` that were made for clips of a different size; notes name them."""
     accumulate: int = field(default=1, validator=at_least(1))
     """Batches whose gradients are averaged for one step."""
     clip_norm: float | None = field(default=None, validator=at_least(0.0, above=True))

@@ -3,7 +3,7 @@
 from vidcore.nn.checkpointing import checkpointed, run_blocks
 from vidcore.nn.model import FeatureModel, ImageWeights, Model, Preprocessor, image_weights
 from vidcore.nn.parts import average_views, chunked, make_divisible, pool_positions, require, require_type
-from vidcore.nn.positions import resize_positions, sinusoids
+from vidcore.nn.positions import PositionTables, guess_grid, resize_positions, resize_tables, sinusoids
 from vidcore.nn.transformer import (
     Attention,
     ClipBlock,
@@ -28,6 +28,7 @@ __all__ = [
     "Model",
     "PackedAttention",
     "PatchEmbed",
+    "PositionTables",
     "Preprocessor",
     "QuickGELU",
     "attend",
@@ -35,6 +36,7 @@ __all__ = [
     "checkpointed",
     "chunked",
     "drop_path_rates",
+    "guess_grid",
     "image_weights",
     "init_transformer",
     "layer_by_name",
@@ -43,6 +45,7 @@ __all__ = [
     "require",
     "require_type",
     "resize_positions",
+    "resize_tables",
     "run_blocks",
     "sinusoids",
 ]

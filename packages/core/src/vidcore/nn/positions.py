@@ -3,15 +3,82 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from vidcore.errors import CheckpointError
 from vidcore.nn.parts import require
 
-__all__ = ["resize_positions", "sinusoids"]
+__all__ = ["PositionTables", "guess_grid", "resize_positions", "resize_tables", "sinusoids"]
+
+
+class PositionTables(nn.Module):
+    """Base class of modules with learned tables of positions, which can be resized for clips of a different size."""
+
+    position_tables: ClassVar[tuple[str, ...]]
+    """Names of the parameters; some may be missing."""
+
+    def resize_table(self, name: str, table: Tensor) -> Tensor:
+        """Return a table of other weights in the size of the parameter ``name``.
+
+        Raises:
+            CheckpointError: it cannot be told for which size it was made.
+        """
+        raise NotImplementedError
+
+
+def resize_tables(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Resize the tables of positions in weights to those of a model.
+
+    Args:
+        model: whose modules may be ``PositionTables``.
+        weights: with the keys of the model, of its backbone alone, or, for a backbone, of a whole model.
+
+    Returns:
+        All weights, and a line for each table that was resized.
+
+    Raises:
+        CheckpointError: it cannot be told for which size a table was made; the message begins with its key.
+    """
+    out, lines = dict(weights), []
+    for prefix, module in model.named_modules():
+        if not isinstance(module, PositionTables):
+            continue
+        for name, own in module.named_parameters(recurse=False):
+            full = f"{prefix}.{name}" if prefix else name
+            keys = (full, full.removeprefix("backbone."), f"backbone.{full}")  # of a backbone alone, or a whole model
+            key = next((key for key in keys if key in weights), None)
+            if name not in module.position_tables or key is None or weights[key].shape == own.shape:
+                continue
+            try:
+                out[key] = module.resize_table(name, weights[key])
+            except CheckpointError as error:
+                raise CheckpointError(f"{key}: {error}") from None
+            lines.append(f"{key} is resized from {tuple(weights[key].shape)} to {tuple(own.shape)}")
+    return out, lines
+
+
+def guess_grid(rows: int, own: Sequence[int]) -> tuple[int, int, int]:
+    """Return the grid (T, H, W) of a table with that many rows: one that shares as much as possible with ``own``.
+
+    It has the same frames and is square, or the same height and width, or is that of a square image.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    frames, height, width = _three(own)
+    side = math.isqrt(rows // frames)
+    if side * side * frames == rows:
+        return frames, side, side
+    if rows % (height * width) == 0:
+        return rows // (height * width), height, width
+    if (side := math.isqrt(rows)) ** 2 == rows:
+        return 1, side, side
+    raise CheckpointError(f"has {rows} positions, which are no grid like {' x '.join(map(str, own))}")
 
 
 def sinusoids(length: int, dim: int) -> Tensor:

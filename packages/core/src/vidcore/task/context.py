@@ -114,7 +114,7 @@ class RunContext:
         reseed(self.runtime.seed)  # for the same initial weights on every rank and in every run
         model: Model = self.task.build("model")
         if options.weights and not resumed:
-            skipped = load_initial_weights(model, options, self.task.catalog)
+            skipped = load_initial_weights(model, options, self.task.catalog, self.notes.add)
             if skipped:
                 source = "weights of parts"
                 if isinstance(options.weights, Path):

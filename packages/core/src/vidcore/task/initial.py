@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -10,20 +10,23 @@ from torch import Tensor, nn
 from vidcore.engine.options import TrainOptions
 from vidcore.engine.weights import check_used, foreign_names, load_state, read_weights
 from vidcore.errors import CheckpointError, nearest, some
-from vidcore.nn import ImageWeights, Model
+from vidcore.nn import ImageWeights, Model, resize_tables
 from vidcore.plugins.catalog import Catalog
 from vidcore.weights.places import how_to_get, is_published, locate
 
 __all__ = ["load_initial_weights"]
 
 
-def load_initial_weights(model: Model, options: TrainOptions, catalog: Catalog) -> tuple[str, ...]:
+def load_initial_weights(
+    model: Model, options: TrainOptions, catalog: Catalog, note: Callable[[str], object] = str
+) -> tuple[str, ...]:
     """Load ``train.weights`` into a model, if it is set.
 
     Args:
         model: built, with random weights.
-        options: have ``weights``, ``weights_prefix`` and ``weights_ignore``.
+        options: have ``weights`` and the options that begin with ``weights_``.
         catalog: knows the names of published weights.
+        note: called with a line for each table of positions that is resized; default: nothing happens.
 
     Returns:
         A line for each tensor of the model that keeps its random values, and for keys of files that are not used.
@@ -34,11 +37,13 @@ def load_initial_weights(model: Model, options: TrainOptions, catalog: Catalog) 
     if not options.weights:
         return ()
     if isinstance(options.weights, dict):
-        return tuple(_load_parts(model, options.weights, options, catalog))
+        return tuple(_load_parts(model, options.weights, options, catalog, note))
     path, weights = _read(options.weights, "train.weights", options, catalog)
     ignore = options.weights_ignore
     check_used(ignore, {*model.state_dict(), *weights})
     try:
+        if options.weights_resize:
+            weights = _resized(model, weights, note)
         adapted = model.adapt_weights(weights)  # from an image network, say
     except CheckpointError as error:
         hint = foreign_names(model.state_dict(), weights)
@@ -46,7 +51,12 @@ def load_initial_weights(model: Model, options: TrainOptions, catalog: Catalog) 
     if adapted is not None:
         weights = adapted
         ignore = [*ignore, *(k for k in model.state_dict() if k not in weights)]
-    return load_state(model, weights, new_classes=True, ignore=ignore, source=str(path))
+    try:
+        return load_state(model, weights, new_classes=True, ignore=ignore, source=str(path))
+    except CheckpointError as error:
+        differ = not options.weights_resize and resize_tables(model, weights)[1]
+        hint = "; train.weights_resize = true resizes tables of positions" if differ else ""
+        raise CheckpointError(f"{error}{hint}") from None
 
 
 def _read(named: Path, key: str, options: TrainOptions, catalog: Catalog) -> tuple[Path, dict[str, Tensor]]:
@@ -60,7 +70,21 @@ def _read(named: Path, key: str, options: TrainOptions, catalog: Catalog) -> tup
     return path, weights
 
 
-def _load_parts(model: Model, files: Mapping[str, Path], options: TrainOptions, catalog: Catalog) -> list[str]:
+def _resized(model: nn.Module, weights: Mapping[str, Tensor], note: Callable[[str], object]) -> dict[str, Tensor]:
+    """Return weights with tables of positions in the sizes of a model."""
+    out, lines = resize_tables(model, weights)
+    for line in lines:
+        note(f"train.weights: {line}")
+    return out
+
+
+def _load_parts(
+    model: Model,
+    files: Mapping[str, Path],
+    options: TrainOptions,
+    catalog: Catalog,
+    note: Callable[[str], object],
+) -> list[str]:
     own = model.state_dict()
     parts = dict(model.named_modules())
     lines: list[str] = []
@@ -72,6 +96,8 @@ def _load_parts(model: Model, files: Mapping[str, Path], options: TrainOptions, 
         path, weights = _read(files[name], key, options, catalog)
         ignore = [entry.removeprefix(f"{name}.") for entry in options.weights_ignore if entry.startswith(f"{name}.")]
         try:
+            if options.weights_resize:
+                weights = _resized(parts[name], weights, note)
             state, unused, missing = _of_part(parts[name], name, weights)
             left = load_state(parts[name], state, new_classes=True, ignore=[*ignore, *missing], source=str(path))
         except CheckpointError as error:

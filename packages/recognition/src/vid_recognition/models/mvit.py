@@ -11,7 +11,7 @@ What differs: the product of queries and relative positions is part of the produ
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -20,7 +20,8 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from vid_recognition.models.layers import Backbone
-from vidcore.nn import DropPath, Mlp, PatchEmbed, drop_path_rates, layer_by_name, require, run_blocks
+from vid_recognition.models.weights import of_backbone
+from vidcore.nn import DropPath, Mlp, PatchEmbed, PositionTables, drop_path_rates, layer_by_name, require, run_blocks
 
 __all__ = ["MViT", "MViTSize"]
 
@@ -86,16 +87,19 @@ def relative_positions(table: Tensor, queries: int, keys: int) -> Tensor:
     A table that was made for an axis of a different length is interpolated. Distances are measured on the finer of the
     two grids (section 4.1).
     """
-    rows = 2 * max(queries, keys) - 1
-    if len(table) != rows:
-        table = F.interpolate(table.T[None], size=rows, mode="linear")[0].T
+    table = _resized(table, 2 * max(queries, keys) - 1)
     step_q, step_k = max(keys / queries, 1.0), max(queries / keys, 1.0)
     query, key = torch.arange(queries, device=table.device), torch.arange(keys, device=table.device)
     distance = query[:, None] * step_q - key * step_k + (keys - 1) * step_k
     return table[distance.long()]
 
 
-class PoolingAttention(nn.Module):
+def _resized(table: Tensor, rows: int) -> Tensor:
+    """Interpolate a table of distances along an axis: (rows', d) -> (rows, d)."""
+    return table if len(table) == rows else F.interpolate(table.T[None], size=rows, mode="linear")[0].T
+
+
+class PoolingAttention(PositionTables):
     """Attention with pooled queries, keys and values, and decomposed relative positions (section 4.1, eq. 2 to 4).
 
     The score of query q and key k is q . k / sqrt(d) + q . (R_t[q, k] + R_h[q, k] + R_w[q, k]), one table per axis.
@@ -111,6 +115,8 @@ class PoolingAttention(nn.Module):
         stride_kv: pooling of keys and values.
         options: of the network.
     """
+
+    position_tables = ("rel_pos_h", "rel_pos_w", "rel_pos_t")
 
     def __init__(
         self,
@@ -180,6 +186,10 @@ class PoolingAttention(nn.Module):
             table = relative_positions(self.get_parameter(f"rel_pos_{letter}"), grid_q[axis], grid_k[axis])
             scores.append(torch.einsum(f"bythwc,{letter}kc->bythwk", patches, table.to(query.dtype)))
         return F.pad(torch.cat(scores, -1).flatten(2, 4), (0, 0, self.tokens, 0))
+
+    def resize_table(self, name: str, table: Tensor) -> Tensor:
+        """Interpolate the table of an axis of a different length."""
+        return _resized(table, len(self.get_parameter(name)))
 
     def marks(self, grid: Grid, like: Tensor) -> Tensor:
         """Return 1 at the position of each key along each axis, 0 for a class token: (L, T + H + W)."""
@@ -411,6 +421,17 @@ class MViT(Backbone):
         if self.output_cls_token:
             outputs.append(normed[:, 0])
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def convert_2d_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of an image network, inflated, or of a network on clips without a classifier.
+
+        The mask token of MaskFeat is left out, and tables of distances in time, which images lack, are kept.
+        """
+        weights = {key: value for key, value in of_backbone(state_dict).items() if key != "mask_token"}
+        for name, own in self.named_parameters():
+            if name.endswith("rel_pos_t"):
+                weights.setdefault(name, own.detach())
+        return super().convert_2d_weights(weights)
 
     def positions(self, table: Tensor, grid: Grid) -> Tensor:
         """Return the position embeddings of a grid: (1, L, C)."""

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from math import isqrt, prod
 from typing import Literal
 
-import torch.nn.functional as F
 from attrs import frozen
 from torch import Tensor, nn
 
@@ -67,7 +66,6 @@ class SwinTransformer3D(SwinBackbone):
         out_after_downsample: whether the output of a stage is that of the patch merging after it.
         bias_of_small_windows: position biases in windows that are smaller than ``window_size`` because the input is:
             ``offset`` or, as in the published networks, ``first``; see ``swin_blocks.relative_index``.
-        resize_tables: resize the position biases of an image network that has windows of a different size.
         frozen_stages, with_cp: see ``Backbone``; the stem is the patch embedding.
 
     ``forward``: (N, in_channels, T, H, W) -> (N, C, T', H', W'), or a tuple of these.
@@ -89,7 +87,6 @@ class SwinTransformer3D(SwinBackbone):
         out_indices: Sequence[int] = (3,),
         out_after_downsample: bool = False,
         bias_of_small_windows: Literal["offset", "first"] = "offset",
-        resize_tables: bool = False,
         frozen_stages: int = -1,
         with_cp: bool = False,
     ) -> None:
@@ -111,7 +108,6 @@ class SwinTransformer3D(SwinBackbone):
         )
         self.window_size = tuple(window_size)
         self.out_after_downsample = out_after_downsample
-        self.resize_tables = resize_tables
         last = len(size.depths) - 1
         for i in self.out_indices:
             stage = min(i + 1, last) if out_after_downsample else i
@@ -133,8 +129,7 @@ class SwinTransformer3D(SwinBackbone):
         each distance in time, and the final norm becomes that of the last stage.
 
         Raises:
-            CheckpointError: they belong to a different network, or have windows of a different size and
-                ``resize_tables`` is not set.
+            CheckpointError: they belong to a different network, or have windows of a different size.
         """
         weights = {}
         for name, value in of_backbone(state_dict).items():
@@ -149,13 +144,12 @@ class SwinTransformer3D(SwinBackbone):
     def _repeat_over_time(self, key: str, table: Tensor) -> Tensor:
         """Return the position biases of a window on clips, given those on images: (rows, h) -> (rows', h)."""
         time, *sides = (2 * length - 1 for length in self.window_size)
+        if len(table) == time * prod(sides):
+            return table
         if len(table) != prod(sides):
-            found = isqrt(len(table))
-            if not self.resize_tables:
-                raise CheckpointError(
-                    f"{key} is for windows of {(found + 1) // 2} x {(found + 1) // 2} patches, and window_size is "
-                    f"{list(self.window_size)}: change it, or set backbone.resize_tables = true"
-                )
-            picture = table.T.reshape(1, -1, found, found)
-            table = F.interpolate(picture, size=sides, mode="bicubic").flatten(2)[0].T
+            side = (isqrt(len(table)) + 1) // 2
+            raise CheckpointError(
+                f"{key} is for windows of {side} x {side} patches, and backbone.window_size is "
+                f"{list(self.window_size)}; train.weights_resize = true resizes it"
+            )
         return table.repeat(time, 1)

@@ -17,7 +17,18 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from vid_recognition.models.layers import Backbone
-from vidcore.nn import DropPath, Mlp, PatchEmbed, drop_path_rates, init_transformer, require, run_blocks
+from vidcore.nn import (
+    DropPath,
+    Mlp,
+    PatchEmbed,
+    PositionTables,
+    drop_path_rates,
+    guess_grid,
+    init_transformer,
+    require,
+    resize_positions,
+    run_blocks,
+)
 
 __all__ = ["SwinBackbone", "SwinOptions", "Windows"]
 
@@ -143,16 +154,18 @@ class WindowCache:
         return WindowCache, (self.options,)  # a copy of a network may be used on a different device
 
 
-class WindowAttention(nn.Module):
+class WindowAttention(PositionTables):
     """Attention inside windows, with a learned relative position bias (section 3.2, eq. 4)."""
+
+    position_tables = ("relative_position_bias_table",)
 
     def __init__(self, dim: int, num_heads: int, options: SwinOptions) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.sides = [2 * length - 1 for length in options.window_size]
         self.scale = options.qk_scale
         self.attn_drop_rate = options.attn_drop_rate
-        rows = prod(2 * length - 1 for length in options.window_size)
-        self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, num_heads))
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(prod(self.sides), num_heads))
         self.qkv = nn.Linear(dim, 3 * dim, bias=options.qkv_bias)
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(options.drop_rate)
@@ -178,6 +191,11 @@ class WindowAttention(nn.Module):
         if windows.mask is not None:
             out = out.unflatten(1, (len(windows.mask), self.num_heads)).flatten(0, 1)
         return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))  # type: ignore[no-any-return]
+
+    def resize_table(self, name: str, table: Tensor) -> Tensor:
+        """Interpolate the table of windows of a different size, or repeat that of windows of images over time."""
+        grid = guess_grid(len(table), self.sides)
+        return resize_positions(table, grid, (*[1] * (3 - len(self.sides)), *self.sides))
 
 
 class SwinBlock(nn.Module):
