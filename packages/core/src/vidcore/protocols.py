@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from attrs import field, frozen
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vidcore.sample import Sample
 
 __all__ = [
+    "ChecksLabels",
     "Dataset",
     "Grouping",
     "Job",
@@ -73,6 +74,17 @@ class SeveralViews(ABC):
         """
 
 
+class ChecksLabels:
+    """Base class of what depends on the number of labels of a sample: models and metrics."""
+
+    def check_labels(self, labels: Literal["single", "multi"]) -> str:
+        """Return what this does with such labels (``data.labels``), for people; default: nothing to say.
+
+        Raises ``UserError``, without a key, if they do not suit.
+        """
+        return ""
+
+
 class Dataset(ABC):
     """Base class of datasets. Item i is a Sample with paths and annotations, without pixels.
 
@@ -118,7 +130,7 @@ class Dataset(ABC):
         return ()
 
 
-class Metric(ABC):
+class Metric(ChecksLabels, ABC):
     """Base class of metrics, which collect predictions in any number of processes and compute scores.
 
     ``vidcore.metrics`` has two base classes that collect: ``SamplePairs`` and ``Columns``.
@@ -139,6 +151,13 @@ class Metric(ABC):
     @abstractmethod
     def merge(self, others: Iterable[Self]) -> None:
         """Add what other processes collected; a sample with the same ``index`` counts once."""
+
+    def keep(self) -> Mapping[str, Any]:
+        """Return plain data to keep beside the evaluated weights, such as thresholds; called after ``compute``."""
+        return {}
+
+    def use(self, kept: Mapping[str, Any]) -> None:
+        """Take what is kept beside the weights to be evaluated: of ``keep``, from validation, and more."""
 
     def write(self, folder: Path) -> Sequence[Path]:
         """Write files into an existing folder and return their paths; called after ``compute``."""

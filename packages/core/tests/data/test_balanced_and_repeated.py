@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from attrs import frozen
 
+from vidcore.data.index import Ragged
 from vidcore.data.options import LoaderOptions
 from vidcore.data.pool.loader import Loader
 from vidcore.data.sampler import Batches
@@ -81,6 +83,42 @@ def test_any_batch_can_be_repeated_with_any_number_of_workers() -> None:
     helped.close()
 
 
+SEVERAL = Ragged.from_rows([[0]] * 20 + [[0, 1]] * 4 + [[1, 2], [2, 2], []], np.int32)
+
+
+@pytest.mark.parametrize("labels", [np.array(LABELS), SEVERAL])
+def test_ranks_have_equal_and_separate_shares_and_resume_anywhere(labels: Any) -> None:
+    size, world = len(labels), 3
+    whole = Batches(size=size, batch_size=1, seed=5, even=True, labels=labels)
+    ranks = [
+        Batches(size=size, batch_size=2, seed=5, even=True, rank=r, world=world, labels=labels) for r in range(world)
+    ]
+    for epoch in range(2):
+        shares = [rank.order(epoch) for rank in ranks]
+        assert len({len(share) for share in shares}) == 1
+        together = np.stack(shares, 1).reshape(-1, 2)
+        np.testing.assert_array_equal(together[:size], whole.order(epoch), "each entry of an epoch belongs to one rank")
+        np.testing.assert_array_equal(together[size:], whole.order(epoch)[: len(together) - size])
+        assert len(set(map(tuple, together[:size].tolist()))) == size, "a sample is augmented differently each time"
+    for rank in ranks:
+        batches = list(rank.batches_between(0, 3 * len(rank)))
+        for first in range(3 * len(rank)):
+            assert list(rank.batches_between(first, 3 * len(rank))) == batches[first:]
+
+
+def test_samples_with_several_labels_are_balanced_by_class() -> None:
+    batches = Batches(size=27, batch_size=1, shuffle=True, labels=SEVERAL)
+    counts = np.zeros(27, np.int64)
+    for epoch in range(40):
+        counts += np.bincount(batches.order(epoch)[:, 0], minlength=27)
+    share = counts / counts.sum()
+    # a quarter each: class 0 (24 samples), class 1 (5), class 2 (2), and the sample without a label
+    assert share[26] == pytest.approx(1 / 4, abs=0.02)
+    assert share[25] == pytest.approx(1 / 8, abs=0.02)
+    assert share[24] == pytest.approx(1 / 8 + 1 / 20, abs=0.02)
+    assert share[:20].sum() == pytest.approx(20 / 24 / 4, abs=0.02)
+
+
 def test_data_that_cannot_be_balanced_is_refused() -> None:
     with pytest.raises(DataError, match="balanced: is for training"):
         Loader(Skewed(), [Draw()], LoaderOptions(balanced=True))
@@ -89,7 +127,7 @@ def test_data_that_cannot_be_balanced_is_refused() -> None:
         def __getitem__(self, index: int) -> Sample:
             return Sample(index=index)
 
-    with pytest.raises(DataError, match="balanced: no sample of Unknown has a single label"):
+    with pytest.raises(DataError, match="balanced: no sample of Unknown has a label"):
         Loader(Unknown(), [Draw()], LoaderOptions(balanced=True), training=True)
 
 

@@ -244,7 +244,7 @@ def _predict_whole(
     kept: list[Sample] = []
     bad = 0
     for sample in progress_bar(predictor.iter(videos, on_error="keep"), "predicting", len(videos)):
-        made = entry(sample, top)
+        made = entry(sample, top, predictor.thresholds)
         for write in sinks:
             write(made)
         if sample.error is not None:

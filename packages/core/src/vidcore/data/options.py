@@ -24,7 +24,8 @@ class LoaderOptions:
     shuffle: bool | None = None
     """Use a new random order in every epoch; default: training data only."""
     balanced: bool = False
-    """Load every class equally often in an epoch of unchanged length; needs one label for each sample."""
+    """Load every class equally often in an epoch of unchanged length. With several labels, samples without any count as
+    a class."""
     balance_power: float = field(default=0.0, validator=in_range(0, 1))
     """With ``balanced``: classes occur in proportion to their size to this power, from 0 (equally often) to 1 (as
     often as they are in the data)."""

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
+from vidcore.data.index import Ragged
+
 __all__ = ["Batches", "SampleKey"]
 
 SampleKey = tuple[int, int, int]
@@ -36,8 +38,9 @@ class Batches:
     """Whether every process gets the same number of samples."""
     rank: int = 0
     world: int = 1
-    labels: Numbers | None = None
-    """Class of every sample, to balance classes; samples without a class (-1) are left out."""
+    labels: Numbers | Ragged[Any] | None = None
+    """To balance classes: the class of every sample, without which (-1) it is left out; or its classes, if it may have
+    several: those without any are a class of their own."""
     power: float = 0.0
     """With labels: classes occur in proportion to their size to this power."""
 
@@ -73,9 +76,9 @@ class Batches:
                 number += 1
 
 
-def _balanced(labels: Numbers, size: int, power: float, rng: np.random.Generator) -> Numbers:
+def _balanced(labels: Numbers | Ragged[Any], size: int, power: float, rng: np.random.Generator) -> Numbers:
     """Return an epoch with balanced classes, and samples as equally frequent as possible within each."""
-    classes = [np.flatnonzero(labels == number) for number in np.unique(labels[labels >= 0])]
+    classes = _members(labels)
     weights = np.array([len(members) for members in classes]) ** power
     wanted = size * weights / weights.sum()
     shares = np.floor(wanted).astype(np.int64)
@@ -84,6 +87,21 @@ def _balanced(labels: Numbers, size: int, power: float, rng: np.random.Generator
     parts = []
     for members, share in zip(classes, shares, strict=True):
         rounds = -(-share // len(members))
-        indices = np.concatenate([rng.permutation(members) for _ in range(rounds)])
-        parts.append(np.stack([indices, np.repeat(np.arange(rounds), len(members))], 1)[:share])
-    return rng.permutation(np.concatenate(parts))
+        parts.append(np.concatenate([rng.permutation(members) for _ in range(rounds)])[:share])
+    indices = np.concatenate(parts)
+    order = np.argsort(indices, kind="stable")  # a sample follows its earlier occurrences
+    runs = np.bincount(indices)
+    earlier = np.empty_like(indices)
+    earlier[order] = np.arange(len(indices)) - np.repeat(np.cumsum(runs) - runs, runs)
+    return rng.permutation(np.stack([indices, earlier], 1))
+
+
+def _members(labels: Numbers | Ragged[Any]) -> list[Numbers]:
+    """Return the samples of each class that occurs."""
+    if not isinstance(labels, Ragged):
+        return [np.flatnonzero(labels == number) for number in np.unique(labels[labels >= 0])]
+    counts = np.diff(labels.offsets)
+    owners = np.repeat(np.arange(len(labels)), counts)
+    pairs = np.unique(np.stack([labels.values.astype(np.int64), owners]), axis=1)  # by class, then by sample
+    classes: list[Numbers] = np.split(pairs[1], np.flatnonzero(np.diff(pairs[0])) + 1)
+    return [*classes, none] if len(none := np.flatnonzero(counts == 0)) else classes

@@ -7,9 +7,10 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from itertools import islice
+from typing import Any
 
 import torch
-from attrs import frozen
+from attrs import Factory, frozen
 
 from vidcore.data.policy import Failure
 from vidcore.data.pool.loader import Loader
@@ -37,6 +38,8 @@ class Evaluation:
     skipped: int
     """Samples that could not be loaded."""
     seconds: float
+    kept: dict[str, Any] = Factory(dict)
+    """What the metrics keep beside the weights."""
 
 
 def evaluate(
@@ -102,19 +105,23 @@ def evaluate(
     samples, averaged, skipped = (sum(column) for column in zip(*counts, strict=True))
     if samples == 0:
         raise DataError(f"none of {len(loader.dataset)} samples could be loaded, for example {loader.bad.example}")
-    scores = _scores(metrics, batches is not None)
+    scores, kept = _scores(metrics, batches is not None)
     if losses and scores is not None:
         parts = dist.gather(sums)
         names = dict.fromkeys(name for part in parts for name in part)  # a rank may have had no samples
         means = {f"val/{name}": math.fsum(part.get(name, 0.0) for part in parts) / averaged for name in names}
         scores |= {"val/loss": math.fsum(means.values())} | means
-    return Evaluation(scores or {}, samples, len(loader.dataset), skipped, time.perf_counter() - start)
+    return Evaluation(scores or {}, samples, len(loader.dataset), skipped, time.perf_counter() - start, kept)
 
 
-def _scores(metrics: Mapping[str, Metric], few: bool) -> dict[str, float] | None:
-    """Merge the metrics of all processes on rank 0, and broadcast the scores; None if the samples are too few."""
+def _scores(metrics: Mapping[str, Metric], few: bool) -> tuple[dict[str, float] | None, dict[str, Any]]:
+    """Merge the metrics of all processes on rank 0, and broadcast the scores and what the metrics keep.
+
+    The scores are None if the samples are too few.
+    """
     collected = dist.gather_to_rank0(list(metrics.values()))
     scores: dict[str, float] = {}
+    kept: dict[str, Any] = {}
     if collected is not None:
         for position, (name, metric) in enumerate(metrics.items()):
             metric.merge([theirs[position] for theirs in collected[1:]])
@@ -124,9 +131,10 @@ def _scores(metrics: Mapping[str, Metric], few: bool) -> dict[str, float] | None
                 if not few:
                     raise
                 warnings.warn(f"metrics.{name} cannot be computed from the first samples alone: {error}", stacklevel=3)
-                return dist.broadcast(None)
+                return dist.broadcast((None, {}))
             for key, value in found.items():
                 if key in scores:
                     raise ConfigError(f"metrics.{name}: another metric already returns a score {key!r}")
                 scores[key] = float(value)
-    return dist.broadcast(scores)
+            kept |= metric.keep()
+    return dist.broadcast((scores, kept))

@@ -56,6 +56,7 @@ def fit(
     schedules: Iterable[Schedule] = (),
     *,
     validate: Callable[[], Mapping[str, float]] | None = None,
+    kept: Callable[[], Mapping[str, Any]] = dict,
     observers: Iterable[Observer] = (),
     about: Mapping[str, Any] | None = None,
     resume_from: Path | None = None,
@@ -72,6 +73,7 @@ def fit(
         folder: run folder, for ``checkpoints`` and ``progress.json``.
         schedules: change the learning rates during the run, in this order.
         validate: returns scores; called on every rank.
+        kept: returns plain data about the last evaluation, to keep with the best weights.
         observers: called on rank 0.
         about: plain data (``class_names``, ...) to keep with the weights and to pass to observers; ``plugins`` has
             the hashes of the files of ``--plugin``.
@@ -111,7 +113,7 @@ def fit(
         with state.evaluation_weights():
             scores = dict(validate()) if validate else {}
             notify.on_evaluation(epoch, done, scores)
-            state.record_evaluation(scores, epoch, done)
+            state.record_evaluation(scores, epoch, done, kept())
 
     with notify.reporting_failure():
         info = {

@@ -146,15 +146,15 @@ class RunState:
                     statistics.close()
                 yield
 
-    def record_evaluation(self, scores: Mapping[str, float], epoch: int, step: int) -> None:
-        """Record scores, and save the weights if they are the best so far. Raises ``CheckpointError``.
+    def record_evaluation(self, scores: Mapping[str, float], epoch: int, step: int, kept: Mapping[str, Any]) -> None:
+        """Record scores, and save the weights with ``kept`` if they are the best so far. Raises ``CheckpointError``.
 
         Call it within ``evaluation_weights``, on every rank.
         """
         improved = self.history.improved(scores)
         if improved:
             main = selection_scores(self.step.options, scores)[0]
-            content = gather_to_rank0(self._weights(epoch, step, scores))
+            content = gather_to_rank0({**kept, **self._weights(epoch, step, scores)})
             for name in improved if dist.world().rank == 0 else ():
                 save(self.checkpoints.best if name == main else self.checkpoints.best_by(name), content)
         self.history.record(scores, epoch, step, improved)

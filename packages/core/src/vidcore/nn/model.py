@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from vidcore.batch import Batch
 from vidcore.errors import UserError
-from vidcore.protocols import Transform
+from vidcore.protocols import ChecksLabels, Transform
 from vidcore.sample import Sample
 
 __all__ = ["FeatureModel", "ImageWeights", "Model", "Preprocessor", "image_weights"]
 
 
-class Model(nn.Module):
+class Model(ChecksLabels, nn.Module):
     """Base class of whole models. Only ``forward`` is exported, compiled and wrapped; it maps tensors to tensors.
 
     Subclasses implement ``forward``, ``loss`` and ``predict``.
@@ -52,6 +52,15 @@ class Model(nn.Module):
         A loss that needs values of all processes (a normaliser, embeddings) uses ``batch.collectives``.
         """
         raise UserError(f"{type(self).__name__} has no loss: it cannot be trained")
+
+    def weight_classes(self, counts: Tensor, samples: int) -> str:
+        """Let mistakes on rare classes cost more (``data.balance = "loss"``), and return a sentence about the weights.
+
+        Args:
+            counts: (classes,) int64 training samples with each class.
+            samples: number of training samples.
+        """
+        raise UserError(f"{type(self).__name__} has no loss with weights of classes")
 
     def predict(self, outputs: Any, batch: Batch) -> list[Sample]:
         """Return the samples of the batch, in order, with predictions: ``scores``, ``segments``, ..."""

@@ -16,6 +16,7 @@ from attrs import frozen
 
 from vidcore.files import dump_json, to_jsonable
 from vidcore.sample import Sample
+from vidcore.typing import Array
 
 __all__ = ["Entry", "entry", "top_classes", "window_entry", "writing"]
 
@@ -49,8 +50,15 @@ def top_classes(sample: Sample, k: int) -> list[tuple[str, float]]:
     return [(names[i] if names else str(i), float(sample.scores[i])) for i in order]
 
 
-def entry(sample: Sample, top: int) -> Entry:
-    """Return the best predictions for a video: classes, and rows of every predicted record."""
+def entry(sample: Sample, top: int, thresholds: Sequence[float] | None = None) -> Entry:
+    """Return the best predictions for a video: classes, and rows of every predicted record.
+
+    Args:
+        sample: the prediction.
+        top: number of classes, and of rows of a record.
+        thresholds: score of each class from which the video has that label. Then all of its labels are returned, and
+            further classes up to ``top``; people see the labels only.
+    """
     video = sample.path
     if sample.error is not None:
         reason = sample.error.removeprefix(f"{video}: ")
@@ -60,7 +68,10 @@ def entry(sample: Sample, top: int) -> Entry:
     lines: list[str] = [str(video)]
     cells: list[dict[str, Any]] = []
     columns: dict[str, None] = {}
+    best: list[dict[str, Any]]
     best = [{"class": name, "score": round(score, 6)} for name, score in top_classes(sample, top)]
+    if thresholds is not None and sample.scores is not None:
+        best = _labels(sample, sample.scores, top, thresholds)
     records = {name: (record, record.rows(sample.class_names)) for name, record in sample.records()}
     for name, (record_, rows) in records.items():
         if rows is None or name == "proposals":
@@ -73,10 +84,25 @@ def entry(sample: Sample, top: int) -> Entry:
         best = [row for row in best if row["score"]]
     if best or len(found) == 1:
         found["classes"] = best
-        columns |= dict.fromkeys(CLASS_CELLS)
+        columns |= dict.fromkeys((*CLASS_CELLS, *(["label"] if thresholds is not None else [])))
         cells = [{"video": video, **row} for row in best] + cells
-        lines[1:1] = [f"  {row['score']:8.4f}  {row['class']}" for row in best]
+        shown = [row for row in best if row.get("label", True)]
+        lines[1:1] = [f"  {row['score']:8.4f}  {row['class']}" for row in shown]
+        if best and not shown:
+            lines.insert(1, f"  no label; the best, {best[0]['class']}, has {best[0]['score']:.4f}")
     return Entry(found, lines, cells, tuple(columns))
+
+
+def _labels(sample: Sample, scores: Array, top: int, thresholds: Sequence[float]) -> list[dict[str, Any]]:
+    """Return the classes with a score of at least their threshold, and others up to ``top``; the best first."""
+    above = scores >= np.array(thresholds)
+    order = np.argsort(-scores, kind="stable").tolist()
+    named = top_classes(sample, len(scores))
+    return [
+        {"class": name, "score": round(score, 6), "label": bool(above[number])}
+        for place, (number, (name, score)) in enumerate(zip(order, named, strict=True))
+        if above[number] or place < top
+    ]
 
 
 def window_entry(

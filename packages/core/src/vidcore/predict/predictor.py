@@ -89,6 +89,7 @@ class Predictor:
         self.model: Model = prepare_inference(trained.model, runtime, self.device)
         self.pipeline = Pipeline(self.model.pipeline(trained.steps))
         self.class_names, self.views, self.test_views = trained.class_names, trained.views, trained.test_views
+        self.thresholds = trained.thresholds
         self.sentence = sentence
         reads_text = any(isinstance(step, ReadsText) for step in self.pipeline.steps.values())
         if reads_text != (sentence is not None):

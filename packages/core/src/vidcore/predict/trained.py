@@ -12,6 +12,7 @@ from attrs import frozen
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from vidcore.data.thresholds import thresholds_beside_weights
 from vidcore.engine.weights import load_state, read_weights
 from vidcore.errors import CheckpointError, UserError
 from vidcore.nn import Model
@@ -46,6 +47,8 @@ class Trained:
     """Number of clips and number of crops that the steps take of a video."""
     test_views: tuple[int, int]
     """The same for the test pipeline of the Task."""
+    thresholds: tuple[float, ...] | None = None
+    """Score of each class from which a video has that label, for models of several labels; None for others."""
 
     @classmethod
     def load(cls, task: Task, checkpoint: str | Path | None, views: Literal["one", "test"]) -> Trained:
@@ -77,7 +80,8 @@ class Trained:
             check_reference(model, steps, release)
         names = known_names(task, about, str(source))
         used = one_view(steps, model.averages_clips) if views == "one" else steps
-        return cls(model, used, names, count_views(used), count_views(steps))
+        thresholds = thresholds_beside_weights(about, str(source))
+        return cls(model, used, names, count_views(used), count_views(steps), thresholds)
 
 
 def _published(task: Task) -> Path:

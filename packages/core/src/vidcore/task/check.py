@@ -18,6 +18,7 @@ from vidcore.errors import ConfigError, UserError
 from vidcore.protocols import Dataset
 from vidcore.task.context import check_class_count
 from vidcore.task.initial import load_initial_weights
+from vidcore.task.labels import check_dataset_labels, check_labels
 from vidcore.task.notes import data_notes
 from vidcore.task.sides import flip_notes
 from vidcore.task.task import Task
@@ -58,13 +59,11 @@ def _check(task: Task, with_files: bool) -> list[str]:
         builder = _Builder(stage, problems)
         model = builder.build("model")
         schedules = builder.build("schedule") or {}
-        for key in (
-            "param_groups",
-            "optimizer",
-            "metrics",
-            *(f"{p}.{k}" for p in _parts(stage) for k in ("pipeline", "metrics")),
-        ):
+        for key in ("param_groups", "optimizer", *(f"{part}.pipeline" for part in _parts(stage))):
             builder.build(key)
+        measured = {key: builder.build(key) or {} for key in ("metrics", *(f"{p}.metrics" for p in _parts(stage)))}
+        checked = {f"{key}.{name}": metric for key, metrics in measured.items() for name, metric in metrics.items()}
+        builder.attempt(lambda: check_labels(stage, checked | ({} if model is None else {"model": model})))  # noqa: B023
         if with_files:
             if model is not None and not references(stage.table.get("train")):
                 options = stage.build("train")
@@ -120,6 +119,7 @@ class _Builder:
         dataset: Dataset | None = self.build(f"{part}.dataset")
         if dataset is not None and not part.startswith("data.train_extra."):  # their classes may differ
             self.attempt(lambda: check_class_count(self.task, part, dataset))
+            self.attempt(lambda: check_dataset_labels(self.task, part, dataset))
         return dataset
 
     def attempt(self, action: Callable[[], Any]) -> Any:

@@ -10,9 +10,9 @@ from vidcore.config.load import PARTS, Key, Loaded, Table
 from vidcore.config.signature import read_signature
 from vidcore.data.classes import MOST_CLASSES, read_classes
 from vidcore.errors import UserError
-from vidcore.plugins.catalog import Catalog
+from vidcore.plugins.catalog import Catalog, Component
 
-__all__ = ["check_classes", "num_classes", "share_classes"]
+__all__ = ["check_classes", "components", "num_classes", "share_classes"]
 
 
 def num_classes(model: Any) -> int | None:
@@ -27,36 +27,38 @@ def num_classes(model: Any) -> int | None:
 def share_classes(loaded: Loaded, catalog: Catalog, task: Table, at: Key) -> None:
     """Pass ``data.classes``, or else the model's number of classes, to datasets that accept it and set neither.
 
-    A label out of range is then an error with file and line, not a failed assertion on a GPU.
+    A label out of range is then an error with file and line, not a failed assertion on a GPU. Datasets of
+    ``data.train_extra`` get them if the model has one number of classes: otherwise each has a classifier of its own.
     """
     data = task.get("data")
     if not isinstance(data, dict):
         return
     wanted = num_classes(task.get("model"))
-    shared, key = ("classes", (*at, "data", "classes")) if "classes" in data else ("num_classes", (*at, "model"))
+    shared, origin = ("classes", (*at, "data", "classes")) if "classes" in data else ("num_classes", (*at, "model"))
     value = data.get("classes", wanted)
-    for name in PARTS:
-        part = data.get(name)
+    extra = data.get("train_extra") if wanted is not None else None
+    parts: dict[Key, Any] = {(name,): data.get(name) for name in PARTS}
+    parts |= {("train_extra", name): part for name, part in (extra.items() if isinstance(extra, dict) else ())}
+    for key, part in parts.items():
         dataset = part.get("dataset") if isinstance(part, dict) else None
-        for place, table, target in _datasets(dataset, (*at, "data", name, "dataset"), catalog):
-            if value is None or {"classes", "num_classes"} & table.keys():
+        for place, table, component in components(dataset, (*at, "data", *key, "dataset"), catalog):
+            if value is None or component.kind != "datasets" or {"classes", "num_classes"} & table.keys():
                 continue
-            if shared in read_signature(target).parameters:
+            if shared in read_signature(component.target).parameters:
                 table[shared] = value
-                loaded.sources[*place, shared] = loaded.source(key)
+                loaded.sources[*place, shared] = loaded.source(origin)
 
 
-def _datasets(value: Any, at: Key, catalog: Catalog) -> Iterator[tuple[Key, Table, str]]:
-    """Yield (key, table, target) of every dataset, including those inside wrappers."""
+def components(value: Any, at: Key, catalog: Catalog) -> Iterator[tuple[Key, Table, Component]]:
+    """Yield the key, the table and the component of each component in a value, including those inside others."""
     if isinstance(value, dict):
-        component = catalog.components.get(str(value.get("type")))
-        if component and component.kind == "datasets":
-            yield at, value, component.target
+        if component := catalog.components.get(str(value.get("type"))):
+            yield at, value, component
         for name, inner in value.items():
-            yield from _datasets(inner, (*at, name), catalog)
+            yield from components(inner, (*at, name), catalog)
     elif isinstance(value, list):
         for i, inner in enumerate(value):
-            yield from _datasets(inner, (*at, str(i)), catalog)
+            yield from components(inner, (*at, str(i)), catalog)
 
 
 def check_classes(binder: Binder, task: Table, at: Key) -> None:

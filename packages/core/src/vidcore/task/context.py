@@ -23,6 +23,7 @@ from vidcore.protocols import Dataset
 from vidcore.randomness import be_deterministic, reseed
 from vidcore.task.classes import num_classes
 from vidcore.task.initial import load_initial_weights
+from vidcore.task.labels import check_dataset_labels
 from vidcore.task.log import LOGGER
 from vidcore.task.notes import Notes
 from vidcore.task.run_folder import RunFolder
@@ -94,6 +95,7 @@ class RunContext:
             note = check_class_count(self.task, f"data.{part}", options.dataset)
             if note and name != "statistics":
                 self.say(f"note: {note}")
+            check_dataset_labels(self.task, f"data.{part}", options.dataset)
         name = name or part.removeprefix("train_extra.")
         listed = folder.bad_samples.name if name == "train" else f"bad_samples_{name}.jsonl"
         return Loader(

@@ -17,6 +17,7 @@ from vidcore.locks import make_folder
 from vidcore.metrics import DumpPredictions, Mistakes
 from vidcore.protocols import Metric, Observer
 from vidcore.task.context import RunContext
+from vidcore.task.labels import check_labels
 from vidcore.task.notes import data_notes
 from vidcore.task.report import MISTAKES, evaluation_fields, finish, header
 from vidcore.task.run_folder import RunFolder
@@ -82,6 +83,9 @@ def _evaluate(
     task.catalog.compare_files(about.get("plugins"), str(checkpoint))
     model = prepare(prepare_inference(model, context.runtime, context.device), context.runtime, context.device)
     metrics = {**task.metrics(part), MISTAKES: Mistakes(), **also}
+    check_labels(task, {"model": model, **{f"metrics.{name}": metric for name, metric in metrics.items()}})
+    for metric in metrics.values():
+        metric.use(about)
     if dump is not None:
         metrics = {**metrics, "dump": DumpPredictions(str(dump.absolute()))}
     notify = Observers(observers if context.rank == 0 else [])

@@ -9,6 +9,7 @@ from typing import Any
 
 from safetensors.torch import save
 
+from vidcore.data.thresholds import THRESHOLDS, thresholds_beside_weights
 from vidcore.engine.checkpoint import Checkpoints
 from vidcore.engine.weights import load_state, read_weights
 from vidcore.errors import ConfigError, UserError
@@ -120,8 +121,8 @@ def _metadata(
 ) -> dict[str, Any]:
     """Return the metadata of a release.
 
-    ``format``, ``name`` and ``task``, which ``Release`` reads; ``class_names``; ``scores``, a list of evaluations with
-    ``split``, ``scores`` and ``protocol``; ``versions`` of what wrote it; ``license``. ``input``, what the model takes
+    ``format``, ``name`` and ``task``, which ``Release`` reads; ``class_names``; ``thresholds`` of labels; ``scores``, a
+    list of evaluations with ``split``, ``scores`` and ``protocol``; ``versions`` of what wrote it; ``license``. ``input``, what the model takes
     (``input_contract``), and ``reference`` (``reference_scores``) are added to it.
     """
     part = task.prediction_part()
@@ -135,6 +136,7 @@ def _metadata(
         "name": task.name,
         "task": table,
         "class_names": known_names(task, about, source),
+        THRESHOLDS: thresholds_beside_weights(about, source),
         "scores": scores,
         "versions": installed_versions(task.catalog),
         "license": license_name,

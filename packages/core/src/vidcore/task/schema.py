@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
 
@@ -40,6 +40,11 @@ class Data:
 
     classes: Path | None = None
     """File with one class name per line, for all datasets that accept ``classes``."""
+    labels: Literal["single", "multi"] | None = None
+    """Labels of a sample: one, or any number. ``multi`` sets ``multi_class`` of all datasets, heads and metrics."""
+    balance: Literal["sampling", "loss"] | None = None
+    """Make rare classes count as much as frequent ones: by loading them more often (``train.balanced``), or by the
+    weights of classes in the loss."""
     train: DataPart | None = None
     train_extra: dict[str, DataPart] = field(factory=dict)
     """More training data by name: each step adds the losses of one batch of each. ``train`` defines an epoch."""

@@ -20,6 +20,7 @@ from vidcore.errors import ConfigError, UserError
 from vidcore.plugins.catalog import Catalog
 from vidcore.protocols import Metric
 from vidcore.task.classes import check_classes, share_classes
+from vidcore.task.labels import agree_on_labels, share_labels
 from vidcore.task.release import Release, is_release
 from vidcore.weights.places import how_to_get, locate
 
@@ -88,6 +89,7 @@ class Task:
         for at, part in parts.items():
             if isinstance(part, dict):
                 share_classes(loaded, catalog, part, at)
+                share_labels(loaded, catalog, part, at)
         binder = Binder(catalog, loaded)
         bound = binder.bind(loaded.data, Record("vidcore.task.schema:TaskTable"), ())
         for at, part in parts.items():
@@ -99,6 +101,7 @@ class Task:
             binder.problems.extend(_option_problems(bound))
             for at, part in parts.items():
                 check_classes(binder, part, at)
+                agree_on_labels(binder, part, at)
         if binder.problems:
             raise ConfigError(list(dict.fromkeys(binder.problems)))  # each part of the data repeats those of data.all
         table = copy.deepcopy(loaded.data)

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from attrs import asdict
 
+from vidcore.data.labels import SampleClasses
 from vidcore.data.options import LoaderOptions
 from vidcore.data.pool.loader import Loader
 from vidcore.data.pool.training import TrainingData
@@ -21,11 +23,12 @@ from vidcore.engine.schedule_notes import schedule_notes
 from vidcore.engine.schedules import ReduceOnPlateauLR, Schedule
 from vidcore.engine.step import Step
 from vidcore.engine.weights import load_weights
-from vidcore.errors import DataError
+from vidcore.errors import ConfigError, DataError, UserError
 from vidcore.metrics import Mistakes
 from vidcore.nn import Model
-from vidcore.protocols import Metric, Observer
+from vidcore.protocols import Dataset, Metric, Observer
 from vidcore.task.context import RunContext
+from vidcore.task.labels import check_labels
 from vidcore.task.log import RunLog, logging_to
 from vidcore.task.notes import BadSampleNotes, data_notes
 from vidcore.task.report import MISTAKES, coverage, evaluation_fields, finish, header
@@ -93,6 +96,12 @@ def _train_in(
     data = TrainingData(loaders["train"], extra, statistics)
     optimizer = context.optimizer(model, options, data.main, resumed)
     metrics = {part: task.metrics(part) for part in parts if part != "train"}
+    places = {part: f"data.{part}.metrics" if task.get(f"data.{part}.metrics") else "metrics" for part in metrics}
+    measured = {f"{places[part]}.{name}": metric for part, own in metrics.items() for name, metric in own.items()}
+    if said := check_labels(task, {"model": model, **measured}):
+        context.say(said)
+    if task.get("data.balance") == "loss":
+        context.say(_weight_classes(model, data.main.dataset))
     schedules = task.build("schedule") or {}
     validates = "val" in loaders and bool(metrics["val"] or options.val_loss)
     per_epoch = options.steps_per_epoch(len(data))
@@ -109,10 +118,14 @@ def _train_in(
     watching = [*observers, *own, *task.build("observers").values()] if context.rank == 0 else []
     notify = Observers(watching)
 
+    kept: dict[str, Any] = {}
+
     def validate() -> Mapping[str, float]:
         validation = evaluate(
             model, loaders["val"], metrics["val"], precision, notify.on_progress, losses=options.val_loss
         )
+        kept.clear()
+        kept.update(validation.kept)
         return validation.scores
 
     if not resumed or folder.changed:
@@ -127,6 +140,7 @@ def _train_in(
         folder.path,
         schedules.values(),
         validate=validate if validates else None,
+        kept=lambda: kept,
         observers=watching,
         about=about | ({"plugins": task.catalog.files} if task.catalog.files else {}),
         resume_from=resume_from,
@@ -144,8 +158,10 @@ def _train_in(
     with notify.reporting_failure():
         if part and metrics[part]:
             if best.exists():
-                load_weights(model, best)
+                about_best = load_weights(model, best)
                 report["weights"] = str(best)
+                for metric in metrics[part].values():
+                    metric.use(about_best)
             context.say(f"evaluating {'the best' if best.exists() else 'the last'} weights on data.{part}")
             metrics[part] = {**metrics[part], MISTAKES: Mistakes()}
             found = evaluate(model, loaders[part], metrics[part], precision, notify.on_progress)
@@ -158,6 +174,19 @@ def _train_in(
         written += [samples.path for samples in bad if samples.path]
         finish(folder.path, report, metrics[part] if part else {}, written, notes)
     return report
+
+
+def _weight_classes(model: Model, dataset: Dataset) -> str:
+    """Weight the classes in the loss by their number of samples; return a sentence about it."""
+    classes = SampleClasses.of(dataset)
+    if classes is None:
+        raise DataError(
+            f'data.balance: "loss" needs a dataset that knows its labels, and {type(dataset).__name__} does not'
+        )
+    try:
+        return f'data.balance = "loss": {model.weight_classes(torch.from_numpy(classes.totals), len(dataset))}'
+    except UserError as error:
+        raise ConfigError(f'data.balance: "loss": {error}') from None
 
 
 def check_class_names(names: Mapping[str, tuple[str, ...] | None]) -> None:

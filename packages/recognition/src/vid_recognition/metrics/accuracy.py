@@ -3,52 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
 from vid_recognition.metrics.functional import (
+    best_thresholds,
+    f1_scores,
     get_weighted_score,
     label_ranks,
     mean_average_precision,
     mean_class_accuracy,
     mmit_mean_average_precision,
 )
+from vid_recognition.metrics.thresholds import ThresholdMetric
 from vid_recognition.records import StreamScores
+from vidcore.data.thresholds import THRESHOLDS
 from vidcore.errors import DataError, UserError, nearest
-from vidcore.metrics import Columns
 from vidcore.predictions import require_finite
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
 __all__ = ["AccMetric"]
 
-Score = Literal["top_k_accuracy", "mean_class_accuracy", "mean_average_precision", "mmit_mean_average_precision"]
+Score = Literal["top_k_accuracy", "mean_class_accuracy", "mean_average_precision", "mmit_mean_average_precision", "f1"]
 SINGLE_LABEL = ("top_k_accuracy", "mean_class_accuracy")
+MULTI_LABEL = ("mean_average_precision", "f1")
 
 
-class AccMetric(Columns):
-    """Top-k accuracy, mean class accuracy and mean average precision.
+class AccMetric(ThresholdMetric):
+    """Top-k accuracy, mean class accuracy, mean average precision and F1.
 
-    Keys are ``acc/top1``, ``acc/mean1``, ``acc/mean_average_precision``,
-    ``acc/mmit_mean_average_precision``. Predictions with scores of several streams
+    Keys are ``acc/top1``, ``acc/mean1``, ``acc/mean_average_precision``, ``acc/mmit_mean_average_precision``,
+    ``acc/f1`` (mean over classes) and ``acc/micro_f1``. Predictions with scores of several streams
     (``extra["streams"]``) are scored per stream (``acc/rgb_top1``); the streams ``rgb`` and
     ``pose`` also as weighted sums, 1:1, 2:1 and 1:2 (``acc/RGBPose_1:1_top1``).
 
+    With F1, an evaluation during training chooses the best threshold for each class, which is kept with the weights.
+    F1 is computed at the thresholds kept with the evaluated weights, or else at 0.5; a note says which.
+
     Args:
-        metric_list: scores to compute. Accuracies need ``label``; average precision also accepts
-            multi-hot ``labels``.
+        metric_list: scores to compute; default: both accuracies, or with ``multi_class`` average precision and F1.
+            Accuracies need ``label``; the others also accept multi-hot ``labels``.
         topk: the k of top-k accuracy; limited to the number of classes, with a note.
         prefix: first part of the keys.
+        multi_class: samples have any number of classes.
     """
 
     def __init__(
         self,
-        metric_list: Sequence[Score] = ("top_k_accuracy", "mean_class_accuracy"),
+        metric_list: Sequence[Score] | None = None,
         topk: Sequence[int] = (1, 5),
         prefix: str = "acc",
+        multi_class: bool = False,
     ) -> None:
         super().__init__()
+        if metric_list is None:
+            metric_list = cast(Sequence[Score], MULTI_LABEL if multi_class else SINGLE_LABEL)
         for name in metric_list:
             if name not in get_args(Score):
                 known = get_args(Score)
@@ -60,6 +71,20 @@ class AccMetric(Columns):
         self.metric_list = tuple(metric_list)
         self.topk = tuple(topk)
         self.prefix = prefix
+
+    def check_labels(self, labels: Literal["single", "multi"]) -> str:
+        if labels == "multi" and (single := [name for name in self.metric_list if name in SINGLE_LABEL]):
+            raise UserError(f"metric_list has {single[0]}, which needs one label for each sample")
+        return " and ".join(self.metric_list) + (
+            ", with a threshold for each class" if "f1" in self.metric_list else ""
+        )
+
+    def keep(self) -> dict[str, Any]:
+        """Return the thresholds with the highest F1 scores, with multi-hot labels and one stream."""
+        columns = self.columns()
+        if "labels" not in columns or "scores " not in columns or "f1" not in self.metric_list:
+            return {}
+        return {THRESHOLDS: best_thresholds(columns["scores "], columns["labels"]).tolist()}
 
     def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
         """Add predictions with ``scores`` (or ``extra["streams"]``) and targets with ``label`` or ``labels``."""
@@ -106,6 +131,8 @@ class AccMetric(Columns):
             self._notes += [
                 f"{self.prefix}/top{k}: k is {classes}, the number of classes" for k in self.topk if k > classes
             ]
+        if "f1" in self.metric_list:
+            self._notes.append(f"{self.prefix}/f1: {self.how()}")
         if beyond := np.count_nonzero(columns.get("label", np.zeros(0)) >= classes):
             self._notes.append(f"{beyond} samples have a class above the {classes} scored ones and count as wrong")
         return out
@@ -119,6 +146,8 @@ class AccMetric(Columns):
         labels = columns["labels"] if "labels" in columns else columns["label"][:, None] == np.arange(classes)
         if labels.shape != scores.shape:
             raise DataError(f"labels have {labels.shape[1]} classes, but scores have {scores.shape[1]}")
+        if name == "f1":
+            return dict(zip(("f1", "micro_f1"), f1_scores(self.decide(scores), labels), strict=True))
         function = mean_average_precision if name == "mean_average_precision" else mmit_mean_average_precision
         return {name: function(scores, labels)}
 

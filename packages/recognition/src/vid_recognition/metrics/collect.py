@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
-from vidcore.errors import DataError
+from vidcore.errors import DataError, UserError
 from vidcore.metrics import Columns
 from vidcore.predictions import require_finite
 from vidcore.sample import Sample
@@ -25,6 +26,11 @@ class LabelPairs(Columns):
     def __init__(self, num_classes: int | None = None) -> None:
         super().__init__()
         self.num_classes = num_classes
+
+    def check_labels(self, labels: Literal["single", "multi"]) -> str:
+        if labels == "multi":
+            raise UserError(f"{type(self).__name__} compares single classes")
+        return ""
 
     def update(self, predictions: Sequence[Sample], targets: Sequence[Sample]) -> None:
         """Add predictions with ``scores`` or ``label``, and targets with ``label``."""

@@ -15,7 +15,9 @@ from vidcore.typing import Array
 
 __all__ = [
     "average_precision",
+    "best_thresholds",
     "confusion_matrix",
+    "f1_scores",
     "get_weighted_score",
     "label_ranks",
     "mean_average_precision",
@@ -220,6 +222,50 @@ def mmit_mean_average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
         labels: (N, C); 1 is positive. Without a positive, the result is NaN.
     """
     return _nanmean(_average_precisions(np.asarray(scores), np.asarray(labels)))
+
+
+def best_thresholds(scores: ArrayLike, labels: ArrayLike) -> Array:
+    """Return for each class the threshold with the highest F1 score; of several, the highest threshold.
+
+    It is halfway between the lowest score above it and the next one. A class without a positive has 0.5.
+
+    Args:
+        scores: (N, C).
+        labels: (N, C); 1 is positive.
+
+    Returns:
+        (C,) float64; ``scores >= thresholds`` are the labels.
+
+    >>> best_thresholds([[0.9, 0.2], [0.7, 0.1], [0.1, 0.3]], [[1, 0], [1, 0], [0, 0]]).tolist()
+    [0.4, 0.5]
+    """
+    scores, positive = np.asarray(scores, np.float64), np.asarray(labels) == 1
+    out = np.full(scores.shape[1], 0.5)
+    for number in np.flatnonzero(positive.any(0)):
+        order = np.argsort(-scores[:, number], kind="stable")
+        ordered, hits = scores[order, number], np.cumsum(positive[order, number])
+        ends = np.flatnonzero(np.append(ordered[1:] < ordered[:-1], True))  # equal scores are above it together
+        f1 = 2 * hits[ends] / (ends + 1 + hits[-1])
+        last = ends[np.argmax(f1)]
+        out[number] = ordered[last : last + 2].mean()
+    return out
+
+
+def f1_scores(predicted: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
+    """Return the mean over classes of the F1 score, and the F1 score over all labels of all samples.
+
+    Classes that occur neither in labels nor in predictions are ignored; without any, both are NaN.
+
+    Args:
+        predicted: (N, C) bool.
+        labels: (N, C); 1 is positive.
+    """
+    predicted, positive = np.asarray(predicted, bool), np.asarray(labels) == 1
+    hits, counted = (predicted & positive).sum(0), predicted.sum(0) + positive.sum(0)
+    occurs = counted > 0
+    if not occurs.any():
+        return float("nan"), float("nan")
+    return float(np.mean(2 * hits[occurs] / counted[occurs])), float(2 * hits.sum() / counted.sum())
 
 
 def _nanmean(values: Array) -> float:

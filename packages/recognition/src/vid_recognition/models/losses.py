@@ -19,6 +19,7 @@ from vidcore.nn import require
 __all__ = [
     "BCELossWithLogits",
     "CBFocalLoss",
+    "ClassLoss",
     "ClassWeightedLoss",
     "CrossEntropyLoss",
     "HVULoss",
@@ -27,7 +28,18 @@ __all__ = [
 ]
 
 
-class ClassWeightedLoss(nn.Module):
+class ClassLoss(nn.Module):
+    """Base of losses of class scores."""
+
+    labels: Literal["single", "multi"] = "single"
+    """Whether a sample has one class or any number."""
+
+    def weight_classes(self, counts: Tensor, samples: int) -> str:
+        """Set weights from the size of each class, and return a sentence about them; see ``Model.weight_classes``."""
+        raise UserError(f"{type(self).__name__} takes no weights of classes from the data")
+
+
+class ClassWeightedLoss(ClassLoss):
     """Base of losses with class weights, which are on the device of the model, but not in its state dict."""
 
     class_weight: Tensor | None
@@ -56,6 +68,14 @@ class CrossEntropyLoss(ClassWeightedLoss):
         super().__init__(loss_weight, class_weight)
         self.ignore_index = ignore_index
 
+    def weight_classes(self, counts: Tensor, samples: int) -> str:
+        """Weight each class by the inverse of its size, so that all classes together count equally."""
+        if self.class_weight is not None:
+            raise UserError("cls_head.loss_cls.class_weight sets the weights of classes, too: remove one of them")
+        weight = counts.sum() / ((counts > 0).sum() * counts.clamp(min=1))
+        self.class_weight = weight.float()
+        return f"the loss of a class counts {_span(weight[counts > 0])} times, in inverse proportion to its samples"
+
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         scores = scores.float()
         if labels.ndim == 1:
@@ -68,7 +88,7 @@ class CrossEntropyLoss(ClassWeightedLoss):
         return self.loss_weight * loss
 
 
-class NLLLoss(nn.Module):
+class NLLLoss(ClassLoss):
     """Negative log likelihood: scores (N, K) log probabilities, labels (N,) class numbers -> scalar.
 
     Args:
@@ -89,17 +109,39 @@ class BCELossWithLogits(ClassWeightedLoss):
     Args:
         loss_weight: factor of the loss.
         class_weight: one weight per class.
+        pos_weight: one weight per class of the labels that are there, beside those that are not.
 
     ``forward``: scores and multi-hot or soft labels, both (N, K) -> scalar, the mean over samples and classes.
     """
 
-    def __init__(self, loss_weight: float = 1.0, class_weight: Sequence[float] | None = None) -> None:
+    labels = "multi"
+    pos_weight: Tensor | None
+
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        class_weight: Sequence[float] | None = None,
+        pos_weight: Sequence[float] | None = None,
+    ) -> None:
         super().__init__(loss_weight, class_weight)
+        weight = None if pos_weight is None else torch.tensor(pos_weight, dtype=torch.float32)
+        self.register_buffer("pos_weight", weight, persistent=False)
+
+    def weight_classes(self, counts: Tensor, samples: int) -> str:
+        """Weight the labels that are there by the samples without them, divided by those with them."""
+        for name, given in (("class_weight", self.class_weight), ("pos_weight", self.pos_weight)):
+            if given is not None:
+                raise UserError(f"cls_head.loss_cls.{name} sets the weights of classes, too: remove one of them")
+        weight = (samples - counts).clamp(min=1) / counts.clamp(min=1)
+        self.pos_weight = torch.where(counts > 0, weight, 1).float()
+        return f"a label counts {_span(weight[counts > 0])} times: samples without it, divided by those with it"
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         if labels.ndim == 1:
             raise UserError("BCELossWithLogits needs multi-hot labels: see multi_class of the dataset")
-        loss = F.binary_cross_entropy_with_logits(scores.float(), labels.float(), self.class_weight)
+        loss = F.binary_cross_entropy_with_logits(
+            scores.float(), labels.float(), self.class_weight, pos_weight=self.pos_weight
+        )
         return self.loss_weight * loss
 
 
@@ -125,6 +167,9 @@ class CBFocalLoss(ClassWeightedLoss):
         super().__init__(loss_weight, (weight / weight.sum() * len(weight)).tolist())
         self.gamma = gamma
 
+    def weight_classes(self, counts: Tensor, samples: int) -> str:
+        raise UserError("CBFocalLoss has weights of its own (samples_per_cls)")
+
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         assert self.class_weight is not None
         if labels.ndim > 1:
@@ -138,7 +183,11 @@ class CBFocalLoss(ClassWeightedLoss):
         return self.loss_weight * weighted.sum() / one_hot.sum()
 
 
-class TargetsLoss(nn.Module):
+def _span(weights: Tensor) -> str:
+    return f"{weights.min():.3g} to {weights.max():.3g}"
+
+
+class TargetsLoss(ClassLoss):
     """Base of losses that need targets beside the labels, and may report several values."""
 
     def forward(self, scores: Tensor, labels: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -169,6 +218,7 @@ class HVULoss(TargetsLoss):
     ``loss_cls``. With ``individual`` also ``<category>_LOSS`` and ``<category>_LOSS_weight``, which are only logged.
     """
 
+    labels = "multi"
     category_weight: Tensor
 
     def __init__(

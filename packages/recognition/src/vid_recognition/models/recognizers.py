@@ -7,7 +7,7 @@ T frames of a clip, H height, W width, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vid_recognition.models.heads import FeatureHead, Head
 from vid_recognition.models.layers import Backbone
+from vid_recognition.models.losses import ClassLoss
 from vid_recognition.models.neck import Neck
 from vid_recognition.records import ViewScores
 from vidcore.batch import Batch
@@ -69,6 +70,21 @@ class Recognizer(FeatureModel):
             blended is None or scored in (None, blended),
             f"data_preprocessor.blending.num_classes is {blended}, but cls_head.num_classes is {scored}",
         )
+
+    def check_labels(self, labels: Literal["single", "multi"]) -> str:
+        loss = self.cls_head.loss_cls
+        if isinstance(loss, ClassLoss) and loss.labels != labels:
+            takes = "one label for each sample" if labels == "multi" else "several labels for a sample"
+            raise UserError(f"cls_head.loss_cls ({type(loss).__name__}) is for {takes}")
+        return f"{'sigmoid' if self.cls_head.multi_class else 'softmax'} and {type(loss).__name__}"
+
+    def weight_classes(self, counts: Tensor, samples: int) -> str:
+        loss, classes = self.cls_head.loss_cls, self.cls_head.num_classes
+        if not isinstance(loss, ClassLoss) or classes is None:
+            raise UserError(f"{type(loss).__name__} takes no weights of classes from the data")
+        known = torch.zeros(classes, dtype=torch.int64)
+        known[: len(counts)] = counts
+        return loss.weight_classes(known.to(next(self.parameters()).device), samples)
 
     def preprocess(self, batch: Batch) -> Batch:
         """Normalise inputs on the device; while training, also blend samples."""

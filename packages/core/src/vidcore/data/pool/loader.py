@@ -16,6 +16,7 @@ import numpy as np
 from attrs import frozen
 
 from vidcore.batch import Batch, collate
+from vidcore.data.index import Ragged
 from vidcore.data.options import LoaderOptions
 from vidcore.data.policy import BadSamples, Failure, Policy
 from vidcore.data.pool.ledger import Ledger, Row
@@ -176,14 +177,18 @@ class Loader:
             self._workers = None
 
 
-def _labels(dataset: Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the class of every sample; -1 if it has none."""
+def _labels(dataset: Dataset) -> np.ndarray[Any, np.dtype[np.int64]] | Ragged[Any]:
+    """Return the class of every sample, -1 if it has none; or its classes, if it may have several."""
     labels = dataset.labels
+    if isinstance(labels, Ragged):
+        if not len(labels.values):
+            raise DataError(f"balanced: no sample of {type(dataset).__name__} has a label, which balancing needs")
+        return labels
     if not isinstance(labels, np.ndarray):
         found = (dataset[i].label for i in range(len(dataset)))
         labels = np.array([-1 if label is None else label for label in found])
     if (labels < 0).all():
-        raise DataError(f"balanced: no sample of {type(dataset).__name__} has a single label, which balancing needs")
+        raise DataError(f"balanced: no sample of {type(dataset).__name__} has a label, which balancing needs")
     return labels.astype(np.int64)
 
 
