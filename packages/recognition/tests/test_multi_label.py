@@ -84,8 +84,8 @@ def test_one_key_for_data_model_metrics_and_predictions(
     report = train(Task.from_table(table, CATALOG, "multi"), tmp_path / "run")
     said = capsys.readouterr().err
     assert (
-        'data.labels = "multi": model: sigmoid and BCELossWithLogits; metrics.acc: mean_average_precision and f1, with a '
-        "threshold for each class; multi_class = true in data.train.dataset, data.val.dataset, data.test.dataset\n"
+        'data.labels = "multi": model: sigmoid and BCELossWithLogits; metrics.acc: mean_average_precision and f1, with '
+        "a threshold for each class; multi_class = true in data.train.dataset, data.val.dataset, data.test.dataset\n"
     ) in said
     assert set(report["scores"]) >= {"acc/mean_average_precision", "acc/f1", "acc/micro_f1", "class/f1"}
     assert "acc/f1: at the thresholds chosen on the validation data" in report["notes"]
