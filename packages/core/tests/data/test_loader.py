@@ -199,10 +199,30 @@ def test_too_many_bad_samples_end_the_run(tmp_path: Path) -> None:
     one = loader(Numbers(400), Draw(bad=tuple(range(0, 400, 25))), training=False, bad_list=listed, bad_budget=0.03)
     with pytest.raises(DataError, match=r"13 of 400 samples are bad, 12 are allowed; \S*bad.jsonl lists them"):
         indices(one)
-    budget = LoaderOptions().bad_budget
-    assert len(indices(loader(Numbers(30), Draw(bad=(7,)), training=False, bad_budget=budget))) == 29
-    with pytest.raises(DataError, match=r"2 of 30 samples are bad, 1 is allowed; the first is sample 7.* bad_budget$"):
-        indices(loader(Numbers(30), Draw(bad=(7, 8)), training=False, bad_budget=budget))
+
+
+def test_an_evaluation_allows_a_tenth_and_says_what_scores_cover() -> None:
+    one = loader(Numbers(50), Draw(bad=(7, 8)), training=False, bad_budget=None)
+    assert len(indices(one)) == 48
+    assert one.bad.notes() == [
+        "2 of 50 samples are bad (class 7 loses 1 of 1, 8 loses 1 of 1); scores cover the other 48"
+    ]
+    few = loader(Numbers(5), Draw(bad=(3,)), training=False, bad_budget=None)
+    assert len(indices(few)) == 4, "one may always be bad"
+    with pytest.raises(DataError, match=r"6 of 50 samples are bad, 5 are allowed; the first is sample 7.* bad_budget$"):
+        indices(loader(Numbers(50), Draw(bad=tuple(range(7, 13))), training=False, bad_budget=None))
+
+
+def test_training_allows_a_hundredth() -> None:
+    ready = loader(Numbers(200), Draw(bad=(7, 8)), bad_budget=None)
+    assert len(indices(ready)) == 200
+    with pytest.raises(DataError, match=r"3 of 200 samples are bad, 2 are allowed"):
+        indices(loader(Numbers(200), Draw(bad=(7, 8, 9)), bad_budget=None))
+
+
+def test_an_evaluation_does_not_replace_samples() -> None:
+    with pytest.raises(DataError, match=r'on_error: "resample" would score another sample .*; use "skip"'):
+        loader(Numbers(5), Draw(), training=False, on_error="resample")
 
 
 class Classes(Numbers):
@@ -233,7 +253,7 @@ def test_what_bad_samples_cost_is_said(tmp_path: Path) -> None:
     indices(one)
     said = [f"3 of 11 samples are bad (class 'left' loses 2 of 5, 'right' loses 1 of 5); {listed} lists them"]
     assert one.bad.notes() == said
-    other = BadSamples(Classes(), 0.5, listed, keeps_classes=True)  # of another process, or after resuming
+    other = BadSamples(Classes(), 0.5, listed, training=True)  # of another process, or after resuming
     assert other.notes() == said
     one.bad.record(Failure(4, 0, None, "broken"))
     one.bad.record(Failure(6, 0, None, "broken"))
@@ -370,7 +390,7 @@ def test_the_list_of_bad_samples_survives_being_killed(tmp_path: Path) -> None:
 def test_a_list_with_the_old_name_of_quarantined_is_read(tmp_path: Path) -> None:
     listed = tmp_path / "bad.jsonl"
     listed.write_text('{"index": 3, "epoch": 0, "path": null, "reason": "hung", "step": "", "avoid": true}\n')
-    assert BadSamples(Numbers(100), path=listed).failures == {3: Failure(3, 0, None, "hung", quarantined=True)}
+    assert BadSamples(Numbers(100), 0.1, listed).failures == {3: Failure(3, 0, None, "hung", quarantined=True)}
 
 
 def test_batches_are_numbered_over_all_epochs() -> None:

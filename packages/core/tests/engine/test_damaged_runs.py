@@ -90,4 +90,4 @@ GOOD = {"index": 3, "epoch": 0, "path": "a.mp4", "reason": "is not a video"}
 )
 def test_damaged_rows_of_bad_samples_are_not_used(toy: ModuleType, tmp_path: Path, change: dict[str, Any]) -> None:
     (tmp_path / "bad.jsonl").write_text(f"{json.dumps(GOOD | change)}\n7\nnull\n{json.dumps(GOOD | {'index': 4})}\n")
-    assert list(BadSamples(toy.Points(10), path=tmp_path / "bad.jsonl").failures) == [4]
+    assert list(BadSamples(toy.Points(10), 0.1, path=tmp_path / "bad.jsonl").failures) == [4]

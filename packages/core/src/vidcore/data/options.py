@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from attrs import field, frozen
+from attrs.validators import optional
 
 from vidcore.validators import at_least, in_range
 
@@ -45,7 +46,10 @@ class LoaderOptions:
     Default: ``resample`` in training, ``skip`` in evaluation (the report then states how much of the
     data the scores cover).
     """
-    bad_budget: float = field(default=0.01, validator=at_least(0.0))
-    """Fraction of the samples that may be bad; one always may. More end the run, and in training all of a class do."""
+    bad_budget: float | None = field(default=None, validator=optional(at_least(0.0)))
+    """Fraction of the samples that may be bad; one always may. More end the run, and in training all of a class do.
+
+    Default: 0.01 in training. 0.1 in evaluation, which cannot replace samples: its scores cover the others, and say so.
+    """
     time_limit: float = field(default=300.0, validator=at_least(0.0, above=True))
     """Seconds that a sample may take; after that it is bad, and its worker is replaced. Needs ``workers``."""

@@ -99,11 +99,11 @@ class BadSamples:
     def __init__(
         self,
         dataset: Dataset,
-        budget: float = 0.01,
+        budget: float,
         path: Path | None = None,
         *,
         name: str = "",
-        keeps_classes: bool = False,
+        training: bool = False,
     ) -> None:
         """
         Args:
@@ -111,14 +111,14 @@ class BadSamples:
             budget: fraction of samples that may be bad; one always may.
             path: file of the list; default: no file.
             name: key of the dataset, such as ``data.train``, for messages.
-            keeps_classes: refuse to lose all samples of a class.
+            training: refuse to lose all samples of a class; otherwise, notes say what scores cover.
         """
         self.dataset = dataset
         self.allowed = max(1, int(len(dataset) * budget + 1e-9))
         self.path = path
         self.failures: dict[int, Failure] = {}
         self._name = name
-        self._keeps_classes = keeps_classes
+        self._training = training
         self._known_size = 0
         self.refresh()
 
@@ -145,7 +145,7 @@ class BadSamples:
         if failure.index not in self.failures:
             self.failures[failure.index] = failure
             self._append(failure)
-        if self._keeps_classes and self.classes is not None:
+        if self._training and self.classes is not None:
             counts = self.classes.counts(self.failures)
             for number in self.classes.rows[failure.index]:
                 if counts[number] == self.classes.totals[number]:
@@ -186,8 +186,9 @@ class BadSamples:
             return []
         classes = "" if self.classes is None else self._losses(self.classes)
         where, listed = f"{self._name}: " if self._name else "", f"; {self.path} lists them" if self.path else ""
-        verb = "is" if len(self) == 1 else "are"
-        return [f"{where}{len(self)} of {len(self.dataset)} samples {verb} bad{classes}{listed}"]
+        verb, rest = "is" if len(self) == 1 else "are", len(self.dataset) - len(self)
+        scored = "" if self._training else f"; scores cover the other {rest}"
+        return [f"{where}{len(self)} of {len(self.dataset)} samples {verb} bad{classes}{scored}{listed}"]
 
     def _losses(self, classes: SampleClasses) -> str:
         counts, totals = classes.counts(self.failures), classes.totals

@@ -186,6 +186,9 @@ def _option_problems(task: Call) -> Iterator[str]:
     for part in (task, *(task.arguments.get("stages") or {}).values()):
         data = part.arguments.get("data")
         loaded = _loader_options(data.arguments) if data else ()
+        for scored in (data.arguments.get(name) for name in ("val", "test")) if data else ():
+            if isinstance(scored, Call) and scored.arguments.get("on_error") == "resample":
+                yield f'{scored.place}on_error: "resample" would score another sample in place of a bad one; use "skip"'
         for options in (part.arguments.get("train"), part.arguments.get("runtime"), *loaded):
             try:
                 build(options)

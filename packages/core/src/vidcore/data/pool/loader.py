@@ -32,6 +32,9 @@ __all__ = ["Loader"]
 ATTEMPTS = 10
 """Replacements tried for one bad sample."""
 
+TRAINING_BUDGET, EVALUATION_BUDGET = 0.01, 0.1
+"""Fractions of bad samples that are allowed by default."""
+
 T = TypeVar("T")
 
 
@@ -101,7 +104,12 @@ class Loader:
             )
         steps = tuple(pipeline.values()) if isinstance(pipeline, Mapping) else tuple(pipeline)
         self.policy: Policy = options.on_error or ("resample" if training else "skip")
-        self.bad = BadSamples(dataset, options.bad_budget, bad_list, name=name, keeps_classes=training)
+        if self.policy == "resample" and not training:
+            raise DataError(f'{where}on_error: "resample" would score another sample in place of a bad one; use "skip"')
+        budget = (
+            (TRAINING_BUDGET if training else EVALUATION_BUDGET) if options.bad_budget is None else options.bad_budget
+        )
+        self.bad = BadSamples(dataset, budget, bad_list, name=name, training=training)
         types = [type(step).__name__ for step in steps]
         names = list(pipeline) if isinstance(pipeline, Mapping) else types
         self.step_types = dict(zip(names, types, strict=True))
