@@ -232,5 +232,5 @@ def test_a_file_whose_scores_are_nan_is_named(
 
 def test_an_evaluation_cannot_replace_bad_samples(table: dict[str, Any]) -> None:
     table["data"]["val"] = {**table["data"]["val"], "on_error": "resample"}
-    with pytest.raises(ConfigError, match=r'data.val: on_error: "resample" would score another sample'):
+    with pytest.raises(ConfigError, match=r'data.val.on_error: "resample" would score another sample'):
         Task.from_table(table, load_plugins())

@@ -204,9 +204,7 @@ def test_too_many_bad_samples_end_the_run(tmp_path: Path) -> None:
 def test_an_evaluation_allows_a_tenth_and_says_what_scores_cover() -> None:
     one = loader(Numbers(50), Draw(bad=(7, 8)), training=False, bad_budget=None)
     assert len(indices(one)) == 48
-    assert one.bad.notes() == [
-        "2 of 50 samples are bad (class 7 loses 1 of 1, 8 loses 1 of 1); scores cover the other 48"
-    ]
+    assert one.bad.notes() == ["2 of 50 samples are bad; scores cover the other 48"]
     few = loader(Numbers(5), Draw(bad=(3,)), training=False, bad_budget=None)
     assert len(indices(few)) == 4, "one may always be bad"
     with pytest.raises(DataError, match=r"6 of 50 samples are bad, 5 are allowed; the first is sample 7.* bad_budget$"):

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from vidcore.config.bind import Binder, Call, build
-from vidcore.config.load import Key, Loaded, Table, apply_shared_tables, load, load_table, override
+from vidcore.config.load import Key, Loaded, Table, apply_shared_tables, format_key, load, load_table, override
 from vidcore.config.references import reference_problems
 from vidcore.config.signature import read_signature
 from vidcore.config.types import Record
@@ -188,7 +188,8 @@ def _option_problems(task: Call) -> Iterator[str]:
         loaded = _loader_options(data.arguments) if data else ()
         for scored in (data.arguments.get(name) for name in ("val", "test")) if data else ():
             if isinstance(scored, Call) and scored.arguments.get("on_error") == "resample":
-                yield f'{scored.place}on_error: "resample" would score another sample in place of a bad one; use "skip"'
+                place = f"{scored.source}: {format_key((*scored.key, 'on_error'))}"
+                yield f'{place}: "resample" would score another sample in place of a bad one; use "skip"'
         for options in (part.arguments.get("train"), part.arguments.get("runtime"), *loaded):
             try:
                 build(options)
