@@ -18,7 +18,7 @@ from vidcore.errors import ConfigError, UserError
 from vidcore.protocols import Dataset
 from vidcore.task.context import check_class_count
 from vidcore.task.initial import load_initial_weights
-from vidcore.task.labels import check_dataset_labels, check_labels
+from vidcore.task.label_checks import check_dataset_labels, check_labels
 from vidcore.task.notes import data_notes
 from vidcore.task.sides import flip_notes
 from vidcore.task.task import Task

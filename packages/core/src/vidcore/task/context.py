@@ -23,7 +23,7 @@ from vidcore.protocols import Dataset
 from vidcore.randomness import be_deterministic, reseed
 from vidcore.task.classes import num_classes
 from vidcore.task.initial import load_initial_weights
-from vidcore.task.labels import check_dataset_labels
+from vidcore.task.label_checks import check_dataset_labels
 from vidcore.task.log import LOGGER
 from vidcore.task.notes import Notes
 from vidcore.task.run_folder import RunFolder

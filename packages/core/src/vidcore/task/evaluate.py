@@ -17,7 +17,7 @@ from vidcore.locks import make_folder
 from vidcore.metrics import DumpPredictions, Mistakes
 from vidcore.protocols import Metric, Observer
 from vidcore.task.context import RunContext
-from vidcore.task.labels import check_labels
+from vidcore.task.label_checks import check_labels
 from vidcore.task.notes import data_notes
 from vidcore.task.report import MISTAKES, evaluation_fields, finish, header
 from vidcore.task.run_folder import RunFolder

@@ -28,7 +28,7 @@ from vidcore.metrics import Mistakes
 from vidcore.nn import Model
 from vidcore.protocols import Dataset, Metric, Observer
 from vidcore.task.context import RunContext
-from vidcore.task.labels import check_labels
+from vidcore.task.label_checks import check_labels
 from vidcore.task.log import RunLog, logging_to
 from vidcore.task.notes import BadSampleNotes, data_notes
 from vidcore.task.report import MISTAKES, coverage, evaluation_fields, finish, header
