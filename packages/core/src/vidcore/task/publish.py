@@ -122,8 +122,8 @@ def _metadata(
     """Return the metadata of a release.
 
     ``format``, ``name`` and ``task``, which ``Release`` reads; ``class_names``; ``thresholds`` of labels; ``scores``, a
-    list of evaluations with ``split``, ``scores`` and ``protocol``; ``versions`` of what wrote it; ``license``. ``input``, what the model takes
-    (``input_contract``), and ``reference`` (``reference_scores``) are added to it.
+    list of evaluations with ``split``, ``scores`` and ``protocol``; ``versions`` of what wrote it; ``license``.
+    ``input``, what the model takes (``input_contract``), and ``reference`` (``reference_scores``) are added to it.
     """
     part = task.prediction_part()
     table = kept_table(task.table, part)
