@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from vid_recognition.demo import render_video
 from vid_recognition.models.omni import OmniHead, OmniResNet, RecognizerOmni
 from vid_recognition.models.preprocessor import ActionDataPreprocessor
 from vidcore.batch import collate
@@ -18,6 +19,7 @@ from vidcore.plugins.catalog import load_plugins
 from vidcore.sample import Sample
 from vidcore.task.task import Task
 from vidcore.task.train import train
+from vidcore.video.synthetic import write_video
 
 
 def recognizer() -> RecognizerOmni:
@@ -95,6 +97,56 @@ def test_clips_and_images_train_together_in_a_task(tmp_path: Path) -> None:
     assert len(steps) == 4
     for line in steps:
         assert line["loss"] == pytest.approx(line["loss_cls"] + line["images/loss_cls"], rel=1e-5)
+
+
+def test_the_recipe_trains_on_clips_images_and_long_videos(tmp_path: Path) -> None:
+    for name in ("clips/a", "clips/b", "long/c/part_0", "long/c/part_1", "long/d/part_0"):
+        file = tmp_path / f"{name}.mp4"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_video(file, render_video("left" if name[-1] == "a" else "right", 0, 0))
+    for number in range(4):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / f"images/{number}.png"), np.full((40, 48, 3), 60 * number, np.uint8))
+    (tmp_path / "clips.txt").write_text("a.mp4 0\nb.mp4 1\n")
+    (tmp_path / "images.txt").write_text("".join(f"{i}.png {i}\n" for i in range(4)))
+    (tmp_path / "long.txt").write_text("c 0 2 0 1\nd 1 1 0\n")
+    lines = ["extends = ['slowonly_r50_8xb16-8x8x1-256e_imagenet-kinetics400-rgb']", "runtime.device = 'cpu'"]
+    lines += [
+        "model.backbone.layers = [1, 1, 1, 1]",
+        "data.test = false",
+        "data.train.pipeline.resize.scale = [-1, 40]",
+    ]
+    lines += ["model.cls_head.video_classes = 2", "model.cls_head.image_classes = 4", "train.epochs = 1"]
+    lines += ["train.log_interval = 1", "train.val_interval = 1", "data.val.pipeline.crop.crop_size = 32"]
+    lines += ["data.train_extra.images.dataset.num_classes = 4", "data.train.pipeline.resize.scale = [-1, 40]"]
+    for part, kind in (("train", "clips"), ("val", "clips"), ("train_extra.images", "images")):
+        lines += [f"data.{part}.dataset.ann_file = '{kind}.txt'", f"data.{part}.dataset.data_root = '{kind}'"]
+        lines += [f"data.{part}.workers = 0", f"data.{part}.batch_size = {4 if kind == 'images' else 2}"]
+        lines += [] if part == "train_extra.images" else [f"data.{part}.pipeline.sample.clip_len = 2"]
+        lines += [] if part == "train_extra.images" else [f"data.{part}.pipeline.sample.frame_interval = 1"]
+    lines += [
+        "data.train.pipeline.resize_2.scale = [32, 32]",
+        "data.train_extra.images.pipeline.resize.scale = [32, 32]",
+    ]
+    lines += [
+        "[data.train_extra.long]",
+        "batch_size = 2",
+        "dataset = { type = 'RawVideoDataset', ann_file = 'long.txt', data_root = 'long', num_classes = 2 }",
+        "[data.train_extra.long.pipeline]",
+        "pick = { type = 'PickClip' }",
+        "open = { type = 'OpenVideo' }",
+        "sample = { type = 'SampleFrames', clip_len = 2 }",
+        "decode = { type = 'Decode' }",
+        "resize = { type = 'Resize', scale = [32, 32], keep_ratio = false }",
+        "format = { type = 'FormatShape', input_format = 'NCTHW' }",
+    ]
+    (tmp_path / "omni.toml").write_text("\n".join(lines))
+    report = train(Task.load(tmp_path / "omni.toml", load_plugins()), tmp_path / "run")
+    assert report["scores"].keys() == {"acc/top1", "acc/top5", "acc/mean1"}
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    (step,) = [row for row in rows if row["kind"] == "step"]
+    parts = [step[f"{name}loss_cls"] for name in ("", "images/", "long/")]
+    assert step["loss"] == pytest.approx(sum(parts), rel=1e-5)
 
 
 def _format(layout: str, **options: Any) -> dict[str, Any]:

@@ -113,6 +113,7 @@ def compare(runs: tuple[Path, ...]) -> None:
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of TASK, e.g. data.classes."
 )
+@click.option("--deploy", is_flag=True, help="Write the form for inference: MobileOne with its branches fused.")
 @click.pass_obj
 def publish(
     context: Context,
@@ -122,6 +123,7 @@ def publish(
     license_name: str | None,
     reports: tuple[Path, ...],
     overrides: tuple[str, ...],
+    deploy: bool,
 ) -> None:
     """Write a release: one file that works alone.
 
@@ -137,13 +139,13 @@ def publish(
     if Path(source).is_dir():
         if reports or overrides:
             raise UserError(f"{source}: a run has its own Task and report; --set and --report are for a TASK")
-        path = publish_run(RunFolder(Path(source)), folder, context.catalog, checkpoint, license_name)
+        path = publish_run(RunFolder(Path(source)), folder, context.catalog, checkpoint, license_name, deploy=deploy)
     elif checkpoint is None:
         raise UserError(f"{source}: is not a folder of a run; a Task needs its weights, see --checkpoint")
     else:
         task = Task.load(source, context.catalog, overrides)
         checkpoint = obtain(checkpoint, context.catalog)
-        path = publish_(task, checkpoint, folder, reports, license_name)
+        path = publish_(task, checkpoint, folder, reports, license_name, deploy=deploy)
     click.echo(f"wrote {path}")
 
 

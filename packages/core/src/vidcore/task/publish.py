@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 
 from safetensors.torch import save
 
+from vidcore.config.signature import read_signature
 from vidcore.data.thresholds import THRESHOLDS, thresholds_beside_weights
 from vidcore.engine.checkpoint import Checkpoints
 from vidcore.engine.weights import load_state, read_weights
 from vidcore.errors import ConfigError, UserError
 from vidcore.files import atomic_write, dump_json, parse_json, to_jsonable
 from vidcore.plugins.catalog import Catalog
+from vidcore.task.classes import components
 from vidcore.task.names import known_names
 from vidcore.task.reference import CLIP, installed_versions, reference_scores
 from vidcore.task.release import FORMAT, SUFFIX, Release, kept_table
@@ -24,7 +27,7 @@ from vidcore.task.task import Task
 from vidcore.transforms.views import input_contract
 from vidcore.weights.places import is_published
 
-__all__ = ["publish", "publish_run"]
+__all__ = ["deployed", "publish", "publish_run"]
 
 
 def publish(
@@ -34,6 +37,7 @@ def publish(
     reports: Sequence[Path] = (),
     license_name: str | None = None,
     published_scores: Mapping[str, float] | None = None,
+    deploy: bool = False,
 ) -> Path:
     """Write a release file: the weights of a checkpoint, and all that ``Predictor`` needs to use them.
 
@@ -47,6 +51,7 @@ def publish(
         reports: ``report.json`` of evaluations of this checkpoint.
         license_name: of the weights, such as ``CC-BY-4.0``.
         published_scores: what those who published the weights have measured.
+        deploy: write the model in its form for inference; see ``deployed``.
 
     Raises:
         CheckpointError: the checkpoint cannot be read or does not fit.
@@ -59,7 +64,27 @@ def publish(
     scores = [_measured(report) for report in reports]
     if published_scores:
         scores.append({"split": "test", "scores": dict(published_scores), "protocol": {"data": "published"}})
-    return _publish(task, checkpoint, folder, scores, license_name)
+    return _publish(deployed(task) if deploy else task, checkpoint, folder, scores, license_name)
+
+
+def deployed(task: Task) -> Task:
+    """Return a Task whose model has the form for inference: its parts with an argument ``deploy`` have it set.
+
+    Weights of the training form are converted when they are loaded; the outputs are equal, except for rounding.
+
+    Raises ``UserError`` if no part has that argument.
+    """
+    table = copy.deepcopy(task.table)
+    parts = [
+        part
+        for _, part, component in components(table.get("model"), ("model",), task.catalog)
+        if "deploy" in read_signature(component.target).parameters
+    ]
+    if not parts:
+        raise UserError(f"{task.name}: no part of its model has another form for inference (the argument deploy)")
+    for part in parts:
+        part["deploy"] = True
+    return Task.from_table(table, task.catalog, task.name)
 
 
 def _publish(
@@ -89,7 +114,12 @@ def _publish(
 
 
 def publish_run(
-    run: RunFolder, folder: Path, catalog: Catalog, checkpoint: Path | None = None, license_name: str | None = None
+    run: RunFolder,
+    folder: Path,
+    catalog: Catalog,
+    checkpoint: Path | None = None,
+    license_name: str | None = None,
+    deploy: bool = False,
 ) -> Path:
     """Publish the weights of a finished run with its scores; see ``publish``.
 
@@ -99,6 +129,7 @@ def publish_run(
         catalog: installed components.
         checkpoint: weights of that run; default: the best, or else the newest.
         license_name: of the weights.
+        deploy: write the model in its form for inference; see ``deployed``.
 
     Raises:
         UserError: the run is not finished, or its checkpoint cannot be read.
@@ -113,6 +144,7 @@ def publish_run(
     task = Task.from_table(run.table(), catalog, str(_report(run.report)["task"]))
     # a run evaluates the first of these at its end
     evaluated = bool(kept) and chosen.exists() and chosen.samefile(kept[0]) and "scores" in _report(run.report)
+    task = deployed(task) if deploy else task
     return _publish(task, chosen, folder, [_measured(run.report)] if evaluated else [], license_name)
 
 
