@@ -110,24 +110,25 @@ def test_the_recipe_trains_on_clips_images_and_long_videos(tmp_path: Path) -> No
     (tmp_path / "clips.txt").write_text("a.mp4 0\nb.mp4 1\n")
     (tmp_path / "images.txt").write_text("".join(f"{i}.png {i}\n" for i in range(4)))
     (tmp_path / "long.txt").write_text("c 0 2 0 1\nd 1 1 0\n")
-    lines = ["extends = ['slowonly_r50_8xb16-8x8x1-256e_imagenet-kinetics400-rgb']", "runtime.device = 'cpu'"]
-    lines += [
+    lines = [
+        "extends = ['slowonly_r50_8xb16-8x8x1-256e_imagenet-kinetics400-rgb']",
+        "runtime.device = 'cpu'",
         "model.backbone.layers = [1, 1, 1, 1]",
+        "model.cls_head.video_classes = 2",
+        "model.cls_head.image_classes = 4",
+        "train = { epochs = 1, log_interval = 1, val_interval = 1 }",
         "data.test = false",
         "data.train.pipeline.resize.scale = [-1, 40]",
+        "data.train.pipeline.resize_2.scale = [32, 32]",
+        "data.val.pipeline.crop.crop_size = 32",
+        "data.train_extra.images.pipeline.resize.scale = [32, 32]",
+        "data.train_extra.images.dataset.num_classes = 4",
     ]
-    lines += ["model.cls_head.video_classes = 2", "model.cls_head.image_classes = 4", "train.epochs = 1"]
-    lines += ["train.log_interval = 1", "train.val_interval = 1", "data.val.pipeline.crop.crop_size = 32"]
-    lines += ["data.train_extra.images.dataset.num_classes = 4", "data.train.pipeline.resize.scale = [-1, 40]"]
     for part, kind in (("train", "clips"), ("val", "clips"), ("train_extra.images", "images")):
         lines += [f"data.{part}.dataset.ann_file = '{kind}.txt'", f"data.{part}.dataset.data_root = '{kind}'"]
         lines += [f"data.{part}.workers = 0", f"data.{part}.batch_size = {4 if kind == 'images' else 2}"]
-        lines += [] if part == "train_extra.images" else [f"data.{part}.pipeline.sample.clip_len = 2"]
-        lines += [] if part == "train_extra.images" else [f"data.{part}.pipeline.sample.frame_interval = 1"]
-    lines += [
-        "data.train.pipeline.resize_2.scale = [32, 32]",
-        "data.train_extra.images.pipeline.resize.scale = [32, 32]",
-    ]
+        if kind == "clips":
+            lines += [f"data.{part}.pipeline.sample.clip_len = 2", f"data.{part}.pipeline.sample.frame_interval = 1"]
     lines += [
         "[data.train_extra.long]",
         "batch_size = 2",
