@@ -36,7 +36,7 @@ NAMES = {
         "recognition/audio/", "recognition_audio/"
     )
     for path in sorted(FOLDER.rglob("*.toml"))
-    if path.parent.name not in ("base", "from_videos")
+    if path.parent.name not in ("base", "distillation", "from_videos")
 }
 """Recipes, and the names of their configurations."""
 STEP_FACTS = (

@@ -394,6 +394,14 @@ ARGUMENTS |= {
         "cls_head": {"type": "TSNHead", "num_classes": CLASSES, "in_channels": 512},
         "data_preprocessor": {"type": "ActionDataPreprocessor", "mean": [120, 120, 120], "std": [60, 60, 60]},
     },
+    "Distillation": {
+        role: {
+            "type": "Recognizer2D",
+            "backbone": {"type": "ResNet", "depth": 18},
+            "cls_head": {"type": "TSNHead", "num_classes": CLASSES, "in_channels": 512},
+        }
+        for role in ("student", "teacher")
+    },
     "Recognizer3D": {
         "backbone": {"type": "ResNet3dSlowOnly", "base_channels": 8},
         "cls_head": {"type": "I3DHead", "num_classes": CLASSES, "in_channels": 256},
@@ -587,6 +595,7 @@ FORWARD: dict[str, list[Any]] = {
 """Arguments of ``forward`` of a part: shapes of tensors, tensors, numbers, class indices."""
 
 INPUTS = {
+    "Distillation": (2, 3, 32, 32),
     "MotionNet": (2, 3, 4, 32, 32),
     "Recognizer2D": (2, 3, 32, 32),
     "Recognizer3D": (2, 3, 4, 32, 32),

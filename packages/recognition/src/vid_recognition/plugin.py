@@ -15,6 +15,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             c3d=["C3D"],
             csn=["ResNet3dCSN"],
             densenet=["DenseNet"],
+            distillation=["Distillation"],
             heads=[
                 "FeatureHead",
                 "I3DHead",

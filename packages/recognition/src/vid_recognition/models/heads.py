@@ -210,9 +210,17 @@ class ClassificationHead(Head):
         """Return the scores of each row of the features: (rows, num_classes)."""
         return self.linear(self.dropout(self.pool(features)))
 
-    def forward(self, features: Any, batch_size: int) -> Tensor:
+    def row_scores(self, features: Any, batch_size: int) -> Tensor:
+        """Return the scores of all rows of each sample, such as frames: (B, rows, K)."""
         scores: Tensor = self.classify(features).unflatten(0, (batch_size, -1))
         return scores
+
+    def combine(self, scores: Tensor) -> Tensor:
+        """Return the scores of the views of each sample from those of its rows: (B, rows, K) -> (B, V, K)."""
+        return scores
+
+    def forward(self, features: Any, batch_size: int) -> Tensor:
+        return self.combine(self.row_scores(features, batch_size))
 
 
 class I3DHead(ClassificationHead):
@@ -353,8 +361,7 @@ class TSNHead(ClassificationHead):
     def __init__(self, num_classes: int, in_channels: int, dropout_ratio: float = 0.4, **kwargs: Any) -> None:
         super().__init__(num_classes, in_channels, dropout_ratio=dropout_ratio, **kwargs)
 
-    def forward(self, features: Any, batch_size: int) -> Tensor:
-        scores = super().forward(features, batch_size)
+    def combine(self, scores: Tensor) -> Tensor:
         return scores.mean(1, keepdim=True)
 
 
@@ -384,8 +391,7 @@ class TSMHead(ClassificationHead):
         self.num_segments = num_segments // 2 if temporal_pool else num_segments
         require(self.num_segments > 0, f"num_segments must be positive, got {num_segments}")
 
-    def forward(self, features: Any, batch_size: int) -> Tensor:
-        scores = super().forward(features, batch_size)
+    def combine(self, scores: Tensor) -> Tensor:
         return frames_of_views(scores, self.num_segments).mean(2)
 
 

@@ -101,7 +101,7 @@ class TRNHead(ClassificationHead):
         self.consensus = relation(hidden_dim, num_segments, num_classes)
 
     def forward(self, features: Any, batch_size: int) -> Tensor:
-        hidden = super().forward(features, batch_size)
+        hidden = self.row_scores(features, batch_size)
         views = frames_of_views(hidden, self.num_segments)
         scores: Tensor = self.consensus(views.flatten(0, 1)).unflatten(0, (batch_size, -1))
         return scores
