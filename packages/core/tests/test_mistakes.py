@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vidcore.metrics import Mistakes
-from vidcore.records import Segments
+from vidcore.records import Cut, Segments
 from vidcore.sample import Sample
 
 NAMES = ("run", "sit", "eat")
@@ -42,6 +42,20 @@ def test_classes(tmp_path: Path) -> None:
     assert [row["path"] for row in found] == ["2.mp4", "1.mp4", "4.mp4", "0.mp4", "3.mp4"]
     assert found[2] == {"path": "4.mp4", "true": "sit", "predicted": "run", "score": "0.5", "rank": "2"}
     assert [row["rank"] for row in found] == ["3", "3", "2", "1", "1"]
+
+
+def test_parts_of_videos_are_told_apart(tmp_path: Path) -> None:
+    predicted, targets = samples([0, 1, 2], [[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]])
+    targets[0], targets[1] = (t.replace(path="a.mp4", cut=Cut(k, k + 1.5)) for k, t in enumerate(targets[:2]))
+    metric = Mistakes()
+    metric.update(predicted, targets)
+    found = rows(metric, tmp_path)
+    assert list(found[0]) == ["path", "start", "end", "true", "predicted", "score", "rank"]
+    assert [(row["path"], row["start"], row["end"]) for row in found] == [
+        ("a.mp4", "0", "1.5"),
+        ("a.mp4", "1", "2.5"),
+        ("2.mp4", "", ""),
+    ]
 
 
 def test_several_labels(tmp_path: Path) -> None:

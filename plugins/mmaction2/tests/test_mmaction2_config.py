@@ -110,8 +110,8 @@ def test_a_whole_configuration_becomes_a_task(
         ),
         (
             "train_dataloader.dataset.pipeline",
-            [{"type": "ImgAug"}],
-            "train_dataloader.dataset.pipeline[0].type: no inst",
+            [{"type": "ImgAug", "transforms": [{"type": "Rotate"}]}],
+            "train_dataloader.dataset.pipeline[0].transforms: augmenters of imgaug are not converted; add steps",
         ),
         (
             "train_dataloader.dataset.pipeline",

@@ -172,6 +172,7 @@ class Mistakes(Metric):
     columns ``path``, ``true``, ``predicted``, ``score`` (of the predicted class) and ``rank`` (of the true class; 1 is
     right). With several labels, ``true`` and ``predicted`` list as many classes, ``score`` is the average precision of
     the sample, and ``rank`` is that of the last true class. Others have what their records return from ``compared``.
+    Parts of videos also have ``start`` and ``end``.
     """
 
     def __init__(self) -> None:
@@ -189,7 +190,10 @@ class Mistakes(Metric):
             if compared is not None:
                 wrong, row = compared
                 index = target.index if target.index >= 0 else -1 - len(self._rows)
-                self._rows.setdefault(index, (wrong, {"path": target.path or target.key, **row}))
+                place: dict[str, Any] = {"path": target.path or target.key}
+                if target.cut is not None:
+                    place |= {"start": target.cut.start, "end": target.cut.end}
+                self._rows.setdefault(index, (wrong, place | row))
 
     def merge(self, others: Iterable[Self]) -> None:
         """Add what other processes collected."""
@@ -206,7 +210,8 @@ class Mistakes(Metric):
         if not rows:
             return []
         path = folder / "predictions.csv"
-        write_csv(path, [rows[0], *(row.values() for row in rows)])
+        header = max((list(row) for row in rows), key=len)
+        write_csv(path, [header, *([row.get(name) for name in header] for row in rows)])
         return [path]
 
 

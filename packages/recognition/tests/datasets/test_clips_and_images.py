@@ -9,18 +9,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from vid_recognition.datasets.clips import ClipDataset
 from vid_recognition.datasets.folder import FolderDataset
 from vid_recognition.datasets.raw import RawVideoDataset
 from vid_recognition.datasets.video import VideoDataset
 from vid_recognition.transforms.raw import PickClip
+from vidcore.data.options import LoaderOptions
+from vidcore.data.pool.loader import Loader
 from vidcore.errors import AnnotationError, DataError
 from vidcore.records import Cut
 from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.formatting import FormatShape
-from vidcore.transforms.loading import BuildPseudoClip, Decode
+from vidcore.transforms.loading import BuildPseudoClip, Decode, OpenVideo
+from vidcore.transforms.sampling import SampleFrames
+from vidcore.video.synthetic import write_video
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -77,6 +82,23 @@ def test_parts_in_frames_and_with_several_labels(tmp_path: Path) -> None:
 def test_mistakes_in_a_list_of_parts(tmp_path: Path, name: str, text: str, unit: str, problem: str) -> None:
     with pytest.raises(AnnotationError, match=problem):
         ClipDataset(written(tmp_path / name, text), unit=unit)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_reads_parts(tmp_path: Path, workers: int) -> None:
+    levels = np.arange(0, 240, 8, np.uint8)  # 30 frames, 16 per second
+    write_video(tmp_path / "long.mp4", np.repeat(levels, 3 * 96 * 96).reshape(30, 96, 96, 3))
+    data = ClipDataset(written(tmp_path / "parts.txt", "long.mp4 0.25 0.5 0\nlong.mp4 1 1.25 1\n"), tmp_path)
+    steps = {
+        "open": OpenVideo(),
+        "sample": SampleFrames(4, test_mode=True),
+        "decode": Decode(),
+        "format": FormatShape("NCTHW"),
+    }
+    (batch,) = Loader(data, steps, LoaderOptions(batch_size=2, workers=workers))
+    found = batch.inputs.float().mean(dim=(1, 2, 4, 5))
+    assert (found - torch.tensor([[32.0, 40, 48, 56], [128, 136, 144, 152]])).abs().max() < 4
+    assert [sample.total_frames for sample in batch.samples] == [4, 4]
 
 
 RAW = [("some/D32", 66, 10, [0, 1, 2]), ("some/T4h", 33, 1, [0])]

@@ -86,6 +86,11 @@ def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
         if kind in PACKERS | LABELS or (kind == "PackActionInputs" and not step.get("collect_keys")):
             converter.imply_all(step, place)
             continue
+        if kind == "ImgAug" and step.get("transforms") != "default":
+            converter.report(
+                f"{place}.transforms", "augmenters of imgaug are not converted; add steps of Albumentations"
+            )
+            continue
         converted = converter.component(_translate(converter, kind, step, place), place)
         if converted is not None:
             named[free_name(STEP_NAMES.get(converted["type"], snake_case(converted["type"])), named)] = converted
@@ -142,7 +147,7 @@ def _translate(converter: Converter, kind: str, step: Any, at: str) -> Any:
         return {"type": kind, "collect_keys": step["collect_keys"]}
     if kind in WRAPPERS:
         return _unwrap(kind, step)
-    if kind == "ImgAug" and step.get("transforms") == "default":
+    if kind == "ImgAug":
         return {"type": "RandAugment", "magnitude": 9, "num_layers": 2, "prob": 1.0, "magnitude_std": 0.0}
     return step
 
