@@ -170,8 +170,12 @@ class Placed(Net):
 def test_tables_of_positions_are_resized_on_request(tmp_path: Path, catalog: Catalog) -> None:
     torch.save({"state_dict": Placed(4).state_dict()}, tmp_path / "placed.pt")
     notes: list[str] = []
-    with pytest.raises(CheckpointError, match=r"\(4, 1\) in the file .*; train.weights_resize = true resizes"):
+    with pytest.raises(CheckpointError, match=r"is \(4, 1\) in the file .*; train.weights_resize = true resizes it"):
         load_initial_weights(Placed(8), options(tmp_path / "placed.pt"), catalog, notes.append)
+    ignored = options(tmp_path / "placed.pt", ("positions.",))
+    assert load_initial_weights(Placed(8), ignored, catalog) == (
+        "positions.table is (4, 1) in the file and (8, 1) in the model",
+    )
     asked = TrainOptions(weights=tmp_path / "placed.pt", weights_resize=True)
     model = Placed(8)
     assert load_initial_weights(model, asked, catalog, notes.append) == ()

@@ -130,17 +130,15 @@ def test_position_biases_are_resized_only_on_request() -> None:
         net.convert_2d_weights(picture)
     key = "layers.0.blocks.0.attn.relative_position_bias_table"
     picture[key] = torch.full_like(picture[key], 0.5)
-    resized, lines = resize_tables(net, {f"backbone.{k}": v for k, v in picture.items()})
-    assert lines[0] == f"backbone.{key} is resized from (49, 1) to (75, 1)"
-    assert len(lines) == 4
-    weights = net.convert_2d_weights(resized)
+    whole = {f"backbone.{k}": v for k, v in picture.items()}
+    resized = resize_tables(net, whole)
+    assert len(resized) == 4
+    weights = net.convert_2d_weights(whole | resized)
     assert weights.keys() == net.state_dict().keys(), "the norm of the first stage is kept"
     torch.testing.assert_close(weights[key], torch.full((3 * 5 * 5, 1), 0.5))
-    assert resize_tables(net, weights) == (weights, [])
+    assert resize_tables(net, weights) == {}
     other = SwinTransformer3D(SMALL, window_size=(4, 3, 3), out_indices=(0, 1))
-    longer, lines = resize_tables(other, weights)
-    assert lines[0] == f"{key} is resized from (75, 1) to (175, 1)"
-    other.load_state_dict(longer)
+    other.load_state_dict({**weights, **resize_tables(other, weights)})
     wrong = {key: torch.zeros(77, 1)}
     with pytest.raises(CheckpointError, match=f"{key}: has 77 positions, which are no grid like 3 x 5 x 5"):
         resize_tables(net, wrong)
@@ -148,11 +146,11 @@ def test_position_biases_are_resized_only_on_request() -> None:
 
 def test_tables_of_distances_are_resized() -> None:
     short, long = (MViT(MViTSize(8, 2, 1, (1,)), 32, frames) for frames in (4, 8))
-    weights, lines = resize_tables(long, short.state_dict())
-    assert lines == [f"blocks.{i}.attn.rel_pos_t is resized from (3, 8) to (7, 8)" for i in range(2)]
-    long.load_state_dict(weights)
+    resized = resize_tables(long, short.state_dict())
+    assert [*resized] == [f"blocks.{i}.attn.rel_pos_t" for i in range(2)]
+    long.load_state_dict({**short.state_dict(), **resized})
     table = short.state_dict()["blocks.0.attn.rel_pos_t"]
-    torch.testing.assert_close(weights["blocks.0.attn.rel_pos_t"][[0, 3, 6]], table)
+    torch.testing.assert_close(resized["blocks.0.attn.rel_pos_t"][[0, 3, 6]], table)
 
 
 def test_weights_of_maskfeat_and_of_images_start_mvit() -> None:

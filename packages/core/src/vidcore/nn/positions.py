@@ -31,7 +31,7 @@ class PositionTables(nn.Module):
         raise NotImplementedError
 
 
-def resize_tables(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+def resize_tables(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Resize the tables of positions in weights to those of a model.
 
     Args:
@@ -39,12 +39,12 @@ def resize_tables(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict
         weights: with the keys of the model, of its backbone alone, or, for a backbone, of a whole model.
 
     Returns:
-        All weights, and a line for each table that was resized.
+        The tables that have a different size in the weights, resized, by their keys in the weights.
 
     Raises:
         CheckpointError: it cannot be told for which size a table was made; the message begins with its key.
     """
-    out, lines = dict(weights), []
+    resized = {}
     for prefix, module in model.named_modules():
         if not isinstance(module, PositionTables):
             continue
@@ -55,11 +55,10 @@ def resize_tables(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict
             if name not in module.position_tables or key is None or weights[key].shape == own.shape:
                 continue
             try:
-                out[key] = module.resize_table(name, weights[key])
+                resized[key] = module.resize_table(name, weights[key])
             except CheckpointError as error:
                 raise CheckpointError(f"{key}: {error}") from None
-            lines.append(f"{key} is resized from {tuple(weights[key].shape)} to {tuple(own.shape)}")
-    return out, lines
+    return resized
 
 
 def guess_grid(rows: int, own: Sequence[int]) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -51,12 +51,7 @@ def load_initial_weights(
     if adapted is not None:
         weights = adapted
         ignore = [*ignore, *(k for k in model.state_dict() if k not in weights)]
-    try:
-        return load_state(model, weights, new_classes=True, ignore=ignore, source=str(path))
-    except CheckpointError as error:
-        differ = not options.weights_resize and resize_tables(model, weights)[1]
-        hint = "; train.weights_resize = true resizes tables of positions" if differ else ""
-        raise CheckpointError(f"{error}{hint}") from None
+    return _load(model, weights, ignore, path)
 
 
 def _read(named: Path, key: str, options: TrainOptions, catalog: Catalog) -> tuple[Path, dict[str, Tensor]]:
@@ -72,10 +67,22 @@ def _read(named: Path, key: str, options: TrainOptions, catalog: Catalog) -> tup
 
 def _resized(model: nn.Module, weights: Mapping[str, Tensor], note: Callable[[str], object]) -> dict[str, Tensor]:
     """Return weights with tables of positions in the sizes of a model."""
-    out, lines = resize_tables(model, weights)
-    for line in lines:
-        note(f"train.weights: {line}")
-    return out
+    resized = resize_tables(model, weights)
+    for key, table in resized.items():
+        note(f"train.weights: {key} is resized from {tuple(weights[key].shape)} to {tuple(table.shape)}")
+    return {**weights, **resized}
+
+
+def _load(model: nn.Module, weights: Mapping[str, Tensor], ignore: Iterable[str], path: Path) -> tuple[str, ...]:
+    """Load weights except for classifiers of a different size and what is ignored; return lines about these."""
+    ignore = tuple(ignore)
+    for key, table in resize_tables(model, {k: v for k, v in weights.items() if not k.startswith(ignore)}).items():
+        mine, wanted = tuple(weights[key].shape), tuple(table.shape)
+        raise CheckpointError(
+            f"{path}: {key}, a table of positions, is {mine} in the file and {wanted} in the model; "
+            "train.weights_resize = true resizes it"
+        )
+    return load_state(model, weights, new_classes=True, ignore=ignore, source=str(path))
 
 
 def _load_parts(
@@ -96,10 +103,12 @@ def _load_parts(
         path, weights = _read(files[name], key, options, catalog)
         ignore = [entry.removeprefix(f"{name}.") for entry in options.weights_ignore if entry.startswith(f"{name}.")]
         try:
-            if options.weights_resize:
+            if options.weights_resize:  # before the conversion of image weights, and after names are known
                 weights = _resized(parts[name], weights, note)
             state, unused, missing = _of_part(parts[name], name, weights)
-            left = load_state(parts[name], state, new_classes=True, ignore=[*ignore, *missing], source=str(path))
+            if options.weights_resize:
+                state = _resized(parts[name], state, note)
+            left = _load(parts[name], state, [*ignore, *missing], path)
         except CheckpointError as error:
             raise CheckpointError(f"{key}: {error}") from None
         lines += [f"{name}.{line}" for line in left]
