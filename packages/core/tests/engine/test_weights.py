@@ -61,8 +61,32 @@ def test_a_classifier_of_a_different_size_can_be_skipped() -> None:
     assert [line.split()[0] for line in left] == ["cls_head.weight", "cls_head.bias"]
     assert torch.equal(model.cls_head.weight, fresh)
     assert torch.equal(model.backbone[0].weight, source.backbone[0].weight)
-    with pytest.raises(CheckpointError, match=r"cls_head.weight is \(4, 8\) in the file and \(4, 16\)"):
+    with pytest.raises(CheckpointError, match=r"backbone.1.weight is \(8,\) in the file and \(16,\) in.*; and 1 more$"):
         load_state(net(4, width=16), source.state_dict(), new_classes=True)
+
+
+def test_positions_and_norms_of_a_different_size_are_not_classifiers() -> None:
+    source, model = net(), net()
+    source.position, model.position = nn.Parameter(torch.zeros(9, 8)), nn.Parameter(torch.zeros(4, 8))
+    source.norm, model.norm = nn.LayerNorm(6), nn.LayerNorm(8)
+    with pytest.raises(CheckpointError) as caught:
+        load_state(model, source.state_dict(), new_classes=True, source="a.pt")
+    assert str(caught.value) == (
+        "a.pt: belongs to a different model: position is (9, 8) in the file and (4, 8) in the model; norm.weight is "
+        "(6,) in the file and (8,) in the model; norm.bias is (6,) in the file and (8,) in the model"
+    )
+    assert len(load_state(model, source.state_dict(), new_classes=True, ignore=["position", "norm."])) == 3
+
+
+def test_the_nearest_keys_are_named() -> None:
+    state = net().state_dict()
+    state["backbone.0.wieght"] = state.pop("backbone.0.weight")
+    with pytest.raises(CheckpointError) as caught:
+        load_state(net(), state)
+    assert str(caught.value) == (
+        "weights: belongs to a different model: backbone.0.weight is missing from the file, which has "
+        "backbone.0.wieght; backbone.0.wieght is not in the model, which has backbone.0.weight"
+    )
 
 
 def test_ignored_prefixes() -> None:

@@ -11,8 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request
 
 import pytest
 from attrs import define, evolve, field
@@ -276,6 +280,14 @@ def test_a_wrong_part_of_the_file(server: str, does: Behaviour, tmp_path: Path) 
 def test_nobody_listens(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"cannot be reached: .*, 3 times in a row$"):
         download("http://127.0.0.1:9/x.pth", tmp_path / "x.pth", None, None, HASTE)
+
+
+def test_redirects_keep_the_encryption() -> None:
+    request = Request("https://x.org/a.pth", headers={"Range": "bytes=9-"})
+    with pytest.raises(URLError, match=r"https://x.org/a.pth: redirects to http://y.org/, which is not encrypted"):
+        module._Redirects().redirect_request(request, BytesIO(), 302, "", Message(), "http://y.org/")
+    found = module._Redirects().redirect_request(request, BytesIO(), 302, "", Message(), "https://y.org/")
+    assert found.get_header("Range") == "bytes=9-"
 
 
 def test_a_full_disk(server: str, does: Behaviour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

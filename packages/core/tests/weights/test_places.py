@@ -114,6 +114,8 @@ def test_a_repository_of_hugging_face(catalog: Catalog, tmp_path: Path, monkeypa
     hub.hf_hub_download = lambda repository, file: str(put(tmp_path / repository / file))
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     assert get(one, servers) == tmp_path / "me/weights/v1/x/plain.pth"
+    assert get(one, servers, None, tmp_path / "new") == tmp_path / "new/plain.pth"
+    assert (tmp_path / "new/plain.pth").is_file()
 
     def fail(repository: str, file: str) -> str:
         raise RuntimeError("401\nlog in")

@@ -117,8 +117,8 @@ def load_state(
     may be missing.
 
     Args:
-        new_classes: whether tensors that differ in their first dimension only (a classifier for different classes)
-            keep their initial values.
+        new_classes: whether linear layers and convolutions that differ in their outputs only (a classifier for
+            different classes) keep their initial values.
         ignore: prefixes of keys that may be missing, surplus, or of a different shape.
         source: where the weights come from, for messages.
 
@@ -147,7 +147,7 @@ def load_state(
             fitting[key] = value if mine is None else shard_like(value, mine)
             continue
         line = f"{key} is {tuple(value.shape)} in the file and {tuple(mine.shape)} in the model"
-        other_classes = new_classes and value.ndim == mine.ndim > 0 and value.shape[1:] == mine.shape[1:]
+        other_classes = new_classes and value.shape[1:] == mine.shape[1:] and _is_layer(model, key)
         (lines if other_classes or key.startswith(tuple(ignore)) else wrong).append(line)
     try:
         result = model.load_state_dict(fitting, strict=False)
@@ -207,6 +207,12 @@ def foreign_names(own: Iterable[str], given: Iterable[str]) -> str:
         if 4 * len(like) > len(theirs) and not any(re.match(names, name) for name in mine):
             return f"; its names look like those of {tool} ({', '.join(like[:2])}), which vidcore does not convert"
     return ""
+
+
+def _is_layer(model: nn.Module, key: str) -> bool:
+    """Whether a tensor belongs to a linear layer or a convolution: not to a norm, or a table of positions."""
+    owner = dict(model.named_modules()).get(key.rpartition(".")[0])
+    return isinstance(owner, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
 
 
 def _is_counter(model: nn.Module, own: Mapping[str, torch.Tensor], key: str) -> bool:

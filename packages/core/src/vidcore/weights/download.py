@@ -20,7 +20,7 @@ from typing import IO, Any
 from attrs import frozen
 
 from vidcore.errors import CheckpointError
-from vidcore.files import sha256, write_json
+from vidcore.files import atomic_path, sha256, write_json
 from vidcore.locks import Lock, make_folder
 from vidcore.weights.mirrors import Mirror
 from vidcore.weights.places import download_folder, find, folders
@@ -100,7 +100,12 @@ def get(
             if mirror.repository is not None:
                 path = mirror.from_hub(one)
                 _verify(path, one)
-                return path
+                if folder is None:
+                    return path
+                make_folder(folder)
+                with atomic_path(target) as temporary:
+                    shutil.copyfile(path, temporary)
+                return target
             download(mirror.place(one), target, one.digest, show, patience)
             return target
         except CheckpointError as error:
