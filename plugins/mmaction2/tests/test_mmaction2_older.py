@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -73,6 +74,10 @@ def test_the_layout_of_0x_gives_the_same_task(
             {"type": "CosineRestartLR", "periods": [5, 25], "restart_weights": [1, 0.5], "eta_min": 0.001},
         ),
         (
+            {"policy": "FlatCosineAnnealing", "start_percent": 0.5, "min_lr": 0.01},
+            {"type": "CosineAnnealingLR", "begin": 15, "T_max": 15, "end": 30, "eta_min": 0.01},
+        ),
+        (
             {"policy": "LinearAnnealing", "min_lr_ratio": 0.01},
             {"type": "LinearLR", "start_factor": 1.0, "end_factor": 0.01, "end": 30},
         ),
@@ -94,6 +99,32 @@ def test_a_warm_up_by_iterations_and_a_fixed_rate(catalog: Catalog, older: dict[
     assert imported.problems == ()
     (found,) = imported.task["schedule"].values()
     assert found == {"type": "ConstantLR", "factor": 0.25, "end": 500, "by_epoch": False}
+
+
+def test_a_schedule_of_the_momentum(catalog: Catalog, older: dict[str, Any]) -> None:
+    policy = {"policy": "CosineAnnealing", "min_momentum": 0.85}
+    imported = convert_config(older | {"momentum_config": policy}, catalog)
+    assert imported.problems == ()
+    assert imported.task["schedule"]["cosine_momentum"] == {
+        "type": "CosineAnnealingLR",
+        "T_max": 30,
+        "end": 30,
+        "eta_min": 0.85,
+        "by_epoch": True,
+        "param": "momentum",
+    }
+    Task.from_table(imported.task, catalog)
+
+
+def test_joined_datasets(catalog: Catalog, older: dict[str, Any]) -> None:
+    part = older["data"]["train"]
+    older["data"]["train"] = {"type": "ConcatDataset", "datasets": [part, {**part, "ann_file": "more.txt"}]}
+    imported = convert_config(older, catalog)
+    assert imported.problems == ()
+    train = imported.task["data"]["train"]
+    assert [d["ann_file"] for d in train["dataset"]["datasets"]] == ["data/k400/train.txt", "more.txt"]
+    assert "format" in train["pipeline"]
+    Task.from_table(imported.task, catalog)
 
 
 def test_a_run_in_iterations(catalog: Catalog, older: dict[str, Any]) -> None:
@@ -174,7 +205,8 @@ def test_proposals_of_0x(catalog: Catalog) -> None:
         ("optimizer_config.type", "MyHook", "optimizer_config.type: MyHook has no equivalent here"),
         ("optimizer.constructor", "Mine", "optimizer.constructor: Mine has no equivalent here"),
         ("runner", {"type": "MyRunner"}, "runner.type: MyRunner has no equivalent here"),
-        ("momentum_config", {"policy": "cyclic"}, "momentum_config: is not converted"),
+        ("momentum_config", {"policy": "cyclic"}, "momentum_config.policy: 'cyclic' is not converted"),
+        ("momentum_config", {"policy": "step", "step": 3, "x": 1}, "momentum_config.x: StepLR of vidcore has no"),
         ("omnisource", True, "omnisource: several training loaders"),
         ("total_epochs", None, ""),
     ],
@@ -197,6 +229,16 @@ def test_normalizations_that_differ_are_reported(catalog: Catalog, older: dict[s
     step["to_bgr"] = True
     (problem,) = convert_config(older, catalog).problems
     assert problem.startswith("data.val.pipeline[6]: must be equal to data.train.pipeline[6]: frames are normalised")
+
+
+def test_long_keys_take_no_time(catalog: Catalog, older: dict[str, Any]) -> None:
+    key = "a." * 200_000
+    older["dist_params"] = {key: 1}
+    older["data"]["train"] = {"type": "VideoDataset", "pipeline": [{"type": "SampleFrames", key: 1}]}
+    start = time.process_time()
+    imported = convert_config(older, catalog)
+    assert time.process_time() - start < 1
+    assert any(line.startswith("dist_params.a.a.a.") for line in imported.left_out)
 
 
 def test_classes_in_equal_numbers(catalog: Catalog, older: dict[str, Any]) -> None:

@@ -44,6 +44,8 @@ AUDIO = {
 AUDIO_PARTS = {"AudioRecognizer": "RecognizerAudio", "AudioTSNHead": "TSNAudioHead"}
 """Old types of networks on sound and of their heads."""
 
+MAX_PLACE = 500
+"""Maximum length of a place that is looked up; keys of hostile files are longer."""
 Places = dict[str, str]
 """Place in the rewritten configuration -> place in the file."""
 
@@ -91,7 +93,7 @@ def _renamed(part: Mapping[str, Any]) -> Table:
 
 def old_place(line: str, places: Places) -> str:
     """Replace the place at the beginning of a message by that in the file."""
-    end = len(line.partition(": ")[0])
+    end = min(len(line.partition(": ")[0]), MAX_PLACE)
     while end > 0:
         if (place := line[:end]) in places:
             return places[place] + line[end:]
@@ -141,6 +143,11 @@ def _dataset(
         new.setdefault("suffix", suffix)
     if "dataset" in new:  # RepeatDataset
         new["dataset"] = _dataset(converter, new["dataset"], f"{at}.dataset", f"{old}.dataset", places, normalizations)
+    if isinstance(parts := new.get("datasets"), list):  # ConcatDataset
+        new["datasets"] = [
+            _dataset(converter, part, f"{at}.datasets[{i}]", f"{old}.datasets[{i}]", places, normalizations)
+            for i, part in enumerate(parts)
+        ]
     if isinstance(steps := new.get("pipeline"), list):
         shapes = [s.get("input_format") for s in steps if isinstance(s, Mapping) and s.get("type") == "FormatShape"]
         kept: list[Any] = []
@@ -295,44 +302,55 @@ def _optimizer(converter: Converter, config: Mapping[str, Any], new: Table, plac
 
 
 def _schedules(converter: Converter, config: Mapping[str, Any], new: Table, places: Places) -> None:
-    """Convert ``lr_config``: a warm-up, which multiplies, and a schedule of the whole run."""
-    if config.get("momentum_config") is not None:
-        converter.report("momentum_config", "is not converted; add schedules with param = 'momentum'")
-    table = converter.table(config.get("lr_config"), "lr_config")
-    if not table:
-        return
+    """Convert ``lr_config``: a warm-up, which multiplies, and a schedule of the whole run; and ``momentum_config``."""
     loop = new["train_cfg"]
-    length = loop.get("max_epochs" if loop["by_epoch"] else "max_iters")
-    steps = {"by_epoch": False}
-    epochs = {"by_epoch": True, "convert_to_iter_based": True} if loop["by_epoch"] else steps
-    unit = ({"by_epoch": True} if loop["by_epoch"] else steps) if table.pop("by_epoch", True) else epochs
-    kind = table.pop("warmup", None)
-    warmup = {
-        key: table.pop(f"warmup_{key}", usual) for key, usual in (("iters", 0), ("ratio", 0.1), ("by_epoch", False))
-    }
     found: list[Table] = []
-    rate = {"linear": ("LinearLR", "start_factor"), "constant": ("ConstantLR", "factor")}.get(str(kind))
-    if rate:
-        unit_of_warmup = epochs if warmup["by_epoch"] else steps
-        found.append({"type": rate[0], rate[1]: warmup["ratio"], "end": warmup["iters"], **unit_of_warmup})
-    elif kind is not None:
-        converter.report("lr_config.warmup", f"must be linear or constant, found {kind!r:.60}")
-    main = _policy(converter, table, length)
-    if main is not None:
-        found.append({**main, **unit})
-    places |= {f"param_scheduler[{i}]": "lr_config" for i in range(len(found))}
+    length = loop.get("max_epochs" if loop["by_epoch"] else "max_iters")
+    for at in ("lr_config", "momentum_config"):
+        table = converter.table(config.get(at), at)
+        if not table:
+            continue
+        steps = {"by_epoch": False}
+        epochs = {"by_epoch": True, "convert_to_iter_based": True} if loop["by_epoch"] else steps
+        unit = ({"by_epoch": True} if loop["by_epoch"] else steps) if table.pop("by_epoch", True) else epochs
+        schedules = [_warmup(converter, table, at, epochs, steps)]
+        main = _policy(converter, table, length, at)
+        schedules.append(main and {**main, **unit})
+        for schedule in filter(None, schedules):
+            if at == "momentum_config":
+                schedule["type"] = f"{schedule['type'].removesuffix('LR')}Momentum"
+            places[f"param_scheduler[{len(found)}]"] = at
+            found.append(schedule)
     new["param_scheduler"] = found
 
 
-def _policy(converter: Converter, table: Table, length: Any) -> Table | None:
+def _warmup(converter: Converter, table: Table, at: str, epochs: Table, steps: Table) -> Table | None:
+    kind = table.pop("warmup", None)
+    usual = {"iters": 0, "ratio": 0.1, "by_epoch": False}
+    given = {key: table.pop(f"warmup_{key}", value) for key, value in usual.items()}
+    match kind:
+        case "linear":
+            ratio = {"type": "LinearLR", "start_factor": given["ratio"]}
+        case "constant":
+            ratio = {"type": "ConstantLR", "factor": given["ratio"]}
+        case None:
+            return None
+        case _:
+            converter.report(f"{at}.warmup", f"must be linear or constant, found {kind!r:.60}")
+            return None
+    return {**ratio, "end": given["iters"], **(epochs if given["by_epoch"] else steps)}
+
+
+def _policy(converter: Converter, table: Table, length: Any, at: str) -> Table | None:
     """Convert a policy; options have other names, and the length of the run may be one."""
     policy = table.pop("policy", None)
-    for old, name in (("min_lr", "eta_min"), ("min_lr_ratio", "eta_min_ratio")):
-        if old in table and policy != "LinearAnnealing":
+    value = "lr" if at == "lr_config" else "momentum"
+    for old, name in ((f"min_{value}", "eta_min"), (f"min_{value}_ratio", "eta_min_ratio")):
+        if old in table:
             table[name] = table.pop(old)
     match policy:
         case "fixed":
-            converter.leave_rest(table, "lr_config")
+            converter.leave_rest(table, at)
             return None
         case "step":
             steps = table.pop("step", None)
@@ -341,6 +359,9 @@ def _policy(converter: Converter, table: Table, length: Any) -> Table | None:
             return {"type": "StepLR", "step_size": steps, **table}
         case "CosineAnnealing":
             return {"type": "CosineAnnealingLR", "T_max": length, "end": length, **table}
+        case "FlatCosineAnnealing" if isinstance(length, int):
+            begin = round(table.pop("start_percent", 0.75) * length)
+            return {"type": "CosineAnnealingLR", "begin": begin, "T_max": length - begin, "end": length, **table}
         case "poly":
             return {"type": "PolyLR", "end": length, **table}
         case "exp":
@@ -349,12 +370,10 @@ def _policy(converter: Converter, table: Table, length: Any) -> Table | None:
             return {"type": "CosineRestartLR", **table}
         case "OneCycle":
             return {"type": "OneCycleLR", **without(table, "max_lr"), "eta_max": table.get("max_lr")}
-        case "LinearAnnealing" if "min_lr_ratio" in table:
-            rest = without(table, "min_lr_ratio")
-            return {"type": "LinearLR", "start_factor": 1.0, "end_factor": table["min_lr_ratio"], "end": length, **rest}
-    converter.report(
-        "lr_config.policy", f"{policy!r:.60} is not converted; see the schedules in vidcore list schedules"
-    )
+        case "LinearAnnealing" if "eta_min_ratio" in table:
+            factor = table.pop("eta_min_ratio")
+            return {"type": "LinearLR", "start_factor": 1.0, "end_factor": factor, "end": length, **table}
+    converter.report(f"{at}.policy", f"{policy!r:.60} is not converted; see the schedules in vidcore list schedules")
     return None
 
 
