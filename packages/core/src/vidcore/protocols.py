@@ -47,7 +47,11 @@ class Transform(Protocol):
 
 
 class ReadsFiles:
-    """Base class of transforms that read files that are not videos, such as features."""
+    """Base class of transforms that read files other than frames of videos: features, sound.
+
+    If a sample has the inputs that the transform made before, and a ``cut``, it takes the part of these: so windows
+    along a file are predicted.
+    """
 
     suffixes: ClassVar[Sequence[str]]
     """Suffixes of these files, with the dot."""

@@ -17,13 +17,19 @@ from vid_recognition.audio.resnet import ConvAudio, ResNetAudio
 from vid_recognition.audio.steps import AudioFeatureSelector, FormatAudioShape, LoadAudioFeature
 from vidcore.batch import collate
 from vidcore.errors import AnnotationError, NoAudioError, UserError, VideoError
-from vidcore.records import Clip
+from vidcore.features.extract import Extractor, Features
+from vidcore.plugins.catalog import load_plugins
+from vidcore.predict.predictor import Predictor
+from vidcore.predict.windows import predict_windows
+from vidcore.records import Clip, Cut
 from vidcore.sample import Sample
+from vidcore.task.task import Task
 from vidcore.transforms.branches import Branches
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.formatting import FormatShape
 from vidcore.transforms.loading import Decode, OpenVideo
 from vidcore.transforms.sampling import SampleFrames
+from vidcore.video.window import Span
 
 RNG = np.random.default_rng(0)
 SOUND = 0.3 * np.sin(np.arange(32000) ** 1.5 / 200)
@@ -180,3 +186,60 @@ def test_a_list_of_sounds(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.npy 300\n")
     with pytest.raises(AnnotationError, match=r"list.txt:1: no label for 'a.npy'; a line must be 'path total_frames"):
         AudioDataset(tmp_path / "list.txt")
+
+
+def test_a_part_of_a_video_has_its_own_rows(tmp_path: Path, with_sound: Callable[..., Path]) -> None:
+    sound = np.concatenate((SOUND[:16000], np.zeros(16000)))
+    path = with_sound(tmp_path / "a.wav", sound, 16000, codec="pcm_s16le", picture=False)
+    whole = load(path).inputs["audios"]
+    part = load(path, cut=Cut(0.512, 1.512))
+    assert (part.inputs["audios"].shape, part.total_frames) == ((63, 80), 30)
+    heard = part.inputs["audios"].max(1) > 0.2
+    assert heard[:29].all()
+    assert not heard[32:].any()
+    np.testing.assert_allclose(part.inputs["audios"][1:29], whole[33:61], atol=0.05)  # of another level
+    given = LoadAudioFeature()(Sample(path=str(path), inputs={"audios": whole}, cut=Cut(0.512, 1.512)), RNG)
+    np.testing.assert_array_equal(given.inputs["audios"], whole[32:95])
+    frames = load(path, cut=Cut(15, 45, in_seconds=False), fps=30.0)
+    assert frames.inputs["audios"].shape == (63, 80)
+    np.save(tmp_path / "a.npy", whole)
+    stored = load(tmp_path / "a.npy", cut=Cut(0.512, 1.512))
+    np.testing.assert_array_equal(stored.inputs["audios"], whole[32:95])
+    for file in (path, tmp_path / "a.npy"):
+        with pytest.raises(VideoError, match=r"its sound ends before 3.000 s, where this part begins"):
+            load(file, cut=Cut(3, 4))
+
+
+TASK = """
+[model]
+type = "RecognizerAudio"
+backbone = { type = "ResNetAudio", depth = 50, base_channels = 4, num_stages = 1 }
+cls_head = { type = "TSNAudioHead", num_classes = 2, in_channels = 16 }
+[data.val]
+dataset = { type = "FolderDataset", data_root = "." }
+[data.val.pipeline]
+load = { type = "LoadAudioFeature" }
+sample = { type = "SampleFrames", clip_len = 30, test_mode = true, num_clips = 2 }
+select = { type = "AudioFeatureSelector", fixed_length = 62 }
+format = { type = "FormatAudioShape", input_format = "NCTF" }
+"""
+
+
+def test_windows_and_features_along_a_sound(tmp_path: Path, with_sound: Callable[..., Path]) -> None:
+    (tmp_path / "task.toml").write_text(TASK)
+    path = with_sound(tmp_path / "a.wav", SOUND, 16000, codec="pcm_s16le", picture=False)
+    task = Task.load(tmp_path / "task.toml", load_plugins())
+    torch.save({"state_dict": task.build("model").state_dict()}, tmp_path / "a.pth")
+    predictor = Predictor(task, tmp_path / "a.pth")
+    assert (predictor.reads_videos, predictor.reads_frames) == (True, False)
+    found = list(predict_windows(predictor, path, "1s", "0.5s"))
+    assert [(w.start, w.end) for w in found][:3] == [(0.0, 1.0), (0.5, 1.5), (1.0, 2.0)]
+    features = read_log_mel(str(path))
+    for window, first in zip(found, (0, 31, 62), strict=False):
+        rows = Sample(path=str(path), total_frames=30, fps=30, inputs={"audios": features[first:][:63]})
+        (wanted,) = predictor.predict([predictor.pipeline(rows, RNG)])
+        np.testing.assert_allclose(window.sample.scores, wanted.scores, rtol=1e-5)
+    ((_, made),) = Extractor(predictor, Span(0.5, True))([path])
+    assert isinstance(made, Features)
+    assert made.values.shape == (4, 16)
+    assert (made.fps, made.duration) == (30, pytest.approx(2, abs=0.05))

@@ -95,8 +95,8 @@ def test_rows_have_the_time_of_the_video(
     features = read_log_mel(str(path))
     assert abs(onset(features) - 1.5) <= 0.033
     assert len(features) == pytest.approx((2 + delay) * ROWS_PER_SECOND, abs=6)
-    assert read_log_mel(str(path), 1.0).shape == (63, BANDS)
-    longer = read_log_mel(str(path), 4.0)
+    assert read_log_mel(str(path), seconds=1.0).shape == (63, BANDS)
+    longer = read_log_mel(str(path), seconds=4.0)
     assert longer.shape == (250, BANDS)
     assert not longer[-60:].any()
     np.testing.assert_array_equal(longer[: len(features)], features)

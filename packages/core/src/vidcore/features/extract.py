@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import islice
 from typing import Self, cast
 
@@ -157,15 +158,15 @@ class Extractor:
         """Yield batches of prepared clips of a video, in order."""
         rng = sample_rng(0, 0, 0)
         sample = self._open(as_sample(video, 0, self.predictor.names), rng)
-        if sample.video is None:  # a pipeline for folders of frames
+        if sample.video is None and self.predictor.reads_frames:  # a pipeline for folders of frames
             sample = OpenVideo()(sample, rng)
-        assert sample.video is not None
-        with sample.video as opened:
+        with nullcontext() if sample.video is None else sample.video as opened:  # none if it reads sound
+            total = (sample.total_frames or 1) if opened is None else len(opened)
             step = self.stride.frames(sample.fps, sample.path)
-            positions = Positions.of(len(opened), step, self._sampler.offsets(sample))
+            positions = Positions.of(total, step, self._sampler.offsets(sample))
             sample = sample.replace(
-                video=ForwardReader(opened, positions.wanted()),
-                duration=len(opened) / sample.fps if sample.fps else None,
+                video=None if opened is None else ForwardReader(opened, positions.wanted()),
+                duration=total / sample.fps if sample.fps else None,
                 feature_duration=positions.covered / sample.fps if sample.fps else None,
             )
             for first in range(0, len(positions), self.batch_size):

@@ -21,8 +21,9 @@ from attrs import define, field, frozen
 from vidcore.errors import UserError, VideoError
 from vidcore.predict.inputs import Video, as_sample
 from vidcore.predict.predictor import Predictor
+from vidcore.protocols import ReadsFiles
 from vidcore.randomness import sample_rng
-from vidcore.records import WindowScores
+from vidcore.records import Cut, WindowScores
 from vidcore.sample import Sample
 from vidcore.transforms.loading import OpenVideo
 from vidcore.transforms.views import chosen_frames
@@ -94,12 +95,12 @@ def predict_windows(
         UserError: a length is not valid, or the model predicts no classes from the frames of a video.
         VideoError: the video cannot be read, or has no frame rate and a length is in seconds.
     """
-    if not predictor.reads_frames:
-        reads = "sound" if predictor.reads_videos else "features"
-        raise UserError(f"{predictor.task.name}: cannot predict along a video: its pipeline reads {reads}")
+    if not predictor.reads_videos:
+        raise UserError(f"{predictor.task.name}: cannot predict along a video: its pipeline reads features")
     length, step = _span(window, "window"), _span(window if stride is None else stride, "stride")
     with ThreadPoolExecutor(1) as pool:  # prepares a batch while the model works on another
-        batches = _Windows(predictor, as_sample(video, 0, predictor.names), length, step).batches()
+        windows = _Windows(predictor, as_sample(video, 0, predictor.names), length, step)
+        batches = windows.batches() if predictor.reads_frames else windows.of_sound()
         coming = pool.submit(next, batches, None)
         try:
             while (ready := coming.result()) is not None:
@@ -185,6 +186,25 @@ class _Windows:
                 if len(ready) == self.predictor.batch_size or number + 1 == len(tiles):
                     yield ready
                     ready = []
+
+    def of_sound(self) -> Generator[list[Window], None, None]:
+        """Yield what ``batches`` does, of a video whose sound a step of the pipeline reads, once for all windows."""
+        whole, steps = self.video, self.predictor.pipeline.steps
+        for step in steps.values():
+            whole = step(whole, sample_rng(0, 0, 0))
+            if isinstance(step, ReadsFiles):
+                break
+        tiles = Tiles.of(whole.total_frames or 1, self.length, self.stride, whole.fps, None, whole.path)
+        assert tiles.seconds is not None
+        ready = []
+        for number, (start, end) in enumerate(tiles.seconds.tolist()):
+            sample = whole.replace(index=number, cut=Cut(start, end), total_frames=None)
+            made = self.predictor.pipeline(sample, sample_rng(0, 0, number))
+            frames = int(tiles.first[number]), int(tiles.stop[number])
+            ready.append(Window(number, len(tiles), start, end, frames, made))
+            if len(ready) == self.predictor.batch_size or number + 1 == len(tiles):
+                yield ready
+                ready = []
 
     def _wanted(self, tiles: Tiles, opened: Sample, reader: VideoReader) -> Array:
         """Return the frames that the pipeline chooses in all windows, ascending."""

@@ -21,7 +21,7 @@ from vidcore.errors import VideoError
 from vidcore.typing import Array
 from vidcore.video.audio import open_audio
 
-__all__ = ["BANDS", "CONVENTION", "HOP", "RATE", "ROWS_PER_SECOND", "log_mel", "read_log_mel", "resample"]
+__all__ = ["BANDS", "CONVENTION", "HOP", "RATE", "ROWS_PER_SECOND", "exactly", "log_mel", "read_log_mel", "resample"]
 
 RATE, HOP, BANDS = 16000, 256, 80
 WINDOW = 2 * HOP
@@ -52,31 +52,41 @@ ZEROS, ROLLOFF, BETA = 32, 0.95, 10.0
 its Kaiser window, which attenuates the rest by 100 dB."""
 
 
-def read_log_mel(path: str, seconds: float | None = None) -> Array:
+def read_log_mel(path: str, start: float = 0.0, seconds: float | None = None) -> Array:
     """Return the log-mel features of a video or an audio file: (T, BANDS) float32 from 0 to 1.
 
-    Row i describes the time ``i / ROWS_PER_SECOND`` of the video, also if its sound begins later or earlier.
+    Row i describes the time ``start + i / ROWS_PER_SECOND`` of the video, also if its sound begins later or earlier.
 
     Args:
         path: the file; if it has several audio streams, the one that a player would choose is read.
-        seconds: length of the video: features that end earlier are padded with zeros (silence), later ones are cut.
+        start: time in the video, in seconds, at which the features begin.
+        seconds: time that they cover; zeros (silence) after the end of the sound. Default: all of the sound.
 
     Raises:
-        VideoError: the file has no sound (``NoAudioError``), cannot be read, contains NaN or Inf, or is too long.
+        VideoError: the file has no sound (``NoAudioError``) or none at this time, cannot be read, contains NaN or Inf,
+            or is too long.
     """
     with open_audio(path) as audio:
         if not SLOWEST <= audio.rate <= FASTEST:
             raise VideoError(path, f"has {audio.rate} samples per second; from {SLOWEST} to {FASTEST} can be read")
         if abs(audio.start) > LONGEST:
             raise VideoError(path, f"its sound begins {audio.start:.0f} seconds after the first frame")
-        features = log_mel(_checked(path, audio.blocks(BLOCK), audio.rate), audio.rate, audio.start)
-    if seconds is None:
-        return features
+        late = audio.start - start
+        blocks = _checked(path, audio.blocks(BLOCK), audio.rate, None if seconds is None else seconds - late, -late)
+        features = log_mel(blocks, audio.rate, late)
+    return features if seconds is None else exactly(features, seconds)
+
+
+def exactly(features: Array, seconds: float) -> Array:
+    """Return features for this time from their beginning: cut, or padded with zeros."""
     rows = max(ceil(seconds * ROWS_PER_SECOND), 1)
     return np.pad(features[:rows], ((0, max(rows - len(features), 0)), (0, 0)))
 
 
-def _checked(path: str, blocks: Iterable[Array], rate: int) -> Iterator[Array]:
+def _checked(
+    path: str, blocks: Iterable[Array], rate: int, stop: float | None = None, first: float = 0.0
+) -> Iterator[Array]:
+    """Yield the sound before the second ``stop``, which must reach beyond the second ``first``."""
     count = 0
     for block in blocks:
         if not np.isfinite(block).all():
@@ -85,9 +95,14 @@ def _checked(path: str, blocks: Iterable[Array], rate: int) -> Iterator[Array]:
         count += block.shape[1]
         if count > LONGEST * rate:
             raise VideoError(path, f"has more than {LONGEST // 3600} hours of sound")
+        if stop is not None and count >= stop * rate:
+            yield block[:, : max(block.shape[1] - count + ceil(stop * rate), 0)]
+            break
         yield block
     if not count:
         raise VideoError(path, "its sound has no samples")
+    if count <= first * rate:
+        raise VideoError(path, f"its sound ends before {first:.3f} s, where this part begins")
 
 
 def log_mel(blocks: Iterable[Array], rate: int, start: float = 0.0) -> Array:

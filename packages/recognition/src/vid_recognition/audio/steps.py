@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from attrs import field, frozen
 
-from vid_recognition.audio.logmel import BANDS, ROWS_PER_SECOND, read_log_mel
+from vid_recognition.audio.logmel import BANDS, ROWS_PER_SECOND, exactly, read_log_mel
 from vidcore.errors import NoAudioError, UserError, VideoError
 from vidcore.features.files import read_features
 from vidcore.protocols import ReadsFiles
@@ -29,6 +29,7 @@ class LoadAudioFeature(ReadsFiles):
 
     A ``.npy`` file holds features that ``vidcore audio``, or MMAction2's script, has made. Those of any other file are
     computed from its sound, with the same result; if number and rate of the frames are known, they cover as much time.
+    An input ``audios`` replaces the file. If the sample is a part of a video (``cut``), only its rows are taken.
 
     A clip is chosen by frames. If the dataset gives no number of frames, there are ``fps`` per second.
     """
@@ -44,27 +45,50 @@ class LoadAudioFeature(ReadsFiles):
         path = sample.audio_path or sample.path
         if path is None:
             raise UserError("LoadAudioFeature needs the path of a video, an audio file, or features")
-        features = self._read(path, sample)
-        seconds = len(features) / ROWS_PER_SECOND
+        cut = None if sample.cut is None else sample.cut.seconds(path, sample.fps)
+        given = sample.inputs.get("audios")
+        if isinstance(given, np.ndarray):
+            features = _part(path, given, cut)
+        elif self.pad_method == "zero" and not Path(path).exists():
+            features = np.zeros(PADDING, np.float32)
+        elif Path(path).suffix.lower() == ".npy":
+            features = _part(path, _stored(path), cut)
+        elif cut is not None:
+            features = self._computed(path, cut[0], cut[1] - cut[0])
+        else:
+            features = self._computed(path, 0, _duration(sample))
         if sample.total_frames is None:
-            sample = sample.replace(total_frames=max(round(seconds * self.fps), 1), fps=self.fps)
+            frames = round(len(features) / ROWS_PER_SECOND * self.fps)
+            sample = sample.replace(total_frames=max(frames, 1), fps=self.fps)
         return sample.with_inputs(audios=features)
 
-    def _read(self, path: str, sample: Sample) -> Array:
-        if self.pad_method == "zero" and not Path(path).exists():
-            return np.zeros(PADDING, np.float32)
-        if Path(path).suffix.lower() == ".npy":
-            features = read_features(Path(path))
-            if features.shape[1] != BANDS:
-                raise VideoError(path, f"has features of {features.shape[1]} bands; there must be {BANDS}")
-            return features
-        seconds = sample.total_frames / sample.fps if sample.total_frames and sample.fps else None
+    def _computed(self, path: str, start: float, seconds: float | None) -> Array:
         try:
-            return read_log_mel(path, seconds)
+            return read_log_mel(path, start, seconds)
         except NoAudioError:
             if self.pad_method == "zero":
                 return np.zeros(PADDING, np.float32)
             raise
+
+
+def _duration(sample: Sample) -> float | None:
+    return sample.total_frames / sample.fps if sample.total_frames and sample.fps else None
+
+
+def _stored(path: str) -> Array:
+    features = read_features(Path(path))
+    if features.shape[1] != BANDS:
+        raise VideoError(path, f"has features of {features.shape[1]} bands; there must be {BANDS}")
+    return features
+
+
+def _part(path: str, features: Array, cut: tuple[float, float] | None) -> Array:
+    if cut is None:
+        return features
+    rest = features[round(cut[0] * ROWS_PER_SECOND) :]
+    if not len(rest):
+        raise VideoError(path, f"its sound ends before {cut[0]:.3f} s, where this part begins")
+    return exactly(rest, cut[1] - cut[0])
 
 
 @frozen
