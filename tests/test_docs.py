@@ -108,7 +108,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_named_recipes_exist(page: Path) -> None:
-    named = set(re.findall(r"\b[a-z0-9]+_[\w-]+-(?:rgb|flow|feature)\b(?!_|\.)", page.read_text()))
+    named = set(re.findall(r"(?<![\w-])[a-z0-9][\w-]*_[\w-]+-(?:rgb|flow|feature)\b(?!_|\.)", page.read_text()))
     assert named <= load_plugins().recipes.keys()
 
 
