@@ -64,7 +64,7 @@ class Shift(Transform):
 
 
 class ToFloat(Transform):
-    """Return values that are no levels."""
+    """Return values that are not levels."""
 
     def change(self, value: Any) -> Any:
         return value / 255

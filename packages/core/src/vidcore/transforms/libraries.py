@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -99,6 +100,7 @@ class Albumentations:
                 "Albumentations: albumentationsx is installed, whose licence is AGPL; use what it is derived from: "
                 "pip uninstall albumentationsx, then pip install albumentations==2.0.8"
             )
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # asks the package index when it is imported
         try:
             import albumentations
         except ImportError as error:
