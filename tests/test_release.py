@@ -287,6 +287,8 @@ HOSTILE = {
     "folder": (put("name", "../../x"), "its name or its Task"),
     "names": (put("class_names", ["a\x1b[2J"] * 8), "class_names must be"),
     "few names": (put("class_names", ["a"]), "has 1 class names, but its model predicts 8 classes"),
+    "versions": (put("versions", ["a"]), "versions must be strings"),
+    "escapes": (put("versions", {"torch": "\x1b[2J"}), "versions must be strings"),
     "reference": (put("reference", {"clip": 1, "scores": ["a"]}), "its reference scores must be numbers"),
     "stages": (put("task.stages.a.job.type", "ExtractFeatures"), "stages.a.job.type, which is not part of a release"),
     "data": (put("task.data.classes", "/etc/passwd"), "data.classes, which is not part of a release"),

@@ -8,12 +8,14 @@ import pytest
 import torch
 from attrs import evolve
 
-from vidcore import Predictor
+from vidcore import Predictor, training
 from vidcore.errors import CheckpointError
 from vidcore.files import sha256
 from vidcore.plugins.catalog import load_plugins
 from vidcore.task.initial import load_initial_weights
 from vidcore.task.task import Task
+from vidcore.tools import fetch
+from vidcore.weights.published import Published
 
 SMALL = """
 info = { dataset = "shapes", weights = "published.pth" }
@@ -53,3 +55,27 @@ def test_published_weights_are_found_by_the_name_of_their_recipe(
     assert Predictor(recipe).batch_size == Predictor(recipe, "small_sh").batch_size == 1
     with pytest.raises(CheckpointError, match=r"small_x does not exist; name another file"):
         Predictor(recipe, "small_x")
+
+
+def test_a_run_downloads_the_weights_that_it_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def get(one: Published, *_: object) -> Path:
+        asked.append(one.file)
+        return tmp_path / one.file
+
+    monkeypatch.setattr(fetch, "get", get)
+    monkeypatch.setenv("VIDCORE_WEIGHTS", str(tmp_path / "none"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "none"))
+    monkeypatch.delenv("VIDCORE_MIRROR", raising=False)
+    (tmp_path / "mine.toml").write_text(
+        SMALL + "[train.weights]\n'backbone' = 'resnet50-11ad3fa6.pth'\n'cls_head' = 'mine.toml'\n"
+    )
+    task = Task.load(tmp_path / "mine.toml", load_plugins())
+    training._obtain_weights(task)
+    assert asked == [], "no mirror is configured"
+    monkeypatch.setenv("VIDCORE_MIRROR", "https://mirror.example.org/{file}")
+    training._obtain_weights(task)
+    assert asked == ["resnet50-11ad3fa6.pth"]
+    assert fetch.obtain("slowonly_r50_8xb16-4x16x1", task.catalog).name == asked[1]
+    assert asked[1] == "slowonly_r50_4x16x1_256e_8xb16_kinetics400-rgb_20220901-f6a40d08.pth"

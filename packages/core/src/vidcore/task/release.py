@@ -73,6 +73,11 @@ class Release:
         scores = release.reference
         if scores is not None and not (isinstance(scores, list) and scores and all(map(_is_score, scores))):
             raise CheckpointError(f"{path}: is a damaged release: its reference scores must be numbers")
+        versions = about.get("versions")
+        if versions is not None and not (
+            isinstance(versions, dict) and all(map(_is_name, (*versions, *versions.values())))
+        ):
+            raise CheckpointError(f"{path}: is a damaged release: versions must be strings of printable characters")
         return release
 
     @property
