@@ -39,6 +39,8 @@ def test_advice_depends_on_the_slowest_step_and_the_machine() -> None:
     assert "workers" not in full and "threads" not in full and "re-encode the videos" in full
     pixels = evolve(SLOW, milliseconds={"read": 1.0, "crop": 2.0}).advice() or ""
     assert "the slowest step is crop (RandomCrop)" in pixels and "smaller" in pixels and "threads" not in pixels
+    sound = evolve(SLOW, types={"read": "LoadAudioFeature"}).advice() or ""
+    assert sound.endswith("raise data.train.workers, which is 2 (of 16 CPU cores)"), "there are no pixels"
     collating = evolve(SLOW, milliseconds={"collate": 2.0}, workers=16).advice() or ""
     assert collating.endswith("collate, 2 of 2 ms per sample: the machine has no more cores for data.train.workers")
 

@@ -68,7 +68,7 @@ class Loading:
             if self.workers and self.cores >= 2 * self.workers:
                 ways.append("give OpenVideo more threads")
             ways.append("re-encode the videos, smaller and with more key frames")
-        elif self.slowest in self.types:
+        elif not self.types.get(self.slowest, "Load").startswith("Load"):  # features and sound have no pixels
             ways.append("re-encode the videos smaller, so that there are fewer pixels to process")
         return ", or ".join(ways) or "the machine has no more cores for data.train.workers"
 

@@ -37,7 +37,7 @@ def audio(videos: tuple[str, ...], output: Path, workers: int, shard: Shard, ove
 
     The features of a file are an array (T, 80) in a .npy file: a row for each 16 ms. A FOLDER stands for the files
     below it, whose folders are kept in the output; a LIST is a .txt file with a path in each line. Files that have
-    features are skipped, unless they are newer. Processes of torchrun share the files; use --shard to share them
+    features are skipped, unless they changed later. Processes of torchrun share the files; use --shard to share them
     between machines.
     """
     targets = {path: output / name for path, name in _named(videos)}
