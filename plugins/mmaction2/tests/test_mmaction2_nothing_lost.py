@@ -112,6 +112,13 @@ def test_an_unknown_key_is_named_wherever_it_is(catalog: Catalog, whole: dict[st
     assert silent == []
 
 
+def test_a_setting_with_a_wrong_name_is_noted(catalog: Catalog, published: dict[str, Any]) -> None:
+    published["optim_wraper"] = published.pop("optim_wrapper")
+    imported = convert_config(published, catalog)
+    assert "optim_wraper: is read as a variable; the setting is called optim_wrapper" in imported.notes
+    assert imported.variables == ("custom_variable", "optim_wraper")
+
+
 @pytest.mark.skipif(not CONFIGS.is_dir(), reason="the published configurations are not there")
 def test_every_setting_of_the_published_configurations_is_read(catalog: Catalog) -> None:
     seen = set()

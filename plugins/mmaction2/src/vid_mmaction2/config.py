@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from attrs import evolve, frozen
@@ -49,6 +50,8 @@ SETTINGS = {
     *("param_scheduler", "custom_hooks", "load_from", "compile", "find_unused_parameters", "sync_bn"),
 }
 """All settings that are read; everything else is a variable of the file."""
+MAX_VARIABLES = 200
+"""Maximum number of variables that are compared with the names of settings."""
 GENERATION = {"pgm_proposals_cfg", "pgm_features_train_cfg", "pgm_features_test_cfg", "tem_results_dir", "work_dir"}
 """The settings of a configuration without a model."""
 
@@ -136,6 +139,9 @@ def _convert(converter: Converter, config: Mapping[str, Any]) -> Imported:
     for key, advice in UNSUPPORTED.items():
         if config.get(key):
             converter.report(key, f"cannot be converted: {advice}")
+    for name in sorted(variables)[:MAX_VARIABLES]:
+        for setting in get_close_matches(name[:50], SETTINGS - config.keys(), 1, 0.9):
+            converter.notes.append(f"{name}: is read as a variable; the setting is called {setting}")
     convert_weights(converter, config, task["train"])
     _batch_size(converter, config.get("auto_scale_lr") or {}, task)
     return _imported(converter, task, variables)
