@@ -193,6 +193,26 @@ def test_recipes_have_the_classes_of_their_dataset(catalog: Catalog) -> None:
             assert classes == CLASSES[dataset][0], name
 
 
+FEATURES = """
+[job]
+type = "ExtractFeatures"
+task = "tpn-slowonly_r50"
+checkpoint = "missing.pt"
+videos = []
+"""
+
+
+def test_a_job_finds_the_recipe_by_the_beginning_of_its_name(
+    tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "task.toml").write_text(FEATURES)
+    task = Task.load("task.toml", catalog)
+    assert not any("tpn" in line for line in task.missing_files())
+    with pytest.raises(CheckpointError, match=r"missing\.pt"):
+        task.build("job")(tmp_path / "features", 0, 1, catalog)
+
+
 FOLDERS = """
 extends = ["tsm_imagenet-pretrained-mobilenetv2_8xb16-1x1x8-100e_kinetics400-rgb"]
 [data.train.dataset]

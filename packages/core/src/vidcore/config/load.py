@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ from attrs import evolve, field, frozen
 
 from vidcore.errors import ConfigError, nearest, some
 
-__all__ = ["PARTS", "Loaded", "Source", "Table", "apply_shared_tables", "format_key", "load", "load_table", "override"]
+__all__ = [
+    *("PARTS", "Loaded", "Source", "Table", "apply_shared_tables", "format_key", "load", "load_table", "override"),
+    "recipes_like",
+]
 
 Table = dict[str, Any]
 Key = tuple[str, ...]
@@ -92,6 +95,16 @@ def load(task: str | Path, recipes: Mapping[str, Path], overrides: Sequence[str]
     return merged
 
 
+def recipes_like(name: str, recipes: Iterable[str]) -> list[str]:
+    """Return the recipe with this name, or else all whose names begin with it.
+
+    >>> recipes_like("tsn_r50", ["tsn_r50", "tsn_r50_8", "tsm"]), recipes_like("ts", ["tsn_r50", "tsm"])
+    (['tsn_r50'], ['tsm', 'tsn_r50'])
+    """
+    begun = sorted(recipe for recipe in recipes if name and recipe.startswith(name))
+    return [name] if name in begun else begun
+
+
 def load_table(table: Table, name: str = "task") -> Loaded:
     """Return a Task given as plain data, as if read from a file with that name in the current folder."""
     loaded = Loaded({}, main=Source(name, Path.cwd()))
@@ -104,12 +117,12 @@ def _locate(name: str, folder: Path, recipes: Mapping[str, Path], who: str) -> P
     path = folder / name
     if path.is_file():
         return path
-    if (recipe := name.removesuffix(".toml")) in recipes:
-        return recipes[recipe]
+    if name.removesuffix(".toml") in recipes:
+        return recipes[name.removesuffix(".toml")]
     if name and path.is_dir():
         inside = f"; did you mean {str(Path(name) / 'task.toml')!r}?" if (path / "task.toml").is_file() else ""
         raise ConfigError(f"{who}{name!r} is a folder, not a Task{inside}")
-    begun = sorted(known for known in recipes if name and known.startswith(name))
+    begun = recipes_like(name, recipes)
     if len(begun) > 1:
         raise ConfigError(f"{who}{name!r} is the beginning of {len(begun)} recipes: {some(begun, 10)}")
     if begun:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from attrs import frozen
 
+from vidcore.config.load import recipes_like
 from vidcore.errors import DataError
 from vidcore.features.extract import Extractor, Features
 from vidcore.features.folder import FeatureFolder, alike_but_for_case, feature_names
@@ -54,8 +55,8 @@ class ExtractFeatures:
 
         Videos that cannot be read are reported and skipped. Raises ``DataError`` if there are no others.
         """
-        name = self.task.name if self.task.name in catalog.recipes and not self.task.exists() else self.task
-        task = Task.load(name, catalog)
+        is_recipe = not self.task.exists() and recipes_like(self.task.name, catalog.recipes)
+        task = Task.load(self.task.name if is_recipe else self.task, catalog)
         stride = Span.parse(self.stride, "stride")
         checkpoint = obtain(self.checkpoint, catalog)
         made = FeatureFolder.of(folder, task, checkpoint, stride, self.length, self.format, self.logits)

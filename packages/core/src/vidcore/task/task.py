@@ -11,7 +11,17 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from vidcore.config.bind import Binder, Call, build
-from vidcore.config.load import Key, Loaded, Table, apply_shared_tables, format_key, load, load_table, override
+from vidcore.config.load import (
+    Key,
+    Loaded,
+    Table,
+    apply_shared_tables,
+    format_key,
+    load,
+    load_table,
+    override,
+    recipes_like,
+)
 from vidcore.config.references import reference_problems
 from vidcore.config.signature import read_signature
 from vidcore.config.types import Record
@@ -150,7 +160,7 @@ class Task:
             if WEIGHTS.search(place):
                 if locate(path, self.catalog) is None:
                     missing.setdefault(path, f"{place}: {path} does not exist; {how_to_get(path, self.catalog)}")
-            elif path.name not in self.catalog.recipes:
+            elif len(recipes_like(path.name, self.catalog.recipes)) != 1:
                 missing.setdefault(path, f"{place}: {path} does not exist")
         return list(missing.values())
 
