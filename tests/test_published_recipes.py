@@ -38,8 +38,8 @@ ELSEWHERE = {name for name in RECIPES if name.startswith(("localization/actionfo
 """Recipes of results that were published by others."""
 INFERENCE = {name for name in RECIPES if name.endswith("_infer")}
 """Recipes with weights that others trained with the configuration without this ending."""
-COMING = ("timesformer", "uniformerv2", "videomae", "videomaev2")
-"""Folders of published recognition configurations that may still lack recipes."""
+MISNAMED = ("clip-pre_8xb32-u8_kinetics700", "clip_8xb32-u8_kinetics700")
+"""Part of the name of a configuration in the list of results, and what it should be."""
 
 pytestmark = pytest.mark.skipif(not PARITY.is_dir(), reason="needs the reference numbers")
 
@@ -104,6 +104,11 @@ def test_recipes_have_the_published_facts(name: str, catalog: Catalog) -> None:
         del wanted["train"], got["train"]
     elif recipe.get("model"):  # published runs scale their rate on request
         del wanted["train"]["base_batch_size"], got["train"]["base_batch_size"]
+    if recipe.get("model") and not published.get("data"):  # published without data; recipes can be used for prediction
+        for key in ("data", "metrics"):
+            del wanted[key], got[key]
+        assert got == wanted
+        return
     assert got == wanted
     for part in (part for part in ("train", "val", "test") if recipe.get(f"data.{part}.pipeline")):
         assert list(got["data"][part]["pipeline"]) == list(wanted["data"][part]["pipeline"])
@@ -114,8 +119,7 @@ def test_every_published_configuration_has_a_recipe(area: str) -> None:
     folder = PARITY / "configs"
     published = {str(p.relative_to(folder).with_suffix("")) for p in (folder / area).rglob("*.json")}
     ours = {name for name in RECIPES.keys() - WHOLE - ELSEWHERE - INFERENCE if name.startswith(f"{area}/")}
-    assert ours <= published
-    assert all(name.split("/")[1] in COMING for name in published - ours), sorted(published - ours)
+    assert ours == published
 
 
 @pytest.mark.parametrize("name", sorted(WHOLE))
@@ -163,12 +167,10 @@ def _zoo(area: str) -> list[dict[str, Any]]:
     return [e for e in entries if e["config"].startswith(area)]
 
 
-@pytest.mark.parametrize(
-    "entry", [e for e in _zoo("recognition") if e["config"] in RECIPES], ids=lambda e: Path(e["config"]).name
-)
+@pytest.mark.parametrize("entry", _zoo("recognition"), ids=lambda e: Path(e["config"]).name)
 def test_a_recipe_has_the_published_weights_scores_and_size(entry: dict[str, Any], catalog: Catalog) -> None:
     own = entry["name"] if entry["name"].startswith("mvit") else entry["config"]  # which share one configuration
-    name, listed = Path(own).name, entry["params"]
+    name, listed = Path(own).name.removesuffix(".py").replace(*MISNAMED), entry["params"]
     task = Task.load(name, catalog)
     info, head = task.table["info"], task.table["model"]["cls_head"]
     assert info["weights"] == Path(entry["weights"]).name

@@ -32,7 +32,7 @@ def catalog() -> Catalog:
 
 
 def test_recipes_are_found_by_name(catalog: Catalog) -> None:
-    assert len(RECIPES) >= 78
+    assert len(RECIPES) >= 123
     assert all(catalog.recipes[p.stem] == p for p in RECIPES)
 
 
@@ -72,7 +72,7 @@ def test_the_list_of_recipes_has_scores_and_fits_80_columns(capsys: pytest.Captu
     facts = [line for line in lines if line.startswith("  recognition, ")]
     assert len(facts) == len(RECIPES)
     assert all(
-        re.match(r"  recognition, (kinetics[467][01]0|sthv[12]|ucf101), [\d.]+ M params", line) for line in facts
+        re.match(r"  recognition, (kinetics[467][01]0|mitv1|sthv[12]|ucf101), [\d.]+ M params", line) for line in facts
     )
 
 
@@ -81,6 +81,10 @@ def test_filters_of_the_list_of_recipes(capsys: pytest.CaptureFixture[str]) -> N
     assert [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")] == [
         "slowonly_imagenet-pretrained-r50_32xb8-8x8x1-steplr-150e_kinetics710-rgb",
         "swin-small-p244-w877_in1k-pre_32xb4-amp-32x2x1-30e_kinetics710-rgb",
+        "uniformerv2-base-p16-res224_clip-pre_u8_kinetics710-rgb",
+        "uniformerv2-base-p16-res224_clip_u8_kinetics710-rgb",
+        "uniformerv2-large-p14-res224_clip-pre_u8_kinetics710-rgb",
+        "uniformerv2-large-p14-res336_clip-pre_u8_kinetics710-rgb",
     ]
     assert run(["list", "recipes", "--dataset", "kinetics40"]) == 2
     assert "--dataset kinetics40: no recipe has it; did you mean 'kinetics400'?\n" in capsys.readouterr().err

@@ -17,6 +17,7 @@ IMAGE_WEIGHTS = {
     "torchvision://resnet50": "resnet50-0676ba61.pth",
     "torchvision://resnet101": "resnet101-63fe2227.pth",
     "torchvision://resnet152": "resnet152-394f9c45.pth",
+    **{name: f"{name.replace('/', '-')}.pt" for name in ("ViT-B/16", "ViT-L/14", "ViT-L/14_336")},
 }
 """Files of the short names of image networks."""
 
@@ -43,6 +44,8 @@ def convert_weights(converter: Converter, config: Mapping[str, Any], train: Tabl
             converter.report(f"{at}.pretrained", f"is not converted; set train.weights to the file of {name}")
         else:
             files[".".join(PARTS.get(key, key) for key in at.split(".")[1:])] = file
+    if files.keys() == {"backbone", "cls_head"} and len(set(files.values())) == 1:
+        del files["cls_head"]  # one file for both is that of the whole network
     if files:
         train["weights"] = files["backbone"] if files.keys() == {"backbone"} else files
 
