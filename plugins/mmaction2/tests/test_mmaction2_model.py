@@ -147,3 +147,26 @@ def test_transformers_have_their_norms_and_activations() -> None:
         ConfigError, match=r"norm_cfg: must be LN with an eps of 1e-05(.|\n)*act_cfg: must be GELU, found"
     ):
         convert_model({"type": "Recognizer3D", "backbone": swin, "cls_head": head})
+
+
+@pytest.mark.parametrize(
+    ("backbone", "layers"),
+    [
+        ({"norm_cfg": {"type": "GN", "num_groups": 16}}, {"norm": "group", "num_groups": 16}),
+        ({"norm_cfg": {"type": "SubBatchNorm3D", "num_splits": 2}}, {"norm": "sub_batch", "num_splits": 2}),
+        ({"norm_cfg": {"type": "BN3d", "requires_grad": False}}, {"train_norms": False}),
+        ({"act_cfg": {"type": "Swish"}, "norm_cfg": {"type": "BN3d"}}, {"activation": "silu"}),
+        ({"act_cfg": {"type": "ReLU", "inplace": True}, "norm_cfg": {"type": "BN3d", "requires_grad": True}}, None),
+    ],
+)
+def test_norms_and_activations_are_options_of_the_recognizer(
+    catalog: Catalog, backbone: dict[str, Any], layers: dict[str, Any] | None
+) -> None:
+    head = {"type": "I3DHead", "num_classes": 2, "in_channels": 512}
+    table = {"type": "Recognizer3D", "backbone": {"type": "ResNet3d", "depth": 18, **backbone}, "cls_head": head}
+    found = convert_model(table, catalog)
+    assert found.get("layers") == layers
+    assert set(found["backbone"]) == {"type", "depth"}
+    wrong = {**table, "backbone": {"type": "ResNet3d", "depth": 18, "norm_cfg": {"type": "LN"}}}
+    with pytest.raises(ConfigError, match=r"norm_cfg: only default batch norm can be converted, found LN"):
+        convert_model(wrong, catalog)

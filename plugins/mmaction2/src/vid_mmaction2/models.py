@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vid_mmaction2.backbones import convert_network
-from vid_mmaction2.components import Converter, Rule, Table, drop_arguments, without
+from vid_mmaction2.components import ORDINARY_NORMS, Converter, Rule, Table, drop_arguments, strip_scope, without
 from vidcore.errors import ConfigError
 from vidcore.plugins.catalog import Catalog, load_plugins
 
@@ -47,6 +47,8 @@ def _recognizer(converter: Converter, table: Table, at: str) -> Table:
     _match_classes(converter, table, at)
     aux = settings["train_cfg"].pop("aux_info", None)
     converter.leave_out(f"{at}.train_cfg.aux_info", aux, "losses find the targets of the samples themselves")
+    if isinstance(backbone := table.get("backbone"), Mapping) and (layers := _layers(dict(backbone))):
+        table |= {"backbone": without(backbone, "norm_cfg", "act_cfg"), "layers": layers}
     for name, rest in settings.items():
         for key, value in rest.items():
             if value not in (None, False):
@@ -74,6 +76,29 @@ def _match_classes(converter: Converter, table: Table, at: str) -> None:
     converter.notes.append(
         f"{at}.data_preprocessor.blending: is for {wanted} classes, as cls_head is, not {wrong.pop()}"
     )
+
+
+CHANGEABLE = ("C2D", "ResNet", "ResNet3d", "ResNet3dSlowOnly", "ResNetTSM")
+"""Backbones whose norms and activations are options of the recognizer."""
+ACTIVATIONS = {"LeakyReLU": "leaky_relu", "SiLU": "silu", "Swish": "silu", "GELU": "gelu", "HSwish": "hardswish"}
+
+
+def _layers(backbone: Table) -> Table:
+    """Return the options for the norms and activations of a backbone; empty if they are those of vidcore."""
+    norm, act = backbone.get("norm_cfg") or {}, backbone.get("act_cfg") or {}
+    kind, settings = norm.get("type", "BN"), without(norm, "type", "requires_grad")
+    layers: Table = {}
+    if kind == "GN" and not without(settings, "num_groups"):
+        layers = {"norm": "group", **settings}
+    elif kind == "SubBatchNorm3D" and not without(settings, "num_splits"):
+        layers = {"norm": "sub_batch", **settings}
+    elif kind not in ORDINARY_NORMS or settings:
+        return {}  # is reported with the backbone
+    if norm.get("requires_grad") is False:
+        layers["train_norms"] = False
+    if not without(act, "type", "inplace") and act.get("type") in ACTIVATIONS:
+        layers["activation"] = ACTIVATIONS[act["type"]]
+    return layers if strip_scope(str(backbone.get("type"))) in CHANGEABLE else {}
 
 
 def _head(converter: Converter, table: Table, at: str) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -78,6 +78,8 @@ class Backbone(ImageWeights):
     conv1: nn.Module
     num_segments: int | None = None
     """Frames of a clip, for networks on frames that relate them; None: each frame for itself."""
+    any_activation: ClassVar[bool] = False
+    """Whether all activations are modules, which ``LayerOptions`` can replace."""
 
     def __init__(
         self, num_stages: int, out_indices: Sequence[int], frozen_stages: int, norm_eval: bool, with_cp: bool

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vid_recognition.models.heads import FeatureHead, Head
+from vid_recognition.models.layer_options import LayerOptions
 from vid_recognition.models.layers import Backbone
 from vid_recognition.models.losses import ClassLoss
 from vid_recognition.models.neck import Neck
@@ -44,6 +45,7 @@ class Recognizer(FeatureModel):
         data_preprocessor: preprocessing of a batch; default: conversion to float32.
         max_testing_views: views that the backbone processes at once outside of training, to save memory; default: all.
         neck: network between them, for a backbone that returns several stages.
+        layers: other norms and activations in the backbone.
     """
 
     layout: str
@@ -56,10 +58,13 @@ class Recognizer(FeatureModel):
         data_preprocessor: nn.Module | None = None,
         max_testing_views: int | None = None,
         neck: nn.Module | None = None,
+        layers: LayerOptions | None = None,
     ) -> None:
         super().__init__()
         require(max_testing_views is None or max_testing_views > 0, "max_testing_views must be positive")
         self.backbone = backbone
+        if layers is not None:
+            layers.apply(backbone)
         self.cls_head = require_type(FeatureHead() if cls_head is None else cls_head, Head, "cls_head")
         preprocessor = Preprocessor() if data_preprocessor is None else data_preprocessor
         self.data_preprocessor = require_type(preprocessor, Preprocessor, "data_preprocessor")

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net
@@ -35,10 +34,11 @@ class BasicBlock(nn.Module):
         self.conv1 = ConvUnit(conv1, act=nn.ReLU(inplace=True))
         self.conv2 = ConvUnit(nn.Conv2d(planes, planes, 3, padding=1, bias=False))
         self.downsample = downsample
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        return torch.relu_(self.conv2(self.conv1(x)) + shortcut)
+        return self.relu(self.conv2(self.conv1(x)) + shortcut)  # type: ignore[no-any-return]
 
 
 class Bottleneck(nn.Module):
@@ -56,10 +56,11 @@ class Bottleneck(nn.Module):
         self.conv2 = ConvUnit(conv2, act=nn.ReLU(inplace=True))
         self.conv3 = ConvUnit(nn.Conv2d(planes, planes * self.expansion, 1, bias=False))
         self.downsample = downsample
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        return torch.relu_(self.conv3(self.conv2(self.conv1(x))) + shortcut)
+        return self.relu(self.conv3(self.conv2(self.conv1(x))) + shortcut)  # type: ignore[no-any-return]
 
 
 DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
@@ -87,6 +88,8 @@ class ResNet(Backbone):
 
     ``forward``: (N, in_channels, H, W) -> (N, C, H', W'), or a tuple of these for multiple ``out_indices``.
     """
+
+    any_activation = True
 
     def __init__(
         self,

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-import torch
 from attrs import frozen
 from torch import Tensor, nn
 
@@ -67,13 +66,14 @@ class _Block(nn.Module):
         super().__init__()
         self.downsample = downsample
         self.non_local_block = non_local
+        self.relu = nn.ReLU(inplace=True)
 
     def branch(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = torch.relu_(self.branch(x) + shortcut)
+        x = self.relu(self.branch(x) + shortcut)
         return x if self.non_local_block is None else self.non_local_block(x)
 
 
@@ -167,6 +167,7 @@ class ResNet3d(Backbone):
     ``forward``: (N, in_channels, T, H, W) -> (N, C, T', H', W'), or a tuple of these for multiple ``out_indices``.
     """
 
+    any_activation = True
     depths: Mapping[int, tuple[Any, tuple[int, int, int, int]]] = DEPTHS
     """Block and number of blocks of each stage, by depth."""
     conv_unit: ClassVar[Callable[..., nn.Module]] = staticmethod(conv_unit)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from attrs import frozen
 from torch import Tensor, nn
@@ -92,7 +91,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         block = self.block
         shortcut = x if block.downsample is None else block.downsample(x)
-        return torch.relu_(block.conv3(block.conv2(self.tam(block.conv1(x)))) + shortcut)
+        return block.relu(block.conv3(block.conv2(self.tam(block.conv1(x)))) + shortcut)  # type: ignore[no-any-return]
 
 
 class TANet(ResNet):
