@@ -328,6 +328,7 @@ def annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 ARGUMENTS |= {
     "AudioDataset": {"ann_file": "frames.txt"},
+    "AudioVisualDataset": {"dataset": {"type": "VideoDataset", "ann_file": "videos.txt"}, "audio_root": "."},
     "ActivityNetDataset": {"ann_file": "segments.csv"},
     "CharadesSTADataset": {
         "ann_file": "sentences.txt",

@@ -65,7 +65,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             rawframe=["RawframeDataset"],
             video=["VideoDataset"],
         )
-        | offer("vid_recognition.audio", dataset=["AudioDataset"]),
+        | offer("vid_recognition.audio", beside=["AudioVisualDataset"], dataset=["AudioDataset"]),
         "transforms": offer(
             "vid_recognition.transforms", ava=["SampleAVAFrames"], hvu=["LoadHVULabel"], raw=["PickClip"]
         )

@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 import torch
 
+from vid_recognition.audio.beside import AudioVisualDataset
 from vid_recognition.audio.dataset import AudioDataset
 from vid_recognition.audio.logmel import read_log_mel
 from vid_recognition.audio.recognizer import RecognizerAudio, TSNAudioHead
 from vid_recognition.audio.resnet import ConvAudio, ResNetAudio
 from vid_recognition.audio.steps import AudioFeatureSelector, FormatAudioShape, LoadAudioFeature
+from vid_recognition.datasets.rawframe import RawframeDataset
+from vid_recognition.datasets.video import VideoDataset
 from vidcore.batch import collate
-from vidcore.errors import AnnotationError, NoAudioError, UserError, VideoError
+from vidcore.data.wrappers import ConcatDataset
+from vidcore.errors import AnnotationError, DataError, NoAudioError, UserError, VideoError
 from vidcore.features.extract import Extractor, Features
 from vidcore.plugins.catalog import load_plugins
 from vidcore.predict.predictor import Predictor
@@ -162,6 +166,26 @@ def test_frames_and_sound_of_one_video(video: Path) -> None:
     np.save(video.parent / "other.npy", np.full((125, 80), 0.25, np.float32))
     other = pipeline(Sample(path=str(video), audio_path=str(video.parent / "other.npy")), RNG)
     assert set(np.unique(other.inputs["audios"])) <= {0, 0.25}
+
+    (video.parent / "list.txt").write_text("a.mp4 1\n")
+    (video.parent / "sound").mkdir()
+    np.save(video.parent / "sound/a.npy", np.full((125, 80), 0.5, np.float32))
+    videos = VideoDataset(video.parent / "list.txt", video.parent)
+    data = AudioVisualDataset(videos, video.parent / "sound")
+    made = pipeline(data[0], RNG)
+    assert set(np.unique(made.inputs["audios"])) <= {0, 0.5} and made.inputs["imgs"].any()
+    assert (made.label, data.labels.tolist(), len(data)) == (1, [1], 1)
+    assert list(data.sample_paths()) == list(videos.sample_paths())
+    assert data.fingerprint() != videos.fingerprint()
+    frames = written_frames(video.parent)
+    assert AudioVisualDataset(frames, Path("sound"), ".wav")[0].audio_path == "sound/some.folder.wav"
+    with pytest.raises(DataError, match="AudioVisualDataset: ConcatDataset is not a dataset of videos with classes"):
+        AudioVisualDataset(ConcatDataset([videos]), Path("sound"))
+
+
+def written_frames(folder: Path) -> RawframeDataset:
+    (folder / "frames.txt").write_text("some.folder 8 0\n")
+    return RawframeDataset(folder / "frames.txt", folder)
 
 
 def test_split_convolutions_double_or_keep_the_channels() -> None:
