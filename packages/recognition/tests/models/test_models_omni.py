@@ -152,3 +152,24 @@ def test_the_recipe_trains_on_clips_images_and_long_videos(tmp_path: Path) -> No
 
 def _format(layout: str, **options: Any) -> dict[str, Any]:
     return {"type": "FormatShape", "input_format": layout, **options}
+
+
+def test_extra_data_get_the_classes_of_a_model_with_one_classifier(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("run\nsit\n")
+    dataset = {"type": "VideoDataset", "ann_file": str(tmp_path / "list.csv")}
+    head: dict[str, Any] = {"type": "TSNHead", "num_classes": 2, "in_channels": 512}
+    backbone: dict[str, Any] = {"type": "ResNet", "depth": 18}
+
+    def shared(model: dict[str, Any], **data: Any) -> dict[str, Any]:
+        extra = {"more": {"dataset": dataset}, "own": {"dataset": {**dataset, "num_classes": 5}}}
+        table = {"model": model, "data": {"train": {"dataset": dataset}, "train_extra": extra, **data}}
+        parts = Task.from_table(table, load_plugins()).table["data"]["train_extra"]
+        assert parts["own"]["dataset"] == extra["own"]["dataset"], "what a dataset sets itself stays"
+        return {key: value for key, value in parts["more"]["dataset"].items() if key not in dataset}
+
+    one = {"type": "Recognizer2D", "backbone": backbone, "cls_head": head}
+    assert shared(one) == {"num_classes": 2}
+    assert shared(one, classes=str(tmp_path / "names.txt")) == {"classes": str(tmp_path / "names.txt")}
+    omni = {"type": "OmniHead", "image_classes": 3, "video_classes": 2, "in_channels": 1024}
+    two = {"type": "RecognizerOmni", "backbone": {"type": "OmniResNet"}, "cls_head": omni}
+    assert shared(two, classes=str(tmp_path / "names.txt")) == {}
