@@ -308,3 +308,6 @@ def test_sound(catalog: Catalog, older: dict[str, Any]) -> None:
     }
     assert list(train["pipeline"]) == ["load", "sample", "select", "format"]
     Task.from_table(found.task, catalog)
+    steps[0] = {"type": "AudioDecodeInit"}
+    problem = "data.train.pipeline[0].type: AudioDecodeInit has no equivalent; use LoadAudioFeature, "
+    assert convert_config(older, catalog).problems[0].startswith(problem)

@@ -33,6 +33,9 @@ PACKERS = {"InferencerPackInput", "PackLocalizationInputs"}
 LABELS = {"GenerateLocalizationLabels"}
 """Steps that are not needed: a sample has all its fields, and a model makes its own labels."""
 
+WAVE = {"AudioDecodeInit", "AudioDecode", "AudioAmplify", "MelSpectrogram"}
+"""Steps of 0.x, for features that no published network uses."""
+
 STEP_NAMES = {
     "OpenVideo": "open",
     "SampleFrames": "sample",
@@ -90,6 +93,9 @@ def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
             converter.report(
                 f"{place}.transforms", "augmenters of imgaug are not converted; add steps of Albumentations"
             )
+            continue
+        if kind in WAVE:
+            converter.report(f"{place}.type", f"{kind} has no equivalent; use LoadAudioFeature, AudioFeatureSelector")
             continue
         converted = converter.component(_translate(converter, kind, step, place), place)
         if converted is not None:
