@@ -9,7 +9,7 @@ import torch
 from attrs import evolve
 
 from vidcore import Predictor, training
-from vidcore.errors import CheckpointError
+from vidcore.errors import CheckpointError, UserError
 from vidcore.files import sha256
 from vidcore.plugins.catalog import load_plugins
 from vidcore.task.initial import load_initial_weights
@@ -53,6 +53,9 @@ def test_published_weights_are_found_by_the_name_of_their_recipe(
     assert [line.split()[0] for line in lines] == ["cls_head.fc_cls.weight", "cls_head.fc_cls.bias"]
     recipe = Task.load("small_shapes", own)
     assert Predictor(recipe).batch_size == Predictor(recipe, "small_sh").batch_size == 1
+    assert fetch.weights_for(recipe, None) == fetch.weights_for(task, "small_sh") == tmp_path / f"small-{digest}.pth"
+    with pytest.raises(UserError, match="needs weights: name a checkpoint"):
+        fetch.weights_for(task, None)
     with pytest.raises(CheckpointError, match=r"small_x does not exist; name another file"):
         Predictor(recipe, "small_x")
 

@@ -17,7 +17,7 @@ from vidcore.task.train import train as train_model
 from vidcore.tools.advice import LoadingAdvice
 from vidcore.tools.console import Console
 from vidcore.tools.curves import Curves
-from vidcore.tools.fetch import obtain
+from vidcore.tools.fetch import obtain, weights_for
 from vidcore.weights.mirrors import mirrors
 from vidcore.weights.places import locate
 from vidcore.weights.published import by_name
@@ -70,7 +70,7 @@ def train(
 
 def test(
     task: Task | str | Path,
-    checkpoint: str | Path,
+    checkpoint: str | Path | None = None,
     folder: str | Path | None = None,
     *,
     dump: str | Path | None = None,
@@ -82,7 +82,8 @@ def test(
 
     Args:
         task: a Task, or its path, or the name of a recipe.
-        checkpoint: from a run, or published, or a recipe with published weights.
+        checkpoint: from a run, or published, or a recipe with published weights; default: those of the Task, if it
+            is a recipe or a release.
         folder: for the report; default: ``runs/<task name>-test``.
         dump: file for the predictions (``.npz``).
         observers: called with the progress.
@@ -96,8 +97,7 @@ def test(
         UserError: the Task, its data or the checkpoint is not valid.
     """
     task = _loaded(task, overrides, catalog)
-    checkpoint = obtain(checkpoint, task.catalog)
-    return evaluate_checkpoint(task, checkpoint, _path(folder), _path(dump), [Console(), *observers])
+    return evaluate_checkpoint(task, weights_for(task, checkpoint), _path(folder), _path(dump), [Console(), *observers])
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it where it is imported

@@ -37,7 +37,9 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 checkpoint_option = click.option(
-    "--checkpoint", "-c", type=FILE, required=True, help="Weights from a run, or published ones: a file, or a recipe."
+    *("--checkpoint", "-c"),
+    type=FILE,
+    help="Weights from a run, or published ones: a file, or a recipe; default: those of TASK, if it is a recipe.",
 )
 
 shard_option = click.option(

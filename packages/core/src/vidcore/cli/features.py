@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def features(
     task: Task,
     videos: tuple[str, ...],
-    checkpoint: Path,
+    checkpoint: Path | None,
     output: Path,
     stride: str,
     length: int | None,
@@ -60,12 +60,12 @@ def features(
     from vidcore.features.folder import FeatureFolder
     from vidcore.features.run import write_all
     from vidcore.predict.inputs import FrameNames, find_videos
-    from vidcore.tools.fetch import obtain
+    from vidcore.tools.fetch import weights_for
     from vidcore.video.window import Span
 
     names = FrameNames.of(task)
-    found, checkpoint = find_videos(videos, names=names), obtain(checkpoint, task.catalog)
-    folder = FeatureFolder.of(output, task, checkpoint, Span.parse(stride, "stride"), length, kind, logits)
+    found, weights = find_videos(videos, names=names), weights_for(task, checkpoint)
+    folder = FeatureFolder.of(output, task, weights, Span.parse(stride, "stride"), length, kind, logits)
     counts = share(
         lambda part, label: write_all(folder, task, found, batch_size, workers, part, label, overwrite), shard
     )

@@ -52,7 +52,7 @@ def run(task: Task, run_dir: Path | None, resume: bool, resume_from: Path | None
 @font_option
 def test(
     task: Task,
-    checkpoint: Path,
+    checkpoint: Path | None,
     run_dir: Path | None,
     dump: Path | None,
     draw: Path | None,
@@ -68,7 +68,7 @@ def test(
     from vidcore.predict.drawing import DrawPredictions
     from vidcore.task.evaluate import evaluate_checkpoint
     from vidcore.tools.console import Console
-    from vidcore.tools.fetch import obtain
+    from vidcore.tools.fetch import weights_for
 
     drawn = {"draw": DrawPredictions(drawing, every or 1)} if drawing else {}
-    evaluate_checkpoint(task, obtain(checkpoint, task.catalog), run_dir, dump, [Console()], drawn)
+    evaluate_checkpoint(task, weights_for(task, checkpoint), run_dir, dump, [Console()], drawn)

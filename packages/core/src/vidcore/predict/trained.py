@@ -22,7 +22,7 @@ from vidcore.task.names import known_names
 from vidcore.task.reference import check_reference, installed_versions
 from vidcore.task.release import Release
 from vidcore.task.task import Task
-from vidcore.tools.fetch import obtain
+from vidcore.tools.fetch import weights_for
 from vidcore.transforms.views import black_video, chosen_frames, count_views, one_view
 from vidcore.weights.places import is_published
 
@@ -56,20 +56,14 @@ class Trained:
 
         Args:
             task: with a model and a pipeline for evaluation.
-            checkpoint: the weights, or their name (``obtain``); default: those of the release that the Task is from, or
-                the published file of the recipe.
+            checkpoint: the weights, or their name; default: see ``weights_for``.
             views: ``one`` reduces the pipeline to one view of a video, ``test`` leaves it as it is.
 
         Raises:
             UserError: the Task is not valid, or has too few class names.
             CheckpointError: the weights are missing or do not fit; or the release is hostile.
         """
-        if checkpoint is None and task.release:
-            source = task.release.path
-        else:
-            source = obtain(
-                checkpoint or _published(task), task.catalog, "" if checkpoint else f"{task.name}: needs weights"
-            )
+        source = weights_for(task, checkpoint)
         model, steps = _build(task) if task.release is None else _build_of_stranger(task, task.release)
         prefix = task.get("train.weights_prefix") or ""
         weights, about = read_weights(source, prefix, is_published(source, task.catalog))
@@ -82,14 +76,6 @@ class Trained:
         used = one_view(steps, model.averages_clips) if views == "one" else steps
         thresholds = thresholds_beside_weights(about, str(source))
         return cls(model, used, names, count_views(used), count_views(steps), thresholds)
-
-
-def _published(task: Task) -> Path:
-    """Return the name of the published weights of a recipe. Raises ``UserError`` for a Task of the user."""
-    file = task.table.get("info", {}).get("weights") if task.name in task.catalog.recipes else None
-    if not file:
-        raise UserError(f"{task.name}: needs weights: name a checkpoint, or a release")
-    return Path(file)
 
 
 def _build(task: Task) -> tuple[Model, Steps]:

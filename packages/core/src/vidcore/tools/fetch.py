@@ -6,17 +6,40 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vidcore.errors import CheckpointError
+from vidcore.errors import CheckpointError, UserError
 from vidcore.plugins.catalog import Catalog
+from vidcore.task.task import Task
 from vidcore.tools.progress import Display, Work
 from vidcore.weights.download import get
 from vidcore.weights.mirrors import Mirror, mirrors
 from vidcore.weights.places import how_to_get, locate
 from vidcore.weights.published import Published, by_name
 
-__all__ = ["fetch", "obtain"]
+__all__ = ["fetch", "obtain", "weights_for"]
 
 MEGABYTE = 1_000_000
+
+
+def weights_for(task: Task, checkpoint: str | Path | None) -> Path:
+    """Return the file of the weights for a Task.
+
+    Args:
+        task: with a model.
+        checkpoint: the weights, or their name (``obtain``); default: those of the release that the Task is from, or the
+            published file of the recipe.
+
+    Raises:
+        UserError: there is no default for a Task of the user.
+        CheckpointError: the weights are not on this machine and cannot be downloaded.
+    """
+    if checkpoint is not None:
+        return obtain(checkpoint, task.catalog)
+    if task.release:
+        return task.release.path
+    file = task.table.get("info", {}).get("weights") if task.name in task.catalog.recipes else None
+    if not file:
+        raise UserError(f"{task.name}: needs weights: name a checkpoint, or a release")
+    return obtain(file, task.catalog, f"{task.name}: needs weights")
 
 
 def obtain(named: str | Path, catalog: Catalog, what: str = "") -> Path:
