@@ -203,6 +203,16 @@ def test_what_cannot_be_converted_is_reported(
         ("model.backbone.init_cfg", {"type": "Kaiming"}, "model.backbone.init_cfg: {'type': 'Kaiming'}: "),
         ("model.test_cfg", {"feature_extraction": True}, "model.test_cfg.feature_extraction: True: vidcore features"),
         ("model.train_cfg", {"aux_info": ["mask"]}, "model.train_cfg.aux_info: ['mask']: losses find the targets"),
+        (
+            "model.backbone.init_cfg",
+            {"type": "Pretrained", "checkpoint": "torchvision://resnet50", "map_location": "cpu"},
+            "model.backbone.init_cfg.map_location: cpu: has no equivalent here",
+        ),
+        (
+            "model.backbone.init_cfg",
+            {"type": "Pretrained", "checkpoint": "a.pth"},
+            "model.backbone.pretrained: torchvision://resnet50: a.pth replaces it",
+        ),
         ("train_dataloader.sampler.round_up", True, "train_dataloader.sampler.round_up: True: "),
         ("train_dataloader.dataset.max_refetch", 9, "train_dataloader.dataset.max_refetch: 9: "),
         ("train_dataloader.dataset.metainfo", {"palette": [1]}, "train_dataloader.dataset.metainfo.palette: [1]: "),

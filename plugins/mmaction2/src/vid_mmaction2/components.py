@@ -107,6 +107,12 @@ class Converter:
         for key, value in table.items():
             self.imply(f"{at}.{key}", value)
 
+    def use_weights(self, at: str, name: str) -> None:
+        """Set the file of the initial weights of a part; the last one counts."""
+        if (before := self.weights.get(at)) not in (None, name):
+            self.leave_out(f"{at}.pretrained", before, f"{name} replaces it")
+        self.weights[at] = name
+
     def table(self, value: Any, at: str) -> Table:
         """Return a copy of a table; empty for None, and, with a problem, for anything else."""
         if value is not None and not isinstance(value, Mapping):
@@ -272,15 +278,16 @@ def _init_cfg(converter: Converter, value: Any, at: str, known: Mapping[str, Par
     """Networks initialise themselves; only pretrained weights are an option."""
     for entry in value if isinstance(value, list) else [value]:
         if isinstance(entry, Mapping) and entry.get("type") == "Pretrained":
-            converter.weights[at] = str(entry.get("checkpoint", ""))
+            converter.use_weights(at, str(entry.get("checkpoint", "")))
             converter.leave_out(f"{at}.init_cfg.prefix", entry.get("prefix"), "weights are matched by their names")
+            converter.leave_rest(entry, f"{at}.init_cfg", "type", "checkpoint", "prefix")
         else:
             converter.leave_out(f"{at}.init_cfg", entry, "networks initialise themselves")
 
 
 def _pretrained(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:
     if isinstance(value, str):
-        converter.weights[at] = value
+        converter.use_weights(at, value)
     else:
         converter.leave_out(f"{at}.pretrained", value, "is not a file; set train.weights")
 
