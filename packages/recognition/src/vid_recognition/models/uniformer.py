@@ -140,7 +140,6 @@ class UniFormer(Backbone):
         super().__init__(4, (3,), frozen_stages, False, with_cp)
         for width in embed_dim[2:]:
             require(width % head_dim == 0, f"embed_dim must be multiples of head_dim in the last stages; got {width}")
-        self.depth = tuple(depth)
         self.pos_drop = nn.Dropout(drop_rate)
         rates = iter(drop_path_rates(drop_path_rate, sum(depth)))
         before = in_chans
@@ -172,16 +171,6 @@ class UniFormer(Backbone):
     def freezable(self) -> list[list[nn.Module]]:
         first, *later = self.stages
         return [[self.embed(0)], [first], *([self.embed(i), stage] for i, stage in enumerate(later, 1))]
-
-    def layer_of(self, name: str) -> int | None:
-        """Return the layer of a parameter, for ``LayerDecayGroups``; an embedding belongs to the block after it."""
-        for i in range(4):
-            done = sum(self.depth[:i])
-            if name.startswith(f"patch_embed{i + 1}."):
-                return done + 1 if i else 0
-            if name.startswith(f"blocks{i + 1}."):
-                return done + int(name.split(".")[1]) + 1
-        return None
 
     def stem(self, x: Tensor) -> Tensor:
         return self.pos_drop(self.embed(0)(x))  # type: ignore[no-any-return]
