@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from vid_recognition.models.heads import UniFormerHead
 from vid_recognition.models.layers import Backbone
 from vid_recognition.models.timesformer import TimeSformer
 from vid_recognition.models.uniformerv2 import UniFormerV2
@@ -16,7 +18,7 @@ from vid_recognition.models.vit_videomae import VisionTransformer
 from vidcore.engine.optim import LayerDecayGroups
 from vidcore.engine.weights import load_state
 from vidcore.errors import CheckpointError, UserError
-from vidcore.nn import DropPath, sinusoids
+from vidcore.nn import DropPath, resize_tables, sinusoids
 
 
 def videomae(**options: Any) -> VisionTransformer:
@@ -148,6 +150,7 @@ def test_timesformer_divided_attention_has_its_own_neighbourhoods() -> None:
     """Over time, a patch sees itself in all frames; over space, all patches of its frame."""
     torch.manual_seed(0)
     attention = timesformer().get_submodule("transformer_layers.layers.0.attentions")
+    nn.init.normal_(attention.get_parameter("0.temporal_fc.weight"))
     x = torch.randn(1, 1 + 4 * 4, 8, requires_grad=True)
     for layer, seen in ((attention[0], [5, 6, 7, 8]), (attention[1], [0, 2, 6, 10, 14])):  # type: ignore[index]
         (gradient,) = torch.autograd.grad(layer(x)[0, 6].sum(), x)
@@ -196,6 +199,75 @@ def test_uniformer_starts_from_the_image_tower_of_clip() -> None:
         net.convert_2d_weights({k: v for k, v in clip.items() if k != "visual.ln_pre.bias"})
     with pytest.raises(CheckpointError, match=r"they have head.weight, which it lacks"):
         net.convert_2d_weights(tower | {"head.weight": torch.ones(8)})
+
+
+@pytest.mark.parametrize("kind", ["divided_space_time", "joint_space_time", "space_only"])
+def test_timesformer_starts_from_an_image_transformer(kind: str) -> None:
+    torch.manual_seed(0)
+    net = timesformer(attention_type=kind).eval()
+    image = {"cls_token": torch.rand(1, 1, 8), "pos_embed": torch.rand(1, 5, 8), "head.weight": torch.rand(9, 8)}
+    layers = {"norm1": (8,), "attn.qkv": (24, 8), "attn.proj": (8, 8), "norm2": (8,), "mlp.fc1": (32, 8)}
+    shapes = {f"blocks.{i}.{k}": v for i in range(3) for k, v in (layers | {"mlp.fc2": (8, 32)}).items()}
+    for name, shape in (shapes | {"norm": (8,), "patch_embed.proj": (8, 3, 16, 16)}).items():
+        image |= {f"{name}.weight": torch.randn(shape) * 0.3, f"{name}.bias": torch.randn(shape[:1])}
+    lines = load_state(net, net.convert_2d_weights(image), ignore=["time_embed", "transformer_layers"])
+    assert all("temporal_fc" in line or "time_embed" in line for line in lines)
+    own = dict(net.named_parameters())
+    first = own["transformer_layers.layers.2.attentions.0.attn.in_proj_weight"]
+    assert torch.equal(first, image["blocks.2.attn.qkv.weight"])
+    if kind == "divided_space_time":
+        assert torch.equal(first, own["transformer_layers.layers.2.attentions.1.attn.in_proj_weight"])
+    still = clips()[:, :, :1].expand(-1, -1, 4, -1, -1)
+    found = net(still)
+    single = TimeSformer(1, 32, 16, 8, 2, 3, attention_type="space_only").eval()
+    single.load_state_dict(single.convert_2d_weights(image))
+    if kind != "joint_space_time":  # where the class token sees every patch four times
+        torch.testing.assert_close(found, single(still[:, :, :1]), msg="a still video is a picture")
+    with pytest.raises(CheckpointError, match=r"like this TimeSformer: they lack cls_token"):
+        net.convert_2d_weights({k: v for k, v in image.items() if k != "cls_token"})
+
+
+def test_learned_positions_follow_clips_of_another_size() -> None:
+    def table(build: Callable[..., Any], **options: Any) -> dict[str, tuple[int, ...]]:
+        large = build(**options)
+        return {k: tuple(v.shape) for k, v in resize_tables(build(), large.state_dict()).items() if v.isfinite().all()}
+
+    assert table(
+        lambda **k: TimeSformer(
+            **{"num_frames": 4, "img_size": 32, "patch_size": 16, "embed_dims": 8} | k,
+            num_heads=2,
+            num_transformer_layers=1,
+        ),
+        num_frames=8,
+        img_size=64,
+    ) == {"pos_embed": (1, 5, 8), "time_embed": (1, 4, 8)}
+    assert table(
+        lambda size=32: UniFormerV2(size, 16, 8, 1, 2, return_list=(0,), n_head=2, mlp_dropout=(0,)), size=64
+    ) == {"positional_embedding": (5, 8)}
+    assert table(lambda **k: videomae(use_learnable_pos_emb=True, **k), img_size=64) == {"pos_embed": (1, 8, 8)}
+
+
+def test_the_classes_of_a_larger_dataset_are_selected(tmp_path: Path) -> None:
+    file = tmp_path / "map.json"
+    file.write_text("[2, 0]")
+    head = UniFormerHead(2, 8, channel_map=file)
+    larger = {
+        "cls_head.fc_cls.weight": torch.rand(3, 8),
+        "cls_head.fc_cls.bias": torch.rand(3),
+        "backbone.a": torch.ones(1),
+    }
+    found = head.select_classes(larger)
+    assert found is not None and found.keys() == larger.keys()
+    assert torch.equal(found["cls_head.fc_cls.bias"], larger["cls_head.fc_cls.bias"][[2, 0]])
+    assert head.select_classes(found) is None, "it has the classes of this head"
+    file.write_text("[3, 0]")
+    with pytest.raises(CheckpointError, match=r"map.json must list class numbers below 3"):
+        head.select_classes(larger)
+    file.write_text("[0]")
+    with pytest.raises(CheckpointError, match=r"map.json has 1 numbers, and num_classes is 2"):
+        head.select_classes(larger)
+    with pytest.raises(CheckpointError, match=r"cls_head.channel_map: nowhere.json cannot be read"):
+        UniFormerHead(2, 8, channel_map=Path("nowhere.json")).select_classes(larger)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ scored separately), K classes. ``forward(features, batch_size)`` returns (B, V, 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from vid_recognition.models.averaging import AverageClips, average_clips
 from vid_recognition.models.losses import BCELossWithLogits, ClassWeightedLoss, CrossEntropyLoss, TargetsLoss
-from vidcore.errors import UserError
+from vidcore.errors import CheckpointError, UserError
 from vidcore.nn import require
 
 __all__ = [
@@ -102,6 +103,10 @@ class Head(nn.Module):
             return losses
         losses["loss_cls"] = self.loss_cls(scores, labels)
         return losses
+
+    def select_classes(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """Return weights of a model with the classes of this head selected; None: they are used unchanged."""
+        return None
 
     def average(self, scores: Tensor, mode: AverageClips) -> Tensor:
         """Average over views: (B, V, K) -> (B, K), or (B, V, K) if ``mode`` is ``none``."""
@@ -301,6 +306,24 @@ class UniFormerHead(ClassificationHead):
     ) -> None:
         super().__init__(num_classes, in_channels, dropout_ratio=dropout_ratio, init_std=init_std, **kwargs)
         self.channel_map = channel_map
+
+    def select_classes(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        keys = ("cls_head.fc_cls.weight", "cls_head.fc_cls.bias")
+        found = {len(state_dict[key]) for key in keys if key in state_dict}
+        if self.channel_map is None or found in (set(), {self.num_classes}):
+            return None
+        try:
+            chosen = json.loads(self.channel_map.read_text())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"cls_head.channel_map: {self.channel_map} cannot be read: {error}") from None
+        if not isinstance(chosen, list) or not all(type(i) is int and 0 <= i < min(found) for i in chosen):
+            raise CheckpointError(
+                f"cls_head.channel_map: {self.channel_map} must list class numbers below {min(found)}"
+            )
+        if len(chosen) != self.num_classes:
+            wanted = f"num_classes is {self.num_classes}"
+            raise CheckpointError(f"cls_head.channel_map: {self.channel_map} has {len(chosen)} numbers, and {wanted}")
+        return {**state_dict, **{key: state_dict[key][chosen] for key in keys if key in state_dict}}
 
 
 class X3DHead(ClassificationHead):

@@ -142,7 +142,7 @@ class Recognizer(FeatureModel):
         """Convert the weights of an image network to those of the backbone, inflated for 3D networks.
 
         Returns:
-            Weights of the backbone, or None if ``state_dict`` is that of a video network.
+            Weights of the backbone, or None if ``state_dict`` is that of a video network. The head may select classes.
 
         Raises:
             CheckpointError: they belong to a different image network.
@@ -150,7 +150,7 @@ class Recognizer(FeatureModel):
         own = self.state_dict()
         same_kind = any(k in own and own[k].ndim == v.ndim for k, v in state_dict.items() if v.ndim > 2)
         if same_kind and any(k.startswith("cls_head.") for k in state_dict):
-            return None  # some image networks use the same names, but none has this head
+            return self.cls_head.select_classes(state_dict)  # image networks may use the same names, but lack this head
         return image_weights(self.backbone, state_dict)
 
     def forward(self, inputs: Tensor) -> Tensor | tuple[Tensor, Tensor]:

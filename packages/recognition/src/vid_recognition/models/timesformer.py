@@ -8,23 +8,27 @@ What differs: stochastic depth in training, as in the published networks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from vid_recognition.models.layers import Backbone
-from vidcore.errors import UserError
+from vidcore.errors import CheckpointError, UserError
 from vidcore.nn import (
     DropPath,
     Mlp,
     PackedAttention,
     PatchEmbed,
+    PositionTables,
     drop_path_rates,
+    guess_grid,
     init_transformer,
     layer_by_name,
     require,
+    resize_positions,
     run_blocks,
 )
 
@@ -34,6 +38,25 @@ EPS = 1e-6
 """Of all layer norms."""
 NAMES = ("layers.0.0", "layers.1")
 """Names of the layers of an MLP."""
+
+
+BLOCK = "transformer_layers.layers."
+IMAGE_NAMES = tuple(
+    (re.compile(old), new)
+    for old, new in (
+        (r"^backbone\.", ""),
+        (r"^patch_embed\.proj\.", "patch_embed.projection."),
+        (r"^blocks\.", BLOCK),
+        (r"(\d)\.norm1\.", r"\1.norms.0."),
+        (r"(\d)\.norm2\.", r"\1.norms.1."),
+        (r"(\d)\.attn\.qkv\.", r"\1.attentions.0.attn.in_proj_"),
+        (r"(\d)\.attn\.proj\.", r"\1.attentions.0.attn.out_proj."),
+        (r"\.mlp\.fc1\.", ".ffns.0.layers.0.0."),
+        (r"\.mlp\.fc2\.", ".ffns.0.layers.1."),
+    )
+)
+"""Names in image transformers, and here."""
+DIVIDED_NAMES = ((re.compile(r"\.norms\.0\."), ".attentions.0.norm."), (re.compile(r"\.norms\.1\."), ".ffns.0.norm."))
 
 
 class TemporalAttention(nn.Module):
@@ -117,7 +140,7 @@ class JointBlock(nn.Module):
         return x + self.drop_path(self.ffns[0](self.norms[1](x)))  # type: ignore[no-any-return]
 
 
-class TimeSformer(Backbone):
+class TimeSformer(Backbone, PositionTables):
     """TimeSformer (section 3); default: ViT-B/16.
 
     Args:
@@ -137,6 +160,8 @@ class TimeSformer(Backbone):
 
     ``forward``: (N, in_channels, T, H, W) -> (N, C).
     """
+
+    position_tables = ("pos_embed", "time_embed")
 
     def __init__(
         self,
@@ -176,6 +201,9 @@ class TimeSformer(Backbone):
         )
         self.norm = nn.LayerNorm(embed_dims, EPS)
         init_transformer(self)
+        for module in self.modules():
+            if isinstance(module, TemporalAttention):  # new blocks change nothing over time
+                nn.init.zeros_(module.temporal_fc.weight)
         for table in (self.cls_token, self.pos_embed):
             nn.init.trunc_normal_(table, std=0.02)
         self.freeze()
@@ -192,6 +220,37 @@ class TimeSformer(Backbone):
         """Return the layer of a parameter, for ``LayerDecayGroups``."""
         embeddings = ("patch_embed.", "cls_token", "pos_embed", "time_embed")
         return layer_by_name(name, embeddings, "transformer_layers.layers")
+
+    def resize_table(self, name: str, table: Tensor) -> Tensor:
+        """Interpolate positions in space (after the class token) or time."""
+        rows = self.get_parameter(name).shape[1]
+        if name == "time_embed":
+            return resize_positions(table, (table.shape[1],), (rows,))
+        own = guess_grid(rows - 1, (1, 1, 1))
+        return resize_positions(table, guess_grid(table.shape[1] - 1, own), own, prefix=1)
+
+    def convert_2d_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of a vision transformer on images under the names of this network.
+
+        Divided attention starts with the weights of the image network over time, too. Accepts the names of this
+        network and of timm. Raises ``CheckpointError`` if they belong to a different network.
+        """
+        own = self.state_dict()
+        divided = any(".attentions.1." in key for key in own)
+        found = {}
+        for key, value in state_dict.items():
+            for pattern, new in (*IMAGE_NAMES, *(DIVIDED_NAMES if divided else ())):
+                key = pattern.sub(new, key)
+            if not key.startswith(("head.", "cls_head.", "pre_logits.")):
+                found[key] = value
+        if divided:
+            found |= {k.replace("attentions.0", "attentions.1"): v for k, v in found.items() if "attentions.0" in k}
+        missing = [k for k in own if k not in found and k != "time_embed" and ".temporal_fc." not in k]
+        surplus = [k for k in found if k not in own]
+        if missing or surplus:
+            what = f"lack {missing[0]}" if missing else f"have {surplus[0]}, which it lacks"
+            raise CheckpointError(f"these are not weights of an image transformer like this TimeSformer: they {what}")
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         if tuple(x.shape[2:]) != self.clip:

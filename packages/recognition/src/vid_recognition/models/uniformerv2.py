@@ -21,10 +21,13 @@ from vidcore.nn import (
     DropPath,
     Mlp,
     PackedAttention,
+    PositionTables,
     QuickGELU,
     drop_path_rates,
+    guess_grid,
     layer_by_name,
     require,
+    resize_positions,
     run_blocks,
 )
 
@@ -112,7 +115,7 @@ class Transformer(nn.Module):
             nn.init.zeros_(conv.get_parameter("bias"))
 
 
-class UniFormerV2(Backbone):
+class UniFormerV2(Backbone, PositionTables):
     """UniFormerV2 (section 3); default: UniFormerV2-B/16.
 
     Args:
@@ -138,6 +141,8 @@ class UniFormerV2(Backbone):
 
     ``forward``: (N, 3, T, H, W) -> (N, C).
     """
+
+    position_tables = ("positional_embedding",)
 
     def __init__(
         self,
@@ -214,6 +219,11 @@ class UniFormerV2(Backbone):
         """Return the layer of a parameter, for ``LayerDecayGroups``; global blocks learn at the full rate."""
         embeddings = ("conv1.", "class_embedding", "positional_embedding", "ln_pre.")
         return layer_by_name(name, embeddings, "transformer.resblocks")
+
+    def resize_table(self, name: str, table: Tensor) -> Tensor:
+        """Interpolate positions in space, after the class token."""
+        own = guess_grid(len(self.positional_embedding) - 1, (1, 1, 1))
+        return resize_positions(table, guess_grid(len(table) - 1, own), own, prefix=1)
 
     def convert_2d_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the weights of an image tower of CLIP under the names of this network; global blocks are not in them.

@@ -23,7 +23,9 @@ from vidcore.nn import (
     DropPath,
     Mlp,
     PatchEmbed,
+    PositionTables,
     drop_path_rates,
+    guess_grid,
     init_transformer,
     layer_by_name,
     require,
@@ -61,7 +63,7 @@ def _scaled(x: Tensor, factor: Tensor | None) -> Tensor:
     return x if factor is None else x * factor
 
 
-class VisionTransformer(Backbone):
+class VisionTransformer(Backbone, PositionTables):
     """The encoder of VideoMAE; default: ViT-B/16 on 16 frames.
 
     Args:
@@ -89,6 +91,7 @@ class VisionTransformer(Backbone):
     ``forward``: (N, in_channels, T, H, W) -> (N, C), or (N, C, T', H', W') with ``return_feat_map``.
     """
 
+    position_tables = ("pos_embed",)
     pos_embed: Tensor
 
     def __init__(
@@ -157,6 +160,10 @@ class VisionTransformer(Backbone):
     def layer_of(self, name: str) -> int | None:
         """Return the layer of a parameter, for ``LayerDecayGroups``."""
         return layer_by_name(name, ("patch_embed.", "pos_embed"))
+
+    def resize_table(self, name: str, table: Tensor) -> Tensor:
+        """Interpolate learned positions in space and time."""
+        return resize_positions(table, guess_grid(table.shape[1], self.grid), self.grid)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)
