@@ -146,3 +146,11 @@ def test_the_weights_of_a_resnext_keep_their_names() -> None:
         state = build_component({"type": "ResNeXt", "depth": 50}, "models").state_dict()
     published = {f"backbone.{key}": value for key, value in state.items()}
     assert convert_weights(published).keys() == published.keys()
+
+
+def test_the_weights_of_an_omni_resnet_keep_their_names() -> None:
+    with torch.device("meta"):
+        own = build_component({"type": "OmniResNet"}, "models").state_dict()
+    published = {f"backbone.{key}": value for key, value in own.items()}
+    assert "backbone.bn1.weight" in published
+    assert convert_weights(published).keys() == published.keys()

@@ -94,10 +94,11 @@ def convert_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def _has_foreign_resnet(state: Mapping[str, Any]) -> bool:
-    """Return whether the backbone is a ResNet of torchvision, timm or MMPretrain (and no ResNeXt)."""
+    """Return whether the backbone is a ResNet of torchvision, timm or MMPretrain (no ResNeXt, no OmniResNet in 3D)."""
     kernel = state.get("backbone.layer1.0.conv2.weight")
-    grouped = isinstance(kernel, torch.Tensor) and kernel.shape[:2] != kernel.shape[:1] * 2
-    return "backbone.bn1.weight" in state and kernel is not None and not grouped
+    if "backbone.bn1.weight" not in state or not isinstance(kernel, torch.Tensor):
+        return False
+    return kernel.ndim == 4 and kernel.shape[0] == kernel.shape[1]
 
 
 def _as_ours(key: str) -> str:
