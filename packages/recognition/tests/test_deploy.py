@@ -20,7 +20,13 @@ from vidcore.predict.predictor import Predictor
 from vidcore.task.publish import deployed
 from vidcore.task.task import Task
 
-STEPS = {"decode": {"type": "Decode"}, "format": {"type": "FormatShape", "input_format": "NCHW"}}
+STEPS: dict[str, Any] = {
+    "open": {"type": "OpenVideo"},
+    "sample": {"type": "SampleFrames", "clip_len": 1, "test_mode": True},
+    "decode": {"type": "Decode"},
+    "resize": {"type": "Resize", "scale": [32, 32], "keep_ratio": False},
+    "format": {"type": "FormatShape", "input_format": "NCHW"},
+}
 TABLE: dict[str, Any] = {
     "model": {
         "type": "Recognizer2D",

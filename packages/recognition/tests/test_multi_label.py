@@ -44,7 +44,14 @@ def table(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "list.csv").write_text("\n".join(lines))
     (tmp_path / "classes.txt").write_text("blue\nbright\n")
     dataset = {"type": "VideoDataset", "ann_file": str(tmp_path / "list.csv"), "data_root": str(tmp_path)}
-    steps = {"decode": {"type": "Decode"}, "format": {"type": "FormatShape", "input_format": "NCHW"}}
+    resize = {"type": "Resize", "scale": [16, 16], "keep_ratio": False}
+    steps = {
+        "open": {"type": "OpenVideo"},
+        "sample": {"type": "SampleFrames", "clip_len": 1, "test_mode": True},
+        "decode": {"type": "Decode"},
+        "resize": resize,
+        "format": {"type": "FormatShape", "input_format": "NCHW"},
+    }
     part = {"dataset": dataset, "batch_size": 4, "pipeline": steps}
     preprocessor = {"type": "ActionDataPreprocessor", "mean": [120.0] * 3, "std": [60.0] * 3}
     return {
