@@ -19,11 +19,11 @@ __all__ = ["import_"]
 @click.option("--partial", is_flag=True, help="Write a Task even if some parts cannot be converted.")
 @click.pass_obj
 def import_(context: Context, source: Path, output: Path | None, partial: bool) -> None:
-    """Convert a configuration or checkpoint of MMAction2 (1.x or 0.x).
+    """Convert a configuration or checkpoint of MMAction2.
 
-    SOURCE is a configuration (.py, .json) or a checkpoint (.pth). A configuration becomes a Task (TOML, printed unless
-    --output is given), a checkpoint a file of weights for `--checkpoint` and `train.weights`. Nothing in SOURCE is
-    executed. What cannot be converted is reported.
+    SOURCE is a configuration (.py, .json) of 1.x or 0.x, or a checkpoint (.pth). A configuration becomes a Task (TOML,
+    printed unless --output is given), a checkpoint a file of weights for `--checkpoint` and `train.weights`. Nothing in
+    SOURCE is executed. What cannot be converted is reported.
     """
     if source.suffix in (".pth", ".pt", ".ckpt"):
         _checkpoint(source, output)

@@ -31,7 +31,7 @@ names_argument = click.argument("names", nargs=-1, required=True, metavar="NAME.
 
 
 @click.command("list")
-@click.argument("part", default="")
+@click.argument("part", default="", shell_complete=_complete)
 @click.option("--here", is_flag=True, help="Only those that are on this machine.")
 @click.pass_obj
 def list_(context: Context, part: str, here: bool) -> None:

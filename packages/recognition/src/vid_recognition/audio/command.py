@@ -33,7 +33,7 @@ CONVENTION_FILE = "audio.json"
 @shard_option
 @click.option("--overwrite", is_flag=True, help="Make features again that exist.")
 def audio(videos: tuple[str, ...], output: Path, workers: int, shard: Shard, overwrite: bool) -> None:
-    """Extract log-mel features from the sound of VIDEOs, or of audio files.
+    """Extract log-mel features of sound, from VIDEOs or audio files.
 
     The features of a file are an array (T, 80) in a .npy file: a row for each 16 ms. A FOLDER stands for the files
     below it, whose folders are kept in the output; a LIST is a .txt file with a path in each line. Files that have

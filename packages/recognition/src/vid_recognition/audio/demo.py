@@ -45,7 +45,7 @@ TASK_FILE = Path(__file__).with_name("demo.toml")
 )
 @click.option("--force", is_flag=True, help="Write into DIR even if it is not empty.")
 def audio(folder: Path, videos_per_class: int, seed: int, force: bool) -> None:
-    """Make labelled videos with sound and a Task that trains on their sound.
+    """Render videos with sounds and a Task that trains on them.
 
     DIR gets the videos, the annotation files and the Task.
     """
