@@ -78,10 +78,10 @@ def find_(context: Context, names: tuple[str, ...]) -> None:
 @click.option("--dir", "folder", type=FOLDER, help="Folder to write to; default: the first folder of weights.")
 @click.pass_obj
 def get(context: Context, names: tuple[str, ...], addresses: tuple[str, ...], folder: Path | None) -> None:
-    """Download the weights of recipes or files NAME, and print their paths.
+    """Download the weights of recipes or files NAME.
 
-    Those that are on this machine are only verified. A mirror is an address with {path}, {file} or {name} in it, or
-    OWNER/REPOSITORY of Hugging Face. An interrupted download resumes.
+    Prints their paths. Those that are on this machine are only verified. A mirror is an address with {path}, {file} or
+    {name} in it, or OWNER/REPOSITORY of Hugging Face. An interrupted download resumes.
     """
     from vidcore.tools.fetch import fetch
     from vidcore.weights.mirrors import mirrors
@@ -104,7 +104,7 @@ def get(context: Context, names: tuple[str, ...], addresses: tuple[str, ...], fo
 @click.argument("names", nargs=-1, metavar="NAME|FILE...", shell_complete=_complete)
 @click.pass_obj
 def verify(context: Context, names: tuple[str, ...]) -> None:
-    """Verify weights: their hash, that they fit their model, and the reference scores of a release.
+    """Verify the hash of weights, their model, and a release's scores.
 
     NAME is a recipe or the name of a file; default: all published weights that are on this machine.
     """
@@ -130,7 +130,7 @@ def verify(context: Context, names: tuple[str, ...]) -> None:
 @click.option("--license", "license_name", metavar="NAME", help="License of the weights, such as CC-BY-4.0.")
 @click.pass_obj
 def convert(context: Context, names: tuple[str, ...], folder: Path, license_name: str | None) -> None:
-    """Write published weights as safetensors, which `vidcore predict` takes alone.
+    """Write published weights as a release in one file of safetensors.
 
     NAME is a recipe or the name of a file. The new file also has the class names, the model and the pipeline, what the
     model takes (frames of a clip and their distance, clips, crops), and published scores. If no installed package has
