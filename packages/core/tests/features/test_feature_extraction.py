@@ -19,6 +19,7 @@ from vidcore.features.extract import Extractor, Features
 from vidcore.features.files import FeatureInfo, read_features, write_features
 from vidcore.features.folder import FeatureFolder, alike_but_for_case, feature_names
 from vidcore.nn import FeatureModel
+from vidcore.predict.inputs import FrameNames
 from vidcore.sample import Sample
 from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.crops import ThreeCrop
@@ -50,6 +51,7 @@ def extractor(stride: str, *steps: Any, model: Any = None, fps: float | None = N
         task=SimpleNamespace(name="toy"),
         device=torch.device("cpu"),
         precision="fp32",
+        names=FrameNames(),
     )
     return Extractor(predictor, Span.parse(stride, "stride"), **options)
 

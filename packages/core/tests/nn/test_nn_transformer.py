@@ -105,7 +105,7 @@ def test_a_block_of_clip_is_causal_with_a_mask() -> None:
         *("attn", "attn.out_proj", "ln_1", "ln_2", "mlp.c_fc", "mlp.c_proj")
     }
     causal = torch.ones(4, 4, dtype=torch.bool).tril()[None, None]
-    changed = torch.cat((x[:, :3], x[:, 3:] + 1), 1)
+    changed = torch.cat((x[:, :3], -x[:, 3:]), 1)
     torch.testing.assert_close(block(changed, causal)[:, :3], block(x, causal)[:, :3])
     assert not torch.allclose(block(changed)[:, :3], block(x)[:, :3])
     first = x + block.attn(block.ln_1(x))

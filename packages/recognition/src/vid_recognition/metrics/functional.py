@@ -236,8 +236,8 @@ def best_thresholds(scores: ArrayLike, labels: ArrayLike) -> Array:
     Returns:
         (C,) float64; ``scores >= thresholds`` are the labels.
 
-    >>> best_thresholds([[0.9, 0.2], [0.7, 0.1], [0.1, 0.3]], [[1, 0], [1, 0], [0, 0]]).tolist()
-    [0.4, 0.5]
+    >>> best_thresholds([[0.9, 0.2], [0.5, 0.1], [0.25, 0.3]], [[1, 0], [1, 0], [0, 0]]).tolist()
+    [0.375, 0.5]
     """
     scores, positive = np.asarray(scores, np.float64), np.asarray(labels) == 1
     out = np.full(scores.shape[1], 0.5)
