@@ -87,14 +87,13 @@ def test_a_whole_configuration_becomes_a_task(
     [
         ("model.backbone.type", "ResNet9d", "model.backbone.type: no installed plugin offers a component"),
         ("model.backbone.depht", 50, "model.backbone.depht: ResNet3dSlowOnly of vidcore has no argument 'depht'; did"),
-        ("model.backbone.norm_cfg", {"type": "GN"}, "model.backbone.norm_cfg: only default batch norm"),
-        ("model.backbone.norm_cfg", {"type": "BN3d", "requires_grad": False}, "this component cannot be frozen"),
+        ("model.backbone.norm_cfg", {"type": "GN", "eps": 0.1}, "model.backbone.norm_cfg: only default batch norm"),
         (
             "model.backbone.conv_cfg",
             {"type": "Conv2plus1d"},
             "only ordinary convolutions can be converted, found Conv2p",
         ),
-        ("model.backbone.act_cfg", {"type": "Swish"}, "model.backbone.act_cfg: only ReLU"),
+        ("model.backbone.act_cfg", {"type": "Mish"}, "model.backbone.act_cfg: only ReLU"),
         ("model.backbone.lateral", True, "model.backbone.lateral: only the slow pathway"),
         ("model.backbone.pretrained", "mmcls://x", "model.backbone.pretrained: is not converted; set train.weights"),
         ("model.cls_head.consensus", {"type": "TRN"}, "model.cls_head.consensus: only the mean over segments"),

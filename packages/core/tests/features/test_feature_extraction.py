@@ -108,7 +108,7 @@ class Counting:
 
 @pytest.fixture
 def readers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extract, "as_sample", lambda reader: Sample(path=reader.path, video=reader))
+    monkeypatch.setattr(extract, "as_sample", lambda reader, *_: Sample(path=reader.path, video=reader))
 
 
 @pytest.mark.usefixtures("readers")
