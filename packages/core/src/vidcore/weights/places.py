@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from vidcore.errors import nearest
@@ -64,4 +65,7 @@ def how_to_get(named: Path, catalog: Catalog) -> str:
         return f"get it with 'vidcore weights get {one.name}'"
     if named.name in catalog.recipes:
         return f"recipe {named.name} has no published weights: name a file"
-    return f"name another file{nearest(named.name, published(catalog))}"
+    beside: list[str] = []
+    with suppress(OSError):
+        beside = os.listdir(named.parent)
+    return f"name another file{nearest(named.name, [*beside, *published(catalog)])}"
