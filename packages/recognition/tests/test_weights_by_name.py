@@ -56,7 +56,7 @@ def test_published_weights_are_found_by_the_name_of_their_recipe(
     assert fetch.weights_for(recipe, None) == fetch.weights_for(task, "small_sh") == tmp_path / f"small-{digest}.pth"
     with pytest.raises(UserError, match="needs weights: name a checkpoint"):
         fetch.weights_for(task, None)
-    with pytest.raises(CheckpointError, match=r"small_x does not exist; name another file"):
+    with pytest.raises(CheckpointError, match=r"small_x does not exist; did you mean 'small_shapes'"):
         Predictor(recipe, "small_x")
 
 

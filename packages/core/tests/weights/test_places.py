@@ -81,7 +81,7 @@ def test_what_to_do_about_missing_weights(catalog: Catalog) -> None:
     for name, said in (
         ("net_ab", "get it with 'vidcore weights get net_ab'"),
         ("net_none", "recipe net_none has no published weights: name a file"),
-        ("nat_ab", "name another file; did you mean 'net_ab'?"),
+        ("nat_ab", "did you mean 'net_ab'?"),
     ):
         assert how_to_get(Path(name), catalog) == said
 

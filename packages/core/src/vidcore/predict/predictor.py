@@ -105,13 +105,15 @@ class Predictor:
     @property
     def reads_videos(self) -> bool:
         """Whether the pipeline reads videos (their frames or their sound), not files of features."""
-        return self.reads_frames or VIDEO_SUFFIXES[0] in self.suffixes
+        return VIDEO_SUFFIXES[0] in self._pipeline_suffixes
 
     @property
     def suffixes(self) -> Sequence[str]:
         """Suffixes of the files that this predictor reads: videos, unless a step of the pipeline reads other files."""
-        if self._describe is not None:
-            return VIDEO_SUFFIXES
+        return self._pipeline_suffixes if self._describe is None else VIDEO_SUFFIXES
+
+    @property
+    def _pipeline_suffixes(self) -> Sequence[str]:
         found = (step.suffixes for step in self.pipeline.steps.values() if isinstance(step, ReadsFiles))
         return next(found, VIDEO_SUFFIXES)
 

@@ -68,4 +68,4 @@ def how_to_get(named: Path, catalog: Catalog) -> str:
     beside: list[str] = []
     with suppress(OSError):
         beside = os.listdir(named.parent)
-    return f"name another file{nearest(named.name, [*beside, *published(catalog)])}"
+    return nearest(named.name, [*beside, *published(catalog)]).removeprefix("; ") or "name another file"
