@@ -137,11 +137,12 @@ def test_a_failing_process_ends_all_processes(
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends processes with their parent")
 def test_processes_end_with_torchrun(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    lines = ("import time, torch", "from vidcore.engine import dist", "dist.join(torch.device('cpu'))")
-    script.write_text("\n".join((*lines, "print('joined', flush=True)", "time.sleep(60)")))
+    lines = ("import os, time, torch", "from vidcore.engine import dist", "dist.join(torch.device('cpu'))")
+    script.write_text("\n".join((*lines, r"os.write(1, b'joined\n')", "time.sleep(60)")))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert started.stdout is not None
+    # Both processes write to one pipe: print writes a line in two parts.
     assert [started.stdout.readline() for _ in range(2)] == ["joined\n"] * 2
     started.kill()
     started.communicate(timeout=20)  # returns once all of them have ended
