@@ -140,7 +140,7 @@ def test_position_biases_are_resized_only_on_request() -> None:
     other = SwinTransformer3D(SMALL, window_size=(4, 3, 3), out_indices=(0, 1))
     other.load_state_dict({**weights, **resize_tables(other, weights)})
     wrong = {key: torch.zeros(77, 1)}
-    with pytest.raises(CheckpointError, match=f"{key}: has 77 positions, which are no grid like 3 x 5 x 5"):
+    with pytest.raises(CheckpointError, match=f"{key}: has 77 positions, which do not form a grid like 3 x 5 x 5"):
         resize_tables(net, wrong)
 
 

@@ -77,7 +77,7 @@ def guess_grid(rows: int, own: Sequence[int]) -> tuple[int, int, int]:
         return rows // (height * width), height, width
     if (side := math.isqrt(rows)) ** 2 == rows:
         return 1, side, side
-    raise CheckpointError(f"has {rows} positions, which are no grid like {' x '.join(map(str, own))}")
+    raise CheckpointError(f"has {rows} positions, which do not form a grid like {' x '.join(map(str, own))}")
 
 
 def sinusoids(length: int, dim: int) -> Tensor:
