@@ -7,8 +7,6 @@ begin and end. All of this is one Task, ``task.toml`` in the folder.
 
 from __future__ import annotations
 
-import csv
-import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ import click
 
 from vidcore.cli import Context
 from vidcore.errors import UserError
+from vidcore.tools.demo import demo_options, say_next, write_rows
 from vidcore.tools.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ TASK = Path(__file__).with_name("demo.toml")
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--videos", type=click.IntRange(min=4), metavar="N", default=60, show_default=True, help="A quarter is held out."
 )
@@ -50,13 +48,10 @@ TASK = Path(__file__).with_name("demo.toml")
 @click.option(
     "--epochs", type=click.IntRange(min=1), metavar="N", help="Epochs of every training; default: what each needs."
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the videos."
-)
-@click.option("--force", is_flag=True, help="Write into DIR even if it holds files.")
+@demo_options
 @click.pass_obj
 def localization(
-    context: Context, folder: Path, videos: int, clips_per_class: int, epochs: int | None, seed: int, force: bool
+    context: Context, folder: Path, videos: int, clips_per_class: int, epochs: int | None, seed: int
 ) -> None:
     """Render long videos and train models that find motions.
 
@@ -65,8 +60,6 @@ def localization(
     recognition = context.catalog.commands.get("demo recognition")
     if recognition is None:
         raise UserError("the demo extracts features with a recognizer of vid-recognition: pip install vid-recognition")
-    if folder.exists() and any(folder.iterdir()) and not force:
-        raise UserError(f"{folder} is not empty; name another folder, or add --force to write into this one")
     clips = [str(folder / "clips"), "--videos-per-class", str(clips_per_class), "--seed", str(seed), "--force"]
     recognition.load().main(clips, standalone_mode=False)
     write_videos(folder, videos, seed)
@@ -93,8 +86,7 @@ def write_videos(folder: Path, count: int, seed: int) -> None:
         part = rows["val" if number < held_out else "train"]
         part += [(name, start / FPS, end / FPS, label) for start, end, label in segments]
     for part_name, listed in rows.items():
-        with (folder / f"{part_name}.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([("video", "start", "end", "label"), *listed])
+        write_rows(folder / f"{part_name}.csv", ("video", "start", "end", "label"), listed)
 
 
 def schedule(rng: np.random.Generator, frames: int) -> tuple[list[tuple[int, int, str]], Array]:
@@ -217,6 +209,8 @@ def draw(folder: Path, stage: str) -> None:
         (found,) = predict([str(sample.path)])
     save_figure(draw_timeline(found, sample), folder / "timeline.png")
     click.echo(f"\nwrote {folder / 'timeline.png'}: true segments of a held-out video, and those that {stage} predicts")
-    words = ["vidcore", "predict", str(trained / "task.toml"), str(folder / "videos"), "--features"]
-    words += [str(folder / "run" / "features"), "--checkpoint", str(trained / "checkpoints" / "best.pt")]
-    click.echo(f"Next: {shlex.join(words)}")
+    features, checkpoint = folder / "run" / "features", trained / "checkpoints" / "best.pt"
+    say_next(
+        *("vidcore", "predict", trained / "task.toml", folder / "videos"),
+        *("--features", features, "--checkpoint", checkpoint),
+    )

@@ -6,9 +6,6 @@ heard in a single moment either: it is the course of the sound in time.
 
 from __future__ import annotations
 
-import csv
-import shlex
-import shutil
 import wave
 from collections.abc import Iterator
 from fractions import Fraction
@@ -17,8 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidcore.errors import UserError
-from vidcore.tools.progress import progress_bar
+from vidcore.tools.demo import demo_options, write_labelled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,11 +23,9 @@ if TYPE_CHECKING:
 
 SECONDS, FPS, RATE = 2, 8, 22050
 SOUNDS = ("beeping", "clicking", "falling", "fading", "rising", "steady", "swelling", "trembling")
-TASK_FILE = Path(__file__).with_name("demo.toml")
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--videos-per-class",
     type=click.IntRange(min=2),
@@ -40,34 +34,20 @@ TASK_FILE = Path(__file__).with_name("demo.toml")
     show_default=True,
     help="Videos per class; a fifth is for validation.",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Random seed of the videos."
-)
-@click.option("--force", is_flag=True, help="Write into DIR even if it is not empty.")
-def audio(folder: Path, videos_per_class: int, seed: int, force: bool) -> None:
+@demo_options
+def audio(folder: Path, videos_per_class: int, seed: int) -> None:
     """Render videos with sounds and a Task that trains on them.
 
     DIR gets the videos, the annotation files and the Task.
     """
     import numpy as np
 
-    if folder.exists() and any(folder.iterdir()) and not force:
-        raise UserError(f"{folder} is not empty; choose another folder, or use --force to write into this one")
-    (folder / "videos").mkdir(parents=True, exist_ok=True)
-    held_out = max(1, videos_per_class // 5)
-    rows: dict[str, list[tuple[str, str]]] = {"train": [], "val": []}
-    clips = [(number, label) for number in range(videos_per_class) for label in SOUNDS]
-    for index, (number, label) in enumerate(progress_bar(clips, "rendering")):
-        name, rng = f"{number:03}_{index:04}.mp4", np.random.default_rng([seed, index])
-        write_clip(folder / "videos" / name, pictures(rng), sound(label, rng))
-        rows["val" if number < held_out else "train"].append((name, label))
-    for part, listed in rows.items():
-        with (folder / f"{part}.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([("path", "label"), *listed])
-    (folder / "classes.txt").write_text("".join(f"{label}\n" for label in SOUNDS), encoding="utf-8")
-    shutil.copyfile(TASK_FILE, folder / "task.toml")
-    click.echo(f"{len(rows['train'])} training and {len(rows['val'])} validation videos in {folder}")
-    click.echo(f"Next: vidcore run {shlex.quote(str(folder / 'task.toml'))}")
+    def write(videos: Path, label: str, number: int, index: int) -> Path:
+        file, rng = videos / f"{number:03}_{index:04}.mp4", np.random.default_rng([seed, index])
+        write_clip(file, pictures(rng), sound(label, rng))
+        return file
+
+    write_labelled(folder, Path(__file__).with_name("demo.toml"), SOUNDS, videos_per_class, write)
 
 
 def pictures(rng: np.random.Generator) -> Iterator[Array]:
