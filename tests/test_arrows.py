@@ -12,12 +12,14 @@ from typing import Any
 
 from vidcore.plugins.catalog import load_plugins
 
-CORE, RECOGNITION, LOCALIZATION = "vidcore", "vid_recognition", "vid_localization"
+CORE, RECOGNITION, LOCALIZATION, SKELETON = "vidcore", "vid_recognition", "vid_localization", "vid_skeleton"
 ARROWS = {
     CORE: set(),
     RECOGNITION: {CORE},
     LOCALIZATION: {CORE},
-    "vid_mmaction2": {CORE, RECOGNITION, LOCALIZATION},
+    SKELETON: {CORE, RECOGNITION},
+    "vid_persons": {CORE},
+    "vid_mmaction2": {CORE, RECOGNITION, LOCALIZATION, SKELETON},
     "vid_example": {CORE},
 }
 """Package -> our packages that it may import."""

@@ -1,0 +1,14 @@
+"""Components, recipes and commands of vid-skeleton."""
+
+from __future__ import annotations
+
+from vidcore.plugins.hooks import hookimpl, offer
+
+
+@hookimpl
+def vidcore_components() -> dict[str, dict[str, str]]:
+    return {
+        "models": offer("vid_skeleton.models"),
+        "datasets": offer("vid_skeleton.datasets"),
+        "transforms": offer("vid_skeleton.transforms"),
+    }

@@ -1,0 +1,1 @@
+"""Steps from annotated joints to the inputs of a network."""
