@@ -201,6 +201,17 @@ def test_every_command_explains_itself_in_80_columns(
             if isinstance(option, click.Option):
                 assert option.help, f"{path}: {option.name}"
                 assert option.help.endswith((".", ")")), f"{path}: {option.help}"
+                assert option.type is not click.STRING or option.metavar, f"{path}: {option.name}: of what kind is TEXT?"
+
+
+def test_a_group_of_a_plugin_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = "import click\nfrom vidcore.plugins.hooks import hookimpl\n@click.command()\ndef a(): 'Do it.'\n"
+    code += "@hookimpl\ndef vidcore_commands():\n    return {'mine a': f'{__name__}:a', 'data mine': f'{__name__}:a'}\n"
+    (tmp_path / "own.py").write_text(code)
+    assert run(["--plugin", str(tmp_path / "own.py"), "-h"]) == 0
+    assert "  mine        Commands of a plugin.\n" in capsys.readouterr().out
+    assert run(["--plugin", str(tmp_path / "own.py"), "data", "-h"]) == 0
+    assert "  mine              Do it.\n" in capsys.readouterr().out
 
 
 def test_a_missing_argument_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,12 @@ TASK = Path(__file__).with_name("demo.toml")
 
 @click.command()
 @click.option(
-    "--videos", type=click.IntRange(min=4), metavar="N", default=60, show_default=True, help="A quarter is held out."
+    "--videos",
+    type=click.IntRange(min=4),
+    metavar="N",
+    default=60,
+    show_default=True,
+    help="Long videos; a quarter is for validation.",
 )
 @click.option(
     "--clips-per-class",
@@ -43,7 +48,7 @@ TASK = Path(__file__).with_name("demo.toml")
     metavar="N",
     default=20,
     show_default=True,
-    help="For the recognizer.",
+    help="Clips of each class that train the recognizer.",
 )
 @click.option(
     "--epochs", type=click.IntRange(min=1), metavar="N", help="Epochs of every training; default: what each needs."

@@ -39,6 +39,15 @@ class Context:
         return load_plugins(files=self.plugins)
 
 
+GROUPS = {
+    "data": "Prepare annotations and features.",
+    "data prepare": "Convert the official annotations of a dataset.",
+    "demo": "Make a small dataset that a model learns in minutes.",
+    "weights": "Find, download, verify and convert published weights.",
+}
+"""What the commands of a group do."""
+
+
 class Commands(click.Group):
     """Subcommands that plugins declare; ``"demo recognition"`` is command ``recognition`` of group ``demo``."""
 
@@ -65,10 +74,8 @@ class Commands(click.Group):
         component = offered[cmd_name]
         if component is None:
             below = f"{self.prefix}{cmd_name} "
-            names = [n.removeprefix(below) for n in _catalog(ctx).commands if n.startswith(below)]
-            *others, last = dict.fromkeys(name.partition(" ")[0] for name in names)
-            text = f"Has the commands {', '.join(others)} and {last}." if others else f"Has the command {last}."
-            return Commands(below, name=cmd_name, help=text, no_args_is_help=True)
+            help_ = GROUPS.get(below.rstrip(), "Commands of a plugin.")
+            return Commands(below, name=cmd_name, help=help_, no_args_is_help=True)
         try:
             command = component.load()
             if not isinstance(command, click.Command):
@@ -78,10 +85,6 @@ class Commands(click.Group):
         except PluginError as error:  # one broken command must not break the help of the others
             return _broken(cmd_name, error)
         return command
-
-    def get_short_help_str(self, limit: int = 45) -> str:
-        whole = super().get_short_help_str(limit)
-        return "Has several commands." if whole.endswith("...") else whole
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER|LIST...", shell_complete=complete_files)
 @checkpoint_option
 @click.option("--output", "-o", type=FOLDER, required=True, help="Folder to write to.")
-@click.option("--stride", default="16", show_default=True, help="Distance between positions: frames or seconds (0.5s).")
+@click.option(
+    "--stride",
+    default="16",
+    show_default=True,
+    metavar="LENGTH",
+    help="Distance between positions: frames or seconds (0.5s).",
+)
 @click.option(
     *("--rescale", "length"), type=click.IntRange(1), metavar="N", help="Rescale the features of videos to N positions."
 )

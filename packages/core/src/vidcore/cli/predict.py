@@ -79,15 +79,15 @@ if TYPE_CHECKING:
 @click.option(
     "--classifier", nargs=2, metavar="TASK CHECKPOINT", help="Classify whole videos first; the model gets the scores."
 )
-@click.option("--sentence", help="For a model that finds what a sentence describes: the sentence.")
 @click.option(
     "--classes",
     default=2,
     show_default=True,
     type=click.IntRange(1),
     metavar="N",
-    help="Classes per video that --classifier gives.",
+    help="Classes of each video that --classifier passes on.",
 )
+@click.option("--sentence", metavar="TEXT", help="For a model that finds what a sentence describes: the sentence.")
 def predict(
     task: Task,
     videos: tuple[str, ...],

@@ -44,9 +44,11 @@ def score(task: Task, predictions: Path, folder: Path | None, kind: str | None) 
 
 @click.command()
 @click.argument("predictions", nargs=-1, required=True, type=FILE)
-@click.option("--weights", "-w", help="Weight of each file, e.g. '1 0.5'; default: 1 each.")
+@click.option("--weights", "-w", metavar="WEIGHTS", help="Weight of each file, e.g. '1 0.5'; default: 1 each.")
 @click.option("--output", "-o", type=FILE, required=True, help="File to write.")
-@click.option("--task", shell_complete=complete_task, help="Also score the sum with the metrics of this Task.")
+@click.option(
+    "--task", metavar="TASK", shell_complete=complete_task, help="Also score the sum with the metrics of TASK."
+)
 @click.pass_obj
 def fuse(context: Context, predictions: tuple[Path, ...], weights: str | None, output: Path, task: str | None) -> None:
     """Add up the class scores in PREDICTIONS, such as RGB and flow."""

@@ -37,8 +37,8 @@ def plugins(context: Context) -> None:
 
 @click.command("list")
 @click.argument("kind", required=False, shell_complete=complete_kinds)
-@click.option("--task", help="Of recipes: only those for this task, such as recognition.")
-@click.option("--dataset", help="Of recipes: only those for this dataset, such as kinetics400.")
+@click.option("--task", metavar="NAME", help="Of recipes: only those for this task, such as recognition.")
+@click.option("--dataset", metavar="NAME", help="Of recipes: only those for this dataset, such as kinetics400.")
 @click.option("--wide", is_flag=True, help="Of recipes: one line for each, wider than 80 columns.")
 @click.pass_obj
 def list_(context: Context, kind: str | None, task: str | None, dataset: str | None, wide: bool) -> None:

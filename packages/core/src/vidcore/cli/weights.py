@@ -73,7 +73,10 @@ def find_(context: Context, names: tuple[str, ...]) -> None:
 @click.command()
 @names_argument
 @click.option(
-    *("--mirror", "addresses"), multiple=True, metavar="ADDRESS|REPOSITORY", help="Default: those in VIDCORE_MIRROR."
+    *("--mirror", "addresses"),
+    multiple=True,
+    metavar="ADDRESS|REPOSITORY",
+    help="Download from here; default: VIDCORE_MIRROR.",
 )
 @click.option("--dir", "folder", type=FOLDER, help="Folder to write to; default: the first folder of weights.")
 @click.pass_obj
@@ -101,7 +104,7 @@ def get(context: Context, names: tuple[str, ...], addresses: tuple[str, ...], fo
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="NAME|FILE...", shell_complete=_complete)
+@click.argument("names", nargs=-1, metavar="[NAME|FILE]...", shell_complete=_complete)
 @click.pass_obj
 def verify(context: Context, names: tuple[str, ...]) -> None:
     """Verify the hash of weights, their model, and a release's scores.

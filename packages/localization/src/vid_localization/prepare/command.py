@@ -119,7 +119,7 @@ def thumos14(folder: Path, output: Path, files: Path | None, videos: Path | None
 def charades_sta(folder: Path, output: Path, videos: Path | None) -> None:
     """Prepare the annotations of Charades-STA.
 
-    FOLDER has charades_sta_train.txt, charades_sta_test.txt and, if available, the tables.
+    FOLDER has charades_sta_train.txt, charades_sta_test.txt and, if you have them, the tables that --videos makes.
     """
     from vid_localization.prepare.official import prepare_charades
 
