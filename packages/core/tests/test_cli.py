@@ -201,7 +201,7 @@ def test_every_command_explains_itself_in_80_columns(
             if isinstance(option, click.Option):
                 assert option.help, f"{path}: {option.name}"
                 assert option.help.endswith((".", ")")), f"{path}: {option.help}"
-                assert option.type is not click.STRING or option.metavar, f"{path}: {option.name}: of what kind is TEXT?"
+                assert option.type is not click.STRING or option.metavar, f"{path}: {option.name}: TEXT of what kind?"
 
 
 def test_a_group_of_a_plugin_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from attrs import evolve
 
 import vid_recognition
 from vid_recognition.models.distillation import Distillation
 from vidcore.cli import run
 from vidcore.data.classes import read_classes
-from vidcore.errors import CheckpointError, ConfigError, DataError, UserError
+from vidcore.errors import CheckpointError, ConfigError, DataError
 from vidcore.plugins.catalog import Catalog, load_plugins
-from vidcore.predict.predictor import Predictor
 from vidcore.task.classes import num_classes
 from vidcore.task.context import check_class_count
 from vidcore.task.initial import load_initial_weights
@@ -101,37 +99,6 @@ def test_the_wide_list_has_a_line_for_each_recipe(capsys: pytest.CaptureFixture[
             *("top1 83.08, top5 95.93", "Apache-2.0"),
         ],
     ]
-
-
-SMALL = """
-info = { dataset = "shapes", weights = "published.pth" }
-[model]
-type = "Recognizer2D"
-backbone = { type = "ResNet", depth = 18 }
-cls_head = { type = "TSNHead", num_classes = 2, in_channels = 512 }
-[data.val]
-dataset = { type = "VideoDataset", ann_file = "list.txt" }
-pipeline = { decode = { type = "Decode" }, format = { type = "FormatShape", input_format = "NCHW" } }
-"""
-
-
-def test_published_weights_come_with_the_class_names_of_their_dataset(
-    tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "classes").mkdir()
-    (tmp_path / "small_shapes-rgb.toml").write_text(SMALL)
-    own = evolve(catalog, recipe_folders=(*catalog.recipe_folders, ("vid-own", tmp_path)))
-    task = Task.load("small_shapes", own)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"small_shapes-rgb: needs weights: published.pth does not exist;"):
-        Predictor(task)
-    assert task.name == "small_shapes-rgb"
-    torch.save({"state_dict": task.build("model").state_dict()}, tmp_path / "published.pth")
-    assert Predictor(task, "published.pth").class_names is None
-    (tmp_path / "classes/shapes.txt").write_text("circle\nsquare\n")
-    assert Predictor(task).class_names == ("circle", "square"), "with the weights of the recipe"
-    (tmp_path / "classes/shapes.txt").write_text("circle\nsquare\nstar\n")  # of a Task for fewer classes
-    assert Predictor(task).class_names is None
 
 
 CLASSES = {

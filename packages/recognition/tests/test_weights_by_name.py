@@ -82,3 +82,23 @@ def test_a_run_downloads_the_weights_that_it_starts_from(tmp_path: Path, monkeyp
     assert asked == ["resnet50-11ad3fa6.pth"]
     assert fetch.obtain("slowonly_r50_8xb16-4x16x1", task.catalog).name == asked[1]
     assert asked[1] == "slowonly_r50_4x16x1_256e_8xb16_kinetics400-rgb_20220901-f6a40d08.pth"
+
+
+def test_published_weights_come_with_the_class_names_of_their_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "classes").mkdir()
+    (tmp_path / "small_shapes-rgb.toml").write_text(SMALL)
+    catalog = load_plugins()
+    own = evolve(catalog, recipe_folders=(*catalog.recipe_folders, ("vid-own", tmp_path)))
+    task = Task.load("small_shapes", own)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"small_shapes-rgb: needs weights: published.pth does not exist;"):
+        Predictor(task)
+    assert task.name == "small_shapes-rgb"
+    torch.save({"state_dict": task.build("model").state_dict()}, tmp_path / "published.pth")
+    assert Predictor(task, "published.pth").class_names is None
+    (tmp_path / "classes/shapes.txt").write_text("circle\nsquare\n")
+    assert Predictor(task).class_names == ("circle", "square"), "with the weights of the recipe"
+    (tmp_path / "classes/shapes.txt").write_text("circle\nsquare\nstar\n")  # of a Task for fewer classes
+    assert Predictor(task).class_names is None

@@ -82,6 +82,16 @@ def test_a_whole_configuration_becomes_a_task(
     assert tomllib.loads(dumps(task)) == task
 
 
+def changed(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Return a copy of a configuration with another value at ``path`` (``a.b.c``)."""
+    copied = at = copy.deepcopy(config)
+    *above, last = path.split(".")
+    for key in above:
+        at = at.setdefault(key, {})
+    at[last] = value
+    return copied
+
+
 @pytest.mark.parametrize(
     ("path", "value", "problem"),
     [
@@ -171,13 +181,7 @@ def test_a_whole_configuration_becomes_a_task(
 def test_what_cannot_be_converted_is_reported(
     catalog: Catalog, path: str, value: Any, problem: str, published: dict[str, Any]
 ) -> None:
-    config = copy.deepcopy(published)
-    *above, last = path.split(".")
-    at = config
-    for key in above:
-        at = at.setdefault(key, {})
-    at[last] = value
-    problems = convert_config(config, catalog).problems
+    problems = convert_config(changed(published, path, value), catalog).problems
     assert len(problems) == 1
     assert problem in problems[0]
 
@@ -226,13 +230,7 @@ def test_what_cannot_be_converted_is_reported(
 def test_settings_without_effect_are_listed(
     catalog: Catalog, path: str, value: Any, place: str, published: dict[str, Any]
 ) -> None:
-    config = copy.deepcopy(published)
-    *above, last = path.split(".")
-    at = config
-    for key in above:
-        at = at.setdefault(key, {})
-    at[last] = value
-    imported = convert_config(config, catalog)
+    imported = convert_config(changed(published, path, value), catalog)
     assert imported.problems == ()
     (line,) = imported.left_out
     assert line.startswith(place)
