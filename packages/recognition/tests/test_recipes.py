@@ -109,6 +109,10 @@ CLASSES = {
     "kinetics600": (600, {1: "acting in play", 599: "zumba"}),
     "kinetics700": (700, {1: "acting in play", 699: "zumba"}),
     "kinetics710": (710, {6: "arm wrestling", 399: "zumba", 400: "poaching eggs", 709: "bull fighting"}),
+    "kinetics710_uniformerv2": (
+        710,
+        {0: "riding a bike", 341: "abseiling", 400: "poaching eggs"},
+    ),
     "mitv1": (339, {0: "clapping", 338: "typing"}),
     "ntu60": (60, {42: "falling", 59: "walking apart from each other"}),
     "ntu120": (120, {42: "falling", 119: "finger-guessing game (playing rock-paper-scissors)"}),

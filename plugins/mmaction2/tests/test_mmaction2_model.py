@@ -170,3 +170,19 @@ def test_norms_and_activations_are_options_of_the_recognizer(
     wrong = {**table, "backbone": {"type": "ResNet3d", "depth": 18, "norm_cfg": {"type": "LN"}}}
     with pytest.raises(ConfigError, match=r"norm_cfg: only default batch norm can be converted, found LN"):
         convert_model(wrong, catalog)
+
+
+@pytest.mark.parametrize(
+    ("published", "converted"),
+    [
+        ("configs/recognition/uniformerv2/k710_channel_map/map_k400.json", "kinetics400"),
+        ("map_k700.json", "kinetics700"),
+        ("mine/map_k500.json", "mine/map_k500.json"),
+        ("mine/my_map_k400.json", "mine/my_map_k400.json"),
+    ],
+)
+def test_published_maps_of_kinetics_710_have_names(published: str, converted: str, catalog: Catalog) -> None:
+    head = {"type": "UniFormerHead", "num_classes": 400, "in_channels": 8, "channel_map": published}
+    found = convert_model(head, catalog)
+    assert found["channel_map"] == converted
+    build_component(found, "models")

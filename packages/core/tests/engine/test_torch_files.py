@@ -210,3 +210,43 @@ def test_a_feature_file_that_promises_more_than_it_holds(tmp_path: Path) -> None
         read_features(tmp_path / "a.pt")
     torch.save(torch.ones(3, 4), tmp_path / "b.pt")
     assert read_features(tmp_path / "b.pt").shape == (3, 4)
+
+
+class _Scripted(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(3, 4, 2, bias=False)
+        self.tower = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
+        self.tower.add_module("same", self.tower[0])
+        self.scale = torch.nn.Parameter(torch.rand(3))
+        self.register_buffer("count", torch.arange(3))
+        self.size, self.names, self.sizes, self.rates = 2.0, ["a"], [1, 2], {"a": 0.5}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.tower(x) * self.size  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("trace", [False, True])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_torch_script_is_read_as_its_state_dict(tmp_path: Path, trace: bool) -> None:
+    module = _Scripted()
+    scripted = torch.jit.trace(module, torch.rand(1, 4)) if trace else torch.jit.script(module.half())
+    torch.jit.save(scripted, tmp_path / "ViT.pt")
+    found, _ = read_weights(tmp_path / "ViT.pt")
+    assert_same(found, dict(module.state_dict()))
+
+
+def test_torch_script_that_is_hostile(tmp_path: Path) -> None:
+    def write(data: bytes) -> Path:
+        with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+            archive.writestr("a/data.pkl", data)
+            archive.writestr("a/constants.pkl", b"\x80\x02).")
+            archive.writestr("a/code/__torch__.py", "raise SystemExit")
+        return tmp_path / "a.pt"
+
+    module = b"\x80\x02c__torch__\nNet\n)\x81q\x00}"
+    with pytest.raises(CheckpointError, match=r"is refused: it holds more than weights \(os\.system"):
+        load(write(module + b"(X\x01\x00\x00\x00ac" + b"os\nsystem\nX\x01\x00\x00\x00a\x85Rub."))
+    with pytest.raises(CheckpointError, match="is truncated, damaged, or not a checkpoint"):
+        load(write(module + b"X\x01\x00\x00\x00ah\x00sb."))  # holds itself
+    assert load(write(module + b"X\x01\x00\x00\x00aK\x01sb.")) == {}

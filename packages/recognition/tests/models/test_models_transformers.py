@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from vid_recognition.models.heads import UniFormerHead
 from vid_recognition.models.layers import Backbone
+from vid_recognition.models.recognizers import Recognizer3D
 from vid_recognition.models.timesformer import TimeSformer
 from vid_recognition.models.uniformerv2 import UniFormerV2
 from vid_recognition.models.vit_videomae import VisionTransformer
 from vidcore.engine.optim import LayerDecayGroups
+from vidcore.engine.options import TrainOptions
 from vidcore.engine.weights import load_state
 from vidcore.errors import CheckpointError, UserError
-from vidcore.nn import DropPath, resize_tables, sinusoids
+from vidcore.nn import DropPath, resize_positions, resize_tables, sinusoids
+from vidcore.plugins.catalog import load_plugins
+from vidcore.task.initial import load_initial_weights
 
 
 def videomae(**options: Any) -> VisionTransformer:
@@ -31,7 +38,7 @@ def timesformer(**options: Any) -> TimeSformer:
 
 def uniformer(**options: Any) -> UniFormerV2:
     small: dict[str, Any] = {"layers": 3, "heads": 2, "t_size": 4, "return_list": (1, 2), "n_head": 2}
-    return UniFormerV2(32, 16, 8, **small | {"mlp_dropout": (0.0, 0.0)} | options)
+    return UniFormerV2(options.pop("input_resolution", 32), 16, 8, **small | {"mlp_dropout": (0.0, 0.0)} | options)
 
 
 def clips(frames: int = 4, size: int = 32) -> Tensor:
@@ -268,6 +275,54 @@ def test_the_classes_of_a_larger_dataset_are_selected(tmp_path: Path) -> None:
         head.select_classes(larger)
     with pytest.raises(CheckpointError, match=r"cls_head.channel_map: nowhere.json cannot be read"):
         UniFormerHead(2, 8, channel_map=Path("nowhere.json")).select_classes(larger)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_torch_script_of_clip_starts_uniformerv2_for_larger_frames(tmp_path: Path) -> None:
+    """As published by OpenAI: float16, the image tower under ``visual.``, sizes as buffers."""
+    tower = uniformer().state_dict()
+    clip = nn.Module()
+    for key, value in {**tower, "input_resolution": torch.tensor(32), "text.weight": torch.ones(2)}.items():
+        name = key if key not in tower else f"visual.{key}"
+        if re.search(r"transformer\.(dpe|dec|norm|balance|temporal_cls)", name):
+            continue
+        *parents, leaf = name.split(".")
+        place = clip
+        for parent in parents:
+            if parent not in dict(place.named_children()):
+                place.add_module(parent, nn.Module())
+            place = place.get_submodule(parent)
+        place.register_buffer(leaf, value.half() if value.is_floating_point() else value)
+    torch.jit.save(torch.jit.script(clip), tmp_path / "ViT-B-16.pt")
+    model = Recognizer3D(uniformer(input_resolution=48), UniFormerHead(2, 8))
+    options = TrainOptions(weights=tmp_path / "ViT-B-16.pt")
+    with pytest.raises(CheckpointError, match=r"train\.weights_resize = true resizes it"):
+        load_initial_weights(model, options, load_plugins())
+    notes: list[str] = []
+    options = TrainOptions(weights=tmp_path / "ViT-B-16.pt", weights_resize=True)
+    left = load_initial_weights(model, options, load_plugins(), notes.append)
+    assert notes == ["train.weights: backbone.positional_embedding is resized from (5, 8) to (10, 8)"]
+    assert len(left) == sum("resblocks" not in key and "transformer." in key for key in tower) + 2
+    found = model.state_dict()
+    key = "transformer.resblocks.1.attn.in_proj_weight"
+    assert torch.equal(found[f"backbone.{key}"], tower[key].half().float())
+    wanted = resize_positions(tower["positional_embedding"].half().float(), (2, 2), (3, 3), prefix=1)
+    torch.testing.assert_close(found["backbone.positional_embedding"], wanted, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("dataset", "classes"), [("kinetics400", 400), ("kinetics600", 600), ("kinetics700", 700)])
+def test_weights_of_kinetics_710_have_the_classes_of_each_kinetics(dataset: Any, classes: int) -> None:
+    """Reference: the published index maps. The weights of the first 400 classes are not in the order of any list."""
+    larger = {"cls_head.fc_cls.weight": torch.arange(710.0)[:, None].expand(-1, 8)}
+    found = UniFormerHead(classes, 8, channel_map=dataset).select_classes(larger)
+    assert found is not None
+    numbers = [int(row[0]) for row in found["cls_head.fc_cls.weight"]]
+    assert len(set(numbers)) == classes
+    first = {"kinetics400": [341, 158, 189], "kinetics600": [341, 661, 611], "kinetics700": [341, 661, 611]}
+    assert numbers[:3] == first[dataset]
+    assert numbers[-3:] == [56, 370, 331]
+    crcs = {"kinetics400": 97161414, "kinetics600": 426458105, "kinetics700": 1267548764}
+    assert zlib.crc32(np.array(numbers, "<u2").tobytes()) == crcs[dataset]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -335,7 +336,15 @@ def _uniformerv2(converter: Converter, table: Table, at: str) -> Table:
     return table
 
 
-HEADS = ("I3D", "MViT", "SlowFast", "TimeSformer", "TPN", "TRN", "TSM", "TSN", "TSNAudio", "UniFormer", "X3D")
+def _uniformer_head(converter: Converter, table: Table, at: str) -> Table:
+    """The published maps of Kinetics-710 are in vidcore."""
+    table = _head(converter, table, at)
+    if found := re.search(r"(^|/)map_k([467]00)\.json$", str(table.get("channel_map"))):
+        table["channel_map"] = f"kinetics{found[2]}"
+    return table
+
+
+HEADS = ("I3D", "MViT", "SlowFast", "TimeSformer", "TPN", "TRN", "TSM", "TSN", "TSNAudio", "X3D")
 RULES: dict[str, Rule] = {
     "BMN": _bmn,
     "C3D": _c3d,
@@ -350,6 +359,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("ResNetTIN", "ResNetTSM", "ResNet3d", "ResNet3dSlowOnly"), _backbone),
     "FeatureHead": _feature_head,
     "ResNet3dSlowFast": _slowfast,
+    "UniFormerHead": _uniformer_head,
     "UniFormerV2": _uniformerv2,
     **dict.fromkeys(("TimeSformer", "VisionTransformer"), _transformer(eps=1e-6, any_size=False)),
     **dict.fromkeys(("ResNet2Plus1d", "ResNet3dCSN"), _split_or_separated),

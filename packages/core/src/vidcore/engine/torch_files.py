@@ -1,4 +1,5 @@
-"""Read files of ``torch.save``, without running code from them and with no more memory than their size promises.
+"""Read files of ``torch.save`` and the tensors of ``torch.jit.save``, without running code from them and with no more
+memory than their size promises.
 
 ``torch.load(weights_only=True)`` runs no code either, but believes what the file promises: nested tuples take years to
 hash, a tensor claims more numbers than are stored, a few kilobytes unpack to gigabytes.
@@ -10,7 +11,7 @@ import mmap
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
@@ -50,6 +51,8 @@ class Unknown:
 def read_torch_file(path: Path, keep_unknown: bool = False) -> Any:
     """Return the content of a file of ``torch.save``: tensors on the CPU, numbers, strings and containers of them.
 
+    Of a file of ``torch.jit.save`` (TorchScript), return the tensors of the module, like its state dict.
+
     Args:
         path: in the format of any version of PyTorch.
         keep_unknown: return ``Unknown`` in place of everything else.
@@ -66,7 +69,20 @@ def read_torch_file(path: Path, keep_unknown: bool = False) -> Any:
             check_archive(archive, max(4 * path.stat().st_size, 1 << 26))
             content = _read_archive(archive, keep_unknown)
     _check_size(content)
-    return content
+    return dict(_tensors(content)) if isinstance(content, _Module) else content
+
+
+class _Module(dict[str, Any]):
+    """The attributes of a module of TorchScript; its code is not read."""
+
+
+def _tensors(module: _Module, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the tensors of a module and of those in it, with their names in a state dict."""
+    for name, value in module.items():
+        if isinstance(value, torch.Tensor):
+            yield f"{prefix}{name}", value
+        elif isinstance(value, _Module):
+            yield from _tensors(value, f"{prefix}{name}.")
 
 
 @define(eq=False)
@@ -227,6 +243,8 @@ def _key(key: Any) -> Any:
     return key
 
 
+LISTS = ("bool", "double", "int", "tensor")
+_MODULE = _Function(lambda *_: _Module())
 _PARAMETER = _Function(lambda tensor, *_: tensor)
 _KNOWN: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): _Function(_ordered),
@@ -240,6 +258,8 @@ _KNOWN: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_parameter"): _PARAMETER,
     ("torch._utils", "_rebuild_parameter_with_state"): _PARAMETER,
     ("torch._tensor", "_rebuild_from_type_v2"): _Function(_rebuild),
+    ("torch.jit._pickle", "restore_type_tag"): _Function(lambda value, tag: value),
+    **{("torch.jit._pickle", f"build_{kind}list"): _Function(lambda items: items) for kind in LISTS},
     ("torch.storage", "UntypedStorage"): _Kind(None),
     **{("torch", name): _Kind(dtype) for name, dtype in DTYPES.items()},
     **{("torch", name): value for name, value in vars(torch).items() if isinstance(value, torch.dtype)},
@@ -273,6 +293,8 @@ class _Unpickler(_Base):  # type: ignore[misc]
         return super().load()
 
     def find_class(self, module: str, name: str) -> Any:
+        if module.partition(".")[0] == "__torch__":  # a class in the code of the file
+            return _MODULE
         known = _KNOWN.get((module, name))
         if known is None and not self._keep_unknown:
             raise UnsafeError(f"{module}.{name}")
@@ -309,7 +331,9 @@ class _Unpickler(_Base):  # type: ignore[misc]
         self._new()
 
     def _build(self) -> None:
-        self.stack.pop()  # attributes, such as the versions of modules in a state dictionary
+        attributes = self.stack.pop()  # those of a state dictionary are the versions of modules
+        if isinstance(self.stack[-1], _Module) and isinstance(attributes, dict):
+            self._fill(self.stack[-1], attributes.items())
 
     def _set_items(self) -> None:
         items = self.pop_mark()

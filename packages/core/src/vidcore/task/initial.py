@@ -42,9 +42,11 @@ def load_initial_weights(
     ignore = options.weights_ignore
     check_used(ignore, {*model.state_dict(), *weights})
     try:
-        if options.weights_resize:
+        if options.weights_resize:  # before a conversion, which may need shapes, and after it, when names are known
             weights = _resized(model, weights, note)
         adapted = model.adapt_weights(weights)  # from an image network, say
+        if options.weights_resize and adapted is not None:
+            adapted = _resized(model, adapted, note)
     except CheckpointError as error:
         hint = foreign_names(model.state_dict(), weights)
         raise CheckpointError(f"{path}: {error}{hint}") from None
@@ -103,7 +105,7 @@ def _load_parts(
         path, weights = _read(files[name], key, options, catalog)
         ignore = [entry.removeprefix(f"{name}.") for entry in options.weights_ignore if entry.startswith(f"{name}.")]
         try:
-            if options.weights_resize:  # before the conversion of image weights, and after names are known
+            if options.weights_resize:  # before and after, as for a whole model
                 weights = _resized(parts[name], weights, note)
             state, unused, missing = _of_part(parts[name], name, weights)
             if options.weights_resize:

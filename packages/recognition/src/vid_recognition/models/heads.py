@@ -283,14 +283,43 @@ class MViTHead(ClassificationHead):
         return super().classify(features)
 
 
+KINETICS710_RENAMED = {
+    "passing american football (not in game)": "passing American football (not in game)",
+    "picking fruit": "picking apples",
+    "throwing ball (not baseball or American football)": "throwing ball",
+}
+"""Classes of Kinetics-600 and -700 that have a different name in Kinetics-710."""
+
+
+def kinetics710_numbers(dataset: str) -> list[int]:
+    """Return the number of each class of a dataset in the weights of UniFormerV2 that were trained on Kinetics-710.
+
+    Their first 400 classes are those of Kinetics-400 in an order of their own, listed in
+    ``recipes/classes/kinetics710_uniformerv2.txt``; ``kinetics710.txt`` has them in the order of Kinetics-400.
+
+    Args:
+        dataset: kinetics400, kinetics600 or kinetics700.
+    """
+    folder = Path(__file__).parents[1] / "recipes" / "classes"
+    names = (folder / f"{dataset}.txt").read_text(encoding="utf-8").splitlines()
+    merged, weights = (
+        (folder / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+        for name in ("kinetics710", "kinetics710_uniformerv2")
+    )
+    if dataset == "kinetics400":  # the same classes, under newer names
+        names = merged[: len(names)]
+    return [weights.index(KINETICS710_RENAMED.get(name, name)) for name in names]
+
+
 class UniFormerHead(ClassificationHead):
     """Classifies the features of a transformer, whose weights may come from a classifier of more classes.
 
     Args:
         num_classes: number of classes.
         in_channels: channels of the features.
-        channel_map: file of a JSON list: for each class, its number in the weights that training starts from, such as
-            those of Kinetics-710 (arXiv:2211.09552, section 4). It is read when such weights are loaded.
+        channel_map: which classes of the weights that training starts from are those of this head (arXiv:2211.09552,
+            section 4): the dataset, for published weights of Kinetics-710; or a file of a JSON list with the number of
+            each class in the weights. It is used when weights with a different number of classes are loaded.
 
     and the arguments of ``ClassificationHead``.
     """
@@ -299,7 +328,7 @@ class UniFormerHead(ClassificationHead):
         self,
         num_classes: int,
         in_channels: int,
-        channel_map: Path | None = None,
+        channel_map: Literal["kinetics400", "kinetics600", "kinetics700"] | Path | None = None,
         dropout_ratio: float = 0.0,
         init_std: float = 0.02,
         **kwargs: Any,
@@ -312,10 +341,7 @@ class UniFormerHead(ClassificationHead):
         found = {len(state_dict[key]) for key in keys if key in state_dict}
         if self.channel_map is None or found in (set(), {self.num_classes}):
             return None
-        try:
-            chosen = json.loads(self.channel_map.read_text())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"cls_head.channel_map: {self.channel_map} cannot be read: {error}") from None
+        chosen = self._chosen(self.channel_map)
         if not isinstance(chosen, list) or not all(type(i) is int and 0 <= i < min(found) for i in chosen):
             raise CheckpointError(
                 f"cls_head.channel_map: {self.channel_map} must list class numbers below {min(found)}"
@@ -324,6 +350,15 @@ class UniFormerHead(ClassificationHead):
             wanted = f"num_classes is {self.num_classes}"
             raise CheckpointError(f"cls_head.channel_map: {self.channel_map} has {len(chosen)} numbers, and {wanted}")
         return {**state_dict, **{key: state_dict[key][chosen] for key in keys if key in state_dict}}
+
+    @staticmethod
+    def _chosen(channel_map: str | Path) -> Any:
+        if isinstance(channel_map, str):
+            return kinetics710_numbers(channel_map)
+        try:
+            return json.loads(channel_map.read_text())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"cls_head.channel_map: {channel_map} cannot be read: {error}") from None
 
 
 class X3DHead(ClassificationHead):
