@@ -50,7 +50,7 @@ def plain_pooling(attention: PoolingAttention, x: Tensor, grid: tuple[int, int, 
     scores = torch.cat((scores[:, :, :1], torch.cat((scores[:, :, 1:, :1], inside), 3)), 2)
     out = scores.softmax(-1) @ value
     out = torch.cat((out[:, :, :1], out[:, :, 1:] + query[:, :, 1:]), 2)
-    return attention.proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+    return attention.proj(out.transpose(1, 2).flatten(2))
 
 
 def compare(name: str, ours: Callable[[], Tensor], plain: Callable[[], Tensor]) -> None:
@@ -77,11 +77,11 @@ def compare_windows(name: str, block: SwinBlock, tokens: Tensor) -> None:
 
     def plain() -> Tensor:
         block.cache.known.clear()
-        block.attn.forward = lambda x, windows: plain_windows(block.attn, x, windows)  # type: ignore[method-assign]
+        block.attn.forward = lambda x, windows: plain_windows(block.attn, x, windows)
         try:
             return block.attend(tokens)
         finally:
-            block.attn.forward = fused  # type: ignore[method-assign]
+            block.attn.forward = fused
 
     compare(name, lambda: block.attend(tokens), plain)
 

@@ -127,7 +127,7 @@ def steps(channels: int, steps: int, rounds: int) -> tuple[float, float]:
         with tempfile.TemporaryDirectory() as folder:
             run = RunFolder.prepare(folder, "")
             observers = [JsonLines(), watch]
-            data = TrainingData(RepeatedBatch(batch, steps + 1))  # type: ignore[arg-type]
+            data = TrainingData(RepeatedBatch(batch, steps + 1))
             fit(Step(model, optimizer, options, runtime), data, run.path, observers=observers)
         return (watch.times[steps] - watch.times[warm_up]) / (steps - warm_up)
 

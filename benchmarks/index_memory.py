@@ -85,7 +85,7 @@ def measure(load: Callable[[Path], Any], path: Path, workers: int) -> tuple[floa
         processes[-1].start()
     for pipe in pipes:
         pipe.recv()
-    together = memory() + sum(memory(process.pid) for process in processes) - before  # type: ignore[arg-type]
+    together = memory() + sum(memory(process.pid) for process in processes) - before
     for pipe in pipes:
         pipe.send(None)
     for process in processes:

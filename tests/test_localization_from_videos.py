@@ -148,7 +148,7 @@ def test_failures_of_a_classifier_are_reported(here: Path, answer: Sample, said:
         task=SimpleNamespace(name="other"), reads_videos=True, iter=lambda videos, on_error: [answer]
     )
     with (
-        Predictor(BMN[0], BMN[2], describe=with_scores(classifier, described())) as predict,  # type: ignore[arg-type]
+        Predictor(BMN[0], BMN[2], describe=with_scores(classifier, described())) as predict,
         pytest.raises(UserError, match=said),
     ):
         predict([VIDEO])

@@ -187,7 +187,7 @@ def sample_at(stage: str, video: Path) -> Sample:
         boxes = Boxes(np.array([[4, 4, 20, 30], [10, 0, 40, 40]], np.float32))
         return sample.replace(boxes=boxes, proposals=boxes)
     if stage == "flow":
-        return sample.replace(frames=sample.frames[..., :2], modality="Flow")  # type: ignore[index]
+        return sample.replace(frames=sample.frames[..., :2], modality="Flow")
     if stage == "picture":
         picture = np.zeros((1, 48, 64, 3), np.uint8)
         return sample.replace(frames=picture, geometry=None, clip=Clip(np.zeros(1, np.int64), 1))

@@ -169,7 +169,7 @@ def pyramid(case: Any, row: Any) -> dict[str, Any]:
 def unit_like(weights: dict[str, np.ndarray]) -> ConvUnit:
     planes, inplanes, *kernel = weights["conv.conv.weight"].shape
     norm, bias = "conv.bn.weight" in weights, "conv.conv.bias" in weights
-    conv = nn.Conv3d(inplanes, planes, kernel, padding=[k // 2 for k in kernel], bias=bias)  # type: ignore[arg-type]
+    conv = nn.Conv3d(inplanes, planes, kernel, padding=[k // 2 for k in kernel], bias=bias)
     return ConvUnit(conv, norm=norm, act=nn.ReLU() if norm else None)
 
 

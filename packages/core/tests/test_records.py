@@ -49,13 +49,13 @@ def rng() -> np.random.Generator:
 )
 def test_arrays_of_wrong_shape_are_refused(wrong: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        wrong()  # type: ignore[operator]
+        wrong()
 
 
 def test_rows_are_selected_in_every_array() -> None:
     boxes = Boxes(np.arange(12.0).reshape(3, 4), labels=np.array([5, 6, 7]), track=np.array([1, 2, 3]))
     some = boxes.select([2, 0])
-    assert (some.xyxy[:, 0].tolist(), some.track.tolist()) == ([8, 0], [3, 1])  # type: ignore[union-attr]
+    assert (some.xyxy[:, 0].tolist(), some.track.tolist()) == ([8, 0], [3, 1])
     assert some.scores is None
     assert len(boxes.select(np.array([False, True, False]))) == 1
 

@@ -49,7 +49,7 @@ def test_segments_are_drawn_by_class_and_by_score(tmp_path: Path) -> None:
     (axes,) = figure.axes
     assert axes.get_title("left") == "a_$1$"
     assert [label.get_text() for label in axes.get_xticklabels()][:3] == ["0 s", "10 s", "20 s"]
-    best, second = (c.get_facecolor()[0, 0] for c in axes.collections[2:])  # type: ignore[index]
+    best, second = (c.get_facecolor()[0, 0] for c in axes.collections[2:])
     assert best < second, "the better one is darker"
     save_figure(figure, tmp_path / "a.png")
     boxes = [label.get_window_extent() for label in axes.get_yticklabels()]

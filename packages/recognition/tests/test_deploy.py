@@ -45,8 +45,8 @@ def test_fused_branches_predict_the_same(tmp_path: Path, capsys: pytest.CaptureF
     model: Model = task.build("model")
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # as after training
-            torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)  # type: ignore[arg-type]
-            torch.nn.init.uniform_(module.running_var, 0.7, 1.3)  # type: ignore[arg-type]
+            torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.7, 1.3)
             torch.nn.init.uniform_(module.weight, 0.7, 1.3)
             torch.nn.init.uniform_(module.bias, -0.2, 0.2)
     save(tmp_path / "best.pt", {"state_dict": model.state_dict()})

@@ -37,7 +37,7 @@ def _foreign(monkeypatch: pytest.MonkeyPatch) -> Any:
         def __init__(self) -> None:
             self.log, self.recent, self.table = np.arange(3.0), deque([1, 2]), {"x": np.float64(1)}
 
-    class Config(dict):  # type: ignore[type-arg]
+    class Config(dict):
         pass
 
     for cls in (HistoryBuffer, Config):

@@ -343,7 +343,7 @@ def test_an_open_video_is_closed_when_its_sample_fails() -> None:
 
     class Open:
         def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-            return sample.replace(video=reader)  # type: ignore[arg-type]
+            return sample.replace(video=reader)
 
     one = Loader(Numbers(1), [Open(), Fail()], LoaderOptions(), training=False)
     assert list(one) == []

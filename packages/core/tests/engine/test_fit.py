@@ -237,7 +237,7 @@ def test_a_nan_loss_ends_the_run_before_saving(toy: ModuleType, tmp_path: Path) 
     saved = steps_saved(tmp_path)
     diary = Diary()
 
-    class Broken(toy.Net):  # type: ignore[misc,name-defined]
+    class Broken(toy.Net):
         def loss(self, outputs: Any, batch: Any) -> Any:
             return {"loss": outputs.sum() * float("nan")}
 
@@ -248,7 +248,7 @@ def test_a_nan_loss_ends_the_run_before_saving(toy: ModuleType, tmp_path: Path) 
 
 
 def test_nan_gradients_end_the_run_before_saving(toy: ModuleType, tmp_path: Path) -> None:
-    class Steep(toy.Net):  # type: ignore[misc,name-defined]
+    class Steep(toy.Net):
         def loss(self, outputs: Any, batch: Any) -> Any:
             return {"loss": (outputs * 0).sqrt().sum()}
 
@@ -258,7 +258,7 @@ def test_nan_gradients_end_the_run_before_saving(toy: ModuleType, tmp_path: Path
 
 
 def test_nan_statistics_end_the_run_before_saving(toy: ModuleType, tmp_path: Path) -> None:
-    class Spoiled(toy.Net):  # type: ignore[misc,name-defined]
+    class Spoiled(toy.Net):
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("running_var", torch.ones(2))

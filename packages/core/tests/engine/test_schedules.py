@@ -157,7 +157,7 @@ def test_schedules_from_tables_and_their_errors() -> None:
         CosineRestartLR(periods=[])
     for wrong in ({"div_factor": 0.0}, {"final_div_factor": 0.0}, {"pct_start": 1.5}, {"total_steps": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            OneCycleLR(eta_max=0.1, **wrong)  # type: ignore[arg-type]
+            OneCycleLR(eta_max=0.1, **wrong)
     for table in (
         {"type": "LinearLR", "start_factor": -0.1},
         {"type": "ConstantLR", "factor": -1},

@@ -91,7 +91,7 @@ def test_precision_of_the_forward_pass(toy: ModuleType, precision: str, dtype: t
     model.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     options = TrainOptions(clip_norm=1e9)
-    step = Step(model, optimizer, options, RuntimeOptions(precision=precision))  # type: ignore[arg-type]
+    step = Step(model, optimizer, options, RuntimeOptions(precision=precision))
     step.scaler = torch.amp.GradScaler("cpu", init_scale=64.0, enabled=precision == "fp16")  # the first would overflow
     values = step([batch(range(8))])
     assert seen == [dtype]

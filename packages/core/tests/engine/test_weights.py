@@ -103,7 +103,7 @@ def test_ignored_prefixes() -> None:
 )
 def test_common_layouts_of_files(tmp_path: Path, wrap: object) -> None:
     state = {f"module.{k}": v for k, v in net().state_dict().items()}
-    torch.save(wrap(state), tmp_path / "a.pth")  # type: ignore[operator]
+    torch.save(wrap(state), tmp_path / "a.pth")
     weights, about = read_weights(tmp_path / "a.pth")
     assert list(weights) == list(net().state_dict())
     assert about in ({}, {"meta": {"epoch": 3}})

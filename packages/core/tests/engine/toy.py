@@ -163,7 +163,7 @@ def kill_in_save(call: int, moment: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    Path.replace = replace  # type: ignore[method-assign]
+    Path.replace = replace
 
 
 def kill_while_writing(seconds: float) -> None:
@@ -178,7 +178,7 @@ def kill_while_writing(seconds: float) -> None:
         original(*arguments, **options)
 
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    torch.save = save  # type: ignore[assignment]
+    torch.save = save
 
 
 def fail_at(step: int, how: str) -> None:
@@ -196,7 +196,7 @@ def fail_at(step: int, how: str) -> None:
             outputs = outputs @ self.fc.weight
         return original(self, outputs, batch)
 
-    Net.loss = loss  # type: ignore[method-assign]
+    Net.loss = loss
 
 
 def train(

@@ -48,7 +48,7 @@ def test_attention_is_that_of_the_paper() -> None:
 
 @pytest.mark.parametrize("bias", ["qkv", "qv", "none"])
 def test_attention_with_the_names_of_image_transformers(bias: str) -> None:
-    layer = Attention(8, 2, bias)  # type: ignore[arg-type]
+    layer = Attention(8, 2, bias)
     names = {"qkv": {"qkv.bias"}, "qv": {"q_bias", "v_bias"}, "none": set()}[bias]
     assert set(layer.state_dict()) == {"qkv.weight", "proj.weight", "proj.bias"} | names
     for name in names:
@@ -200,11 +200,11 @@ def test_checkpointed_blocks_run_twice_if_there_are_gradients(monkeypatch: pytes
 def test_initial_weights() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(100, 100), nn.LayerNorm(100), nn.Linear(100, 100, bias=False))
-    nn.init.normal_(net[1].weight)  # type: ignore[arg-type]
+    nn.init.normal_(net[1].weight)
     init_transformer(net)
-    assert net[0].weight.std().item() == pytest.approx(0.02, rel=0.05)  # type: ignore[operator]
-    assert not net[0].bias.any()  # type: ignore[operator]
-    assert (net[1].weight == 1).all()  # type: ignore[union-attr]
+    assert net[0].weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not net[0].bias.any()
+    assert (net[1].weight == 1).all()
 
 
 def test_drop_path_grows_to_the_last_block() -> None:

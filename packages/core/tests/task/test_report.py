@@ -62,7 +62,7 @@ class Scored:
 def test_two_metrics_must_not_return_the_same_score(tmp_path: Path) -> None:
     samples = (Sample(index=0, scores=np.ones(2, np.float32)),)
     with pytest.raises(ConfigError, match=r"metrics.two: another metric already returns a score 'acc/top1'"):
-        score_predictions(Scored(), PredictionFile(samples, samples), tmp_path, "x")  # type: ignore[arg-type]
+        score_predictions(Scored(), PredictionFile(samples, samples), tmp_path, "x")
 
 
 def test_a_report_is_strict_json(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_many_curves_are_distinguishable(tmp_path: Path) -> None:
     figure = draw_curves(lines(tmp_path / "m.jsonl", [record]))
     assert figure is not None
     (axes,) = figure.axes
-    looks = {(line.get_color(), str(line._dash_pattern), line.get_marker()) for line in axes.lines}  # type: ignore[attr-defined]
+    looks = {(line.get_color(), str(line._dash_pattern), line.get_marker()) for line in axes.lines}
     assert len(looks) == 70
     assert len({line.get_color() for line in axes.lines}) == 8
     assert list(values(axes))[69] == "_acc69 $x$ = 0.69"

@@ -55,7 +55,7 @@ def test_audio_of_a_part_of_a_video_is_that_of_the_part(sound: Path) -> None:
     def heard(sample: Sample) -> list[int]:
         audio = DecodeAudio()(sample, rng()).audio
         assert audio is not None
-        return (audio.samples[0] * 2**15).round().astype(int).tolist()  # type: ignore[no-any-return]
+        return (audio.samples[0] * 2**15).round().astype(int).tolist()
 
     part = Sample(path=str(sound), cut=Cut(1.0, 1.5))
     assert heard(part) == list(range(1000, 1500))

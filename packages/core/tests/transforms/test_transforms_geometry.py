@@ -83,9 +83,9 @@ def test_fuse_interpolates_at_every_step() -> None:
 def test_flips_and_crops_in_any_order() -> None:
     frames = pictures()
     for direction, mirrored in (("horizontal", frames[:, :, ::-1]), ("vertical", frames[:, ::-1])):
-        sample = crop(Flip(1, direction)(Sample(frames=frames), rng()), [(5, 10, 40, 30)])  # type: ignore[arg-type]
+        sample = crop(Flip(1, direction)(Sample(frames=frames), rng()), [(5, 10, 40, 30)])
         assert (made(sample) == mirrored[:, 10:30, 5:40]).all()
-        again = Flip(1, direction)(sample, rng())  # type: ignore[arg-type]
+        again = Flip(1, direction)(sample, rng())
         axis = 2 if direction == "horizontal" else 1
         assert (made(again) == np.flip(made(sample), axis)).all()
         small = Resize((12, 10), keep_ratio=False)(sample, rng())
@@ -272,4 +272,4 @@ def test_a_random_scale_limits_both_sides() -> None:
     values = {current(RandomScale([(60, 20), (40, 80)], "value")(sample, rng(s))).size for s in range(50)}
     assert values == {(20, 40), (40, 80)}
     with pytest.raises(UserError, match="scales must be a list of pairs"):
-        RandomScale([(3,)])  # type: ignore[list-item]
+        RandomScale([(3,)])

@@ -165,10 +165,10 @@ def test_a_part_of_a_video_is_read_as_a_whole_one(folder: Path, frames: Array) -
     opened = OpenVideo()(sample, rng())
     assert (opened.total_frames, opened.first_frame, opened.fps) == (3, 2, 2.0)
     chosen = SampleFrames(2, 1, test_mode=True)(opened, rng())
-    assert realize(Decode()(chosen, rng())).frames.tolist() == frames[2:4].tolist()  # type: ignore[union-attr]
-    assert Decode()(sample, rng()).frames.tolist() == frames[2:5].tolist()  # type: ignore[union-attr]
+    assert realize(Decode()(chosen, rng())).frames.tolist() == frames[2:4].tolist()
+    assert Decode()(sample, rng()).frames.tolist() == frames[2:5].tolist()
     by_number = Decode()(sample.replace(cut=Cut(4, 9, in_seconds=False)), rng())
-    assert by_number.frames.tolist() == frames[4:].tolist()  # type: ignore[union-attr]
+    assert by_number.frames.tolist() == frames[4:].tolist()
     with pytest.raises(VideoError, match="frame 3 does not exist: the video has frames 0 to 2"):
         Decode()(opened.replace(clip=Clip(np.array([4]), 1)), rng())
 

@@ -65,8 +65,8 @@ def test_formatting_after_geometry_is_formatting_of_its_pixels(channels: int) ->
     for step in [Resize((-1, 12)), ThreeCrop(12), Flip(1)]:
         sample = step(sample, rng())
     for layout in ("NCHW", "NCTHW"):
-        direct = FormatShape(layout)(sample, rng())  # type: ignore[arg-type]
-        assert (direct.inputs["imgs"] == FormatShape(layout)(realize(sample), rng()).inputs["imgs"]).all()  # type: ignore[arg-type]
+        direct = FormatShape(layout)(sample, rng())
+        assert (direct.inputs["imgs"] == FormatShape(layout)(realize(sample), rng()).inputs["imgs"]).all()
     assert direct.frames is None
     assert current(direct).size == (12, 12)
 
@@ -79,7 +79,7 @@ def test_collapse_requires_a_single_clip() -> None:
     with pytest.raises(UserError, match="4 frames cannot be divided into groups of 3"):
         FormatShape("NCTHW")(sample.replace(clip=clip(3)), rng())
     with pytest.raises(UserError, match="did you mean 'NCTHW'"):
-        FormatShape("NCTWH")  # type: ignore[arg-type]
+        FormatShape("NCTWH")
 
 
 def test_a_sample_with_frames_and_heatmaps_has_two_inputs() -> None:
@@ -170,7 +170,7 @@ def test_flow_is_multiplied_by_the_factors_of_all_resizes() -> None:
     assert out is not None and out.shape == (2, 10, 20, 2)
     assert (out[..., 0] == 128 + 20).all(), "2 * 0.5"
     assert (out[..., 1] == 128 - 14).all(), "2 * 0.25"
-    assert (AdjustFlowMagnitude(zero=100)(sample, rng()).frames[..., 1] == 100).all()  # type: ignore[index]
+    assert (AdjustFlowMagnitude(zero=100)(sample, rng()).frames[..., 1] == 100).all()
     with pytest.raises(UserError, match="needs flow, got RGB frames"):
         AdjustFlowMagnitude()(Sample(frames=frames()), rng())
 
@@ -194,7 +194,7 @@ def test_erasing_uses_the_size_after_the_crop() -> None:
 def test_erased_boxes_reach_the_edges() -> None:
     sample = Sample(frames=np.zeros((1, 8, 8, 1), np.uint8))
     step = RandomErasing(1, 0.1, 0.3, fill_color=1)
-    hit = sum(step(sample, rng(s)).frames[0, ..., 0] for s in range(200))  # type: ignore[index,misc]
+    hit = sum(step(sample, rng(s)).frames[0, ..., 0] for s in range(200))
     assert hit.min() > 0
 
 

@@ -20,7 +20,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def taken(step: object, total: int, seed: int = 0, **more: object) -> list[int]:
-    sampled = step(Sample(total_frames=total, **more), rng(seed))  # type: ignore[operator]
+    sampled = step(Sample(total_frames=total, **more), rng(seed))
     assert sampled.clip.indices.dtype == np.int64
     return sampled.clip.indices.tolist()
 
@@ -100,7 +100,7 @@ def test_a_video_shorter_than_half_the_interval_still_gives_a_clip() -> None:
 )
 def test_wrong_arguments_are_named(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        SampleFrames(**arguments)  # type: ignore[arg-type]
+        SampleFrames(**arguments)
 
 
 def test_a_video_without_frames_or_of_unknown_length_is_refused() -> None:

@@ -139,7 +139,7 @@ def test_forward_windows_are_decoded_once(files: dict[str, Path], monkeypatch: p
     with open_audio(files["aac.mp4"]) as reader:
         for start in range(0, 40000, 500):
             reader.read(start, start + 2000)
-            assert sum(part.shape[1] for part in reader._kept) < 5000, "what is behind is let go"  # type: ignore
+            assert sum(part.shape[1] for part in reader._kept) < 5000, "what is behind is let go"
         assert len(opened) == 1
         reader.read(0, 10)
         assert len(opened) == 2
@@ -149,8 +149,8 @@ def test_wav_is_read_directly_from_any_position(files: dict[str, Path]) -> None:
     with open_audio(files["pcm.wav"]) as reader:
         reader.read(40000, 40010)
         reader.read(30000, 30010)
-        assert reader._at - reader._kept_from < 3000  # type: ignore[attr-defined]
-        assert reader._kept_from > 25000  # type: ignore[attr-defined]
+        assert reader._at - reader._kept_from < 3000
+        assert reader._kept_from > 25000
 
 
 def test_samples_that_do_not_exist_are_refused(files: dict[str, Path]) -> None:

@@ -46,7 +46,7 @@ def test_indices(videos: dict[str, Path], make: ModuleType, decoder: str) -> Non
                 reader.read(wrong)
         for wrong_kind in ([0.5], [[1, 2]]):
             with pytest.raises(ValueError, match="1-D sequence of integers"):
-                reader.read(wrong_kind)  # type: ignore[arg-type]
+                reader.read(wrong_kind)
 
 
 @pytest.mark.parametrize("decoder", ["auto", "pyav", "decord"])
@@ -188,7 +188,7 @@ def test_frames_around_open_gops_are_found_without_counting(videos: dict[str, Pa
     with open_video(videos[name]) as reader:
         for _ in range(40):
             reader.read(rng.integers(0, 40, 3))
-        assert reader._finder._packets.order is not None  # type: ignore[attr-defined]
+        assert reader._finder._packets.order is not None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
@@ -223,7 +223,7 @@ def test_threads_may_share_a_reader(make: ModuleType, videos: dict[str, Path]) -
 
 def test_reading_forwards_does_not_decode_again(videos: dict[str, Path]) -> None:
     with open_video(videos["onekey.mkv"]) as reader:
-        context = reader._finder._context  # type: ignore[attr-defined]
+        context = reader._finder._context
         restarts = []
 
         class Counting:
@@ -234,7 +234,7 @@ def test_reading_forwards_does_not_decode_again(videos: dict[str, Path]) -> None
             def __setattr__(self, name: str, value: object) -> None:
                 setattr(context, name, value)
 
-        reader._finder._context = Counting()  # type: ignore[attr-defined]
+        reader._finder._context = Counting()
         for start in range(0, 40, 5):
             reader.read(range(start, start + 5))
         assert not restarts
@@ -247,7 +247,7 @@ def test_unneeded_frames_are_not_decoded(videos: dict[str, Path]) -> None:
     import av
 
     with open_video(videos["onekey.mkv"]) as reader:
-        finder = reader._finder  # type: ignore[attr-defined]
+        finder = reader._finder
         decoded = 0
         decode = finder._decode
 
@@ -262,7 +262,7 @@ def test_unneeded_frames_are_not_decoded(videos: dict[str, Path]) -> None:
         assert decoded < 30
     with open_video(videos["h264.mp4"]) as reader:
         reader.read([39])
-        assert reader._finder._began >= 30  # type: ignore[attr-defined]
+        assert reader._finder._began >= 30
 
 
 def test_a_closed_file_can_be_removed_and_its_handle_is_free(videos: dict[str, Path], tmp_path: Path) -> None:

@@ -281,7 +281,7 @@ def test_grounding_metric_ranks_by_score() -> None:
 
 def test_metrics_refuse_wrong_input() -> None:
     with pytest.raises(UserError, match="AR@AN, mAP or TEM"):
-        ANetMetric("mAP@0.5")  # type: ignore[arg-type]
+        ANetMetric("mAP@0.5")
     with pytest.raises(UserError, match="between 0 and 1"):
         THUMOSMetric((50.0,))
     with pytest.raises(DataError, match="needs true segments; a has none"):

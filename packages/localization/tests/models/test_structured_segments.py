@@ -74,7 +74,7 @@ class Mean(nn.Module):
 
 
 def model(**settings: object) -> SSN:
-    return SSN(Mean(), SSNHead(in_channels=3, num_classes=2, init_std=0.3), **settings).eval()  # type: ignore[arg-type]
+    return SSN(Mean(), SSNHead(in_channels=3, num_classes=2, init_std=0.3), **settings).eval()
 
 
 def whole_video(length: int, segments: list[list[float]]) -> Sample:

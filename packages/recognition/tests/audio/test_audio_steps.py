@@ -83,7 +83,7 @@ def test_files_without_sound(tmp_path: Path, with_sound: Callable[..., Path]) ->
     with pytest.raises(VideoError, match=r"bad\.wav: "):
         load(tmp_path / "bad.wav", "zero")
     with pytest.raises(UserError, match="LoadAudioFeature: pad_method must be one of none, zero, got 'random'"):
-        LoadAudioFeature("random")  # type: ignore[arg-type]
+        LoadAudioFeature("random")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_clip_gets_the_rows_of_its_time() -> None:
     with pytest.raises(UserError, match="put SampleFrames before"):
         AudioFeatureSelector()(Sample(inputs={"audios": features}), RNG)
     with pytest.raises(UserError, match="input_format must be one of NCTF; did you mean 'NCTF'"):
-        FormatAudioShape("NTF")  # type: ignore[arg-type]
+        FormatAudioShape("NTF")
 
 
 def recognizer(**options: Any) -> RecognizerAudio:
@@ -193,7 +193,7 @@ def test_split_convolutions_double_or_keep_the_channels() -> None:
     assert ConvAudio(3, 4, (5, 3), stride=2)(x).shape == (2, 8, 5, 4)
     assert ConvAudio(3, 4, 3, "sum", dilation=2)(x).shape == (2, 4, 9, 8)
     with pytest.raises(ValueError, match="op must be concat or sum, got 'mean'"):
-        ConvAudio(3, 4, 3, "mean")  # type: ignore[arg-type]
+        ConvAudio(3, 4, 3, "mean")
     with pytest.raises(ValueError, match=r"depth must be one of \[50, 101, 152\], got 18"):
         ResNetAudio(18)
     whole = recognizer(factorize=(0, 0)).backbone

@@ -81,7 +81,7 @@ def test_parts_in_frames_and_with_several_labels(tmp_path: Path) -> None:
 )
 def test_mistakes_in_a_list_of_parts(tmp_path: Path, name: str, text: str, unit: str, problem: str) -> None:
     with pytest.raises(AnnotationError, match=problem):
-        ClipDataset(written(tmp_path / name, text), unit=unit)  # type: ignore[arg-type]
+        ClipDataset(written(tmp_path / name, text), unit=unit)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

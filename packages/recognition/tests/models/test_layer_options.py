@@ -30,7 +30,7 @@ def test_group_norm_starts_like_the_batch_norm_that_it_replaces() -> None:
     norms = [m for m in net.modules() if isinstance(m, nn.GroupNorm)]
     assert norms and not [m for m in net.modules() if isinstance(m, nn.BatchNorm3d)]
     assert [name for name, _ in net.named_parameters()] == names
-    assert not net.get_submodule("layer1.0.conv2.bn").weight.any(), "blocks begin as the identity"  # type: ignore[operator]
+    assert not net.get_submodule("layer1.0.conv2.bn").weight.any(), "blocks begin as the identity"
     clip = torch.rand(1, 3, 2, 32, 32)
     with torch.no_grad():
         both = net.eval()(torch.cat([clip, torch.rand(3, 3, 2, 32, 32)]))

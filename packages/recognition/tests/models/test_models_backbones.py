@@ -213,7 +213,7 @@ def test_multiple_stages_are_a_tuple() -> None:
         (lambda: ResNetTSM(18, shift_div=1), "shift_div must be at least 2, got 1"),
         (lambda: ResNetTSM(18, num_segments=7, temporal_pool=True), "temporal_pool halves num_segments, got 7"),
         (lambda: TSMHead(2, 3, num_segments=1, temporal_pool=True), "num_segments must be positive, got 1"),
-        (lambda: MobileOne("s9"), "arch must be one of"),  # type: ignore[arg-type]
+        (lambda: MobileOne("s9"), "arch must be one of"),
     ],
 )
 def test_wrong_arguments_are_refused(build: Callable[[], object], message: str) -> None:
@@ -243,9 +243,9 @@ def test_inflate_selects_the_temporal_kernels() -> None:
 
 def test_new_residual_blocks_are_the_identity() -> None:
     x = torch.rand(1, 16, 2, 4, 4)  # after ReLU
-    block = ResNet3d(50, base_channels=4).stages[0][1].eval()  # type: ignore[index]
+    block = ResNet3d(50, base_channels=4).stages[0][1].eval()
     torch.testing.assert_close(block(x), x)
-    other = ResNet3d(50, base_channels=4, zero_init_residual=False).stages[0][1].eval()  # type: ignore[index]
+    other = ResNet3d(50, base_channels=4, zero_init_residual=False).stages[0][1].eval()
     assert not torch.allclose(other(x), x)
 
 
@@ -310,7 +310,7 @@ def test_swin_windows_tile_any_size(size: tuple[int, int]) -> None:
 
 def test_swin_shifted_windows_attend_to_neighbours_only() -> None:
     torch.manual_seed(0)
-    block = SwinTransformer(8, (2,), (2,), window_size=4).eval().layers[0].blocks[1]  # type: ignore[union-attr,index]
+    block = SwinTransformer(8, (2,), (2,), window_size=4).eval().layers[0].blocks[1]
     x = torch.rand(1, 8, 8, 8, requires_grad=True)
     block(x)[0, 0, 0].sum().backward()  # the window of the corner has 2 x 2 positions after the shift
     assert x.grad is not None

@@ -34,7 +34,7 @@ def test_model_without_a_head_makes_features() -> None:
 @pytest.mark.parametrize("temporal", ["avg", "max"])
 @pytest.mark.parametrize("spatial", ["avg", "max"])
 def test_pooling_of_features(spatial: str, temporal: str) -> None:
-    head = FeatureHead(spatial, temporal)  # type: ignore[arg-type]
+    head = FeatureHead(spatial, temporal)
     clips = torch.rand(4, 5, 3, 2, 2)  # two samples of two views
     space = clips.mean((3, 4)) if spatial == "avg" else clips.flatten(3).max(3).values
     time = space.mean(2) if temporal == "avg" else space.max(2).values

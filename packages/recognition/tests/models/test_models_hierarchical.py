@@ -76,7 +76,7 @@ def test_windows_of_a_size_are_computed_once(monkeypatch: pytest.MonkeyPatch) ->
 
     def counted(*args: object) -> Tensor:
         calls.append(args)
-        return shift_mask(*args)  # type: ignore[arg-type]
+        return shift_mask(*args)
 
     monkeypatch.setattr("vid_recognition.models.swin_blocks.shift_mask", counted)
     net = SwinTransformer3D(SMALL, window_size=(2, 3, 3), out_indices=(1,)).eval()
@@ -214,7 +214,7 @@ def test_relative_positions_are_measured_on_the_finer_grid() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"use_abs_pos_embed": True}, {"rel_pos_embed": False}])
 def test_mvit_takes_clips_of_other_sizes(options: dict[str, bool]) -> None:
-    net = MViT(MViTSize(8, 3, 1, (1, 2)), (64, 32), 8, **options)  # type: ignore[arg-type]
+    net = MViT(MViTSize(8, 3, 1, (1, 2)), (64, 32), 8, **options)
     for shape, grid in (((8, 64, 32), (4, 4, 2)), ((4, 32, 64), (2, 2, 4))):
         patches, token = net(draw(1, 3, *shape))
         assert (tuple(patches.shape), tuple(token.shape)) == ((1, 32, *grid), (1, 32))

@@ -133,14 +133,14 @@ def test_averages_of_views(mode: Any) -> None:
     scores = torch.randn(2, 4, 3)
     each = scores.softmax(-1) if mode == "prob" else scores
     found = model.predict(scores, batch_of(torch.zeros(2, 1)))
-    np.testing.assert_allclose(np.stack([s.scores for s in found]), each.mean(1), rtol=1e-5)  # type: ignore[arg-type]
+    np.testing.assert_allclose(np.stack([s.scores for s in found]), each.mean(1), rtol=1e-5)
 
 
 def test_scores_of_each_view() -> None:
     scores = torch.randn(1, 4, 3)
     (found,) = on_clips(average_clips="none").predict(scores, batch_of(torch.zeros(1, 1)))
     np.testing.assert_array_equal(found.extra["views"].values, scores[0])
-    np.testing.assert_allclose(found.scores, scores[0].mean(0), rtol=1e-5)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found.scores, scores[0].mean(0), rtol=1e-5)
     assert average_clips(scores[0], 2, "none").shape == (2, 2, 3)
 
 
@@ -148,7 +148,7 @@ def test_classes_that_are_not_mutually_exclusive() -> None:
     model = on_clips(multi_class=True)
     scores = torch.randn(2, 1, 3)
     found = model.predict(scores, batch_of(torch.zeros(2, 1)))
-    np.testing.assert_allclose(np.stack([s.scores for s in found]), scores[:, 0].sigmoid(), rtol=1e-5)  # type: ignore[arg-type]
+    np.testing.assert_allclose(np.stack([s.scores for s in found]), scores[:, 0].sigmoid(), rtol=1e-5)
     labels = torch.tensor([[1.0, 1, 0], [0, 0, 0]])
     losses = model.loss(scores, batch_of(torch.zeros(2, 1), labels))
     assert set(losses) == {"loss_cls"}

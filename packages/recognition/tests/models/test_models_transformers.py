@@ -159,7 +159,7 @@ def test_timesformer_divided_attention_has_its_own_neighbourhoods() -> None:
     attention = timesformer().get_submodule("transformer_layers.layers.0.attentions")
     nn.init.normal_(attention.get_parameter("0.temporal_fc.weight"))
     x = torch.randn(1, 1 + 4 * 4, 8, requires_grad=True)
-    for layer, seen in ((attention[0], [5, 6, 7, 8]), (attention[1], [0, 2, 6, 10, 14])):  # type: ignore[index]
+    for layer, seen in ((attention[0], [5, 6, 7, 8]), (attention[1], [0, 2, 6, 10, 14])):
         (gradient,) = torch.autograd.grad(layer(x)[0, 6].sum(), x)
         assert gradient[0].abs().sum(1).nonzero().flatten().tolist() == seen
 
@@ -181,7 +181,7 @@ def test_uniformer_with_local_blocks_starts_as_without() -> None:
     local.load_state_dict(plain.state_dict(), strict=False)
     torch.testing.assert_close(local(clips()), plain(clips()))
     for block in local.transformer.resblocks:
-        nn.init.normal_(block.lmhra1.pos_embed[3].weight)  # type: ignore[union-attr,index,arg-type]
+        nn.init.normal_(block.lmhra1.pos_embed[3].weight)
     assert not torch.allclose(local(clips()), plain(clips()), atol=1e-3)
     assert not torch.allclose(local(clips().flip(2)), local(clips()), atol=1e-3), "it sees the order of frames"
 

@@ -102,7 +102,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = (self.get_submodule(name) for name in self.names)
-        return self.out_dropout(second(self.dropout(self.act(first(x)))))  # type: ignore[no-any-return]
+        return self.out_dropout(second(self.dropout(self.act(first(x)))))
 
 
 def _add_nested(module: nn.Module, name: str, layer: nn.Module) -> None:
@@ -184,7 +184,7 @@ class Attention(nn.Module):
         query, key, value = F.linear(x, self.qkv.weight, bias).chunk(3, -1)
         dropout = self.attn_dropout if self.training else 0.0
         x = attend(query, key, value, self.num_heads, scale=self.scale, dropout=dropout)
-        return self.proj_dropout(self.proj(x))  # type: ignore[no-any-return]
+        return self.proj_dropout(self.proj(x))
 
 
 class PackedAttention(nn.Module):
@@ -218,7 +218,7 @@ class PackedAttention(nn.Module):
             key, value = F.linear(tokens, self.in_proj_weight[dim:], self.in_proj_bias[dim:]).chunk(2, -1)
         dropout = self.attn_dropout if self.training else 0.0
         out = attend(query, key, value, self.num_heads, mask=mask, dropout=dropout)
-        return self.out_proj(out)  # type: ignore[no-any-return]
+        return self.out_proj(out)
 
 
 class ClipBlock(nn.Module):
@@ -244,7 +244,7 @@ class ClipBlock(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """``mask`` as for ``attend``."""
         x = x + self.drop_path(self.attn(self.ln_1(x), mask=mask))
-        return x + self.drop_path(self.mlp(self.ln_2(x)))  # type: ignore[no-any-return]
+        return x + self.drop_path(self.mlp(self.ln_2(x)))
 
 
 class PatchEmbed(nn.Module):

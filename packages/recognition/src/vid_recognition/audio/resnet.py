@@ -59,7 +59,7 @@ class ConvAudio(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         along_time, along_frequency = self.conv_1(x), self.conv_2(x)
         if self.op == "sum":
-            return along_time + along_frequency  # type: ignore[no-any-return]
+            return along_time + along_frequency
         return torch.cat((along_time, along_frequency), 1)
 
 
@@ -155,4 +155,4 @@ class ResNetAudio(Backbone):
         self.freeze()
 
     def stem(self, x: Tensor) -> Tensor:
-        return self.conv1(x)  # type: ignore[no-any-return]
+        return self.conv1(x)

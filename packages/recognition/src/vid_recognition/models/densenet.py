@@ -110,9 +110,9 @@ class DenseNet(Backbone):
         return [[self.features.get_submodule("conv0"), self.features.get_submodule("norm0")], *stages]
 
     def stem(self, x: Tensor) -> Tensor:
-        return self.features[:4](x)  # type: ignore[no-any-return]
+        return self.features[:4](x)
 
     def after_stage(self, index: int, x: Tensor) -> Tensor:
         if index < 3:
-            return self.features.get_submodule(f"transition{index + 1}")(x)  # type: ignore[no-any-return]
+            return self.features.get_submodule(f"transition{index + 1}")(x)
         return torch.relu_(self.features.get_submodule("norm5")(x))

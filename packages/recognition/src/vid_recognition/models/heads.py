@@ -392,7 +392,7 @@ class X3DHead(ClassificationHead):
 
     def classify(self, features: Any) -> Tensor:
         hidden = torch.relu_(_linear(self.fc1, self.pool(features)))
-        return self.fc2(self.dropout(hidden))  # type: ignore[no-any-return]
+        return self.fc2(self.dropout(hidden))
 
 
 class SlowFastHead(ClassificationHead):

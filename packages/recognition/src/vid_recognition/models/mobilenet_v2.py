@@ -85,7 +85,7 @@ class MobileNetV2(Backbone):
         return [*(self.get_submodule(f"layer{i + 1}") for i in range(len(STAGES))), self.conv2]
 
     def stem(self, x: Tensor) -> Tensor:
-        return self.conv1(x)  # type: ignore[no-any-return]
+        return self.conv1(x)
 
 
 class MobileNetV2TSM(MobileNetV2):

@@ -175,7 +175,7 @@ class MobileOne(Backbone):
         return [[self.stage0], *([stage] for stage in self.stages)]
 
     def stem(self, x: Tensor) -> Tensor:
-        return self.stage0(x)  # type: ignore[no-any-return]
+        return self.stage0(x)
 
     def switch_to_deploy(self) -> None:
         """Fuse the branches of each block for faster inference; the network should not be trained afterwards."""

@@ -88,7 +88,7 @@ class OmniResNet(Backbone):
         return [[self.conv1, self.bn1], *([stage] for stage in self.stages)]
 
     def stem(self, x: Tensor) -> Tensor:
-        return self.maxpool(torch.relu_(self.bn1(self.conv1(x))))  # type: ignore[no-any-return]
+        return self.maxpool(torch.relu_(self.bn1(self.conv1(x))))
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         if x.ndim == 5:

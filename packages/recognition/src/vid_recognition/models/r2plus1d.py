@@ -40,7 +40,7 @@ class Conv2plus1d(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv_t(self.relu(self.bn_s(self.conv_s(x))))  # type: ignore[no-any-return]
+        return self.conv_t(self.relu(self.bn_s(self.conv_s(x))))
 
 
 class _Unit(nn.Sequential):

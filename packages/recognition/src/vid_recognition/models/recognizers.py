@@ -121,7 +121,7 @@ class Recognizer(FeatureModel):
         """
         features = self.extract_features(inputs)
         if isinstance(self.cls_head, FeatureHead):
-            return self.cls_head(features, len(inputs)).mean(1)  # type: ignore[no-any-return]
+            return self.cls_head(features, len(inputs)).mean(1)
         paths = [features] if isinstance(features, Tensor) else features
         pooled = torch.cat([pool_positions(path) for path in paths], 1)
         return average_views(pooled, len(pooled) // len(inputs))
@@ -160,7 +160,7 @@ class Recognizer(FeatureModel):
         """
         features = self.extract_features(inputs)
         if self.neck is None:
-            return self.cls_head(features, inputs.shape[0])  # type: ignore[no-any-return]
+            return self.cls_head(features, inputs.shape[0])
         if isinstance(features, Tensor):
             raise UserError("the neck needs several stages of the backbone: see its out_indices")
         stages = [self.as_clips(stage, inputs.shape[1]) for stage in features]

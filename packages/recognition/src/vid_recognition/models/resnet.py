@@ -38,7 +38,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(self.conv2(self.conv1(x)) + shortcut)  # type: ignore[no-any-return]
+        return self.relu(self.conv2(self.conv1(x)) + shortcut)
 
 
 class Bottleneck(nn.Module):
@@ -60,7 +60,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(self.conv3(self.conv2(self.conv1(x))) + shortcut)  # type: ignore[no-any-return]
+        return self.relu(self.conv3(self.conv2(self.conv1(x))) + shortcut)
 
 
 DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
@@ -134,7 +134,7 @@ class ResNet(Backbone):
         self.freeze()
 
     def stem(self, x: Tensor) -> Tensor:
-        return self.maxpool(self.conv1(x))  # type: ignore[no-any-return]
+        return self.maxpool(self.conv1(x))
 
     def fix_norms(self) -> None:
         super().fix_norms()

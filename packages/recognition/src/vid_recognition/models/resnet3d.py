@@ -97,7 +97,7 @@ class BasicBlock3d(_Block):
         self.conv2 = options.conv_unit(planes, planes, kernel, relu=False)
 
     def branch(self, x: Tensor) -> Tensor:
-        return self.conv2(self.conv1(x))  # type: ignore[no-any-return]
+        return self.conv2(self.conv1(x))
 
 
 class Bottleneck3d(_Block):
@@ -123,7 +123,7 @@ class Bottleneck3d(_Block):
         self.conv3 = options.conv_unit(planes, planes * self.expansion, one, relu=False)
 
     def branch(self, x: Tensor) -> Tensor:
-        return self.conv3(self.conv2(self.conv1(x)))  # type: ignore[no-any-return]
+        return self.conv3(self.conv2(self.conv1(x)))
 
 
 DEPTHS: Mapping[int, tuple[type[BasicBlock3d] | type[Bottleneck3d], tuple[int, int, int, int]]] = {
@@ -253,7 +253,7 @@ class ResNet3d(Backbone):
                 module.init_weights()
 
     def stem(self, x: Tensor) -> Tensor:
-        return self.maxpool(self.conv1(x))  # type: ignore[no-any-return]
+        return self.maxpool(self.conv1(x))
 
     def after_stage(self, index: int, x: Tensor) -> Tensor:
         return self.pool2(x) if index == 0 else x

@@ -61,7 +61,7 @@ class TemporalShift(nn.Module):
         self.shift_div = shift_div
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(temporal_shift(x, self.num_segments, self.shift_div))  # type: ignore[no-any-return]
+        return self.net(temporal_shift(x, self.num_segments, self.shift_div))
 
 
 class _WithNonLocal(nn.Module):
@@ -90,7 +90,7 @@ class _TemporalPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         clips = x.unflatten(0, (-1, self.num_segments)).transpose(1, 2)
         pooled = F.max_pool3d(clips, (3, 1, 1), stride=(2, 1, 1), padding=(1, 0, 0))
-        return self.net(pooled.transpose(1, 2).flatten(0, 1))  # type: ignore[no-any-return]
+        return self.net(pooled.transpose(1, 2).flatten(0, 1))
 
 
 class ResNetTSM(ResNet):

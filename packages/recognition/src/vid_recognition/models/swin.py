@@ -64,4 +64,4 @@ class SwinTransformer(SwinBackbone):
 
     def forward(self, x: Tensor) -> Tensor:
         *_, (tokens, _) = self.run_stages(x)
-        return self.norm(tokens).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+        return self.norm(tokens).permute(0, 3, 1, 2)

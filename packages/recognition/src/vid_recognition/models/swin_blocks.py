@@ -190,7 +190,7 @@ class WindowAttention(PositionTables):
         )
         if windows.mask is not None:
             out = out.unflatten(1, (len(windows.mask), self.num_heads)).flatten(0, 1)
-        return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))  # type: ignore[no-any-return]
+        return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))
 
     def resize_table(self, name: str, table: Tensor) -> Tensor:
         """Interpolate the table of windows of a different size, or repeat that of windows of images over time."""
@@ -214,7 +214,7 @@ class SwinBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.attend(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))  # type: ignore[no-any-return]
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
     def attend(self, x: Tensor) -> Tensor:
         """Attention in (shifted) windows: (N, *grid, C) -> the same."""
@@ -252,7 +252,7 @@ class PatchMerging(nn.Module):
         *rest, height, width = x.shape[1:-1]
         x = _pad(x, (*rest, height + height % 2, width + width % 2))
         corners = [x[..., row::2, column::2, :] for column in (0, 1) for row in (0, 1)]
-        return self.reduction(self.norm(torch.cat(corners, -1)))  # type: ignore[no-any-return]
+        return self.reduction(self.norm(torch.cat(corners, -1)))
 
 
 class SwinStage(nn.Module):
@@ -282,7 +282,7 @@ class SwinEmbed(PatchEmbed):
         missing = [-length % part for length, part in zip(x.shape[2:], self.patch_size, strict=True)]
         if any(missing):
             x = F.pad(x, [amount for ending in reversed(missing) for amount in (0, ending)])
-        return self.norm(super().forward(x))  # type: ignore[no-any-return]
+        return self.norm(super().forward(x))
 
 
 class SwinBackbone(Backbone):

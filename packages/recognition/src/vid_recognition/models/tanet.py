@@ -91,7 +91,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         block = self.block
         shortcut = x if block.downsample is None else block.downsample(x)
-        return block.relu(block.conv3(block.conv2(self.tam(block.conv1(x)))) + shortcut)  # type: ignore[no-any-return]
+        return block.relu(block.conv3(block.conv2(self.tam(block.conv1(x)))) + shortcut)
 
 
 class TANet(ResNet):

@@ -108,7 +108,7 @@ class NormedMlp(Mlp):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.drop_path(super().forward(self.norm(x)))  # type: ignore[no-any-return]
+        return x + self.drop_path(super().forward(self.norm(x)))
 
 
 class DividedBlock(nn.Module):
@@ -122,7 +122,7 @@ class DividedBlock(nn.Module):
         self.ffns = nn.ModuleList((NormedMlp(dim, 4 * dim, drop_path),))
 
     def forward(self, x: Tensor) -> Tensor:
-        return run_blocks((*self.attentions, *self.ffns), x)  # type: ignore[no-any-return]
+        return run_blocks((*self.attentions, *self.ffns), x)
 
 
 class JointBlock(nn.Module):
@@ -137,7 +137,7 @@ class JointBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.attentions[0]["attn"](self.norms[0](x)))  # type: ignore[index]
-        return x + self.drop_path(self.ffns[0](self.norms[1](x)))  # type: ignore[no-any-return]
+        return x + self.drop_path(self.ffns[0](self.norms[1](x)))
 
 
 class TimeSformer(Backbone, PositionTables):
@@ -265,10 +265,10 @@ class TimeSformer(Backbone, PositionTables):
         x = self.dropout(x)
         if self.time_embed is None:
             x = run_blocks(self.stages, x, with_cp=self.with_cp)
-            return self.norm(x.unflatten(0, (clips, frames)).mean(1))[:, 0]  # type: ignore[no-any-return]
+            return self.norm(x.unflatten(0, (clips, frames)).mean(1))[:, 0]
         token = x[::frames, :1]  # the same for all frames
         patches = x[:, 1:].unflatten(0, (clips, frames)).transpose(1, 2)  # N, P, T, C
         patches = self.dropout(patches + self.time_embed)
         x = torch.cat((token, patches.flatten(1, 2)), 1)
         x = run_blocks(self.stages, x, with_cp=self.with_cp)
-        return self.norm(x)[:, 0]  # type: ignore[no-any-return]
+        return self.norm(x)[:, 0]

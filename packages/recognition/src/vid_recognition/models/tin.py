@@ -58,7 +58,7 @@ class OffsetNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = torch.relu_(self.fc1(self.conv(x)))
-        return 4 * (self.fc2(hidden).sigmoid() - 0.5)  # type: ignore[no-any-return]
+        return 4 * (self.fc2(hidden).sigmoid() - 0.5)
 
 
 class WeightNet(nn.Module):
@@ -70,7 +70,7 @@ class WeightNet(nn.Module):
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return 2 * self.conv(x).transpose(1, 2).sigmoid()  # type: ignore[no-any-return]
+        return 2 * self.conv(x).transpose(1, 2).sigmoid()
 
 
 class TemporalInterlace(nn.Module):
@@ -110,7 +110,7 @@ class _Interlaced(nn.Module):
         self.net2 = conv
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net2(self.net1(x))  # type: ignore[no-any-return]
+        return self.net2(self.net1(x))
 
 
 class ResNetTIN(ResNet):

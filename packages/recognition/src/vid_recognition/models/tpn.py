@@ -62,7 +62,7 @@ class TemporalModulation(nn.Module):
         self.pool = _pool((scale, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(self.conv(x))  # type: ignore[no-any-return]
+        return self.pool(self.conv(x))
 
 
 class Downsample(nn.Module):
@@ -74,8 +74,8 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.position == "before":
-            return self.conv(self.pool(x))  # type: ignore[no-any-return]
-        return self.pool(self.conv(x))  # type: ignore[no-any-return]
+            return self.conv(self.pool(x))
+        return self.pool(self.conv(x))
 
 
 def _pool(scale: Triple) -> nn.MaxPool3d:
@@ -97,7 +97,7 @@ class LevelFusion(nn.Module):
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         fitted = [fit(level) for fit, level in zip(self.downsamples, levels, strict=True)]
-        return self.fusion_conv(torch.cat(fitted, 1))  # type: ignore[no-any-return]
+        return self.fusion_conv(torch.cat(fitted, 1))
 
 
 class AuxiliaryHead(nn.Module):
@@ -112,7 +112,7 @@ class AuxiliaryHead(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.dropout(self.conv(x).mean((2, 3, 4))))  # type: ignore[no-any-return]
+        return self.fc(self.dropout(self.conv(x).mean((2, 3, 4))))
 
 
 class TPN(Neck):
@@ -182,7 +182,7 @@ class TPN(Neck):
             levels = list(modulated)
         for i, down in enumerate(self.downsample_ops):
             levels[i + 1] = levels[i + 1] + down(levels[i])
-        return self.pyramid_fusion(torch.cat((fused, self.level_fusion_2(levels)), 1))  # type: ignore[no-any-return]
+        return self.pyramid_fusion(torch.cat((fused, self.level_fusion_2(levels)), 1))
 
     def auxiliary(self, features: Sequence[Tensor]) -> Tensor | None:
         return None if self.aux_head is None else self.aux_head(features[-2])

@@ -36,7 +36,7 @@ class Relation(nn.Module):
         self.classifier = _classifier(num_segments, channels, 512, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(x.flatten(1))  # type: ignore[no-any-return]
+        return self.classifier(x.flatten(1))
 
 
 class MultiScaleRelation(nn.Module):

@@ -33,7 +33,7 @@ class Embed(PatchEmbed):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(super().forward(x)).movedim(-1, 1)  # type: ignore[no-any-return]
+        return self.norm(super().forward(x)).movedim(-1, 1)
 
 
 class ConvMlp(nn.Module):
@@ -47,7 +47,7 @@ class ConvMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.dropout(torch.nn.functional.gelu(self.fc1(x)))
-        return self.dropout(self.fc2(hidden))  # type: ignore[no-any-return]
+        return self.dropout(self.fc2(hidden))
 
 
 class LocalBlock(nn.Module):
@@ -68,7 +68,7 @@ class LocalBlock(nn.Module):
         """(N, C, *grid) -> the same."""
         x = x + self.pos_embed(x)
         x = x + self.drop_path(self.conv2(self.attn(self.conv1(self.norm1(x)))))
-        return x + self.drop_path(self.mlp(self.norm2(x)))  # type: ignore[no-any-return]
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class GlobalBlock(nn.Module):
@@ -173,7 +173,7 @@ class UniFormer(Backbone):
         return [[self.embed(0)], [first], *([self.embed(i), stage] for i, stage in enumerate(later, 1))]
 
     def stem(self, x: Tensor) -> Tensor:
-        return self.pos_drop(self.embed(0)(x))  # type: ignore[no-any-return]
+        return self.pos_drop(self.embed(0)(x))
 
     def after_stage(self, index: int, x: Tensor) -> Tensor:
-        return self.norm(x) if index == 3 else self.embed(index + 1)(x)  # type: ignore[no-any-return]
+        return self.norm(x) if index == 3 else self.embed(index + 1)(x)

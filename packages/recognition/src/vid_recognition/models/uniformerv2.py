@@ -72,7 +72,7 @@ class SpatialBlock(ClipBlock):
         x = x + self.drop_path(self.attn(self.ln_1(x)))
         if self.lmhra2 is not None:
             x = x + self.drop_path(self.lmhra2(x, frames))
-        return x + self.drop_path(self.mlp(self.ln_2(x)))  # type: ignore[no-any-return]
+        return x + self.drop_path(self.mlp(self.ln_2(x)))
 
 
 class GlobalBlock(nn.Module):
@@ -96,7 +96,7 @@ class GlobalBlock(nn.Module):
 
     def forward(self, query: Tensor, tokens: Tensor) -> Tensor:
         query = query + self.drop_path(self.attn(self.ln_1(query), self.ln_3(tokens)))
-        return query + self.drop_path(self.mlp(self.ln_2(query)))  # type: ignore[no-any-return]
+        return query + self.drop_path(self.mlp(self.ln_2(query)))
 
 
 class Transformer(nn.Module):
@@ -271,4 +271,4 @@ class UniFormerV2(Backbone, PositionTables):
                 query = run_blocks((dec,), query, tokens.flatten(1, 2), with_cp=self.with_cp)
         weight = net.balance.sigmoid()
         token = x[:, 0].unflatten(0, (-1, frames)).mean(1)
-        return net.norm((1 - weight) * query[:, 0] + weight * token)  # type: ignore[no-any-return]
+        return net.norm((1 - weight) * query[:, 0] + weight * token)

@@ -56,7 +56,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(_scaled(self.attn(self.norm1(x)), self.gamma_1))
-        return x + self.drop_path(_scaled(self.mlp(self.norm2(x)), self.gamma_2))  # type: ignore[no-any-return]
+        return x + self.drop_path(_scaled(self.mlp(self.norm2(x)), self.gamma_2))
 
 
 def _scaled(x: Tensor, factor: Tensor | None) -> Tensor:
@@ -179,7 +179,7 @@ class VisionTransformer(Backbone, PositionTables):
         x = run_blocks(self.blocks, x, with_cp=self.with_cp)
         x = self.norm(x)
         if self.return_feat_map:
-            return x.transpose(1, 2).unflatten(2, grid)  # type: ignore[no-any-return]
+            return x.transpose(1, 2).unflatten(2, grid)
         return x[:, 0] if self.fc_norm is None else self.fc_norm(x.mean(1))
 
 

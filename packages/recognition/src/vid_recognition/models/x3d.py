@@ -48,7 +48,7 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         squeezed = x.mean((2, 3, 4), keepdim=True)
-        return x * self.fc2(torch.relu_(self.fc1(squeezed))).sigmoid()  # type: ignore[no-any-return]
+        return x * self.fc2(torch.relu_(self.fc1(squeezed))).sigmoid()
 
 
 class _Block(nn.Module):
@@ -132,7 +132,7 @@ class X3D(Backbone):
         return [[self.conv1_s, self.conv1_t], *([stage] for stage in self.stages)]
 
     def stem(self, x: Tensor) -> Tensor:
-        return self.conv1_t(self.conv1_s(x))  # type: ignore[no-any-return]
+        return self.conv1_t(self.conv1_s(x))
 
     def after_stage(self, index: int, x: Tensor) -> Tensor:
         return self.conv5(x) if index == self.num_stages - 1 else x
