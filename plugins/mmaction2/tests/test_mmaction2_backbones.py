@@ -22,6 +22,15 @@ def recognizer(**backbone: Any) -> dict[str, Any]:
     return {"type": "Recognizer2D", "backbone": backbone, "cls_head": head}
 
 
+SWIN = {
+    "type": "SwinTransformer",
+    "embed_dim": 96,
+    "depths": [2, 2, 6, 2],
+    "num_heads": [3, 6, 12, 24],
+    "window_size": 7,
+}
+
+
 @pytest.mark.parametrize(
     ("backbone", "wanted", "file"),
     [
@@ -49,13 +58,7 @@ def recognizer(**backbone: Any) -> dict[str, Any]:
         ({"type": "timm.resnet50", "pretrained": False}, {"type": "ResNet", "depth": 50}, None),
         (
             {"type": "timm.swin_tiny_patch4_window7_224", "pretrained": True, "feature_shape": "NHWC"},
-            {
-                "type": "SwinTransformer",
-                "embed_dim": 96,
-                "depths": [2, 2, 6, 2],
-                "num_heads": [3, 6, 12, 24],
-                "window_size": 7,
-            },
+            SWIN,
             "swin_tiny_patch4_window7_224.pth",
         ),
         (
@@ -85,6 +88,31 @@ def recognizer(**backbone: Any) -> dict[str, Any]:
             {"type": "MobileNetV2"},
             "m.pth",
         ),
+        (
+            {
+                "type": "mmpretrain.SwinTransformer",
+                "arch": "s",
+                "img_size": 224,
+                "drop_path_rate": 0.3,
+                "out_indices": (3,),
+                "init_cfg": {"type": "Pretrained", "checkpoint": "https://x.org/m.pth", "prefix": "backbone"},
+            },
+            {**SWIN, "depths": [2, 2, 18, 2], "drop_path_rate": 0.3},
+            "swin_small_patch4_window7_224.pth",
+        ),
+        ({"type": "mmcls.SwinTransformer", "norm_cfg": {"type": "LN"}}, SWIN, None),
+        ({"type": "torchvision.swin_t"}, {**SWIN, "drop_path_rate": 0.2}, None),
+        (
+            {"type": "torchvision.swin_s", "weights": "DEFAULT", "stochastic_depth_prob": 0.1},
+            {**SWIN, "depths": [2, 2, 18, 2], "drop_path_rate": 0.1},
+            "swin_small_patch4_window7_224.pth",
+        ),
+        (
+            {"type": "torchvision.mobilenet_v2", "pretrained": True, "dropout": 0.1},
+            {"type": "MobileNetV2", "widen_factor": 1.0},
+            "mobilenet_v2_batch256_imagenet_20200708-3b2dc3af.pth",
+        ),
+        ({"type": "torchvision.mobilenet_v2", "width_mult": 0.5}, {"type": "MobileNetV2", "widen_factor": 0.5}, None),
     ],
 )
 def test_networks(
@@ -97,12 +125,29 @@ def test_networks(
     Task.from_table(imported.task, catalog)
 
 
+def test_weights_of_the_same_network_replace_those_with_other_names(converted: Converted) -> None:
+    imported = converted(model=recognizer(type="torchvision.swin_t", weights="DEFAULT"))
+    assert imported.notes[0] == (
+        "model.backbone.weights: swin_tiny_patch4_window7_224.pth is used: the same network, trained on ImageNet by "
+        "others; those of the configuration have other names"
+    )
+
+
 @pytest.mark.parametrize(
     ("backbone", "problem"),
     [
         (
-            {"type": "torchvision.vgg16"},
-            "model.backbone.type: no installed plugin offers a component named 'torchvision.v",
+            {"type": "torchvision.vgg16", "pretrained": True},
+            "model.backbone.type: torchvision.vgg16 is not converted: its features are flattened maps of 7 x 7;",
+        ),
+        (
+            {"type": "torchvision.alexnet"},
+            "model.backbone.type: no installed plugin offers a component named 'torchvision.a",
+        ),
+        ({"type": "mmcls.SwinTransformer", "arch": "huge"}, "model.backbone.arch: must be one of tiny, small, base"),
+        (
+            {"type": "mmcls.SwinTransformer", "use_abs_pos_embed": True},
+            "model.backbone.use_abs_pos_embed: SwinTransformer of vidcore has no argument",
         ),
         ({"type": "mmcls.VGG", "depth": 16}, "model.backbone.type: no installed plugin"),
         ({"type": "mmdet.ResNet", "depth": 50}, "model.backbone.type: no installed plugin"),

@@ -120,7 +120,7 @@ def changed(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         (
             "train_dataloader.dataset.pipeline",
             [{"type": "ImgAug", "transforms": [{"type": "Rotate"}]}],
-            "train_dataloader.dataset.pipeline[0].transforms: augmenters of imgaug are not converted; add steps",
+            "train_dataloader.dataset.pipeline[0].transforms: this augmenter of imgaug is not converted;",
         ),
         (
             "train_dataloader.dataset.pipeline",

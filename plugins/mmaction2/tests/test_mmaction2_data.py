@@ -83,6 +83,25 @@ def test_balanced_classes_are_the_loaders(catalog: Catalog, converted: Converted
             {"type": "RandAugment", "magnitude": 9, "num_layers": 2, "prob": 1.0, "magnitude_std": 0.0},
         ),
         (
+            {"type": "ImgAug", "transforms": [{"type": "Fliplr", "p": 0.5}]},
+            "flip",
+            {"type": "Flip", "flip_ratio": 0.5},
+        ),
+        (
+            {"type": "ImgAug", "transforms": [{"type": "Flipud"}]},
+            "flip",
+            {"type": "Flip", "flip_ratio": 1, "direction": "vertical"},
+        ),
+        (
+            {"type": "ImgAug", "transforms": [{"type": "Rotate", "rotate": (-20, 20)}]},
+            "albumentations",
+            {
+                "type": "Albumentations",
+                "op": "Rotate",
+                "arguments": {"limit": [-20, 20], "border_mode": 0, "p": 1.0},
+            },
+        ),
+        (
             {"type": "TorchVisionWrapper", "op": "ColorJitter", "hue": 0.1},
             "jitter",
             {"type": "ColorJitter", "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0.1},

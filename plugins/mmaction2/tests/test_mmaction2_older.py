@@ -93,6 +93,19 @@ def test_policies_become_schedules(
     Task.from_table(imported.task, catalog)
 
 
+def test_the_schedule_of_tin_begins_after_the_warm_up(catalog: Catalog, older: dict[str, Any]) -> None:
+    policy = {"policy": "TIN", "min_lr": 0, "warmup": "linear", "warmup_iters": 1, "warmup_by_epoch": True}
+    imported = convert_config(older | {"lr_config": {**policy, "by_epoch": False}}, catalog)
+    assert imported.problems == ()
+    converted = {"by_epoch": True, "convert_to_iter_based": True}
+    assert imported.task["schedule"] == {  # as the published configuration of 1.x
+        "warmup": {"type": "LinearLR", "start_factor": 0.1, "end": 1, **converted},
+        "cosine": {"type": "CosineAnnealingLR", "begin": 1, "T_max": 29, "end": 30, "eta_min": 0, **converted},
+    }
+    (problem,) = convert_config(older | {"lr_config": {**policy, "warmup_by_epoch": False}}, catalog).problems
+    assert problem == "lr_config.warmup_by_epoch: must be True with TIN, like the training"
+
+
 def test_a_warm_up_by_iterations_and_a_fixed_rate(catalog: Catalog, older: dict[str, Any]) -> None:
     policy = {"policy": "fixed", "warmup": "constant", "warmup_iters": 500, "warmup_ratio": 0.25}
     imported = convert_config(older | {"lr_config": policy}, catalog)
@@ -311,3 +324,73 @@ def test_sound(catalog: Catalog, older: dict[str, Any]) -> None:
     steps[0] = {"type": "AudioDecodeInit"}
     problem = "data.train.pipeline[0].type: AudioDecodeInit has no equivalent; use LoadAudioFeature, "
     assert convert_config(older, catalog).problems[0].startswith(problem)
+
+
+def test_sound_beside_folders_of_frames(catalog: Catalog, older: dict[str, Any]) -> None:
+    steps = [
+        {"type": "SampleFrames", "clip_len": 8, "frame_interval": 2, "num_clips": 1},
+        {"type": "RawFrameDecode"},
+        {"type": "LoadAudioFeature"},
+        {"type": "FormatShape", "input_format": "NCTHW"},
+    ]
+    frames = {"ann_file": "list.txt", "data_prefix": "frames", "filename_tmpl": "img_{:04}.jpg", "pipeline": steps}
+    older["data"]["train"] = {"type": "AudioVisualDataset", "audio_prefix": "sound", **frames}
+    imported = convert_config(older, catalog)
+    assert imported.problems == ()
+    train = imported.task["data"]["train"]
+    inner = {"type": "RawframeDataset", "ann_file": "list.txt", "data_root": "frames"}
+    assert train["dataset"] == {
+        "type": "AudioVisualDataset",
+        "audio_root": "sound",
+        "dataset": {**inner, "filename_tmpl": "img_{:04}.jpg"},
+    }
+    assert list(train["pipeline"]) == ["sample", "decode", "load", "format"]
+    Task.from_table(imported.task, catalog)
+    older["data"]["train"]["zzz"] = 1
+    (problem,) = convert_config(older, catalog).problems
+    assert problem.startswith("data.train.zzz: RawframeDataset of vidcore has no argument 'zzz'")
+
+
+def test_tags_of_hvu(catalog: Catalog, older: dict[str, Any]) -> None:
+    """Like the published configuration of 0.x for all categories."""
+    categories = {"action": 739, "attribute": 117, "concept": 291, "event": 69, "object": 1678, "scene": 248}
+    older["model"]["cls_head"] |= {
+        "num_classes": sum(categories.values()),
+        "multi_class": True,
+        "label_smooth_eps": 0,
+        "loss_cls": {
+            "type": "HVULoss",
+            "categories": list(categories),
+            "category_nums": list(categories.values()),
+            "category_loss_weights": [1] * 6,
+            "loss_type": "individual",
+            "with_mask": True,
+        },
+    }
+    for part in ("train", "val", "test"):
+        steps = older["data"][part]["pipeline"]
+        place = next(i for i, step in enumerate(steps) if step["type"] == "Collect")
+        steps.insert(place, {"type": "LoadHVULabel"})
+        older["data"][part] |= {
+            "type": "HVUDataset",
+            "tag_categories": list(categories),
+            "tag_category_nums": list(categories.values()),
+            "filename_tmpl": None,
+        }
+    older["evaluation"] = {"interval": 2, "metrics": ["mean_average_precision"]}
+    imported = convert_config(older, catalog)
+    assert imported.problems == ()
+    task = imported.task
+    assert task["metrics"] == {"hvu": {"type": "HVUMetric"}}
+    assert task["data"]["train"]["dataset"] == {
+        "type": "HVUDataset",
+        "ann_file": "data/k400/train.txt",
+        "data_root": "data/k400/videos_train",
+        "tag_categories": list(categories),
+        "tag_category_nums": list(categories.values()),
+    }
+    assert task["model"]["cls_head"]["loss_cls"]["type"] == "HVULoss"
+    Task.from_table(task, catalog)
+    older["evaluation"]["metrics"] = ["top_k_accuracy"]
+    (first, *_) = convert_config(older, catalog).problems
+    assert first == "evaluation.metrics: must be mean_average_precision, found ['top_k_accuracy']"

@@ -33,6 +33,7 @@ SWINS: dict[str, Table] = {
     }
     for size, width, middle in (("tiny", 96, 6), ("small", 96, 18), ("base", 128, 18), ("large", 192, 18))
 }
+SWIN_SIZES = ("tiny", "small", "base", "large")
 
 TORCHVISION_FILES = {
     "resnet18": ("resnet18-f37072fd.pth",),
@@ -51,6 +52,12 @@ TORCHVISION_FILES = {
 """Files of the weights IMAGENET1K_V1 and, if there are any, IMAGENET1K_V2."""
 SWIN_FILES = {"base": "swin_base_patch4_window7_224_22kto1k.pth", "large": "swin_large_patch4_window7_224_22kto1k.pth"}
 
+TORCHVISION_SWINS = {"swin_t": ("tiny", 0.2), "swin_s": ("small", 0.3), "swin_b": ("base", 0.5)}
+"""Names in torchvision -> size, stochastic depth."""
+MOBILENET_FILE = "mobilenet_v2_batch256_imagenet_20200708-3b2dc3af.pth"
+OTHER_FILE = "is used: the same network, trained on ImageNet by others; those of the configuration have other names"
+FLATTENED = "its features are flattened maps of 7 x 7; use TimmBackbone, and in_channels = 512 for the head"
+
 MMPRETRAIN = {"MobileNetV2", "MobileOne", "ResNet", "ResNeXt"}
 """Networks that are named in the same way here."""
 UNUSED = "the classifier is not part of a backbone"
@@ -65,6 +72,8 @@ def convert_network(converter: Converter, table: Table, at: str) -> Table:
 
 
 def _mmpretrain(converter: Converter, table: Table, name: str, at: str) -> Table:
+    if name == "SwinTransformer":
+        return _mmpretrain_swin(converter, table, at)
     if name not in MMPRETRAIN:
         return table
     why = "weights are initialised otherwise"
@@ -77,7 +86,60 @@ def _mmpretrain(converter: Converter, table: Table, name: str, at: str) -> Table
     return {**table, "type": name}
 
 
+def _mmpretrain_swin(converter: Converter, table: Table, at: str) -> Table:
+    table = without(table, "type")
+    arch = str(table.pop("arch", "tiny"))
+    size = next((size for size in SWIN_SIZES if arch in (size, size[0])), None)
+    if size is None:
+        converter.report(f"{at}.arch", f"must be one of {', '.join(SWIN_SIZES)}, found {arch:.60}")
+        return {**table, "type": "SwinTransformer"}
+    usual = {"img_size": ..., "pad_small_map": ..., "norm_cfg": {"type": "LN"}, "out_indices": [3], "drop_rate": 0.0}
+    usual |= {"out_after_downsample": False, "use_abs_pos_embed": False, "norm_eval": False, "stage_cfgs": {}}
+    for key, value in usual.items():
+        found = list(table[key]) if isinstance(table.get(key), tuple) else table.get(key)
+        if value is ... or found in (None, value):
+            converter.imply(f"{at}.{key}", table.pop(key, None))
+    weights = table.pop("init_cfg", None)
+    if isinstance(weights, dict) and weights.get("type") == "Pretrained":
+        table["pretrained"] = _replaced(converter, f"{at}.init_cfg.checkpoint", swin_file(size))
+        converter.leave_rest(weights, f"{at}.init_cfg", why=f"{swin_file(size)} replaces it")
+    elif weights is not None:
+        table["init_cfg"] = weights
+    return {**SWINS[f"swin_{size}_patch4_window7_224"], **table}
+
+
+def _replaced(converter: Converter, at: str, file: str) -> str:
+    converter.notes.append(f"{at}: {file} {OTHER_FILE}")
+    return file
+
+
+def swin_file(size: str) -> str:
+    """Return the file of the weights of a Swin transformer on images."""
+    return SWIN_FILES.get(size, f"swin_{size}_patch4_window7_224.pth")
+
+
+def _torchvision_by_other_weights(converter: Converter, table: Table, name: str, at: str) -> Table:
+    """Convert a network whose weights have other names in torchvision."""
+    table = _classifier(converter, without(table, "type"), at)
+    wanted = [table.pop(key, None) for key in ("weights", "pretrained")]
+    converter.leave_out(f"{at}.dropout", table.pop("dropout", None), UNUSED)
+    if name == "mobilenet_v2":
+        own, file = {"type": "MobileNetV2", "widen_factor": table.pop("width_mult", 1.0)}, MOBILENET_FILE
+    else:
+        size, rate = TORCHVISION_SWINS[name]
+        rate = table.pop("stochastic_depth_prob", rate)
+        own, file = {**SWINS[f"swin_{size}_patch4_window7_224"], "drop_path_rate": rate}, swin_file(size)
+    if any(wanted):
+        table["pretrained"] = _replaced(converter, f"{at}.{'weights' if wanted[0] else 'pretrained'}", file)
+    return {**table, **own}
+
+
 def _torchvision(converter: Converter, table: Table, name: str, at: str) -> Table:
+    if name == "mobilenet_v2" or name in TORCHVISION_SWINS:
+        return _torchvision_by_other_weights(converter, table, name, at)
+    if name.startswith("vgg"):
+        converter.report(f"{at}.type", f"{table['type']} is not converted: {FLATTENED}")
+        return {"type": "TimmBackbone", "name": name}
     own = {**RESNETS, **RESNEXTS, **DENSENETS}.get(name)
     if own is None:
         return table
@@ -105,7 +167,7 @@ def _timm(converter: Converter, table: Table, name: str, at: str) -> Table:
     pretrained = table.pop("pretrained", None)
     if name in SWINS:
         size = name.split("_")[1]
-        return {**table, **own, **_pretrained(pretrained, SWIN_FILES.get(size, f"{name}.pth"))}
+        return {**table, **own, **_pretrained(pretrained, swin_file(size))}
     if pretrained is True:
         converter.report(f"{at}.pretrained", "is not converted; set train.weights to a file with the weights of timm")
         pretrained = None

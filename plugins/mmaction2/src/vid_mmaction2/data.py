@@ -177,7 +177,17 @@ def convert_paths(converter: Converter, table: Table, at: str, kind: str = "vide
     return out
 
 
+def _hvu(converter: Converter, table: Table, at: str) -> Table:
+    """The annotation file tells whether an entry is a video or a folder of frames."""
+    table = convert_paths(converter, table, at)
+    for name in ("multi_class", "num_classes"):
+        converter.imply(f"{at}.{name}", table.get(name))
+    unset = ("filename_tmpl",) if table.get("filename_tmpl") is None else ()
+    return without(table, "multi_class", "num_classes", *unset)
+
+
 RULES: dict[str, Rule] = {
+    "HVUDataset": _hvu,
     "AudioDataset": partial(convert_paths, kind="audio"),
     "RawframeDataset": partial(convert_paths, kind="img"),
     "RawVideoDataset": convert_paths,

@@ -141,6 +141,11 @@ def _dataset(
     if str(new.get("type")) in AUDIO:
         new["type"], suffix = AUDIO[str(new["type"])]
         new.setdefault("suffix", suffix)
+    if new.get("type") == "AudioVisualDataset":  # of folders of frames; the sound is beside them
+        places |= {f"{at}.dataset": old, f"{at}.audio_root": f"{old}.audio_prefix"}
+        frames = {**without(new, "audio_prefix"), "type": "RawframeDataset"}
+        inner = _dataset(converter, frames, f"{at}.dataset", old, places, normalizations)
+        return {"type": "AudioVisualDataset", "audio_root": new.get("audio_prefix"), "dataset": inner}
     if "dataset" in new:  # RepeatDataset
         new["dataset"] = _dataset(converter, new["dataset"], f"{at}.dataset", f"{old}.dataset", places, normalizations)
     if isinstance(parts := new.get("datasets"), list):  # ConcatDataset
@@ -256,6 +261,10 @@ def _metrics(converter: Converter, table: Mapping[str, Any], dataset: Any, at: s
         if options not in (None, {"mAP": {"eval_dataset": "thumos14"}}):
             converter.report(f"{at}.metric_options", "must be dict(mAP=dict(eval_dataset='thumos14'))")
         return [{"type": "THUMOSMetric"}]
+    if kind == "HVUDataset":
+        if listed not in (None, ["mean_average_precision"]):
+            converter.report(f"{at}.metrics", f"must be mean_average_precision, found {names!r:.60}")
+        return [{"type": "HVUMetric", **(converter.table(options, at))}]
     if kind == "ActivityNetDataset":
         return [{"type": "ANetMetric", "metric_type": name, **more} for name in listed or ["AR@AN"]]
     return [{"type": "AccMetric", "metric_list": listed or ["top_k_accuracy"], **more}]
@@ -313,8 +322,12 @@ def _schedules(converter: Converter, config: Mapping[str, Any], new: Table, plac
         steps = {"by_epoch": False}
         epochs = {"by_epoch": True, "convert_to_iter_based": True} if loop["by_epoch"] else steps
         unit = ({"by_epoch": True} if loop["by_epoch"] else steps) if table.pop("by_epoch", True) else epochs
+        begin = table.get("warmup_iters", 0) if table.get("policy") == "TIN" and table.get("warmup") else 0
+        if begin and bool(table.get("warmup_by_epoch")) != loop["by_epoch"]:
+            converter.report(f"{at}.warmup_by_epoch", f"must be {loop['by_epoch']} with TIN, like the training")
+            begin = 0
         schedules = [_warmup(converter, table, at, epochs, steps)]
-        main = _policy(converter, table, length, at)
+        main = _policy(converter, table, length, at, begin)
         schedules.append(main and {**main, **unit})
         for schedule in filter(None, schedules):
             if at == "momentum_config":
@@ -341,8 +354,8 @@ def _warmup(converter: Converter, table: Table, at: str, epochs: Table, steps: T
     return {**ratio, "end": given["iters"], **(epochs if given["by_epoch"] else steps)}
 
 
-def _policy(converter: Converter, table: Table, length: Any, at: str) -> Table | None:
-    """Convert a policy; options have other names, and the length of the run may be one."""
+def _policy(converter: Converter, table: Table, length: Any, at: str, begin: int) -> Table | None:
+    """Convert a policy; options have other names, the length of the run may be one, and that of the warm-up for TIN."""
     policy = table.pop("policy", None)
     value = "lr" if at == "lr_config" else "momentum"
     for old, name in ((f"min_{value}", "eta_min"), (f"min_{value}_ratio", "eta_min_ratio")):
@@ -357,6 +370,8 @@ def _policy(converter: Converter, table: Table, length: Any, at: str) -> Table |
             if isinstance(steps, list):
                 return {"type": "MultiStepLR", "milestones": steps, **table}
             return {"type": "StepLR", "step_size": steps, **table}
+        case "TIN" if isinstance(length, int):  # begins after the warm-up, as in published configurations of 1.x
+            return {"type": "CosineAnnealingLR", "begin": begin, "T_max": length - begin, "end": length, **table}
         case "CosineAnnealing":
             return {"type": "CosineAnnealingLR", "T_max": length, "end": length, **table}
         case "FlatCosineAnnealing" if isinstance(length, int):

@@ -90,9 +90,8 @@ def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
             converter.imply_all(step, place)
             continue
         if kind == "ImgAug" and step.get("transforms") != "default":
-            converter.report(
-                f"{place}.transforms", "augmenters of imgaug are not converted; add steps of Albumentations"
-            )
+            why = "this augmenter of imgaug is not converted; add a step Albumentations"
+            converter.report(f"{place}.transforms", why)
             continue
         if kind in WAVE:
             converter.report(f"{place}.type", f"{kind} has no equivalent; use LoadAudioFeature, AudioFeatureSelector")
@@ -106,6 +105,8 @@ def convert_pipeline(converter: Converter, steps: Any, at: str) -> Table:
 def _split_step(converter: Converter, step: Any, at: str) -> list[Any]:
     """Return the one or two steps that replace a published step."""
     match step:
+        case {"type": "ImgAug", "transforms": list(augmenters), **rest} if not rest:
+            return [_augmenter(augmenter) for augmenter in augmenters]
         case {"type": "mmcls.RandomResizedCrop", "scale": int(size), **rest}:
             resize = {"type": "Resize", "scale": [size, size], "keep_ratio": False}
             return [{"type": "RandomResizedCrop", **rest}, resize]
@@ -122,6 +123,18 @@ def _split_step(converter: Converter, step: Any, at: str) -> list[Any]:
         case {"type": "PackLocalizationInputs", "meta_keys": list(keys)} if "query_tokens" in keys:
             return [step, {"type": "LoadProposalFeatures"}, {"type": "FormatQuery"}]  # the published dataset loads them
     return [step]
+
+
+def _augmenter(table: Any) -> Any:
+    """Convert an augmenter of imgaug; return a step that is reported if it is not known."""
+    match table:
+        case {"type": "Fliplr" | "Flipud" as name, **rest} if rest.keys() <= {"p"}:
+            vertical = {"direction": "vertical"} if name == "Flipud" else {}
+            return {"type": "Flip", "flip_ratio": rest.get("p", 1), **vertical}
+        case {"type": "Rotate", "rotate": list() | tuple() | int() | float() as angles, **rest} if not rest:
+            limit = list(angles) if isinstance(angles, list | tuple) else [angles, angles]
+            return {"type": "Albumentations", "op": "Rotate", "arguments": {"limit": limit, "border_mode": 0, "p": 1.0}}
+    return {"type": "ImgAug", "transforms": table}
 
 
 def _leave_out(converter: Converter, step: Table, at: str, *converted: str) -> None:
