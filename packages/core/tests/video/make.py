@@ -161,6 +161,55 @@ def clip(source: Path, path: Path, entry: int) -> Path:
     return path
 
 
+def hide(source: Path, path: Path) -> Path:
+    """Hide every second frame of an error-resilient VP9, and show it from its slot, in the same packet."""
+    with av.open(str(source)) as container, av.open(str(path), "w") as out:
+        stream = container.streams.video[0]
+        track = out.add_stream_from_template(stream)
+        for number, packet in enumerate(p for p in container.demux(stream) if p.size):
+            data = bytes(packet)
+            if not packet.is_keyframe and number % 2:
+                length = _vp9_header(data)
+                end = -(-length // 8)
+                bits = f"{int.from_bytes(data[:end], 'big'):0{8 * end}b}"[:length]
+                bits = f"{bits[:6]}010{bits[8:]}"  # not shown, error-resilient, not intra
+                frame = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big") + data[end:]
+                mark, sizes = b"\xc9", len(frame).to_bytes(2, "little") + b"\1\0"
+                data = frame + b"\x88" + mark + sizes + mark
+            copy = av.Packet(data)
+            copy.pts, copy.dts, copy.time_base, copy.stream = packet.pts, packet.dts, packet.time_base, track
+            copy.is_keyframe = packet.is_keyframe
+            out.mux(copy)
+    return path
+
+
+def _vp9_header(frame: bytes) -> int:
+    """Return the number of bits of the uncompressed header of an inter frame. (VP9 bitstream specification, 6.2.)"""
+    bits, at = f"{int.from_bytes(frame, 'big'):0{8 * len(frame)}b}", 0
+
+    def take(count: int) -> int:
+        nonlocal at
+        at += count
+        return int(bits[at - count : at] or "0", 2)
+
+    assert take(8) == 0b10000111  # profile 0, inter frame, shown, error-resilient
+    take(8 + 3 * 4)
+    assert take(2) == 0b10  # as large as its reference
+    take(1)
+    take(0 if take(1) else 2)
+    take(2 + 9)
+    if take(1) and take(1):
+        for _ in range(6):
+            take(7 if take(1) else 0)
+    take(8)
+    for _ in range(3):
+        take(5 if take(1) else 0)
+    assert not take(1)  # no segments
+    take(1 if take(1) else 0)
+    take(16)
+    return at
+
+
 def hole(source: Path, path: Path, start: float, end: float, unit: int = 188) -> Path:
     """Leave out the bytes between two fractions of a file."""
     data = source.read_bytes()
@@ -193,6 +242,7 @@ B = {"bf": "3", "g": "12"}
 OPEN = {"x264-params": "open-gop=1:keyint=12:scenecut=0:bframes=3:b-adapt=0"}
 HEVC = {"x265-params": "keyint=12:bframes=3:b-adapt=0:scenecut=0:open-gop=1:log-level=none"}
 TWO = {"g": "12", "bf": "2"}
+LIVE = {"g": "16", "error-resilient": "default", "lag-in-frames": "0", "deadline": "realtime"}
 VPX = {"g": "12", "auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good", "cpu-used": "5"}
 UNEVEN = [i + i // 3 * 2 for i in range(40)]
 
@@ -235,6 +285,8 @@ RECIPES: dict[str, Callable[[Path], Path]] = {
     "hevc.flv": _way(codec="libx265", options=HEVC),
     "vp8.webm": _way(codec="libvpx", options=VPX),
     "vp9.mp4": _way(codec="libvpx-vp9", options=VPX),
+    "live.webm": _way(codec="libvpx-vp9", options=LIVE),
+    "hidden.webm": _from("live.webm", hide),
     "av1.mkv": _way(codec="libsvtav1", options={"g": "16", "preset": "12"}),
     "split.mkv": _way(codec="libsvtav1", options={"g": "16", "preset": "12"}, split="av1_frame_split"),
     "mpeg4.avi": _way(codec="mpeg4", options=TWO),

@@ -148,6 +148,22 @@ def test_an_av1_packet_without_a_shown_frame_is_damaged(
     assert found == {i: i for i in found}
 
 
+@pytest.mark.parametrize(("name", "packet", "end"), [("av1.mkv", 2, 1), ("av1.mkv", 20, 1), ("hidden.webm", 19, 7)])
+@pytest.mark.parametrize("bit", range(8))
+def test_a_frame_that_another_slot_keeps_is_not_shown(
+    make: ModuleType, videos: dict[str, Path], tmp_path: Path, name: str, packet: int, end: int, bit: int
+) -> None:
+    """Packets that only show a slot: each bit makes another slot, or something that is not such a packet."""
+    path, data = tmp_path / name, bytearray(videos[name].read_bytes())
+    with av.open(str(videos[name])) as container:
+        found = [p for p in container.demux(container.streams.video[0]) if p.size][packet]
+    data[int(found.pos or 0) + 4 + found.size - end] ^= 1 << bit  # after the track, the time and the flags
+    path.write_bytes(data)
+    shown = numbers(make, path)
+    assert shown == {i: i for i in shown}
+    assert {*range(packet - 1 & ~15), *range((packet | 15) + 1, LENGTH)} <= shown.keys()
+
+
 def test_a_wrong_time_does_not_change_the_numbers_of_other_frames(
     make: ModuleType, videos: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -32,7 +32,7 @@ NAMES = [
     "tenbit.mp4", "grey.mp4", "full.mp4", "odd.webm", "odd.mp4", "two.mp4", "two.ts", "sound.mp4", "headless.mkv",
     "headless.ts", "beginning.ts", "cut.ts", "cut.mkv", "cut.avi", "cut.webm", "cut.mpg", "cut.mp4", "damaged.mp4",
     "damaged.ts", "twice.ts", "grown.ts", "asdecoded.mp4", "asdecoded.mkv", "uneven.avi", "split.mkv", "tiff.mov",
-    "back.ts", "hole.ts", "clip.mkv", "cut264.avi", "ticks.avi", "wide.mp4",
+    "back.ts", "hole.ts", "clip.mkv", "cut264.avi", "ticks.avi", "wide.mp4", "live.webm", "hidden.webm",
 ]
 # fmt: on
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from av import Packet
 from av.video.stream import VideoStream
 
-__all__ = ["Pictures", "lacks_idr", "pictures"]
+from vidcore.video.exact.av1 import Av1Headers
+from vidcore.video.exact.slots import Header, Slots
+from vidcore.video.exact.vp9 import read_vp9
 
+__all__ = ["PictureReader", "Pictures", "lacks_idr"]
 
 SLICE, IDR = 1, 5
 """Types of H.264 NAL units."""
 
-
 VP8_START = b"\x9d\x01\x2a"
 """The second three bytes of a key frame."""
-SHOWN_AGAIN = 8
-"""Largest size in bytes of a VP9 frame that only shows an earlier one."""
 
 
 class Pictures(NamedTuple):
@@ -31,18 +32,51 @@ class Pictures(NamedTuple):
     damaged: bool = False
     """Whether this cannot be a packet of that codec."""
     predicted: bool = False
-    """VP8 and VP9: whether decoding cannot begin here."""
+    """VP8, VP9 and AV1: whether decoding cannot begin here."""
 
 
-def pictures(codec: str, packet: Packet[VideoStream]) -> Pictures:
-    """Parse a packet of that codec (canonical name); if that is not possible, it counts as one shown picture."""
-    if codec == "mpeg4":
-        return _mpeg4_picture(bytes(packet))
-    parse = {"vp8": _vp8_picture, "vp9": _vp9_picture, "av1": _av1_picture}.get(codec)
-    try:
-        return parse(bytes(packet)) if parse else Pictures()
-    except IndexError:
-        return Pictures(damaged=True)
+class PictureReader:
+    """Reads the pictures of each packet, in the order of the file.
+
+    Args:
+        codec: its canonical name. If packets cannot be parsed, each counts as one shown picture.
+        extradata: configuration that the container has for the decoder.
+    """
+
+    def __init__(self, codec: str, extradata: bytes | None) -> None:
+        self._slots, self._count = Slots(), 0
+        self._parse: Callable[[bytes], Pictures] | None
+        match codec:
+            case "mpeg4":
+                self._parse = _mpeg4_picture
+            case "vp8":
+                self._parse = _vp8_picture
+            case "vp9":
+                self._parse = partial(self._kept, read_vp9)
+            case "av1":
+                self._parse = partial(self._kept, Av1Headers(extradata))
+            case _:
+                self._parse = None
+
+    @property
+    def misleading(self) -> set[int]:
+        """Numbers of the packets so far that show another picture than they did before they were damaged."""
+        return self._slots.damaged
+
+    def __call__(self, packet: Packet[VideoStream]) -> Pictures:
+        """Parse the next packet."""
+        try:
+            return self._parse(bytes(packet)) if self._parse else Pictures()
+        except (IndexError, ValueError):
+            return Pictures(damaged=True)
+        finally:
+            self._count += 1
+
+    def _kept(self, read: Callable[[bytes], list[Header]], data: bytes) -> Pictures:
+        headers = read(data)
+        self._slots.take(self._count, headers)
+        shown = sum(h.shown for h in headers)
+        return Pictures(shown, damaged=not headers, predicted=not (headers and headers[0].key))
 
 
 def lacks_idr(packet: Packet[VideoStream], extradata: bytes | None) -> bool:
@@ -76,63 +110,3 @@ def _vp8_picture(data: bytes) -> Pictures:
     """RFC 6386, 9.1: the first bit from the right is 0 in key frames, the fifth is show_frame."""
     predicted = data[0] & 1 > 0
     return Pictures(data[0] >> 4 & 1, predicted=predicted, damaged=not predicted and data[3:6] != VP8_START)
-
-
-def _vp9_picture(data: bytes) -> Pictures:
-    """VP9 bitstream specification, 6.2: marker and profile, then show_existing_frame, frame_type, show_frame."""
-    shown, predicted = 0, False
-    for k, frame in enumerate(_vp9_frames(data)):
-        bits = _bits(frame)
-        at = 5 if bits[2:4] == "11" else 4  # profile 3 has one more bit
-        if bits[:2] != "10" or (bits[at] == "1" and len(frame) > SHOWN_AGAIN):
-            return Pictures(damaged=True)
-        shown += "1" in (bits[at], bits[at + 2])
-        predicted |= not k and "1" in (bits[at], bits[at + 1])
-    return Pictures(shown, predicted=predicted)
-
-
-def _vp9_frames(data: bytes) -> Iterator[bytes]:
-    """Annex B: several frames may be packed together, with their sizes at the end."""
-    marker = data[-1]
-    count, width = (marker & 7) + 1, (marker >> 3 & 3) + 1
-    index = len(data) - 2 - count * width
-    if marker >> 5 != 0b110 or index < 0 or data[index] != marker:
-        yield data
-        return
-    at = 0
-    for k in range(count):
-        size = int.from_bytes(data[index + 1 + k * width : index + 1 + (k + 1) * width], "little")
-        if size:
-            yield data[at : at + size]
-        at += size
-
-
-def _av1_picture(data: bytes) -> Pictures:
-    """AV1 bitstream specification, 5.3 to 5.9: show_existing_frame, frame_type (two bits), show_frame."""
-    shown = frames = at = 0
-    while at < len(data):
-        kind, extended, sized = data[at] >> 3 & 15, data[at] & 4, data[at] & 2
-        at += 2 if extended else 1
-        size = len(data) - at
-        if sized:  # little-endian groups of seven bits
-            size = shift = 0
-            while True:
-                size |= (data[at] & 127) << shift
-                at, shift = at + 1, shift + 7
-                if data[at - 1] < 128:
-                    break
-        if at + size > len(data):
-            raise IndexError
-        bits = _bits(data[at : at + 2])
-        if kind == 1 and bits[4] == "1":  # sequence header of a still picture
-            return Pictures()
-        if kind in (3, 6):  # frame header, frame
-            shown += "1" in (bits[0], bits[3])
-            frames += 1
-        at += size
-    return Pictures(shown, damaged=not frames)
-
-
-def _bits(data: bytes) -> str:
-    """Return the first 16 bits."""
-    return f"{int.from_bytes(data[:2].ljust(2, bytes(1)), 'big'):016b}"

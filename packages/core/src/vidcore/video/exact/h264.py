@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vidcore.video.exact.bits import Bits
+
 __all__ = ["Headers", "read_headers"]
 
 SLICE, IDR, SPS = 1, 5, 7
@@ -47,26 +49,6 @@ class _Picture(NamedTuple):
     referred: bool
     number: int
     order: int
-
-
-class _Bits:
-    """Reads numbers from the bits of a NAL unit."""
-
-    def __init__(self, unit: bytes) -> None:
-        unit = unit.replace(b"\0\0\3", b"\0\0")
-        self._value, self._left = int.from_bytes(unit, "big"), 8 * len(unit)
-
-    def take(self, count: int) -> int:
-        self._left -= count
-        if self._left < 0:
-            raise ValueError("too few bits")
-        return self._value >> self._left & ((1 << count) - 1)
-
-    def golomb(self) -> int:
-        zeros = 0
-        while not self.take(1):
-            zeros += 1
-        return (1 << zeros) - 1 + self.take(zeros)
 
 
 def read_headers(packets: Iterable[bytes], extradata: bytes | None) -> Headers | None:
@@ -143,7 +125,7 @@ def _units(data: bytes, width: int) -> Iterator[bytes]:
 
 def _sequence(unit: bytes) -> _Sequence | None:
     """Parse a sequence parameter set; None if slice headers depend on more than this."""
-    bits = _Bits(unit[1:])
+    bits = _bits(unit)
     try:
         profile = bits.take(8)
         bits.take(16)
@@ -167,7 +149,7 @@ def _sequence(unit: bytes) -> _Sequence | None:
 
 def _picture(unit: bytes, sequence: _Sequence) -> _Picture | None:
     """Parse the header of a slice; None if it is damaged."""
-    bits = _Bits(unit[1:40])
+    bits = _bits(unit[:40])
     try:
         bits.golomb(), bits.golomb(), bits.golomb()
         number = bits.take(sequence.number_bits)
@@ -177,3 +159,8 @@ def _picture(unit: bytes, sequence: _Sequence) -> _Picture | None:
         return _Picture(idr, unit[0] & 96 > 0, number, bits.take(sequence.order_bits) if sequence.order_bits else 0)
     except ValueError:
         return None
+
+
+def _bits(unit: bytes) -> Bits:
+    """Return the bits of a NAL unit after its type, without the bytes that keep start codes out."""
+    return Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))

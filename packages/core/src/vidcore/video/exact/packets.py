@@ -26,7 +26,7 @@ from av.video.stream import VideoStream
 from vidcore.errors import VideoError
 from vidcore.video.checks import existing_file
 from vidcore.video.container import open_container, reason
-from vidcore.video.exact.bitstream import Pictures, lacks_idr, pictures
+from vidcore.video.exact.bitstream import PictureReader, Pictures, lacks_idr
 from vidcore.video.exact.h264 import read_headers
 from vidcore.video.exact.order import Gap, Note, by_pts, is_steady, joined, show_order
 from vidcore.video.exact.structure import Part, avi_slots, damaged_parts
@@ -218,11 +218,12 @@ class Packets:
         context = self.stream.codec_context
         codec = context.codec.canonical_name
         size, resets, discarded = 0, True, False
+        read_pictures = PictureReader(codec, context.extradata)
         same: dict[Pictures, Pictures] = {}
         self._reading = self._read()
         for packet in self._reading:
             self._at += 1
-            found, place = pictures(codec, packet), (packet.pos, packet.size)
+            found, place = read_pictures(packet), (packet.pos, packet.size)
             found = same.setdefault(found, found)  # a few distinct ones, in a hundred thousand packets
             entry, corrupt = packet.is_keyframe and not found.predicted, packet.is_corrupt
             self._notes.append(Note(packet.pts, packet.dts, place, entry, corrupt, packet.is_discard, found))
@@ -252,8 +253,8 @@ class Packets:
         self.gaps = self._find_gaps(same)
         slots = avi_slots(self._file) if self.gaps and self._container.format.name == "avi" else None
         self.order = show_order(self._notes, context, self.cut, self.gaps, slots or None) if resets else None
-        if any(kind.damaged for kind in same):
-            self.gaps = sorted({*self.gaps, *(Gap(k, k + 1) for k, n in enumerate(self._notes) if n.pictures.damaged)})
+        damaged = {k for k, note in enumerate(self._notes) if note.pictures.damaged} | read_pictures.misleading
+        self.gaps = sorted({*self.gaps, *(Gap(k, k + 1) for k in damaged)})
         self.steady = is_steady(self._notes)
         few = self.cut is None and len(self) < FEW
         if not self.steady or few or discarded:
