@@ -203,6 +203,8 @@ def test_files_for_different_data_are_refused(tmp_path: Path) -> None:
         PredictionFile.load(tmp_path / "text.npz")
     with pytest.raises(DataError, match="does not exist"):
         PredictionFile.load(tmp_path / "none.npz")
+    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+        PredictionFile.load(tmp_path)
 
 
 def test_a_file_that_unpacks_to_far_more_than_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,8 @@ class PredictionFile:
             predictions, targets = (read(columns, side, names) for side in ("predicted.", "true."))
         except FileNotFoundError:
             raise DataError(f"{path}: does not exist") from None
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
         except DataError:
             raise
         except Exception as error:  # of many types; NumPy's messages suggest to unpickle the file

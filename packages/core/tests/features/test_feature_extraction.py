@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -187,7 +188,7 @@ def test_unsuitable_models_and_pipelines_are_refused() -> None:
             Span.parse(text, "stride")
 
 
-def test_feature_files_with_times(tmp_path: Path) -> None:
+def test_feature_files_with_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     features = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
     write_features(tmp_path / "a.csv", features, "csv", seconds=8.0)
     lines = (tmp_path / "a.csv").read_text().splitlines()
@@ -206,6 +207,13 @@ def test_feature_files_with_times(tmp_path: Path) -> None:
             read_features(tmp_path / name)
     np.save(tmp_path / "f.npy", np.array([[0.0, 1.0], [2.0, np.nan]]))
     with pytest.raises(VideoError, match=r"f\.npy: channel 1 of position 1 is nan"):
+        read_features(tmp_path / "f.npy")
+
+    def denied(*arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", denied)
+    with pytest.raises(VideoError, match="cannot be read: Permission denied"):
         read_features(tmp_path / "f.npy")
     (tmp_path / "g.csv").write_text("f0,f1\n0,1e300\n")
     with pytest.raises(VideoError, match=r"g\.csv: channel 1 of position 0 is inf"):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from attrs import define, field
 
 from vidcore.config.signature import Parameter, read_signature
-from vidcore.config.types import Choice, Record
+from vidcore.config.types import Choice, Record, Union
 from vidcore.errors import ConfigError, PluginError, UserError, nearest
 from vidcore.plugins.catalog import Catalog
 
@@ -206,8 +206,7 @@ class Converter:
 
     def _convert_none(self, parameter: Parameter, place: str, converted: Table) -> None:
         """Convert None, which TOML lacks: to "none" if the argument accepts that; else the default must be None."""
-        options = getattr(parameter.type, "options", (parameter.type,))
-        if any(isinstance(o, Choice) and "none" in o.values for o in options):
+        if any(isinstance(o, Choice) and "none" in o.values for o in _options(parameter)):
             converted[parameter.name] = "none"
         elif parameter.required or parameter.default is not None:
             self.report(place, "None has no equivalent here")
@@ -240,9 +239,13 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def _options(parameter: Parameter) -> tuple[Any, ...]:
+    """Return the types that an argument may have."""
+    return parameter.type.options if isinstance(parameter.type, Union) else (parameter.type,)
+
+
 def _record(parameter: Parameter) -> Any:
-    options = getattr(parameter.type, "options", (parameter.type,))
-    return next((o for o in options if isinstance(o, Record)), None)
+    return next((o for o in _options(parameter) if isinstance(o, Record)), None)
 
 
 def _norm(converter: Converter, value: Any, at: str, known: Mapping[str, Parameter], converted: Table) -> None:

@@ -33,10 +33,10 @@ def read_config(path: str | Path, skipped: list[str] | None = None) -> dict[str,
             limit.
     """
     budget = Budget()
-    config = _with_lists(_load_config(Path(path), (), budget))
+    config: dict[str, Any] = _with_lists(_load_config(Path(path), (), budget))
     if skipped is not None:
         skipped.extend(budget.skipped)
-    return config  # type: ignore[no-any-return]
+    return config
 
 
 def _load_config(path: Path, below: tuple[Path, ...], budget: Budget) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _load_config(path: Path, below: tuple[Path, ...], budget: Budget) -> dict[st
     except ConfigError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a cycle of links
-        reason = getattr(error, "strerror", None) or error
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise ConfigError(f"{ascii(str(path))[1:-1]}: cannot be read: {reason}{origin}") from error
     try:
         if path.suffix != ".json":

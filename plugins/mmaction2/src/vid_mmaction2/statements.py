@@ -43,7 +43,7 @@ class Module(Expressions):
         except (RecursionError, MemoryError):
             raise ConfigError(f"{path}: nested too deeply") from None
         except (SyntaxError, ValueError) as error:
-            line = getattr(error, "lineno", None) or 1
+            line = (error.lineno if isinstance(error, SyntaxError) else None) or 1
             raise ConfigError(f"{path}:{line}: not Python: {error.args[0]}") from error
 
     def run(self, bases: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:

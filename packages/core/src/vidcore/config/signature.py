@@ -111,9 +111,9 @@ def _last_name(node: ast.expr) -> str:
 def _fields(module: Module, node: ast.ClassDef) -> dict[str, Parameter]:
     out: dict[str, Parameter] = {}
     for base in node.bases:
-        found = module.definition(base.id) if isinstance(base, ast.Name) else None
-        if found and isinstance(found[1], ast.ClassDef) and _has_fields(found[1]):
-            out |= _fields(*found)  # type: ignore[arg-type]
+        match module.definition(base.id) if isinstance(base, ast.Name) else None:
+            case (where, ast.ClassDef() as inherited) if _has_fields(inherited):
+                out |= _fields(where, inherited)
     for statement in node.body:
         match statement:  # attrs takes it if no field has a type
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=made)) if _last_name(made) in FIELDS:

@@ -156,7 +156,7 @@ def shard_optimizer_state(state: Mapping[str, Any], parameters: Sequence[torch.T
     """Return the full ``state_dict`` of an optimizer sharded like its parameters."""
 
     def sharded(value: Any, own: torch.Tensor) -> Any:
-        return shard_like(value, own) if getattr(value, "shape", None) == own.shape else value
+        return shard_like(value, own) if isinstance(value, torch.Tensor) and value.shape == own.shape else value
 
     values = {i: {k: sharded(v, parameters[i]) for k, v in of.items()} for i, of in state["state"].items()}
     return {**state, "state": values}

@@ -92,6 +92,8 @@ def read_features(path: Path) -> Array:
         try:
             # mapped, so that a header that promises too much data fails before memory is allocated
             features = np.lib.format.open_memmap(path, mode="r")
+        except OSError as error:
+            raise VideoError(path, f"cannot be read: {error.strerror or error}") from error
         except Exception:  # of many types; NumPy's messages suggest unpickling
             raise VideoError(path, "is damaged, or not an array of numbers") from None
     else:
