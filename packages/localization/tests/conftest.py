@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import contextlib
+import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from vidcore.cli import run
+
 
 @pytest.fixture(scope="session")
 def vidcore() -> Callable[..., str]:
-    """Run ``vidcore`` in a folder, in its own process, and return its output; it must exit with ``code``."""
+    """Run ``vidcore`` in a folder and return its output; it must exit with ``code``."""
 
-    def run(folder: Path, *arguments: str, code: int = 0, **env: str) -> str:
-        command = [sys.executable, "-m", "vidcore", *arguments]
-        env = {**os.environ, "NO_COLOR": "1", **env}
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=env)
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
+    def in_folder(folder: Path, *arguments: str, code: int = 0) -> str:
+        said = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            patch.chdir(folder)
+            warnings.simplefilter("default")
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                ended = run(arguments)
+        assert ended == code, said.getvalue()
+        return said.getvalue()
 
-    return run
+    return in_folder

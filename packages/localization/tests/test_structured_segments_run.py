@@ -162,7 +162,9 @@ def report(tmp_path_factory: pytest.TempPathFactory, vidcore: Callable[..., str]
     (site / "tiny_backbone-1.0.dist-info" / "entry_points.txt").write_text("[vidcore]\ntiny = tiny_plugin\n")
     (site / "tiny_backbone.py").write_text(BACKBONE)
     (site / "tiny_plugin.py").write_text(PLUGIN)
-    vidcore(folder, "run", "task.toml", "--dir", "out", PYTHONPATH=str(site))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        vidcore(folder, "run", "task.toml", "--dir", "out")
     scores: dict[str, float] = json.loads((folder / "out" / "report.json").read_text())["scores"]
     return scores
 
