@@ -63,6 +63,7 @@ class Mirror:
 
         Raises ``CheckpointError`` if that fails, ``MissingLibraryError`` if the library is not installed.
         """
+        assert self.repository is not None
         try:
             from huggingface_hub import hf_hub_download
         except ImportError as error:
