@@ -18,7 +18,7 @@ from vidcore.errors import DataError
 from vidcore.geometry import Geometry
 from vidcore.metrics import DumpPredictions
 from vidcore.predictions import PredictionFile, fuse, require_finite
-from vidcore.records import Boxes, Record, Segments, Text, shape
+from vidcore.records import Boxes, Cut, Record, Segments, Text, shape
 from vidcore.sample import Sample
 from vidcore.transforms.resizing import Resize
 from vidcore.typing import Array
@@ -67,6 +67,14 @@ class Circles(Record):
 
     def resized(self, factors: tuple[float, float]) -> Self:
         return evolve(self, centres=self.centres * factors)
+
+
+def test_parts_of_videos_are_restored(tmp_path: Path) -> None:
+    cuts = [Cut(1.5, 3.25), None, Cut(10, 20, in_seconds=False)]
+    parts = tuple(sample(i, scores=np.ones(2, np.float32), cut=cut) for i, cut in enumerate(cuts))
+    PredictionFile(parts, parts).save(tmp_path / "p.npz")
+    read = PredictionFile.load(tmp_path / "p.npz")
+    assert [s.cut for s in read.predictions] == [s.cut for s in read.targets] == cuts
 
 
 def test_records_of_packages_are_restored(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from attrs import evolve, frozen
 
 from vidcore.errors import DataError
 from vidcore.files import atomic_write, check_archive, parse_json, to_jsonable
-from vidcore.records import Boxes, Record, Segments
+from vidcore.records import Boxes, Cut, Record, Segments
 from vidcore.sample import RECORDS, Sample
 from vidcore.typing import Array
 
@@ -69,6 +69,8 @@ class PredictionFile:
         for side, samples in (("predicted", self.predictions), ("true", self.targets)):
             for name in FIELDS:
                 columns |= _column(f"{side}.{name}", [getattr(s, name) for s in samples])
+            cuts = [s.cut and [s.cut.start, s.cut.end, float(s.cut.in_seconds)] for s in samples]
+            columns |= _column(f"{side}.cut", cuts)
             columns |= _column(f"{side}.meta", [json.dumps(to_jsonable(dict(s.meta))) for s in samples])
             columns |= _record_columns(side, samples)
         names = next((s.class_names for s in (*self.predictions, *self.targets) if s.class_names), ())
@@ -219,6 +221,9 @@ def _samples(columns: Mapping[str, Array], side: str, names: tuple[str, ...] | N
     found = []
     for i in range(len(table["meta"])):
         fields = {name: table[name][i] for name in FIELDS if name in table}
+        if "cut" in table and (cut := table["cut"][i]) is not None:
+            start, end, in_seconds = np.asarray(cut).tolist()
+            fields["cut"] = Cut(start, end, bool(in_seconds))
         extra: dict[str, Record] = {}
         for name, parts in records.items():
             arrays = {p.partition(".")[2]: table[p][i] for p in parts if table[p][i] is not None}

@@ -10,10 +10,10 @@ import av
 import numpy as np
 import pytest
 
-from vidcore.errors import DataError, PluginError, UserError
+from vidcore.errors import DataError, PluginError, UserError, VideoError
 from vidcore.plugins.catalog import Catalog, Component
 from vidcore.predict.drawing import Drawing, DrawPredictions, load_drawers
-from vidcore.records import Boxes, Segments
+from vidcore.records import Boxes, Cut, Segments
 from vidcore.sample import Sample
 from vidcore.tools.drawers import Canvas, Drawer
 from vidcore.typing import Array
@@ -124,6 +124,36 @@ def test_every_drawer_that_can_draws_in_the_order_of_layers(tmp_path: Path) -> N
     levels = [image[250:, :, 0].mean() for image in found]
     np.testing.assert_allclose(levels, [i / 10 * 255 for i in range(10)], atol=6)
     assert all(image[:230].mean((0, 1))[0] > 200 for image in found)
+
+
+@pytest.mark.parametrize(
+    ("cut", "pictures"),
+    [
+        (Cut(0.3, 0.6), 3),
+        (Cut(0.35, 0.6), 3),
+        (Cut(0.8, 7.0), 2),
+        (Cut(2, 4, in_seconds=False), 2),
+        (Cut(0, 1, in_seconds=False), 1),
+    ],
+)
+@pytest.mark.parametrize("of", ["prediction", "truth"])
+def test_only_the_part_that_is_a_sample_is_drawn(tmp_path: Path, cut: Cut, pictures: int, of: str) -> None:
+    source = video(tmp_path / "a.mp4")
+    sample = Sample(path=str(source), segments=Segments(np.zeros((0, 2))), duration=1.0)
+    part, truth = (sample.replace(cut=cut), None) if of == "prediction" else (sample, sample.replace(cut=cut))
+    Drawing(tmp_path, {"Below": Below}).draw(part, tmp_path / "b.mp4", truth)
+    found = images(tmp_path / "b.mp4")
+    assert len(found) == pictures
+    length = (cut.end - cut.start) / (1 if cut.in_seconds else 10)
+    levels = [image[250:, :, 0].mean() for image in found]
+    np.testing.assert_allclose(levels, [i / 10 / length * 255 for i in range(pictures)], atol=8)
+
+
+def test_a_part_after_the_end_is_not_drawn(tmp_path: Path) -> None:
+    sample = boxed(video(tmp_path / "a.mp4"), 0, 0, 64, 48).replace(cut=Cut(2, 3))
+    with pytest.raises(VideoError, match=r"a\.mp4: ends before its part from 2 begins"):
+        Drawing(tmp_path, DRAWERS).draw(sample, tmp_path / "b.mp4")
+    assert not (tmp_path / "b.mp4").exists()
 
 
 def test_folders_of_frames_and_images_are_drawn(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from vidcore.errors import VideoError
-from vidcore.video.footage import FileFootage, Picture, ReaderFootage
+from vidcore.video.footage import FileFootage, PartFootage, Picture, ReaderFootage
 from vidcore.video.frames import ArrayReader
 from vidcore.video.movie import write_movie
 
@@ -90,6 +90,24 @@ def flash(path: Path, codec: str, seconds: float = 3.0, late: float = 0.0, rate:
         out.mux(sound.encode(made))
         out.mux(sound.encode(None))
     return path
+
+
+@pytest.mark.parametrize("codec", ["aac", "mp2"])
+def test_a_part_keeps_its_sound(codec: str, tmp_path: Path) -> None:
+    source = flash(tmp_path / "a.mkv", codec)
+    with (
+        FileFootage(source) as whole,
+        write_movie(tmp_path / "b.mp4", whole.unit, whole.rate, whole.sound, whole.origin) as movie,
+    ):
+        for item in PartFootage(whole, 1.0, 2.5):
+            if isinstance(item, Picture):
+                movie.write(item.image, item.time, item.duration)
+            else:
+                movie.write_sound(item)
+    assert len(pictures(tmp_path / "b.mp4")) == 30
+    heard, seen = loud(tmp_path / "b.mp4")
+    assert seen == pytest.approx(0.5, abs=0.051)
+    assert heard == pytest.approx(0.5, abs=0.08)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from vidcore.sample import Sample
 from vidcore.tools.drawers import Canvas, Drawer
 from vidcore.tools.progress import progress_bar
 from vidcore.typing import Array
-from vidcore.video.footage import FileFootage, Footage, Picture, ReaderFootage
+from vidcore.video.footage import FileFootage, Footage, PartFootage, Picture, ReaderFootage
 from vidcore.video.frames import FrameFolderReader
 from vidcore.video.movie import MovieWriter, write_movie
 
@@ -121,7 +121,9 @@ class Drawing:
         if not chosen:
             known = ", ".join(self.drawers) or "none is installed"
             raise DataError(f"{sample.path}: no drawer can draw this prediction ({known})")
-        with _footage(sample, sources or {}) as footage:
+        cut = sample.cut or (truth.cut if truth else None)
+        with _footage(sample, sources or {}) as whole:
+            footage = whole if cut is None else PartFootage(whole, cut.start, cut.end, cut.in_seconds)
             with write_movie(path, footage.unit, footage.rate, footage.sound, footage.origin) as movie:
                 pictures = self._draw_pictures(sample, truth, footage, [drawer for _, _, drawer in chosen], movie)
                 for picture in progress_bar(pictures, title, footage.count or 0):
@@ -151,9 +153,10 @@ class Drawing:
                 start, decoded = item.time, item.image.shape[:2]
                 size = _shown_size(decoded, footage.aspect)
                 known = [one for one in (sample, truth) if one is not None]
+                length = None if isinstance(footage, PartFootage) else sample.duration
                 texts = [name for one in known for name in one.class_names or ()]
                 texts += [text for one in known for drawer in drawers for text in drawer.texts(one)]
-                canvas = Canvas(size, texts, sample.duration or footage.duration, self.top)
+                canvas = Canvas(size, texts, length or footage.duration, self.top)
                 found, true = _in_pixels(sample, decoded, size), truth and _in_pixels(truth, decoded, size)
                 ready = [drawer(found, canvas, true) for drawer in drawers]
             image = _resized(item.image, canvas.size)

@@ -30,12 +30,14 @@ from vidcore.video.container import open_container
 from vidcore.video.reader import VideoReader
 from vidcore.video.rotation import Orientation
 
-__all__ = ["RATE", "FileFootage", "Footage", "Picture", "ReaderFootage"]
+__all__ = ["RATE", "FileFootage", "Footage", "PartFootage", "Picture", "ReaderFootage"]
 
 UNSPECIFIED, HD = 2, 720
 """FFmpeg's number for an unknown matrix of colours; frames at least as high are then taken as BT.709, as players do."""
 RATE = 25.0
 """Frames per second if a video has no rate."""
+EPSILON = 1e-6
+"""Seconds, or pictures, that rounding may move a boundary by."""
 FINEST = 1_000_000
 """Times are in fractions of a second that are at most this fine."""
 
@@ -184,6 +186,62 @@ class FileFootage(Footage):
     def close(self) -> None:
         """Close the file."""
         self._container.close()
+
+
+class PartFootage(Footage):
+    """A part of a video to look at: the pictures that are on the screen in it, and its sound, from the first picture.
+
+    Args:
+        whole: the video, which stays open.
+        start: of the part.
+        end: of the part, which is not included.
+        in_seconds: whether both are seconds; otherwise numbers of pictures, from 0.
+
+    Raises ``VideoError`` while it is played if the video ends before the part begins.
+    """
+
+    def __init__(self, whole: Footage, start: float, end: float, in_seconds: bool = True) -> None:
+        self._whole, self._start, self._end, self._in_seconds = whole, start, end, in_seconds
+        self.path, self.rate, self.unit, self.sound = whole.path, whole.rate, whole.unit, whole.sound
+        self.origin = whole.origin
+        rate = float(whole.rate or RATE)
+        self.duration = end - start if in_seconds else (end - start) / rate
+        self.count = round(self.duration * rate)
+
+    def __iter__(self) -> Iterator[Picture | Packet[AudioStream]]:
+        moved: Fraction | None = None
+        step = 1 / (self.rate or Fraction(RATE))
+        number = 0
+        for item in self._whole:
+            self.damaged, self.aspect = self._whole.damaged, self._whole.aspect
+            if not isinstance(item, Picture):
+                if moved is not None and _moved(item, moved) >= self.origin:
+                    yield item
+                continue
+            shown = float(item.time - self.origin), float(item.time - self.origin + (item.duration or step))
+            begins, ends = shown if self._in_seconds else (number, number + 1)
+            number += 1
+            if begins >= self._end - EPSILON:
+                break
+            if ends > self._start + EPSILON:
+                if moved is None:
+                    moved = item.time - self.origin
+                yield Picture(item.image, item.time - moved, item.duration)
+        if moved is None:
+            raise VideoError(self.path, f"ends before its part from {self._start:g} begins")
+
+    def close(self) -> None:
+        """Do nothing: the whole video is closed by itself."""
+
+
+def _moved(packet: Packet[AudioStream], seconds: Fraction) -> Fraction:
+    """Let a packet of sound be heard earlier, and return when."""
+    unit = packet.time_base
+    if not unit or packet.pts is None:
+        return seconds
+    ticks = round(seconds / unit)
+    packet.pts, packet.dts = packet.pts - ticks, None if packet.dts is None else packet.dts - ticks
+    return packet.pts * unit
 
 
 class _Clock:
