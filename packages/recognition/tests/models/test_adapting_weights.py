@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -10,7 +12,10 @@ from vid_recognition.models.mobileone import MobileOne
 from vid_recognition.models.recognizers import Recognizer2D, Recognizer3D
 from vid_recognition.models.resnet import ResNet
 from vid_recognition.models.resnet3d import ResNet3dSlowOnly
+from vidcore.engine.options import TrainOptions
 from vidcore.errors import CheckpointError
+from vidcore.plugins.catalog import load_plugins
+from vidcore.task.initial import load_initial_weights
 
 
 def test_image_weights_are_inflated() -> None:
@@ -41,3 +46,16 @@ def test_a_different_image_network_is_refused() -> None:
     deep = Recognizer3D(ResNet3dSlowOnly(depth=50), I3DHead(num_classes=3, in_channels=2048))
     with pytest.raises(CheckpointError, match="but this network needs"):
         deep.adapt_weights(flat.state_dict())
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone."])
+def test_what_is_left_out_of_image_weights_is_named(tmp_path: Path, prefix: str) -> None:
+    net = ResNet(18)
+    name = "cls_head.fc_cls" if prefix else "fc"
+    classifier = {f"{name}.{part}": torch.ones(2) for part in ("weight", "bias")}
+    state = {f"{prefix}{key}": value for key, value in net.state_dict().items()} | classifier
+    torch.save(state, tmp_path / "image.pth")
+    model = Recognizer3D(ResNet3dSlowOnly(depth=18), I3DHead(num_classes=3, in_channels=512))
+    for weights in (tmp_path / "image.pth", {"backbone": tmp_path / "image.pth"}):
+        lines = load_initial_weights(model, TrainOptions(weights=weights), load_plugins())
+        assert f"image.pth also has {', '.join(classifier)}" in lines

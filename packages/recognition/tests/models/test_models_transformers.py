@@ -302,7 +302,8 @@ def test_a_torch_script_of_clip_starts_uniformerv2_for_larger_frames(tmp_path: P
     options = TrainOptions(weights=tmp_path / "ViT-B-16.pt", weights_resize=True)
     left = load_initial_weights(model, options, load_plugins(), notes.append)
     assert notes == ["train.weights: backbone.positional_embedding is resized from (5, 8) to (10, 8)"]
-    assert len(left) == sum("resblocks" not in key and "transformer." in key for key in tower) + 2
+    assert left[-1] == "ViT-B-16.pt also has input_resolution, text.weight"
+    assert len(left) == 1 + sum("resblocks" not in key and "transformer." in key for key in tower) + 2
     found = model.state_dict()
     key = "transformer.resblocks.1.attn.in_proj_weight"
     assert torch.equal(found[f"backbone.{key}"], tower[key].half().float())

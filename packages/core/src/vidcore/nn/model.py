@@ -5,7 +5,8 @@ Shapes: B samples, V views of a sample (clips times crops; frames for 2D network
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -105,6 +106,10 @@ class Preprocessor(nn.Module):
         return batch.replace(inputs=self.normalise(batch.inputs))
 
 
+IMAGE_ONLY = re.compile(r"^((fc|head|classifier|cls_head|pre_logits)\.|mask_token$)")
+"""Names of weights that only image networks have."""
+
+
 class ImageWeights(nn.Module):
     """Base class of backbones that can be initialised from the weights of an image network."""
 
@@ -115,6 +120,15 @@ class ImageWeights(nn.Module):
             CheckpointError: they belong to a different network.
         """
         raise NotImplementedError
+
+    def unused_2d_weights(self, names: Iterable[str]) -> list[str]:
+        """Return the names in an image network that ``convert_2d_weights`` has no use for.
+
+        Default: those outside of its ``backbone.``, if it has one, and of its classifier.
+        """
+        names = list(names)
+        inner = [name for name in names if name.startswith("backbone.")] or names
+        return [n for n in names if n not in inner or IMAGE_ONLY.search(n.removeprefix("backbone."))]
 
 
 def image_weights(backbone: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -50,10 +50,12 @@ def load_initial_weights(
     except CheckpointError as error:
         hint = foreign_names(model.state_dict(), weights)
         raise CheckpointError(f"{path}: {error}{hint}") from None
-    if adapted is not None:
-        weights = adapted
-        ignore = [*ignore, *(k for k in model.state_dict() if k not in weights)]
-    return _load(model, weights, ignore, path)
+    if adapted is None:
+        return _load(model, weights, ignore, path)
+    backbone = next((part for part in model.modules() if isinstance(part, ImageWeights)), None)
+    unused = backbone.unused_2d_weights(k for k in weights if k not in adapted) if backbone else []
+    ignore = [*ignore, *(k for k in model.state_dict() if k not in adapted)]
+    return *_load(model, adapted, ignore, path), *_surplus(path, unused)
 
 
 def _read(named: Path, key: str, options: TrainOptions, catalog: Catalog) -> tuple[Path, dict[str, Tensor]]:
@@ -65,6 +67,10 @@ def _read(named: Path, key: str, options: TrainOptions, catalog: Catalog) -> tup
         )
     weights, _ = read_weights(path, options.weights_prefix, is_published(path, catalog))
     return path, weights
+
+
+def _surplus(path: Path, unused: Sequence[str]) -> list[str]:
+    return [f"{path.name} also has {some(unused, 3)}"] if unused else []
 
 
 def _resized(model: nn.Module, weights: Mapping[str, Tensor], note: Callable[[str], object]) -> dict[str, Tensor]:
@@ -114,7 +120,7 @@ def _load_parts(
         except CheckpointError as error:
             raise CheckpointError(f"{key}: {error}") from None
         lines += [f"{name}.{line}" for line in left]
-        lines += [f"{path.name} also has {some(unused, 3)}"] if unused else []
+        lines += _surplus(path, unused)
         known |= {f"{name}.{inner}" for inner in state}
     check_used(options.weights_ignore, known)
     outside = [k for k in own if not any(k.startswith(f"{name}.") for name in files)]
@@ -135,8 +141,9 @@ def _of_part(
     own = part.state_dict()
     begun = max((f"{name}.", "backbone.", ""), key=lambda start: sum(f"{start}{key}" in weights for key in own))
     state = {key.removeprefix(begun): value for key, value in weights.items() if key.startswith(begun)}
-    matching = [key for key in own if key in state and own[key].ndim == state[key].ndim]
-    if isinstance(part, ImageWeights) and 2 * len(matching) < len(own):
+    shared = [key for key in own if key in state]
+    flat = any(own[key].ndim != state[key].ndim for key in shared)
+    if isinstance(part, ImageWeights) and (flat or 2 * len(shared) < len(own)):
         state = part.convert_2d_weights(weights)
-        return state, [], [key for key in own if key not in state]
+        return state, part.unused_2d_weights(weights), [key for key in own if key not in state]
     return state, [key for key in weights if not key.startswith(begun)], []

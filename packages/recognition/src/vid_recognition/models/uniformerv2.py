@@ -9,7 +9,7 @@ What differs: published networks have no local blocks (``no_lmhra``).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -244,6 +244,12 @@ class UniFormerV2(Backbone, PositionTables):
         if kernel.ndim == 4:
             kernel = kernel.unsqueeze(2).repeat(1, 1, times, 1, 1) / times
         return {k: state_dict[k] for k in clip} | {"conv1.weight": kernel}
+
+    def unused_2d_weights(self, names: Iterable[str]) -> list[str]:
+        """Return the names of the tower of texts, and of the projection of images to its space."""
+        names = list(names)
+        tower = "visual." if any(name.startswith("visual.") for name in names) else ""
+        return [n for n in names if not n.startswith(tower) or n.startswith((f"{tower}ln_post.", f"{tower}proj"))]
 
     def forward(self, x: Tensor) -> Tensor:
         if tuple(x.shape[2:]) != self.clip:
