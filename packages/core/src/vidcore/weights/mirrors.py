@@ -69,7 +69,7 @@ class Mirror:
         except ImportError as error:
             raise missing_library(f"{MIRRORS} {self.repository}", error) or error from error
         try:
-            return Path(hf_hub_download(self.repository, self.place(one)))
+            return Path(hf_hub_download(self.repository or "", self.place(one)))
         except Exception as error:  # of many types: the repository, the file, the network, the disk
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise CheckpointError(f"{self.place(one)} of the repository {self.repository}: {reason}") from error
