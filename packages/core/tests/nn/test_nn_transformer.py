@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,8 @@ from vidcore.nn import (
     init_transformer,
     layer_by_name,
     resize_positions,
+    rotary_angles,
+    rotate,
     run_blocks,
     sinusoids,
 )
@@ -216,3 +220,35 @@ def test_layers_by_name() -> None:
     embeddings = ["cls_token", "patch_embed."]
     names = ["patch_embed.projection.bias", "cls_token", "net.layers.11.norm.bias", "net.norm.bias", "layers.0.x"]
     assert [layer_by_name(n, embeddings, "net.layers") for n in names] == [0, 0, 12, None, None]
+
+
+@pytest.mark.parametrize("grid", [(5,), (2, 3), (2, 3, 4)])
+@pytest.mark.parametrize("dim", [12, 20])
+def test_rotary_positions_multiply_complex_numbers(grid: tuple[int, ...], dim: int) -> None:
+    """Each pair of channels is a complex number, which turns by its position times its frequency (RoFormer, eq. 12)."""
+    tokens = torch.randn(2, 3, 1 + math.prod(grid), dim, generator=torch.Generator().manual_seed(0))
+    found = rotate(tokens, rotary_angles(grid, dim, base=100.0, prefix=1))
+    assert torch.equal(found[..., 0, :], tokens[..., 0, :]), "a class token has no position"
+    pairs = dim // 2 // len(grid)
+    for row, position in enumerate(itertools.product(*map(range, grid)), 1):
+        wanted = tokens[..., row, :].double().numpy().copy()
+        for axis, place in enumerate(position):
+            for j in range(pairs):
+                at = 2 * (axis * pairs + j)
+                number = wanted[..., at] + 1j * wanted[..., at + 1]
+                number = number * np.exp(1j * place * 100.0 ** (-j / pairs))
+                wanted[..., at], wanted[..., at + 1] = number.real, number.imag
+        np.testing.assert_allclose(found[..., row, :].numpy(), wanted, atol=1e-6)
+
+
+def test_attention_with_rotary_positions_depends_on_distances_only() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 6, 16)
+    angles = rotary_angles((9,), 8)
+    for layer in (Attention(16, 2), PackedAttention(16, 2), ClipBlock(16, 2)):
+        near, far = layer(x, angles=angles[:6]), layer(x, angles=angles[3:])
+        torch.testing.assert_close(near, far)
+        assert (near - layer(x)).abs().max() > 1e-4, "positions matter"
+        assert layer.bfloat16()(x.bfloat16(), angles=angles[:6]).dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="a head needs 6 channels for 3 axes of positions, got 4"):
+        rotary_angles((2, 2, 2), 4)

@@ -3,7 +3,15 @@
 from vidcore.nn.checkpointing import checkpointed, run_blocks
 from vidcore.nn.model import FeatureModel, ImageWeights, Model, Preprocessor, image_weights
 from vidcore.nn.parts import average_views, chunked, make_divisible, pool_positions, require, require_type
-from vidcore.nn.positions import PositionTables, guess_grid, resize_positions, resize_tables, sinusoids
+from vidcore.nn.positions import (
+    PositionTables,
+    guess_grid,
+    resize_positions,
+    resize_tables,
+    rotary_angles,
+    rotate,
+    sinusoids,
+)
 from vidcore.nn.transformer import (
     Attention,
     ClipBlock,
@@ -46,6 +54,8 @@ __all__ = [
     "require_type",
     "resize_positions",
     "resize_tables",
+    "rotary_angles",
+    "rotate",
     "run_blocks",
     "sinusoids",
 ]

@@ -1,4 +1,4 @@
-"""Position embeddings: tables of sinusoids, and resizing of learned tables to more or fewer patches and frames."""
+"""Positions: tables of sinusoids, rotary positions, resizing of learned tables to more or fewer patches and frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from vidcore.errors import CheckpointError
 from vidcore.nn.parts import require
 
-__all__ = ["PositionTables", "guess_grid", "resize_positions", "resize_tables", "sinusoids"]
+__all__ = [
+    "PositionTables",
+    "guess_grid",
+    "resize_positions",
+    "resize_tables",
+    "rotary_angles",
+    "rotate",
+    "sinusoids",
+]
 
 
 class PositionTables(nn.Module):
@@ -89,6 +97,47 @@ def sinusoids(length: int, dim: int) -> Tensor:
     angle = torch.arange(length, dtype=torch.float64)[:, None] / 10000 ** (channel / dim)
     even = torch.arange(dim) % 2 == 0
     return torch.where(even, angle.sin(), angle.cos()).float()
+
+
+def rotary_angles(grid: Sequence[int], dim: int, base: float = 10_000.0, prefix: int = 0) -> Tensor:
+    """Return the angles of axial rotary positions (RoFormer, arXiv:2104.09864, eq. 15; axes as in arXiv:2403.13298).
+
+    Each axis has an equal share of the pairs of channels: pair j of the J pairs of an axis turns by the position along
+    it, times base^(-j / J). Channels that are left over do not turn.
+
+    Args:
+        grid: number of patches along each axis: (T,), (H, W) or (T, H, W).
+        dim: channels of a head; at least two for each axis.
+        base: of the frequencies.
+        prefix: tokens before the patches, such as a class token, which do not turn.
+
+    Returns:
+        (prefix + L, pairs) float32; L patches, row by row, frame by frame.
+    """
+    pairs = dim // (2 * len(grid))
+    require(pairs > 0, f"a head needs {2 * len(grid)} channels for {len(grid)} axes of positions, got {dim}")
+    frequencies = base ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
+    axes = torch.meshgrid(*(torch.arange(length) for length in grid), indexing="ij")
+    positions = torch.stack(axes, -1).flatten(0, -2)  # L, axes
+    angles = (positions[:, :, None] * frequencies).flatten(1)
+    return torch.cat((angles.new_zeros(prefix, angles.shape[1]), angles)).float()
+
+
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Rotate pairs of neighbouring channels of queries or keys.
+
+    Args:
+        x: (..., L, C).
+        angles: (L, pairs), see ``rotary_angles``; 2 * pairs is at most C, and later channels stay.
+
+    Returns:
+        (..., L, C) of the same dtype.
+    """
+    turned, kept = x.split((2 * angles.shape[1], x.shape[-1] - 2 * angles.shape[1]), -1)
+    first, second = turned.unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = angles.cos(), angles.sin()
+    pairs = torch.stack((first * cos - second * sin, first * sin + second * cos), -1)
+    return torch.cat((pairs.flatten(-2).to(x.dtype), kept), -1)
 
 
 def resize_positions(table: Tensor, old: Sequence[int], new: Sequence[int], prefix: int = 0) -> Tensor:

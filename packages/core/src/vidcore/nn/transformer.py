@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidcore.nn.parts import require
+from vidcore.nn.positions import rotate
 
 __all__ = [
     "Attention",
@@ -124,6 +125,7 @@ def attend(
     scale: float | None = None,
     mask: Tensor | None = None,
     dropout: float = 0.0,
+    angles: Tensor | None = None,
 ) -> Tensor:
     """Multi-head attention by PyTorch's fused kernels (arXiv:1706.03762, section 3.2).
 
@@ -135,11 +137,14 @@ def attend(
         scale: factor on the products of queries and keys; default: (C / h) ** -0.5.
         mask: (N or 1, h or 1, L, M), added to the scaled products, or, if boolean, True for pairs that take part.
         dropout: probability of dropping a weight of the attention; the caller passes 0 outside of training.
+        angles: (L, pairs) of rotary positions, see ``rotary_angles``; M is L.
 
     Returns:
         (N, L, C).
     """
     q, k, v = (tokens.unflatten(2, (num_heads, -1)).transpose(1, 2) for tokens in (query, key, value))
+    if angles is not None:
+        q, k = rotate(q, angles), rotate(k, angles)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
     return out.transpose(1, 2).flatten(2)
 
@@ -177,13 +182,14 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         self.proj_dropout = nn.Dropout(proj_dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, angles: Tensor | None = None) -> Tensor:
+        """``angles`` as for ``attend``."""
         bias: Tensor | None = self.qkv.bias
         if self.q_bias is not None and self.v_bias is not None:
             bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
         query, key, value = F.linear(x, self.qkv.weight, bias).chunk(3, -1)
         dropout = self.attn_dropout if self.training else 0.0
-        x = attend(query, key, value, self.num_heads, scale=self.scale, dropout=dropout)
+        x = attend(query, key, value, self.num_heads, scale=self.scale, dropout=dropout, angles=angles)
         return self.proj_dropout(self.proj(x))
 
 
@@ -208,8 +214,10 @@ class PackedAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, x: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """``mask`` as for ``attend``."""
+    def forward(
+        self, x: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None, angles: Tensor | None = None
+    ) -> Tensor:
+        """``mask`` and ``angles`` as for ``attend``."""
         if tokens is None:
             query, key, value = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
         else:
@@ -217,7 +225,7 @@ class PackedAttention(nn.Module):
             query = F.linear(x, self.in_proj_weight[:dim], self.in_proj_bias[:dim])
             key, value = F.linear(tokens, self.in_proj_weight[dim:], self.in_proj_bias[dim:]).chunk(2, -1)
         dropout = self.attn_dropout if self.training else 0.0
-        out = attend(query, key, value, self.num_heads, mask=mask, dropout=dropout)
+        out = attend(query, key, value, self.num_heads, mask=mask, dropout=dropout, angles=angles)
         return self.out_proj(out)
 
 
@@ -241,9 +249,9 @@ class ClipBlock(nn.Module):
         self.ln_2 = nn.LayerNorm(dim)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """``mask`` as for ``attend``."""
-        x = x + self.drop_path(self.attn(self.ln_1(x), mask=mask))
+    def forward(self, x: Tensor, mask: Tensor | None = None, angles: Tensor | None = None) -> Tensor:
+        """``mask`` and ``angles`` as for ``attend``."""
+        x = x + self.drop_path(self.attn(self.ln_1(x), mask=mask, angles=angles))
         return x + self.drop_path(self.mlp(self.ln_2(x)))
 
 
