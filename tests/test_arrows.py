@@ -33,7 +33,7 @@ KERNEL = (
     ("video", "weights"),
     ("video.exact", "geometry"),
     ("records",),
-    ("sample",),
+    ("persons", "sample"),
     ("batch", "predictions"),
     ("protocols",),
     ("nn", "metrics", "transforms"),

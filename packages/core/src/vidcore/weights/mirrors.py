@@ -68,6 +68,7 @@ class Mirror:
             from huggingface_hub import hf_hub_download
         except ImportError as error:
             raise missing_library(f"{MIRRORS} {self.repository}", error) or error from error
+        assert self.repository is not None, "a server is asked by HTTP"
         try:
             return Path(hf_hub_download(self.repository or "", self.place(one)))
         except Exception as error:  # of many types: the repository, the file, the network, the disk
