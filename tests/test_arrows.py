@@ -32,6 +32,7 @@ KERNEL = (
     ("config",),
     ("video", "weights"),
     ("video.exact", "geometry"),
+    ("record",),
     ("records",),
     ("persons", "sample"),
     ("batch", "predictions"),

@@ -20,7 +20,7 @@ from vidcore.engine.observers import JsonLines
 from vidcore.protocols import Observer
 from vidcore.tools.loggers import TensorBoard
 
-STEPS = int(os.environ.get("VIDCORE_SOAK", "5000"))
+STEPS = int(os.environ.get("VIDCORE_SOAK", "2000"))
 EVALUATIONS = 20
 WARM_UP = 5
 """Evaluations after which nothing may grow."""
