@@ -160,7 +160,8 @@ class FrameFinder:
                 if (self._inside | self._ahead.keys()) & missing.keys():
                     yield from self._drain(missing, last)
                 self._begin(entry)
-            while self._next <= min(target + 1, len(self._packets) - 1):
+            end = min(target + 1, len(self._packets) - 1)
+            while self._next <= end:
                 # Frames after the last one wanted may be requested next.
                 needed = self._next in missing or self._place.get(self._next, -1) > last
                 yield from self._take(self._feed(needed), missing, last)
@@ -203,7 +204,7 @@ class FrameFinder:
             assert number is not None
             if number in missing or self._place.get(number, -1) > last:
                 self._ahead[number] = frame
-        for number in [k for k in missing if k in self._ahead and self._is_verified(k)]:
+        for number in [k for k in self._ahead if k in missing and self._is_verified(k)]:
             yield missing.pop(number), self._ahead[number]
             if self._place[number] <= last:
                 self._ahead.pop(number, None)
