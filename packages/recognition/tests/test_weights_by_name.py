@@ -13,6 +13,7 @@ from vidcore.errors import CheckpointError, UserError
 from vidcore.files import sha256
 from vidcore.plugins.catalog import load_plugins
 from vidcore.task.initial import load_initial_weights
+from vidcore.task.names import known_names
 from vidcore.task.task import Task
 from vidcore.tools import fetch
 from vidcore.weights.published import Published
@@ -102,3 +103,10 @@ def test_published_weights_come_with_the_class_names_of_their_dataset(
     assert Predictor(task).class_names == ("circle", "square"), "with the weights of the recipe"
     (tmp_path / "classes/shapes.txt").write_text("circle\nsquare\nstar\n")  # of a Task for fewer classes
     assert Predictor(task).class_names is None
+
+
+def test_published_weights_with_two_classifiers_have_the_names_of_clips() -> None:
+    task = Task.load("slowonly_r50_8xb16-8x8x1-256e_imagenet-kinetics400-rgb", load_plugins())
+    names = known_names(task, {}, f"somewhere/{task.table['info']['weights']}")
+    assert names is not None and (len(names), names[0]) == (400, "abseiling")
+    assert known_names(task, {}, "mine.pth") is None, "may have other classes"

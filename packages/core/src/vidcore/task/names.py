@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from vidcore.data.classes import names_beside_weights, read_classes
@@ -33,7 +34,10 @@ def known_names(task: Task, about: Mapping[str, Any], source: str) -> tuple[str,
     check_names(task, names, outputs)
     if names is not None:
         return names
-    shipped = read_classes(task.catalog.class_list(task.table.get("info", {}).get("dataset")))
+    info = task.table.get("info", {})
+    shipped = read_classes(task.catalog.class_list(info.get("dataset")))
+    if outputs is None and Path(source).name == info.get("weights"):  # of a model with several classifiers
+        return shipped
     return shipped if shipped and len(shipped) == outputs else None  # a Task may extend the recipe
 
 
