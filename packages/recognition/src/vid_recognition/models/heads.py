@@ -292,10 +292,11 @@ KINETICS710_RENAMED = {
 
 
 def kinetics710_numbers(dataset: str) -> list[int]:
-    """Return the number of each class of a dataset in the weights of UniFormerV2 that were trained on Kinetics-710.
+    """Return the number of each class of a dataset in weights of UniFormerV2 that were trained on Kinetics-710.
 
-    Their first 400 classes are those of Kinetics-400 in an order of their own, listed in
-    ``recipes/classes/kinetics710_uniformerv2.txt``; ``kinetics710.txt`` has them in the order of Kinetics-400.
+    They are those that recipes start from, whose name ends in ``20221219-77d34f81``. Their first 400 classes are those
+    of Kinetics-400 in an order of their own, listed in ``recipes/classes/kinetics710_uniformerv2.txt``;
+    ``kinetics710.txt`` has them in the order of Kinetics-400.
 
     Args:
         dataset: kinetics400, kinetics600 or kinetics700.
@@ -318,8 +319,8 @@ class UniFormerHead(ClassificationHead):
         num_classes: number of classes.
         in_channels: channels of the features.
         channel_map: which classes of the weights that training starts from are those of this head (arXiv:2211.09552,
-            section 4): the dataset, for published weights of Kinetics-710; or a file of a JSON list with the number of
-            each class in the weights. It is used when weights with a different number of classes are loaded.
+            section 4): the dataset, for the weights of Kinetics-710 that recipes start from; or a file of a JSON list
+            with the number of each class in the weights. It is used if the weights have a different number of classes.
 
     and the arguments of ``ClassificationHead``.
     """
