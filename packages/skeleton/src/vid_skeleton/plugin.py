@@ -10,5 +10,10 @@ def vidcore_components() -> dict[str, dict[str, str]]:
     return {
         "models": offer("vid_skeleton.models"),
         "datasets": offer("vid_skeleton.datasets"),
-        "transforms": offer("vid_skeleton.transforms"),
+        "transforms": offer(
+            "vid_skeleton.transforms",
+            compact=["PoseCompact"],
+            decoding=["DecompressPose", "PadTo", "PoseDecode"],
+            sampling=["UniformSampleFrames"],
+        ),
     }
