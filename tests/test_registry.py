@@ -24,12 +24,14 @@ import torch.distributed as dist
 
 from vid_localization.records import PartBounds
 from vid_recognition.records import TagCategories
+from vid_skeleton.records import Detections
 from vidcore.batch import collate
 from vidcore.config.bind import build_component
 from vidcore.engine import shard
 from vidcore.errors import UserError
+from vidcore.geometry import Geometry
 from vidcore.plugins.catalog import Catalog, Component, load_plugins
-from vidcore.records import Boxes, Clip, Segments, Text
+from vidcore.records import Boxes, Clip, Joints, Segments, Text
 from vidcore.sample import Sample
 from vidcore.testing import check_component
 
@@ -52,6 +54,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "MultiGroupCrop": {"crop_size": 16, "groups": 2},
     "MultiScaleCrop": {"input_size": 32},
     "Pad": {"axis": 0},
+    "PadTo": {"length": 12},
     "PerDataset": {"pipelines": [{}]},
     "RandomCrop": {"size": 32},
     "RandomRescale": {"scale_range": [32, 48]},
@@ -64,6 +67,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "TorchVision": {"op": "RandomErasing"},
     "Transpose": {"keys": ["imgs"], "order": [0, 2, 1, 3, 4]},
     "UniformSample": {"clip_len": 4},
+    "UniformSampleFrames": {"clip_len": 4},
     # schedules, groupings, jobs
     "CosineRestartLR": {"periods": [3, 4]},
     "ExponentialLR": {"gamma": 0.9},
@@ -153,6 +157,8 @@ STAGES = {
     "boxes": 3,
     "flow": 3,
     "picture": 3,
+    "skeleton": 0,
+    "skeleton in space": 0,
     "formatted": 4,
 }
 """Numbers of these steps to apply to a sample."""
@@ -188,6 +194,12 @@ def sample_at(stage: str, video: Path) -> Sample:
         return sample.replace(boxes=boxes, proposals=boxes)
     if stage == "flow":
         return sample.replace(frames=sample.frames[..., :2], modality="Flow")
+    if stage.startswith("skeleton"):
+        points = np.random.default_rng(3).uniform(1, 40, (2, 8, *((25, 3) if "space" in stage else (17, 2))))
+        joints = Joints(points.astype(np.float32), None if "space" in stage else np.ones((2, 8, 17), np.float32))
+        found = Detections(joints.points[0], joints.points[0, ..., 0], np.arange(8))
+        clip, geometry = Clip(np.arange(2, 6), 2, 2), Geometry.whole((48, 64))
+        return sample.replace(total_frames=8, joints=joints, clip=clip, geometry=geometry).with_extra(detections=found)
     if stage == "picture":
         picture = np.zeros((1, 48, 64, 3), np.uint8)
         return sample.replace(frames=picture, geometry=None, clip=Clip(np.zeros(1, np.int64), 1))

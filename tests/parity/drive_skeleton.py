@@ -12,7 +12,6 @@ from vid_skeleton.records import Detections
 from vid_skeleton.transforms.compact import PoseCompact
 from vid_skeleton.transforms.decoding import DecompressPose, PadTo, PoseDecode
 from vid_skeleton.transforms.sampling import UniformSampleFrames
-from vidcore.errors import UserError
 from vidcore.geometry import Geometry
 from vidcore.records import Clip, Joints
 from vidcore.sample import Sample
@@ -57,11 +56,7 @@ def _outputs(sample: Sample, row: Any) -> dict[str, Any]:
 
 
 def select_frames(case: Any, row: Any) -> dict[str, Any]:
-    sample = _sample(row)
-    outputs = _outputs(PoseDecode()(sample, RNG), row)
-    if "frame_inds" in outputs:
-        outputs["frame_inds"] = outputs["frame_inds"] + row.inputs.get("offset", 0)
-    return outputs
+    return _outputs(PoseDecode()(_sample(row), RNG), row)
 
 
 def unpack_detections(case: Any, row: Any) -> dict[str, Any]:

@@ -75,7 +75,8 @@ class DecompressPose:
     squeeze: bool = True
     """Remove frames without people; ``total_frames`` then counts the others."""
     max_person: int = field(default=10, validator=at_least(1))
-    """People to keep in each frame: those with the highest sums of scores, best first, if there are more."""
+    """People to keep in each frame: those with the highest sums of scores. If any frame has more, the people of each
+    are sorted, best first."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         found = sample.extra.get("detections")
@@ -93,8 +94,9 @@ class DecompressPose:
         people = min(int(counts.max()), self.max_person)
         points = np.zeros((people, total, *found.points.shape[1:]), np.float32)
         scores = np.zeros((people, total, found.points.shape[1]), np.float32)
-        strength = found.scores.sum(1, dtype=np.float32)
-        order = np.lexsort((np.where(counts[frames] > self.max_person, -strength, 0), frames))
+        order = np.arange(len(frames))
+        if counts.max() > self.max_person:
+            order = np.lexsort((-found.scores.sum(1, dtype=np.float32), frames))
         rank = np.arange(len(frames)) - np.repeat(counts.cumsum() - counts, counts)
         order, rank = order[rank < people], rank[rank < people]
         points[rank, frames[order]], scores[rank, frames[order]] = found.points[order], found.scores[order]
