@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from vidcore.errors import AnnotationError
-from vidcore.records import Record, shape
+from vidcore.record import Record, shape
 from vidcore.typing import Array
 
 __all__ = ["Detections"]

@@ -25,6 +25,7 @@ class UniformSampleFrames(SeveralViews):
     clip_len: int = field(validator=at_least(1))
     """Frames in a clip."""
     num_clips: int = field(default=1, validator=at_least(1))
+    """Number of clips."""
     test_mode: bool = False
     """Whether to make the same choice each time."""
     seed: int = field(default=255, validator=at_least(0))
