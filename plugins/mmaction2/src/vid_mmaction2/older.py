@@ -446,4 +446,5 @@ def _machine(converter: Converter, config: Mapping[str, Any], new: Table, places
         converter.leave_out("workflow", config.get("workflow"), "use train.val_loss for losses of the validation data")
     for key in ("omnisource", "train_ratio"):
         if config.get(key) not in (None, False):
-            converter.report(key, "several training loaders are not converted; use data.train_extra")
+            why = "several training loaders are not converted: their batches were steps of their own"
+            converter.report(key, f"{why}; use data.train_extra")
