@@ -380,7 +380,22 @@ def test_dataset(component: Component) -> None:
 
 # Models and their parts
 
+GRAPH = {"graph_cfg": {"layout": "coco"}, "base_channels": 12, "num_stages": 2}
 ARGUMENTS |= {
+    "AAGCN": GRAPH,
+    "CTRGCN": GRAPH,
+    "GCNHead": {"num_classes": CLASSES, "in_channels": 8},
+    "MSG3D": {
+        "graph_cfg": {"layout": "coco", "mode": "binary_adj"},
+        "base_channels": 6,
+        "num_gcn_scales": 2,
+        "num_g3d_scales": 2,
+    },
+    "RecognizerGCN": {
+        "backbone": {"type": "STGCN", **GRAPH},
+        "cls_head": {"type": "GCNHead", "num_classes": CLASSES, "in_channels": 12},
+    },
+    "STGCN": GRAPH,
     "C2D": {"depth": 50},
     "CBFocalLoss": {"samples_per_cls": [5, 2, 1]},
     "CutmixBlending": {"num_classes": CLASSES},
@@ -526,6 +541,7 @@ ARGUMENTS |= {
 }
 
 CLIP, FRAMES, SCORES, LABELS = (1, 3, 4, 32, 32), (4, 3, 32, 32), (4, CLASSES), "labels"
+SKELETONS = (2, 2, 8, 17, 3)
 TAGS_OF_HVU = 3142
 FORWARD: dict[str, list[Any]] = {
     # networks that propose segments have no class scores, which INPUTS requires; their own tests cover the rest
@@ -554,6 +570,11 @@ FORWARD: dict[str, list[Any]] = {
     ],
     "TCANet": [{"features": (2, 8, 10), "proposals": (2, 6, 2)}],
     "TEM": [(2, 8, 10)],
+    "AAGCN": [SKELETONS],
+    "CTRGCN": [SKELETONS],
+    "GCNHead": [(4, 2, 8, 5, 3), 2],
+    "MSG3D": [SKELETONS],
+    "STGCN": [SKELETONS],
     "BCELossWithLogits": [SCORES, SCORES],
     "C2D": [CLIP],
     "C3D": [(1, 3, 16, 32, 32)],
@@ -613,6 +634,7 @@ INPUTS = {
     "Recognizer2D": (2, 3, 32, 32),
     "Recognizer3D": (2, 3, 4, 32, 32),
     "RecognizerAudio": (2, 1, 32, 16),
+    "RecognizerGCN": (2, 2, 8, 17, 3),
     "RecognizerOmni": (2, 3, 4, 32, 32),
 }
 """Shape of the uint8 input of one sample, for whole models."""

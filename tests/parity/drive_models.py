@@ -32,7 +32,8 @@ def build(case: dict[str, Any], checkpoint: dict[str, np.ndarray]) -> Any:
 
 def run(model: Any, case: dict[str, Any], inputs: Any) -> dict[str, Any]:
     """Return scores, features, losses and the gradient norm of a recognizer."""
-    samples = [Sample(inputs={"imgs": array}, label=label) for array, label in zip(inputs, case["labels"], strict=True)]
+    name = "joints" if case["input"]["format"] == "NMTVC" else "imgs"
+    samples = [Sample(inputs={name: array}, label=label) for array, label in zip(inputs, case["labels"], strict=True)]
     batch = model.preprocess(collate(samples))
     with torch.no_grad():
         features = model.extract_features(batch.inputs)

@@ -22,7 +22,7 @@ def test_a_layout_is_one_connected_body_with_two_sides(name: str) -> None:
     assert {*layout.left, *layout.right} | middle == set(range(layout.num_node))
 
 
-def test_subsets_hold_edges_to_a_joint_in_its_row() -> None:
+def test_subsets_hold_the_neighbours_of_a_joint_in_its_column() -> None:
     itself, inward, outward = Graph(PATH).adjacency()
     assert np.array_equal(itself, np.eye(3))
     assert inward.tolist() == [[0, 1, 0], [0, 0, 1], [0, 0, 0]]

@@ -1,7 +1,7 @@
 """Graphs of joints: which joints a layout has, how they are connected, and the adjacency matrices of graph networks.
 
-Shapes: V joints, K subsets of the edges. An entry ``matrix[j, i]`` is the weight of the edge from joint ``i`` to joint
-``j``: a network computes the features of ``j`` from those of its neighbours ``i``.
+Shapes: V joints, K subsets of the edges. An edge ``(i, j)`` is the entry ``matrix[j, i]``, the weight of joint ``j`` in
+the sum over the neighbours of joint ``i``: a network multiplies features (..., V) by the matrix from the right.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class Graph:
 
 
 def _matrix(edges: Sequence[tuple[int, int]], joints: int) -> Matrix:
-    """Return the matrix of edges (from, to): (V, V)."""
+    """Return the matrix of edges: (V, V)."""
     matrix = np.zeros((joints, joints))
     for start, end in edges:
         matrix[end, start] = 1

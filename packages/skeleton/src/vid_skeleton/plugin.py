@@ -8,7 +8,14 @@ from vidcore.plugins.hooks import hookimpl, offer
 @hookimpl
 def vidcore_components() -> dict[str, dict[str, str]]:
     return {
-        "models": offer("vid_skeleton.models"),
+        "models": offer(
+            "vid_skeleton.models",
+            aagcn=["AAGCN"],
+            ctrgcn=["CTRGCN"],
+            msg3d=["MSG3D"],
+            recognizer=["GCNHead", "RecognizerGCN"],
+            stgcn=["STGCN"],
+        ),
         "datasets": offer("vid_skeleton.datasets"),
         "transforms": offer(
             "vid_skeleton.transforms",

@@ -354,7 +354,7 @@ RULES: dict[str, Rule] = {
     "TPN": _tpn,
     "RandomBatchAugment": _blendings,
     "ResNeXt": _resnext,
-    **{f"Recognizer{dimensions}": _recognizer for dimensions in ("2D", "3D", "Audio")},
+    **{f"Recognizer{dimensions}": _recognizer for dimensions in ("2D", "3D", "Audio", "GCN")},
     **{f"{name}Head": _head for name in HEADS},
     **dict.fromkeys(("ResNetTIN", "ResNetTSM", "ResNet3d", "ResNet3dSlowOnly"), _backbone),
     "FeatureHead": _feature_head,

@@ -1,0 +1,106 @@
+"""Graph networks; ``tests/parity`` compares their outputs with published ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vid_skeleton.graphs import Graph, Layout
+from vid_skeleton.models.aagcn import AAGCN
+from vid_skeleton.models.ctrgcn import CTRGCN
+from vid_skeleton.models.msg3d import MSG3D
+from vid_skeleton.models.recognizer import GCNHead, RecognizerGCN
+from vid_skeleton.models.stgcn import STGCN
+from vidcore.config.bind import build_component
+from vidcore.engine.weights import load_state
+from vidcore.errors import CheckpointError, ConfigError, UserError
+
+COCO = Graph("coco")
+SMALL = {"base_channels": 12, "num_stages": 3, "inflate_stages": (3,), "down_stages": (3,)}
+PLUS = {"gcn_adaptive": "init", "gcn_with_res": True, "tcn_type": "mstcn"}
+NETWORKS: dict[str, tuple[type[Any], dict[str, Any]]] = {
+    "ST-GCN": (STGCN, {"graph_cfg": Graph("coco", "stgcn_spatial"), **SMALL}),
+    "ST-GCN post": (STGCN, {"graph_cfg": COCO, "gcn_conv_pos": "post", "gcn_adaptive": "offset", **SMALL}),
+    "ST-GCN++": (STGCN, {"graph_cfg": COCO, **PLUS, **SMALL}),
+    "2s-AGCN": (AAGCN, {"graph_cfg": COCO, "gcn_attention": False, **SMALL}),
+    "AAGCN": (AAGCN, {"graph_cfg": COCO, **SMALL}),
+    "CTR-GCN": (CTRGCN, {"graph_cfg": COCO, **SMALL}),
+    "MS-G3D": (MSG3D, {"graph_cfg": Graph("coco", "binary_adj"), "base_channels": 6, "num_gcn_scales": 3}),
+}
+CHANNELS = {"MS-G3D": 24}
+
+
+def recognizer(name: str) -> RecognizerGCN:
+    torch.manual_seed(0)
+    network, arguments = NETWORKS[name]
+    return RecognizerGCN(network(**arguments), GCNHead(4, CHANNELS.get(name, 24))).eval()
+
+
+def joints(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_clips_of_a_sample_are_scored_alone_and_persons_are_averaged(name: str) -> None:
+    model, inputs = recognizer(name), joints(2, 3, 2, 9, 17, 3)
+    with torch.no_grad():
+        scores, one = model(inputs), model(inputs[1:, 2:])
+        features = model.extract_features(inputs)
+        assert scores.shape == (2, 3, 4)
+        assert torch.allclose(scores[1:, 2:], one, atol=1e-5)
+        assert torch.allclose(model.cls_head.fc(features.mean((1, 3, 4))).view(2, 3, 4), scores, atol=1e-6)
+        assert torch.allclose(model.clip_features(inputs), features.mean((1, 3, 4)).view(2, 3, -1).mean(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["ST-GCN", "ST-GCN++", "2s-AGCN", "CTR-GCN"])
+def test_joints_reach_those_that_edges_connect(name: str) -> None:
+    """One graph convolution relates neighbours: a wrist changes its elbow, and no ankle."""
+    network, arguments = NETWORKS[name]
+    torch.manual_seed(0)
+    model = network(**{**arguments, "num_stages": 1}).eval()
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.ones_(norm.weight)
+    one = joints(1, 2, 6, 17, 3)
+    other = one.clone()
+    other[..., 9, :] += 1
+    with torch.no_grad():
+        changed = (model(one) - model(other)).abs().sum((0, 1, 2, 3)) > 1e-6
+    assert changed.nonzero().flatten().tolist() == [7, 9]
+
+
+def test_errors_name_both_numbers() -> None:
+    model = recognizer("CTR-GCN")
+    with pytest.raises(ValueError, match=r"samples have 25 joints, but the layout 'coco' has 17"):
+        model(joints(1, 1, 2, 9, 25, 3))
+    with pytest.raises(ValueError, match=r"joints have 2 numbers each, but backbone.in_channels is 3"):
+        model(joints(1, 1, 2, 9, 17, 2))
+    with pytest.raises(ValueError, match=r"samples have 1 persons, but backbone.num_person is 2"):
+        model(joints(1, 1, 1, 9, 17, 3))
+    with pytest.raises(UserError, match=r"cls_head.in_channels is 7, but the backbone returns 24"):
+        RecognizerGCN(model.backbone, GCNHead(4, 7))(joints(1, 1, 2, 9, 17, 3))
+    with pytest.raises(ValueError, match=r"graph_cfg.mode must be 'binary_adj', got 'spatial'"):
+        MSG3D(COCO)
+
+
+def test_weights_of_a_different_graph_are_refused() -> None:
+    model = recognizer("ST-GCN")
+    published = dict(model.state_dict()) | {"backbone.gcn.0.gcn.A": model.backbone.gcn[0].gcn.A}
+    load_state(model, published)
+    with pytest.raises(CheckpointError, match=r"gcn.0.gcn.A in the file belongs to a different graph"):
+        load_state(model, published | {"backbone.gcn.0.gcn.A": torch.zeros(3, 17, 17)})
+
+
+def test_a_task_may_give_its_own_edges() -> None:
+    layout = {"num_node": 5, "inward": [[1, 0], [2, 1], [3, 1], [4, 3]], "center": 1}
+    table = {"type": "STGCN", "graph_cfg": {"layout": layout}, "base_channels": 8, "num_stages": 1}
+    network = build_component(table, kind="models")
+    assert network.graph == Graph(Layout(5, ((1, 0), (2, 1), (3, 1), (4, 3)), 1))
+    assert network(joints(1, 2, 4, 5, 3)).shape == (1, 2, 8, 4, 5)
+    with pytest.raises(ConfigError, match=r"must be one of .*coco"):
+        build_component({**table, "graph_cfg": {"layout": "h36m"}}, kind="models")
+    with pytest.raises(UserError, match="got joint 7"):
+        build_component({**table, "graph_cfg": {"layout": {**layout, "center": 7}}}, kind="models")
