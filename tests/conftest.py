@@ -70,7 +70,9 @@ class Distribution:
     def asked_of_the_core(self) -> set[str]:
         """Names of the distributions that come with the core: its OpenCV, and the requested extras."""
         core = distributions()["vidcore"].project
-        asked = [r for r in self.project.get("dependencies", []) if requirement_name(r) == "vidcore"]
+        optional = self.project.get("optional-dependencies", {}).values()
+        declared = (*self.project.get("dependencies", []), *(r for listed in optional for r in listed))
+        asked = [r for r in declared if requirement_name(r) == "vidcore"]
         extras = [e for r in asked for e in re.findall(r"[\w-]+", "".join(re.findall(r"\[(.*)\]", r)))]
         chosen = [r for r in core["dependencies"] if "opencv" in r] if asked else []
         return {requirement_name(r) for r in (*chosen, *(r for e in extras for r in core["optional-dependencies"][e]))}

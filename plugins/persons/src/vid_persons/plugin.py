@@ -8,7 +8,9 @@ from vidcore.plugins.hooks import hookimpl, offer
 @hookimpl
 def vidcore_components() -> dict[str, dict[str, str]]:
     return {
-        "person_detectors": offer("vid_persons.detectors"),
-        "pose_estimators": offer("vid_persons.estimators"),
-        "trackers": offer("vid_persons"),
+        "person_detectors": offer("vid_persons", blazepose=["BlazeDetector"], onnx_models=["OnnxDetector"]),
+        "pose_estimators": offer(
+            "vid_persons", blazepose=["BlazePose"], onnx_models=["RTMO", "RTMPose"], vitpose=["ViTPose"]
+        ),
+        "trackers": offer("vid_persons", tracking=["IoUTracker"]),
     }
