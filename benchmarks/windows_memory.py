@@ -38,13 +38,15 @@ def predict(folder: Path, video: Path) -> None:
     """Predict along a video, in this process, and print what it took."""
     import torch
 
-    from vid_recognition.demo import TASK_FILE
+    from vid_recognition import demo
     from vidcore import Predictor
     from vidcore.plugins.catalog import load_plugins
     from vidcore.predict.windows import predict_windows
     from vidcore.task.task import Task
 
-    (folder / "task.toml").write_text(TASK_FILE.read_text().replace('classes = "classes.txt"', ""))
+    (folder / "task.toml").write_text(
+        Path(demo.__file__).with_name("demo.toml").read_text().replace('classes = "classes.txt"', "")
+    )
     task = Task.load(folder / "task.toml", load_plugins())
     torch.save({"state_dict": task.build("model").state_dict()}, folder / "weights.pt")
     start = time.perf_counter()

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from vid_recognition.demo import TASK_FILE, render_video
+from vid_recognition import demo
+from vid_recognition.demo import render_video
 from vidcore import Predictor
 from vidcore.cli import run
 from vidcore.engine.checkpoint import save
@@ -30,12 +31,14 @@ from vidcore.video.synthetic import MOTIONS, write_video
 
 FPS = 16
 
+DEMO = Path(demo.__file__).with_name("demo.toml")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Task, random weights, two videos of two seconds, one of eight, and one that cannot be read."""
     folder = tmp_path_factory.mktemp("predict")
-    (folder / "task.toml").write_text(TASK_FILE.read_text())
+    (folder / "task.toml").write_text(DEMO.read_text())
     (folder / "classes.txt").write_text("\n".join(MOTIONS))
     (folder / "videos").mkdir()
     for number, name in enumerate(("a", "b")):

@@ -17,7 +17,8 @@ from attrs import evolve
 from safetensors import safe_open
 from torch import nn
 
-from vid_recognition.demo import TASK_FILE, render_video
+from vid_recognition import demo
+from vid_recognition.demo import render_video
 from vidcore import Predictor
 from vidcore.cli import run
 from vidcore.config.bind import Call
@@ -36,6 +37,8 @@ from vidcore.video.synthetic import MOTIONS, write_video
 
 CLIPS = ["--set", "data.val.pipeline.sample.num_clips=3"]
 
+DEMO = Path(demo.__file__).with_name("demo.toml")
+
 
 @pytest.fixture(scope="module")
 def catalog() -> Catalog:
@@ -46,7 +49,7 @@ def catalog() -> Catalog:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Task, a video and random weights with class names and scores of the validation."""
     folder = tmp_path_factory.mktemp("release")
-    (folder / "task.toml").write_text(TASK_FILE.read_text())
+    (folder / "task.toml").write_text(DEMO.read_text())
     (folder / "classes.txt").write_text("\n".join(MOTIONS))
     write_video(folder / "a.mp4", render_video("left", 0, 0))
     torch.manual_seed(0)
@@ -221,7 +224,7 @@ def test_published_weights_become_a_release(folder: Path, catalog: Catalog, tmp_
     path = (tmp_path / "w").rename(tmp_path / f"small-{digest}.pth")
     facts = f"\n[info]\nweights = 'small-{digest}.pth'\ntop1 = 25.5\nparameters = 3\n"
     (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes" / "small_net.toml").write_text(TASK_FILE.read_text() + facts)
+    (tmp_path / "recipes" / "small_net.toml").write_text(DEMO.read_text() + facts)
     own = evolve(catalog, recipe_folders=(*catalog.recipe_folders, ("own", tmp_path / "recipes")))
     assert verify(path, own) == f"hash {digest}, {len(state)} tensors, fits small_net"
     release = convert(path, own, tmp_path / "out", "MIT")
