@@ -8,13 +8,22 @@ from typing import Any
 import numpy as np
 from attrs import evolve
 
+from vid_mmaction2.components import Converter
+from vid_mmaction2.config import RULES
+from vid_mmaction2.pipelines import convert_pipeline
 from vid_skeleton.records import Detections
 from vid_skeleton.transforms.compact import PoseCompact
 from vid_skeleton.transforms.decoding import DecompressPose, PadTo, PoseDecode
+from vid_skeleton.transforms.features import GenSkeFeat, JointToBone, MergeSkeFeat, ToMotion
+from vid_skeleton.transforms.formatting import FormatGCNInput
+from vid_skeleton.transforms.normalising import PreNormalize2D, PreNormalize3D
 from vid_skeleton.transforms.sampling import UniformSampleFrames
+from vidcore.config.bind import build_component
 from vidcore.geometry import Geometry
+from vidcore.plugins.catalog import load_plugins
 from vidcore.records import Clip, Joints
 from vidcore.sample import Sample
+from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.crops import CenterCrop
 from vidcore.transforms.flipping import Flip
 from vidcore.transforms.resizing import Resize
@@ -119,12 +128,68 @@ def resize_and_crop(case: Any, row: Any) -> dict[str, Any]:
     return _outputs(step(_sample(row), RNG), row)
 
 
+def normalize_2d(case: Any, row: Any) -> dict[str, Any]:
+    return _outputs(PreNormalize2D(**row.settings, missing="corner")(_sample(row), RNG), row)
+
+
+def normalize_3d(case: Any, row: Any) -> dict[str, Any]:
+    names = {"spine": "zaxis", "shoulders": "xaxis"}
+    settings = {names.get(name, name): value for name, value in row.settings.items()}
+    sample = PreNormalize3D(**settings, empty="keep")(_sample(row), RNG)
+    return {**_outputs(sample, row), "body_center": sample.meta.get("body_center")}
+
+
+def bones(case: Any, row: Any) -> dict[str, Any]:
+    made = JointToBone(row.settings["layout"], "bone", missing="zero")(_sample(row), RNG)
+    return {"bone": made.extra["bone"].points}  # type: ignore[attr-defined]
+
+
+def motion(case: Any, row: Any) -> dict[str, Any]:
+    made = ToMotion(row.settings["layout"], missing="zero")(_sample(row), RNG)
+    return {"motion": made.extra["motion"].points}  # type: ignore[attr-defined]
+
+
+def features(case: Any, row: Any) -> dict[str, Any]:
+    if "names" in row.settings:
+        sample = Sample(extra={name: Joints(array) for name, array in row.inputs.items()})
+        return _outputs(MergeSkeFeat(row.settings["names"], axis=row.settings["axis"])(sample, RNG), row)
+    step = GenSkeFeat(row.settings["layout"], row.settings["features"], missing="zero")
+    return _outputs(step(_sample(row), RNG), row)
+
+
+def format_graph_input(case: Any, row: Any) -> dict[str, Any]:
+    sample, clips = _sample(row), row.inputs["num_clips"]
+    frames = sample.total_frames or 0
+    if frames % clips == 0:
+        sample = sample.replace(clip=Clip(np.arange(frames), frames // clips, clips))
+    else:
+        sample = sample.replace(clip=Clip(np.arange(clips), 1, clips))  # it is refused
+    made = FormatGCNInput(row.settings["people"], row.settings["mode"])(sample, RNG)
+    return {"keypoint": made.inputs["joints"]}
+
+
+def pipelines(case: Any, row: Any) -> dict[str, Any]:
+    sample = _sample(row).replace(label=3)
+    catalog = load_plugins()
+    steps = convert_pipeline(Converter(catalog, RULES), row.settings["steps"], "steps")
+    sample = Pipeline({name: build_component(step, "transforms", catalog) for name, step in steps.items()})(sample, RNG)
+    (inputs,) = sample.inputs.values()
+    return {"inputs": inputs, "label": [sample.label]} if "label" in row.outputs else {"inputs": inputs}
+
+
 OPS = {
     f"skeleton.{f.__name__}": f
     for f in (
+        bones,
         compact_box,
+        features,
         flip,
+        format_graph_input,
+        motion,
+        normalize_2d,
+        normalize_3d,
         pad_tracks,
+        pipelines,
         resize_and_crop,
         select_frames,
         uniform_frame_sampling,

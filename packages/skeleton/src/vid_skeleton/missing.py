@@ -6,15 +6,16 @@ A joint that was not found is stored as zeros, with score 0; a step that moves j
 from __future__ import annotations
 
 import numpy as np
+from attrs import evolve
 
 from vidcore.errors import AnnotationError, UserError
 from vidcore.records import Joints
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
-__all__ = ["apart_from_missing", "check_person", "joints_of", "present", "title"]
+__all__ = ["check_finite", "check_person", "joints_of", "moved", "present", "title"]
 
-TINY = np.float32(1e-9)
+TINY = 1e-7
 """First coordinate of a joint that a step moves to the origin, where it would count as missing."""
 
 
@@ -41,27 +42,32 @@ def present(points: Array) -> Array:
     return found
 
 
-def apart_from_missing(points: Array, found: Array) -> Array:
-    """Clear missing joints, and move those that were found away from the origin, by a billionth; in place.
+def moved(joints: Joints, points: Array) -> Joints:
+    """Return joints at other positions (people, frames, joints, coordinates), of which missing ones stay missing.
 
-    Args:
-        points: (..., coordinates) float32.
-        found: (...) bool, of ``present`` before the joints were moved.
+    ``points`` is changed: a joint that came to the origin is moved away, by a ten-millionth.
     """
+    found = present(joints.points)
     points *= found[..., None]
     points[..., 0][found & ~present(points)] = TINY
-    return points
+    return evolve(joints, points=points)
+
+
+def check_finite(sample: Sample, points: Array) -> None:
+    """Raise ``AnnotationError`` if a coordinate (people, frames, joints, coordinates) is not finite."""
+    if np.isfinite(points.sum(dtype=np.float32)):  # ten times faster than to look at each number
+        return
+    wrong = np.argwhere(~np.isfinite(points))
+    if len(wrong):
+        person, frame, joint, axis = wrong[0].tolist()
+        raise AnnotationError(
+            f"{title(sample)}: coordinate {axis} of joint {joint} of person {person} in frame {frame} is "
+            f"{points[tuple(wrong[0])]}, and {len(wrong)} numbers in all are not finite: store missing joints as zeros"
+        )
 
 
 def check_person(sample: Sample, points: Array) -> None:
     """Raise ``AnnotationError`` if a coordinate is not finite, or no joint of any person was found."""
-    if not np.isfinite(points.sum()):  # a sum is ten times faster than looking at each number
-        wrong = np.argwhere(~np.isfinite(points))
-        if len(wrong):
-            person, frame, joint, axis = wrong[0].tolist()
-            raise AnnotationError(
-                f"{title(sample)}: joint {joint} of person {person} in frame {frame} is {points[tuple(wrong[0])]} in "
-                f"coordinate {axis}, and {len(wrong) - 1} more numbers are not finite: store missing joints as zeros"
-            )
+    check_finite(sample, points)
     if not points.any():
         raise AnnotationError(f"{title(sample)}: no joint of any person was found in {points.shape[1]} frames")

@@ -21,6 +21,9 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             "vid_skeleton.transforms",
             compact=["PoseCompact"],
             decoding=["DecompressPose", "PadTo", "PoseDecode"],
+            features=["GenSkeFeat", "JointToBone", "MergeSkeFeat", "ToMotion"],
+            formatting=["FormatGCNInput", "KeepPersons"],
+            normalising=["PreNormalize2D", "PreNormalize3D"],
             sampling=["UniformSampleFrames"],
         ),
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from vid_mmaction2 import data, localization, models, pipelines, structured, training
+from vid_mmaction2 import data, localization, models, pipelines, skeletons, structured, training
 from vid_mmaction2.backbones import convert_network
 from vid_mmaction2.components import Converter, Table, without
 from vid_mmaction2.machine import NO_EFFECT, convert_machine, convert_observers, leave_out_environment
@@ -19,6 +19,7 @@ from vidcore.plugins.catalog import Catalog
 __all__ = ["Imported", "convert_config"]
 
 RULES = {**models.RULES, **pipelines.RULES, **data.RULES, **training.RULES, **localization.RULES, **structured.RULES}
+RULES |= skeletons.RULES
 
 UNSUPPORTED = {
     "activation_checkpointing": "use with_cp of the backbone",

@@ -64,6 +64,14 @@ STEP_NAMES = {
     "LoadLocalizationFeature": "features",
     "LoadProposalFeatures": "features",
     "LoadProposals": "proposals",
+    "PreNormalize2D": "normalize",
+    "PreNormalize3D": "normalize",
+    "GenSkeFeat": "streams",
+    "UniformSampleFrames": "sample",
+    "PoseDecode": "decode",
+    "PoseCompact": "compact",
+    "GeneratePoseTarget": "heatmaps",
+    "FormatGCNInput": "format",
 }
 """Alternative steps have the same name, so that one can replace another."""
 

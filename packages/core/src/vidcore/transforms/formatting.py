@@ -140,7 +140,7 @@ class Pad:
 class PackActionInputs:
     """Choose the inputs of the model from those that formatting steps have made.
 
-    ``collect_keys``: their names; default: the first that exists of ``imgs``, ``heatmap_imgs``, ``keypoint``,
+    ``collect_keys``: their names; default: the first that exists of ``imgs``, ``heatmap_imgs``, ``joints``,
     ``audios``, ``text``. A pipeline with one formatting step does not need this step.
     """
 
@@ -155,7 +155,7 @@ class PackActionInputs:
             if missing:
                 raise UserError(f"PackActionInputs: there is no input {missing[0]!r}; there are {', '.join(named)}")
             return sample.replace(inputs={k: named[k] for k in self.collect_keys})
-        found = [k for k in ("imgs", "heatmap_imgs", "keypoint", "audios", "text") if k in named]
+        found = [k for k in ("imgs", "heatmap_imgs", "joints", "audios", "text") if k in named]
         if not found:
             raise UserError(f"PackActionInputs: collect_keys must name one of the inputs: {', '.join(named)}")
         return sample.replace(inputs={found[0]: named[found[0]]})
