@@ -50,9 +50,6 @@ class _OfLayout:
 
     dataset: Name | Layout = field(default="nturgb+d", converter=_layout)
     """Layout of the joints: a name, or ``{num_node = ..., inward = [[joint, parent], ...]}``."""
-    missing: Missing = field(default="skip", kw_only=True, validator=one_of("skip", "zero"))
-    """Missing joints: ``skip`` makes the bone or motion 0; ``zero`` takes them as points at 0, as for published
-    weights."""
 
     def parents(self) -> Array:
         """Return where the bone of each joint begins: (joints,) int64; the centre is its own parent."""
@@ -103,6 +100,8 @@ class JointToBone(_OfLayout):
 
     target: str = "keypoint"
     """Where to put the bones: ``keypoint`` for ``joints``, otherwise a name in ``Sample.extra``."""
+    missing: Missing = field(default="skip", validator=one_of("skip", "zero"))
+    """Missing joints: ``skip`` makes the bone 0; ``zero`` takes them as points at 0, as for published weights."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         points = self.checked(sample, joints_of(sample, self).points)
@@ -119,6 +118,8 @@ class ToMotion(_OfLayout):
     """What to take the motion of: ``keypoint`` for ``joints``, otherwise a name in ``Sample.extra``."""
     target: str = "motion"
     """Where to put it, likewise."""
+    missing: Missing = field(default="skip", validator=one_of("skip", "zero"))
+    """Missing joints: ``skip`` makes the motion 0; ``zero`` takes them as points at 0, as for published weights."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         points = self.checked(sample, _get(sample, self.source, self).points)
@@ -155,6 +156,8 @@ class GenSkeFeat(_OfLayout):
     """Streams, concatenated in this order: ``j`` joints, ``b`` bones, ``jm`` motion of joints, ``bm`` of bones."""
     axis: int = -1
     """Axis along which several are concatenated."""
+    missing: Missing = field(default="skip", validator=one_of("skip", "zero"))
+    """Missing joints: ``skip`` makes the bone or motion 0; ``zero`` takes them as points at 0, as for published weights."""
 
     def __attrs_post_init__(self) -> None:
         if not self.feats or (wrong := [name for name in self.feats if name not in ("j", "b", "jm", "bm")]):

@@ -61,8 +61,11 @@ class PreNormalize3D:
     xaxis: Sequence[int] = (8, 4)
     """Right and left shoulder."""
     align_spine: bool = True
+    """Whether to turn the spine to the z axis."""
     align_shoulder: bool = True
+    """Whether to turn the line between the shoulders to the x axis."""
     align_center: bool = True
+    """Whether to move the middle of the spine to the origin."""
     empty: Literal["refuse", "keep"] = field(default="refuse", validator=one_of("refuse", "keep"))
     """Samples without any joint: ``refuse`` raises ``AnnotationError``, ``keep`` leaves them as they are."""
 
