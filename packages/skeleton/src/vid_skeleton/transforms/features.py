@@ -157,7 +157,7 @@ class GenSkeFeat(_OfLayout):
     axis: int = -1
     """Axis along which several are concatenated."""
     missing: Missing = field(default="skip", validator=one_of("skip", "zero"))
-    """Missing joints: ``skip`` makes the bone or motion 0; ``zero`` takes them as points at 0, as for published weights."""
+    """Missing joints: ``skip`` makes bone or motion 0; ``zero`` takes them as points at 0, as for published weights."""
 
     def __attrs_post_init__(self) -> None:
         if not self.feats or (wrong := [name for name in self.feats if name not in ("j", "b", "jm", "bm")]):
