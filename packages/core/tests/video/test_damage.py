@@ -164,6 +164,18 @@ def test_a_frame_that_another_slot_keeps_is_not_shown(
     assert {*range(packet - 1 & ~15), *range((packet | 15) + 1, LENGTH)} <= shown.keys()
 
 
+def test_frames_of_another_size_than_the_container_states_are_refused(videos: dict[str, Path], tmp_path: Path) -> None:
+    """AV1 has a sequence header in the container and in each key frame; readers scale to the size of the first."""
+    path, data = tmp_path / "a.mkv", bytearray(videos["av1.mkv"].read_bytes())
+    with av.open(str(videos["av1.mkv"])) as container:
+        stored = container.streams.video[0].codec_context.extradata
+    assert stored is not None
+    data[data.index(stored) + 10] ^= 1  # a bit of the width
+    path.write_bytes(data)
+    with open_video(path) as reader, pytest.raises(VideoError, match="is damaged at frame 20"):
+        reader.read([20])
+
+
 def test_a_wrong_time_does_not_change_the_numbers_of_other_frames(
     make: ModuleType, videos: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -35,6 +35,8 @@ class _Sequence(NamedTuple):
 
     still: bool
     """Whether this is a single picture, with reduced headers."""
+    size: tuple[int, int]
+    """Largest width and height."""
     timed_bits: int
     """Of the time at which a frame is shown; 0 if frames have none."""
     removed_bits: int
@@ -58,8 +60,10 @@ class Av1Headers:
 
     def __init__(self, extradata: bytes | None) -> None:
         self._sequence: _Sequence | None = None
+        self._size: tuple[int, int] | None = None  # that of the container, until a packet has the same
         with suppress(IndexError, ValueError):
             self(extradata[4:] if extradata and extradata[0] == MARKER else extradata or b"")
+        self._size = self._sequence.size if self._sequence else None
 
     def __call__(self, data: bytes) -> list[Header]:
         """Return the headers in a packet; raise ``ValueError`` or ``IndexError`` if it is damaged."""
@@ -67,6 +71,9 @@ class Av1Headers:
         for unit in _units(data):
             if unit.kind == SEQUENCE:
                 self._sequence = _read_sequence(Bits(unit.data[:ENOUGH]))
+                if self._size not in (None, self._sequence.size):  # frames are scaled to the size of the container
+                    raise ValueError("not the size of the container")
+                self._size = None
             elif unit.kind in (FRAME_HEADER, FRAME):
                 if self._sequence is None:
                     raise ValueError("no sequence header")
@@ -99,7 +106,7 @@ def _units(data: bytes) -> Iterator[_Unit]:
 def _read_sequence(bits: Bits) -> _Sequence:
     bits.take(4)
     if bits.take(1):
-        return _Sequence(True, 0, 0, (), 0, 0, 0, 0)
+        return _Sequence(True, (0, 0), 0, 0, (), 0, 0, 0, 0)
     timed_bits = removed_bits = delay_bits = 0
     if bits.take(1):
         bits.take(64)
@@ -122,8 +129,8 @@ def _read_sequence(bits: Bits) -> _Sequence:
             bits.take(2 * delay_bits + 1)
         if delayed and bits.take(1):
             bits.take(4)
-    width, height = bits.take(4) + 1, bits.take(4) + 1
-    bits.take(width + height)
+    widths, heights = bits.take(4) + 1, bits.take(4) + 1
+    size = bits.take(widths), bits.take(heights)
     id_bits = 0
     if bits.take(1):
         id_bits = bits.take(4) + bits.take(3) + 3
@@ -134,7 +141,7 @@ def _read_sequence(bits: Bits) -> _Sequence:
     screen = CHOSEN if bits.take(1) else bits.take(1)
     whole = CHOSEN if not screen or bits.take(1) else bits.take(1)
     order_bits = bits.take(3) + 1 if ordered else 0
-    return _Sequence(False, timed_bits, removed_bits, tuple(layers), id_bits, screen, whole, order_bits)
+    return _Sequence(False, size, timed_bits, removed_bits, tuple(layers), id_bits, screen, whole, order_bits)
 
 
 def _read_header(bits: Bits, sequence: _Sequence, unit: _Unit) -> Header:
