@@ -19,6 +19,13 @@ def vidcore_components() -> dict[str, dict[str, str]]:
         "datasets": offer("vid_skeleton.datasets"),
         "transforms": offer(
             "vid_skeleton.transforms",
+            augmenting=[
+                "RandomJointFlip",
+                "RandomJointJitter",
+                "RandomJointRotation",
+                "RandomJointScale",
+                "RandomJointShear",
+            ],
             compact=["PoseCompact"],
             decoding=["DecompressPose", "PadTo", "PoseDecode"],
             features=["GenSkeFeat", "JointToBone", "MergeSkeFeat", "ToMotion"],
