@@ -104,3 +104,14 @@ def test_a_task_may_give_its_own_edges() -> None:
         build_component({**table, "graph_cfg": {"layout": "h36m"}}, kind="models")
     with pytest.raises(UserError, match="got joint 7"):
         build_component({**table, "graph_cfg": {"layout": {**layout, "center": 7}}}, kind="models")
+
+
+@pytest.mark.parametrize("name", ["ST-GCN++", "AAGCN"])
+def test_networks_export_for_any_number_of_samples(name: str) -> None:
+    network, arguments = NETWORKS[name]
+    model = RecognizerGCN(network(**{**arguments, "num_stages": 1}), GCNHead(4, 12)).eval()
+    samples = torch.export.Dim("samples", min=2, max=8)
+    exported = torch.export.export(model, (joints(2, 1, 2, 8, 17, 3),), dynamic_shapes=({0: samples},)).module()
+    more = joints(3, 1, 2, 8, 17, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(more), model(more))

@@ -90,9 +90,9 @@ class AdaptiveUnit(FixedMatrices):
         return fixed + similar * self.alpha
 
     def forward(self, x: Tensor) -> Tensor:
-        t, v = x.shape[2:]
+        t = x.shape[2]
         rows = x.flatten(1, 2)
-        parts = [conv((rows @ self.adjacency(x, i)).view(len(x), -1, t, v)) for i, conv in enumerate(self.conv_d)]
+        parts = [conv((rows @ self.adjacency(x, i)).unflatten(1, (-1, t))) for i, conv in enumerate(self.conv_d)]
         y = self.bn(torch.stack(parts).sum(0))
         y = self.relu(y + self.down(x))
         return self.attend(y) if self.attention else y

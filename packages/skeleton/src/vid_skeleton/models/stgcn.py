@@ -84,8 +84,8 @@ class GraphUnit(FixedMatrices):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.conv_pos == "pre":
-            parts = self.conv(x).unflatten(1, (self.subsets, -1))
-            y = torch.einsum("nkctv,kvw->nctw", parts, self.adjacency())
+            parts = self.conv(x).unflatten(1, (self.subsets, -1)).flatten(2, 3)  # (N, K, C' * T, V)
+            y = (parts @ self.adjacency()).sum(1).unflatten(1, (-1, x.shape[2]))
         else:
             y = self.conv(torch.einsum("nctv,kvw->nkctw", x, self.adjacency()).flatten(1, 2))
         y = self.bn(y)
