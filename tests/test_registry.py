@@ -384,6 +384,7 @@ GRAPH = {"graph_cfg": {"layout": "coco"}, "base_channels": 12, "num_stages": 2}
 ARGUMENTS |= {
     "AAGCN": GRAPH,
     "CTRGCN": GRAPH,
+    "DGSTGCN": GRAPH,
     "GCNHead": {"num_classes": CLASSES, "in_channels": 8},
     "MSG3D": {
         "graph_cfg": {"layout": "coco", "mode": "binary_adj"},
@@ -572,6 +573,7 @@ FORWARD: dict[str, list[Any]] = {
     "TEM": [(2, 8, 10)],
     "AAGCN": [SKELETONS],
     "CTRGCN": [SKELETONS],
+    "DGSTGCN": [SKELETONS],
     "GCNHead": [(4, 2, 8, 5, 3), 2],
     "MSG3D": [SKELETONS],
     "STGCN": [SKELETONS],

@@ -12,6 +12,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             "vid_skeleton.models",
             aagcn=["AAGCN"],
             ctrgcn=["CTRGCN"],
+            dgstgcn=["DGSTGCN"],
             msg3d=["MSG3D"],
             recognizer=["GCNHead", "RecognizerGCN"],
             stgcn=["STGCN"],

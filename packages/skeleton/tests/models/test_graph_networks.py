@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vid_skeleton.graphs import Graph, Layout
 from vid_skeleton.models.aagcn import AAGCN
 from vid_skeleton.models.ctrgcn import CTRGCN
+from vid_skeleton.models.dgstgcn import DGSTGCN
 from vid_skeleton.models.msg3d import MSG3D
 from vid_skeleton.models.recognizer import GCNHead, RecognizerGCN
 from vid_skeleton.models.stgcn import STGCN
@@ -28,6 +29,7 @@ NETWORKS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "2s-AGCN": (AAGCN, {"graph_cfg": COCO, "gcn_attention": False, **SMALL}),
     "AAGCN": (AAGCN, {"graph_cfg": COCO, **SMALL}),
     "CTR-GCN": (CTRGCN, {"graph_cfg": COCO, **SMALL}),
+    "DG-STGCN": (DGSTGCN, {"graph_cfg": COCO, **SMALL}),
     "MS-G3D": (MSG3D, {"graph_cfg": Graph("coco", "binary_adj"), "base_channels": 6, "num_gcn_scales": 3}),
 }
 CHANNELS = {"MS-G3D": 24}
@@ -115,3 +117,34 @@ def test_networks_export_for_any_number_of_samples(name: str) -> None:
     more = joints(3, 1, 2, 8, 17, 3)
     with torch.no_grad():
         torch.testing.assert_close(exported(more), model(more))
+
+
+def test_graphs_of_a_group_are_learned_or_follow_from_the_sample() -> None:
+    """DG-STGCN: random matrices relate all joints; with 0 in their place, the sample relates them as weights grow."""
+    unit = recognizer("DG-STGCN").backbone.gcn[0].gcn
+    x = joints(2, 3, 5, 17)
+    assert unit.adjacency(x).shape == (2, 8, 1, 17, 17)
+    assert torch.equal(unit.adjacency(x)[0], unit.adjacency(x)[1]), "nothing depends on the sample at first"
+    with torch.no_grad():
+        unit.PA.zero_()
+        unit.alpha.fill_(1.0)
+        assert torch.allclose(unit.adjacency(x).sum(3), torch.ones(()))
+        unit.alpha.zero_()
+        unit.beta.fill_(1.0)
+    own = unit.adjacency(x)
+    assert own.abs().max() < 1
+    assert not torch.allclose(own[0], own[1])
+
+
+def test_a_skeleton_takes_part_like_a_joint() -> None:
+    unit = recognizer("DG-STGCN").backbone.gcn[0].tcn
+    x = joints(2, 12, 6, 17)
+    with torch.no_grad():
+        before = unit(x)
+        other = x.clone()
+        other[..., 3] += 1
+        changed = (unit(other) - before).abs().sum((0, 1, 2)) > 1e-6
+        assert changed.nonzero().flatten().tolist() == [3]
+        unit.gamma[5] = 1.0
+        changed = (unit(other) - unit(x)).abs().sum((0, 1, 2)) > 1e-6
+        assert changed.nonzero().flatten().tolist() == [3, 5]

@@ -36,7 +36,7 @@ from vid_skeleton.models.layers import (
 )
 from vidcore.nn import require
 
-__all__ = ["STGCN"]
+__all__ = ["STGCN", "MultiScaleUnit"]
 
 Adaptive = Literal["init", "offset", "importance", "none"]
 
@@ -116,9 +116,12 @@ class MultiScaleUnit(nn.Module):
         self.bn = nn.BatchNorm2d(channels)
         self.drop = nn.Dropout(dropout, inplace=True)
 
+    def join(self, x: Tensor) -> Tensor:
+        """Return the outputs of all branches, side by side."""
+        return torch.cat([branch(x) for branch in self.branches], 1)
+
     def forward(self, x: Tensor) -> Tensor:
-        joined = torch.cat([branch(x) for branch in self.branches], 1)
-        out: Tensor = self.drop(self.bn(self.transform(joined)))
+        out: Tensor = self.drop(self.bn(self.transform(self.join(x))))
         return out
 
 
