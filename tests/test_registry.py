@@ -72,6 +72,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "CosineRestartLR": {"periods": [3, 4]},
     "ExponentialLR": {"gamma": 0.9},
     "ExtractFeatures": {"task": "task.toml", "checkpoint": "best.pt", "videos": ["."]},
+    "FuseStreams": {"streams": {"joint": "."}},
     "GenerateProposals": {"boundaries": "."},
     "LayerDecayGroups": {"decay_rate": 0.7, "num_layers": 2},
     "MultiStepLR": {"milestones": [3, 4]},

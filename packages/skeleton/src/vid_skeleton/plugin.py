@@ -18,6 +18,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             stgcn=["STGCN"],
         ),
         "datasets": offer("vid_skeleton.datasets"),
+        "jobs": offer("vid_skeleton", streams=["FuseStreams"]),
         "transforms": offer(
             "vid_skeleton.transforms",
             augmenting=[
