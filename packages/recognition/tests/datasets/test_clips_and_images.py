@@ -124,12 +124,20 @@ def test_long_videos_in_clips(tmp_path: Path, suffix: str) -> None:
     assert RawVideoDataset(other).fingerprint() != data.fingerprint()
 
 
+LARGE = {"video_path": "a", "label": 99_999_999, "num_clips": 2, "positive_clip_inds": [0]}
+
+
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
         ("a.txt", "a 0 3 0\nb 0 3\n", r"a.txt:2: must be 'path label clips positive...', got 'b 0 3'"),
         ("a.txt", "a 0 3 3\n", r"a.txt:1: the positive clips of 'a' must be some of its 3 clips, 0 to 2, got \[3\]"),
-        ("a.json", '[{"video_path": "a", "label": 0, "num_clips": 2, "positive_clip_inds": []}]', "entry|a.json:0"),
+        (
+            "a.json",
+            '[{"video_path": "a", "label": 0, "num_clips": 2, "positive_clip_inds": []}]',
+            "a.json: entry 0: the pos",
+        ),
+        ("a.json", json.dumps([LARGE]), "a.json: entry 0: label 99999999 is out of range"),
         ("a.json", '[{"label": 0}]', "a.json: entry 0: must be an object with a video_path"),
         ("a.json", '[{"video_path": "a"}]', "entry 0: positive_clip_inds must be a list"),
     ],

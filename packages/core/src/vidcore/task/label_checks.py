@@ -24,7 +24,7 @@ def check_labels(task: Task, parts: Mapping[str, ChecksLabels]) -> str | None:
         parts: model and metrics by their keys.
 
     Returns:
-        None if the Task does not set ``data.labels``.
+        None if the Task does not set ``data.labels``, or it sets nothing.
 
     Raises:
         ConfigError: lists all parts that such labels do not suit.
@@ -44,7 +44,7 @@ def check_labels(task: Task, parts: Mapping[str, ChecksLabels]) -> str | None:
         raise ConfigError(problems)
     if labels == "multi" and (keys := _multi_label(task.get("data"), ("data",))):
         said.append(f"{ARGUMENT} = true in {', '.join(keys)}")
-    return f'data.labels = "{labels}": {"; ".join(said)}'
+    return f'data.labels = "{labels}": {"; ".join(said)}' if said else None
 
 
 def _multi_label(value: Any, at: Key) -> list[str]:

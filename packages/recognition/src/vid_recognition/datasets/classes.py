@@ -24,15 +24,21 @@ class Vocabulary:
 
     With ``class_names``, a label is one of these names or a class number. Without them, labels are
     class numbers if all are integers, or names if none is, sorted and numbered from 0.
-    Errors name the line in which a label first occurs.
+    Errors name the line in which a label first occurs, or what ``place`` makes of its number: ``"{file}:{line}"``.
     """
 
-    def __init__(self, file: Path, class_names: tuple[str, ...] | None = None, num_classes: int | None = None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        class_names: tuple[str, ...] | None = None,
+        num_classes: int | None = None,
+        place: str = "{file}:{line}",
+    ) -> None:
         if class_names is not None and num_classes not in (None, len(class_names)):
             raise DataError(f"num_classes is {num_classes}, but there are {len(class_names)} class names")
         if num_classes is not None and not 1 <= num_classes <= MOST_CLASSES:
             raise DataError(f"num_classes is {num_classes}; it must be from 1 to {MOST_CLASSES}")
-        self.file = file
+        self.file, self.place = file, place
         self.class_names = class_names
         self.num_classes = num_classes if class_names is None else len(class_names)
         self._ids: dict[int | str, int] = {}
@@ -84,4 +90,5 @@ class Vocabulary:
         return number
 
     def _error(self, label: int | str, text: str) -> AnnotationError:
-        return AnnotationError(f"{self.file}:{self._lines[self._ids[label]]}: {text}")
+        line = self._lines[self._ids[label]]
+        return AnnotationError(f"{self.place.format(file=self.file, line=line)}: {text}")

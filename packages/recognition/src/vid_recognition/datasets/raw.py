@@ -45,8 +45,8 @@ class RawVideoDataset(ActionDataset):
         num_classes: number of classes; default: that of ``classes``. Labels are checked against it.
         indices: use the first n entries (n >= 0), the last -n (n < 0), or the listed ones; default: all.
 
-    Raises ``AnnotationError``, starting with file and line, for an entry that is not valid, ``DataError`` for a missing
-    or empty file.
+    Raises ``AnnotationError``, starting with file and line (of JSON: entry), for an entry that is not valid,
+    ``DataError`` for a missing or empty file.
     """
 
     def __init__(
@@ -59,16 +59,19 @@ class RawVideoDataset(ActionDataset):
         indices: int | Sequence[int] | None = None,
     ) -> None:
         check_file(ann_file, "annotation file")
-        vocabulary = Vocabulary(ann_file, read_classes(classes), num_classes)
+        as_json = ann_file.suffix.lower() == ".json"
+        place = "{file}: entry {line}" if as_json else "{file}:{line}"
+        vocabulary = Vocabulary(ann_file, read_classes(classes), num_classes, place)
         counts: list[int] = []
         positive: list[list[int]] = []
 
         def names() -> Iterator[str]:
-            entries = _json_entries if ann_file.suffix.lower() == ".json" else _list_entries
+            entries = _json_entries if as_json else _list_entries
             for line, name, label, count, numbers in entries(ann_file):
                 if not numbers or not all(0 <= number < count for number in numbers):
+                    where = place.format(file=ann_file, line=line)
                     wanted = f"must be some of its {count} clips, 0 to {count - 1}"
-                    raise AnnotationError(f"{ann_file}:{line}: the positive clips of {name!r} {wanted}, got {numbers}")
+                    raise AnnotationError(f"{where}: the positive clips of {name!r} {wanted}, got {numbers}")
                 vocabulary.add(label, line)
                 counts.append(count)
                 positive.append(numbers)
