@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import doctest
 import json
+import multiprocessing
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -33,6 +36,18 @@ SETTINGS = {
     "OMP_NUM_THREADS": "2",
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
 }
+SHELL = re.compile(r"[]|&;<>*?$`(){}[~#!\\]")
+"""What only a shell understands."""
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["torch", "cv2", "av", "vidcore.training", "vidcore.predict.predictor"])
+PREPARE = """
+import os, sys
+os.chdir({folder!r})
+os.environ.update({env!r})
+for number, name in ((1, {out!r}), (2, {err!r})):
+    os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
+sys.argv, sys.path = {argv!r}, ["", *sys.path]
+"""
 
 
 def blocks(page: Path) -> Iterator[tuple[str, str]]:
@@ -55,11 +70,32 @@ def commands(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def run(command: list[str], folder: Path) -> str:
+def run(command: str, folder: Path) -> str:
+    """Run a line of a shell and return what it prints."""
+    words = [] if SHELL.search(command) else shlex.split(command)
+    if words[:1] == ["vidcore"]:
+        return python("from vidcore.cli import main; main()", folder, words)
     env = os.environ | SETTINGS
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, f"{command[-1]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    line = ["bash", "-ec", command]
+    done = subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def python(code: str, folder: Path, arguments: list[str] | None = None) -> str:
+    """Run Python code in a fork of a new process that has imported PyTorch, which takes seconds; return its output."""
+    with TemporaryDirectory() as place:
+        out, err = Path(place, "out"), Path(place, "err")
+        prepared = PREPARE.format(
+            folder=str(folder), out=str(out), err=str(err), env=SETTINGS, argv=arguments or ["-c"]
+        )
+        process = FORKS.Process(target=exec, args=(prepared + code, {"__name__": "__main__"}))
+        process.start()
+        process.join(600)
+        process.kill()  # if it still runs
+        said = f"{out.read_text()}\n{err.read_text()}"
+        assert process.exitcode == 0, f"{arguments or code} ended with {process.exitcode}:\n{said}"
+        return out.read_text()
 
 
 def run_page(page: Path, folder: Path) -> None:
@@ -70,11 +106,11 @@ def run_page(page: Path, folder: Path) -> None:
             (folder / name[1]).parent.mkdir(parents=True, exist_ok=True)
             (folder / name[1]).write_text(text)
         elif kind == "python":
-            run([sys.executable, "-c", text], folder)
+            python(text, folder)
         elif kind == "console":
             for command, output in commands(text):
                 if not command.startswith(SETUP):
-                    got = run(["bash", "-ec", command], folder)
+                    got = run(command, folder)
                     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
                     assert not output or doctest.OutputChecker().check_output(output, got, flags), f"{command}:\n{got}"
 

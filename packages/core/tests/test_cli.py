@@ -335,3 +335,10 @@ def test_without_pytorch_the_other_parts_of_a_task_are_checked(tmp_path: Path) -
         code, _, said = without_torch(tmp_path, *command)
         assert (code, said) == (2, f"{warned}error: this needs PyTorch: pip install 'vidcore[torch]'\n"), command
     assert without_torch(tmp_path, "list", "optimizers")[0] == 0
+
+
+def test_the_list_of_everything_names_recipes_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["list"]) == 0
+    parts, recipes = capsys.readouterr().out.split("\n\n")
+    assert recipes.splitlines() == ["recipes", *sorted(load_plugins().recipes)]
+    assert "recipes" not in {line.split()[0] for line in parts.splitlines()}

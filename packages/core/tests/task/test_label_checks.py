@@ -33,5 +33,5 @@ def test_parts_say_what_they_do_and_others_nothing() -> None:
     )
     assert check_labels(task("single"), {"metrics.a": Silent()}) is None
     assert check_labels(task(None), {"model": Head()}) is None
-    with pytest.raises(ConfigError, match='model: needs one class, but'):
+    with pytest.raises(ConfigError, match="model: needs one class, but"):
         check_labels(task("multi"), {"model": Head()})

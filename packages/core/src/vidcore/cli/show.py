@@ -62,9 +62,11 @@ def list_(context: Context, kind: str | None, task: str | None, dataset: str | N
             click.echo(line)
         return
     rows = [(c.kind, c.name, c.plugin, c.target) for k in catalog.kinds for c in catalog.of_kind(k).values()]
-    rows += [("recipes", name, "", path.parent.name) for name, path in sorted(catalog.recipes.items())]
     rows += [("commands", c.name, c.plugin, c.target) for _, c in sorted(catalog.commands.items())]
     table(["kind", "name", "plugin", "where"], [r for r in rows if kind in (None, r[0])])
+    if kind is None:  # not in the table, whose column of names they would make as wide as a terminal
+        click.echo()
+        table(["recipes"], [(name,) for name in sorted(catalog.recipes)])
 
 
 def _recipes(catalog: Catalog, task: str | None, dataset: str | None) -> list[RecipeFacts]:

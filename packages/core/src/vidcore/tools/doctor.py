@@ -147,7 +147,8 @@ def _examine_processor(found: Diagnosis, torch: Any) -> None:
     if sys.platform != "win32":
         parts.append(f"{_size(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))} of memory")
     if torch is not None:
-        parts.append(f"{torch.get_num_threads()} PyTorch threads")
+        threads = torch.get_num_threads()
+        parts.append(f"{threads} PyTorch thread{'s' * (threads > 1)}")
     found.devices["cpu"] = ", ".join(parts)
 
 
