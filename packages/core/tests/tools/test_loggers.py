@@ -34,7 +34,8 @@ def tell(observer: Observer, folder: Path, *, resumed: int = 0, steps: int = 4) 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tensorboard_of_a_run_that_started_over(tmp_path: Path) -> None:
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing import event_accumulator as accumulator
+
     for steps in (1, 4):
         observer = TensorBoard(folder="board")
         tell(observer, tmp_path, steps=steps)
@@ -46,7 +47,6 @@ def test_tensorboard_of_a_run_that_started_over(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tensorboard(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     first = TensorBoard(folder="board")
@@ -66,7 +66,6 @@ def test_tensorboard(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
     for name in ("CACHE", "CONFIG", "DATA"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name))
     identities = []

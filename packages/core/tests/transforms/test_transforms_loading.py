@@ -130,7 +130,6 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 
 def test_motion_vectors_point_to_where_blocks_came_from(tmp_path: Path) -> None:
-    pytest.importorskip("av")
     texture = cv2.resize(rng(5).integers(0, 256, (16, 40, 3), np.uint8), (320, 128), interpolation=cv2.INTER_CUBIC)
     path = str(tmp_path / "moving.mp4")
     writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"mp4v"), 10, (128, 128))

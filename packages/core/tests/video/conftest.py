@@ -24,7 +24,6 @@ def _load(name: str) -> ModuleType:
 @pytest.fixture(scope="session")
 def make() -> ModuleType:
     """The module that makes numbered videos."""
-    pytest.importorskip("av")
     return _load("make")
 
 

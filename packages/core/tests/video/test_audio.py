@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -17,8 +18,6 @@ from vidcore.video import audio as audio_module
 from vidcore.video.audio import open_audio
 from vidcore.video.open import open_video
 from vidcore.video.reader import AudioReader
-
-av = pytest.importorskip("av")
 
 RATE = 16000
 FILES = {

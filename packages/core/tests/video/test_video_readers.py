@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
+import av
 import cv2
+import decord
 import numpy as np
 import pytest
 
@@ -101,7 +103,6 @@ def test_paths_that_are_not_files_are_refused(tmp_path: Path, decoder: str) -> N
 
 def test_frames_garbled_by_decord_are_refused(videos: dict[str, Path]) -> None:
     """decord2 returns four channels if a row is shorter than its padding."""
-    decord = pytest.importorskip("decord")
     name = str(videos["h264.mp4"])
     if decord.VideoReader(name)[0].shape[-1] == 3:
         assert open_video(name, "decord").size == (64, 96)
@@ -111,7 +112,6 @@ def test_frames_garbled_by_decord_are_refused(videos: dict[str, Path]) -> None:
 
 
 def test_audio_alone_is_not_a_video(tmp_path: Path) -> None:
-    av = pytest.importorskip("av")
     with av.open(str(tmp_path / "sound.mp4"), "w") as out:
         stream = out.add_stream("aac", rate=16000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), "fltp", "mono")
@@ -123,7 +123,6 @@ def test_audio_alone_is_not_a_video(tmp_path: Path) -> None:
 
 
 def test_a_cover_image_is_not_a_video(tmp_path: Path, make: ModuleType) -> None:
-    av = pytest.importorskip("av")
     still = make.encode(tmp_path / "still.mp4", range(1), "mjpeg", "yuvj420p")
     with av.open(str(still)) as container, av.open(str(tmp_path / "song.mp4"), "w") as out:
         cover = out.add_stream_from_template(container.streams.video[0])
@@ -244,7 +243,6 @@ def test_reading_forwards_does_not_decode_again(videos: dict[str, Path]) -> None
 
 def test_unneeded_frames_are_not_decoded(videos: dict[str, Path]) -> None:
     """Otherwise the finder would be slow, and no other test would notice."""
-    import av
 
     with open_video(videos["onekey.mkv"]) as reader:
         finder = reader._finder
@@ -276,7 +274,6 @@ def test_a_closed_file_can_be_removed_and_its_handle_is_free(videos: dict[str, P
 
 def test_metadata_in_an_unknown_encoding_is_ignored(videos: dict[str, Path], tmp_path: Path) -> None:
     """PyAV before 19 would raise."""
-    av = pytest.importorskip("av")
     with av.open(str(videos["h264.mkv"])) as container, av.open(str(tmp_path / "titled.mkv"), "w") as out:
         out.metadata["title"] = "a title"
         track = out.add_stream_from_template(container.streams.video[0])
@@ -393,7 +390,6 @@ def test_folder_of_flow(tmp_path: Path) -> None:
 
 
 def test_motion_vectors_follow_motion(tmp_path: Path) -> None:
-    av = pytest.importorskip("av")
     rng = np.random.default_rng(0)
     texture = cv2.resize(rng.integers(0, 256, (16, 40, 3), np.uint8), (400, 160), interpolation=cv2.INTER_CUBIC)
     path = tmp_path / "moving.mp4"
