@@ -45,6 +45,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "Branches": {"branches": {}},
     "BuildPseudoClip": {"clip_len": 4},
     "CenterCrop": {"crop_size": 16},
+    "ConvertJoints": {"source": "coco", "target": "openpose"},
     "DenseSampleFrames": {"clip_len": 4},
     "FormatAudioShape": {"input_format": "NCTF"},
     "FormatShape": {"input_format": "NCTHW"},

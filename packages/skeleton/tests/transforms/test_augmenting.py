@@ -115,11 +115,13 @@ def test_errors_name_what_is_allowed() -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(UserError, match="degrees must be one number of at least 0, or three"):
         RandomJointRotation((1, 2))
-    with pytest.raises(UserError, match="set left and right"):
+    with pytest.raises(UserError, match="add left and right"):
         RandomJointFlip(Layout(3, ((1, 0), (2, 1))))
     with pytest.raises(UserError, match="did you mean 'openpose'"):
         RandomJointFlip("open_pose")  # type: ignore[arg-type]
-    with pytest.raises(AnnotationError, match="v: has 17 joints, but dataset of RandomJointFlip has 18"):
+    with pytest.raises(
+        AnnotationError, match="v: 'openpose' of RandomJointFlip has 18 joints, got 17: those of 'coco'"
+    ):
         RandomJointFlip("openpose", 1.0)(sample(2), rng)
     with pytest.raises(UserError, match="got 6: put it before GenSkeFeat"):
         RandomJointShear()(Sample(joints=Joints(np.ones((1, 1, 17, 6), np.float32))), rng)

@@ -142,7 +142,7 @@ def _infinite(sample: Sample) -> Sample:
         (
             GenSkeFeat("coco"),
             flat(joints=18),
-            "has 18 joints, but dataset = 'coco' of this step has 17; 'openpose' has",
+            "v: 'coco' of GenSkeFeat has 17 joints, got 18: those of 'openpose', from which ConvertJoints",
         ),
         (GenSkeFeat("nturgb+d"), flat(joints=25), "scores go with x and y of 2-D joints"),
         (KeepPersons(persons=(2,)), flat(), "has 2 people, so there is no person 2"),

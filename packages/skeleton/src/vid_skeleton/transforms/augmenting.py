@@ -6,14 +6,14 @@ All people and frames of a sample change alike, around the middle of all joints 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from attrs import evolve, field, frozen
 
-from vid_skeleton.graphs import LAYOUTS, Layout
-from vid_skeleton.missing import joints_of, moved, present, title
-from vidcore.errors import AnnotationError, UserError, nearest
+from vid_skeleton.graphs import Layout
+from vid_skeleton.missing import joints_of, moved, present
+from vid_skeleton.transforms.layouts import LayoutName, check_count, known_layout, layout_of
+from vidcore.errors import UserError
 from vidcore.records import Joints
 from vidcore.sample import Sample
 from vidcore.typing import Array
@@ -89,15 +89,9 @@ class RandomJointJitter:
         return sample.replace(joints=moved(joints, joints.points + noise))
 
 
-Name = Literal["coco", "nturgb+d", "openpose"]
-
-
-def _layout(dataset: Name | Layout) -> Name | Layout:
-    if not isinstance(dataset, Layout) and dataset not in LAYOUTS:
-        known = ", ".join(LAYOUTS)
-        raise UserError(f"dataset must be one of {known}, or a table, got {dataset!r}{nearest(str(dataset), LAYOUTS)}")
-    if isinstance(dataset, Layout) and not dataset.left:
-        raise UserError("dataset needs the joints of both sides to exchange them: set left and right")
+def _two_sides(dataset: LayoutName | Layout) -> LayoutName | Layout:
+    if not layout_of(known_layout(dataset)).left:
+        raise UserError("RandomJointFlip exchanges the joints of both sides: add left and right to the layout")
     return dataset
 
 
@@ -108,19 +102,15 @@ class RandomJointFlip:
     ``Flip`` mirrors skeletons in pixels together with their picture.
     """
 
-    dataset: Name | Layout = field(default="nturgb+d", converter=_layout)
+    dataset: LayoutName | Layout = field(default="nturgb+d", converter=_two_sides)
     """Layout of the joints: a name, or a table with ``left`` and ``right``."""
     flip_ratio: float = field(default=0.5, validator=in_range(0, 1))
     """Probability."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         joints, axes = _checked(sample, self)
-        layout = self.dataset if isinstance(self.dataset, Layout) else LAYOUTS[self.dataset]
-        if joints.points.shape[2] != layout.num_node:
-            raise AnnotationError(
-                f"{title(sample)}: has {joints.points.shape[2]} joints, but dataset of RandomJointFlip has "
-                f"{layout.num_node}"
-            )
+        layout = layout_of(self.dataset)
+        check_count(sample, joints.points.shape[2], self.dataset, self)
         if rng.random() >= self.flip_ratio:
             return sample
         order = np.arange(layout.num_node)

@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 from attrs import field, frozen
 
-from vid_skeleton.graphs import LAYOUTS, Layout
+from vid_skeleton.graphs import Layout
 from vid_skeleton.missing import joints_of, present, title
+from vid_skeleton.transforms.layouts import LayoutName, check_count, known_layout
 from vidcore.errors import AnnotationError, UserError, nearest
 from vidcore.records import Joints
 from vidcore.sample import Sample
@@ -22,7 +23,6 @@ from vidcore.validators import one_of
 __all__ = ["GenSkeFeat", "JointToBone", "MergeSkeFeat", "ToMotion"]
 
 Stream = Literal["j", "b", "jm", "bm"]
-Name = Literal["coco", "nturgb+d", "openpose"]
 Missing = Literal["skip", "zero"]
 PLANE = ("coco", "openpose")
 """Layouts of 2-D joints, whose third channel is a score."""
@@ -34,21 +34,11 @@ PARENTS = {
 """Where the bone of each joint begins, as for published weights; some are not edges of the graph."""
 
 
-def _layout(dataset: Name | Layout) -> Name | Layout:
-    if not isinstance(dataset, Layout) and dataset not in LAYOUTS:
-        known = ", ".join(LAYOUTS)
-        raise UserError(
-            f"dataset must be one of {known}, or a table with num_node and inward, got {dataset!r}"
-            f"{nearest(str(dataset), LAYOUTS)}"
-        )
-    return dataset
-
-
 @frozen
 class _OfLayout:
     """Arguments of steps that depend on the layout."""
 
-    dataset: Name | Layout = field(default="nturgb+d", converter=_layout)
+    dataset: LayoutName | Layout = field(default="nturgb+d", converter=known_layout)
     """Layout of the joints: a name, or ``{num_node = ..., inward = [[joint, parent], ...]}``."""
 
     def parents(self) -> Array:
@@ -67,12 +57,7 @@ class _OfLayout:
     def checked(self, sample: Sample, points: Array) -> Array:
         """Return the points. Raises ``AnnotationError`` if they do not belong to the layout."""
         joints, channels = points.shape[2:]
-        count = len(self.parents())
-        if joints != count:
-            name = "dataset" if isinstance(self.dataset, Layout) else f"dataset = {self.dataset!r}"
-            fits = [known for known, layout in LAYOUTS.items() if layout.num_node == joints]
-            hint = f"; {fits[0]!r} has {joints}" if fits else ""
-            raise AnnotationError(f"{title(sample)}: has {joints} joints, but {name} of this step has {count}{hint}")
+        check_count(sample, joints, self.dataset, self)
         if channels not in (2, 3):
             raise AnnotationError(
                 f"{title(sample)}: {type(self).__name__} takes x and y, with a score, or x, y and z; "
