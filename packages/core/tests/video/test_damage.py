@@ -164,6 +164,22 @@ def test_a_frame_that_another_slot_keeps_is_not_shown(
     assert {*range(packet - 1 & ~15), *range((packet | 15) + 1, LENGTH)} <= shown.keys()
 
 
+@pytest.mark.parametrize(("name", "packet", "bit"), [
+    ("vp9.mp4", 11, 2), ("vp8.webm", 11, 16), ("av1.mkv", 5, 2),
+])  # fmt: skip
+def test_a_frame_that_is_hidden_by_damage_keeps_its_number(
+    make: ModuleType, videos: dict[str, Path], tmp_path: Path, name: str, packet: int, bit: int
+) -> None:
+    path, data = tmp_path / name, bytearray(videos[name].read_bytes())
+    with av.open(str(videos[name])) as container:
+        found = [p for p in container.demux(container.streams.video[0]) if p.size][packet]
+    data[data.index(bytes(found), found.pos)] ^= bit
+    path.write_bytes(data)
+    shown = numbers(make, path)
+    assert shown == {i: i for i in shown}
+    assert {*range(4), 39} <= shown.keys()
+
+
 def test_frames_of_another_size_than_the_container_states_are_refused(videos: dict[str, Path], tmp_path: Path) -> None:
     """AV1 has a sequence header in the container and in each key frame; readers scale to the size of the first."""
     path, data = tmp_path / "a.mkv", bytearray(videos["av1.mkv"].read_bytes())

@@ -63,14 +63,21 @@ class PictureReader:
         """Numbers of the packets so far that show another picture than they did before they were damaged."""
         return self._slots.damaged
 
+    @property
+    def unseen(self) -> set[int]:
+        """Numbers of the packets so far that show nothing, and neither does a later one show their frames."""
+        return self._slots.unseen
+
     def __call__(self, packet: Packet[VideoStream]) -> Pictures:
         """Parse the next packet."""
         try:
-            return self._parse(bytes(packet)) if self._parse else Pictures()
+            found = self._parse(bytes(packet)) if self._parse else Pictures()
         except (IndexError, ValueError):
-            return Pictures(damaged=True)
-        finally:
-            self._count += 1
+            found = Pictures(damaged=True)
+        if not found.shown:
+            self._slots.unseen.add(self._count)
+        self._count += 1
+        return found
 
     def _kept(self, read: Callable[[bytes], list[Header]], data: bytes) -> Pictures:
         headers = read(data)

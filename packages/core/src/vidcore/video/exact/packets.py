@@ -49,6 +49,8 @@ FEW = 32
 NEAR = 256
 """Packets that are read faster than by seeking."""
 
+DAMAGED = Pictures(damaged=True)
+
 REMEMBERED = 1 << 20
 """Number of packets whose index a process keeps for files that are opened again, in about 45 bytes each."""
 
@@ -249,12 +251,15 @@ class Packets:
             self.cut = True
         if not self._notes:
             raise VideoError(self._path, "has a video stream without any frame")
+        for number in filter(self._should_show, read_pictures.unseen):
+            damaged = same.setdefault(DAMAGED, DAMAGED)
+            self._notes[number] = self._notes[number]._replace(pictures=damaged)
         self.starts_at_keyframe = self._notes[0].entry
         self.gaps = self._find_gaps(same)
         slots = avi_slots(self._file) if self.gaps and self._container.format.name == "avi" else None
         self.order = show_order(self._notes, context, self.cut, self.gaps, slots or None) if resets else None
-        damaged = {k for k, note in enumerate(self._notes) if note.pictures.damaged} | read_pictures.misleading
-        self.gaps = sorted({*self.gaps, *(Gap(k, k + 1) for k in damaged)})
+        wrong = {k for k, note in enumerate(self._notes) if note.pictures.damaged} | read_pictures.misleading
+        self.gaps = sorted({*self.gaps, *(Gap(k, k + 1) for k in wrong)})
         self.steady = is_steady(self._notes)
         few = self.cut is None and len(self) < FEW
         if not self.steady or few or discarded:
@@ -263,6 +268,17 @@ class Packets:
         self.entries = sorted({0, *self.keys})
         self.advertised = max(self.stream.frames, promised)
         self.rate = self._rate()
+
+    def _should_show(self, number: int) -> bool:
+        """Return whether a packet has a time of its own at which a frame is missing.
+
+        Hidden frames of VP9 and AV1 have none: they share a packet, or at least its time. Those of VP8 have times that
+        are not regular.
+        """
+        if self.stream.codec_context.codec.canonical_name == "vp8":
+            return is_steady(self._notes)
+        near = [note.pts for note in self._notes[max(number - 1, 0) : number + 2]]
+        return None not in near and len(set(near)) == len(near)
 
     def _check_times(self) -> None:
         """Check timestamps that are not regular: a wrong one would change the numbers of frames between."""

@@ -35,6 +35,7 @@ class Header(NamedTuple):
 @define(eq=False)
 class _Kept:
     header: Header
+    packet: int
     shown: bool
     shown_by: int | None = None
     """Packet that showed it first, from a slot."""
@@ -45,9 +46,11 @@ class Slots:
 
     damaged: set[int]
     """Packets that show another frame than they did before they were damaged."""
+    unseen: set[int]
+    """Packets that show nothing; those whose frames are shown later leave it."""
 
     def __init__(self) -> None:
-        self.damaged = set()
+        self.damaged, self.unseen = set(), set()
         self._slots: list[_Kept | None] = [None] * SLOTS
         self._last: Header | None = None  # the last frame that was shown
         self._by: int | None = None  # its packet, if it was shown from a slot
@@ -63,7 +66,7 @@ class Slots:
                 if step is not None and step <= 0:
                     self._mark(self._by)
                 self._last, self._by = header, None
-            frame = _Kept(header, header.shown)
+            frame = _Kept(header, packet, header.shown)
             self._slots = [frame if header.kept >> k & 1 else old for k, old in enumerate(self._slots)]
 
     def _show(self, packet: int, slot: int) -> None:
@@ -78,6 +81,8 @@ class Slots:
             self._mark(packet, frame.shown_by)
         if not frame.shown:
             frame.shown, frame.shown_by = True, packet
+            if packet not in self.damaged:
+                self.unseen.discard(frame.packet)
         self._last, self._by = frame.header, packet
         if frame.header.key:  # decoding may begin here
             frame.header = frame.header._replace(showable=False)
