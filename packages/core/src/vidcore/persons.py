@@ -14,10 +14,10 @@ import numpy as np
 from attrs import evolve, field, frozen
 
 from vidcore.errors import UserError
-from vidcore.records import Record, shape
+from vidcore.records import EPSILON, Record, WindowScores, shape
 from vidcore.typing import Array
 
-__all__ = ["PersonDetector", "Persons", "PoseEstimator", "Tracker", "existing_weights"]
+__all__ = ["PersonDetector", "PersonScores", "Persons", "PoseEstimator", "Tracker", "existing_weights"]
 
 
 @frozen(eq=False)
@@ -36,6 +36,8 @@ class Persons(Record):
     """(n,) int64: identities, the same in all frames of a video."""
     frames: Array | None = field(default=None, validator=shape(None))
     """(n,) int64: numbers of the frames, ascending; None for persons in one frame."""
+    times: Array | None = field(default=None, validator=shape(None))
+    """(n,) float64: seconds at which these frames appear, counted from the first of the video."""
 
     def __attrs_post_init__(self) -> None:
         wrong = [f"{a.name} has {len(value)}" for a, value in self.columns() if len(value) != len(self.boxes)]
@@ -56,6 +58,15 @@ class Persons(Record):
         names = [a.name for a, _ in parts[0].columns()]
         return cls(**{name: np.concatenate([dict(_columns(part))[name] for part in parts]) for name in names})
 
+    def at(self, time: float, within: float) -> Self:
+        """Return the persons in the frame at this time; nobody if none appears at most ``within`` seconds before it."""
+        assert self.times is not None, "persons along a video"
+        last = int(np.searchsorted(self.times, time + EPSILON, "right"))
+        shown = self.times[last - 1] if last else -np.inf
+        if time - shown > within:
+            return self.select(slice(0, 0))
+        return self.select(slice(int(np.searchsorted(self.times, shown - EPSILON)), last))
+
     def resized(self, factors: tuple[float, float]) -> Self:
         both = np.array(factors, np.float32)
         points = None if self.points is None else self.points * both
@@ -64,6 +75,14 @@ class Persons(Record):
 
 def _columns(persons: Persons) -> list[tuple[str, Array]]:
     return [(a.name, value) for a, value in persons.columns()]
+
+
+@frozen(eq=False)
+class PersonScores(WindowScores):
+    """The best classes of each person in each window of a video."""
+
+    tracks: Array = field(kw_only=True, validator=shape(None))
+    """(n,) int64: identities, as in ``Persons``."""
 
 
 class PersonDetector(Protocol):

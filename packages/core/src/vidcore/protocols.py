@@ -32,6 +32,7 @@ __all__ = [
     "Observer",
     "Optimizer",
     "ReadsFiles",
+    "ReadsJoints",
     "ReadsText",
     "Schedule",
     "SeveralViews",
@@ -59,6 +60,10 @@ class ReadsFiles:
 
 class ReadsText:
     """Base class of transforms that read ``Sample.text``: with one, ``vidcore predict`` takes a sentence."""
+
+
+class ReadsJoints:
+    """Base class of transforms that read ``Sample.joints``: with one, ``vidcore predict`` finds persons in videos."""
 
 
 class SeveralViews(ABC):

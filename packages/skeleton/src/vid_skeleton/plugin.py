@@ -19,6 +19,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
         ),
         "datasets": offer("vid_skeleton.datasets"),
         "jobs": offer("vid_skeleton", streams=["FuseStreams"]),
+        "drawers": offer("vid_skeleton", drawer=["SkeletonDrawer"]),
         "transforms": offer(
             "vid_skeleton.transforms",
             augmenting=[

@@ -21,6 +21,7 @@ from vidcore.cli.common import (
     with_task,
 )
 from vidcore.cli.completion import complete_files
+from vidcore.cli.persons import check_persons, predict_along_persons
 from vidcore.errors import UserError, VideoError
 from vidcore.tools.progress import Display, Work, progress_bar
 
@@ -107,14 +108,17 @@ def predict(
     features: Path | None,
     classifier: tuple[str, str] | None,
     classes: int,
+    estimator: str | None,
+    detector: str | None,
+    tracker: str,
     sentence: str | None,
 ) -> None:
-    """Predict the classes or segments of VIDEOs.
+    """Predict the classes or segments of VIDEOs; with --estimator, the classes of each person.
 
     TASK is a file; or a release (.safetensors) or a published recipe, which need no --checkpoint. A FOLDER stands for
     the videos below it (or the feature files, if TASK reads features); a .txt file has a path in each line.
     """
-    _check_options(outputs, writes, window, stride)
+    _check_options(outputs, writes, window, stride, estimator)
     writers = [(task.catalog.get(kind, "writers"), path) for kind, path in map(_kind_and_path, writes)]
     drawing = open_drawing(task.catalog, draw, drawers, source_videos, top)
     from vidcore.features.folder import FeatureFolder
@@ -143,19 +147,28 @@ def predict(
         raise UserError(f"{task.name}: its pipeline reads videos; --features is for models that read features")
     if classifier and not features and not predictor.reads_videos:
         raise UserError(f"{task.name}: reads features, but --classifier requires videos; see --features")
+    check_persons(predictor, estimator, detector)
+    finder = None
+    if estimator is not None:
+        from vidcore.predict.persons import PersonFinder
+
+        finder = PersonFinder.named(task.catalog, estimator, detector, tracker)
     found = find_videos(videos, predictor.suffixes, predictor.names)
     if drawing:
         drawing.check(found)
     for path in (*outputs, *(path for _, path in writers)):
         path.parent.mkdir(parents=True, exist_ok=True)
-    if predictor.reads_videos and features is None:
+    if predictor.reads_videos and features is None and finder is None:
         click.echo(_views_line(predictor, "window" if window else "video"), err=True)
     tables = [path for path in outputs if path.suffix.lower() != ".png"]
     with ExitStack() as stack:
         targets: list[Path | None] = [*tables] if outputs else [None]
         sinks = [_sink(stack, path, as_json) for path in targets]
         sinks += [_say_error] if outputs else []
-        if window:
+        if finder is not None:
+            keep_persons = drawing is not None
+            bad, kept = predict_along_persons(predictor, finder, found, window, stride, top, sinks, keep_persons)
+        elif window:
             pictures = [path for path in outputs if path not in tables]
             keep = top if drawing else 0
             bad, kept = _predict_along(predictor, found, window, stride, top, sinks, pictures, keep)
@@ -185,15 +198,20 @@ def predict(
         sys.exit(2)
 
 
-def _check_options(outputs: Sequence[Path], writes: Sequence[str], window: str | None, stride: str | None) -> None:
+def _check_options(
+    outputs: Sequence[Path], writes: Sequence[str], window: str | None, stride: str | None, estimator: str | None
+) -> None:
     for path in outputs:
         refuse_overwriting_inputs(path)
         if path.suffix.lower() == ".png" and window is None:
             raise UserError(f"-o {path}: a picture shows predictions along a video: see --window")
+        if path.suffix.lower() == ".png" and estimator is not None:
+            raise UserError(f"-o {path}: there is no picture of predictions for each person: see --draw")
     if stride is not None and window is None:
         raise UserError("--stride: is the distance between windows: see --window")
-    if window is not None and writes:
-        raise UserError("--write: formats are for predictions of whole videos, without --window; see --output")
+    if (window is not None or estimator is not None) and writes:
+        option = "--window" if estimator is None else "--estimator"
+        raise UserError(f"--write: formats are for predictions of whole videos, without {option}; see --output")
 
 
 def _views_line(predictor: Predictor, what: str) -> str:

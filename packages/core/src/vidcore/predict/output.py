@@ -106,7 +106,12 @@ def _labels(sample: Sample, scores: Array, top: int, thresholds: Sequence[float]
 
 
 def window_entry(
-    sample: Sample, top: int, seconds: tuple[float, float] | None, frames: tuple[int, int], width: int | None = None
+    sample: Sample,
+    top: int,
+    seconds: tuple[float, float] | None,
+    frames: tuple[int, int],
+    width: int | None = None,
+    person: int | None = None,
 ) -> Entry:
     """Return the best classes in a window of a video.
 
@@ -116,6 +121,7 @@ def window_entry(
         seconds: start and end; None if the frame rate is not known.
         frames: first frame, and the frame after the last one.
         width: columns of the terminal; classes that do not fit on the line are left out.
+        person: identity of the person whom the prediction is for; default: it is for the whole picture.
     """
     best = [{"class": name, "score": round(score, 6)} for name, score in top_classes(sample, top)]
     if seconds is None:
@@ -124,6 +130,8 @@ def window_entry(
     else:
         place = {"start": round(seconds[0], 3), "end": round(seconds[1], 3)}
         line = f"  {seconds[0]:8.2f} to {seconds[1]:8.2f} s"
+    if person is not None:
+        place, line = {"person": person, **place}, f"  person {person:2}{line}"
     for number, row in enumerate(best):
         part = f"  {row['class']} {row['score']:.4f}"
         if number and width is not None and len(line) + len(part) > width:

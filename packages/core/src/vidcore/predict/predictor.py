@@ -20,7 +20,7 @@ from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.predict.inputs import FrameNames, Video, as_sample
 from vidcore.predict.output import top_classes
 from vidcore.predict.trained import Trained
-from vidcore.protocols import ReadsFiles, ReadsText
+from vidcore.protocols import ReadsFiles, ReadsJoints, ReadsText
 from vidcore.randomness import sample_rng
 from vidcore.records import Text
 from vidcore.sample import Sample
@@ -106,6 +106,11 @@ class Predictor:
     def reads_videos(self) -> bool:
         """Whether the pipeline reads videos (their frames or their sound), not files of features."""
         return VIDEO_SUFFIXES[0] in self._pipeline_suffixes
+
+    @property
+    def reads_joints(self) -> bool:
+        """Whether the pipeline reads the joints of persons."""
+        return any(isinstance(step, ReadsJoints) for step in self.pipeline.steps.values())
 
     @property
     def suffixes(self) -> Sequence[str]:

@@ -10,6 +10,7 @@ from attrs import field, frozen
 from vid_skeleton.missing import joints_of, title
 from vid_skeleton.records import Detections
 from vidcore.errors import AnnotationError, UserError
+from vidcore.protocols import ReadsJoints
 from vidcore.records import Joints
 from vidcore.sample import Sample
 from vidcore.typing import Array
@@ -19,7 +20,7 @@ __all__ = ["DecompressPose", "PadTo", "PoseDecode"]
 
 
 @frozen
-class PoseDecode:
+class PoseDecode(ReadsJoints):
     """Keep the joints of the sampled frames, as float32; all frames if none were sampled."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:

@@ -1,0 +1,206 @@
+"""Persons along videos, and one prediction for each person and window, from the joints.
+
+Nothing here imports torch before ``predict_persons`` is called with a ``Predictor``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import evolve, field, frozen
+
+from vidcore.config.bind import build_component
+from vidcore.errors import UserError, VideoError
+from vidcore.geometry import Geometry
+from vidcore.persons import PersonDetector, Persons, PersonScores, PoseEstimator, Tracker
+from vidcore.plugins.catalog import Catalog
+from vidcore.records import Joints
+from vidcore.sample import Sample
+from vidcore.typing import Array
+from vidcore.video.checks import ReaderBase
+from vidcore.video.open import open_video
+from vidcore.video.reader import VideoReader
+from vidcore.video.window import Span, Tiles
+
+if TYPE_CHECKING:
+    from vidcore.predict.predictor import Predictor
+
+__all__ = ["FoundPersons", "PersonFinder", "PersonWindow", "person_windows", "predict_persons", "scores_of"]
+
+CHUNK = 16
+"""Frames in memory."""
+
+
+@frozen(eq=False)
+class FoundPersons:
+    """The persons in a video."""
+
+    path: str
+    persons: Persons
+    """With ``tracks``, ``frames`` and ``times``."""
+    layout: str
+    """Name of the layout of joints."""
+    size: tuple[int, int]
+    """Height and width of the frames."""
+    times: Array
+    """(frames,) float64: seconds at which all frames of the video appear, from 0."""
+    fps: float | None
+
+
+@frozen
+class PersonFinder:
+    """Finds the persons in videos, their joints, and who is who.
+
+    Raises ``UserError`` if the estimator needs boxes, and there is no detector.
+    """
+
+    estimator: PoseEstimator
+    tracker: Tracker
+    detector: PersonDetector | None = field(default=None)
+
+    def __attrs_post_init__(self) -> None:
+        name = type(self.estimator).__name__
+        if self.estimator.needs_boxes and self.detector is None:
+            raise UserError(f"{name} finds joints in boxes of persons: name a detector (vidcore list person_detectors)")
+        if self.detector is not None and not self.estimator.needs_boxes:
+            raise UserError(f"{name} finds persons itself: leave the detector {type(self.detector).__name__} out")
+
+    @classmethod
+    def named(cls, catalog: Catalog, estimator: str, detector: str | None, tracker: str) -> PersonFinder:
+        """Return a finder of components that are named as ``NAME=WEIGHTS``, or only as ``NAME``."""
+        return cls(
+            _component(catalog, "pose_estimators", estimator),
+            _component(catalog, "trackers", tracker),
+            None if detector is None else _component(catalog, "person_detectors", detector),
+        )
+
+    def __call__(self, path: str | Path, progress: Callable[[int, int], None] | None = None) -> FoundPersons:
+        """Return the persons in a video; ``progress`` is called with the number of frames done, and of all frames.
+
+        Raises ``VideoError`` if the video cannot be read, or has no frames.
+        """
+        with open_video(path) as video:
+            if not len(video):
+                raise VideoError(path, "has no frames")
+            times = video.times() if isinstance(video, ReaderBase) else None
+            times = np.arange(len(video)) / (video.fps or 1) if times is None else times
+            rows = []
+            for number, persons in enumerate(self._tracked(video)):
+                if progress:
+                    progress(number + 1, len(video))
+                frames = np.full(len(persons), number)
+                rows.append(evolve(persons, frames=frames, times=times[frames]))
+            found = Persons.join(rows)
+            return FoundPersons(str(path), found, self.estimator.layout, video.size, times, video.fps)
+
+    def _tracked(self, video: VideoReader) -> Iterator[Persons]:
+        """Yield the persons in each frame."""
+        self.estimator.begin()
+        self.tracker.begin()
+        for first in range(0, len(video), CHUNK):
+            frames = video.read(range(first, min(first + CHUNK, len(video))))
+            boxes = None if self.detector is None else self.detector(frames)
+            yield from map(self.tracker, self.estimator(frames, boxes))
+
+
+def _component(catalog: Catalog, kind: str, text: str) -> Any:
+    name, _, weights = text.partition("=")
+    component = catalog.get(name, kind)
+    return build_component({"type": component.name, **({"weights": weights} if weights else {})}, kind, catalog)
+
+
+@frozen(eq=False)
+class PersonWindow:
+    """A person in a window of a video."""
+
+    track: int
+    """Identity of the person."""
+    start: float | None
+    """Seconds from the beginning of the video; None if its frame rate is not known."""
+    end: float | None
+    frames: tuple[int, int]
+    """First frame, and the frame after the last one."""
+    sample: Sample
+    """With ``joints``, or with ``scores`` after the prediction."""
+
+
+def person_windows(
+    found: FoundPersons, window: Span | None = None, stride: Span | None = None
+) -> Iterator[PersonWindow]:
+    """Yield a sample for each person in each window, with the joints of this person only.
+
+    Windows begin at the same times for all persons. A sample has the frames of a window from the first to the last one
+    that shows the person; missing joints, and all joints in frames without the person, are 0 with a score of 0.
+
+    Args:
+        found: the persons in a video.
+        window: length of a window; default: all frames that show a person.
+        stride: from the start of a window to that of the next; default: ``window``.
+
+    Raises ``VideoError`` if a length is in seconds, and the frame rate is not known.
+    """
+    rows = found.persons
+    assert rows.frames is not None and rows.tracks is not None
+    total = len(found.times)
+    spans = np.array([[0, total]])
+    if window is not None:
+        tiles = Tiles.of(total, window, stride or window, found.fps, found.times, found.path)
+        spans = np.stack([tiles.first, tiles.stop], 1)
+    edges = np.append(found.times, found.times[-1] + 1 / (found.fps or 1))
+    number = 0
+    for first, stop in spans.tolist():
+        inside = rows.select(slice(*np.searchsorted(rows.frames, [first, stop]).tolist()))
+        assert inside.tracks is not None and inside.frames is not None
+        for track in np.unique(inside.tracks).tolist():
+            person = inside.select(inside.tracks == track)
+            assert person.frames is not None
+            begin, end = int(person.frames[0]), int(person.frames[-1]) + 1
+            sample = Sample(
+                index=number,
+                path=found.path,
+                total_frames=end - begin,
+                fps=found.fps,
+                joints=_joints(person, begin, end),
+                geometry=Geometry.whole(found.size),
+            )
+            place = (begin, end) if window is None else (first, stop)
+            start, stopped = (float(edges[place[0]]), float(edges[place[1]])) if found.fps else (None, None)
+            yield PersonWindow(track, start, stopped, place, sample)
+            number += 1
+
+
+def _joints(person: Persons, begin: int, end: int) -> Joints:
+    assert person.points is not None and person.joint_scores is not None and person.frames is not None
+    points = np.zeros((1, end - begin, *person.points.shape[1:]), np.float32)
+    scores = np.zeros(points.shape[:3], np.float32)
+    seen = np.asarray(np.isfinite(person.points).all(-1))
+    points[0, person.frames - begin] = np.where(seen[..., None], person.points, 0)
+    scores[0, person.frames - begin] = np.where(seen, person.joint_scores, 0)
+    return Joints(points, scores)
+
+
+def predict_persons(predictor: Predictor, windows: Sequence[PersonWindow]) -> Iterator[PersonWindow]:
+    """Yield the windows of persons with the predictions for them, in order.
+
+    Raises ``UserError`` if the model predicts no classes.
+    """
+    for window, sample in zip(windows, predictor.iter([one.sample for one in windows]), strict=True):
+        if sample.scores is None:
+            raise UserError(f"{predictor.task.name}: its model predicts no classes, which windows require")
+        yield evolve(window, sample=sample)
+
+
+def scores_of(predicted: Sequence[PersonWindow], top: int) -> PersonScores:
+    """Return the best classes of predicted windows; times are those of frames if the frame rate is not known."""
+    spans = [window.frames if window.start is None else (window.start, window.end) for window in predicted]
+    every = [window.sample.scores for window in predicted if window.sample.scores is not None]
+    best = [np.argsort(-scores, kind="stable")[:top] for scores in every]
+    return PersonScores(
+        np.array(spans, np.float64).reshape(-1, 2),
+        np.stack(best),
+        np.stack([scores[order] for scores, order in zip(every, best, strict=True)]),
+        tracks=np.array([window.track for window in predicted], np.int64),
+    )
