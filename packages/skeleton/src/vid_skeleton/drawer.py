@@ -19,6 +19,8 @@ LEFT, RIGHT, MIDDLE = "#56b4e9", "#e69f00", "#f5f5f5"
 """Of the person's own sides: a mirrored video is seen by them."""
 SEEN = 0.3
 """Score from which a joint is drawn."""
+HEAD = 0.15
+"""From the eyes to the top of the hair, as a part of the height of the joints."""
 EDGE = (16, 16, 16)
 """Colour around limbs, so that they stand out on any background."""
 LABELS = [colour for colour in COLOURS if colour != "#000000"]
@@ -62,7 +64,7 @@ class SkeletonDrawer(Drawer):
         shown = [] if self._scores is None else np.unique(self._scores.labels).tolist()
         names = [*(sample.class_names or ())]
         every = [*names, *(f"class {i}" for i in range(len(names), max(shown, default=-1) + 1))]
-        texts = self._face.names(every, self._canvas.size[1] // 3, shown=shown)
+        texts = self._face.names(every, self._canvas.size[1] // 4, shown=shown)
         return dict(zip(shown, texts, strict=True))
 
     def draw(self, image: Array, time: float) -> Array:
@@ -77,8 +79,10 @@ class SkeletonDrawer(Drawer):
             self._draw_limbs(image, person, found)
         labels = [self._label(track, time) for track in tracks.tolist()]
         sizes = np.array([layer.size[::-1] for layer in labels]).reshape(-1, 2)
-        heads = np.array([_head(*one) for one in zip(points, seen, shown.boxes, strict=True)]).reshape(-1, 4)
-        for layer, (left, top) in zip(labels, self._canvas.place(heads, sizes).tolist(), strict=True):
+        outlines = np.array([_outline(*one) for one in zip(points, seen, shown.boxes, strict=True)]).reshape(-1, 4)
+        for outline in outlines:
+            self._canvas.keep_free(outline.tolist())
+        for layer, (left, top) in zip(labels, self._canvas.place(outlines, sizes).tolist(), strict=True):
             if left >= 0:
                 layer.over(image, left, top)
         return image
@@ -91,8 +95,8 @@ class SkeletonDrawer(Drawer):
                 ends = places[limb.joints[0]], places[limb.joints[1]]
                 cv2.line(image, *ends, EDGE if plain else limb.colour, self._width + wider, cv2.LINE_AA)
         for joint in np.flatnonzero(seen).tolist():
-            cv2.circle(image, places[joint], self._width + 1, EDGE, -1, cv2.LINE_AA)
-            cv2.circle(image, places[joint], self._width, (255, 255, 255), -1, cv2.LINE_AA)
+            cv2.circle(image, places[joint], self._width, EDGE, -1, cv2.LINE_AA)
+            cv2.circle(image, places[joint], max(self._width - 1, 1), (255, 255, 255), -1, cv2.LINE_AA)
 
     def _label(self, track: int, time: float) -> Layer:
         """Return the number of a person, and the best class at this time."""
@@ -128,8 +132,9 @@ def limbs(layout: Layout) -> list[Limb]:
     return made
 
 
-def _head(points: Array, seen: Array, box: Array) -> Array:
-    """Return the box that a label belongs to: around the joints that are drawn, or else the box of the person."""
+def _outline(points: Array, seen: Array, box: Array) -> Array:
+    """Return the box around a person: from the hair, which is above the highest joints, to the lowest joint."""
     if not seen.any():
         return box
-    return np.concatenate([points[seen].min(0), points[seen].max(0)])
+    (left, top), (right, bottom) = points[seen].min(0), points[seen].max(0)
+    return np.array([left, top - HEAD * (bottom - top), right, bottom])

@@ -113,7 +113,9 @@ def predict(
     tracker: str,
     sentence: str | None,
 ) -> None:
-    """Predict the classes or segments of VIDEOs; with --estimator, the classes of each person.
+    """Predict the classes or segments of VIDEOs.
+
+    With --estimator, there is a row for each person, and with --window for each person and window.
 
     TASK is a file; or a release (.safetensors) or a published recipe, which need no --checkpoint. A FOLDER stands for
     the videos below it (or the feature files, if TASK reads features); a .txt file has a path in each line.

@@ -109,6 +109,11 @@ class Canvas:
         """Forget the labels of the frame before."""
         self._taken = [*self._reserved]
 
+    def keep_free(self, box: Sequence[float]) -> None:
+        """Place no label of this frame, which is yet to come, over an area: left, top, right, bottom in pixels."""
+        left, top, right, bottom = (round(edge) for edge in box)
+        self._taken.append((left, top, right, bottom))
+
     def place(self, boxes: Array, sizes: Array) -> Array:
         """Return places for labels of boxes in this frame, as ``place_labels`` does, free of all earlier labels."""
         places = place_labels(boxes, sizes, self.size, self._taken)
