@@ -135,6 +135,7 @@ def run_files(
     shard: Shard = Shard(),
     title: str = "files",
     label: str = "",
+    bar: bool = True,
 ) -> Counts:
     """Do the work of one shard.
 
@@ -151,13 +152,15 @@ def run_files(
         shard: the items to handle.
         title: of the bar.
         label: printed before each line if several processes write to one terminal; then there is no bar.
+        bar: show a bar of the items on a terminal; False if ``make`` shows the progress of each.
     """
     mine = shard.of(items)
     todo = [item for item in mine if not done(item)]
     failed = _FailureList(failures, shard)
     new = bad = 0
-    bar = sys.stderr.isatty() and not label
-    for number, made in make(todo) if label else progress_bar(make(todo), title, len(todo)):
+    bar = bar and not label
+    quiet = bar and sys.stderr.isatty()
+    for number, made in progress_bar(make(todo), title, len(todo)) if bar else make(todo):
         item = todo[number]
         if isinstance(made, UserError):
             bad += 1
@@ -166,7 +169,7 @@ def run_files(
         else:
             new += 1
             line = save(item, made)
-            if line and not bar:
+            if line and not quiet:
                 print(f"{label}{line}", flush=True)
     return Counts(new, len(mine) - len(todo), bad)
 

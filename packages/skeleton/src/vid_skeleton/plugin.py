@@ -38,3 +38,8 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             sampling=["UniformSampleFrames"],
         ),
     }
+
+
+@hookimpl
+def vidcore_commands() -> dict[str, str]:
+    return {"skeletons": "vid_skeleton.command:skeletons"}

@@ -1,7 +1,4 @@
-"""Persons along videos, and one prediction for each person and window, from the joints.
-
-Nothing here imports torch before ``predict_persons`` is called with a ``Predictor``.
-"""
+"""Persons along videos, and one prediction for each person and window, from the joints."""
 
 from __future__ import annotations
 
@@ -17,11 +14,14 @@ from vidcore.errors import UserError, VideoError
 from vidcore.geometry import Geometry
 from vidcore.persons import PersonDetector, Persons, PersonScores, PoseEstimator, Tracker
 from vidcore.plugins.catalog import Catalog
+from vidcore.predict.inputs import as_sample
+from vidcore.randomness import sample_rng
 from vidcore.records import Joints
 from vidcore.sample import Sample
+from vidcore.transforms.loading import OpenVideo
 from vidcore.typing import Array
 from vidcore.video.checks import ReaderBase
-from vidcore.video.open import open_video
+from vidcore.video.footage import RATE
 from vidcore.video.reader import VideoReader
 from vidcore.video.window import Span, Tiles
 
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FoundPersons", "PersonFinder", "PersonWindow", "person_windows", "predict_persons", "scores_of"]
 
-CHUNK = 16
+CHUNK = 8
 """Frames in memory."""
+JOINED = 1024
 
 
 @frozen(eq=False)
@@ -82,17 +83,21 @@ class PersonFinder:
 
         Raises ``VideoError`` if the video cannot be read, or has no frames.
         """
-        with open_video(path) as video:
+        opened = OpenVideo()(as_sample(path), sample_rng(0, 0, 0)).video
+        assert opened is not None
+        with opened as video:
             if not len(video):
                 raise VideoError(path, "has no frames")
             times = video.times() if isinstance(video, ReaderBase) else None
-            times = np.arange(len(video)) / (video.fps or 1) if times is None else times
-            rows = []
+            times = np.arange(len(video)) / (video.fps or RATE) if times is None else times
+            rows: list[Persons] = []
             for number, persons in enumerate(self._tracked(video)):
                 if progress:
                     progress(number + 1, len(video))
                 frames = np.full(len(persons), number)
                 rows.append(evolve(persons, frames=frames, times=times[frames]))
+                if len(rows) == JOINED:  # one array for many frames takes less memory
+                    rows = [Persons.join(rows)]
             found = Persons.join(rows)
             return FoundPersons(str(path), found, self.estimator.layout, video.size, times, video.fps)
 
@@ -109,7 +114,11 @@ class PersonFinder:
 def _component(catalog: Catalog, kind: str, text: str) -> Any:
     name, _, weights = text.partition("=")
     component = catalog.get(name, kind)
-    return build_component({"type": component.name, **({"weights": weights} if weights else {})}, kind, catalog)
+    try:
+        return build_component({"type": component.name, **({"weights": weights} if weights else {})}, kind, catalog)
+    except UserError as error:
+        missing = "" if weights else f"; weights are named as {name}=FILE"
+        raise UserError(f"{str(error).removeprefix('task: ')}{missing}") from error
 
 
 @frozen(eq=False)
@@ -149,7 +158,7 @@ def person_windows(
     if window is not None:
         tiles = Tiles.of(total, window, stride or window, found.fps, found.times, found.path)
         spans = np.stack([tiles.first, tiles.stop], 1)
-    edges = np.append(found.times, found.times[-1] + 1 / (found.fps or 1))
+    edges = np.append(found.times, found.times[-1] + 1 / (found.fps or RATE))
     number = 0
     for first, stop in spans.tolist():
         inside = rows.select(slice(*np.searchsorted(rows.frames, [first, stop]).tolist()))
