@@ -21,7 +21,7 @@ from vidcore.cli.common import (
     with_task,
 )
 from vidcore.cli.completion import complete_files
-from vidcore.cli.persons import check_persons, predict_along_persons
+from vidcore.cli.persons import check_persons, persons_options, predict_along_persons
 from vidcore.errors import UserError, VideoError
 from vidcore.tools.progress import Display, Work, progress_bar
 
@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Classes of each video that --classifier passes on.",
 )
+@persons_options(required=False)
 @click.option("--sentence", metavar="TEXT", help="For a model that finds what a sentence describes: the sentence.")
 def predict(
     task: Task,
