@@ -96,11 +96,12 @@ class BlazePose:
     def _persons(self, frame: Array) -> Persons:
         bodies: list[_Body] = []
         for pair in self._followed:
-            self._add(bodies, frame, pair)
+            self._add(bodies, self._body(frame, pair))
         faces, _, pairs = self._detect(frame)
         for face, pair in zip(faces, pairs, strict=True):  # its other points are often between two persons
             if not any(body.has_face(face) for body in bodies):
-                self._add(bodies, frame, pair)
+                rough = self._body(frame, pair)  # its own square fits better
+                self._add(bodies, self._body(frame, rough.pair))
         self._followed = [body.pair for body in bodies]
         if not bodies:
             return Persons.nobody(len(COCO))
@@ -113,13 +114,11 @@ class BlazePose:
             np.stack([body.joint_scores for body in bodies]).astype(np.float32)[:, COCO],
         )
 
-    def _add(self, bodies: list[_Body], frame: Array, pair: Array) -> None:
-        """Look for a person in a square and add it if there is one that is not among the bodies."""
-        if len(bodies) >= self.max_persons or _side(pair) < 1:
-            return
-        body = self._body(frame, pair)
-        if body.score >= self.min_score and not any(body.is_same(other, _side(other.pair)) for other in bodies):
-            bodies.append(body)
+    def _add(self, bodies: list[_Body], body: _Body) -> None:
+        """Add a body if it is a person who is not among the others."""
+        if len(bodies) < self.max_persons and body.score >= self.min_score and _side(body.pair) >= 1:
+            if not any(body.is_same(other, _side(other.pair)) for other in bodies):
+                bodies.append(body)
 
     def _body(self, frame: Array, pair: Array) -> _Body:
         matrix = _square(pair)
@@ -194,7 +193,7 @@ def _side(pair: Array) -> float:
 
 def _square(pair: Array) -> Array:
     """Return the matrix (2, 3) from the input to the frame: the first point in the middle, the second above it."""
-    up = (pair[1] - pair[0]) / np.linalg.norm(pair[1] - pair[0])
+    up = (pair[1] - pair[0]) / max(float(np.linalg.norm(pair[1] - pair[0])), 1e-6)
     turned = np.array([[-up[1], -up[0]], [up[0], -up[1]]])  # columns: to the right, and down
     scaled = turned * _side(pair) / CROP
     return np.concatenate([scaled, (pair[0] - scaled.sum(1) * CROP / 2)[:, None]], 1)
