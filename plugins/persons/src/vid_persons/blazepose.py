@@ -116,9 +116,10 @@ class BlazePose:
 
     def _add(self, bodies: list[_Body], body: _Body) -> None:
         """Add a body if it is a person who is not among the others."""
-        if len(bodies) < self.max_persons and body.score >= self.min_score and _side(body.pair) >= 1:
-            if not any(body.is_same(other, _side(other.pair)) for other in bodies):
-                bodies.append(body)
+        person = body.score >= self.min_score and _side(body.pair) >= 1
+        new = not any(body.is_same(other, _side(other.pair)) for other in bodies)
+        if person and new and len(bodies) < self.max_persons:
+            bodies.append(body)
 
     def _body(self, frame: Array, pair: Array) -> _Body:
         matrix = _square(pair)
