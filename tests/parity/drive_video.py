@@ -358,7 +358,9 @@ def audio(case: Any, row: Any) -> dict[str, Any]:
 
 def pack_inputs(case: Any, row: Any) -> dict[str, Any]:
     given = row.inputs
-    formatted = {k: given[k] for k in ("imgs", "heatmap_imgs", "keypoint", "audios", "text") if k in given}
+    names = {"imgs": "imgs", "heatmap_imgs": "heatmap_imgs", "keypoint": "joints", "audios": "audios", "text": "text"}
+    published = {here: name for name, here in names.items()}
+    formatted = {here: given[name] for name, here in names.items() if name in given}
     label = given.get("label")
     label = label.tolist() if isinstance(label, np.ndarray) and label.dtype.kind == "i" else label
     multi_hot = isinstance(label, np.ndarray)
@@ -367,13 +369,13 @@ def pack_inputs(case: Any, row: Any) -> dict[str, Any]:
         labels=label if multi_hot else None,
         boxes=boxed(given.get("gt_bboxes")),
         proposals=boxed(given.get("proposals")),
-        meta={k: v for k, v in given.items() if k not in formatted},
+        meta={k: v for k, v in given.items() if k not in names},
     )
-    packed = PackActionInputs(row.settings.get("collect_keys") or ())(sample, rng())
+    packed = PackActionInputs([names[k] for k in row.settings.get("collect_keys") or ()])(sample, rng())
     # class numbers: one per sample
     numbers = [None] if multi_hot or label is None else label if isinstance(label, list) else [label]
     batch = collate([packed.replace(label=n) for n in numbers])
-    inputs = {k: v[0].numpy() for k, v in batch.inputs.items()} if isinstance(batch.inputs, dict) else {}
+    inputs = {published[k]: v[0].numpy() for k, v in batch.inputs.items()} if isinstance(batch.inputs, dict) else {}
     kept = batch.samples[0]
     wanted = row.settings.get("meta_keys", ["img_shape", "img_key", "video_id", "timestamp"])
     out = {"inputs_keys": sorted(inputs) or None, "meta": {k: kept.meta[k] for k in wanted if k in kept.meta}}
