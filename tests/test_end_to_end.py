@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -9,12 +11,14 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from vidcore import cli
 from vidcore.engine.checkpoint import Checkpoints, load
 from vidcore.predict.predictor import Predictor, top_classes
 
@@ -39,6 +43,18 @@ def vidcore(*arguments: str, cwd: Path) -> str:
     return str(done.stdout)
 
 
+def vidcore_here(*arguments: str, cwd: Path) -> str:
+    """Do the same in this process, which has imported PyTorch."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), contextlib.redirect_stdout(said):
+        patch.chdir(cwd)
+        patch.setenv("COLUMNS", ENVIRONMENT["COLUMNS"])
+        patch.setenv("NO_COLOR", "1")
+        warnings.simplefilter("default")
+        assert cli.run(arguments) == 0, said.getvalue()
+    return said.getvalue()
+
+
 def settings(*more: str) -> list[str]:
     return [part for value in (*SMALL, *more) for part in ("--set", value)]
 
@@ -50,10 +66,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "Next: vidcore run demo/task.toml" in vidcore(
         "demo", "recognition", "demo", "--videos-per-class", "4", cwd=folder
     )
-    assert vidcore("check", "demo/task.toml", cwd=folder) == "task: fine\n"
-    vidcore("explain", "demo/task.toml", *settings(), "-o", "explained.toml", cwd=folder)
+    assert vidcore_here("check", "demo/task.toml", cwd=folder) == "task: fine\n"
+    vidcore_here("explain", "demo/task.toml", *settings(), "-o", "explained.toml", cwd=folder)
     (folder / "said.txt").write_text(vidcore("run", "demo/task.toml", "--dir", "a", *settings(), cwd=folder))
-    vidcore("run", "explained.toml", "--dir", "b", cwd=folder)
+    vidcore_here("run", "explained.toml", "--dir", "b", cwd=folder)
     return folder
 
 
@@ -105,7 +121,7 @@ def test_a_killed_run_resumes_to_the_same_bits(folder: Path) -> None:
 
 def test_test_gives_the_scores_of_the_run(folder: Path) -> None:
     best = "a/checkpoints/best.pt"
-    said = vidcore("test", "explained.toml", "-c", best, "--dir", "tested", cwd=folder)
+    said = vidcore_here("test", "explained.toml", "-c", best, "--dir", "tested", cwd=folder)
     run, test = (json.loads((folder / name / "report.json").read_text()) for name in ("a", "tested"))
     assert test["scores"] == run["scores"]
     assert f"acc/top1  │ {test['scores']['acc/top1']:.4f}" in said
@@ -117,7 +133,7 @@ def test_predictions_on_the_command_line_and_in_python(folder: Path) -> None:
     video = "demo/videos/left 000.mp4"
     classes = (folder / "demo" / "classes.txt").read_text().split()
 
-    lines = vidcore("predict", "explained.toml", video, "-c", best, "--top", "3", cwd=folder).splitlines()
+    lines = vidcore_here("predict", "explained.toml", video, "-c", best, "--top", "3", cwd=folder).splitlines()
     assert lines[0] == video
     shown = [(line.split()[1], float(line.split()[0])) for line in lines[1:]]
     assert len(shown) == 3
