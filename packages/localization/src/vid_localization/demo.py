@@ -16,7 +16,7 @@ import click
 
 from vidcore.cli import Context
 from vidcore.errors import UserError
-from vidcore.tools.demo import demo_options, say_next, write_rows
+from vidcore.tools.demo import count_option, demo_options, say_next, write_rows
 from vidcore.tools.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -34,22 +34,8 @@ TASK = Path(__file__).with_name("demo.toml")
 
 
 @click.command()
-@click.option(
-    "--videos",
-    type=click.IntRange(min=4),
-    metavar="N",
-    default=60,
-    show_default=True,
-    help="Long videos; a quarter is for validation.",
-)
-@click.option(
-    "--clips-per-class",
-    type=click.IntRange(min=2),
-    metavar="N",
-    default=20,
-    show_default=True,
-    help="Clips of each class that train the recognizer.",
-)
+@count_option("--videos", 60, "Long videos; a quarter is for validation.", least=4)
+@count_option("--clips-per-class", 20, "Clips of each class that train the recognizer.")
 @click.option(
     "--epochs", type=click.IntRange(min=1), metavar="N", help="Epochs of every training; default: what each needs."
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidcore.tools.demo import demo_options, write_labelled
+from vidcore.tools.demo import count_option, demo_options, write_labelled
 from vidcore.video.synthetic import MOTIONS, render, write_video
 
 if TYPE_CHECKING:
@@ -25,14 +25,7 @@ LENGTH = 32
 
 
 @click.command()
-@click.option(
-    "--videos-per-class",
-    type=click.IntRange(min=2),
-    metavar="N",
-    default=50,
-    show_default=True,
-    help="Videos per class; a fifth is for validation.",
-)
+@count_option("--videos-per-class", 50, "Videos per class; a fifth is for validation.")
 @demo_options
 def recognition(folder: Path, videos_per_class: int, seed: int) -> None:
     """Render labelled videos and a Task that trains on them.

@@ -14,10 +14,13 @@ import click
 from vidcore.errors import UserError
 from vidcore.tools.progress import progress_bar
 
-__all__ = ["demo_options", "say_next", "write_labelled", "write_rows"]
+__all__ = ["count_option", "demo_options", "say_next", "write_labelled", "write_rows"]
 
 
-def demo_options(command: Callable[..., None]) -> Callable[..., None]:
+Command = Callable[..., None]
+
+
+def demo_options(command: Command) -> Command:
     """Give a command the argument DIR and the options ``--seed`` and ``--force``.
 
     The command gets ``folder`` (a path), which is empty unless the user wants it so, and ``seed``.
@@ -38,6 +41,12 @@ def demo_options(command: Callable[..., None]) -> Callable[..., None]:
         command(folder=folder, **options)
 
     return checked
+
+
+def count_option(name: str, default: int, help_: str, least: int = 2) -> Callable[[Command], Command]:
+    """Return a decorator that gives a command an option for a number of files, at least ``least``."""
+    number = click.IntRange(min=least)
+    return click.option(name, type=number, metavar="N", default=default, show_default=True, help=help_)
 
 
 def write_labelled(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidcore.tools.demo import demo_options, write_labelled
+from vidcore.tools.demo import count_option, demo_options, write_labelled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,14 +26,7 @@ SOUNDS = ("beeping", "clicking", "falling", "fading", "rising", "steady", "swell
 
 
 @click.command()
-@click.option(
-    "--videos-per-class",
-    type=click.IntRange(min=2),
-    metavar="N",
-    default=40,
-    show_default=True,
-    help="Videos per class; a fifth is for validation.",
-)
+@count_option("--videos-per-class", 40, "Videos per class; a fifth is for validation.")
 @demo_options
 def audio(folder: Path, videos_per_class: int, seed: int) -> None:
     """Render videos with sounds and a Task that trains on them.
