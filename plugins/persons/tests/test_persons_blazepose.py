@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vid_persons.blazepose import COCO, BlazeDetector, BlazePose
+from vid_persons.blazepose import COCO, BlazeDetector, BlazePose, refined
 from vid_persons.boxes import letterbox, warp
 from vidcore.errors import PluginError, UserError
 from vidcore.typing import Array
@@ -133,3 +133,12 @@ def test_parts_of_frames_keep_places() -> None:
     part = warp(image, np.array([[0, -0.5, 140], [0.5, 0, 30]]), (60, 60))  # a quarter turn, twice as large
     ys, xs = np.nonzero(part[..., 0] > 100)
     assert np.allclose([140 - 0.5 * (ys.mean() + 0.5), 30 + 0.5 * (xs.mean() + 0.5)], [125, 45], atol=0.6)
+
+
+def test_heat_maps_refine_points_that_are_near() -> None:
+    maps = np.zeros((64, 64, 3))
+    maps[20:22, 30, :2] = 0.9  # the middle of cells 20 and 21 is at 84 pixels
+    maps[20, 30, 2] = 0.4
+    places = np.array([[118.0, 90.0], [200.0, 90.0], [118.0, 90.0]])
+    assert refined(places, maps).tolist() == [[122, 84], [200, 90], [118, 90]], "the second is far, the third doubtful"
+    assert refined(np.array([[-300.0, 900.0]]), maps[..., :1]).tolist() == [[-300, 900]]

@@ -32,6 +32,8 @@ BODY, CENTRE, TOP = 33, 33, 34
 """Number of points of the body; after them, the two that give the next square."""
 SEEN, CROP = 224, 256
 """Pixels of the sides of the two inputs."""
+MAP, REACH, CERTAIN = 64, 3, 0.5
+"""Cells of the sides of heat maps; cells around a point that refine it; probability from which a map is used."""
 MARGIN = 2 * 1.25
 """Side of a square, divided by the distance of its two points."""
 SAME = 0.08
@@ -126,7 +128,11 @@ class BlazePose:
         crop = warp(frame, matrix, (CROP, CROP)).astype(np.float32) / 255
         outputs = {output.size: output.reshape(-1) for output in self._run(crop)}
         rows = outputs[39 * 5].reshape(39, 5).astype(np.float64)
-        points = rows[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+        places = rows[:, :2]
+        if 39 * MAP * MAP in outputs:
+            maps = outputs[39 * MAP * MAP].reshape(MAP, MAP, 39)[..., :BODY]
+            places = np.concatenate([refined(places[:BODY], _sigmoid(maps.astype(np.float64))), places[BODY:]])
+        points = places @ matrix[:, :2].T + matrix[:, 2]
         return _Body(points, _sigmoid(rows[:, 3]), float(outputs[1][0]))
 
 
@@ -185,6 +191,24 @@ class _Detection:
         boxes = np.concatenate([middle - half, middle + half], 1)
         kept = distinct(boxes, scores[rows], 0.3)
         return (boxes[kept] - np.tile(corner, 2)) / factor, scores[rows][kept], (points[kept] - corner) / factor
+
+
+def refined(places: Array, maps: Array) -> Array:
+    """Return points at the centres of what heat maps show near them; unchanged where a map shows nothing.
+
+    Args:
+        places: (n, 2) in pixels of the input.
+        maps: (64, 64, n) probabilities.
+    """
+    made = places.copy()
+    for i, (x, y) in enumerate((places * MAP / CROP).astype(np.int64).tolist()):
+        top, left = max(y - REACH, 0), max(x - REACH, 0)
+        near = maps[top : max(y + REACH + 1, 0), left : max(x + REACH + 1, 0), i]
+        if near.size and near.max() >= CERTAIN:
+            rows, columns = np.indices(near.shape)
+            made[i, 0] = (left + 0.5 + (near * columns).sum() / near.sum()) * CROP / MAP
+            made[i, 1] = (top + 0.5 + (near * rows).sum() / near.sum()) * CROP / MAP
+    return made
 
 
 def _side(pair: Array) -> float:
