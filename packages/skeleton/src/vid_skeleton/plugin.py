@@ -42,4 +42,4 @@ def vidcore_components() -> dict[str, dict[str, str]]:
 
 @hookimpl
 def vidcore_commands() -> dict[str, str]:
-    return {"skeletons": "vid_skeleton.command:skeletons"}
+    return {"demo skeleton": "vid_skeleton.demo:skeleton", "skeletons": "vid_skeleton.command:skeletons"}
