@@ -24,6 +24,7 @@ import torch.distributed as dist
 
 from vid_localization.records import PartBounds
 from vid_recognition.records import TagCategories
+from vid_skeleton.files import Track, skeleton_writer
 from vid_skeleton.records import Detections
 from vidcore.batch import collate
 from vidcore.config.bind import build_component
@@ -339,6 +340,9 @@ def annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "results.json").write_text('{"results": {"a": [{"segment": [0, 1], "score": 0.5}]}}')
     tags = [{"filename": f"{name}_1.mp4", "label": {"action": [i]}} for i, name in enumerate("ab")]
     (tmp_path / "tags.json").write_text(json.dumps(tags))
+    with skeleton_writer(tmp_path / "skeletons.npz", ["head"]) as writer:
+        for label, name in enumerate("ab"):
+            writer.add(name, 4, [Track(0, np.ones((4, 1, 2)))], (9, 9), label=label)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -359,6 +363,7 @@ ARGUMENTS |= {
     "FolderDataset": {"data_root": "classes"},
     "HVUDataset": {"ann_file": "tags.json"},
     "NamedVideos": {"folder": "."},
+    "PoseDataset": {"ann_file": "skeletons.npz"},
     "RawframeDataset": {"ann_file": "frames.txt"},
     "RawVideoDataset": {"ann_file": "raw.txt"},
     "SSNDataset": {"ann_file": "segments.csv"},
@@ -378,7 +383,9 @@ def test_dataset(component: Component) -> None:
         assert [s.labels.nonzero()[0].tolist() for s in samples] == [[0], [1]]
     else:
         assert [s.label for s in samples] == [0, 1] or all(s.segments.spans.shape == (1, 2) for s in samples)
-    assert all(s.path and s.frames is None and s.video is None for s in samples), "no pixels before a transform decodes"
+    assert all((s.path or s.joints) and s.frames is None and s.video is None for s in samples), (
+        "no pixels before a transform decodes"
+    )
     again = pickle.loads(pickle.dumps(data))
     assert [content(again[i]) for i in range(2)] == [content(s) for s in samples]
 

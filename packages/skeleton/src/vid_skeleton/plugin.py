@@ -17,7 +17,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             recognizer=["GCNHead", "RecognizerGCN"],
             stgcn=["STGCN"],
         ),
-        "datasets": offer("vid_skeleton.datasets"),
+        "datasets": offer("vid_skeleton.datasets", pose=["PoseDataset"]),
         "jobs": offer("vid_skeleton", streams=["FuseStreams"]),
         "drawers": offer("vid_skeleton", drawer=["SkeletonDrawer"]),
         "transforms": offer(
