@@ -28,7 +28,7 @@ KERNEL = (
     ("collectives", "errors", "processes", "randomness", "typing"),
     ("validators", "locks", "launchers"),
     ("files",),
-    ("mending", "plugins"),
+    ("mending", "pickles", "plugins"),
     ("config",),
     ("video", "weights"),
     ("video.exact", "geometry"),

@@ -8,44 +8,26 @@ hash, a tensor claims more numbers than are stored, a few kilobytes unpack to gi
 from __future__ import annotations
 
 import mmap
-import pickle
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from attrs import define, frozen
 
 from vidcore.files import check_archive
+from vidcore.pickles import Function, PlainUnpickler, Unknown, UnsafeError, as_set, check_size, ordered, to_bytes
 
 __all__ = ["Unknown", "UnsafeError", "read_torch_file"]
 
-LIMIT = 10_000_000
-"""Values in a file, counting those that occur several times as often as they occur."""
-DEPTH = 100
-"""Containers inside each other."""
-KEY_PARTS = 100
-"""Values in a key of a dictionary."""
 EXPANDED = 1 << 20
 """Bytes of a tensor that repeats its numbers, like a row that is expanded to a table."""
 CHUNK = 1 << 20
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
 """First values of a file of PyTorch before 1.6."""
-
-
-class UnsafeError(Exception):
-    """The file holds an object of a class, or calls a function, that is not part of weights; the message names it."""
-
-
-@frozen
-class Unknown:
-    """Stands for a class, a function or an object that is not part of weights. Nothing can be done with it."""
-
-    name: str
 
 
 def read_torch_file(path: Path, keep_unknown: bool = False) -> Any:
@@ -68,7 +50,7 @@ def read_torch_file(path: Path, keep_unknown: bool = False) -> Any:
         with zipfile.ZipFile(path) as archive:
             check_archive(archive, max(4 * path.stat().st_size, 1 << 26))
             content = _read_archive(archive, keep_unknown)
-    _check_size(content)
+    check_size(content)
     return dict(_tensors(content)) if isinstance(content, _Module) else content
 
 
@@ -176,28 +158,7 @@ class _Kind:
     dtype: torch.dtype | None
 
 
-@frozen(eq=False)
-class _Function:
-    """A function that the file may call."""
-
-    call: Callable[..., Any]
-
-
-def _set(items: Iterable[Any] = ()) -> set[Any]:
-    return set(map(_key, items))
-
-
-def _ordered(items: Iterable[tuple[Any, Any]] = ()) -> OrderedDict[Any, Any]:
-    return OrderedDict((_key(key), value) for key, value in items)
-
-
-def _bytes(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise ValueError(f"encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-def _rebuild(function: _Function, kind: Any, arguments: tuple[Any, ...], state: Any) -> torch.Tensor:
+def _rebuild(function: Function, kind: Any, arguments: tuple[Any, ...], state: Any) -> torch.Tensor:
     tensor: torch.Tensor = function.call(*arguments)
     return tensor
 
@@ -228,38 +189,23 @@ def _view(data: torch.Tensor, dtype: torch.dtype | None, offset: int, size: Any,
     return data[: held * dtype.itemsize].view(dtype).as_strided(size, stride, offset if count else 0)
 
 
-def _key(key: Any) -> Any:
-    """Return a key, unless comparing it or computing its hash could take long."""
-    todo, seen = [key], 0
-    while todo:
-        part = todo.pop()
-        seen += 1
-        if isinstance(part, int) and part.bit_length() > 60:  # many of these can have the same hash
-            raise ValueError("a key is too large")
-        if isinstance(part, tuple | frozenset):
-            if seen + len(part) > KEY_PARTS:
-                raise ValueError("a key is too large")
-            todo.extend(part)
-    return key
-
-
 LISTS = ("bool", "double", "int", "tensor")
-_MODULE = _Function(lambda *_: _Module())
-_PARAMETER = _Function(lambda tensor, *_: tensor)
+_MODULE = Function(lambda *_: _Module())
+_PARAMETER = Function(lambda tensor, *_: tensor)
 _KNOWN: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _Function(_ordered),
-    **{(module, kind): _Function(_set) for module in ("builtins", "__builtin__") for kind in ("set", "frozenset")},
-    ("_codecs", "encode"): _Function(_bytes),
-    ("torch", "Size"): _Function(lambda items: tuple(items)),
-    ("torch", "device"): _Function(lambda *parts: ":".join(map(str, parts))),
-    ("torch._utils", "_rebuild_tensor"): _Function(_tensor),
-    ("torch._utils", "_rebuild_tensor_v2"): _Function(_tensor),
-    ("torch._utils", "_rebuild_tensor_v3"): _Function(_tensor_of),
+    ("collections", "OrderedDict"): Function(ordered),
+    **{(module, kind): Function(as_set) for module in ("builtins", "__builtin__") for kind in ("set", "frozenset")},
+    ("_codecs", "encode"): Function(to_bytes),
+    ("torch", "Size"): Function(lambda items: tuple(items)),
+    ("torch", "device"): Function(lambda *parts: ":".join(map(str, parts))),
+    ("torch._utils", "_rebuild_tensor"): Function(_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): Function(_tensor),
+    ("torch._utils", "_rebuild_tensor_v3"): Function(_tensor_of),
     ("torch._utils", "_rebuild_parameter"): _PARAMETER,
     ("torch._utils", "_rebuild_parameter_with_state"): _PARAMETER,
-    ("torch._tensor", "_rebuild_from_type_v2"): _Function(_rebuild),
-    ("torch.jit._pickle", "restore_type_tag"): _Function(lambda value, tag: value),
-    **{("torch.jit._pickle", f"build_{kind}list"): _Function(lambda items: items) for kind in LISTS},
+    ("torch._tensor", "_rebuild_from_type_v2"): Function(_rebuild),
+    ("torch.jit._pickle", "restore_type_tag"): Function(lambda value, tag: value),
+    **{("torch.jit._pickle", f"build_{kind}list"): Function(lambda items: items) for kind in LISTS},
     ("torch.storage", "UntypedStorage"): _Kind(None),
     **{("torch", name): _Kind(dtype) for name, dtype in DTYPES.items()},
     **{("torch", name): value for name, value in vars(torch).items() if isinstance(value, torch.dtype)},
@@ -269,36 +215,20 @@ _KNOWN: dict[tuple[str, str], Any] = {
 }
 
 
-_LEFT_OUT = (pickle.BYTEARRAY8, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.INST, pickle.OBJ)
-"""Instructions that allocate what they like, or that weights do not need."""
+class _Unpickler(PlainUnpickler):
+    """Makes plain values and tensors only."""
 
-
-_Base: Any = pickle._Unpickler
-
-
-class _Unpickler(_Base):  # type: ignore[misc]
-    """Makes plain values and tensors only. In Python: the one in C allocates whatever ten bytes ask for."""
+    known = _KNOWN
 
     def __init__(self, file: Any, find: Find, keep_unknown: bool) -> None:
-        super().__init__(file, encoding="utf-8")
-        self._file = file
-        self._find, self._keep_unknown = find, keep_unknown
+        super().__init__(file, keep_unknown)
+        self._find = find
         self._storages: dict[str, _Storage] = {}
-
-    def load(self) -> Any:
-        place = self._file.tell()
-        if self._file.read(1) != b"\x80":  # a text may look like a pickle that names a class
-            raise ValueError("is not a pickle")
-        self._file.seek(place)
-        return super().load()
 
     def find_class(self, module: str, name: str) -> Any:
         if module.partition(".")[0] == "__torch__":  # a class in the code of the file
             return _MODULE
-        known = _KNOWN.get((module, name))
-        if known is None and not self._keep_unknown:
-            raise UnsafeError(f"{module}.{name}")
-        return Unknown(f"{module}.{name}") if known is None else known
+        return super().find_class(module, name)
 
     def persistent_load(self, pid: Any) -> Any:
         what, kind, key, _, numel, *view = pid
@@ -311,107 +241,8 @@ class _Unpickler(_Base):  # type: ignore[misc]
             raise ValueError(f"a storage promises {numel} numbers and holds {len(known.data)} bytes")
         return _Storage(known.data, kind.dtype)
 
-    def _call(self, function: Any, arguments: Any) -> Any:
-        if isinstance(function, _Function):
-            return function.call(*arguments)
-        if isinstance(function, Unknown) and self._keep_unknown:
-            return function
-        raise UnsafeError(function.name if isinstance(function, Unknown) else type(function).__name__)
-
-    def _reduce(self) -> None:
-        arguments = self.stack.pop()
-        self.stack[-1] = self._call(self.stack[-1], arguments)
-
-    def _new(self) -> None:
-        arguments = self.stack.pop()
-        self.append(self._call(self.stack.pop(), arguments))
-
-    def _new_with_names(self) -> None:
-        self.stack.pop()
-        self._new()
-
-    def _build(self) -> None:
-        attributes = self.stack.pop()  # those of a state dictionary are the versions of modules
-        if isinstance(self.stack[-1], _Module) and isinstance(attributes, dict):
-            self._fill(self.stack[-1], attributes.items())
-
-    def _set_items(self) -> None:
-        items = self.pop_mark()
-        self._fill(self.stack[-1], zip(items[::2], items[1::2], strict=True))
-
-    def _set_item(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self._fill(self.stack[-1], [(key, value)])
-
-    def _make_dict(self) -> None:
-        items = self.pop_mark()
-        self.append({_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)})
-
-    def _fill(self, target: Any, items: Iterable[tuple[Any, Any]]) -> None:
-        if isinstance(target, dict):
-            target.update((_key(key), value) for key, value in items)
-        elif not isinstance(target, Unknown):
-            raise TypeError(f"items in a {type(target).__name__}")
-
-    def _append(self) -> None:
-        value = self.stack.pop()
-        self._extend(self.stack[-1], [value])
-
-    def _appends(self) -> None:
-        items = self.pop_mark()
-        self._extend(self.stack[-1], items)
-
-    def _extend(self, target: Any, items: list[Any]) -> None:
-        if isinstance(target, list):
-            target.extend(items)
-        elif not isinstance(target, Unknown):
-            raise TypeError(f"items in a {type(target).__name__}")
-
-    def _add_items(self) -> None:
-        items = self.pop_mark()
-        self.stack[-1].update(_set(items))
-
-    def _make_frozenset(self) -> None:
-        self.append(frozenset(_set(self.pop_mark())))
-
-    _OWN: ClassVar[dict[bytes, Callable[[Any], None]]] = {
-        pickle.REDUCE: _reduce,
-        pickle.NEWOBJ: _new,
-        pickle.NEWOBJ_EX: _new_with_names,
-        pickle.BUILD: _build,
-        pickle.SETITEM: _set_item,
-        pickle.SETITEMS: _set_items,
-        pickle.DICT: _make_dict,
-        pickle.APPEND: _append,
-        pickle.APPENDS: _appends,
-        pickle.ADDITEMS: _add_items,
-        pickle.FROZENSET: _make_frozenset,
-    }
-    dispatch: ClassVar[dict[int, Any]] = {
-        **{code: load for code, load in _Base.dispatch.items() if bytes([code]) not in _LEFT_OUT},
-        **{code[0]: load for code, load in _OWN.items()},
-    }
-
-
-def _check_size(content: Any) -> None:
-    """Raise ``ValueError`` for content that is small in memory, but endless for those who walk over it or print it."""
-    sizes: dict[int, tuple[int, int]] = {}
-    """Values in a container, and its depth, by ``id``; 0 while its values are counted."""
-    todo = [(content, False)]
-    while todo:
-        value, counted = todo.pop()
-        if not isinstance(value, Mapping | list | tuple | set | frozenset):
-            continue
-        inner = [*value.keys(), *value.values()] if isinstance(value, Mapping) else list(value)
-        if counted:
-            found = [sizes.get(id(one), (1, 0)) for one in inner]
-            size, depth = 1 + sum(n for n, _ in found), 1 + max((d for _, d in found), default=0)
-            if size > LIMIT or depth > DEPTH:
-                raise ValueError("its values are nested too deeply")
-            sizes[id(value)] = size, depth
-        elif id(value) not in sizes:
-            sizes[id(value)] = 0, 0
-            todo.append((value, True))
-            todo.extend((one, False) for one in inner)
-        elif sizes[id(value)] == (0, 0):
-            raise ValueError("a container holds itself")
+    def build(self, target: Any, state: Any) -> None:
+        if isinstance(target, _Module) and isinstance(
+            state, dict
+        ):  # those of a state dictionary are versions of modules
+            self.fill(target, state.items())
