@@ -180,6 +180,27 @@ def test_a_frame_that_is_hidden_by_damage_keeps_its_number(
     assert {*range(4), 39} <= shown.keys()
 
 
+def test_blocks_before_the_first_frame_are_missed(make: ModuleType, videos: dict[str, Path], tmp_path: Path) -> None:
+    """After a block that FFmpeg cannot parse, it continues at the next cluster."""
+    path = tmp_path / "a.mkv"
+    with (
+        av.open(str(videos["mpeg4.mp4"])) as source,
+        av.open(str(path), "w", options={"cluster_size_limit": "1500"}) as out,
+    ):
+        track = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size:
+                packet.stream = track
+                out.mux(packet)
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        first = next(container.demux(container.streams.video[0]))
+    data[int(first.pos or 0) : int(first.pos or 0) + 90] = bytes(90)
+    path.write_bytes(data)
+    found = numbers(make, path)
+    assert found == {i: i for i in found}
+
+
 def test_frames_of_another_size_than_the_container_states_are_refused(videos: dict[str, Path], tmp_path: Path) -> None:
     """AV1 has a sequence header in the container and in each key frame; readers scale to the size of the first."""
     path, data = tmp_path / "a.mkv", bytearray(videos["av1.mkv"].read_bytes())

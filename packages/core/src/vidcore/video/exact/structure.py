@@ -238,6 +238,7 @@ def _matroska(data: Data, frames: Container[int]) -> list[Part]:
         parts.append(Part(0, at))
     limit: int | None = None  # end of the cluster, if known
     inside, track = False, 0
+    early: list[tuple[int, Part]] = []  # blocks before the first frame, and their tracks
     tracks = _tracks(data, at)
     while 0 <= at < len(data):
         name, start, size = _ebml(data, at)
@@ -249,9 +250,14 @@ def _matroska(data: Data, frames: Container[int]) -> list[Part]:
             if place < 0 or (number and tracks and number not in tracks):
                 parts.append(Part(at, end))
             elif number:
-                track = number if place in frames else track
-                if number == track and place not in frames:  # FFmpeg skipped it
-                    parts.append(Part(at, end))
+                if not track and place in frames:
+                    track = number
+                    parts += [part for other, part in early if other == track]
+                if place not in frames and track in (0, number):  # FFmpeg skipped it
+                    if track:
+                        parts.append(Part(at, end))
+                    elif len(early) < MOST_PARTS:
+                        early.append((number, Part(at, end)))
             last, at = at, end
         elif size is not None and name in IN_SEGMENT and end <= len(data) and (not inside or limit in (None, at)):
             inside, last, at = False, at, end
@@ -268,7 +274,7 @@ def _matroska(data: Data, frames: Container[int]) -> list[Part]:
             last, at, inside = found, found, False
     if inside and limit is not None and limit > len(data):
         parts.append(Part(len(data), len(data)))
-    return parts
+    return sorted(parts)
 
 
 def _time(data: Data, cluster: int) -> int:
