@@ -316,8 +316,8 @@ class FrameFinder:
         whole = self._intact(packets, errors, sorted({*recovered}))
         places = [self._place.get(k, -1) for k in packets]
         intact = np.array([p for p, is_whole in zip(places, whole, strict=True) if is_whole and p >= 0], np.int64)
-        proven = _in_order(intact)
-        if self._place and proven.sum() >= (1 - CONTRADICTED) * len(intact):
+        if self._place and _displaced(intact) <= CONTRADICTED * len(intact):
+            proven = _in_order(intact)
             self._whole = [False] * self._length
             for place in intact[proven].tolist():
                 self._whole[place] = True
@@ -409,6 +409,19 @@ class FrameFinder:
 def _any_within(numbers: list[int], first: int, last: int) -> bool:
     """Return whether an ascending list has a number from ``first`` to ``last``."""
     return bisect_left(numbers, first) < bisect_right(numbers, last)
+
+
+def _displaced(numbers: Numbers) -> int:
+    """Return how many numbers must be left out for the others to ascend.
+
+    >>> _displaced(np.array([0, 4, 1, 2, 3]))
+    1
+    """
+    ends: list[int] = []  # the least last number of each length that ascends
+    for number in numbers.tolist():
+        at = bisect_left(ends, number)
+        ends[at : at + 1] = [number]
+    return len(numbers) - len(ends)
 
 
 def _in_order(numbers: Numbers) -> np.ndarray[Any, np.dtype[np.bool_]]:
