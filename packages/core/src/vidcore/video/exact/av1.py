@@ -13,6 +13,8 @@ __all__ = ["Av1Headers"]
 
 SEQUENCE, FRAME_HEADER, FRAME = 1, 3, 6
 """Types of units (OBU)."""
+KINDS = {*range(1, 9), 15}
+"""All types; others are reserved."""
 KEY, INTER, INTRA, SWITCH = range(4)
 """Types of frames."""
 MARKER = 0x81
@@ -85,6 +87,9 @@ def _units(data: bytes) -> Iterator[_Unit]:
     at = 0
     while at < len(data):
         first = data[at]
+        kind = first >> 3
+        if kind not in KINDS:
+            raise ValueError("not a unit")
         temporal = spatial = 0
         if first & 4:
             temporal, spatial = data[at + 1] >> 5, data[at + 1] >> 3 & 3
@@ -99,7 +104,7 @@ def _units(data: bytes) -> Iterator[_Unit]:
                     break
         if at + size > len(data):
             raise ValueError("a unit reaches beyond its packet")
-        yield _Unit(first >> 3 & 15, temporal, spatial, data[at : at + size])
+        yield _Unit(kind, temporal, spatial, data[at : at + size])
         at += size
 
 

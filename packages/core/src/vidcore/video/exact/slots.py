@@ -5,7 +5,7 @@ A frame that only shows a slot has few bits, and every change of them makes one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from attrs import define
@@ -35,7 +35,8 @@ class Header(NamedTuple):
 @define(eq=False)
 class _Kept:
     header: Header
-    packet: int
+    packet: int | None
+    """Packet that has nothing but this frame."""
     shown: bool
     shown_by: int | None = None
     """Packet that showed it first, from a slot."""
@@ -47,7 +48,7 @@ class Slots:
     damaged: set[int]
     """Packets that show another frame than they did before they were damaged."""
     unseen: set[int]
-    """Packets that show nothing; those whose frames are shown later leave it."""
+    """Packets that show nothing; those whose only frame is shown later leave it."""
 
     def __init__(self) -> None:
         self.damaged, self.unseen = set(), set()
@@ -55,7 +56,7 @@ class Slots:
         self._last: Header | None = None  # the last frame that was shown
         self._by: int | None = None  # its packet, if it was shown from a slot
 
-    def take(self, packet: int, headers: Iterable[Header]) -> None:
+    def take(self, packet: int, headers: Sequence[Header]) -> None:
         """Take the frames of the next packet."""
         for header in headers:
             if header.existing is not None:
@@ -66,7 +67,7 @@ class Slots:
                 if step is not None and step <= 0:
                     self._mark(self._by)
                 self._last, self._by = header, None
-            frame = _Kept(header, packet, header.shown)
+            frame = _Kept(header, packet if len(headers) == 1 else None, header.shown)
             self._slots = [frame if header.kept >> k & 1 else old for k, old in enumerate(self._slots)]
 
     def _show(self, packet: int, slot: int) -> None:
@@ -81,7 +82,7 @@ class Slots:
             self._mark(packet, frame.shown_by)
         if not frame.shown:
             frame.shown, frame.shown_by = True, packet
-            if packet not in self.damaged:
+            if frame.packet is not None and step in (None, 1):  # nothing is missing before it
                 self.unseen.discard(frame.packet)
         self._last, self._by = frame.header, packet
         if frame.header.key:  # decoding may begin here
