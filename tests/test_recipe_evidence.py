@@ -1,4 +1,4 @@
-"""Hold every recognition recipe to committed facts of its published configuration, and to reference networks.
+"""Hold recipes of recognition and skeletons to committed facts of published configurations, and to reference networks.
 
 ``published_recipes.txt`` has a line of facts for each published configuration, so that a change of a shared fragment is
 seen without the reference numbers. ``python tests/test_recipe_evidence.py`` writes it from the configurations, and
@@ -21,22 +21,23 @@ import torch
 from vid_mmaction2.checkpoints import convert_weights
 from vid_mmaction2.config import convert_config
 from vid_mmaction2.reader import read_config
+from vid_skeleton.graphs import LAYOUTS
 from vidcore.config.bind import Call
 from vidcore.config.signature import read_signature
+from vidcore.errors import ConfigError
 from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.task.classes import num_classes
 from vidcore.task.task import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 PARITY = Path(os.environ.get("VIDCORE_SHARED", ROOT.parent / "shared")) / "parity"
-FOLDER = ROOT / "packages/recognition/src/vid_recognition/recipes"
 FACTS = Path(__file__).with_name("published_recipes.txt")
 NAMES = {
-    path.stem: f"recognition/{path.relative_to(FOLDER).with_suffix('')}".replace(
-        "recognition/audio/", "recognition_audio/"
-    )
-    for path in sorted(FOLDER.rglob("*.toml"))
-    if path.parent.name not in ("base", "distillation", "from_videos")
+    path.stem: f"{area}/{path.relative_to(folder).with_suffix('')}".replace("recognition/audio/", "recognition_audio/")
+    for area in ("recognition", "skeleton")
+    for folder in (ROOT / f"packages/{area}/src/vid_{area}/recipes",)
+    for path in sorted(folder.rglob("*.toml"))
+    if path.parent.name not in ("base", "distillation", "from_videos") and "[stages" not in path.read_text()
 }
 """Recipes, and the names of their configurations."""
 STEP_FACTS = (
@@ -49,6 +50,8 @@ STEP_FACTS = (
     "num_layers",
     "prob",
     "num_repeats",
+    "feats",
+    "missing",
 )
 RATE_FACTS = ("lr", "momentum", "weight_decay", "betas", "nesterov", "begin", "end", "milestones", "gamma", "T_max")
 RATE_FACTS += ("start_factor", "eta_min", "eta_min_ratio", "convert_to_iter_based")
@@ -139,6 +142,8 @@ def committed() -> dict[str, tuple[str, str]]:
 def published_facts(name: str, catalog: Catalog) -> str:
     """Return the facts of a published configuration, converted by the importer."""
     imported = convert_config(read_config(PARITY / f"configs/{name}.json"), catalog)
+    if imported.problems:
+        raise ConfigError(imported.problems)
     return facts(Task.from_table(imported.task, catalog))
 
 
@@ -157,9 +162,10 @@ def test_committed_facts_are_the_published_ones(name: str, catalog: Catalog) -> 
 
 @cache
 def cases() -> dict[str, dict[str, Any]]:
-    """Return the reference networks of recognition by the name of their configuration."""
+    """Return the reference networks of recognition and skeletons by the name of their configuration."""
     found = [json.loads(path.read_text()) for path in sorted((PARITY / "models").glob("*.json"))]
-    return {case["case"]: case for case in found if str(case["upstream_config"]).startswith("recognition")}
+    areas = ("recognition", "skeleton")
+    return {case["case"]: case for case in found if str(case["upstream_config"]).startswith(areas)}
 
 
 def shapes(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
@@ -193,13 +199,19 @@ def test_networks_have_the_keys_and_shapes_of_a_reference_case(name: str, catalo
     differ = next((keys for part, keys in DIFFER.items() if part in name), r"$.")
     same = {key: shape for key, shape in own.items() if not re.search(differ, key)}
     assert patterns(same) <= {pattern for case in family for pattern in patterns(case_shapes(case))}
-    classes = num_classes(task.table["model"])
-    assert any(not list(_differences(same, case, classes)) for case in family)
+    assert any(not list(_differences(same, case, task.table["model"])) for case in family)
 
 
-def _differences(own: dict[str, tuple[int, ...]], case: Mapping[str, Any], classes: int | None) -> Iterator[str]:
-    """Yield keys that both have with different shapes, beside the number of classes."""
-    renamed = {num_classes(case["model"]): classes}
+def _sizes(model: Mapping[str, Any]) -> list[int | None]:
+    """Return the number of classes, and the numbers of joints and of their channels for one person and two."""
+    graph = model["backbone"].get("graph_cfg")
+    joints = LAYOUTS[graph["layout"]].num_node if graph else 0
+    return [num_classes(model), joints, 3 * joints, 6 * joints]
+
+
+def _differences(own: dict[str, tuple[int, ...]], case: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[str]:
+    """Yield keys that both have with different shapes, beside the numbers of classes and joints."""
+    renamed = dict(zip(_sizes(case["model"]), _sizes(model), strict=True))
     for key, shape in case_shapes(case).items():
         if key in own and own[key] != tuple(renamed.get(n, n) for n in shape):
             yield key
@@ -216,7 +228,8 @@ def evidence(configuration: str) -> str:
 if __name__ == "__main__":
     installed = load_plugins()
     lines = []
-    for path in sorted((PARITY / "configs").glob("recognition*/**/*.json")):
+    folder = PARITY / "configs"
+    for path in sorted(folder.glob("recognition*/**/*.json")) + sorted(folder.glob("skeleton/**/*.json")):
         configuration = str(path.relative_to(PARITY / "configs").with_suffix(""))
         try:
             lines.append(f"{path.stem}; {evidence(configuration)}; {published_facts(configuration, installed)}")

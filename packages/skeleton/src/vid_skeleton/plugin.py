@@ -41,5 +41,10 @@ def vidcore_components() -> dict[str, dict[str, str]]:
 
 
 @hookimpl
+def vidcore_recipes() -> str:
+    return "vid_skeleton:recipes"
+
+
+@hookimpl
 def vidcore_commands() -> dict[str, str]:
     return {"demo skeleton": "vid_skeleton.demo:skeleton", "skeletons": "vid_skeleton.command:skeletons"}

@@ -66,7 +66,7 @@ STEP_NAMES = {
     "LoadProposals": "proposals",
     "PreNormalize2D": "normalize",
     "PreNormalize3D": "normalize",
-    "GenSkeFeat": "streams",
+    "GenSkeFeat": "stream",
     "UniformSampleFrames": "sample",
     "PoseDecode": "decode",
     "PoseCompact": "compact",

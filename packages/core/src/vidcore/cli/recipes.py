@@ -33,14 +33,19 @@ class RecipeFacts:
 
     @classmethod
     def of(cls, name: str, catalog: Catalog) -> Self:
-        """Read the facts in ``[info]`` of a recipe and of its stages."""
+        """Read the facts in ``[info]`` of a recipe and of its stages, without scores in which stages differ."""
         path, table = catalog.recipes[name], load(name, catalog.recipes).data
         plugin = next(plugin for plugin, folder in catalog.recipe_folders if path.is_relative_to(folder))
+        stages = [stage.get("info", {}) for stage in table.get("stages", {}).values()]
         info: dict[str, Any] = {}
-        for part in (*table.get("stages", {}).values(), table):
-            info |= part.get("info", {})
+        for stage in stages:
+            info |= stage
+        differ = {key for stage in stages for key in stage if stage[key] != info[key]}
+        info |= table.get("info", {})
         parameters = None if "stages" in table else info.get("parameters")
+        own = table.get("info", {}).keys()
         scores = {k: v for k, v in info.items() if isinstance(v, int | float) and k != "parameters"}
+        scores = {k: v for k, v in scores.items() if k in own or k not in differ}
         weights = info.get("license", "licence unknown") if info.get("weights") else None
         return cls(name, plugin.removeprefix("vid-"), info.get("dataset"), parameters, scores, weights)
 
