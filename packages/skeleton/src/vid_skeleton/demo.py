@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 from attrs import frozen
 
-from vidcore.tools.demo import demo_options, say_next
+from vidcore.tools.demo import count_option, demo_options, say_next
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,14 +49,7 @@ TESTING = Ranges((120, 380), (0.7, 1.6), (-45, 45), 12, 0.012, 0.06)
 
 
 @click.command()
-@click.option(
-    "--videos-per-class",
-    type=click.IntRange(min=2),
-    metavar="N",
-    default=100,
-    show_default=True,
-    help="Figures of each class; a fifth is for testing.",
-)
+@count_option("--videos-per-class", 100, "Figures of each class; a fifth is for testing.")
 @demo_options
 def skeleton(folder: Path, videos_per_class: int, seed: int) -> None:
     """Generate moving figures and a Task that trains on them.
