@@ -157,7 +157,7 @@ class GenSkeFeat(_OfLayout):
             if points.shape[-1] != 2 or (not isinstance(self.dataset, Layout) and self.dataset not in PLANE):
                 raise AnnotationError(
                     f"{title(sample)}: scores go with x and y of 2-D joints, but dataset is {self.dataset!r} and "
-                    f"joints have {points.shape[-1]} coordinates"
+                    f"joints have {points.shape[-1]} coordinates: PreNormalize3D removes the scores of 3-D joints"
                 )
             points = np.concatenate((points, joints.scores[..., None]), axis=-1)
         self.checked(sample, points)

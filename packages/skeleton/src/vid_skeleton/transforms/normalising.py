@@ -51,9 +51,9 @@ class PreNormalize3D:
     the spine (joint 1 of 25, otherwise the last joint) moves to the origin, the spine to the z axis, and the line
     between the shoulders to the x axis; each is taken from the first frame in which its joints were found.
 
-    Missing joints stay missing; ``meta["body_center"]`` becomes the old position of the origin. Raises
-    ``AnnotationError`` if there are more than two people (see ``KeepPersons``), or
-    a coordinate is not finite.
+    Missing joints stay missing; ``meta["body_center"]`` becomes the old position of the origin. Scores are removed,
+    because networks of 3-D joints have no channel for them. Raises ``AnnotationError`` if there are more than two
+    people (see ``KeepPersons``), or a coordinate is not finite.
     """
 
     zaxis: Sequence[int] = (0, 1)
@@ -96,7 +96,7 @@ class PreNormalize3D:
             points = points @ _turned(points[0, seen], self.zaxis[1], self.zaxis[0], np.array([0, 0, 1.0])).T
         if self.align_shoulder and (seen := _first(found, self.xaxis)) is not None:
             points = points @ _turned(points[0, seen], self.xaxis[0], self.xaxis[1], np.array([1.0, 0, 0])).T
-        joints = moved(joints, points.astype(np.float32))
+        joints = evolve(moved(joints, points.astype(np.float32)), scores=None)
         return sample.replace(joints=joints, total_frames=joints.points.shape[1], geometry=None, meta=meta)
 
 
