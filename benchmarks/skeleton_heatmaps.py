@@ -11,6 +11,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -53,6 +54,7 @@ def milliseconds(call: Callable[[], object]) -> tuple[float, float]:
 
 
 def main() -> None:
+    """Measure samples of one and of two people."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=15)
     repeats = parser.parse_args().repeats
@@ -66,13 +68,8 @@ def main() -> None:
         drawn = step(sample, rng).heatmaps
         assert drawn is not None
         np.testing.assert_allclose(drawn.maps, by_loop(points, scores, (56, 56), 0.6), rtol=1e-5, atol=1e-6)
-        times = [
-            (
-                milliseconds(lambda sample=sample: step(sample, rng)),  # type: ignore[misc]
-                milliseconds(lambda points=points, scores=scores: by_loop(points, scores, (56, 56), 0.6)),  # type: ignore[misc]
-            )
-            for _ in range(repeats)
-        ]
+        ours_call, loop_call = partial(step, sample, rng), partial(by_loop, points, scores, (56, 56), 0.6)
+        times = [(milliseconds(ours_call), milliseconds(loop_call)) for _ in range(repeats)]
         for kind, name in enumerate(("CPU", "wall")):
             ours, loop = (statistics.median(pair[which][kind] for pair in times) for which in (0, 1))
             slow |= ours > LIMIT * loop

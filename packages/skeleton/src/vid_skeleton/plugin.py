@@ -33,6 +33,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             decoding=["DecompressPose", "PadTo", "PoseDecode"],
             features=["GenSkeFeat", "JointToBone", "MergeSkeFeat", "ToMotion"],
             formatting=["FormatGCNInput", "KeepPersons"],
+            heatmaps=["GeneratePoseTarget"],
             layouts=["ConvertJoints"],
             normalising=["PreNormalize2D", "PreNormalize3D"],
             sampling=["UniformSampleFrames"],

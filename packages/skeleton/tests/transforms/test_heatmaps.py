@@ -35,6 +35,11 @@ def test_a_joint_is_a_gaussian_times_its_score_and_people_share_maps() -> None:
     assert maps[0, 1, 9, 20] == 1 and maps[0, 1, :5, :5].max() == 0  # a missing joint is not drawn at the corner
 
 
+def test_without_scores_each_joint_has_score_1() -> None:
+    assert drawn([[[[5, 6], [0, 0]]]])[0, 1, 0, 0] == 1
+    assert drawn([[[[5, 6], [9, 9]]]], [[[0.2, 0.3]]], use_score=False)[0, 1, 9, 9] == 1
+
+
 def test_limbs_follow_joints_in_maps_of_their_own() -> None:
     maps = drawn([[[[5, 6], [15, 6]]]], [[[0.5, 1]]], with_limb=True)
     assert maps.shape[1] == 3

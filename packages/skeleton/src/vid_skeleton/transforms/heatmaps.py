@@ -44,7 +44,8 @@ class GeneratePoseTarget:
     sigma: float = field(default=0.6, validator=at_least(0, above=True))
     """Standard deviation in pixels of the maps."""
     use_score: bool = True
-    """Whether scores weaken the maps; otherwise each joint that was found has score 1."""
+    """Whether scores weaken the maps; otherwise, and without scores, each joint has score 1, also a missing one, which
+    is drawn at (0, 0): published scores depend on it."""
     with_kp: bool = True
     """Whether to draw joints."""
     with_limb: bool = False
@@ -71,12 +72,19 @@ class GeneratePoseTarget:
                     f"GeneratePoseTarget: left_{kind} has {len(left)} entries, but right_{kind} {len(right)}: "
                     "they are pairs"
                 )
+        if self.double and self.with_limb:
+            paired = max((*self.left_limb, *self.right_limb), default=-1)
+            if paired >= len(self.skeletons):
+                raise UserError(
+                    f"GeneratePoseTarget: left_limb or right_limb names limb {paired}, but skeletons has "
+                    f"{len(self.skeletons)} limbs"
+                )
         if wrong := [limb for limb in self.skeletons if len(limb) != 2 or min(limb) < 0]:
             raise UserError(f"GeneratePoseTarget: skeletons must be pairs of joints, got {list(wrong[0])}")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         joints = joints_of(sample, self)
-        people, frames, count, axes = joints.points.shape
+        _, frames, count, axes = joints.points.shape
         self._check(count, axes)
         check_person(sample, joints.points)
         clips = sample.clip.count if sample.clip else 1
@@ -84,9 +92,9 @@ class GeneratePoseTarget:
             raise AnnotationError(f"{title(sample)}: joints of {frames} frames cannot be divided into {clips} clips")
         height, width = (int(side * self.scaling + 0.5) for side in current(sample).size)
         points = np.asarray(joints.points, np.float32) * np.float32(self.scaling)
-        peaks = np.ones(points.shape[:3], np.float32) if joints.scores is None else joints.scores
-        if not self.use_score:
-            peaks = (peaks >= FAINT).astype(np.float32)
+        peaks = joints.scores if self.use_score else None
+        if peaks is None:
+            peaks = np.ones(points.shape[:3], np.float32)
         limbs = np.array(self.skeletons, np.int64).reshape(-1, 2)
         drawn = count * self.with_kp + len(limbs) * self.with_limb
         maps = np.zeros((clips, drawn, frames // clips, height, width), np.float32)  # in the order of FormatShape
@@ -115,19 +123,25 @@ class GeneratePoseTarget:
             tables["skeletons"] = [joint for limb in self.skeletons for joint in limb]
         for name, used in tables.items():
             if used and max(used) >= count:
-                raise UserError(f"GeneratePoseTarget: {name} names joint {max(used)}, but the sample has {count} joints")
+                raise UserError(
+                    f"GeneratePoseTarget: {name} names joint {max(used)}, but the sample has {count} joints"
+                )
 
     def _mirrored(self, joints: int, limbs: int) -> Array:
         """Return the map that takes the place of each map when left and right are exchanged."""
-        order = []
-        for used, total, left, right in (
-            (self.with_kp, joints, self.left_kp, self.right_kp),
-            (self.with_limb, limbs, self.left_limb, self.right_limb),
-        ):
-            part = np.arange(total)
-            part[[*left, *right]] = [*right, *left]
-            order.append(part[: total * used] + sum(map(len, order)))
-        return np.concatenate(order)
+        order: list[int] = []
+        if self.with_kp:
+            order += _swapped(joints, self.left_kp, self.right_kp)
+        if self.with_limb:
+            order += [len(order) + limb for limb in _swapped(limbs, self.left_limb, self.right_limb)]
+        return np.array(order)
+
+
+def _swapped(total: int, left: Sequence[int], right: Sequence[int]) -> list[int]:
+    order = list(range(total))
+    for first, second in zip(left, right, strict=True):
+        order[first], order[second] = second, first
+    return order
 
 
 def _draw(maps: Array, first_map: int, start: Array, end: Array, peaks: Array, sigma: float) -> None:
