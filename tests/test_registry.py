@@ -393,6 +393,11 @@ def test_dataset(component: Component) -> None:
 # Models and their parts
 
 GRAPH = {"graph_cfg": {"layout": "coco"}, "base_channels": 12, "num_stages": 2}
+RGBPOSE = {
+    "type": "RGBPoseConv3D",
+    "rgb_pathway": {"base_channels": 8},
+    "pose_pathway": {"base_channels": 4, "stage_blocks": [1, 1, 1]},
+}
 ARGUMENTS |= {
     "AAGCN": GRAPH,
     "CTRGCN": GRAPH,
@@ -404,6 +409,12 @@ ARGUMENTS |= {
         "num_gcn_scales": 2,
         "num_g3d_scales": 2,
     },
+    "MMRecognizer3D": {
+        "backbone": RGBPOSE,
+        "cls_head": {"type": "RGBPoseHead", "num_classes": CLASSES, "in_channels": [256, 64]},
+    },
+    "RGBPoseConv3D": {name: value for name, value in RGBPOSE.items() if name != "type"},
+    "RGBPoseHead": {"num_classes": CLASSES, "in_channels": [8, 4]},
     "RecognizerGCN": {
         "backbone": {"type": "STGCN", **GRAPH},
         "cls_head": {"type": "GCNHead", "num_classes": CLASSES, "in_channels": 12},
@@ -587,7 +598,10 @@ FORWARD: dict[str, list[Any]] = {
     "CTRGCN": [SKELETONS],
     "DGSTGCN": [SKELETONS],
     "GCNHead": [(4, 2, 8, 5, 3), 2],
+    "MMRecognizer3D": [{"imgs": (2, 1, 3, 2, 32, 32), "heatmap_imgs": (2, 1, 17, 8, 8, 8)}],
     "MSG3D": [SKELETONS],
+    "RGBPoseConv3D": [(2, 3, 2, 32, 32), (2, 17, 8, 8, 8)],
+    "RGBPoseHead": [[(4, 8, 1, 2, 2), (4, 4, 4, 2, 2)], 2],
     "STGCN": [SKELETONS],
     "BCELossWithLogits": [SCORES, SCORES],
     "C2D": [CLIP],

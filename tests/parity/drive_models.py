@@ -32,24 +32,42 @@ def build(case: dict[str, Any], checkpoint: dict[str, np.ndarray]) -> Any:
 
 def run(model: Any, case: dict[str, Any], inputs: Any) -> dict[str, Any]:
     """Return scores, features, losses and the gradient norm of a recognizer."""
-    name = "joints" if case["input"]["format"] == "NMTVC" else "imgs"
-    samples = [Sample(inputs={name: array}, label=label) for array, label in zip(inputs, case["labels"], strict=True)]
+    named = inputs if isinstance(inputs, dict) else {_input(case): inputs}
+    rows = [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
+    samples = [Sample(inputs=row, label=label) for row, label in zip(rows, case["labels"], strict=True)]
     batch = model.preprocess(collate(samples))
     with torch.no_grad():
         features = model.extract_features(batch.inputs)
         predictions = model.predict(model(batch.inputs), batch)
     features = features if isinstance(features, tuple) else (features,)
     return {
-        "pred_scores": np.stack([sample.scores for sample in predictions]),
+        "pred_scores": _scores(predictions),
         **{f"features[{i}]": feature.numpy() for i, feature in enumerate(features)},
         **losses(model, training_batches(case, model, batch)),
     }
 
 
+def _input(case: dict[str, Any]) -> str:
+    return "joints" if case["input"]["format"] == "NMTVC" else "imgs"
+
+
+def _first_view(inputs: Any) -> Any:
+    if isinstance(inputs, torch.Tensor):
+        return inputs[:, :1]
+    return {name: tensor[:, :1] for name, tensor in inputs.items()}
+
+
+def _scores(predictions: list[Any]) -> Any:
+    """Return scores of each sample; of several streams one after the other."""
+    if "streams" not in predictions[0].extra:
+        return np.stack([sample.scores for sample in predictions])
+    return np.stack([sample.extra["streams"].values.ravel() for sample in predictions])
+
+
 def training_batches(case: dict[str, Any], model: Any, batch: Batch) -> list[Batch]:
     """Return training batches: one clip, or all segments of a 2D network, per sample; then images, if any."""
     spec = case["input"]
-    batches = [batch if spec["format"] == "NCHW" else batch.replace(inputs=batch.inputs[:, :1])]
+    batches = [batch if spec["format"] == "NCHW" else batch.replace(inputs=_first_view(batch.inputs))]
     if images := spec.get("images"):
         draw = getattr(importlib.import_module("fill"), images["kind"])
         arrays = [draw(tuple(images["shape"]), seed) for seed in images["seeds"]]

@@ -15,6 +15,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             dgstgcn=["DGSTGCN"],
             msg3d=["MSG3D"],
             recognizer=["GCNHead", "RecognizerGCN"],
+            rgbpose=["MMRecognizer3D", "RGBPoseConv3D", "RGBPoseHead"],
             stgcn=["STGCN"],
         ),
         "datasets": offer("vid_skeleton.datasets", pose=["PoseDataset"]),

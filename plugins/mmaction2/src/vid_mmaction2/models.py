@@ -183,6 +183,30 @@ def _pathway(converter: Converter, published: Any, at: str) -> Table | None:
     return table
 
 
+def _rgbpose(converter: Converter, table: Table, at: str) -> Table:
+    """Convert pathways to options; which stages exchange features, and how wide they are, is fixed."""
+    fixed = {
+        "rgb_pathway": {"num_stages": 4, "lateral": True, "lateral_infl": 1, "lateral_activate": [0, 0, 1, 1]},
+        "pose_pathway": {
+            "num_stages": 3,
+            "lateral": True,
+            "lateral_inv": True,
+            "lateral_activate": [0, 1, 1],
+            "out_indices": [2],
+        },
+    }
+    table = without(table, "channel_ratio")
+    for name, wanted in fixed.items():
+        if (pathway := table.get(name)) is not None:
+            pathway = dict(converter.table(pathway, f"{at}.{name}"))
+            for key, value in {**wanted, "with_pool2": False}.items():
+                found = pathway.pop(key, value)
+                if (list(found) if isinstance(found, (list, tuple)) else found) != value:
+                    converter.report(f"{at}.{name}.{key}", f"must be {value}, found {found}")
+            table[name] = pathway
+    return table
+
+
 def _blendings(converter: Converter, table: Table, at: str) -> Table:
     """Wrap a single blending or probability in a list."""
     listed = {k: table[k] for k in ("augments", "probs") if table.get(k) is not None}
@@ -355,6 +379,9 @@ RULES: dict[str, Rule] = {
     "RandomBatchAugment": _blendings,
     "ResNeXt": _resnext,
     **{f"Recognizer{dimensions}": _recognizer for dimensions in ("2D", "3D", "Audio", "GCN")},
+    "MMRecognizer3D": _recognizer,
+    "RGBPoseConv3D": _rgbpose,
+    "RGBPoseHead": _head,
     **{f"{name}Head": _head for name in HEADS},
     **dict.fromkeys(("ResNetTIN", "ResNetTSM", "ResNet3d", "ResNet3dSlowOnly"), _backbone),
     "FeatureHead": _feature_head,

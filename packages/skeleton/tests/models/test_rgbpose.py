@@ -1,0 +1,100 @@
+"""Frames and heatmaps together: MMRecognizer3D."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vid_recognition.metrics.accuracy import AccMetric
+from vid_recognition.models.preprocessor import ActionDataPreprocessor, MultiModalDataPreprocessor
+from vid_skeleton.models.rgbpose import MMRecognizer3D, PosePathway, RGBPathway, RGBPoseConv3D, RGBPoseHead
+from vidcore.batch import collate
+from vidcore.errors import UserError
+from vidcore.sample import Sample
+
+
+def model(**head: Any) -> MMRecognizer3D:
+    torch.manual_seed(0)
+    backbone = RGBPoseConv3D(
+        rgb_pathway=RGBPathway(base_channels=8), pose_pathway=PosePathway(base_channels=4, stage_blocks=(1, 1, 1))
+    )
+    preprocessors: dict[str, torch.nn.Module] = {
+        "imgs": ActionDataPreprocessor([120.0] * 3, [60.0] * 3),
+        "heatmap_imgs": ActionDataPreprocessor(),
+    }
+    return MMRecognizer3D(
+        backbone,
+        RGBPoseHead(3, (256, 64), **head),
+        data_preprocessor=MultiModalDataPreprocessor(preprocessors),
+    )
+
+
+def samples(views: int = 1, heatmaps: tuple[int, int, int] = (8, 8, 8)) -> list[Sample]:
+    rng = np.random.default_rng(0)
+    return [
+        Sample(
+            index=i,
+            label=i,
+            inputs={
+                "imgs": rng.integers(0, 256, (views, 3, 2, 32, 32), np.uint8),
+                "heatmap_imgs": rng.random((views, 17, *heatmaps), np.float32),
+            },
+        )
+        for i in range(2)
+    ]
+
+
+def test_both_heads_have_losses_with_weights() -> None:
+    net = model(loss_weights=[1.0, 0.5], topk=[1]).eval()
+    batch = net.preprocess(collate(samples(views=2)))
+    outputs = net(batch.inputs)
+    losses = net.loss(outputs, batch)
+    assert set(losses) == {"rgb_loss_cls", "rgb_top1_acc", "pose_loss_cls", "pose_top1_acc"}
+    assert batch.labels is not None
+    plain = torch.nn.functional.cross_entropy(outputs[1].flatten(0, 1), batch.labels.repeat_interleave(2))
+    assert torch.allclose(losses["pose_loss_cls"], plain / 2)
+    only = model(loss_components=["pose"]).eval()
+    assert {name.partition("_")[0] for name in only.loss(outputs, batch)} == {"pose"}
+
+
+def test_accuracies_are_those_of_each_stream_and_of_their_sums() -> None:
+    net = model().eval()
+    batch = net.preprocess(collate(samples(views=2)))
+    with torch.no_grad():
+        predictions = net.predict(net(batch.inputs), batch)
+    streams = predictions[0].extra["streams"].by_name  # type: ignore[attr-defined]
+    assert predictions[0].scores == pytest.approx((streams["rgb"] + streams["pose"]) / 2)
+    assert streams["rgb"].sum() == pytest.approx(1)
+    metric = AccMetric(["top_k_accuracy"], [1])
+    metric.update(predictions, samples())
+    found = " ".join(metric.compute())
+    assert all(name in found for name in ("rgb_top1", "pose_top1", "RGBPose_1:1_top1", "RGBPose_2:1_top1"))
+
+
+@pytest.mark.parametrize(
+    ("heatmaps", "message"), [((4, 8, 8), "needs 4 frames of heatmaps"), ((8, 16, 16), "a quarter of the size")]
+)
+def test_sizes_that_do_not_match_are_named(heatmaps: tuple[int, int, int], message: str) -> None:
+    net = model().eval()
+    with pytest.raises(UserError, match=message):
+        net(net.preprocess(collate(samples(heatmaps=heatmaps))).inputs)
+
+
+def test_one_input_is_refused() -> None:
+    with pytest.raises(UserError, match="takes the inputs imgs and heatmap_imgs, got one"):
+        model()(torch.zeros(1, 1, 3, 2, 32, 32))
+
+
+def test_detached_features_give_no_gradients_to_the_other_network() -> None:
+    for detach in (False, True):
+        net = RGBPoseConv3D(
+            rgb_detach=detach,
+            rgb_pathway=RGBPathway(base_channels=8),
+            pose_pathway=PosePathway(base_channels=4, stage_blocks=(1, 1, 1)),
+        )
+        net(torch.rand(2, 3, 2, 32, 32), torch.rand(2, 17, 8, 8, 8))[0].sum().backward()
+        stem = next(net.pose_path.parameters()).grad
+        assert (stem is None or not stem.any()) is detach
