@@ -37,6 +37,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             heatmaps=["GeneratePoseTarget"],
             layouts=["ConvertJoints"],
             normalising=["PreNormalize2D", "PreNormalize3D"],
+            paired=["MMCompact", "MMDecode", "MMUniformSampleFrames"],
             sampling=["UniformSampleFrames"],
         ),
     }

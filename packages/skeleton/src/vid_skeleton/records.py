@@ -8,7 +8,7 @@ from vidcore.errors import AnnotationError
 from vidcore.record import Record, shape
 from vidcore.typing import Array
 
-__all__ = ["Detections"]
+__all__ = ["Detections", "PoseClip"]
 
 
 @frozen(eq=False)
@@ -35,3 +35,11 @@ class Detections(Record):
                 f"detections must be in the order of their frames, but row {row + 1} is of frame "
                 f"{self.frames[row + 1]}, after frame {self.frames[row]}"
             )
+
+
+@frozen(eq=False)
+class PoseClip(Record):
+    """The frames of which skeletons are used, beside ``Sample.clip``, those of which pixels are."""
+
+    indices: Array = field(validator=shape(None))
+    """(clips * length,) int64: numbers of frames, clip by clip."""

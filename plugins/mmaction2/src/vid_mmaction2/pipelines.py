@@ -67,9 +67,9 @@ STEP_NAMES = {
     "PreNormalize2D": "normalize",
     "PreNormalize3D": "normalize",
     "GenSkeFeat": "stream",
-    "UniformSampleFrames": "sample",
-    "PoseDecode": "decode",
-    "PoseCompact": "compact",
+    **dict.fromkeys(("UniformSampleFrames", "MMUniformSampleFrames"), "sample"),
+    **dict.fromkeys(("PoseDecode", "MMDecode"), "decode"),
+    **dict.fromkeys(("PoseCompact", "MMCompact"), "compact"),
     "GeneratePoseTarget": "heatmaps",
     "FormatGCNInput": "format",
 }

@@ -15,10 +15,11 @@ from vidcore.transforms.geometry import current
 from vidcore.typing import Array
 from vidcore.validators import at_least
 
-__all__ = ["CompactBox", "PoseCompact"]
+__all__ = ["CompactBox", "PoseCompact", "compacted", "ratio_pair"]
 
 
-def _ratio(value: float | Sequence[float] | None) -> tuple[float, float] | None:
+def ratio_pair(value: float | Sequence[float] | None) -> tuple[float, float] | None:
+    """Return the smallest and largest height / width."""
     if value is None:
         return None
     pair = (value, value) if isinstance(value, int | float) else tuple(value)
@@ -35,7 +36,7 @@ class CompactBox:
     """Share of its width and height by which the tightest box is widened."""
     threshold: int = field(default=10, validator=at_least(0))
     """Boxes below this width or height, in pixels, are not used."""
-    hw_ratio: float | Sequence[float] | None = field(default=None, converter=_ratio)
+    hw_ratio: float | Sequence[float] | None = field(default=None, converter=ratio_pair)
     """Smallest and largest height / width, or one number for both; the box grows."""
     allow_imgpad: bool = True
     """Whether the box may reach beyond the picture."""
@@ -73,17 +74,21 @@ class PoseCompact(CompactBox):
     """Crop skeletons without frames to the box around all people; missing joints stay missing."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        joints = joints_of(sample, self)
         if sample.frames is not None:
             raise UserError("PoseCompact: the sample has frames, which it does not crop: use MMCompact")
-        geometry = current(sample)
-        points = np.nan_to_num(joints.points, nan=0.0, posinf=np.inf, neginf=-np.inf)
-        box = self.box(points, geometry.size)
-        if box is not None:
-            xy = points[..., :2]
-            np.subtract(xy, np.array(box[:2], points.dtype), out=xy, where=xy != 0)
-            geometry = _cut(geometry, box)
-        return sample.replace(joints=evolve(joints, points=points), geometry=geometry)
+        return compacted(self, sample)[0]
+
+
+def compacted(step: CompactBox, sample: Sample) -> tuple[Sample, Box | None]:
+    """Return the sample with joints and geometry cut to the box around all people, and the box; frames stay."""
+    joints, geometry = joints_of(sample, step), current(sample)
+    points = np.nan_to_num(joints.points, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    box = step.box(points, geometry.size)
+    if box is not None:
+        xy = points[..., :2]
+        np.subtract(xy, np.array(box[:2], points.dtype), out=xy, where=xy != 0)
+        geometry = _cut(geometry, box)
+    return sample.replace(joints=evolve(joints, points=points), geometry=geometry), box
 
 
 def _cut(geometry: Geometry, box: Box) -> Geometry:

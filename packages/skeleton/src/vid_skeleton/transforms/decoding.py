@@ -16,7 +16,7 @@ from vidcore.sample import Sample
 from vidcore.typing import Array
 from vidcore.validators import at_least, one_of
 
-__all__ = ["DecompressPose", "PadTo", "PoseDecode"]
+__all__ = ["DecompressPose", "PadTo", "PoseDecode", "joints_at"]
 
 
 @frozen
@@ -27,15 +27,20 @@ class PoseDecode(ReadsJoints):
         joints = joints_of(sample, self)
         if sample.clip is None:
             return sample.replace(joints=_of_frames(joints, slice(None)))
-        frames = sample.clip.indices - sample.start_index + sample.frame_offset
-        total = joints.points.shape[1]
-        if len(frames) and not (frames.min() >= 0 and frames.max() < total):
-            wrong = frames[(frames < 0) | (frames >= total)][0]
-            raise AnnotationError(
-                f"{title(sample)}: has joints of {total} frames, but frame {wrong} was sampled: total_frames must be "
-                "the number of frames with joints"
-            )
-        return sample.replace(joints=_of_frames(joints, frames))
+        return sample.replace(joints=joints_at(sample, joints, sample.clip.indices))
+
+
+def joints_at(sample: Sample, joints: Joints, indices: Array) -> Joints:
+    """Return the joints of the frames with these numbers, as float32; ``AnnotationError`` if there is no such frame."""
+    frames = indices - sample.start_index + sample.frame_offset
+    total = joints.points.shape[1]
+    if len(frames) and not (frames.min() >= 0 and frames.max() < total):
+        wrong = frames[(frames < 0) | (frames >= total)][0]
+        raise AnnotationError(
+            f"{title(sample)}: has joints of {total} frames, but frame {wrong} was sampled: total_frames must be "
+            "the number of frames with joints"
+        )
+    return _of_frames(joints, frames)
 
 
 def _of_frames(joints: Joints, frames: Array | slice) -> Joints:

@@ -1,0 +1,104 @@
+"""Frames and skeletons of one video together: MMUniformSampleFrames, MMDecode, MMCompact."""
+
+from __future__ import annotations
+
+import numpy as np
+from attrs import evolve, field, frozen
+
+from vid_skeleton.missing import joints_of, title
+from vid_skeleton.records import PoseClip
+from vid_skeleton.transforms.compact import CompactBox, compacted, ratio_pair
+from vid_skeleton.transforms.decoding import joints_at
+from vid_skeleton.transforms.sampling import UniformSampleFrames
+from vidcore.errors import AnnotationError, UserError
+from vidcore.protocols import SeveralViews
+from vidcore.records import Joints
+from vidcore.sample import Sample
+from vidcore.transforms.geometry import current
+from vidcore.transforms.loading import Decode
+from vidcore.transforms.pixels import realize
+from vidcore.validators import at_least
+
+__all__ = ["MMCompact", "MMDecode", "MMUniformSampleFrames"]
+
+MODALITIES = ("RGB", "Pose")
+
+
+def _lengths(step: object, attribute: object, value: dict[str, int]) -> None:
+    if set(value) != set(MODALITIES) or min(value.values()) < 1:
+        raise UserError(
+            f"MMUniformSampleFrames: clip_len must have a positive number for RGB and for Pose, got {value}"
+        )
+
+
+@frozen
+class MMUniformSampleFrames(SeveralViews):
+    """Sample frames of a video and, more densely, of its skeletons, each as ``UniformSampleFrames`` does."""
+
+    clip_len: dict[str, int] = field(validator=_lengths)
+    """Frames in a clip: ``{ RGB = 8, Pose = 32 }``."""
+    num_clips: int = field(default=1, validator=at_least(1))
+    """Number of clips of each."""
+    test_mode: bool = False
+    """Whether to make the same choice each time."""
+    seed: int = field(default=255, validator=at_least(0))
+    """Of the choice in test mode."""
+
+    @property
+    def views(self) -> tuple[int, int]:
+        """Number of clips, and one crop."""
+        return self.num_clips, 1
+
+    def one_view(self, clips: bool) -> MMUniformSampleFrames:
+        """Return this step with one clip, or unchanged."""
+        return evolve(self, num_clips=1) if clips else self
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        frames, pose = (
+            UniformSampleFrames(self.clip_len[name], self.num_clips, self.test_mode, self.seed)(sample, rng).clip
+            for name in MODALITIES
+        )
+        assert pose is not None
+        return sample.replace(clip=frames, extra={**sample.extra, "pose_clip": PoseClip(pose.indices)})
+
+
+@frozen
+class MMDecode(Decode):
+    """Read the sampled frames, keep the joints of theirs, and scale these to the size of the frames.
+
+    Joints without scores get the score 1.
+    """
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        chosen = sample.extra.get("pose_clip")
+        if not isinstance(chosen, PoseClip):
+            raise UserError("MMDecode: no frames of the skeletons were sampled: put MMUniformSampleFrames before it")
+        joints = joints_at(sample, joints_of(sample, self), chosen.indices)
+        scores = np.ones(joints.points.shape[:3], np.float32) if joints.scores is None else joints.scores
+        if sample.geometry is None or min(sample.geometry.size) < 1:
+            raise AnnotationError(f"{title(sample)}: the size of the picture in which its joints are is not known")
+        height, width = sample.geometry.size
+        extra = {name: record for name, record in sample.extra.items() if name != "pose_clip"}
+        decoded = super().__call__(sample.replace(joints=None, geometry=None, extra=extra), rng)
+        found = current(decoded).size
+        scaled = Joints(joints.points, scores).resized((found[1] / width, found[0] / height))
+        return decoded.replace(joints=scaled)
+
+
+@frozen
+class MMCompact(CompactBox):
+    """Crop frames and skeletons to the box around all people; parts beyond the picture are black."""
+
+    hw_ratio: float | tuple[float, float] | None = field(default=1.0, converter=ratio_pair)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        cut, box = compacted(self, realize(sample))
+        if box is None or cut.frames is None:
+            return cut
+        left, top, right, bottom = box
+        count, height, width, channels = cut.frames.shape
+        frames = np.zeros((count, bottom - top, right - left, channels), cut.frames.dtype)
+        rows, columns = slice(max(0, top), min(height, bottom)), slice(max(0, left), min(width, right))
+        inside = frames[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        inside[...] = cut.frames[:, rows, columns]
+        return cut.replace(frames=frames)
