@@ -114,7 +114,7 @@ def test_recipes_have_the_published_facts(name: str, catalog: Catalog) -> None:
         assert list(got["data"][part]["pipeline"]) == list(wanted["data"][part]["pipeline"])
 
 
-AREAS = ("recognition", "recognition_audio", "localization", "skeleton/2s-agcn", "skeleton/stgcn", "skeleton/stgcnpp")
+AREAS = ("recognition", "recognition_audio", "localization", "skeleton")
 
 
 @pytest.mark.parametrize("area", AREAS)
@@ -174,7 +174,7 @@ def _zoo(area: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     "entry",
-    [*_zoo("recognition"), *_zoo("skeleton/2s-agcn"), *_zoo("skeleton/stgcn")],
+    [*_zoo("recognition"), *_zoo("skeleton")],
     ids=lambda e: Path(e["config"]).name,
 )
 def test_a_recipe_has_the_published_weights_scores_and_size(entry: dict[str, Any], catalog: Catalog) -> None:

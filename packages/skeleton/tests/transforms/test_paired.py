@@ -74,6 +74,14 @@ def test_lengths_differ_by_modality(sample: Sample) -> None:
     assert "pose_clip" not in decoded.extra
 
 
+def test_frames_alone_are_cut_to_all_skeletons(sample: Sample) -> None:
+    rng = np.random.default_rng(0)
+    given = sample.replace(path=(sample.path or "").removesuffix(".mp4"))
+    done = MMDecode()(MMUniformSampleFrames({"RGB": 3})(given, rng), rng)
+    assert done.frames is not None and done.joints is not None
+    assert len(done.frames) == 3 and done.joints.points.shape == (1, TOTAL, 4, 2)
+
+
 def test_parts_beyond_the_picture_are_black(sample: Sample) -> None:
     frames = np.full((1, 20, 20, 3), 9, np.uint8)
     joints = Joints(np.array([[[[1, 1], [18, 5]]]], np.float32))
@@ -87,8 +95,8 @@ def test_parts_beyond_the_picture_are_black(sample: Sample) -> None:
 
 def test_what_is_missing_is_named(sample: Sample) -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(UserError, match="clip_len must have a positive number for RGB and for Pose, got "):
-        MMUniformSampleFrames({"RGB": 8})
+    with pytest.raises(UserError, match="clip_len must have a positive number for RGB and, if wanted, Pose, got "):
+        MMUniformSampleFrames({"Pose": 8})
     with pytest.raises(UserError, match="put MMUniformSampleFrames before it"):
         MMDecode()(sample, rng)
     chosen = MMUniformSampleFrames({"RGB": 2, "Pose": 2})(sample, rng)

@@ -35,6 +35,8 @@ COLLATORS = {"default_collate", "pseudo_collate", "repeat_pseudo_collate"}
 
 def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
     """Convert a ``*_dataloader`` to a ``[data.*]`` table: loader options, ``dataset``, ``pipeline``."""
+    if isinstance(loader, list | tuple) and len(loader) == 1:  # a published file has a comma behind its table
+        loader = loader[0]
     if not isinstance(loader, Mapping) or not isinstance(loader.get("dataset"), Mapping):
         converter.report(at, "must be a table with a dataset")
         return None

@@ -195,6 +195,8 @@ def _rgbpose(converter: Converter, table: Table, at: str) -> Table:
             "out_indices": [2],
         },
     }
+    why = "the widths follow from base_channels of both pathways"
+    converter.leave_out(f"{at}.channel_ratio", table.get("channel_ratio"), why)
     table = without(table, "channel_ratio")
     for name, wanted in fixed.items():
         if (pathway := table.get(name)) is not None:

@@ -19,8 +19,15 @@ def _as_published(**arguments: Any) -> Rule:
     return set_arguments
 
 
+def _dataset(converter: Converter, table: Table, at: str) -> Table:
+    """The prefix is the folder of the videos, or that of the separate files of joints."""
+    separate = isinstance(table.get("data_prefix"), dict) and "skeleton" in table["data_prefix"]
+    table = convert_paths(converter, table, at, kind="skeleton" if separate else "video")
+    return {"kp_root" if separate and name == "data_root" else name: value for name, value in table.items()}
+
+
 RULES: dict[str, Rule] = {
-    "PoseDataset": convert_paths,
+    "PoseDataset": _dataset,
     "PreNormalize2D": _as_published(missing="corner"),
     "PreNormalize3D": _as_published(empty="keep"),
     **dict.fromkeys(("GenSkeFeat", "JointToBone", "ToMotion"), _as_published(missing="zero")),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from attrs import evolve, field, frozen
 
@@ -25,9 +27,9 @@ MODALITIES = ("RGB", "Pose")
 
 
 def _lengths(step: object, attribute: object, value: dict[str, int]) -> None:
-    if set(value) != set(MODALITIES) or min(value.values()) < 1:
+    if "RGB" not in value or set(value) - set(MODALITIES) or min(value.values()) < 1:
         raise UserError(
-            f"MMUniformSampleFrames: clip_len must have a positive number for RGB and for Pose, got {value}"
+            f"{type(step).__name__}: clip_len must have a positive number for RGB and, if wanted, Pose, got {value}"
         )
 
 
@@ -36,7 +38,7 @@ class MMUniformSampleFrames(SeveralViews):
     """Sample frames of a video and, more densely, of its skeletons, each as ``UniformSampleFrames`` does."""
 
     clip_len: dict[str, int] = field(validator=_lengths)
-    """Frames in a clip: ``{ RGB = 8, Pose = 32 }``."""
+    """Frames in a clip: ``{ RGB = 8, Pose = 32 }``; without ``Pose``, all skeletons are kept."""
     num_clips: int = field(default=1, validator=at_least(1))
     """Number of clips of each."""
     test_mode: bool = False
@@ -54,32 +56,39 @@ class MMUniformSampleFrames(SeveralViews):
         return evolve(self, num_clips=1) if clips else self
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        frames, pose = (
-            UniformSampleFrames(self.clip_len[name], self.num_clips, self.test_mode, self.seed)(sample, rng).clip
-            for name in MODALITIES
-        )
-        assert pose is not None
-        return sample.replace(clip=frames, extra={**sample.extra, "pose_clip": PoseClip(pose.indices)})
+        chosen = {
+            name: UniformSampleFrames(length, self.num_clips, self.test_mode, self.seed)(sample, rng).clip
+            for name, length in sorted(self.clip_len.items(), reverse=True)
+        }
+        sample = sample.replace(clip=chosen["RGB"])
+        if (pose := chosen.get("Pose")) is None:
+            return sample
+        return sample.replace(extra={**sample.extra, "pose_clip": PoseClip(pose.indices)})
 
 
 @frozen
 class MMDecode(Decode):
-    """Read the sampled frames, keep the joints of theirs, and scale these to the size of the frames.
+    """Read the sampled frames, keep the sampled skeletons, and scale these to the size of the frames.
 
-    Joints without scores get the score 1.
+    Joints without scores get the score 1. A path without a suffix that is no folder is that of an ``.mp4`` file:
+    published annotations name videos so.
     """
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        chosen = sample.extra.get("pose_clip")
-        if not isinstance(chosen, PoseClip):
-            raise UserError("MMDecode: no frames of the skeletons were sampled: put MMUniformSampleFrames before it")
-        joints = joints_at(sample, joints_of(sample, self), chosen.indices)
+        if sample.clip is None:
+            raise UserError("MMDecode: no frames were sampled: put MMUniformSampleFrames before it")
+        joints, chosen = joints_of(sample, self), sample.extra.get("pose_clip")
+        if isinstance(chosen, PoseClip):
+            joints = joints_at(sample, joints, chosen.indices)
+        path = sample.path
+        if path is not None and not Path(path).suffix and not Path(path).is_dir():
+            path = f"{path}.mp4"
         scores = np.ones(joints.points.shape[:3], np.float32) if joints.scores is None else joints.scores
         if sample.geometry is None or min(sample.geometry.size) < 1:
             raise AnnotationError(f"{title(sample)}: the size of the picture in which its joints are is not known")
         height, width = sample.geometry.size
         extra = {name: record for name, record in sample.extra.items() if name != "pose_clip"}
-        decoded = super().__call__(sample.replace(joints=None, geometry=None, extra=extra), rng)
+        decoded = super().__call__(sample.replace(path=path, joints=None, geometry=None, extra=extra), rng)
         found = current(decoded).size
         scaled = Joints(joints.points, scores).resized((found[1] / width, found[0] / height))
         return decoded.replace(joints=scaled)
