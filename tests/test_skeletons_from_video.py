@@ -162,10 +162,34 @@ def test_a_run_that_was_killed_resumes(
     settings = json.loads((folder / "s.npz.parts" / "settings.json").read_text())
     (folder / "s.npz.parts" / "settings.json").write_text(json.dumps(settings | {"estimator": "Old"}))
     vidcore(*SKELETONS).refuses(r"s\.npz\.parts: was begun with --estimator Old, not Columns; use that, or start over")
+    (folder / "s.npz.parts" / "settings.json").write_text("[")
+    vidcore(*SKELETONS).refuses(r"settings\.json is damaged: start over with --overwrite")
     (folder / "s.npz.parts" / "settings.json").write_text(json.dumps(settings))
     assert vidcore(*SKELETONS).code == 0
     assert seen == ["nobody.mp4", "two.mp4", "two.mp4"]
     assert sorted(map(str, read_skeletons(folder / "s.npz").names)) == ["nobody", "two"]
+
+
+def test_replacing_a_file_resumes_too(
+    vidcore: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "videos" / "broken.mp4").unlink()
+    assert vidcore(*SKELETONS).code == 0
+    made, whole = (folder / "s.npz").read_bytes(), PersonFinder.__call__
+    left = [1]
+
+    def dying(self: PersonFinder, path: Path, progress: Any = None) -> FoundPersons:
+        if not left:
+            raise RuntimeError("killed")
+        left.pop()
+        return whole(self, path, progress)
+
+    monkeypatch.setattr(PersonFinder, "__call__", dying)
+    assert vidcore(*SKELETONS, "--overwrite").code == 1
+    assert (folder / "s.npz").read_bytes() == made, "it stays until the new one is whole"
+    left.append(1)
+    answer = vidcore(*SKELETONS)
+    assert answer.code == 0 and "1 new, 1 already there" in answer.out, "not all of the old file counts as done"
 
 
 def test_windows_hold_the_joints_of_one_person(folder: Path, plugin: Path) -> None:

@@ -125,3 +125,12 @@ def test_a_compressed_file_is_refused(file: Path) -> None:
 def test_wrong_tracks_are_not_written(tmp_path: Path, track: Track, message: str) -> None:
     with pytest.raises(AnnotationError, match=message), skeleton_writer(tmp_path / "x.npz", COCO.names) as writer:
         writer.add("a", 4, [track])
+
+
+def test_a_file_without_videos(tmp_path: Path) -> None:
+    path = tmp_path / "none.npz"
+    with skeleton_writer(path, COCO.names):
+        pass
+    assert len(read_skeletons(path)) == 0
+    with pytest.raises(DataError, match="split_train must be numbers from 0 to -1, got 0 to 0"):
+        read_skeletons(changed(path, split_train=np.array([0])))

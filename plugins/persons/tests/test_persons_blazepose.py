@@ -57,7 +57,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fakes:
     networks = {b"d": made.detection, b"l": made.landmarks}
     (tmp_path / "pose_detection.tflite").write_bytes(b"d")
     (tmp_path / "pose_landmark_full.tflite").write_bytes(b"l")
-    monkeypatch.setattr("vid_persons.blazepose._network", lambda _, __, content, ___: networks[content])
+    monkeypatch.setattr("vid_persons.blazepose._network", lambda _, __, content, *___: networks[content])
     return made
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from vid_skeleton.files import Skeletons, SkeletonWriter, Track, read_skeletons, skeleton_writer
 from vid_skeleton.graphs import LAYOUTS
 from vidcore.errors import UserError
-from vidcore.files import write_text
+from vidcore.files import parse_json, write_json
 from vidcore.jobs import Counts, each, run_files
 from vidcore.locks import Lock
 from vidcore.persons import Persons
@@ -56,11 +55,11 @@ def write_all(
     with Lock(parts / ".lock") as lock:
         if not lock.take():
             raise UserError(f"{output}: another process is writing it")
-        _begin(parts, settings, overwrite)
+        overwrite = _begin(parts, settings, overwrite)
         old = read_skeletons(output) if output.exists() and not overwrite else None
-        if old is not None and old.joint_names != layout.names:
+        if old is not None and (old.joint_names, old.units, old.points.shape[2]) != (layout.names, "pixels", 2):
             raise UserError(
-                f"{output}: has other joints than those of {finder.estimator.layout!r}; choose another file"
+                f"{output}: has other joints than those of {finder.estimator.layout!r} in pixels; choose another file"
             )
         known_names = set() if old is None else {str(name) for name in old.names}
 
@@ -130,21 +129,30 @@ def _part(parts: Path, name: str) -> Path:
     return parts / f"{name}.npz"
 
 
-def _begin(parts: Path, settings: Mapping[str, str | None], overwrite: bool) -> None:
-    """Resume with what an interrupted run has made, or begin with nothing."""
+def _begin(parts: Path, settings: Mapping[str, str | None], overwrite: bool) -> bool:
+    """Resume with what an interrupted run has made, or begin with nothing.
+
+    Returns whether the run that was begun replaces the file.
+    """
     file = parts / "settings.json"
     if file.exists() and not overwrite:
-        begun = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            begun = parse_json(file.read_text(encoding="utf-8"))
+        except ValueError:
+            begun = None
+        if not isinstance(begun, dict):
+            raise UserError(f"{file} is damaged: start over with --overwrite")
         different = next((key for key in settings if begun.get(key) != settings[key]), None)
         if different:
             raise UserError(
                 f"{parts}: was begun with --{different} {begun.get(different)}, not {settings[different]}; use that, or"
                 " start over with --overwrite"
             )
-        return
+        return begun.get("overwrite") is True
     for old in parts.glob("*.npz"):
         old.unlink()
-    write_text(file, json.dumps(settings))
+    write_json(file, {**settings, "overwrite": overwrite})
+    return overwrite
 
 
 def _copy(skeletons: Skeletons, writer: SkeletonWriter) -> None:

@@ -161,7 +161,7 @@ def read_skeletons(file: Path) -> Skeletons:
         arrays = dict(_members(file))
     except FileNotFoundError:
         raise DataError(f"file of skeletons {file} does not exist") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise DataError(f"{file} is not a file of skeletons that can be read: {error}") from None
     splits = {name.removeprefix("split_"): a for name, a in arrays.items() if name.startswith("split_")}
     for name in [*FIELDS, *(f"split_{split}" for split in splits)]:
@@ -177,8 +177,7 @@ def read_skeletons(file: Path) -> Skeletons:
     plain: dict[str, Any] = {
         name: arrays[name] for name in arrays if name in FIELDS and name not in {*texts, "units", "format"}
     }
-    if "names" in plain and len(plain["names"]):
-        _check_tables(file, arrays, splits)
+    _check_tables(file, arrays, splits)
     return Skeletons(source=str(file), units=units, splits=splits, **texts, **plain)
 
 

@@ -18,7 +18,7 @@ TIMES = 8
 
 
 def draw_figures(figures: Mapping[str, Array], layout: Layout, path: Path) -> None:
-    """Write a PNG with a row for each figure: its skeleton at even times, the left side red, the right side blue.
+    """Write a PNG with a row for each figure: its skeleton at even times, the left side blue, the right side red.
 
     Args:
         figures: (frames, V, 2) pixels by title; NaN: joints that were not found.
@@ -38,7 +38,7 @@ def draw_figures(figures: Mapping[str, Array], layout: Layout, path: Path) -> No
                 axes.set_ylim(middle[1] + half, middle[1] - half)
                 for edge in layout.inward:
                     left = edge[0] in layout.left
-                    colour = VERMILION if left else BLUE if edge[0] in layout.right else "#555555"
+                    colour = BLUE if left else VERMILION if edge[0] in layout.right else "#555555"
                     axes.plot(*points[frame, list(edge)].T, color=colour, linewidth=1.5)
                 if not column:
                     axes.set_title(title, loc="left")

@@ -32,6 +32,8 @@ BODY, CENTRE, TOP = 33, 33, 34
 """Number of points of the body; after them, the two that give the next square."""
 SEEN, CROP = 224, 256
 """Pixels of the sides of the two inputs."""
+NETWORKS = {"detection": (SEEN, {1, 12}), "landmarks": (CROP, {1, 195})}
+"""Network -> side of its input, and numbers that its outputs have for each anchor or picture."""
 MAP, REACH, CERTAIN = 64, 3, 0.5
 """Cells of the sides of heat maps; cells around a point that refine it; probability from which a map is used."""
 MARGIN = 2 * 1.25
@@ -239,7 +241,7 @@ def _networks(
         found = [content for name, content in files.items() if ("landmark" in name) == (part == "landmarks")]
         if not found:
             raise UserError(f"{component}: {weights} has no .tflite file of the {part} network; {WEIGHTS}")
-        made.append(_network(component, weights, found[0], threads))
+        made.append(_network(component, weights, found[0], threads, part))
     return made
 
 
@@ -255,14 +257,23 @@ def _files(component: str, weights: Path) -> dict[str, bytes]:
             return {name: archive.read(name) for name in names}
 
 
-def _network(component: str, weights: Path, content: bytes, threads: int) -> Run:
+def _network(component: str, weights: Path, content: bytes, threads: int, part: str) -> Run:
     with requires(component, "LiteRT", "litert"):
         from ai_edge_litert.interpreter import Interpreter
     with opening(component, weights):
         interpreter: Any = Interpreter(model_content=content, num_threads=threads)
         interpreter.allocate_tensors()
-    entrance = interpreter.get_input_details()[0]["index"]
+    entrance_details = interpreter.get_input_details()[0]
+    entrance = entrance_details["index"]
     exits = [one["index"] for one in interpreter.get_output_details()]
+    side, sizes = NETWORKS[part]
+    seen, made = entrance_details["shape"].tolist(), [one["shape"][-1] for one in interpreter.get_output_details()]
+    if seen != [1, side, side, 3] or not sizes <= set(made):
+        raise UserError(
+            f"{component}: {weights} has no {part} network of BlazePose: the input has the shape {seen}, "
+            f"expected {[1, side, side, 3]}, and the outputs have {', '.join(map(str, made))} numbers, expected "
+            f"{', '.join(map(str, sorted(sizes)))}"
+        )
 
     def run(image: Array) -> list[Array]:
         interpreter.set_tensor(entrance, image[None])

@@ -54,11 +54,15 @@ class PoseDataset(Dataset):
         data_root: Path | None = None,
         kp_root: Path | None = None,
     ) -> None:
+        if valid_ratio is not None and not 0 <= valid_ratio <= 1:
+            raise DataError(f"valid_ratio must be from 0 to 1, got {valid_ratio}")
         if box_thr not in THRESHOLDS:
             raise DataError(f"box_thr must be one of {', '.join(map(str, THRESHOLDS))}, got {box_thr}")
         self.ann_file, self.data_root, self.kp_root = ann_file, data_root, kp_root
         self.published = read_published(ann_file) if ann_file.suffix in (".pkl", ".pickle") else None
         self.file = read_skeletons(ann_file) if self.published is None else self.published.skeletons
+        if self.published is None and (data_root or kp_root):
+            raise DataError(f"{ann_file}: data_root and kp_root are for published pickles; this file has all joints")
         self.threshold = box_thr if valid_ratio else None
         if split is not None and split not in self.file.splits:
             found = ", ".join(self.file.splits) or "none"
