@@ -50,4 +50,14 @@ def vidcore_recipes() -> str:
 
 @hookimpl
 def vidcore_commands() -> dict[str, str]:
-    return {"demo skeleton": "vid_skeleton.demo:skeleton", "skeletons": "vid_skeleton.command:skeletons"}
+    return {
+        "data prepare diving48-skeleton": "vid_skeleton.prepare.command:diving48_skeleton",
+        "data prepare gym": "vid_skeleton.prepare.command:gym",
+        "data prepare hmdb51-skeleton": "vid_skeleton.prepare.command:hmdb51_skeleton",
+        "data prepare kinetics-skeleton": "vid_skeleton.prepare.command:kinetics_skeleton",
+        "data prepare ntu120": "vid_skeleton.prepare.command:ntu120",
+        "data prepare ntu60": "vid_skeleton.prepare.command:ntu60",
+        "data prepare ucf101-skeleton": "vid_skeleton.prepare.command:ucf101_skeleton",
+        "demo skeleton": "vid_skeleton.demo:skeleton",
+        "skeletons": "vid_skeleton.command:skeletons",
+    }

@@ -98,3 +98,25 @@ def test_detached_features_give_no_gradients_to_the_other_network() -> None:
         net(torch.rand(2, 3, 2, 32, 32), torch.rand(2, 17, 8, 8, 8))[0].sum().backward()
         stem = next(net.pose_path.parameters()).grad
         assert (stem is None or not stem.any()) is detach
+
+
+def test_views_in_parts_give_the_same_scores() -> None:
+    network = model().eval()
+    inputs = {
+        "imgs": torch.rand(2, 3, 3, 2, 32, 32),
+        "heatmap_imgs": torch.rand(2, 3, 17, 8, 8, 8),
+    }
+    seen: list[int] = []
+    network.backbone.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    with torch.no_grad():
+        whole = network(inputs)
+        network.max_testing_views = 4
+        parts = network(inputs)
+    assert seen == [6, 4, 2]
+    for one, other in zip(whole, parts, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_scores_of_single_views_are_refused() -> None:
+    with pytest.raises(UserError, match="average_clips must be score or prob"):
+        model(average_clips="none")

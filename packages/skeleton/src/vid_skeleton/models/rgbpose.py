@@ -263,13 +263,22 @@ class MMRecognizer3D(Recognizer):
         super().__init__(
             require_type(backbone, RGBPoseConv3D, "backbone"), require_type(cls_head, RGBPoseHead, "cls_head"), **kwargs
         )
+        if self.cls_head.average_clips == "none":
+            raise UserError("MMRecognizer3D adds up the scores of two networks: average_clips must be score or prob")
 
     def extract_features(self, inputs: Any) -> Any:
         """Return the features of both networks for each view: (B * V, C, T, H, W) each."""
         if isinstance(inputs, Tensor) or set(inputs) != set(INPUTS):
             found = "one" if isinstance(inputs, Tensor) else ", ".join(inputs)
             raise UserError(f"MMRecognizer3D takes the inputs imgs and heatmap_imgs, got {found}: see PackActionInputs")
-        return self.backbone(*(inputs[name].flatten(0, 1) for name in INPUTS))
+        views = [inputs[name].flatten(0, 1) for name in INPUTS]
+        at_once = None if self.training else self.max_testing_views
+        if at_once is None or at_once >= len(views[0]):
+            return self.backbone(*views)
+        parts = zip(
+            *(self.backbone(*both) for both in zip(*(v.split(at_once) for v in views), strict=True)), strict=True
+        )
+        return tuple(torch.cat(part) for part in parts)
 
     def forward(self, inputs: Any) -> Any:
         """Return the class scores of frames and of heatmaps for each view: a pair of (B, V, K)."""
@@ -298,8 +307,12 @@ class MMRecognizer3D(Recognizer):
     def predict(self, outputs: Any, batch: Batch) -> list[Sample]:
         """Return the samples with ``scores``, the mean of both networks, and the scores of each in ``streams``."""
         head = self.cls_head
-        mode = "score" if head.average_clips == "none" else head.average_clips
-        parts = torch.stack([head.average(scores.float(), mode) for scores in outputs], 1).detach().cpu().numpy()
+        parts = (
+            torch.stack([head.average(scores.float(), head.average_clips) for scores in outputs], 1)
+            .detach()
+            .cpu()
+            .numpy()
+        )
         return [
             sample.replace(scores=rows.mean(0)).with_extra(streams=StreamScores(rows, STREAMS))
             for sample, rows in zip(batch.samples, parts, strict=True)
