@@ -69,6 +69,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "TorchVision": {"op": "RandomErasing"},
     "Transpose": {"keys": ["imgs"], "order": [0, 2, 1, 3, 4]},
     "UniformSample": {"clip_len": 4},
+    "MMUniformSampleFrames": {"clip_len": {"RGB": 2, "Pose": 4}},
     "UniformSampleFrames": {"clip_len": 4},
     # schedules, groupings, jobs
     "CosineRestartLR": {"periods": [3, 4]},
@@ -162,6 +163,7 @@ STAGES = {
     "decoded": 3,
     "boxes": 3,
     "flow": 3,
+    "paired": 3,
     "picture": 3,
     "skeleton": 0,
     "skeleton in space": 0,
@@ -206,6 +208,9 @@ def sample_at(stage: str, video: Path) -> Sample:
         found = Detections(joints.points[0], joints.points[0, ..., 0], np.arange(8))
         clip, geometry = Clip(np.arange(2, 6), 2, 2), Geometry.whole((48, 64))
         return sample.replace(total_frames=8, joints=joints, clip=clip, geometry=geometry).with_extra(detections=found)
+    if stage == "paired":
+        points = np.random.default_rng(3).uniform(1, 40, (2, 4, 17, 2)).astype(np.float32)
+        return sample.replace(joints=Joints(points))
     if stage == "picture":
         picture = np.zeros((1, 48, 64, 3), np.uint8)
         return sample.replace(frames=picture, geometry=None, clip=Clip(np.zeros(1, np.int64), 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,10 @@ class MMDecode(Decode):
 class MMCompact(CompactBox):
     """Crop frames and skeletons to the box around all people; parts beyond the picture are black."""
 
-    hw_ratio: float | tuple[float, float] | None = field(default=1.0, converter=ratio_pair)
+    hw_ratio: float | Sequence[float] | None = field(default=1.0, converter=ratio_pair)
+    """Smallest and largest height / width, or one number for both; the box grows."""
+    allow_imgpad: bool = True
+    """Whether the box may reach beyond the picture."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         cut, box = compacted(self, realize(sample))
