@@ -18,8 +18,11 @@ ARROWS = {
     RECOGNITION: {CORE},
     LOCALIZATION: {CORE},
     SKELETON: {CORE, RECOGNITION},
+    "vid_annotations": {CORE},
+    "vid_detection": {CORE, RECOGNITION},
+    "vid_retrieval": {CORE},
     "vid_persons": {CORE},
-    "vid_mmaction2": {CORE, RECOGNITION, LOCALIZATION, SKELETON},
+    "vid_mmaction2": {CORE, RECOGNITION, LOCALIZATION, SKELETON, "vid_detection", "vid_retrieval"},
     "vid_example": {CORE},
 }
 """Package -> our packages that it may import."""

@@ -1,0 +1,1 @@
+"""Video and language for vidcore."""
