@@ -273,7 +273,7 @@ def test_options_that_do_not_fit(vidcore: Callable[..., Any], folder: Path) -> N
     vidcore(*start, "--detector", "BlazeDetector=x").refuses("--detector: finds persons for an estimator")
     vidcore(*start, "--estimator", "RTMPose").refuses(r"weights: is missing.*weights are named as RTMPose=FILE")
     vidcore(*predict("--write", "activitynet=a.json")).refuses("--write: formats are for predictions of whole videos")
-    vidcore(*predict("-o", "a.png", "--window", "1s")).refuses("a.png: there is no picture of predictions for each p")
+    vidcore(*predict("-o", "a.png", "--window", "1s")).refuses("a.png: predictions for each person are not one p")
     vidcore(*SKELETONS[:3], "s.json", *SKELETONS[4:]).refuses(r"-o s\.json: must end in \.npz")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pickle
 from pathlib import Path
@@ -90,6 +91,31 @@ def test_shared_nesting_is_refused(tmp_path: Path) -> None:
         content = [content, content]
     with pytest.raises(ValueError, match="nested too deeply"):
         read_pickle(saved(tmp_path, content))
+
+
+class Made:
+    """Is pickled as a call, whose arguments are shared with others."""
+
+    def __init__(self, *call: Any) -> None:
+        self.call = call
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+DATA, TEXT, ITEMS = bytes(1_000_000), "x" * 1_000_000, list(range(30_000))
+COPIES = {
+    "arrays": (*np.zeros(0).__reduce__()[:2], (1, (1_000_000,), np.dtype(np.uint8), False, DATA)),
+    "bytes": (codecs.encode, (TEXT, "latin1")),
+    "sets": (set, (ITEMS,)),
+}
+
+
+@pytest.mark.parametrize("call", COPIES.values(), ids=COPIES.keys())
+def test_a_file_cannot_copy_what_it_shares_without_end(tmp_path: Path, call: Any) -> None:
+    assert len(read_pickle(saved(tmp_path, [Made(*call)] * 2))) == 2
+    with pytest.raises(ValueError, match="makes more values than a file of its size holds"):
+        read_pickle(saved(tmp_path, [Made(*call) for _ in range(100)]))
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04", b"not a pickle", pickle.dumps(CONTENT)[:-40]])

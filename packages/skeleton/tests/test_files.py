@@ -94,11 +94,25 @@ def test_a_block_that_fails_leaves_no_file(tmp_path: Path) -> None:
         ({"units": np.array("feet")}, "units is 'feet', expected one of: pixels, metres"),
         ({"frames": np.array([5, 7])}, "frames has 2 entries, expected 3"),
         ({"names": np.array(["a", {}, "c"], object)}, "holds Python objects"),
+        ({"names": np.zeros(3, "V0")}, "holds Python objects or nothing"),
+        ({"frames": np.array([5, 7, -1])}, "ü.mp4: frames is -1, which must not be negative"),
+        ({"split_train": np.array([0, 1, 0])}, "split_train has a.mp4 more than once"),
     ],
 )
 def test_a_wrong_file_is_refused(file: Path, arrays: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_skeletons(changed(file, **arrays))
+
+
+@pytest.mark.parametrize(("name", "what"), [("points", "joint"), ("scores", "score")])
+def test_a_number_that_is_not_finite_is_named(file: Path, name: str, what: str) -> None:
+    with np.load(file) as held:
+        numbers = held[name].copy()
+    numbers[6, 3] = np.inf
+    skeletons = read_skeletons(changed(file, **{name: numbers}))
+    skeletons.dense(2)
+    with pytest.raises(AnnotationError, match=f"a.mp4: the {what} 3 of person 1 in frame . is not finite"):
+        skeletons.dense(0)
 
 
 def test_a_damaged_file_is_refused(file: Path) -> None:

@@ -114,7 +114,7 @@ def test_one_command_trains_and_adds_up_all_streams(tmp_path: Path, vidcore: Cal
 def test_a_stream_that_is_not_trained_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"streams.bone: .*best.pt does not exist"):
         FuseStreams({"bone": tmp_path})(tmp_path / "sum")
-    with pytest.raises(UserError, match=r"there is no stream 'bones'; did you mean 'bone'"):
+    with pytest.raises(UserError, match=r"the stream 'bones' does not exist; did you mean 'bone'"):
         FuseStreams({"bone": tmp_path}, {"bones": 1.0})
     with pytest.raises(UserError, match="'sum' is the name of their sum"):
         FuseStreams({"sum": tmp_path})

@@ -37,6 +37,10 @@ DEPTH = 100
 """Containers inside each other."""
 KEY_PARTS = 100
 """Values in a key of a dictionary."""
+LEAST = 1 << 26
+"""Bytes that calls of any file may make; a larger file may make four times its size."""
+ENTRY = 64
+"""Bytes that an entry of a container takes at least."""
 
 
 class UnsafeError(Exception):
@@ -108,6 +112,10 @@ class PlainUnpickler(_Base):  # type: ignore[misc]
     def __init__(self, file: Any, keep_unknown: bool = False) -> None:
         super().__init__(file, encoding="utf-8")
         self._file, self._keep_unknown = file, keep_unknown
+        place = file.tell()
+        file.seek(0, 2)
+        self._left = max(LEAST, 4 * file.tell())
+        file.seek(place)
 
     def load(self) -> Any:
         place = self._file.tell()
@@ -125,8 +133,19 @@ class PlainUnpickler(_Base):  # type: ignore[misc]
     def build(self, target: Any, state: Any) -> None:
         """Set the attributes of an object that a function made; they are not read unless a subclass does."""
 
+    def spend(self, *copied: Any) -> None:
+        """Count what is copied: a few bytes of a file can copy what stands in it once as often as they like."""
+        for one in copied:
+            if isinstance(one, str | bytes | bytearray):
+                self._left -= len(one)
+            elif isinstance(one, list | tuple | dict | set | frozenset):
+                self._left -= ENTRY * len(one)
+        if self._left < 0:
+            raise ValueError("it makes more values than a file of its size holds")
+
     def _call(self, function: Any, arguments: Any) -> Any:
         if isinstance(function, Function):
+            self.spend(*arguments)
             return function.call(*arguments)
         if isinstance(function, Unknown) and self._keep_unknown:
             return function
@@ -308,6 +327,7 @@ class _Arrays(PlainUnpickler):
             target.value = target.value.newbyteorder(order)
         elif isinstance(target, np.ndarray):
             _, shape, dtype, by_columns, data = state
+            self.spend(data)
             found = _array(data, dtype, shape[::-1] if by_columns else shape)
             found = found.T if by_columns else found
             target.__setstate__((1, found.shape, found.dtype, False, found.tobytes()))  # type: ignore[arg-type]

@@ -85,12 +85,9 @@ class Skeletons:
     _first_row: Array = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        counts = np.bincount(self.track_sample, minlength=len(self.names)) if len(self.track_sample) else 0
-        first = np.zeros(len(self.names) + 1, np.int64)
-        first[1:] = np.cumsum(counts) if len(self.track_sample) else 0
-        rows = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.track_length)])
+        first = np.searchsorted(self.track_sample, np.arange(len(self.names) + 1))
         object.__setattr__(self, "_first_track", first)
-        object.__setattr__(self, "_first_row", rows)
+        object.__setattr__(self, "_first_row", np.concatenate([[0], np.cumsum(self.track_length)]).astype(np.int64))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -109,7 +106,7 @@ class Skeletons:
             points (M, T, V, 2 or 3) and scores (M, T, V) of M tracks in T frames, with the dtypes of the file.
 
         Raises:
-            AnnotationError: they would take more than 2 GiB.
+            AnnotationError: they would take more than 2 GiB, or a joint or a score is not finite.
         """
         tracks = list(self.tracks(index))
         shape = (len(tracks), int(self.frames[index]), *self.points.shape[1:])
@@ -126,6 +123,12 @@ class Skeletons:
                 scores[m, frames] = track.scores
         missing = np.isnan(points).any(-1)
         points[missing], scores[missing] = 0, 0
+        for what, numbers in (("joint", points), ("score", scores)):
+            if not np.isfinite(numbers).all():
+                m, t, v = np.argwhere(~np.isfinite(numbers))[0][:3].tolist()
+                raise AnnotationError(
+                    f"{self.source}: {self.names[index]}: the {what} {v} of person {m} in frame {t} is not finite"
+                )
         return points, scores
 
 
@@ -154,8 +157,7 @@ OPTIONAL = {"boxes", "labels", "class_names", "joint_names", "edges"}
 def read_skeletons(file: Path) -> Skeletons:
     """Map a file of skeletons into memory, after checking that its arrays fit together.
 
-    Raises ``DataError`` if it is no such file, and ``AnnotationError``, which names array and video, if its content
-    is wrong.
+    Raises ``DataError`` for other files, and ``AnnotationError``, which names array and video, if the content is wrong.
     """
     try:
         arrays = dict(_members(file))
@@ -194,8 +196,8 @@ def _members(file: Path) -> Iterator[tuple[str, Array]]:
                 read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape, fortran, dtype = read(stream)
                 header = stream.tell()
-            if dtype.hasobject or (fortran and len(shape) > 1):
-                raise ValueError(f"{member.filename} holds Python objects, or is stored by columns")
+            if dtype.hasobject or not dtype.itemsize or (fortran and len(shape) > 1):
+                raise ValueError(f"{member.filename} holds Python objects or nothing, or is stored by columns")
             count = int(np.prod(shape, dtype=object))
             if count * dtype.itemsize != member.file_size - header:
                 raise ValueError(
@@ -205,10 +207,7 @@ def _members(file: Path) -> Iterator[tuple[str, Array]]:
             lengths = np.frombuffer(raw.read(4), "<u2")
             start = member.header_offset + 30 + int(lengths.sum()) + header
             name = member.filename.removesuffix(".npy")
-            if count and dtype.itemsize:
-                yield name, np.memmap(file, dtype, "r", start, shape)
-            else:
-                yield name, np.zeros(shape, dtype)
+            yield name, np.memmap(file, dtype, "r", start, shape) if count else np.zeros(shape, dtype)
 
 
 def _check_array(file: Path, name: str, arrays: Mapping[str, Array]) -> None:
@@ -245,6 +244,10 @@ def _check_tables(file: Path, arrays: Mapping[str, Array], splits: Mapping[str, 
     repeated = np.flatnonzero(first[group] != np.arange(total))
     if len(repeated):
         raise AnnotationError(f"{file}: two samples have the name {str(names[repeated[0]])!r}")
+    for name in ("frames", "sizes"):
+        if total and arrays[name].min() < 0:
+            k = int(np.argwhere(arrays[name] < 0)[0][0])
+            raise AnnotationError(f"{file}: {names[k]}: {name} is {arrays[name][k]}, which must not be negative")
     owner, start, length = (np.asarray(arrays[f"track_{n}"], np.int64) for n in ("sample", "start", "length"))
     if len(owner):
         if owner.min() < 0 or owner.max() >= total or (np.diff(owner) < 0).any():
@@ -276,6 +279,10 @@ def _check_tables(file: Path, arrays: Mapping[str, Array], splits: Mapping[str, 
             raise AnnotationError(
                 f"{file}: {name} must be numbers from 0 to {limit - 1}, got {numbers.min()} to {numbers.max()}"
             )
+    for split, numbers in splits.items():
+        found, times = np.unique(numbers, return_counts=True)
+        if (times > 1).any():
+            raise AnnotationError(f"{file}: split_{split} has {names[found[times > 1][0]]} more than once")
 
 
 @define

@@ -163,11 +163,12 @@ class _Reader:
     def _table(
         self, names: list[str], lengths: list[int], labels: list[int], sizes: Any, joints: Any, splits: Any
     ) -> Skeletons:
-        kinds = {points.shape[2:] for points, _ in joints if points is not None}
-        if len(kinds) > 1:
-            first, other = sorted(kinds)[:2]
-            raise AnnotationError(f"{self.file}: some records have joints of shape {first}, others of {other}")
-        shape = kinds.pop() if kinds else (0, 2)
+        kinds = {name: points.shape[2:] for name, (points, _) in zip(names, joints, strict=True) if points is not None}
+        shape = next(iter(kinds.values()), (0, 2))
+        if other := next((name for name, kind in kinds.items() if kind != shape), None):
+            raise AnnotationError(
+                f"{self.file}: {other}: has joints of shape {kinds[other]}, but {next(iter(kinds))} of {shape}"
+            )
         people = [0 if points is None else len(points) for points, _ in joints]
         frames = [0 if points is None else points.shape[1] for points, _ in joints]
         points = [p.reshape(-1, *shape) for p, _ in joints if p is not None]

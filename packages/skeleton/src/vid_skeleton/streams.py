@@ -35,7 +35,7 @@ class FuseStreams:
             raise UserError("streams must name folders of stages, and 'sum' is the name of their sum")
         for name in self.weights:
             if name not in self.streams:
-                raise UserError(f"weights: there is no stream {name!r}{nearest(name, self.streams)}")
+                raise UserError(f"weights: the stream {name!r} does not exist{nearest(name, self.streams)}")
 
     def __call__(self, folder: Path, rank: int = 0, world: int = 1, catalog: Catalog | None = None) -> None:
         """Test and add up; one process does all of it.

@@ -92,7 +92,10 @@ class Evil:
         ([record("a", keypoint_score=np.zeros((2, 6, 18)))], r"a: keypoint_score is float64 \(2, 6, 18\), expected"),
         ([record("a", img_shape=100)], r"a: img_shape is 100, expected \(height, width\)"),
         ([record("a", label="wave")], "a: label is 'wave', expected a whole number from -1"),
-        ([record("a"), record("b", keypoint=np.zeros((2, 6, 25, 3)), keypoint_score=None)], "others of"),
+        (
+            [record("a"), record("b", keypoint=np.zeros((2, 6, 25, 3)), keypoint_score=None)],
+            r"b: has joints of shape \(25, 3\), but a of",
+        ),
         ([{"label": 1}], "record 0 has no frame_dir or filename, it has 'label'"),
         (["a"], "record 0 is a str, expected a dict"),
         ([], "has no records"),
@@ -118,5 +121,7 @@ def test_damaged_and_missing_files_are_refused(tmp_path: Path) -> None:
         PoseDataset(file)
     with pytest.raises(DataError, match="does not exist"):
         PoseDataset(tmp_path / "none.pkl")
+    with pytest.raises(DataError, match="box_thr needs valid_ratio"):
+        PoseDataset(file, box_thr=0.6)
     with pytest.raises(DataError, match=r"box_thr must be one of 0\.5, 0\.6, 0\.7, 0\.8, 0\.9, got 0\.55"):
         PoseDataset(tmp_path / "none.pkl", box_thr=0.55)

@@ -56,6 +56,15 @@ def test_bodies_that_are_no_people_are_dropped(tmp_path: Path) -> None:
     assert [np.allclose(t.points[7], w, atol=1e-6) for t, w in zip(found.tracks, wanted, strict=True)] == [True, True]
 
 
+def test_two_short_bodies_are_kept_and_lost_joints_are_missing(tmp_path: Path) -> None:
+    lost = PERSON.copy()
+    lost[3], lost[4] = 0, np.nan
+    (tmp_path / "a.skeleton").write_text(text([{1: lost, 2: PERSON + t} for t in range(5)]))
+    found = parse_ntu(tmp_path / "a.skeleton")
+    assert not found.dropped["short"] and len(found.tracks) == 2
+    assert [sorted(set(np.argwhere(np.isnan(t.points))[:, 1])) for t in found.tracks] == [[], [3, 4]]
+
+
 def test_a_person_whose_number_changes_stays_one(tmp_path: Path) -> None:
     frames: list[dict[int, Any]] = [{1 if t < 15 else 2: moving(0.1, t)} for t in range(30)]
     (tmp_path / "a.skeleton").write_text(text(frames))
@@ -68,6 +77,7 @@ def test_a_person_whose_number_changes_stays_one(tmp_path: Path) -> None:
     [
         ("", "a.skeleton:1: expected the number of frames"),
         ("x\n", "a.skeleton:1: expected the number of frames"),
+        ("0" * 5000, "a.skeleton:1: expected the number of frames"),
         ("99999999999\n", "expected the number of frames, up to 100,000"),
         ("1\n9999\n", "a.skeleton:2: expected the number of bodies, up to 20"),
         ("1\n1\nx 1\n", "a.skeleton:3: expected the number of a body, found 'x 1'"),
@@ -108,9 +118,10 @@ def test_a_folder_of_raw_files(vidcore: Callable[..., str], tmp_path: Path) -> N
         (raw / f"{name}.skeleton").write_text(content)
     (tmp_path / "missing.txt").write_text("prose\nS001C002P003R002A004\n")
     said = vidcore(tmp_path, "data", "prepare", "ntu60", "raw", "-o", "ntu.npz", "--missing", "missing.txt")
-    counts = "1 in the list of missing skeletons, 1 of actions above 60, 1 without a body"
+    counts = "1 in the list of missing skeletons, 1 of actions above 60"
     assert f"6 files: 2 kept; {counts}" in said
     assert "left out: raw/S001C002P003R002A003.skeleton:2: expected the number of bodies" in said
+    assert "left out: raw/S001C002P003R002A002.skeleton: has no body in 2 frames" in said
     found = read_skeletons(tmp_path / "ntu.npz")
     assert list(found.names) == ["S001C001P001R001A001", "S001C002P003R001A060"] and found.units == "metres"
     assert found.labels is not None and found.labels.tolist() == [0, 59] and found.class_names is not None

@@ -145,7 +145,7 @@ def _infinite(sample: Sample) -> Sample:
             "v: 'coco' of GenSkeFeat has 17 joints, got 18: those of 'openpose', from which ConvertJoints",
         ),
         (GenSkeFeat("nturgb+d"), flat(joints=25), "scores go with x and y of 2-D joints"),
-        (KeepPersons(persons=(2,)), flat(), "has 2 people, so there is no person 2"),
+        (KeepPersons(persons=(2,)), flat(), "has 2 people, counted from 0, so person 2 does not exist"),
         (FormatGCNInput(), flat().replace(clip=Clip(np.arange(4), 1, 4)), "6 frames cannot be divided into 4 clips"),
     ],
 )

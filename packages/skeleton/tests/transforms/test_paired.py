@@ -63,6 +63,15 @@ def test_joints_lie_on_the_frames_after_every_step(sample: Sample) -> None:
         assert np.abs(found - wanted).max() < 3
 
 
+@pytest.mark.parametrize("ending", [".mp4", ".avi", "_rgb.avi"])
+def test_published_names_of_videos_have_no_suffix(sample: Sample, tmp_path: Path, ending: str) -> None:
+    assert sample.path is not None
+    Path(sample.path).rename(tmp_path / f"S001{ending}")
+    steps = {"sample": MMUniformSampleFrames({"RGB": 4, "Pose": 4}, test_mode=True), "decode": MMDecode()}
+    decoded = Pipeline(steps)(sample.replace(path=str(tmp_path / "S001")), np.random.default_rng(0))
+    assert decoded.path == str(tmp_path / f"S001{ending}") and decoded.frames is not None
+
+
 def test_lengths_differ_by_modality(sample: Sample) -> None:
     done = MMUniformSampleFrames({"RGB": 3, "Pose": 9}, num_clips=2)(sample, np.random.default_rng(0))
     pose = done.extra["pose_clip"]

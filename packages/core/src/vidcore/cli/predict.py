@@ -209,7 +209,7 @@ def _check_options(
         if path.suffix.lower() == ".png" and window is None:
             raise UserError(f"-o {path}: a picture shows predictions along a video: see --window")
         if path.suffix.lower() == ".png" and estimator is not None:
-            raise UserError(f"-o {path}: there is no picture of predictions for each person: see --draw")
+            raise UserError(f"-o {path}: predictions for each person are not one picture: use --draw")
     if stride is not None and window is None:
         raise UserError("--stride: is the distance between windows: see --window")
     if (window is not None or estimator is not None) and writes:

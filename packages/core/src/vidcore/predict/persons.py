@@ -55,7 +55,7 @@ class FoundPersons:
 class PersonFinder:
     """Finds the persons in videos, their joints, and who is who.
 
-    Raises ``UserError`` if the estimator needs boxes, and there is no detector.
+    Raises ``UserError`` if the estimator needs boxes and no detector is given.
     """
 
     estimator: PoseEstimator

@@ -58,6 +58,8 @@ class PoseDataset(Dataset):
             raise DataError(f"valid_ratio must be from 0 to 1, got {valid_ratio}")
         if box_thr not in THRESHOLDS:
             raise DataError(f"box_thr must be one of {', '.join(map(str, THRESHOLDS))}, got {box_thr}")
+        if box_thr != 0.5 and not valid_ratio:
+            raise DataError("box_thr needs valid_ratio: together they choose videos and people")
         self.ann_file, self.data_root, self.kp_root = ann_file, data_root, kp_root
         self.published = read_published(ann_file) if ann_file.suffix in (".pkl", ".pickle") else None
         self.file = read_skeletons(ann_file) if self.published is None else self.published.skeletons
@@ -117,7 +119,7 @@ class PoseDataset(Dataset):
             class_names=self.class_names,
             total_frames=int(file.frames[video]),
             fps=fps if np.isfinite(fps) else None,
-            geometry=Geometry.whole((height, width)) if file.units == "pixels" else None,
+            geometry=Geometry.whole((height, width)) if file.units == "pixels" and height and width else None,
         )
         if self.published is not None:
             sample = sample.replace(path=self._path(video))

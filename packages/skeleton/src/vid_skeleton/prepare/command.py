@@ -82,45 +82,19 @@ def kinetics_skeleton(file: Path, output: Path, kp_root: Path) -> None:
     _convert("kinetics-skeleton", file, output, kp_root=kp_root)
 
 
-@click.command()
-@file_argument
-@output_option
-def gym(file: Path, output: Path) -> None:
-    """Prepare the skeletons of FineGYM (99 classes).
+def _of_pickle(dataset: str, title: str, pickle: str) -> click.Command:
+    """Return the command of a dataset that is published as one pickle."""
 
-    FILE is the published pickle gym_2d.pkl.
-    """
-    _convert("gym", file, output)
+    @click.command(dataset, help=f"Prepare the skeletons of {title}.\n\nFILE is the published pickle {pickle}.")
+    @file_argument
+    @output_option
+    def command(file: Path, output: Path) -> None:
+        _convert(dataset, file, output)
 
-
-@click.command("ucf101-skeleton")
-@file_argument
-@output_option
-def ucf101_skeleton(file: Path, output: Path) -> None:
-    """Prepare the skeletons of UCF101.
-
-    FILE is the published pickle ucf101_2d.pkl.
-    """
-    _convert("ucf101-skeleton", file, output)
+    return command
 
 
-@click.command("hmdb51-skeleton")
-@file_argument
-@output_option
-def hmdb51_skeleton(file: Path, output: Path) -> None:
-    """Prepare the skeletons of HMDB51.
-
-    FILE is the published pickle hmdb51_2d.pkl.
-    """
-    _convert("hmdb51-skeleton", file, output)
-
-
-@click.command("diving48-skeleton")
-@file_argument
-@output_option
-def diving48_skeleton(file: Path, output: Path) -> None:
-    """Prepare the skeletons of Diving48.
-
-    FILE is the published pickle diving48_2d.pkl.
-    """
-    _convert("diving48-skeleton", file, output)
+gym = _of_pickle("gym", "FineGYM (99 classes)", "gym_2d.pkl")
+ucf101_skeleton = _of_pickle("ucf101-skeleton", "UCF101", "ucf101_2d.pkl")
+hmdb51_skeleton = _of_pickle("hmdb51-skeleton", "HMDB51", "hmdb51_2d.pkl")
+diving48_skeleton = _of_pickle("diving48-skeleton", "Diving48", "diving48_2d.pkl")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -56,38 +57,41 @@ def convert_published(dataset: str, file: Path, output: Path, kp_root: Path | No
 
     Raises ``DataError`` if nothing can be converted. A video that cannot be read is named in the result and left out.
     """
-    source = PoseDataset(file, kp_root=kp_root)
-    samples = (_with_joints(source, index) for index in range(len(source)))
-    first = next((sample for sample in samples if isinstance(sample, Sample)), None)
-    if first is None or first.joints is None:
-        raise DataError(f"{file}: no video has joints that can be read; is --kp-root right?")
-    joints, axes = first.joints.points.shape[2:]
+    source, classes = PoseDataset(file, kp_root=kp_root), _classes(dataset)
+    if (highest := int(source.labels.max())) >= len(classes):
+        raise DataError(f"{file}: has the class number {highest}, but {dataset} has {len(classes)} classes")
+    joints, axes = _shape(source)
     layout, notes, numbers = _layout(joints), list(source.notes()), {}
     units = "pixels" if axes == 2 else "metres"
-    with skeleton_writer(output, layout.names, layout.inward, units, axes, _classes(dataset)) as writer:
+    with skeleton_writer(output, layout.names, layout.inward, units, axes, classes) as writer:
         for index in progress_bar(range(len(source)), dataset):
-            sample = _with_joints(source, index)
-            if isinstance(sample, str):
-                notes.append(f"left out: {sample}")
-                continue
-            assert sample.joints is not None
-            size = sample.geometry.size if sample.geometry else (0, 0)
-            numbers[index] = len(writer)
-            writer.add(
-                sample.key or str(index), sample.total_frames or 0, list(_tracks(sample)), size, None, sample.label
-            )
+            try:
+                sample = _with_joints(source, index)
+                size = sample.geometry.size if sample.geometry else (0, 0)
+                frames, tracks = sample.total_frames or 0, list(_tracks(sample))
+                writer.add(sample.key or str(index), frames, tracks, size, None, sample.label)
+                numbers[index] = len(writer) - 1
+            except AnnotationError as error:
+                notes.append(f"left out: {error}")
         for split, members in source.file.splits.items():
             writer.splits[split] = [numbers[i] for i in members.tolist() if i in numbers]
     return notes
 
 
-def _with_joints(source: PoseDataset, index: int) -> Sample | str:
-    """Return a sample whose joints are laid out for all frames, or why there is none."""
-    try:
-        sample = source[index]
-        return sample if sample.joints is not None else DecompressPose(squeeze=False)(sample, np.random.default_rng(0))
-    except AnnotationError as error:
-        return str(error)
+def _shape(source: PoseDataset) -> tuple[int, int]:
+    """Return the numbers of joints and of coordinates, of the first video that can be read."""
+    for index in range(len(source)):
+        with suppress(AnnotationError):  # named when it is converted
+            joints = _with_joints(source, index).joints
+            assert joints is not None
+            return joints.points.shape[2:]
+    raise DataError(f"{source.ann_file}: no video has joints that can be read; is --kp-root right?")
+
+
+def _with_joints(source: PoseDataset, index: int) -> Sample:
+    """Return a sample whose joints are laid out for all frames."""
+    sample = source[index]
+    return sample if sample.joints is not None else DecompressPose(squeeze=False)(sample, np.random.default_rng(0))
 
 
 def _tracks(sample: Sample) -> Iterator[Track]:
@@ -113,7 +117,7 @@ def convert_ntu(dataset: str, folder: Path, output: Path, missing: Path | None =
             ``xview_...`` or ``xset_...``.
         missing: list of videos to leave out, such as the official one.
 
-    Raises ``DataError`` if there is no file that can be used.
+    Raises ``DataError`` if no file can be used.
     """
     known = [(path, name) for path in sorted(folder.rglob("*.skeleton")) if (name := Name.parse(path.stem))]
     actions = 60 if dataset == "ntu60" else 120
@@ -131,18 +135,17 @@ def convert_ntu(dataset: str, folder: Path, output: Path, missing: Path | None =
                 continue
             try:
                 parsed = parse_ntu(path)
+                if not parsed.tracks:
+                    raise AnnotationError(f"{path}: has no body in {parsed.frames} frames")
+                writer.add(path.stem, parsed.frames, parsed.tracks, fps=30.0, label=name.action - 1)
             except AnnotationError as error:
                 bad.append(f"left out: {error}")
                 continue
             counts.update({f"bodies dropped by rule {rule!r}": n for rule, n in parsed.dropped.items() if n})
-            if not parsed.tracks:
-                counts["without a body"] += 1
-                continue
             for split in splits_of(name, dataset):
-                writer.splits.setdefault(split, []).append(len(writer))
-            writer.add(path.stem, parsed.frames, parsed.tracks, fps=30.0, label=name.action - 1)
+                writer.splits.setdefault(split, []).append(len(writer) - 1)
         if not len(writer):
-            raise DataError(f"{folder}: none of {len(wanted)} files has a body")
+            raise DataError(f"{folder}: no file can be used of {len(wanted)}; {bad[0] if bad else 'all are listed'}")
         kept = len(writer)
     if other := len(known) - len(wanted):
         counts[f"of actions above {actions}"] = other

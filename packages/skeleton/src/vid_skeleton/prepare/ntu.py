@@ -3,13 +3,13 @@
 A file counts its frames; a frame its bodies; a body has a line about it, the number of its joints, and a line for each
 joint. Bodies can be tables and seats, and a person can change the number; the rule which bodies are kept is
 
-1. If there is more than one, those seen in 11 frames or fewer are dropped.
-2. Those that are wider than 0.8 of their height in 69.754 % of their frames or more are dropped (things, not people),
-   unless none would be left.
+1. If there is more than one, those seen in 11 frames or fewer are dropped, unless none would be left.
+2. Then those that are wider than 0.8 of their height in 69.754 % of their frames or more (things, not people), unless
+   none would be left.
 3. The others, by falling motion (the sum of the variances of x, y and z), fill two places; a body goes to the first
    place that is free in all of its frames, and is dropped if there is none.
 
-Frames keep their numbers: a frame without a body has missing joints.
+Frames keep their numbers: a frame without a body has missing joints. A joint at the origin, or with NaN, is missing.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Name:
     @classmethod
     def parse(cls, name: str) -> Name | None:
         """Return the parts of a name; None if it is not one."""
-        found = NAME.search(name)
+        found = NAME.fullmatch(name)
         return None if found is None else cls(*map(int, found.groups()))
 
 
@@ -99,13 +99,12 @@ def parse_ntu(file: Path) -> Parsed:
     frames, bodies = _bodies(file, text)
     dropped: Counter[str] = Counter()
     if len(bodies) > 1:
-        dropped["short"] = sum(len(rows) <= SHORT for rows in bodies.values())
-        bodies = {number: rows for number, rows in bodies.items() if len(rows) > SHORT} or bodies
-        people = {number: rows for number, rows in bodies.items() if not _is_thing(np.stack(list(rows.values())))}
-        dropped["wide"] = (len(bodies) - len(people)) if people else 0
-        bodies = people or bodies
+        for rule, drops in (("short", lambda joints: len(joints) <= SHORT), ("wide", _is_thing)):
+            kept = {number: rows for number, rows in bodies.items() if not drops(np.stack(list(rows.values())))}
+            if kept:
+                dropped[rule], bodies = len(bodies) - len(kept), kept
     places: list[dict[int, Array]] = [{} for _ in range(PLACES)]
-    for rows in sorted(bodies.values(), key=lambda rows: -float(np.stack(list(rows.values())).var((0, 1)).sum())):
+    for rows in sorted(bodies.values(), key=_motion, reverse=True):
         place = next((place for place in places if not place.keys() & rows.keys()), None)
         if place is None:
             dropped["third"] += 1
@@ -120,7 +119,7 @@ def _bodies(file: Path, text: str) -> tuple[int, dict[int, dict[int, Array]]]:
 
     def number(what: str, most: int) -> int:
         line, value = next(lines, (0, ""))
-        if not value.strip().isdigit() or not int(value.strip()[:9]) <= most:
+        if not re.fullmatch(r"\s*[0-9]{1,9}\s*", value) or int(value) > most:
             raise AnnotationError(f"{file}:{line}: expected the number of {what}, up to {most:,}, found {value[:40]!r}")
         return int(value)
 
@@ -137,7 +136,8 @@ def _bodies(file: Path, text: str) -> tuple[int, dict[int, dict[int, Array]]]:
             joints = np.array(list(_joints(file, list(islice(lines, JOINTS)))), np.float32)
             if len(joints) != JOINTS:
                 raise AnnotationError(f"{file}: ends in the middle of frame {frame} of {frames}")
-            if joints.any() and np.isfinite(joints).all():
+            joints[(joints == 0).all(1) | ~np.isfinite(joints).all(1)] = np.nan
+            if not np.isnan(joints).all():
                 bodies.setdefault(int(first), {})[frame] = joints
     return frames, bodies
 
@@ -153,8 +153,12 @@ def _joints(file: Path, rows: list[tuple[int, str]]) -> Iterator[list[float]]:
 
 def _is_thing(joints: Array) -> bool:
     """Return whether a body (frames, 25, 3) is too wide for a person."""
-    width, height = np.ptp(joints[..., 0], axis=1), np.ptp(joints[..., 1], axis=1)
+    width, height, _ = (np.nanmax(joints, 1) - np.nanmin(joints, 1)).T
     return bool((width > WIDE * height).mean() >= WIDE_FRAMES)
+
+
+def _motion(rows: Mapping[int, Array]) -> float:
+    return float(np.nanvar(np.stack(list(rows.values())), (0, 1)).sum())
 
 
 def _track(place: Mapping[int, Array]) -> Track:

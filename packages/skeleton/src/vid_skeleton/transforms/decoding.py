@@ -31,7 +31,7 @@ class PoseDecode(ReadsJoints):
 
 
 def joints_at(sample: Sample, joints: Joints, indices: Array) -> Joints:
-    """Return the joints of the frames with these numbers, as float32; ``AnnotationError`` if there is no such frame."""
+    """Return the joints of the frames with these numbers, as float32; ``AnnotationError`` if a frame does not exist."""
     frames = indices - sample.start_index + sample.frame_offset
     total = joints.points.shape[1]
     if len(frames) and not (frames.min() >= 0 and frames.max() < total):

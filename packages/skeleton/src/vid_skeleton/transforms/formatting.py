@@ -40,7 +40,9 @@ class KeepPersons:
         joints = joints_of(sample, self)
         people = len(joints.points)
         if wrong := [person for person in self.persons if not 0 <= person < people]:
-            raise AnnotationError(f"{title(sample)}: has {people} people, so there is no person {wrong[0]}")
+            raise AnnotationError(
+                f"{title(sample)}: has {people} people, counted from 0, so person {wrong[0]} does not exist"
+            )
         chosen = np.array(self.persons or range(people), np.int64)
         if len(chosen) > self.num_person:
             worth = self._worth(joints.points[chosen], None if joints.scores is None else joints.scores[chosen])

@@ -71,8 +71,8 @@ class MMUniformSampleFrames(SeveralViews):
 class MMDecode(Decode):
     """Read the sampled frames, keep the sampled skeletons, and scale these to the size of the frames.
 
-    Joints without scores get the score 1. A path without a suffix that is no folder is that of an ``.mp4`` file:
-    published annotations name videos so.
+    Joints without scores get the score 1. Published annotations name videos without a suffix: the file is ``NAME.mp4``,
+    ``NAME.avi`` or, as in NTU RGB+D, ``NAME_rgb.avi``.
     """
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -83,7 +83,8 @@ class MMDecode(Decode):
             joints = joints_at(sample, joints, chosen.indices)
         path = sample.path
         if path is not None and not Path(path).suffix and not Path(path).is_dir():
-            path = f"{path}.mp4"
+            files = [f"{path}{ending}" for ending in (".mp4", ".avi", "_rgb.avi")]
+            path = next((file for file in files if Path(file).exists()), files[0])
         scores = np.ones(joints.points.shape[:3], np.float32) if joints.scores is None else joints.scores
         if sample.geometry is None or min(sample.geometry.size) < 1:
             raise AnnotationError(f"{title(sample)}: the size of the picture in which its joints are is not known")
