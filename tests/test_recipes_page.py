@@ -48,7 +48,10 @@ def row(name: str, catalog: Catalog) -> str:
 
 
 def views(task: Task) -> str:
-    """Return how many clips and crops the test takes, and how many frames a clip has: ``10 x 3 of 8``."""
+    """Return how many clips and crops the test takes, and how many frames a clip has: ``10 x 3 of 8``.
+
+    A clip of several modalities has those of each: ``10 x 1 of 8 RGB and 32 Pose``.
+    """
     part = task.table.get("data", {}).get("test", {})
     steps: list[dict[str, Any]] = list(part.get("pipeline", {}).values())
     sample = next((step for step in steps if "num_clips" in step or "clip_len" in step), None)
@@ -56,7 +59,10 @@ def views(task: Task) -> str:
         return ""
     clips = sample.get("num_clips", 1) * (2 if sample.get("twice_sample") else 1)
     crops = max((CROPS.get(step["type"], 1) for step in steps), default=1)
-    return f"{clips} x {crops} of {sample.get('clip_len', 1)}"
+    frames = sample.get("clip_len", 1)
+    if isinstance(frames, dict):
+        frames = " and ".join(f"{count} {modality}" for modality, count in frames.items())
+    return f"{clips} x {crops} of {frames}"
 
 
 def unproven() -> list[str]:

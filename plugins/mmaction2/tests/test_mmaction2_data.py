@@ -28,6 +28,17 @@ def test_a_repeated_dataset(converted: Converted, published: dict[str, Any]) -> 
     assert train["pipeline"] == once["pipeline"]
 
 
+def test_a_loader_in_a_list_is_read_with_a_note(converted: Converted, loader: Loader) -> None:
+    plain = converted(train_dataloader=loader("train"))
+    listed = converted(train_dataloader=[loader("train")])
+    assert listed.task == plain.task and listed.problems == ()
+    (note,) = set(listed.notes) - set(plain.notes)
+    assert note.startswith("train_dataloader: is a list of one table") and "read as that table" in note
+    assert converted(train_dataloader=[loader("train")] * 2).problems == (
+        "train_dataloader: must be a table with a dataset",
+    )
+
+
 def test_prefixes_and_class_names_of_a_dataset(catalog: Catalog, converted: Converted, loader: Loader) -> None:
     train = loader("train")
     train["dataset"]["data_prefix"] = {"video": "clips", "img": "frames"}  # merged from two base files

@@ -74,6 +74,24 @@ def test_joints_reach_those_that_edges_connect(name: str) -> None:
     assert changed.nonzero().flatten().tolist() == [7, 9]
 
 
+@pytest.mark.parametrize(
+    ("network", "mode", "channels", "classes", "millions"),
+    [
+        (DGSTGCN, "spatial", 256, 60, "1.70"),
+        (CTRGCN, "spatial", 256, 120, "1.46"),  # arXiv:2107.12213
+        (MSG3D, "binary_adj", 384, 60, "3.2"),  # arXiv:2003.14111
+    ],
+)
+def test_networks_are_as_large_as_in_their_papers(
+    network: Any, mode: Any, channels: int, classes: int, millions: str
+) -> None:
+    """Of one stream, for the 25 joints of NTU RGB+D and its classes."""
+    with torch.device("meta"):
+        model = RecognizerGCN(network(Graph("nturgb+d", mode)), GCNHead(classes, channels))
+    digits = len(millions.partition(".")[2])
+    assert f"{sum(p.numel() for p in model.parameters()) / 1e6:.{digits}f}" == millions
+
+
 def test_errors_name_both_numbers() -> None:
     model = recognizer("CTR-GCN")
     with pytest.raises(ValueError, match=r"samples have 25 joints, but the layout 'coco' has 17"):

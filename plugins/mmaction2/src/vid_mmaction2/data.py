@@ -37,6 +37,7 @@ def convert_loader(converter: Converter, loader: Any, at: str) -> Table | None:
     """Convert a ``*_dataloader`` to a ``[data.*]`` table: loader options, ``dataset``, ``pipeline``."""
     if isinstance(loader, list | tuple) and len(loader) == 1:  # a published file has a comma behind its table
         loader = loader[0]
+        converter.notes.append(f"{at}: is a list of one table (has it a comma behind it?), and is read as that table")
     if not isinstance(loader, Mapping) or not isinstance(loader.get("dataset"), Mapping):
         converter.report(at, "must be a table with a dataset")
         return None

@@ -147,8 +147,3 @@ class AAGCN(GraphBackbone):
             gcn = AdaptiveUnit(into, out, adjacency, gcn_coff_embedding, gcn_adaptive, gcn_attention)
             tcn = TemporalUnit(out, out, stride=stride, dropout=tcn_dropout)
             self.gcn.append(Block(gcn, tcn, residual(into, out, stride) if i else None))
-
-    def blocks(self, x: Tensor) -> Tensor:
-        for block in self.gcn:
-            x = block(x)
-        return x

@@ -97,6 +97,8 @@ class CTRGCN(GraphBackbone):
         rel_reduction: channels of a block divided by those of the embedding of its joints.
     """
 
+    chain = "net"
+
     def __init__(
         self,
         graph_cfg: Graph,
@@ -116,8 +118,3 @@ class CTRGCN(GraphBackbone):
         for i, (into, out, stride) in enumerate(plan):
             shortcut = residual(into, out, stride) if i else None
             self.net.append(ChannelBlock(into, out, adjacency, stride, rel_reduction, shortcut))
-
-    def blocks(self, x: Tensor) -> Tensor:
-        for block in self.net:
-            x = block(x)
-        return x

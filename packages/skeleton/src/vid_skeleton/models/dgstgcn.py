@@ -113,8 +113,3 @@ class DGSTGCN(GraphBackbone):
             gcn = GroupUnit(into, out, joints, num_groups)
             tcn = FusedUnit(out, joints, stride, tcn_dropout)
             self.gcn.append(Block(gcn, tcn, residual(into, out, stride) if i else None))
-
-    def blocks(self, x: Tensor) -> Tensor:
-        for block in self.gcn:
-            x = block(x)
-        return x

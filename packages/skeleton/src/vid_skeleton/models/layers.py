@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,9 @@ class GraphBackbone(FixedMatrices):
         data_bn_type: batch norm of the input: ``VC`` for each coordinate of each joint, ``MVC`` also for each person.
     """
 
+    chain: ClassVar[str] = "gcn"
+    """Name of the list of blocks in published weights."""
+
     def __init__(self, graph: Graph, in_channels: int, num_person: int, data_bn_type: Literal["VC", "MVC"]) -> None:
         super().__init__()
         require(in_channels > 0, f"in_channels must be positive, got {in_channels}")
@@ -76,8 +79,10 @@ class GraphBackbone(FixedMatrices):
         self.data_bn = nn.BatchNorm1d(rows * graph.joints.num_node * in_channels)
 
     def blocks(self, x: Tensor) -> Tensor:
-        """Map (N * M, C, T, V) to (N * M, C', T', V)."""
-        raise NotImplementedError
+        """Map (N * M, C, T, V) to (N * M, C', T', V); default: the modules of ``chain``, one after the other."""
+        for block in self.get_submodule(self.chain).children():
+            x = block(x)
+        return x
 
     def forward(self, joints: Tensor) -> Tensor:
         """Return features of each person.

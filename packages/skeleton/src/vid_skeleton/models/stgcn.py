@@ -176,8 +176,3 @@ class STGCN(GraphBackbone):
             unit = TemporalUnit(out, out, stride=stride, dropout=tcn_dropout)
             tcn = unit if tcn_type == "unit_tcn" else MultiScaleUnit(out, stride, tcn_dropout)
             self.gcn.append(Block(gcn, tcn, residual(into, out, stride) if i else None))
-
-    def blocks(self, x: Tensor) -> Tensor:
-        for block in self.gcn:
-            x = block(x)
-        return x
