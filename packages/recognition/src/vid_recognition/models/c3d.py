@@ -55,6 +55,11 @@ class C3D(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        if min(x.shape[2:]) < 16:
+            raise UserError(
+                "C3D needs clips of at least 16 frames of 16 x 16 pixels, which it halves four times, got "
+                f"{x.shape[2]} frames of {x.shape[3]} x {x.shape[4]} (height x width)"
+            )
         for name in CONVOLUTIONS:
             x = self.get_submodule(f"conv{name}")(x)
             if window := POOLS.get(name):
