@@ -24,6 +24,7 @@ import torch.distributed as dist
 
 from vid_localization.records import PartBounds
 from vid_recognition.records import TagCategories
+from vid_retrieval.records import Answers, Embeddings, Texts
 from vid_skeleton.files import Track, skeleton_writer
 from vid_skeleton.records import Detections
 from vidcore.batch import collate
@@ -71,7 +72,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "UniformSample": {"clip_len": 4},
     "MMUniformSampleFrames": {"clip_len": {"RGB": 2, "Pose": 4}},
     "UniformSampleFrames": {"clip_len": 4},
-    # schedules, groupings, jobs
+    # metrics, schedules, groupings, jobs
+    "RetrievalRecall": {"topk": [1, 2]},
     "CosineRestartLR": {"periods": [3, 4]},
     "ExponentialLR": {"gamma": 0.9},
     "ExtractFeatures": {"task": "task.toml", "checkpoint": "best.pt", "videos": ["."]},
@@ -258,7 +260,9 @@ def predictions(multi_label: bool) -> tuple[list[Sample], list[Sample]]:
     targets, predicted = [], []
     for index in range(12):
         truth = np.eye(CLASSES, dtype=np.float32)[index % CLASSES]
-        labelled: dict[str, Any] = {"labels": truth, "extra": TAGS} if multi_label else {"label": index % CLASSES}
+        labelled: dict[str, Any] = {"labels": truth} if multi_label else {"label": index % CLASSES}
+        answers = {"answers": Answers(("yes", "no"), np.array([0.75, 0.25]))}
+        labelled["extra"] = {"texts": Texts((f"text {index}",), np.array([index]), index), **answers, **TAGS}
         start = 5.0 * rng.random()
         true = Segments(np.array([[start, start + 2]]), np.array([index % CLASSES]))
         target = Sample(index=index, path=f"{index}.mp4", duration=8.0, segments=true, **labelled)
@@ -267,7 +271,8 @@ def predictions(multi_label: bool) -> tuple[list[Sample], list[Sample]]:
         near = np.sort(true.spans + rng.normal(0, 0.5, (4, 2)))
         chance = rng.random(4)
         found = Segments(near, rng.integers(0, CLASSES, 4), chance)
-        predicted.append(target.replace(scores=scores / scores.sum(), segments=found))
+        embeddings = {n: Embeddings(rng.random((1, 4))) for n in ("video_embedding", "text_embeddings")}
+        predicted.append(target.replace(scores=scores / scores.sum(), segments=found).with_extra(**embeddings))
     return predicted, targets
 
 
@@ -345,6 +350,10 @@ def annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "results.json").write_text('{"results": {"a": [{"segment": [0, 1], "score": 0.5}]}}')
     tags = [{"filename": f"{name}_1.mp4", "label": {"action": [i]}} for i, name in enumerate("ab")]
     (tmp_path / "tags.json").write_text(json.dumps(tags))
+    texts = {"question": "what is it", "caption": ["a dog", "a cat"]}
+    rows = [{"video": f"{name}_1.mp4", "answer": i, **texts} for i, name in enumerate("ab")]
+    (tmp_path / "choices.json").write_text(json.dumps(rows))
+    (tmp_path / "questions.json").write_text(json.dumps([{**row, "answer": "dog"} for row in rows]))
     with skeleton_writer(tmp_path / "skeletons.npz", ["head"]) as writer:
         for label, name in enumerate("ab"):
             writer.add(name, 4, [Track(0, np.ones((4, 1, 2)))], (9, 9), label=label)
@@ -367,6 +376,9 @@ ARGUMENTS |= {
     "ConcatDataset": {"datasets": [{"type": "VideoDataset", "ann_file": "videos.txt"}]},
     "FolderDataset": {"data_root": "classes"},
     "HVUDataset": {"ann_file": "tags.json"},
+    "MSRVTTRetrieval": {"ann_file": "questions.json"},
+    "MSRVTTVQA": {"ann_file": "questions.json"},
+    "MSRVTTVQAMC": {"ann_file": "choices.json"},
     "NamedVideos": {"folder": "."},
     "PoseDataset": {"ann_file": "skeletons.npz"},
     "RawframeDataset": {"ann_file": "frames.txt"},
@@ -374,6 +386,7 @@ ARGUMENTS |= {
     "SSNDataset": {"ann_file": "segments.csv"},
     "RepeatDataset": {"dataset": {"type": "VideoDataset", "ann_file": "videos.txt"}, "times": 1},
     "VideoDataset": {"ann_file": "videos.txt"},
+    "VideoTextDataset": {"ann_file": "questions.json", "per": "video"},
 }
 
 
@@ -386,6 +399,8 @@ def test_dataset(component: Component) -> None:
     assert [s.index for s in samples] == [0, 1]
     if component.name == "HVUDataset":
         assert [s.labels.nonzero()[0].tolist() for s in samples] == [[0], [1]]
+    elif all(s.label is None and "texts" in s.extra for s in samples):
+        assert [len(s.extra["texts"]) for s in samples] == [1 if component.name == "MSRVTTVQA" else 2] * 2
     else:
         assert [s.label for s in samples] == [0, 1] or all(s.segments.spans.shape == (1, 2) for s in samples)
     assert all((s.path or s.joints) and s.frames is None and s.video is None for s in samples), (

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from vidcore.plugins.hooks import hookimpl
+from vidcore.plugins.hooks import hookimpl, offer
 
 
 @hookimpl
 def vidcore_components() -> dict[str, dict[str, str]]:
-    return {}
+    return {
+        "datasets": offer(
+            "vid_retrieval.datasets",
+            captions=["MSRVTTRetrieval", "VideoTextDataset"],
+            questions=["MSRVTTVQA", "MSRVTTVQAMC"],
+        ),
+        "metrics": offer(
+            "vid_retrieval.metrics",
+            answers=["ReportVQA", "VQAAcc", "VQAMCACC"],
+            retrieval=["RetrievalMetric", "RetrievalRecall"],
+        ),
+    }

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from attrs import evolve, field, frozen
 
+from vid_retrieval.answers import answer_accuracy
 from vidcore.errors import DataError
 from vidcore.record import Record, shape
 from vidcore.sample import Sample
@@ -73,6 +74,13 @@ class Answers(_Strings):
 
     def line(self, row: Mapping[str, Any]) -> str:
         return f"{row['answer']}  {row['score']:.3f}"
+
+    def compared(self, truth: Self) -> tuple[float, dict[str, Any]] | None:
+        """Compare the best answer with the annotated ones."""
+        best = self.strings[0] if self.strings else ""
+        accuracy = answer_accuracy(best, truth.strings, truth.weights.tolist())
+        true = truth.strings[int(np.argmax(truth.weights))] if truth.strings else None
+        return 1 - accuracy, {"true": true, "predicted": best, "accuracy": round(accuracy, 6)}
 
 
 @frozen(eq=False)

@@ -1,0 +1,1 @@
+"""Metrics of retrieval and of answers to questions."""
