@@ -92,7 +92,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 NOT_INSTALLED = {"Albumentations", "TimmBackbone", "TorchVision", "WandB"}
 """Components of libraries that tests do not have; their own tests use stand-ins."""
-NEED_WEIGHTS = {"BlazeDetector", "BlazePose", "OnnxDetector", "RTMO", "RTMPose", "ViTPose"}
+NEED_WEIGHTS = {"BlazeDetector", "BlazePose", "OnnxDetector", "RTMO", "RTMPose", "TransformersDetector", "ViTPose"}
 """Components that read files of weights when they are built; their own tests make some."""
 
 

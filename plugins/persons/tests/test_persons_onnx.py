@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vid_persons.onnx_models import RTMO, OnnxDetector, RTMPose
+from vid_persons.onnx_detector import OnnxDetector
+from vid_persons.onnx_models import RTMO, RTMPose
 from vidcore.errors import PluginError, UserError
 from vidcore.persons import Persons
 from vidcore.typing import Array
@@ -135,13 +136,76 @@ def test_detectors_return_persons_only(tmp_path: Path) -> None:
     assert len(dark) == 0, "normalised: 255 becomes 2.6"
 
 
+def fixed(path: Path, size: tuple[int, int], sized: bool = False, **outputs: Array) -> Path:
+    """A network that always returns the same; with ``sized``, boxes are for the size that it is given."""
+    node = onnx.helper.make_node
+    kind, nodes, inputs, made = onnx.TensorProto.FLOAT, [], [], []
+    for name, value in outputs.items():
+        scaled = sized and name == "boxes"
+        nodes.append(node("Mul" if scaled else "Identity", [f"{name}_value", *["sides"] * scaled], [name]))
+        made.append(
+            onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        )
+    inputs.append(onnx.helper.make_tensor_value_info("images", kind, [1, 3, *size]))
+    if sized:
+        inputs.append(onnx.helper.make_tensor_value_info("orig_target_sizes", onnx.TensorProto.INT64, [1, 2]))
+        nodes.insert(0, node("Cast", ["orig_target_sizes"], ["side"], to=kind))
+        nodes.insert(1, node("Concat", ["side", "side"], ["sides"], axis=1))
+    values = [onnx.numpy_helper.from_array(value, f"{name}_value") for name, value in outputs.items()]
+    graph = onnx.helper.make_graph(nodes, "fixed", inputs, made, values)
+    opset = [onnx.helper.make_opsetid("", 18)]
+    path.write_bytes(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString())
+    return path
+
+
+FRAME = np.zeros((1, 128, 256, 3), np.uint8)
+
+
+def test_transformers_exported_by_their_authors(tmp_path: Path) -> None:
+    boxes = np.array([[[0.25, 0.5, 0.5, 1], [0, 0, 1, 1], [0, 0, 0.1, 0.1]]], np.float32)
+    scores, labels = np.array([[0.9, 0.8, 0.1]], np.float32), np.array([[0, 7, 0]])
+    path = fixed(tmp_path / "dfine.onnx", (64, 96), sized=True, labels=labels, boxes=boxes, scores=scores)
+    (found,) = OnnxDetector(path)(FRAME)
+    assert found.boxes.tolist() == [[64, 64, 128, 128]] and found.scores.tolist() == [pytest.approx(0.9)]
+
+
+@pytest.mark.parametrize(("names", "classes"), [(("dets", "labels"), 91), (("pred_boxes", "logits"), 80)])
+def test_queries_are_read_as_relative_boxes_and_logits(tmp_path: Path, names: tuple[str, str], classes: int) -> None:
+    logits = np.full((1, 2, classes), -9, np.float32)
+    logits[0, 0, int(classes == 91)] = 2
+    logits[0, 1, 5] = 9
+    boxes = np.array([[[0.5, 0.5, 0.25, 0.5], [0.5, 0.5, 1, 1]]], np.float32)
+    path = fixed(tmp_path / "detr.onnx", (56, 56), **dict(zip(names, (boxes, logits), strict=True)))
+    detector = OnnxDetector(path)
+    (found,) = detector(FRAME)
+    assert found.boxes.tolist() == [[96, 32, 160, 96]]
+    assert found.scores.tolist() == [pytest.approx(1 / (1 + np.exp(-2)))]
+    assert detector.normalize == (classes == 91)
+    (other,) = OnnxDetector(path, person=5)(FRAME)
+    assert other.boxes.tolist() == [[0, 0, 256, 128]]
+    with pytest.raises(UserError, match=rf"has {classes} classes, person is 99"):
+        OnnxDetector(path, person=99)(FRAME)
+
+
+def test_grids_of_yolox_are_decoded_and_overlaps_removed(tmp_path: Path) -> None:
+    rows = np.zeros((1, 8 * 8 + 4 * 4 + 2 * 2, 5 + 2), np.float32)
+    rows[0, 64 + 4 + 1] = [0.5, 0.25, np.log(2), np.log(1), 0.9, 0.8, 0]  # cell (1, 1) of stride 16
+    rows[0, 64 + 4 + 2] = [-0.5, 0.25, np.log(2), np.log(1), 0.9, 0.7, 0]  # the same box
+    rows[0, 3] = [0, 0, 0, 0, 0.9, 0, 0.9]  # another class
+    (found,) = OnnxDetector(fixed(tmp_path / "yolox.onnx", (64, 64), output=rows))(FRAME)  # scaled by a quarter
+    np.testing.assert_allclose(found.boxes, [[4 * 8, 4 * 12, 4 * 40, 4 * 28]], atol=1e-4)
+    assert found.scores.tolist() == [pytest.approx(0.72)]
+    with pytest.raises(UserError, match=r"has 80 boxes; grids of strides 8, 16, 32 have 84"):
+        OnnxDetector(fixed(tmp_path / "short.onnx", (64, 64), output=rows[:, :80]))(FRAME)
+
+
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, simcc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"RTMPose: weights .*none\.onnx do not exist; download the ONNX file from"):
         RTMPose(tmp_path / "none.onnx")
     (tmp_path / "text.onnx").write_text("no network")
     with pytest.raises(UserError, match=r"RTMO: weights .*text\.onnx cannot be read"):
         RTMO(tmp_path / "text.onnx")
-    with pytest.raises(UserError, match=r"simcc\.onnx must return \(1, n, 5\)"):
+    with pytest.raises(UserError, match=r"simcc\.onnx has outputs of no known form: x \(1, 26, 96\), y"):
         OnnxDetector(simcc)(np.zeros((1, 20, 20, 3), np.uint8))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(PluginError, match=r"RTMPose needs ONNX Runtime: pip install 'vid-persons\[onnx\]'"):

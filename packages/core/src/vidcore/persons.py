@@ -1,7 +1,7 @@
 """Persons in videos: a record of them, and the protocols of what finds them, their joints, and who is who.
 
 Components are of the kinds ``person_detectors``, ``pose_estimators`` and ``trackers``; the core has none. A video is
-handled in order: call ``begin`` of the estimator and the tracker for each video, then pass its frames.
+handled in order: call ``begin`` of each of them for each video, then pass its frames.
 """
 
 from __future__ import annotations
@@ -86,13 +86,17 @@ class PersonScores(WindowScores):
 
 
 class PersonDetector(Protocol):
-    """Finds persons in frames; frames do not depend on each other."""
+    """Finds persons in frames."""
+
+    def begin(self) -> None:
+        """Forget the video so far: the next frame is the first of a different one."""
+        ...
 
     def __call__(self, frames: Array) -> list[Persons]:
         """Return the persons in each frame.
 
         Args:
-            frames: (n, height, width, 3) uint8 RGB.
+            frames: (n, height, width, 3) uint8 RGB: the next frames of the video.
         """
         ...
 

@@ -151,6 +151,9 @@ class BlazeDetector:
         (network,) = _networks("BlazeDetector", weights, threads, ("detection",))
         self._detect = _Detection(network, min_score)
 
+    def begin(self) -> None:
+        """Do nothing: frames do not depend on each other."""
+
     def __call__(self, frames: Array) -> list[Persons]:
         """Return the persons in each frame, best first: squares that are as high as a standing person."""
         return [self._persons(frame) for frame in frames]

@@ -1,36 +1,24 @@
-"""Networks in ONNX files: RTMPose (arXiv:2303.07399), RTMO (arXiv:2312.07526), and detectors such as RTMDet and YOLOX.
-
-The files are those that MMPose and MMDeploy publish; ``onnxruntime`` runs them.
-"""
+"""Pose estimators in ONNX files: RTMPose (arXiv:2303.07399) and RTMO (arXiv:2312.07526), as MMPose publishes them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from attrs import field, frozen
 
 from vid_persons.boxes import letterbox, warp
-from vid_persons.weights import opening, requires
+from vid_persons.onnx_network import GREY, MEAN, STD, Network
 from vidcore.errors import UserError
-from vidcore.persons import Persons, existing_weights
+from vidcore.persons import Persons
 from vidcore.typing import Array
 
-__all__ = ["RTMO", "OnnxDetector", "RTMPose"]
+__all__ = ["RTMO", "RTMPose"]
 
-WEIGHTS = (
-    "download the ONNX file from the model zoo of MMPose (projects/rtmpose or projects/rtmo on GitHub), and unpack it"
-)
-MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
-"""Of ImageNet, RGB."""
 PADDING = 1.25
 """Side of the part of a frame that a network gets, divided by that of the box."""
 JOINTS = 17
 """Of COCO; the first ones of Halpe (26) and of COCO-WholeBody (133)."""
-GREY = 114
-"""Brightness beside a frame that is letterboxed."""
 
 
 class RTMPose:
@@ -55,7 +43,7 @@ class RTMPose:
         threads: int = 2,
         providers: Sequence[str] = ("CPUExecutionProvider",),
     ) -> None:
-        self._network = _Network.open("RTMPose", weights, threads, providers)
+        self._network = Network.open("RTMPose", weights, threads, providers)
         self._size = self._network.size(256, 192)
         self.batch_size = batch_size if self._network.takes_batches else 1
 
@@ -107,7 +95,7 @@ class RTMO:
         threads: int = 2,
         providers: Sequence[str] = ("CPUExecutionProvider",),
     ) -> None:
-        self._network = _Network.open("RTMO", weights, threads, providers)
+        self._network = Network.open("RTMO", weights, threads, providers)
         self._size = self._network.size(640, 640)
         self.min_score = min_score
 
@@ -138,50 +126,6 @@ class RTMO:
         )
 
 
-class OnnxDetector:
-    """Finds persons with a detector that contains non-maximum suppression, as MMDeploy exports RTMDet and YOLOX.
-
-    Args:
-        weights: ONNX file; input (1, 3, height, width), outputs of boxes with scores (1, n, 5) and, with several
-            classes, labels (1, n).
-        normalize: subtract means and divide by deviations, which RTMDet requires; YOLOX does not.
-        min_score: score from which something is a person.
-        person: number of the class.
-        threads: of the network.
-        providers: of ONNX Runtime.
-    """
-
-    def __init__(
-        self,
-        weights: Path,
-        normalize: bool = True,
-        min_score: float = 0.3,
-        person: int = 0,
-        threads: int = 2,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
-    ) -> None:
-        self._network = _Network.open("OnnxDetector", weights, threads, providers)
-        self._size = self._network.size(640, 640)
-        self.normalize, self.min_score, self.person = normalize, min_score, person
-
-    def __call__(self, frames: Array) -> list[Persons]:
-        """Return the persons in each frame."""
-        return [self._persons(frame) for frame in frames]
-
-    def _persons(self, frame: Array) -> Persons:
-        image, factor, corner = letterbox(frame, self._size, GREY)
-        pixels = (image - MEAN) / STD if self.normalize else image
-        found = self._network.run(pixels[None, ..., ::-1].transpose(0, 3, 1, 2).astype(np.float32))  # BGR
-        if found[0].shape[-1] != 5:
-            raise UserError(f"OnnxDetector: {self._network.path} must return (1, n, 5), got {found[0].shape}")
-        boxes = found[0][0]
-        kept = boxes[:, 4] >= self.min_score
-        if len(found) > 1:
-            kept &= found[1][0] == self.person
-        places = (boxes[kept, :4] - np.tile(corner, 2)) / factor
-        return Persons(places.astype(np.float32), boxes[kept, 4].astype(np.float32))
-
-
 def box_matrix(box: Array, size: tuple[int, int]) -> Array:
     """Return the matrix (2, 3) from the input of a top-down network to the frame: the box, padded, in its middle."""
     height, width = size
@@ -203,39 +147,3 @@ def with_joints(persons: Sequence[Persons], points: Array, scores: Array) -> lis
     ends = np.cumsum([len(found) for found in persons])[:-1]
     parts = zip(persons, np.split(points, ends), np.split(scores, ends), strict=True)
     return [Persons(found.boxes, found.scores, place, score) for found, place, score in parts]
-
-
-@frozen
-class _Network:
-    """A network in an ONNX file."""
-
-    path: Path
-    run: Callable[[Array], list[Array]]
-    shape: list[Any] = field(factory=list)
-
-    @classmethod
-    def open(cls, component: str, weights: Path, threads: int, providers: Sequence[str]) -> _Network:
-        existing_weights(component, weights, WEIGHTS)
-        with requires(component, "ONNX Runtime", "onnx"):
-            import onnxruntime
-        with opening(component, weights):
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
-            session = onnxruntime.InferenceSession(str(weights), options, providers=list(providers))
-        entrance = session.get_inputs()[0]
-        if len(entrance.shape) != 4:
-            raise UserError(f"{component}: {weights} must have an input (n, 3, height, width), got {entrance.shape}")
-
-        def run(batch: Array) -> list[Array]:
-            return [np.asarray(output) for output in session.run(None, {entrance.name: batch})]
-
-        return cls(weights, run, list(entrance.shape))
-
-    @property
-    def takes_batches(self) -> bool:
-        return not isinstance(self.shape[0], int) or self.shape[0] < 1
-
-    def size(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width of the input; the arguments are for those that are not fixed."""
-        found = [side if isinstance(side, int) and side > 0 else None for side in self.shape[2:]]
-        return found[0] or height, found[1] or width

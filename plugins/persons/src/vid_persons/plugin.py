@@ -8,7 +8,13 @@ from vidcore.plugins.hooks import hookimpl, offer
 @hookimpl
 def vidcore_components() -> dict[str, dict[str, str]]:
     return {
-        "person_detectors": offer("vid_persons", blazepose=["BlazeDetector"], onnx_models=["OnnxDetector"]),
+        "person_detectors": offer(
+            "vid_persons",
+            blazepose=["BlazeDetector"],
+            detr=["TransformersDetector"],
+            motion=["MovingRegions"],
+            onnx_detector=["OnnxDetector"],
+        ),
         "pose_estimators": offer(
             "vid_persons", blazepose=["BlazePose"], onnx_models=["RTMO", "RTMPose"], vitpose=["ViTPose"]
         ),

@@ -103,8 +103,9 @@ class PersonFinder:
 
     def _tracked(self, video: VideoReader) -> Iterator[Persons]:
         """Yield the persons in each frame."""
-        self.estimator.begin()
-        self.tracker.begin()
+        for part in (self.detector, self.estimator, self.tracker):
+            if part is not None:
+                part.begin()
         for first in range(0, len(video), CHUNK):
             frames = video.read(range(first, min(first + CHUNK, len(video))))
             boxes = None if self.detector is None else self.detector(frames)
