@@ -1,4 +1,4 @@
-"""Readers of vid-annotations."""
+"""Command of vid-annotations."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from vidcore.plugins.hooks import hookimpl
 
 
 @hookimpl
-def vidcore_components() -> dict[str, dict[str, str]]:
-    return {}
+def vidcore_commands() -> dict[str, str]:
+    return {"data convert-annotations": "vid_annotations.command:convert_annotations"}

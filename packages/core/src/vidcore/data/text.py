@@ -10,7 +10,7 @@ from vidcore.data.classes import check_file
 from vidcore.errors import AnnotationError, UserError
 from vidcore.files import parse_json
 
-__all__ = ["read_json", "read_text"]
+__all__ = ["read_json", "read_text", "unique_names"]
 
 
 def read_text(file: Path, what: str = "annotation file") -> str:
@@ -39,7 +39,7 @@ def read_json(file: Path, what: str, hint: str = "") -> dict[str, Any]:
     """
     check_file(file, what)
     try:
-        content = parse_json(file.read_text(encoding="utf-8-sig"), partial(_table, file))
+        content = parse_json(file.read_text(encoding="utf-8-sig"), partial(unique_names, file))
     except UserError:
         raise
     except ValueError as error:
@@ -49,8 +49,11 @@ def read_json(file: Path, what: str, hint: str = "") -> dict[str, Any]:
     return content
 
 
-def _table(file: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a dictionary; ``json`` alone would silently keep the last of two equal names."""
+def unique_names(file: Path | str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of a JSON file, for ``parse_json``: ``json`` alone would keep the last of two equal names.
+
+    Raises ``AnnotationError``, beginning with the file, if a name occurs twice.
+    """
     table = dict(pairs)
     if len(table) < len(pairs):
         names = [name for name, _ in pairs]

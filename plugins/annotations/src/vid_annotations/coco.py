@@ -1,0 +1,168 @@
+"""COCO (JSON), and its extensions for videos: CocoVID, TAO, YouTube-VIS.
+
+An image belongs to its ``video_id`` at its ``frame_id`` (or ``frame_index``), else its file name says video and frame.
+Who it is stands in ``track_id``, ``instance_id`` or the attribute ``track_id``. Ids of annotations are not used: some
+tools give one to several boxes, of which a library that looks boxes up by id would keep the last.
+
+Formats: https://cocodataset.org/#format-data, https://github.com/TAO-Dataset/tao,
+https://youtube-vos.org/dataset/vis
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from vid_annotations.places import frames_of_names, name_of
+from vid_annotations.source import Document, Options
+from vid_annotations.table import MOST_FRAMES, Annotations, Description, checked_box
+from vid_annotations.values import as_list, as_table, as_words
+from vid_annotations.voc import INTERNAL
+from vidcore.data.fields import finite_number, positive_number, whole_number
+from vidcore.errors import AnnotationError, some
+
+__all__ = ["read_coco"]
+
+
+@frozen
+class Picture:
+    """An image of the file."""
+
+    video: str
+    frame: int
+    size: tuple[float, float] | None
+
+
+def read_coco(documents: list[Document], options: Options) -> Annotations:
+    """Read JSON files of COCO. Raises ``AnnotationError``, with file and path to the value."""
+    result = Annotations("COCO", in_frames=True)
+    contents = {document.name: as_table(document.name, document.json) for document in documents}
+    names = {
+        _text(f"{where}: file_name", image.get("file_name")): where
+        for file, content in contents.items()
+        for where, image in _entries(file, content, "images")
+        if "video_id" not in image
+    }
+    places = frames_of_names(names, options.video, first=options.first_frame)
+    for file, content in contents.items():
+        videos = {v.get("id"): (where, v) for where, v in _entries(file, content, "videos")}
+        pictures: dict[Any, Picture] = {}
+        for where, image in _entries(file, content, "images"):
+            picture = _picture(where, image, videos, places, options)
+            if pictures.setdefault(image.get("id"), picture) is not picture:
+                raise AnnotationError(f"{where}: id {image.get('id')!r} belongs to another image already")
+            result.look(picture.video, [picture.frame])
+        categories = {
+            c.get("id"): _text(f"{where}: name", c.get("name")) for where, c in _entries(file, content, "categories")
+        }
+        for where, entry in _entries(file, content, "annotations"):
+            if "category_id" not in entry:
+                result.lost["annotations without a category"] += 1
+                continue
+            label = _known(f"{where}: category_id", entry["category_id"], categories)
+            if "bboxes" in entry:
+                _add_track(result, where, entry, label, videos, options)
+            else:
+                _add_box(result, where, entry, label, _known(f"{where}: image_id", entry.get("image_id"), pictures))
+    return result
+
+
+def _entries(file: str, content: Mapping[str, Any], key: str) -> list[tuple[str, dict[str, Any]]]:
+    """The objects of a list, each with its place."""
+    listed = as_list(f"{file}: {key}", content.get(key, []))
+    return [(f"{file}: {key}[{i}]", as_table(f"{file}: {key}[{i}]", entry)) for i, entry in enumerate(listed)]
+
+
+def _text(where: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise AnnotationError(f"{where}: must be a text, got {value!r}")
+    return value.strip()
+
+
+def _known(where: str, value: Any, known: Mapping[Any, Any]) -> Any:
+    if isinstance(value, dict | list) or value not in known:
+        listed = some([str(key) for key in known]) or "none"
+        raise AnnotationError(f"{where} is {value!r}; the file has {listed}")
+    return known[value]
+
+
+def _size(where: str, entry: Mapping[str, Any]) -> tuple[float, float] | None:
+    if not entry.get("width") or not entry.get("height"):
+        return None
+    return positive_number(f"{where}: width", entry["width"]), positive_number(f"{where}: height", entry["height"])
+
+
+def _picture(
+    where: str,
+    image: Mapping[str, Any],
+    videos: Mapping[Any, tuple[str, dict[str, Any]]],
+    places: Mapping[str, tuple[str, int]],
+    options: Options,
+) -> Picture:
+    if "video_id" not in image:
+        return Picture(*places[image["file_name"].strip()], _size(where, image))
+    place, video = _known(f"{where}: video_id", image["video_id"], videos)
+    key = next((key for key in ("frame_id", "frame_index") if key in image), None)
+    if key is None:
+        raise AnnotationError(f"{where}: needs 'frame_id' or 'frame_index', the frame within its video")
+    return Picture(
+        options.video or name_of(_text(f"{place}: name", video.get("name"))),
+        whole_number(f"{where}: {key}", image[key], 0, MOST_FRAMES),
+        _size(where, image),
+    )
+
+
+def _about(entry: Mapping[str, Any], where: str, label: str) -> tuple[dict[str, Any], Description]:
+    """Attributes as they are, and those that people set."""
+    found = as_table(f"{where}: attributes", entry.get("attributes") or {})
+    attributes = {}
+    for name, value in found.items():
+        if name not in INTERNAL:
+            attributes[name] = ((name,) if value else ()) if isinstance(value, bool) else as_words(value)
+    return found, Description((label,), attributes)
+
+
+def _add_box(result: Annotations, where: str, entry: Mapping[str, Any], label: str, picture: Picture) -> None:
+    attributes, about = _about(entry, where, label)
+    if not entry.get("bbox"):
+        result.lost["annotations without a box"] += 1
+    elif entry.get("iscrowd"):
+        result.lost["crowds"] += 1
+    elif attributes.get("outside") is not True:
+        left, top, width, height = (
+            finite_number(f"{where}: bbox", value) for value in as_list(f"{where}: bbox", entry["bbox"], 4)
+        )
+        box = checked_box(f"{where}: bbox", [left, top, left + width, top + height])
+        numbers = (entry.get("track_id"), entry.get("instance_id"), attributes.get("track_id"))
+        track = next((as_words(number)[0] for number in numbers if as_words(number)), None)
+        result.add(where, picture.video, picture.frame, box, about, track, picture.size)
+
+
+def _add_track(
+    result: Annotations,
+    where: str,
+    entry: Mapping[str, Any],
+    label: str,
+    videos: Mapping[Any, tuple[str, dict[str, Any]]],
+    options: Options,
+) -> None:
+    """Add an annotation of YouTube-VIS: a box, or null, per frame of its video."""
+    place, video = _known(f"{where}: video_id", entry.get("video_id"), videos)
+    files = as_list(f"{place}: file_names", video.get("file_names"))
+    boxes = as_list(f"{where}: bboxes", entry["bboxes"], len(files))
+    names = {_text(f"{place}: file_names", file): place for file in files}
+    places = frames_of_names(names, options.video or video.get("name"), first=options.first_frame)
+    picked = [places[file.strip()] for file in files]
+    track = as_words(entry.get("id"))
+    for (name, frame), box in zip(picked, boxes, strict=True):
+        result.look(name, [frame])
+        if box:
+            _add_box(
+                result,
+                where,
+                {**entry, "bbox": box, "track_id": track[0] if track else None},
+                label,
+                Picture(name, frame, _size(place, video)),
+            )
