@@ -10,7 +10,7 @@ from vidcore.data.classes import check_file
 from vidcore.errors import AnnotationError, UserError
 from vidcore.files import parse_json
 
-__all__ = ["read_json", "read_text", "unique_names"]
+__all__ = ["read_json", "read_json_value", "read_text", "unique_names"]
 
 
 def read_text(file: Path, what: str = "annotation file") -> str:
@@ -37,16 +37,21 @@ def read_json(file: Path, what: str, hint: str = "") -> dict[str, Any]:
         AnnotationError: it is not JSON, not an object, or has a name twice in one object.
         DataError: the file does not exist.
     """
+    content = read_json_value(file, what, hint)
+    if not isinstance(content, dict):
+        raise AnnotationError(f"{file}: must be a JSON object, got {type(content).__name__}")
+    return content
+
+
+def read_json_value(file: Path, what: str, hint: str = "") -> Any:
+    """Return the value in a JSON file, of any type; see ``read_json``."""
     check_file(file, what)
     try:
-        content = parse_json(file.read_text(encoding="utf-8-sig"), partial(unique_names, file))
+        return parse_json(file.read_text(encoding="utf-8-sig"), partial(unique_names, file))
     except UserError:
         raise
     except ValueError as error:
         raise AnnotationError(f"{file}: is not JSON{hint}: {error}") from None
-    if not isinstance(content, dict):
-        raise AnnotationError(f"{file}: must be a JSON object, got {type(content).__name__}")
-    return content
 
 
 def unique_names(file: Path | str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
