@@ -412,6 +412,7 @@ def test_dataset(component: Component) -> None:
 
 # Models and their parts
 
+BOX_HEAD = {"type": "AVARoIHead", "bbox_head": {"type": "BBoxHeadAVA", "in_channels": 8, "num_classes": CLASSES}}
 GRAPH = {"graph_cfg": {"layout": "coco"}, "base_channels": 12, "num_stages": 2}
 RGBPOSE = {
     "type": "RGBPoseConv3D",
@@ -420,6 +421,14 @@ RGBPOSE = {
 }
 ARGUMENTS |= {
     "AAGCN": GRAPH,
+    "ACRNHead": {"in_channels": 11, "out_channels": 4},
+    "AVARoIHead": {"bbox_head": BOX_HEAD["bbox_head"]},
+    "BBoxHeadAVA": {"in_channels": 8, "num_classes": CLASSES},
+    "FastRCNN": {
+        "backbone": {"type": "ResNet3dSlowOnly", "depth": 18, "base_channels": 1, "spatial_strides": [1, 2, 2, 1]},
+        "roi_head": BOX_HEAD,
+    },
+    "FBOHead": {"lfb_cfg": {"lfb_channels": 6}, "fbo_cfg": {"st_feat_channels": 8, "latent_channels": 4}},
     "CTRGCN": GRAPH,
     "DGSTGCN": GRAPH,
     "GCNHead": {"num_classes": CLASSES, "in_channels": 8},
@@ -587,7 +596,15 @@ ARGUMENTS |= {
 CLIP, FRAMES, SCORES, LABELS = (1, 3, 4, 32, 32), (4, 3, 32, 32), (4, CLASSES), "labels"
 SKELETONS = (2, 2, 8, 17, 3)
 TAGS_OF_HVU = 3142
+BOXES = torch.tensor([[[0.0, 0.0, 40.0, 60.0], [10.5, 3.0, 30.0, 31.0], [5.0, 5.0, 9.0, 8.0]]]).repeat(2, 1, 1)
+OWNERS = torch.tensor([0, 0, 1])
 FORWARD: dict[str, list[Any]] = {
+    "ACRNHead": [(3, 8, 1, 2, 2), (2, 3, 1, 4, 4), OWNERS],
+    "AVARoIHead": [(2, 8, 2, 4, 4), BOXES],
+    "BBoxHeadAVA": [(4, 8, 1, 2, 2)],
+    "FBOHead": [(3, 8, 2, 2, 2), (2, 8, 2, 4, 4), OWNERS, (2, 10, 6)],
+    "FastRCNN": [{"imgs": (2, 3, 4, 64, 64), "boxes": BOXES}],
+    "SingleRoIExtractor3D": [(2, 8, 2, 4, 4), BOXES],
     # networks that propose segments have no class scores, which INPUTS requires; their own tests cover the rest
     "ActionFormer": [{"features": (2, 8, 10), "lengths": torch.tensor([10, 7])}],
     "BMN": [(2, 8, 10)],

@@ -37,8 +37,8 @@ def operators(area: str = "") -> dict[str, Callable[[Any, Any], dict[str, Any]]]
 def run_model(case: dict[str, Any], checkpoint: dict[str, Any], inputs: Any) -> dict[str, Any]:
     """Build ``case["model"]`` as the importer does, load the checkpoint, and return scores, features and losses."""
     model = driver("drive_models").build(case, checkpoint)
-    part = "drive_models_localization" if case["package"] == "localization" else "drive_models"
-    outputs = driver(part).run(model, case, inputs)
+    own = f"drive_models_{case['package']}"
+    outputs = driver(own if (HERE / f"{own}.py").exists() else "drive_models").run(model, case, inputs)
     counted = list(model.parameters())
     if (case["model"].get("test_cfg") or {}).get("fcn_test"):  # the published head keeps its classifier twice
         counted += model.cls_head.fc_cls.parameters()

@@ -92,6 +92,17 @@ class Geometry:
         out: Array = np.concatenate((np.minimum(first, second), np.maximum(first, second)), 1)
         return out
 
+    def relative(self, xyxy: Array) -> Array:
+        """Return boxes (n, 4) of the current frames as fractions of the size of the decoded ones: (n, 4) float64.
+
+        Raises ``UserError`` if there are several crops of each frame.
+        """
+        (across, _), (down, _) = self._to_decoded()
+        *_, width, height = self.crop_quadruple
+        whole = (self.size[1] * abs(across) / width, self.size[0] * abs(down) / height)
+        out: Array = self.to_source(xyxy) / (whole * 2)
+        return out
+
     def _to_decoded(self) -> tuple[Line, Line]:
         """Return ``back`` for the frames of the first window."""
         (left, top, mirrored), (height, width) = self.windows[0], self.size

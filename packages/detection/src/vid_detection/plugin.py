@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from vidcore.plugins.hooks import hookimpl
+from vidcore.plugins.hooks import hookimpl, offer
 
 
 @hookimpl
 def vidcore_components() -> dict[str, dict[str, str]]:
-    return {}
+    return {
+        "models": offer(
+            "vid_detection.models",
+            acrn=["ACRNHead"],
+            bbox_head=["BBoxHeadAVA"],
+            fast_rcnn=["FastRCNN"],
+            feature_bank=["FBOHead"],
+            roi_extractor=["SingleRoIExtractor3D"],
+            roi_head=["AVARoIHead"],
+        ),
+    }

@@ -40,6 +40,8 @@ MAX_COMPONENTS = 1000
 
 OWN_SCOPES = ("mmaction", "mmengine")
 """``mmaction.ResNet`` is the same as ``ResNet``; other scopes are different packages."""
+SHARED = {"mmdet.FastRCNN": "FastRCNN"}
+"""Components of other packages that vidcore has under their own name."""
 
 LOCAL_BACKENDS = ("disk", "local")
 NO_EQUIVALENT = "has no equivalent here"
@@ -229,7 +231,8 @@ def drop_arguments(**reasons: str) -> Rule:
 
 
 def strip_scope(name: str) -> str:
-    """Remove the scope: ``mmaction.ResNet`` -> ``ResNet``; keep those of other packages."""
+    """Remove the scope: ``mmaction.ResNet`` -> ``ResNet``; keep those of other packages, except for shared ones."""
+    name = SHARED.get(name, name)
     scope, dot, rest = name.partition(".")
     return rest if dot and scope in OWN_SCOPES else name
 

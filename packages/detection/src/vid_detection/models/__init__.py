@@ -1,0 +1,1 @@
+"""Models of spatio-temporal action detection; one file per architecture."""
