@@ -22,7 +22,9 @@ MODELS = (
     "bsn_pem_1xb16-400x100-20e_activitynet-feature",
     "drn_2xb16-4096-10e_c3d-feature_third",
     "i3d_imagenet-pretrained-r50-nl-gaussian_8xb8-32x2x1-100e_kinetics400-rgb",
+    "slowfast_kinetics400-pretrained-r50-context_8xb16-4x16x1-20e_ava21-rgb",
     "slowfast_r50_8xb8-4x16x1-256e_kinetics400-rgb",
+    "slowonly-lfb-nl_kinetics400-pretrained-r50_8xb12-4x16x1-20e_ava21-rgb",
     "tsm_imagenet-pretrained-r50_8xb16-1x1x8-100e_kinetics400-rgb",
     "tsn_imagenet-pretrained-r50_8xb32_5x1x3-110e_kinetics400-flow",
 )
