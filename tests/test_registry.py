@@ -41,11 +41,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "plugins" / "example" / "src"))
 
 CLASSES = 3
+MERGES = str(ROOT / "packages" / "retrieval" / "tests" / "merges.txt")
 ARGUMENTS: dict[str, dict[str, Any]] = {
     # transforms
     "Albumentations": {"op": "Blur"},
     "Branches": {"branches": {}},
     "BuildPseudoClip": {"clip_len": 4},
+    "CLIPTokenize": {"vocabulary": MERGES, "context_length": 9},
     "CenterCrop": {"crop_size": 16},
     "ConvertJoints": {"source": "coco", "target": "openpose"},
     "DenseSampleFrames": {"clip_len": 4},
@@ -419,6 +421,21 @@ RGBPOSE = {
     "rgb_pathway": {"base_channels": 8},
     "pose_pathway": {"base_channels": 4, "stage_blocks": [1, 1, 1]},
 }
+CLIP_TABLE = {
+    "image_size": 32,
+    "patch_size": 16,
+    "embed_dim": 8,
+    "image_width": 16,
+    "image_layers": 2,
+    "image_heads": 2,
+    "context_length": 40,
+    "vocab_size": 600,
+    "text_width": 16,
+    "text_layers": 2,
+    "text_heads": 2,
+}
+DUAL = {"clip": {"type": "CLIP", **CLIP_TABLE}, "adapter": {"type": "SimpleMeanAdapter"}}
+ADAPTER = {"num_segs": 4, "transformer_width": 8, "transformer_heads": 2, "transformer_layers": 2}
 ARGUMENTS |= {
     "AAGCN": GRAPH,
     "ACRNHead": {"in_channels": 11, "out_channels": 4},
@@ -429,6 +446,10 @@ ARGUMENTS |= {
         "roi_head": BOX_HEAD,
     },
     "FBOHead": {"lfb_cfg": {"lfb_channels": 6}, "fbo_cfg": {"st_feat_channels": 8, "latent_channels": 4}},
+    "ActionClip": {**DUAL, "vocabulary": MERGES, "labels": ["left", "right", "none"]},
+    "CLIP": CLIP_TABLE,
+    "CLIPSimilarity": DUAL,
+    "TransformerAdapter": ADAPTER,
     "CTRGCN": GRAPH,
     "DGSTGCN": GRAPH,
     "GCNHead": {"num_classes": CLASSES, "in_channels": 8},
@@ -598,6 +619,7 @@ SKELETONS = (2, 2, 8, 17, 3)
 TAGS_OF_HVU = 3142
 BOXES = torch.tensor([[[0.0, 0.0, 40.0, 60.0], [10.5, 3.0, 30.0, 31.0], [5.0, 5.0, 9.0, 8.0]]]).repeat(2, 1, 1)
 OWNERS = torch.tensor([0, 0, 1])
+TOKENS = torch.tensor([[5, 9, 0, 0], [7, 8, 9, 0]])
 FORWARD: dict[str, list[Any]] = {
     "ACRNHead": [(3, 8, 1, 2, 2), (2, 3, 1, 4, 4), OWNERS],
     "AVARoIHead": [(2, 8, 2, 4, 4), BOXES],
@@ -605,6 +627,12 @@ FORWARD: dict[str, list[Any]] = {
     "FBOHead": [(3, 8, 2, 2, 2), (2, 8, 2, 4, 4), OWNERS, (2, 10, 6)],
     "FastRCNN": [{"imgs": (2, 3, 4, 64, 64), "boxes": BOXES}],
     "SingleRoIExtractor3D": [(2, 8, 2, 4, 4), BOXES],
+    # models of video and language embed both; their own tests cover the rest
+    "ActionClip": [{"imgs": (2, 4, 3, 32, 32), "text": TOKENS}],
+    "CLIP": [(2, 3, 32, 32), TOKENS],
+    "CLIPSimilarity": [{"imgs": (2, 4, 3, 32, 32), "text": TOKENS[:, None]}],
+    "SimpleMeanAdapter": [(2, 4, 8)],
+    "TransformerAdapter": [(2, 4, 8)],
     # networks that propose segments have no class scores, which INPUTS requires; their own tests cover the rest
     "ActionFormer": [{"features": (2, 8, 10), "lengths": torch.tensor([10, 7])}],
     "BMN": [(2, 8, 10)],

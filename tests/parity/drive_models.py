@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,16 @@ def build(case: dict[str, Any], checkpoint: dict[str, np.ndarray]) -> Any:
         if "no installed plugin offers" in str(error):
             raise NotImplementedError(str(error)) from error
         raise
+    if "vocabulary" in table:  # a file that users name
+        table["vocabulary"] = str(vocabulary())
     model = build_component(table, kind="models").eval()
     load_state(model, convert_weights({key: torch.from_numpy(value) for key, value in checkpoint.items()}))
     return model
+
+
+def vocabulary() -> Path:
+    """Return the file of CLIP's tokens beside the references."""
+    return Path(importlib.import_module("fill").__file__ or "").parents[1] / "data/text/bpe_simple_vocab_16e6.txt.gz"
 
 
 def run(model: Any, case: dict[str, Any], inputs: Any) -> dict[str, Any]:

@@ -18,4 +18,12 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             answers=["ReportVQA", "VQAAcc", "VQAMCACC"],
             retrieval=["RetrievalMetric", "RetrievalRecall"],
         ),
+        "models": offer(
+            "vid_retrieval.models",
+            actionclip=["ActionClip"],
+            adapters=["SimpleMeanAdapter", "TransformerAdapter"],
+            clip=["CLIP"],
+            similarity=["CLIPSimilarity"],
+        ),
+        "transforms": offer("vid_retrieval.transforms", tokens=["CLIPTokenize"]),
     }

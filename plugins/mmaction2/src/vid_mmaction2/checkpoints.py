@@ -24,6 +24,8 @@ from vidcore.files import atomic_write
 
 __all__ = ["Published", "convert_weights", "read_checkpoint", "write_checkpoint"]
 
+OTHER_NAMES = {"adapter.frame_position_embeddings.weight": "adapter.positional_embedding"}
+
 
 @frozen
 class Published:
@@ -79,15 +81,15 @@ def write_checkpoint(path: Path, published: Published) -> None:
 def convert_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Return the weights of a published state dict with the names of vidcore's models.
 
-    The names are the same, with two exceptions. The prefixes of distributed training and compilation (``module.``,
-    ``_orig_mod.``) are removed, and a ResNet of another package gets the names of ours. Buffers of the data
-    preprocessor are dropped.
+    The names are the same, with three exceptions. The prefixes of distributed training and compilation (``module.``,
+    ``_orig_mod.``) are removed, a ResNet of another package gets the names of ours, and so does the adapter of
+    ActionCLIP. Buffers of the data preprocessor are dropped.
     """
     named = {strip_wrappers(key): value for key, value in state.items()}
     if _has_foreign_resnet(named):
         named = {_as_ours(key): value for key, value in named.items()}
     return {
-        key: value.detach()
+        OTHER_NAMES.get(key, key): value.detach()
         for key, value in named.items()
         if isinstance(value, torch.Tensor) and not key.startswith("data_preprocessor.")
     }

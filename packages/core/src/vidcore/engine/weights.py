@@ -114,7 +114,7 @@ def load_state(
     """Load a state dictionary of tensors or arrays into a model.
 
     Everything must fit, except that counters (integer buffers, like a batch norm's number of batches)
-    may be missing.
+    may be missing, and that a single number may be a scalar or a row.
 
     Args:
         new_classes: whether linear layers and convolutions that differ in their outputs only (a classifier for
@@ -143,6 +143,8 @@ def load_state(
         if mine is not None and mine.is_floating_point() != value.is_floating_point():
             wrong.append(f"{key} has numbers of the type {value.dtype} in the file and {mine.dtype} in the model")
             continue
+        if mine is not None and mine.numel() == value.numel() == 1:
+            value = value.reshape(mine.shape)  # a temperature, which must be a row to be sharded
         if mine is None or mine.shape == value.shape:
             fitting[key] = value if mine is None else shard_like(value, mine)
             continue

@@ -237,15 +237,23 @@ class ClipBlock(nn.Module):
         num_heads: h; divides C.
         mlp_ratio: hidden channels of the MLP, relative to C.
         drop_path: probability of dropping either branch while training.
+        act: activation of the MLP; default: ``QuickGELU``.
 
     ``forward``: (N, L, C) -> the same.
     """
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        act: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.attn = PackedAttention(dim, num_heads)
         self.ln_1 = nn.LayerNorm(dim)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio), QuickGELU(), names=("c_fc", "c_proj"))
+        self.mlp = Mlp(dim, int(dim * mlp_ratio), act or QuickGELU(), names=("c_fc", "c_proj"))
         self.ln_2 = nn.LayerNorm(dim)
         self.drop_path = DropPath(drop_path)
 

@@ -9,7 +9,7 @@ from threading import get_ident
 from typing import Literal
 
 from attrs import frozen
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from vidcore.data.thresholds import thresholds_beside_weights
@@ -67,7 +67,7 @@ class Trained:
         model, steps = _build(task) if task.release is None else _build_of_stranger(task, task.release)
         prefix = task.get("train.weights_prefix") or ""
         weights, about = read_weights(source, prefix, is_published(source, task.catalog))
-        load_state(model, weights, source=str(source))
+        load_state(model, _named_like(model, weights), source=str(source))
         task.catalog.compare_files(about.get("plugins"), str(source))
         release = task.release if source == (task.release and task.release.path) else None
         if release is not None and release.about.get("versions") != installed_versions(task.catalog):
@@ -76,6 +76,16 @@ class Trained:
         used = one_view(steps, model.averages_clips) if views == "one" else steps
         thresholds = thresholds_beside_weights(about, str(source))
         return cls(model, used, names, count_views(used), count_views(steps), thresholds)
+
+
+def _named_like(model: Model, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return weights under the names of a model, if they are of another library's file of the whole model."""
+    try:
+        adapted = model.adapt_weights(weights)
+    except CheckpointError:
+        return weights  # ``load_state`` tells how they differ
+    complete = adapted is not None and model.state_dict().keys() <= adapted.keys()
+    return adapted if complete and adapted is not None else weights
 
 
 def _build(task: Task) -> tuple[Model, Steps]:
