@@ -111,7 +111,7 @@ def test_times_and_names_come_from_the_videos(tmp_path: Path, videos: Path, caps
     assert [row["action"] for row in rows] == [""] * 8 + ["walk"] * 8 + [""] * 4
     said = capsys.readouterr()
     assert "wrote" in said.out and "8 boxes in pixels at 20 key frames, 1 video, actions: walk" in said.out
-    assert "note: 12 key frames have no box: they are rows with video and time only (nobody is there)" in said.err
+    assert "note: key frames without a box: 12 (rows with video and time only: nobody is there)" in said.err
 
     assert run(tmp_path / "a.xml", "-o", tmp_path / "segments.json", "--videos", videos) == 0
     content = json.loads((tmp_path / "segments.json").read_text(encoding="utf-8"))
@@ -151,6 +151,22 @@ def test_videos_that_are_missing_or_ambiguous(tmp_path: Path, videos: Path) -> N
     assert "day" in str(error.value)
     with pytest.raises(DataError, match="annotations have numbers of frames, and times need a rate: give --videos"):
         read_annotations(tmp_path / "a.xml", Options())
+
+
+def test_frames_that_label_studio_counts_differently(tmp_path: Path, videos: Path) -> None:
+    """It has a rate of its own, so its times count; a turned box needs the shape of the picture."""
+    sequence = [
+        {"frame": 5, "x": 50, "y": 50, "width": 25, "height": 10, "rotation": 90, "time": 0.4, "enabled": False}
+    ]
+    value = {"sequence": sequence, "labels": ["walk"], "framesCount": 15, "duration": 1.25}
+    result = [{"id": "a", "type": "videorectangle", "value": value}]
+    tasks = [{"data": {"video": "/data/upload/1/0a1b2c3d-Türe, zu.mp4"}, "annotations": [{"result": result}]}]
+    (tmp_path / "a.json").write_text(json.dumps(tasks))
+    found = read_annotations(tmp_path / "a.json", Options(Videos(videos)))
+    assert found.boxes == [BoxRow("day/Türe, zu.mp4", 0.4, (0.4, 0.5, 0.5, 0.75), "a", "walk")]
+    assert (
+        "Türe, zu.mp4: Label Studio counts 15 frames, the file has 20; times are those of Label Studio" in found.notes
+    )
 
 
 def test_segments_of_boxes_end_where_nobody_has_looked() -> None:

@@ -45,7 +45,7 @@ def test_frames_between_boxes_are_interpolated_and_an_end_is_an_end(read: Read) 
     assert lefts(found) == {0: 0, 1: 10, 2: 20, 5: 40}
     assert {row.person for row in found.boxes if row.box} == {"3"}
     assert [row.time for row in found.boxes if not row.box] == [3, 4], "nobody is there: data, too"
-    assert "1 boxes were interpolated between two boxes of their track" in found.notes
+    assert "boxes interpolated between two of their track: 1" in found.notes
     assert found.actions == ["walk"]
 
 
@@ -54,12 +54,19 @@ def test_a_box_keeps_its_place_until_its_end(read: Read) -> None:
     assert lefts(read(video(f'<track id="0" label="walk">{box(0, 0)}{box(3, 90, 1)}</track>'))) == {0: 0, 1: 0, 2: 0}
 
 
+def test_single_shapes_end_at_once_also_behind_the_last_frame(read: Read) -> None:
+    """CVAT writes them as two boxes."""
+    found = read(video(f'<track id="0" label="walk">{box(5, 0)}{box(6, 0, 1)}</track>'))
+    assert lefts(found) == {5: 0}
+    assert len(found.notes) == 2, "which attribute or label, and empty key frames"
+
+
 def test_steps_of_a_task_are_frames_of_the_file(read: Read) -> None:
     track = f'<track id="0" label="walk">{box(5, 0)}{box(15, 20)}</track>'
     found = read(video(track, start=5, stop=20, size=4, step="step=5"), fps=5.0)
     assert lefts(found) == {1: 0, 2: 10, 3: 20}
     assert [row.time for row in found.boxes] == [1, 2, 3, 4]
-    assert any("1 tracks do not say where they end" in note for note in found.notes)
+    assert "tracks without an end: 1 (no box after their last one)" in found.notes
 
 
 def test_the_attribute_action_is_the_action_and_may_change(read: Read) -> None:

@@ -45,6 +45,11 @@ def test_coco(read: Read) -> None:
     assert "crowds (1)" in note and "annotations without a box (1)" in note
 
 
+def test_tracks_of_cvat_in_coco_may_have_ended(read: Read) -> None:
+    content = coco([IMAGE], [entry(7, attributes={"track_id": 3, "keyframe": True, "occluded": False})])
+    assert any("COCO does not say where a track of CVAT ends" in note for note in read(content, ".json").notes)
+
+
 def test_videos_of_coco(read: Read) -> None:
     videos = {"videos": [{"id": 1, "name": "a.mp4"}]}
     image = {"id": 7, "video_id": 1, "frame_id": 3, "file_name": "whatever.jpg"}

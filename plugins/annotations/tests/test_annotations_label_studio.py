@@ -43,7 +43,7 @@ def test_boxes_between_key_frames_and_pauses(read: Read) -> None:
     assert rows[1] == (0.2, (0.1, 0.1, 0.3, 0.6)), "halfway between two key frames"
     assert {(row.person, row.action) for row in found.boxes} == {("r1", "walk")}
     assert found.videos == {"a.mp4": {"duration_second": 2.0}}
-    assert any("1 boxes were interpolated" in note for note in found.notes)
+    assert "boxes interpolated between two of their track: 1" in found.notes
 
 
 def test_times_of_frames(read: Read) -> None:

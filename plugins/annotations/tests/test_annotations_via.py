@@ -52,7 +52,9 @@ def test_a_project(read: Read) -> None:
         ("a.mp4", 1.5, (10, 20, 40, 60), "Ada", "walk"),
     ]
     assert [tuple(row) for row in found.segments] == [("a.mp4", 2, 4.25, "Tür, öffnen")]
-    assert {row.person for row in read(project(BOX), ".json").boxes} == {""}, "VIA does not tell who it is"
+    alone = read(project(BOX), ".json")
+    assert {row.person for row in alone.boxes} == {""}, "VIA does not tell who it is"
+    assert any("boxes without a person: 1 (each is alone;" in note for note in alone.notes)
 
 
 def test_the_same_as_csv(read: Read) -> None:

@@ -66,6 +66,13 @@ def read_coco(documents: list[Document], options: Options) -> Annotations:
                 _add_track(result, where, entry, label, videos, options)
             else:
                 _add_box(result, where, entry, label, _known(f"{where}: image_id", entry.get("image_id"), pictures))
+    if any(
+        "keyframe" in (entry.get("attributes") or {}) for c in contents.values() for entry in c.get("annotations", [])
+    ):
+        result.notes.append(
+            "COCO does not say where a track of CVAT ends, and boxes behind its end may be in the file: the "
+            "export 'CVAT for video' has the ends"
+        )
     return result
 
 

@@ -91,12 +91,12 @@ def convert_annotations(
             has = "segments, which -o segments.json takes" if converted.segments else "neither boxes nor segments"
             raise UserError(f"{source}: has no boxes; it has {has}")
         if converted.segments:
-            notes.append(f"{len(converted.segments):,} segments are not in this table: -o segments.json")
+            notes.append(f"segments that are not in this table: {len(converted.segments):,} (-o segments.json)")
         write_boxes(output, converted.boxes)
         frames, unit = len({row[:2] for row in converted.boxes}), "fractions" if converted.relative else "pixels"
         what = f"{len({row[:4] for row in boxes}):,} boxes in {unit} at {frames:,} key frames"
-        if any(not row.action for row in boxes):
-            notes.append(f"{sum(not row.action for row in boxes):,} boxes have no action: that column is empty")
+        if idle := sum(not row.action for row in boxes):
+            notes.append(f"boxes without an action: {idle:,} (that column is empty)")
     else:
         segments = converted.segments
         if not segments:

@@ -167,7 +167,8 @@ def convert(
     busy = {row[:2] for row in rows if row.box}
     kept = [row for row in rows if row.box or row[:2] not in busy]
     segments = _segment_rows(found, naming, names, lost)
-    notes += _notes(found, clocks, lost, sum(row.box is None for row in kept))
+    alone = len({row[:3] for row in kept if row.box and not row.person})
+    notes += _notes(found, clocks, lost, alone, sum(row.box is None for row in kept))
     if left_out := [f"{what} ({count:,})" for what, count in lost.items() if count]:
         notes.append(f"left out: {some(left_out, 20)}")
     return Converted(
@@ -271,14 +272,14 @@ def _thinned(rows: set[BoxRow], every: float | None) -> set[BoxRow]:
     return {row for row in rows if row[:2] in kept}
 
 
-def _notes(found: Annotations, clocks: dict[str, _Clock], lost: Counter[str], empty: int) -> list[str]:
-    notes = []
-    if found.interpolated:
-        notes.append(f"{found.interpolated:,} boxes were interpolated between two boxes of their track")
-    if found.open_tracks:
-        notes.append(f"{found.open_tracks:,} tracks do not say where they end: they have no box after their last one")
-    if empty:
-        notes.append(f"{empty:,} key frames have no box: they are rows with video and time only (nobody is there)")
+def _notes(found: Annotations, clocks: dict[str, _Clock], lost: Counter[str], alone: int, empty: int) -> list[str]:
+    counts = {
+        "boxes interpolated between two of their track": (found.interpolated, ""),
+        "tracks without an end": (found.open_tracks, " (no box after their last one)"),
+        "boxes without a person": (alone, " (each is alone; equal ones at the same time are one person)"),
+        "key frames without a box": (empty, " (rows with video and time only: nobody is there)"),
+    }
+    notes = [f"{what}: {count:,}{meaning}" for what, (count, meaning) in counts.items() if count]
     for clock in clocks.values():
         facts = clock.facts
         if facts is None:

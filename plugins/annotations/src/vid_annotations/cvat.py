@@ -144,8 +144,9 @@ def _flag(shape: Element, name: str) -> bool:
 def _corners(result: Annotations, shape: Element) -> Box:
     corners = [shape.attribute(name) for name in ("xtl", "ytl", "xbr", "ybr")]
     box = checked_box(f"{shape.where}: box", corners)
-    angle = finite_number(f"{shape.where}: rotation", shape.attributes.get("rotation", "0"))
-    if angle:
+    if "rotation" in shape.attributes and (
+        angle := finite_number(f"{shape.where}: rotation", shape.attributes["rotation"])
+    ):
         result.lost["angles of boxes, which become the boxes around them"] += 1
         center = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
         return turned(box, angle, center)
