@@ -67,7 +67,7 @@ def convert_annotations(
     classes: Path | None,
     times: str | None,
 ) -> None:
-    """Convert what a labelling tool wrote to boxes or segments.
+    """Convert annotations of labelling tools.
 
     SOURCE is a file of CVAT, VIA 3, COCO, VOC, Label Studio or AVA, or a folder or ZIP archive of them. Boxes
     become a CSV table for detection, segments a JSON file for localization. Of boxes alone, segments are the times at
