@@ -40,7 +40,7 @@ KERNEL = (
     ("persons", "sample"),
     ("batch", "predictions"),
     ("protocols",),
-    ("nn", "metrics", "transforms"),
+    ("matching", "nn", "metrics", "transforms"),
     ("data",),
     ("data.pool",),
     ("engine",),

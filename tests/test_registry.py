@@ -22,6 +22,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from vid_detection.records import TrueBoxes
 from vid_localization.records import PartBounds
 from vid_recognition.records import TagCategories
 from vid_retrieval.records import Answers, Embeddings, Texts
@@ -265,16 +266,21 @@ def predictions(multi_label: bool) -> tuple[list[Sample], list[Sample]]:
         labelled: dict[str, Any] = {"labels": truth} if multi_label else {"label": index % CLASSES}
         answers = {"answers": Answers(("yes", "no"), np.array([0.75, 0.25]))}
         labelled["extra"] = {"texts": Texts((f"text {index}",), np.array([index]), index), **answers, **TAGS}
+        corners = np.array([[0.1, 0.1, 0.4, 0.9], [0.5, 0.2, 0.9, 0.8]])
+        labelled["extra"]["truth"] = TrueBoxes(corners, np.stack([truth, truth]) > 0, np.arange(2))
         start = 5.0 * rng.random()
         true = Segments(np.array([[start, start + 2]]), np.array([index % CLASSES]))
-        target = Sample(index=index, path=f"{index}.mp4", duration=8.0, segments=true, **labelled)
+        of_frame: dict[str, Any] = {"key": f"{index % 2},{index:04d}", "meta": {"size": (240, 320)}}
+        target = Sample(index=index, path=f"{index}.mp4", duration=8.0, segments=true, **labelled, **of_frame)
         scores = rng.random(CLASSES, np.float32) + truth / 2
         targets.append(target)
         near = np.sort(true.spans + rng.normal(0, 0.5, (4, 2)))
         chance = rng.random(4)
         found = Segments(near, rng.integers(0, CLASSES, 4), chance)
         embeddings = {n: Embeddings(rng.random((1, 4))) for n in ("video_embedding", "text_embeddings")}
-        predicted.append(target.replace(scores=scores / scores.sum(), segments=found).with_extra(**embeddings))
+        boxes = Boxes(corners.astype(np.float32), scores=rng.random((2, CLASSES), np.float32), relative=True)
+        answer = target.replace(scores=scores / scores.sum(), segments=found, boxes=boxes)
+        predicted.append(answer.with_extra(**embeddings))
     return predicted, targets
 
 

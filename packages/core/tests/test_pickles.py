@@ -58,6 +58,13 @@ def test_files_of_numpy_1_are_read(tmp_path: Path) -> None:
     assert read_pickle(saved(tmp_path, old)).tolist() == [0, 1, 2, 3]
 
 
+def test_arrays_of_python_2_are_read(tmp_path: Path) -> None:
+    new = pickle.dumps(np.arange(200.0)[190:], 3)  # bytes of an array were strings: the instruction C was U
+    place = new.index(b"C" + bytes([80]))
+    old = new[:place] + b"U" + new[place + 1 :]
+    assert read_pickle(saved(tmp_path, old), "latin1").tolist() == list(range(190, 200))
+
+
 class Evil:
     def __reduce__(self) -> Any:
         return os.mkdir, ("made-by-a-pickle",)

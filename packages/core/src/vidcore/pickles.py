@@ -109,8 +109,8 @@ class PlainUnpickler(_Base):  # type: ignore[misc]
     known: ClassVar[Mapping[tuple[str, str], Any]] = {}
     """(module, name) in the file -> what stands for it: a ``Function`` that may be called, or any value."""
 
-    def __init__(self, file: Any, keep_unknown: bool = False) -> None:
-        super().__init__(file, encoding="utf-8")
+    def __init__(self, file: Any, keep_unknown: bool = False, encoding: str = "utf-8") -> None:
+        super().__init__(file, encoding=encoding)
         self._file, self._keep_unknown = file, keep_unknown
         place = file.tell()
         file.seek(0, 2)
@@ -274,6 +274,8 @@ def _empty(kind: Any, *_: Any) -> np.ndarray[Any, Any]:
 
 def _array(data: Any, dtype: Any, shape: Any) -> np.ndarray[Any, Any]:
     """Return an array over bytes, if they have the length that its shape promises."""
+    if isinstance(data, str):  # the bytes of Python 2, read as Latin-1
+        data = data.encode("latin1")
     if not isinstance(dtype, _DType) or not isinstance(data, bytes | bytearray):
         raise TypeError("an array of something else than numbers and strings")
     if not isinstance(shape, tuple) or any(type(n) is not int or n < 0 for n in shape):
@@ -335,14 +337,18 @@ class _Arrays(PlainUnpickler):
             raise UnsafeError(type(target).__name__)
 
 
-def read_pickle(path: Path) -> Any:
+def read_pickle(path: Path, encoding: str = "utf-8") -> Any:
     """Return the content of a pickle of plain values and NumPy arrays of numbers or strings.
+
+    Args:
+        path: the file.
+        encoding: of strings that Python 2 wrote; its arrays need ``latin1``.
 
     Raises:
         UnsafeError: the file holds something else; nothing of it was run.
         Exception: of any type: the file is damaged, or no pickle.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        content = _Arrays(data).load()
+        content = _Arrays(data, encoding=encoding).load()
     check_size(content)
     return content

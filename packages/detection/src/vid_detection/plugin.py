@@ -17,4 +17,5 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             roi_extractor=["SingleRoIExtractor3D"],
             roi_head=["AVARoIHead"],
         ),
+        "metrics": offer("vid_detection.metrics", ava=["AVAMetric"], tubes=["ACTMetric", "MultiSportsMetric"]),
     }

@@ -1,23 +1,23 @@
 """Metrics of temporal segments as pure functions over flat arrays.
 
-No function loops over videos or proposals in Python. Arrays hold the segments of all videos, each with the number of
-its group (a video, or a class in a video). Pairs within a group are compared block by block, so that memory grows only
-with the number of proposals.
+Arrays hold the segments of all videos, each with the number of its group (a video, or a class in a video), as
+``vidcore.matching`` takes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from attrs import frozen
 
 from vid_localization.overlaps import hull_iou, iou_and_coverage
+from vidcore import matching
+from vidcore.matching import blocks, class_average_precision
 from vidcore.typing import Array
 
 __all__ = [
     "AverageRecall",
-    "average_precision",
     "average_recall",
     "detection_average_precision",
     "grounding_recall",
@@ -26,8 +26,6 @@ __all__ = [
     "touching",
 ]
 
-BLOCK = 1 << 18
-"""Pairs of a proposal and a true segment that are compared at once."""
 PERCENTAGES = 100
 """Points of the curve of average recall."""
 
@@ -88,7 +86,7 @@ def average_recall(
 
     never = len(proposals) + 1
     ranks = np.full((len(thresholds), len(truth)), never)
-    for target, widths, rank, place in _blocks(truth_videos, counts, kept):
+    for target, widths, rank, place in blocks(truth_videos, counts, kept):
         iou = iou_and_coverage(truth[target].repeat(widths, 0), proposals[place])[0]
         starts = np.cumsum(widths) - widths
         for row, threshold in zip(ranks, thresholds, strict=True):
@@ -97,29 +95,6 @@ def average_recall(
     allowed = numbers[truth_videos]  # (truth, 100)
     recall = np.stack([(row[:, None] <= allowed).mean(0) if len(truth) else np.zeros(PERCENTAGES) for row in ranks])
     return AverageRecall(recall, recall.mean(0), shares * (total / max(num_videos, 1)))
-
-
-def _blocks(groups: Array, counts: Array, kept: Array) -> Iterator[tuple[Array, Array, Array, Array]]:
-    """Pair true segments with the proposals of their group, ``BLOCK`` pairs at a time.
-
-    Args:
-        groups: (m,) groups of the true segments.
-        counts: numbers of proposals of every group; proposals are sorted by group.
-        kept: numbers of proposals of every group that are paired, the first.
-
-    Yields:
-        Indices of true segments whose group keeps proposals (n,), and numbers of these proposals (n,); rank of the
-        proposal of every pair in its group, and its index among all proposals (pairs,).
-    """
-    starts = np.cumsum(counts) - counts
-    target = np.flatnonzero(kept[groups])
-    first, widths = starts[groups[target]], kept[groups[target]]
-    block = (np.cumsum(widths) - widths) // BLOCK
-    for part in np.split(np.arange(len(target)), np.flatnonzero(np.diff(block)) + 1):
-        if len(part):
-            wide = widths[part]
-            rank = np.arange(wide.sum()) - (np.cumsum(wide) - wide).repeat(wide)
-            yield target[part], wide, rank, first[part].repeat(wide) + rank
 
 
 def match(segments: Array, groups: Array, truth: Array, truth_groups: Array, thresholds: Sequence[float]) -> Array:
@@ -138,37 +113,12 @@ def match(segments: Array, groups: Array, truth: Array, truth_groups: Array, thr
     Returns:
         (thresholds, n) bool: predictions that are matched.
     """
-    found = np.zeros((len(thresholds), len(segments)), bool)
-    if not len(segments) or not len(truth) or not len(thresholds):
-        return found
-    order = np.argsort(groups, kind="stable")
-    counts = np.bincount(groups, minlength=truth_groups.max() + 1)
-    lowest = min(thresholds)
-    parts = []
-    for target, widths, _, place in _blocks(truth_groups, counts, counts):
-        prediction, target = order[place], target.repeat(widths)
-        iou = iou_and_coverage(truth[target], segments[prediction])[0].astype(np.float32)
-        near = iou >= np.float64(lowest)
-        parts.append((prediction[near], target[near], iou[near]))
-    if not parts:
-        return found
-    prediction, target, iou = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = np.lexsort((-iou, prediction, truth_groups[target]))  # each prediction's best truth first
-    prediction, target, iou = prediction[order], target[order], iou[order]
-    for row, threshold in zip(found, thresholds, strict=True):
-        enough = iou >= np.float64(threshold)
-        _take(row, prediction[enough], target[enough], truth_groups[target[enough]])
-    return found
-
-
-def _take(found: Array, prediction: Array, target: Array, group: Array) -> None:
-    """Match pairs, sorted by group and prediction: in each round the first prediction of every group takes its best."""
-    taken = np.zeros(target.max(initial=-1) + 1, bool)
-    while len(prediction):
-        first = np.flatnonzero(np.diff(group, prepend=-1))
-        found[prediction[first]] = taken[target[first]] = True
-        left = ~found[prediction] & ~taken[target]
-        prediction, target, group = prediction[left], target[left], group[left]
+    return matching.match(
+        groups,
+        truth_groups,
+        lambda p, t: iou_and_coverage(truth[t], segments[p])[0].astype(np.float32),
+        thresholds,
+    )
 
 
 def touching(segments: Array, groups: Array, others: Array, other_groups: Array) -> Array:
@@ -188,7 +138,7 @@ def touching(segments: Array, groups: Array, others: Array, other_groups: Array)
         return found
     order = np.argsort(groups, kind="stable")
     counts = np.bincount(groups, minlength=other_groups.max() + 1)
-    for other, widths, _, place in _blocks(other_groups, counts, counts):
+    for other, widths, _, place in blocks(other_groups, counts, counts):
         near, theirs = order[place], others[other.repeat(widths)]
         shared = np.minimum(segments[near, 1], theirs[:, 1]) - np.maximum(segments[near, 0], theirs[:, 0])
         found[near[shared > 0]] = True
@@ -206,26 +156,6 @@ def interpolated_average_precision(precision: Array, recall: Array) -> float:
     """
     best = np.maximum.accumulate(np.asarray(precision, np.float64)[::-1])[::-1]
     return float((np.diff(recall, prepend=0.0) * best).sum())
-
-
-def average_precision(correct: Array, truths: int, excused: Array | None = None) -> Array:
-    """Average precision per threshold.
-
-    Args:
-        correct: (thresholds, n) bool: correct predictions, best score first.
-        truths: number of true segments.
-        excused: (n,) bool: predictions that are ignored unless they are correct.
-
-    Returns:
-        (thresholds,) float64; 0 if there are no true segments.
-    """
-    if not truths or not correct.shape[1]:
-        return np.zeros(len(correct))
-    counted = np.ones_like(correct) if excused is None else correct | ~excused
-    precision = correct.cumsum(1) / np.maximum(counted.cumsum(1), 1)
-    best = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
-    out: Array = (best * correct).sum(1) / truths  # every correct prediction raises recall by 1 / truths
-    return out
 
 
 def detection_average_precision(
@@ -256,26 +186,17 @@ def detection_average_precision(
     Returns:
         (thresholds, classes) float64; 0 for classes without predictions, nan for classes without true segments.
     """
-    classes = int(truth_labels.max(initial=-1)) + 1 if num_classes is None else num_classes
-    truths = np.bincount(truth_labels, minlength=classes)
-    order = np.lexsort((-scores, labels))
-    order = order[(labels[order] >= 0) & (labels[order] < classes)]
-    labels = labels[order].astype(np.int64)
-    groups = videos[order].astype(np.int64) * classes + labels
-    # consecutive numbers: few of all pairs of a video and a class occur
-    known, numbers = np.unique(truth_videos.astype(np.int64) * classes + truth_labels, return_inverse=True)
-    place = np.searchsorted(known, groups)
-    inside = np.flatnonzero(known[np.minimum(place, len(known) - 1)] == groups) if len(known) else np.zeros(0, np.int64)
-    correct = np.zeros((len(thresholds), len(order)), bool)
-    correct[:, inside] = match(segments[order][inside], place[inside], truth, numbers, thresholds)
-    bounds = np.searchsorted(labels, np.arange(classes + 1))
-    out = np.full((len(thresholds), classes), np.nan)
-    for c in np.flatnonzero(truths):
-        rows = slice(bounds[c], bounds[c + 1])
-        out[:, c] = average_precision(
-            correct[:, rows], int(truths[c]), None if excused is None else excused[order][rows]
-        )
-    return out
+    return class_average_precision(
+        scores,
+        labels,
+        videos,
+        truth_labels,
+        truth_videos,
+        lambda p, t: iou_and_coverage(truth[t], segments[p])[0].astype(np.float32),
+        thresholds,
+        num_classes,
+        excused,
+    )
 
 
 def grounding_recall(predictions: Array, queries: Array, truth: Array, ks: Sequence[int], threshold: float) -> Array:

@@ -1,0 +1,1 @@
+"""Metrics of boxes in key frames, and of tubes in videos."""
