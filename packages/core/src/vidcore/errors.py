@@ -31,6 +31,8 @@ OPTIONAL = {
     "albumentations": "albumentations: pip install albumentations==2.0.8",
     "decord": "decord: pip install 'vidcore[decord]'",
     "huggingface_hub": "huggingface_hub: pip install 'vidcore[huggingface]'",
+    "onnxruntime": "ONNX Runtime: pip install 'vidcore[onnx]'",
+    "onnxscript": "ONNX Script: pip install 'vidcore[onnx]'",
     "timm": "timm: pip install timm",
     "torch": "PyTorch: pip install 'vidcore[torch]'",
     "torchvision": "torchvision: pip install torchvision",

@@ -29,6 +29,11 @@ class Model(ChecksLabels, nn.Module):
     averages_clips: ClassVar[bool] = False
     """Whether one clip is enough for a prediction, and the scores of several are averaged. Otherwise a prediction takes
     all clips of a sample, such as the segments of TSN."""
+    layout: ClassVar[str] = ""
+    """Names of the axes of each input, such as ``batch views channels time height width``; empty: not known."""
+
+    max_testing_views: int | None = None
+    """Views that the network processes at once outside of training, to save memory; None: all."""
 
     def sample_step(self) -> Transform | None:
         """Return a step that ends every pipeline of this model; default: None.
@@ -66,6 +71,10 @@ class Model(ChecksLabels, nn.Module):
     def predict(self, outputs: Any, batch: Batch) -> list[Sample]:
         """Return the samples of the batch, in order, with predictions: ``scores``, ``segments``, ..."""
         raise UserError(f"{type(self).__name__} makes no predictions")
+
+    def class_scores(self, outputs: Any) -> Tensor:
+        """Return the ``scores`` that ``predict`` gives each sample, from the outputs of ``forward``: (B, K) float32."""
+        raise UserError(f"{type(self).__name__} predicts no scores of classes")
 
     def adapt_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """Convert weights of a different kind of network to weights of a part of this model; None: they fit unchanged.

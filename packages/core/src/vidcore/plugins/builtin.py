@@ -73,6 +73,7 @@ def vidcore_commands() -> dict[str, str]:
         "completion": "vidcore.cli.completion:completion",
         "doctor": "vidcore.cli.doctor:doctor",
         "explain": "vidcore.cli.show:explain",
+        "export": "vidcore.cli.export:export",
         "features": "vidcore.cli.features:features",
         "fuse": "vidcore.cli.scores:fuse",
         "list": "vidcore.cli.show:list_",

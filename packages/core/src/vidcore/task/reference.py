@@ -21,11 +21,21 @@ from vidcore.transforms.compose import Pipeline
 from vidcore.transforms.views import input_contract, one_view
 from vidcore.video.frames import ArrayReader
 
-__all__ = ["CLIP", "check_reference", "generated_clip", "installed_versions", "reference_scores"]
+__all__ = [
+    "CLIP",
+    "SIZE",
+    "check_reference",
+    "generated_clip",
+    "generated_sample",
+    "installed_versions",
+    "reference_scores",
+]
 
 CLIP = 1
 """Version of the generated clip."""
-FRAMES, SIZE, FPS = 64, (120, 160), 30
+FRAMES, FPS = 64, 30
+SIZE = (120, 160)
+"""Height and width of the generated clip."""
 TOLERANCE = 1e-3
 """Largest difference of a score, relative to the largest score; rounding in another version is a hundredth of it."""
 
@@ -37,6 +47,12 @@ def generated_clip() -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.stack([np.abs(wave % 510 - 255) for wave in waves], axis=-1).astype(np.uint8)
 
 
+def generated_sample() -> Sample:
+    """Return the generated clip as a sample, not yet decoded."""
+    reader = ArrayReader(generated_clip(), FPS, "generated clip")
+    return Sample(index=0, path=reader.path, video=reader, total_frames=FRAMES, fps=float(FPS), duration=FRAMES / FPS)
+
+
 def reference_scores(model: Model, steps: Mapping[str, Transform]) -> list[float] | None:
     """Return the class scores of one view of the generated clip; None if the model gives none for a video.
 
@@ -46,12 +62,10 @@ def reference_scores(model: Model, steps: Mapping[str, Transform]) -> list[float
     """
     if input_contract(steps) is None:
         return None
-    reader = ArrayReader(generated_clip(), FPS, "generated clip")
-    sample = Sample(index=0, path=reader.path, video=reader, total_frames=FRAMES, fps=float(FPS), duration=FRAMES / FPS)
     pipeline = Pipeline(model.pipeline(one_view(steps, model.averages_clips)))
     model.eval()
     with torch.inference_mode():
-        batch = model.preprocess(collate([pipeline(sample, sample_rng(0, 0, 0))]))
+        batch = model.preprocess(collate([pipeline(generated_sample(), sample_rng(0, 0, 0))]))
         (predicted,) = model.predict(model(batch.inputs), batch)
     return None if predicted.scores is None else [float(f"{score:.6g}") for score in predicted.scores]
 

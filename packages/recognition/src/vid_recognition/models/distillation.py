@@ -124,6 +124,9 @@ class Distillation(FeatureModel):
         )
         return self.student.loss(scores, batch) | {"loss_dist": self.loss_weight * relations}
 
+    def class_scores(self, outputs: Outputs) -> Tensor:
+        return self.student.class_scores(outputs if isinstance(outputs, Tensor) else outputs[0])
+
     def predict(self, outputs: Outputs, batch: Batch) -> list[Sample]:
         return self.student.predict(outputs if isinstance(outputs, Tensor) else outputs[0], batch)
 

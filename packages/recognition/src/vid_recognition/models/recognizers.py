@@ -48,9 +48,6 @@ class Recognizer(FeatureModel):
         layers: other norms and activations in the backbone.
     """
 
-    layout: str
-    """The axes of the inputs."""
-
     def __init__(
         self,
         backbone: nn.Module,
@@ -185,20 +182,21 @@ class Recognizer(FeatureModel):
             losses |= self.neck.loss(auxiliary, batch.labels.repeat_interleave(times, 0))
         return losses
 
+    def class_scores(self, outputs: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+        scores = outputs[0] if isinstance(outputs, tuple) else outputs
+        mode = self.cls_head.average_clips
+        return self.cls_head.average(scores.float(), "score" if mode == "none" else mode)
+
     def predict(self, outputs: Tensor | tuple[Tensor, Tensor], batch: Batch) -> list[Sample]:
         """Return the samples of the batch with ``scores``: (K,) float32, averaged over views.
 
         With ``average_clips = "none"``, ``scores`` is the mean, and ``extra["views"]`` has the scores
         of each view.
         """
-        if isinstance(outputs, tuple):
-            outputs = outputs[0]
-        head = self.cls_head
-        mode = head.average_clips
-        scores = _numpy(head.average(outputs.float(), "score" if mode == "none" else mode))
-        if mode != "none":
+        scores = _numpy(self.class_scores(outputs))
+        if self.cls_head.average_clips != "none":
             return [sample.replace(scores=row) for sample, row in zip(batch.samples, scores, strict=True)]
-        views = _numpy(outputs.float())
+        views = _numpy((outputs[0] if isinstance(outputs, tuple) else outputs).float())
         return [
             sample.replace(scores=row).with_extra(views=ViewScores(rows))
             for sample, row, rows in zip(batch.samples, scores, views, strict=True)

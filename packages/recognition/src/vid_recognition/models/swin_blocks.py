@@ -67,7 +67,7 @@ def merge_windows(windows: Tensor, size: Sequence[int], grid: Sequence[int]) -> 
     counts = [length // part for length, part in zip(grid, size, strict=True)]
     x = windows.unflatten(1, tuple(size)).unflatten(0, (-1, *counts))
     x = x.permute(0, *(i for axis in range(1, axes + 1) for i in (axis, axis + axes)), 2 * axes + 1)
-    merged: Tensor = x.reshape(len(x), *grid, x.shape[-1])
+    merged: Tensor = x.reshape(x.shape[0], *grid, x.shape[-1])
     return merged
 
 

@@ -65,10 +65,10 @@ class AdaptiveModule(nn.Module):
                 nn.init.normal_(layer.weight, std=options.init_std)
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(x) % self.frames:
+        if x.shape[0] % self.frames:
             raise UserError(
-                f"{len(x)} frames do not divide into clips of {self.frames}: TANet.num_segments and num_clips of the"
-                " pipeline must match"
+                f"{x.shape[0]} frames do not divide into clips of {self.frames}: TANet.num_segments and num_clips of"
+                " the pipeline must match"
             )
         x = x.unflatten(0, (-1, self.frames)).transpose(1, 2)  # (N, C, T, H, W)
         pooled = x.mean((3, 4))

@@ -261,7 +261,7 @@ class TimeSformer(Backbone, PositionTables):
             )
         clips, _, frames = x.shape[:3]
         x = self.patch_embed(x.transpose(1, 2).flatten(0, 1)).flatten(1, 2)  # N * T, P, C
-        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), 1) + self.pos_embed
+        x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), 1) + self.pos_embed
         x = self.dropout(x)
         if self.time_embed is None:
             x = run_blocks(self.stages, x, with_cp=self.with_cp)

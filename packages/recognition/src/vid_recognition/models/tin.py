@@ -89,9 +89,9 @@ class TemporalInterlace(nn.Module):
         self.weight_net = WeightNet(self.fold, self.groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(x) % self.num_segments:
+        if x.shape[0] % self.num_segments:
             raise UserError(
-                f"{len(x)} frames do not divide into clips of {self.num_segments} segments: see num_segments"
+                f"{x.shape[0]} frames do not divide into clips of {self.num_segments} segments: see num_segments"
             )
         clips = x[:, : self.fold].unflatten(0, (-1, self.num_segments))
         pooled = clips.mean((3, 4)).transpose(1, 2)

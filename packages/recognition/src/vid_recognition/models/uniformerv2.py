@@ -262,9 +262,9 @@ class UniFormerV2(Backbone, PositionTables):
         x = self.conv1(x)
         frames, height, width = x.shape[2:]
         x = x.transpose(1, 2).flatten(0, 1).flatten(2).transpose(1, 2)  # N * T, P, C
-        x = torch.cat((self.class_embedding.expand(len(x), 1, -1), x), 1) + self.positional_embedding
+        x = torch.cat((self.class_embedding.expand(x.shape[0], 1, -1), x), 1) + self.positional_embedding
         x = self.ln_pre(x)
-        query = net.temporal_cls_token.expand(len(x) // frames, -1, -1)
+        query = net.temporal_cls_token.expand(x.shape[0] // frames, -1, -1)
         gathered = dict(zip(self.out_indices, zip(net.dpe, net.dec, strict=True), strict=True))
         for i, block in enumerate(net.resblocks):
             x = run_blocks((block,), x, frames, with_cp=self.with_cp)

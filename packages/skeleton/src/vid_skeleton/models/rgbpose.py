@@ -282,7 +282,7 @@ class MMRecognizer3D(Recognizer):
 
     def forward(self, inputs: Any) -> Any:
         """Return the class scores of frames and of heatmaps for each view: a pair of (B, V, K)."""
-        return self.cls_head(self.extract_features(inputs), len(inputs["imgs"]))
+        return self.cls_head(self.extract_features(inputs), inputs["imgs"].shape[0])
 
     def clip_features(self, inputs: Any) -> Tensor:
         """Return features of both networks, averaged over positions and views: (B, C)."""
@@ -304,15 +304,17 @@ class MMRecognizer3D(Recognizer):
         head = require_type(self.cls_head, RGBPoseHead, "cls_head")
         return head.stream_losses(tuple(scores.flatten(0, 1) for scores in outputs), labels)
 
+    def class_scores(self, outputs: Any) -> Tensor:
+        return self._of_networks(outputs).mean(1)
+
+    def _of_networks(self, outputs: Any) -> Tensor:
+        """Return the scores of both networks: (B, 2, K)."""
+        head = self.cls_head
+        return torch.stack([head.average(scores.float(), head.average_clips) for scores in outputs], 1)
+
     def predict(self, outputs: Any, batch: Batch) -> list[Sample]:
         """Return the samples with ``scores``, the mean of both networks, and the scores of each in ``streams``."""
-        head = self.cls_head
-        parts = (
-            torch.stack([head.average(scores.float(), head.average_clips) for scores in outputs], 1)
-            .detach()
-            .cpu()
-            .numpy()
-        )
+        parts = self._of_networks(outputs).detach().cpu().numpy()
         return [
             sample.replace(scores=rows.mean(0)).with_extra(streams=StreamScores(rows, STREAMS))
             for sample, rows in zip(batch.samples, parts, strict=True)
