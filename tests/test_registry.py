@@ -82,6 +82,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "ExtractFeatures": {"task": "task.toml", "checkpoint": "best.pt", "videos": ["."]},
     "FuseStreams": {"streams": {"joint": "."}},
     "GenerateProposals": {"boundaries": "."},
+    "MakeFeatureBank": {"task": "task.toml", "checkpoint": "best.pt"},
     "LayerDecayGroups": {"decay_rate": 0.7, "num_layers": 2},
     "MultiStepLR": {"milestones": [3, 4]},
     "ReduceOnPlateauLR": {"monitor": "acc/top1"},

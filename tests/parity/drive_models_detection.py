@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vid_detection.banks import FeatureBank
+from vid_detection.banks import FeatureBank, bank_key
 from vidcore.batch import Batch, collate
 from vidcore.geometry import Geometry
 from vidcore.records import Boxes
@@ -25,7 +25,7 @@ def run(model: Any, case: dict[str, Any], inputs: Any) -> dict[str, Any]:
         bank = read_bank(case["input"]["feature_bank"]["rows"].startswith("second t keeps"))
         options = model.roi_head.shared_head.lfb
         samples = [
-            s.with_inputs(bank=options.window(bank, s.key, s.meta["timestamp"], np.random.default_rng(0)))
+            s.with_inputs(bank=options.window(bank, *bank_key(s), np.random.default_rng(0)))
             for s in samples
         ]
     out: dict[str, Any] = {}
@@ -56,8 +56,7 @@ def sample_of(case: dict[str, Any], record: dict[str, Any], clip: Any) -> Sample
         row[classes] = 1
     labels = labels[:, int(case["model"]["roi_head"]["bbox_head"]["background_class"]) :]
     return Sample(
-        key=record["video_id"],
-        meta={"timestamp": record["timestamp"]},
+        key=record["img_key"],
         geometry=Geometry.whole(tuple(record["img_shape"])),
         boxes=Boxes(np.array(record["gt_bboxes"], np.float32), labels),
         proposals=Boxes(np.array(record["proposals"], np.float32)),

@@ -8,19 +8,21 @@ memory, so that all of them share one copy.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
+from numpy.lib.format import write_array_header_1_0
 
 from vidcore.errors import DataError, UserError
 from vidcore.files import atomic_write
+from vidcore.locks import make_folder
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
-__all__ = ["FeatureBank", "bank_key", "open_bank", "write_bank"]
+__all__ = ["FeatureBank", "bank_key", "has_bank", "open_bank", "write_bank"]
 
 FEATURES, INDEX = "features.npy", "index.json"
 
@@ -52,7 +54,7 @@ class FeatureBank:
             UserError: the folder has no bank, or a damaged one.
         """
         folder = Path(folder)
-        if not (folder / INDEX).is_file():
+        if not has_bank(folder):
             raise UserError(
                 f"{folder} has no feature bank (no {INDEX}): a stage with the job MakeFeatureBank writes one"
             )
@@ -66,6 +68,11 @@ class FeatureBank:
         if features.ndim != 2 or len(keys) != len(counts) or sum(counts) != len(features) or min(counts, default=0) < 0:
             raise UserError(f"{folder}: damaged feature bank: {INDEX} and {FEATURES} do not belong together")
         return cls(features, _rows(keys, counts))
+
+    def __iter__(self) -> Iterator[tuple[tuple[str, int], Array]]:
+        """Yield (video, second) and features of each key frame."""
+        for key, (start, stop) in self.rows.items():
+            yield key, self.features[start:stop]
 
     def window(self, video: str, first: int, seconds: int, most: int, rng: np.random.Generator) -> Array:
         """Return ``most`` rows for each of ``seconds`` seconds from ``first``: (seconds * most, channels) float32.
@@ -89,25 +96,53 @@ def open_bank(folder: str) -> FeatureBank:
 
 
 def write_bank(
-    folder: Path, features: Array, keys: Iterable[tuple[str, int]], counts: Iterable[int], **facts: Any
-) -> None:
-    """Write a bank: (rows, channels) features, the (video, second) of each key frame and its number of rows.
+    folder: Path, rows: Iterable[tuple[tuple[str, int], Array]], channels: int, dtype: str = "<f2", **facts: str
+) -> int:
+    """Write a bank as its rows come, and return the number of its boxes.
 
-    ``facts`` are kept in the index for people.
+    Args:
+        folder: is made.
+        rows: (video, second) of each key frame, and the (n, channels) features of its boxes.
+        channels: of a box.
+        dtype: NumPy's name of the type in the file: ``<f2`` or ``<f4``.
+        facts: kept in the index for people.
     """
+    keys, counts = [], []
+    make_folder(folder)
     with atomic_write(folder / FEATURES) as file:
-        np.save(file, features, allow_pickle=False)
-    index = {"keys": [f"{video},{second}" for video, second in keys], "rows": list(counts), **facts}
+        header = {"descr": dtype, "fortran_order": False}
+        write_array_header_1_0(file, {**header, "shape": (0, channels)})
+        for (video, second), features in rows:
+            keys.append(f"{video},{second}")
+            counts.append(len(features))
+            file.write(np.ascontiguousarray(features, dtype).tobytes())
+        file.seek(0)  # NumPy leaves room for any number of rows
+        write_array_header_1_0(file, {**header, "shape": (sum(counts), channels)})
+    index = {"keys": keys, "rows": counts, **facts}
     with atomic_write(folder / INDEX) as file:
         file.write(json.dumps(index, ensure_ascii=False).encode())
+    return sum(counts)
 
 
 def bank_key(sample: Sample) -> tuple[str, int]:
-    """Return the video and the second of a key frame; raise ``DataError`` if the sample is not a key frame."""
-    if "timestamp" not in sample.meta:
-        raise DataError(f"sample {sample.index} ({sample.path}) has no time: a feature bank is read by key frames")
-    name = sample.key or Path(sample.path or "").stem
-    return name.partition(",")[0], int(sample.meta["timestamp"])
+    """Return the video and the second of a key frame; its key is ``video,second``.
+
+    Raises ``DataError`` if it is something else.
+    """
+    video, comma, second = (sample.key or "").rpartition(",")
+    try:
+        if not (video and comma):
+            raise ValueError
+        return video, int(float(second))
+    except ValueError:
+        raise DataError(
+            f"sample {sample.index} ({sample.path}): a feature bank needs keys like 'video,0902', got {sample.key!r}"
+        ) from None
+
+
+def has_bank(folder: Path) -> bool:
+    """Return whether a bank was written completely."""
+    return (folder / INDEX).is_file()
 
 
 def _rows(keys: Iterable[tuple[str, int]], counts: Iterable[int]) -> dict[tuple[str, int], tuple[int, int]]:

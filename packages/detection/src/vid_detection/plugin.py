@@ -18,4 +18,5 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             roi_head=["AVARoIHead"],
         ),
         "metrics": offer("vid_detection.metrics", ava=["AVAMetric"], tubes=["ACTMetric", "MultiSportsMetric"]),
+        "jobs": offer("vid_detection", bank_making=["MakeFeatureBank"]),
     }

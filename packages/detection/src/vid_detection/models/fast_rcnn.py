@@ -115,6 +115,15 @@ class FastRCNN(Model):
         out: Tensor = self.roi_head(features, inputs["boxes"], inputs.get("count"), inputs.get("bank"))
         return out
 
+    def box_vectors(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the features of boxes, pooled as those in feature banks are: (R, C), clip by clip.
+
+        Args:
+            inputs: of ``forward``.
+        """
+        x = self.roi_head.box_features(self.backbone(inputs["imgs"]), inputs["boxes"], inputs.get("count"))
+        return x.mean(2).amax((2, 3))
+
     def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return ``loss_action_cls``, and recall and precision of classes, of the boxes in the batch.
 
