@@ -52,7 +52,8 @@ def extract(case: Any, row: Any) -> dict[str, Any]:
 
 def suppress(case: Any, row: Any) -> dict[str, Any]:
     boxes, scores = row.inputs["boxes"], row.inputs["scores"]
-    kept = suppress_boxes(boxes, scores, **row.settings)
+    settings = {name: value for name, value in row.settings.items() if name != "offset"}
+    kept = suppress_boxes(boxes, scores, pixels=row.settings.get("offset") == 1, **settings)
     return {"indices": kept, "boxes_and_scores": np.column_stack((boxes[kept], scores[kept])), "number_kept": len(kept)}
 
 

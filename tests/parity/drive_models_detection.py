@@ -24,10 +24,7 @@ def run(model: Any, case: dict[str, Any], inputs: Any) -> dict[str, Any]:
     if model.roi_head.shared_head is not None and hasattr(model.roi_head.shared_head, "lfb"):
         bank = read_bank(case["input"]["feature_bank"]["rows"].startswith("second t keeps"))
         options = model.roi_head.shared_head.lfb
-        samples = [
-            s.with_inputs(bank=options.window(bank, *bank_key(s), np.random.default_rng(0)))
-            for s in samples
-        ]
+        samples = [s.with_inputs(bank=options.window(bank, *bank_key(s), np.random.default_rng(0))) for s in samples]
     out: dict[str, Any] = {}
     with torch.no_grad():
         for i, sample in enumerate(samples):
@@ -60,7 +57,7 @@ def sample_of(case: dict[str, Any], record: dict[str, Any], clip: Any) -> Sample
         geometry=Geometry.whole(tuple(record["img_shape"])),
         boxes=Boxes(np.array(record["gt_bboxes"], np.float32), labels),
         proposals=Boxes(np.array(record["proposals"], np.float32)),
-        inputs={"imgs": clip[None]},
+        inputs={"imgs": clip},
     )
 
 

@@ -29,7 +29,7 @@ def test_better_boxes_suppress_others(options: dict, kept: list[int]) -> None:
 def test_the_last_pixel_may_belong_to_a_box() -> None:
     pair, scores = np.array([[0, 0, 1, 1], [1, 0, 2, 1]], np.float32), np.array([0.9, 0.8])
     assert len(suppress_boxes(pair, scores, 0.3)) == 2, "they meet at an edge"
-    assert len(suppress_boxes(pair, scores, 0.3, offset=1)) == 1, "a third of six pixels"
+    assert len(suppress_boxes(pair, scores, 0.3, pixels=True)) == 1, "a third of six pixels"
 
 
 def test_boxes_belong_to_classes_above_a_threshold_or_to_the_best() -> None:

@@ -1,4 +1,4 @@
-"""Arithmetic of boxes: overlap, suppression, classes, and their place in the decoded frame."""
+"""What is done with scored boxes: suppression, classes, and their place in the decoded frame."""
 
 from __future__ import annotations
 
@@ -6,29 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vid_detection.overlaps import iou
 from vidcore.typing import Array
 
-__all__ = ["box_iou", "class_boxes", "published_fractions", "suppress_boxes"]
-
-LEAST_UNION = 1e-6
-"""Unions of boxes without area count as this, in square pixels, so that their overlap is 0."""
-
-
-def box_iou(first: Array, second: Array, offset: int = 0) -> Array:
-    """Return the intersection over union of each two of (n, 4) and (m, 4) boxes ``x1, y1, x2, y2``: (n, m) float32.
-
-    Args:
-        first, second: boxes in the same units.
-        offset: added to each side: 1 if the far corner is the last pixel of a box, 0 if it is a point on its edge.
-
-    >>> box_iou(np.array([[0, 0, 2, 2]]), np.array([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]])).round(2).tolist()
-    [[1.0, 0.33000001311302185, 0.0]]
-    """
-    a, b = np.asarray(first, np.float32)[:, None], np.asarray(second, np.float32)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]) + offset
-    shared = np.maximum(sides, 0).prod(-1)
-    areas = [(boxes[..., 2:] - boxes[..., :2] + offset).prod(-1) for boxes in (a, b)]
-    return np.asarray(shared / np.maximum(areas[0] + areas[1] - shared, LEAST_UNION), np.float32)
+__all__ = ["class_boxes", "published_fractions", "suppress_boxes"]
 
 
 def suppress_boxes(
@@ -37,7 +18,7 @@ def suppress_boxes(
     iou_threshold: float,
     score_threshold: float = 0.0,
     max_num: int | None = None,
-    offset: int = 0,
+    pixels: bool = False,
 ) -> Array:
     """Return the rows of boxes that greedy suppression keeps, best first: (k,) int64.
 
@@ -50,7 +31,7 @@ def suppress_boxes(
         iou_threshold: from 0 to 1.
         score_threshold: boxes with at most this score are dropped; 0: none are.
         max_num: number of boxes to keep at most; default: all.
-        offset: see ``box_iou``.
+        pixels: see ``vid_detection.overlaps.areas``.
     """
     order = np.argsort(-np.asarray(scores), kind="stable")
     if score_threshold > 0:
@@ -59,7 +40,7 @@ def suppress_boxes(
     while len(order) and (max_num is None or len(kept) < max_num):
         best, order = order[0], order[1:]
         kept.append(int(best))
-        order = order[box_iou(boxes[best : best + 1], boxes[order], offset)[0] <= iou_threshold]
+        order = order[iou(boxes[best], boxes[order], pixels) <= iou_threshold]
     return np.array(kept, np.int64)
 
 

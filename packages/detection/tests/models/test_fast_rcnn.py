@@ -227,3 +227,17 @@ def test_weights_of_image_networks_are_inflated_and_those_of_video_networks_fit(
     adapted = net.adapt_weights(flat)
     assert adapted is not None
     assert adapted.keys() <= net.state_dict().keys()
+
+
+def test_rare_classes_may_count_more() -> None:
+    counts = torch.tensor([50, 10])  # nobody does the third
+    net = model()
+    assert net.weight_classes(counts, 100).startswith("an action that is there counts 1 to 9 times")
+    assert net.roi_head.bbox_head.pos_weight.tolist() == [1, 9, 1]
+    single = model(multilabel=False)
+    assert single.weight_classes(counts, 100).startswith("the loss of a class counts 0.6 to 3 times")
+    logits, labels = torch.zeros(2, 4), torch.eye(3)[:2]
+    head = single.roi_head.bbox_head
+    torch.testing.assert_close(head.loss(logits, labels)["loss_action_cls"], torch.tensor(3.0).log() * (0.6 + 3) / 2)
+    with pytest.raises(UserError, match="class_weight of the bbox_head sets the weights"):
+        model(class_weight=[1, 1, 2]).weight_classes(counts, 100)

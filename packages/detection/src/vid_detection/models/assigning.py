@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from attrs import field, frozen
 
-from vid_detection.boxes import box_iou
+from vid_detection.overlaps import iou
 from vidcore.errors import UserError
 from vidcore.typing import Array
 from vidcore.validators import at_least, in_range
@@ -63,7 +63,7 @@ class MaxIoUAssignerAVA:
         if not len(true_boxes) or not len(boxes):
             none = np.zeros(len(boxes), np.float32)
             return Assigned(none.astype(np.int64), none, np.zeros((len(boxes), true_labels.shape[1]), np.float32))
-        table = box_iou(true_boxes, boxes)
+        table = iou(np.asarray(true_boxes, np.float32)[:, None], np.asarray(boxes, np.float32))
         best = table.max(0)
         truth = np.full(len(boxes), -1)
         low, high = self._negatives()

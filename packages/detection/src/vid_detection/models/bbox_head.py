@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -35,9 +36,13 @@ class BBoxHeadAVA(nn.Module):
         dropout_before_pool: drop features before they are pooled.
         topk: report recall and precision of the k best classes, for these k.
         mlp_head: two layers instead of one.
+        class_weight: weight of each class in the loss: of its score if boxes may have several, else of its boxes.
 
     ``forward``: (R, C, T, H, W) -> (R, K) scores before the sigmoid or softmax, or (R, 1 + K).
     """
+
+    class_weight: Tensor | None
+    pos_weight: Tensor | None
 
     def __init__(
         self,
@@ -53,6 +58,7 @@ class BBoxHeadAVA(nn.Module):
         dropout_before_pool: bool = True,
         topk: Sequence[int] = (3, 5),
         mlp_head: bool = False,
+        class_weight: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         for name, given in (("temporal_pool_type", temporal_pool_type), ("spatial_pool_type", spatial_pool_type)):
@@ -64,6 +70,13 @@ class BBoxHeadAVA(nn.Module):
         self.temporal_pool_type, self.spatial_pool_type = temporal_pool_type, spatial_pool_type
         self.focal_gamma, self.focal_alpha = focal_gamma, focal_alpha
         self.topk = tuple(k for k in topk if k <= num_classes)
+        require(
+            class_weight is None or len(class_weight) == num_classes,
+            f"class_weight needs {num_classes} numbers, got {len(class_weight or ())}",
+        )
+        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
+        self.register_buffer("class_weight", weight, persistent=False)
+        self.register_buffer("pos_weight", None, persistent=False)
         self.dropout = nn.Dropout(dropout_ratio)
         self.dropout_before_pool = dropout_before_pool
         last = nn.Linear(in_channels, num_classes + background_class)
@@ -92,6 +105,20 @@ class BBoxHeadAVA(nn.Module):
         """Return outputs, scores or probabilities, without the background: (..., K)."""
         return outputs[..., int(self.background_class) :]
 
+    def weight_classes(self, counts: Tensor, samples: int) -> str:
+        """Set weights from the size of each class, and return a sentence about them; see ``Model.weight_classes``."""
+        if self.class_weight is not None:
+            raise UserError("class_weight of the bbox_head sets the weights of classes, too: remove one of them")
+        seen = counts > 0
+        if self.multilabel:
+            weight = torch.where(seen, (samples - counts).clamp(min=1) / counts.clamp(min=1), 1.0)
+            self.pos_weight = weight
+            return (
+                f"an action that is there counts {_span(weight[seen])} times: samples without it, divided by those with"
+            )
+        self.class_weight = weight = counts.sum() / (seen.sum() * counts.clamp(min=1))
+        return f"the loss of a class counts {_span(weight[seen])} times, in inverse proportion to its samples"
+
     def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Return ``loss_action_cls``, and recall and precision at a probability of 0.5 and of the best classes.
 
@@ -110,10 +137,12 @@ class BBoxHeadAVA(nn.Module):
         known = labels.sum(1) > 0
         rows, wanted = logits[known], labels[known]
         if self.multilabel:
-            entropy = F.binary_cross_entropy_with_logits(rows, wanted, reduction="none")
+            entropy = F.binary_cross_entropy_with_logits(
+                rows, wanted, self.class_weight, reduction="none", pos_weight=self.pos_weight
+            )
         else:
             share = wanted / wanted.sum(1, keepdim=True)  # several classes share the probability
-            entropy = F.cross_entropy(rows, share, reduction="none")[:, None]
+            entropy = F.cross_entropy(rows, share, self.class_weight, reduction="none")[:, None]
         focal = self.focal_alpha * (1 - (-entropy).exp()) ** self.focal_gamma * entropy
         if weights is not None:
             focal = focal * weights[known, None]
@@ -128,6 +157,10 @@ class BBoxHeadAVA(nn.Module):
         for name, recall, precision in zip(names, *found, strict=True):
             figures |= {f"recall@{name}": recall, f"prec@{name}": precision}
         return figures
+
+
+def _span(weights: Tensor) -> str:
+    return f"{weights.min():.3g} to {weights.max():.3g}"
 
 
 def recall_precision(

@@ -1,7 +1,7 @@
 """Fast R-CNN for actions: a clip around a key frame, and what each of the given boxes in this frame does.
 
 Papers: Fast R-CNN, arXiv:1504.08083; AVA, arXiv:1705.08421; SlowFast, arXiv:1812.03982, section 4.
-Shapes: B samples, N boxes of each, K classes, T frames; clips (B, 1, C, T, H, W).
+Shapes: B samples, N boxes of each, K classes, T frames; clips (B, 1, C, T, H, W) or (B, C, T, H, W).
 What differs: boxes come from a person detector and are not refined. There is no proposal network.
 """
 
@@ -68,6 +68,12 @@ class FastRCNN(Model):
             raise UserError("boxes have several labels: set multilabel of the bbox_head")
         return f"{'sigmoid' if multilabel else 'softmax'} of the actions of each box"
 
+    def weight_classes(self, counts: Tensor, samples: int) -> str:
+        head = self.roi_head.bbox_head
+        known = counts.new_zeros(head.num_classes)
+        known[: len(counts)] = counts
+        return head.weight_classes(known.to(next(self.parameters()).device), samples)
+
     def sample_step(self) -> Transform:
         """Add the proposals to the inputs, and what to learn to the targets."""
         head, shared = self.roi_head.bbox_head, self.roi_head.shared_head
@@ -82,14 +88,12 @@ class FastRCNN(Model):
         if not isinstance(batch.inputs, Mapping) or not {"imgs", "boxes"} <= batch.inputs.keys():
             raise UserError("FastRCNN needs clips (FormatShape) and boxes, which its sample_step puts beside them")
         clips = batch.inputs["imgs"]
+        if clips.ndim == 5:  # FormatShape with collapse
+            clips = clips[:, None]
         if clips.ndim != 6 or clips.shape[1] != 1:
             raise UserError(f"FastRCNN needs one clip of each sample (batch 1 C T H W), got shape {tuple(clips.shape)}")
-        inputs = {
-            **batch.inputs,
-            "imgs": self.data_preprocessor.normalise(clips)[:, 0],
-            "count": batch.lengths["boxes"],
-        }
-        batch = batch.replace(inputs=inputs)
+        clips = self.data_preprocessor.normalise(clips)[:, 0]
+        batch = batch.replace(inputs={**batch.inputs, "imgs": clips, "count": batch.lengths["boxes"]})
         return self.with_training_boxes(batch) if self.training else batch
 
     def with_training_boxes(self, batch: Batch) -> Batch:
