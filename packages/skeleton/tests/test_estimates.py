@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from vid_skeleton.datasets.pose import PoseDataset
-from vid_skeleton.estimates import BODY_25, HALPE, LAYOUTS, Estimates, Images, Options, find_sources, read_estimates
+from vid_skeleton.estimates.images import Images
+from vid_skeleton.estimates.layouts import BODY_25, HALPE, LAYOUTS
+from vid_skeleton.estimates.persons import Estimates, Options
+from vid_skeleton.estimates.reading import find_sources, read_estimates
 from vid_skeleton.files import read_skeletons
 from vid_skeleton.graphs import COCO, OPENPOSE
 from vidcore.errors import AnnotationError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vid_skeleton.estimates import LAYOUTS as ESTIMATED
+from vid_skeleton.estimates.layouts import LAYOUTS as ESTIMATED
 from vid_skeleton.files import Skeletons, read_skeletons
 from vid_skeleton.graphs import LAYOUTS
 from vid_skeleton.published import read_published

@@ -53,6 +53,7 @@ def vidcore_commands() -> dict[str, str]:
     return {
         "data check-skeletons": "vid_skeleton.prepare.command:check_skeletons",
         "data convert-skeletons": "vid_skeleton.prepare.command:convert_skeletons",
+        "data prepare babel": "vid_skeleton.prepare.command:babel",
         "data prepare diving48-skeleton": "vid_skeleton.prepare.command:diving48_skeleton",
         "data prepare gym": "vid_skeleton.prepare.command:gym",
         "data prepare hmdb51-skeleton": "vid_skeleton.prepare.command:hmdb51_skeleton",

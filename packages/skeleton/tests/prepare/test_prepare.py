@@ -114,12 +114,13 @@ def test_a_folder_of_raw_files(vidcore: Callable[..., str], tmp_path: Path) -> N
         "S001C002P003R002A002": text([{}, {}]),
         "S001C002P003R002A003": "5\n",
         "S001C002P003R002A004": whole,
+        "S001C002P005R002A008": whole,  # in the list of the authors
     }.items():
         (raw / f"{name}.skeleton").write_text(content)
     (tmp_path / "missing.txt").write_text("prose\nS001C002P003R002A004\n")
     said = vidcore(tmp_path, "data", "prepare", "ntu60", "raw", "-o", "ntu.npz", "--missing", "missing.txt")
-    counts = "1 in the list of missing skeletons, 1 of actions above 60"
-    assert f"6 files: 2 kept; {counts}" in said
+    counts = "2 in the list of missing skeletons, 1 of actions above 60"
+    assert f"7 files: 2 kept; {counts}" in said
     assert "left out: raw/S001C002P003R002A003.skeleton:2: expected the number of bodies" in said
     assert "left out: raw/S001C002P003R002A002.skeleton: has no body in 2 frames" in said
     found = read_skeletons(tmp_path / "ntu.npz")

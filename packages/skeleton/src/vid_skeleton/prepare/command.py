@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from vid_skeleton.estimates import Coordinates
+    from vid_skeleton.estimates.persons import Coordinates
 
 source_argument = click.argument("source", type=click.Path(exists=True, path_type=Path))
 file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -24,7 +24,7 @@ output_option = click.option(
 missing_option = click.option(
     "--missing",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="List of videos to leave out, such as the official one of missing skeletons.",
+    help="List of further videos to leave out, beside those that the authors list as missing.",
 )
 
 
@@ -106,6 +106,25 @@ hmdb51_skeleton = _of_pickle("hmdb51-skeleton", "HMDB51", "hmdb51_2d.pkl")
 diving48_skeleton = _of_pickle("diving48-skeleton", "Diving48", "diving48_2d.pkl")
 
 
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@output_option
+@click.option("--classes", type=click.Choice(["60", "120"]), default="60", show_default=True, help="Number of classes.")
+def babel(folder: Path, output: Path, classes: str) -> None:
+    """Prepare the joints of BABEL, motion capture with the joints of NTU RGB+D.
+
+    FOLDER has train_ntu_sk_60.npy, train_label_60.pkl, and those of val, from the official archive of features.
+    """
+    from vid_skeleton.prepare.babel import convert_babel
+    from vidcore.errors import UserError
+
+    if output.suffix != ".npz":
+        raise UserError(f"-o {output}: must end in .npz")
+    for note in convert_babel(folder, output, int(classes)):
+        click.echo(f"note: {note}", err=True)
+    click.echo(f"wrote {output}")
+
+
 def _size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
@@ -169,13 +188,15 @@ def convert_skeletons(
     images: Path | None,
     relink: bool,
 ) -> None:
-    """Convert the JSON files of pose estimators to a file of skeletons.
+    """Convert JSON files of pose estimators.
 
-    SOURCE is a file, or a folder that is searched with the folders in it. It has results or annotations of COCO
-    keypoints, folders of OpenPose (a file for each frame), results of AlphaPose, or files of Kinetics-Skeleton or
-    MMSkeleton. A video is named after its file or folder. Files that cannot be read are named and left out.
+    The result is a file of skeletons. SOURCE is a file, or a folder that is searched with the folders in it. It has
+    results or annotations of COCO keypoints, folders of OpenPose (a file for each frame), results of AlphaPose, or
+    files of Kinetics-Skeleton or MMSkeleton. A video is named after its file or folder. Files that cannot be read are
+    named and left out.
     """
-    from vid_skeleton.estimates import Images, Options
+    from vid_skeleton.estimates.images import Images
+    from vid_skeleton.estimates.persons import Options
     from vid_skeleton.prepare.estimates import convert_estimates, read_labels
     from vidcore.errors import UserError
 

@@ -115,7 +115,7 @@ def convert_ntu(dataset: str, folder: Path, output: Path, missing: Path | None =
         folder: is searched with the folders in it.
         output: file of skeletons to write, with the splits ``xsub_train``, ``xsub_val`` and, by dataset,
             ``xview_...`` or ``xset_...``.
-        missing: list of videos to leave out, such as the official one.
+        missing: list of videos to leave out beside the 302, or 535, that the authors list.
 
     Raises ``DataError`` if no file can be used.
     """
@@ -125,7 +125,8 @@ def convert_ntu(dataset: str, folder: Path, output: Path, missing: Path | None =
     if not wanted:
         example = "S001C001P001R001A001.skeleton"
         raise DataError(f"{folder}: has no file with a name like {example} of actions 1 to {actions}")
-    listed = set() if missing is None else read_missing(missing)
+    official = read_missing(Path(str(files("vid_skeleton"))) / "prepare" / "ntu_missing.txt")
+    listed = official | (set() if missing is None else read_missing(missing))
     counts: Counter[str] = Counter()
     bad = []
     with skeleton_writer(output, NTU.names, NTU.inward, "metres", 3, _classes(dataset)) as writer:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from vid_skeleton.estimates import Estimates, Options, Source, find_sources, read_estimates
+from vid_skeleton.estimates.persons import Estimates, Options, Source
+from vid_skeleton.estimates.reading import find_sources, read_estimates
 from vid_skeleton.extraction import tracks_of
 from vid_skeleton.files import SkeletonWriter, skeleton_writer
 from vidcore.data.classes import MOST_CLASSES, read_classes
@@ -92,7 +93,7 @@ def convert_estimates(
         source: file or folder.
         output: file to write.
         options: what the files do not say.
-        form: one of ``estimates.FORMATS``; default: what each file looks like.
+        form: one of ``FORMATS``; default: what each file looks like.
         layout: ``coco`` or ``openpose``: convert the joints, by name.
         labels: classes of the videos; default: those in the files, if they have some.
         by_folder: a video's class is the folder below ``source`` in which it lies.

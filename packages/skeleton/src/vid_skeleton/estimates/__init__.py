@@ -1,0 +1,1 @@
+"""What pose estimators write, as the persons in the frames of videos: readers of their JSON files."""
