@@ -27,3 +27,11 @@ def vidcore_components() -> dict[str, dict[str, str]]:
         ),
         "transforms": offer("vid_retrieval.transforms", tokens=["CLIPTokenize"]),
     }
+
+
+@hookimpl
+def vidcore_commands() -> dict[str, str]:
+    return {
+        "data prepare msrvtt": "vid_retrieval.prepare.command:msrvtt",
+        "data prepare msvd": "vid_retrieval.prepare.command:msvd",
+    }
