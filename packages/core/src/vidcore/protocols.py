@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
@@ -160,6 +160,17 @@ class Metric(ChecksLabels, ABC):
     @abstractmethod
     def merge(self, others: Iterable[Self]) -> None:
         """Add what other processes collected; a sample with the same ``index`` counts once."""
+
+    def conclude(self, model: torch.nn.Module, rank: int, gather: Callable[[Any], list[Any]]) -> None:
+        """Work with the model, or share work, after the last batch and before ``merge``; default: nothing.
+
+        Called once in every process, also in one without samples, in evaluation mode and without gradients.
+
+        Args:
+            model: the evaluated one, with all of its weights.
+            rank: of this process.
+            gather: returns what every process gave, in order of rank; all processes must call it equally often.
+        """
 
     def keep(self) -> Mapping[str, Any]:
         """Return plain data to keep beside the evaluated weights, such as thresholds; called after ``compute``."""

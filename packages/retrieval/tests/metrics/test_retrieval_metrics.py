@@ -1,11 +1,14 @@
 """Ranks of right answers, ties, several right answers, and memory."""
 
+import pickle
+import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from vid_retrieval.metrics.functional import pair_ranks, retrieval_ranks
+from vid_retrieval.metrics.functional import pair_ranks, retrieval_ahead
 from vid_retrieval.metrics.retrieval import RetrievalMetric, RetrievalRecall
 from vid_retrieval.records import Embeddings, Texts
 from vidcore.errors import DataError, UserError
@@ -63,9 +66,10 @@ def test_ranks_equal_those_of_a_loop(block, ties, weight):
     videos[9], videos[3] = videos[2], videos[2]
     texts[20] = 5 * texts[1]  # of any length
     pairs = np.unique(np.stack((np.r_[:23, rng.integers(0, 23, 9)], np.r_[:17, rng.integers(0, 17, 15)]), 1), axis=0)
-    found = retrieval_ranks(videos, texts, pairs, ties, block)
-    np.testing.assert_allclose(np.r_[found.texts, found.videos], brute(videos, texts, pairs, weight))
-    assert len(pair_ranks(videos, texts[:17], block)) > 17  # copies count
+    parts = [retrieval_ahead(videos, texts, pairs, ties, part=(i, 3), block=block) for i in range(3)]
+    found = np.r_[sum(p.texts for p in parts), sum(p.videos for p in parts)]
+    np.testing.assert_allclose(1 + found, brute(videos, texts, pairs, weight))
+    assert len(pair_ranks(videos, texts[:17], block=block)) > 17  # copies count
 
 
 def test_equal_texts_and_several_texts_of_a_video():
@@ -88,7 +92,7 @@ def test_memory_does_not_grow_with_the_number_of_pairs():
     rng = np.random.default_rng(0)
     videos, texts = rng.normal(size=(2, 4000, 8)).astype(np.float32)
     tracemalloc.start()
-    found = retrieval_ranks(videos, texts, np.stack((np.arange(4000),) * 2, 1), block=1 << 16)
+    found = retrieval_ahead(videos, texts, np.stack((np.arange(4000),) * 2, 1), block=1 << 16)
     assert tracemalloc.get_traced_memory()[1] < 4000 * 4000 / 4  # of 64 MB for all similarities
     tracemalloc.stop()
     assert found.texts.mean() == pytest.approx(2000, rel=0.1)
@@ -103,6 +107,40 @@ def test_the_order_and_the_number_of_processes_change_nothing():
     parts[0].update(*zip(pairs[3], strict=True))  # a copy, as of a padded sampler
     parts[0].merge([parts[1]])
     assert parts[0].compute() == scored(pairs)
+
+
+@pytest.mark.parametrize("ties", ["worst", "published"])
+def test_processes_share_the_ranking(ties):
+    rng = np.random.default_rng(1)
+    pairs = [pair(i, [f"{i}", f"{i}b"], rng.normal(size=5), rng.normal(size=(2, 5)), i) for i in range(11)]
+    processes = [RetrievalMetric(ties=ties) for _ in range(3)]
+    for predicted, target in pairs:
+        processes[target.index % 2].update([predicted], [target])  # the third has no samples
+    together(processes)
+    assert not processes[1].collected
+    processes[0].merge(processes[1:])
+    assert processes[0].compute() == pytest.approx(scored(pairs, ties=ties))
+    processes[0].reset()
+    processes[0].update(*zip(pairs[0], strict=True))
+    assert processes[0].compute() == scored(pairs[:1], ties=ties)
+
+
+def together(metrics, model=None):
+    """Call ``conclude`` of all metrics as processes do that wait for each other."""
+    barrier, given = threading.Barrier(len(metrics)), [None] * len(metrics)
+
+    def conclude(rank):
+        def gather(value):
+            given[rank] = pickle.dumps(value)
+            barrier.wait(30)
+            found = [pickle.loads(part) for part in given]
+            barrier.wait(30)
+            return found
+
+        metrics[rank].conclude(model, rank, gather)
+
+    with ThreadPoolExecutor(len(metrics)) as pool:
+        list(pool.map(conclude, range(len(metrics))))
 
 
 def test_what_cannot_be_scored_is_refused():

@@ -100,6 +100,9 @@ def evaluate(
                 for name, value in reported.items():
                     sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
             on_progress(number, len(loader))
+        with autocast(precision, device):
+            for metric in metrics.values():
+                metric.conclude(model, dist.world().rank, dist.gather)
     model.train(training)
     counts = dist.gather((seen, averaged, loader.skipped))
     samples, averaged, skipped = (sum(column) for column in zip(*counts, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from attrs import frozen
 from vidcore.errors import DataError
 from vidcore.typing import Array
 
-__all__ = ["Ranks", "Ties", "best_rank", "pair_ranks", "rank_scores", "recall_at", "retrieval_ranks"]
+__all__ = ["Ahead", "Ties", "best_rank", "pair_ranks", "rank_scores", "recall_at", "retrieval_ahead", "score_ahead"]
 
 Ties = Literal["worst", "mean", "best"]
 """Whether wrong candidates as similar as the right one come before it, in half of the cases, or after it."""
@@ -23,58 +23,84 @@ EQUAL = 1e-6
 
 
 @frozen(eq=False)
-class Ranks:
-    """Ranks, counted from 1, in both directions."""
+class Ahead:
+    """How many wrong candidates come before the right one, in both directions. Its sums over parts are of the whole."""
 
     texts: Array
-    """(t,) float64: of the best right video of each text, among all videos."""
+    """(t,) float64: wrong videos before the best right one of each text."""
     videos: Array
-    """(v,) float64: of the best right text of each video, among all texts."""
+    """(v,) float64: wrong texts before the best right one of each video."""
 
 
-def retrieval_ranks(videos: Array, texts: Array, pairs: Array, ties: Ties = "worst", block: int = BLOCK) -> Ranks:
-    """Rank all videos for each text, and all texts for each video, by the cosine of their embeddings.
+def retrieval_ahead(
+    videos: Array,
+    texts: Array,
+    pairs: Array,
+    ties: Ties = "worst",
+    *,
+    part: tuple[int, int] = (0, 1),
+    block: int = BLOCK,
+) -> Ahead:
+    """Count the wrong videos before the right one of each text, and the wrong texts before that of each video.
 
-    Of several right candidates the best counts; the others neither help nor harm.
+    Candidates are ordered by the cosine of their embeddings. Of several right ones the best counts; the others neither
+    help nor harm.
 
     Args:
         videos: (v, channels) embeddings of distinct videos.
         texts: (t, channels) embeddings of distinct texts.
         pairs: (p, 2) int64: text and video that belong together; each text and each video occurs.
         ties: what happens to wrong candidates that are as similar as the right one.
+        part: (i, n): compare only part i of n of the texts with the videos; the other counts are 0.
         block: similarities in memory at once.
     """
     videos, texts = _unit(videos), _unit(texts)
     pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
     step = max(1, block // len(videos))
-    of_pairs = np.concatenate(
-        [np.einsum("pc,pc->p", texts[p[:, 0]], videos[p[:, 1]]) for p in np.array_split(pairs, len(pairs) // step + 1)]
-    )
+    chunks = np.array_split(pairs, len(pairs) * videos.shape[1] // block + 1)
+    of_pairs = np.concatenate([np.einsum("pc,pc->p", texts[p[:, 0]], videos[p[:, 1]]) for p in chunks])
     best_text, best_video = np.full(len(texts), -np.inf, np.float32), np.full(len(videos), -np.inf, np.float32)
     np.maximum.at(best_text, pairs[:, 0], of_pairs)
     np.maximum.at(best_video, pairs[:, 1], of_pairs)
-    text_ranks, video_ranks = np.ones(len(texts)), np.ones(len(videos))
+    before_text, before_video = np.zeros(len(texts)), np.zeros(len(videos))
     weight = SHARE[ties]
-    for first in range(0, len(texts), step):
-        rows = slice(first, first + step)
-        similarity = texts[rows] @ videos.T
-        begin, end = np.searchsorted(pairs[:, 0], [first, first + step])
+    for first, stop in _blocks(len(texts), part, step):
+        similarity = texts[first:stop] @ videos.T
+        begin, end = np.searchsorted(pairs[:, 0], [first, stop])
         similarity[pairs[begin:end, 0] - first, pairs[begin:end, 1]] = -np.inf  # right ones are not competitors
-        text_ranks[rows] += _ahead(similarity, best_text[rows, None], weight, 1)
-        video_ranks += _ahead(similarity, best_video[None], weight, 0)
-    return Ranks(text_ranks, video_ranks)
+        before_text[first:stop] = _ahead(similarity, best_text[first:stop, None], weight, 1)
+        before_video += _ahead(similarity, best_video[None], weight, 0)
+    return Ahead(before_text, before_video)
+
+
+def score_ahead(scores: Array, right: Array, ties: Ties = "worst") -> Array:
+    """Count the wrong candidates before the best right one in each row of scores.
+
+    Args:
+        scores: (n, candidates).
+        right: (n, candidates) bool, at least one per row.
+        ties: as for ``retrieval_ahead``.
+    """
+    best = np.where(right, scores, -np.inf).max(1, keepdims=True)
+    return _ahead(np.where(right, -np.inf, scores), best, SHARE[ties], 1)
+
+
+def _blocks(total: int, part: tuple[int, int], step: int) -> Iterator[tuple[int, int]]:
+    first, stop = (total * i // part[1] for i in (part[0], part[0] + 1))
+    for row in range(first, stop, step):
+        yield row, min(row + step, stop)
 
 
 def _ahead(similarity: Array, right: Array, weight: float, axis: int) -> Array:
     """Number of similarities above the right one, and ``weight`` for each equal one."""
-    above = np.count_nonzero(similarity > right + EQUAL, axis=axis)
+    above = np.asarray(np.count_nonzero(similarity > right + EQUAL, axis=axis), np.float64)
     if not weight:
         return above
     not_below = np.count_nonzero(similarity >= right - EQUAL, axis=axis)
     return np.asarray(above + weight * (not_below - above))
 
 
-def pair_ranks(videos: Array, texts: Array, block: int = BLOCK) -> Array:
+def pair_ranks(videos: Array, texts: Array, *, part: tuple[int, int] = (0, 1), block: int = BLOCK) -> Array:
     """Rank the videos of n pairs for the text of each, as CLIP4Clip (arXiv:2104.08860) and its followers do.
 
     Every position that an equally similar video takes counts as one more query, so the result may be longer than n, and
@@ -83,17 +109,17 @@ def pair_ranks(videos: Array, texts: Array, block: int = BLOCK) -> Array:
     Args:
         videos: (n, channels) embeddings.
         texts: (n, channels) embeddings; text i belongs to video i.
+        part: (i, m): only part i of m of the texts.
         block: similarities in memory at once.
 
     Returns:
         (n or more,) int64 ranks, counted from 1.
     """
     videos, texts = _unit(videos), _unit(texts)
-    step = max(1, block // len(videos))
-    found = []
-    for first in range(0, len(texts), step):
-        similarity = texts[first : first + step] @ videos.T
-        rows = np.arange(len(similarity))
+    found = [np.zeros(0, np.int64)]
+    for first, stop in _blocks(len(texts), part, max(1, block // len(videos))):
+        similarity = texts[first:stop] @ videos.T
+        rows = np.arange(stop - first)
         right = similarity[rows, first + rows][:, None]
         above = np.count_nonzero(similarity > right + EQUAL, axis=1)
         equal = np.count_nonzero(similarity >= right - EQUAL, axis=1) - above
