@@ -37,7 +37,7 @@ def operators(area: str = "") -> dict[str, Callable[[Any, Any], dict[str, Any]]]
 def run_model(case: dict[str, Any], checkpoint: dict[str, Any], inputs: Any) -> dict[str, Any]:
     """Build ``case["model"]`` as the importer does, load the checkpoint, and return scores, features and losses."""
     model = driver("drive_models").build(case, checkpoint)
-    own = f"drive_models_{case['package']}"
+    own = f"drive_models_{'vindlu' if case['model']['type'].startswith('VindLU') else case['package']}"
     outputs = driver(own if (HERE / f"{own}.py").exists() else "drive_models").run(model, case, inputs)
     counted = list(model.parameters())
     if (case["model"].get("test_cfg") or {}).get("fcn_test"):  # the published head keeps its classifier twice

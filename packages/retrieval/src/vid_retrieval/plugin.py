@@ -8,6 +8,16 @@ from vidcore.plugins.hooks import hookimpl, offer
 @hookimpl
 def vidcore_components() -> dict[str, dict[str, str]]:
     return {
+        "models": offer(
+            "vid_retrieval.models",
+            actionclip=["ActionClip"],
+            adapters=["SimpleMeanAdapter", "TransformerAdapter"],
+            beit=["BeitModel3D"],
+            bert=["BertDecoder", "XBertModel"],
+            clip=["CLIP"],
+            similarity=["CLIPSimilarity"],
+            vindlu=["VindLURetrieval", "VindLURetrievalMC", "VindLUVQA"],
+        ),
         "datasets": offer(
             "vid_retrieval.datasets",
             captions=["MSRVTTRetrieval", "VideoTextDataset"],
@@ -16,16 +26,10 @@ def vidcore_components() -> dict[str, dict[str, str]]:
         "metrics": offer(
             "vid_retrieval.metrics",
             answers=["ReportVQA", "VQAAcc", "VQAMCACC"],
+            matching=["MatchRecall"],
             retrieval=["RetrievalMetric", "RetrievalRecall"],
         ),
-        "models": offer(
-            "vid_retrieval.models",
-            actionclip=["ActionClip"],
-            adapters=["SimpleMeanAdapter", "TransformerAdapter"],
-            clip=["CLIP"],
-            similarity=["CLIPSimilarity"],
-        ),
-        "transforms": offer("vid_retrieval.transforms", tokens=["CLIPTokenize"]),
+        "transforms": offer("vid_retrieval.transforms", tokens=["CLIPTokenize"], word_pieces=["BertTokenize"]),
     }
 
 

@@ -1,7 +1,8 @@
 """Records of video and language, kept in ``Sample.extra``.
 
 Names of annotations: ``texts`` (``Texts``), and for a question ``answers`` (``Answers``). Names of predictions:
-``video_embedding`` and ``text_embeddings`` (``Embeddings``), ``answers`` (``Answers``).
+``video_embedding`` and ``text_embeddings`` (``Embeddings``), ``answers`` (``Answers``), and of networks that match
+pairs ``video_states`` and ``text_states`` (``States``).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from vidcore.record import Record, shape
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
-__all__ = ["Answers", "Embeddings", "Texts", "extra_record"]
+__all__ = ["Answers", "Embeddings", "States", "Texts", "extra_record"]
 
 Kind = TypeVar("Kind", bound=Record)
 
@@ -89,6 +90,25 @@ class Embeddings(Record):
 
     vectors: Array = field(validator=shape(None, None))
     """(n, channels) float32; of any length, since they are compared by their cosine."""
+
+
+@frozen(eq=False)
+class States(Record):
+    """States of a network, which match a video with texts. They stay in memory, and out of files of predictions."""
+
+    tensor: Any
+    """(n, tokens, channels) torch.Tensor: of the video (n is 1), or of each text."""
+    ids: Any = None
+    """(n, tokens) torch.Tensor: token ids of texts."""
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def select(self, rows: Any) -> Self:
+        return evolve(self, tensor=self.tensor[rows], ids=None if self.ids is None else self.ids[rows])
+
+    def arrays(self) -> dict[str, Array]:
+        return {}
 
 
 def extra_record(sample: Sample, name: str, kind: type[Kind], where: str) -> Kind:
