@@ -246,6 +246,8 @@ def test_mmskeleton(tmp_path: Path) -> None:
     info = {"video_name": "v.mp4", "resolution": [640, 480], "num_frame": 9, "num_keypoints": 17}
     found = read(write(tmp_path / "a.json", {"info": info, "annotations": people, "category_id": 3}))
     assert (found.total, found.size, found.label) == (9, (480, 640), 3)
+    with pytest.raises(AnnotationError, match="has frames of 640x480, not those of --size"):
+        read(tmp_path / "a.json", Options(size=(640, 480)))
     assert ways(found) == [expected(who, [1, 2, 3, 4]) for who in (0, 1)]
 
 

@@ -28,7 +28,7 @@ def check_contents(file: Path) -> list[tuple[str, str]]:
     """
     published = read_published(file) if file.suffix in (".pkl", ".pickle") else None
     found = read_skeletons(file) if published is None else published.skeletons
-    _check_videos(found)
+    _check_rates(found)
     missing, low, high = _check_rows(found)
     people = np.bincount(found.track_sample, minlength=len(found)) if len(found) else np.zeros(0, np.int64)
     lines = [
@@ -66,6 +66,10 @@ def _some(count: int, what: str) -> str:
     return f", {count} {what}" if count else ""
 
 
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def _span(values: Array) -> str:
     low, high = values.min(), values.max()
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
@@ -88,31 +92,22 @@ def _classes(found: Skeletons) -> Iterator[tuple[str, str]]:
     if not len(known):
         yield "classes", "no labels"
         return
-    named = len(found.class_names) if found.class_names else int(known.max()) + 1
-    used = len(np.unique(known))
+    used, counts = np.unique(known, return_counts=True)
+    named = len(found.class_names) if found.class_names else int(used[-1]) + 1
+    names = "" if found.class_names else " without names"
+    each = "1 video each" if counts.max() == 1 else f"{_span(counts)} videos each"
     without = _some(len(labels) - len(known), "videos without a class")
-    yield (
-        "classes",
-        f"{named}{'' if found.class_names else ' without names'}{_some(named - used, 'without videos')}{without}",
-    )
+    yield "classes", f"{named}{names}, {each}{_some(named - len(used), 'classes without videos')}{without}"
 
 
-def _check_videos(found: Skeletons) -> None:
-    """Raise ``AnnotationError`` if a number of a video, or of a split, is not possible."""
-    fps, frames, sizes = (np.asarray(a) for a in (found.fps, found.frames, found.sizes))
-    for name, values, wrong, wanted in (
-        ("frames", frames, frames < 0, "0 or more"),
-        ("sizes", sizes, (sizes < 0).any(-1), "0 or more"),
-        ("fps", fps, ~np.isnan(fps) & ~((fps > 0) & np.isfinite(fps)), "above 0, or NaN if unknown"),
-    ):
-        if wrong.any():
-            index = int(wrong.argmax())
-            raise AnnotationError(f"{found.source}: {found.names[index]}: {name} is {values[index]}, expected {wanted}")
-    for split, numbers in found.splits.items():
-        values, counts = np.unique(numbers, return_counts=True)
-        if (counts > 1).any():
-            twice = found.names[values[counts.argmax()]]
-            raise AnnotationError(f"{found.source}: {twice}: is in split_{split} {counts.max()} times")
+def _check_rates(found: Skeletons) -> None:
+    wrong = ~np.isnan(found.fps) & ~((found.fps > 0) & np.isfinite(found.fps))
+    if wrong.any():
+        index = int(wrong.argmax())
+        rate = found.fps[index]
+        raise AnnotationError(
+            f"{found.source}: {found.names[index]}: fps is {rate}, expected above 0, or NaN if it is unknown"
+        )
 
 
 def _check_rows(found: Skeletons) -> tuple[int, float, float]:

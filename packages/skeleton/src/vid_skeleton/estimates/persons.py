@@ -195,6 +195,9 @@ class Rows:
             notes: what was odd so far.
         """
         count, counted = len(self.rows), Counter(notes or {})
+        if options.size and size and options.size != size:
+            height, width = size
+            raise AnnotationError(f"{self.file}: has frames of {width}x{height}, not those of --size")
         size = options.size or size
         layout = self.layout(len(self.rows[0]) // 3) if count else next(iter(self._layouts()))
         assert layout is not None
