@@ -25,8 +25,10 @@ from vidcore.weights.published import published
 ROOT = Path(__file__).resolve().parents[1]
 PARITY = Path(os.environ.get("VIDCORE_SHARED", ROOT.parent / "shared")) / "parity"
 RECIPES = {
-    f"{area}/{path.relative_to(folder).with_suffix('')}".replace("recognition/audio/", "recognition_audio/"): path
-    for area in ("recognition", "localization", "skeleton")
+    f"{area}/{path.relative_to(folder).with_suffix('')}".replace("recognition/audio/", "recognition_audio/").replace(
+        "retrieval/vindlu/", "multimodal/vindlu/"
+    ): path
+    for area in ("recognition", "localization", "skeleton", "retrieval")
     for folder in (ROOT / f"packages/{area}/src/vid_{area}/recipes",)
     for path in sorted(folder.rglob("*.toml"))
     if path.parent.name not in ("base", "distillation", "from_videos")
@@ -114,7 +116,7 @@ def test_recipes_have_the_published_facts(name: str, catalog: Catalog) -> None:
         assert list(got["data"][part]["pipeline"]) == list(wanted["data"][part]["pipeline"])
 
 
-AREAS = ("recognition", "recognition_audio", "localization", "skeleton")
+AREAS = ("recognition", "recognition_audio", "localization", "skeleton", "retrieval", "multimodal")
 
 
 @pytest.mark.parametrize("area", AREAS)
@@ -209,6 +211,15 @@ def test_every_published_localization_result_has_a_recipe(entry: dict[str, Any],
     assert {Path(w).name for w in listed} <= known  # BSN has two networks
     scores = {k.replace("(", "_").replace(")", ""): v for k, v in entry["results"][0]["metrics"].items()}
     assert {k: info[k.replace("AUC", "auc")] for k in scores} == scores
+
+
+@pytest.mark.parametrize("entry", [*_zoo("retrieval"), *_zoo("multimodal")], ids=lambda e: Path(e["config"]).name)
+def test_a_recipe_of_language_has_the_published_facts(entry: dict[str, Any], catalog: Catalog) -> None:
+    name = Path(entry["config"]).name
+    info = Task.load(name, catalog).table["info"]
+    assert info["weights"] == Path(entry["weights"]).name
+    assert [value for key, value in info.items() if "/" in key] == list(entry["results"][0]["metrics"].values())
+    assert info["parameters"] == json.loads((PARITY / f"models/{name}.json").read_text())["num_params"]
 
 
 @pytest.mark.parametrize("name", sorted(n for n in RECIPES.keys() - WHOLE if n.startswith("localization/")))

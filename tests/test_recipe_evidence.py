@@ -1,4 +1,4 @@
-"""Hold recipes of recognition and skeletons to committed facts of published configurations, and to reference networks.
+"""Hold recipes to committed facts of published configurations, and to reference networks.
 
 ``published_recipes.txt`` has a line of facts for each published configuration, so that a change of a shared fragment is
 seen without the reference numbers. ``python tests/test_recipe_evidence.py`` writes it from the configurations, and
@@ -33,8 +33,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PARITY = Path(os.environ.get("VIDCORE_SHARED", ROOT.parent / "shared")) / "parity"
 FACTS = Path(__file__).with_name("published_recipes.txt")
 NAMES = {
-    path.stem: f"{area}/{path.relative_to(folder).with_suffix('')}".replace("recognition/audio/", "recognition_audio/")
-    for area in ("recognition", "skeleton")
+    path.stem: f"{area}/{path.relative_to(folder).with_suffix('')}".replace(
+        "recognition/audio/", "recognition_audio/"
+    ).replace("retrieval/vindlu/", "multimodal/vindlu/")
+    for area in ("recognition", "skeleton", "retrieval")
     for folder in (ROOT / f"packages/{area}/src/vid_{area}/recipes",)
     for path in sorted(folder.rglob("*.toml"))
     if path.parent.name not in ("base", "distillation", "from_videos") and "[stages" not in path.read_text()
@@ -68,6 +70,8 @@ DIFFER = {
 }
 """Keys of a recipe without a case that its family has in other shapes. Its size is published, except for MViT-L."""
 MODEL_PARTS = ("type", "backbone", "neck", "cls_head")
+MODEL_PARTS += ("clip", "adapter", "vision_encoder", "text_encoder", "text_decoder")
+AREAS = ("recognition", "skeleton", "retrieval", "multimodal")
 
 needs_reference = pytest.mark.skipif(not PARITY.is_dir(), reason="needs the reference numbers")
 
@@ -81,9 +85,9 @@ def facts(task: Task) -> str:
     """Return the settings of a Task that decide about its result, in one line."""
     table = task.table
     model = table["model"]
-    pre = model.get("data_preprocessor", {})
+    pre = model if "mean" in model else model.get("data_preprocessor", {})
     parts = [" ".join(model[p] if p == "type" else model[p]["type"] for p in MODEL_PARTS if p in model)]
-    parts.append(f"{num_classes(model)} classes")
+    parts += [f"{num_classes(model)} classes"] if "cls_head" in model else []
     parts += [f"mean {_numbers(pre['mean'])} std {_numbers(pre['std'])}"] if "mean" in pre else []
     train = table.get("train", {})
     if optimizer := task.get("optimizer"):
@@ -162,22 +166,26 @@ def test_committed_facts_are_the_published_ones(name: str, catalog: Catalog) -> 
 
 @cache
 def cases() -> dict[str, dict[str, Any]]:
-    """Return the reference networks of recognition and skeletons by the name of their configuration."""
+    """Return the reference networks of these areas by the name of their configuration."""
     found = [json.loads(path.read_text()) for path in sorted((PARITY / "models").glob("*.json"))]
-    areas = ("recognition", "skeleton")
-    return {case["case"]: case for case in found if str(case["upstream_config"]).startswith(areas)}
+    return {case["case"]: case for case in found if str(case["upstream_config"]).startswith(AREAS)}
 
 
 def shapes(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the floating-point weights of a network by key."""
-    return {key: tuple(value.shape) for key, value in model.state_dict().items() if value.is_floating_point()}
+    return {key: _row(value) for key, value in model.state_dict().items() if value.is_floating_point()}
+
+
+def _row(value: torch.Tensor) -> tuple[int, ...]:
+    """Return a shape; a published scalar is a row of one here."""
+    return tuple(value.shape) or (1,)
 
 
 def case_shapes(case: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the weights of a reference network, with the keys of vidcore."""
     listed = {key: torch.empty(shape, device="meta") for key, shape in case["checkpoint"].items()}
     second = "cls_head.new_cls."  # the published head of TPN keeps its classifier twice
-    return {key: tuple(value.shape) for key, value in convert_weights(listed).items() if not key.startswith(second)}
+    return {key: _row(value) for key, value in convert_weights(listed).items() if not key.startswith(second)}
 
 
 def patterns(weights: Mapping[str, tuple[int, ...]]) -> set[tuple[str, int]]:
@@ -229,7 +237,7 @@ if __name__ == "__main__":
     installed = load_plugins()
     lines = []
     folder = PARITY / "configs"
-    for path in sorted(folder.glob("recognition*/**/*.json")) + sorted(folder.glob("skeleton/**/*.json")):
+    for path in (path for area in AREAS for path in sorted(folder.glob(f"{area}*/**/*.json"))):
         configuration = str(path.relative_to(PARITY / "configs").with_suffix(""))
         try:
             lines.append(f"{path.stem}; {evidence(configuration)}; {published_facts(configuration, installed)}")

@@ -97,3 +97,8 @@ KINDS: dict[str, Callable[[Any, dict[str, Any], Any], dict[str, Any]]] = {
     "VindLURetrievalMC": choices,
     "VindLUVQA": questions,
 }
+
+
+def run(model: Any, case: dict[str, Any], inputs: Any) -> dict[str, Any]:
+    """Return the outputs of a model in evaluation mode."""
+    return KINDS[case["model"]["type"]](model, case, inputs)

@@ -34,6 +34,11 @@ def vidcore_components() -> dict[str, dict[str, str]]:
 
 
 @hookimpl
+def vidcore_recipes() -> str:
+    return "vid_retrieval:recipes"
+
+
+@hookimpl
 def vidcore_commands() -> dict[str, str]:
     return {
         "data prepare msrvtt": "vid_retrieval.prepare.command:msrvtt",

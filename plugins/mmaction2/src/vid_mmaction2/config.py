@@ -13,6 +13,7 @@ from vid_mmaction2.backbones import convert_network
 from vid_mmaction2.components import Converter, Table, without
 from vid_mmaction2.machine import NO_EFFECT, convert_machine, convert_observers, leave_out_environment
 from vid_mmaction2.older import is_older, modernize, old_place
+from vid_mmaction2.vindlu import with_words
 from vid_mmaction2.weights import convert_weights
 from vidcore.plugins.catalog import Catalog
 
@@ -83,6 +84,7 @@ def convert_config(config: Mapping[str, Any], catalog: Catalog) -> Imported:
         catalog: the installed components.
     """
     converter = Converter(catalog, RULES, convert_network)
+    config = with_words(config)
     if not is_older(config):
         return _convert(converter, config)
     new, places = converter.attempt("data, lr_config, ...", modernize, converter, config) or ({}, {})

@@ -192,6 +192,7 @@ def _hvu(converter: Converter, table: Table, at: str) -> Table:
 RULES: dict[str, Rule] = {
     "HVUDataset": _hvu,
     "AudioDataset": partial(convert_paths, kind="audio"),
+    **dict.fromkeys(("MSRVTTRetrieval", "MSRVTTVQA", "MSRVTTVQAMC", "VideoTextDataset"), convert_paths),
     "RawframeDataset": partial(convert_paths, kind="img"),
     "RawVideoDataset": convert_paths,
     "VideoDataset": convert_paths,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vid_mmaction2 import detection, retrieval
+from vid_mmaction2 import detection, retrieval, vindlu
 from vid_mmaction2.backbones import convert_network
 from vid_mmaction2.components import ORDINARY_NORMS, Converter, Rule, Table, drop_arguments, strip_scope, without
 from vidcore.errors import ConfigError
@@ -375,6 +375,7 @@ HEADS = ("I3D", "MViT", "SlowFast", "TimeSformer", "TPN", "TRN", "TSM", "TSN", "
 RULES: dict[str, Rule] = {
     **detection.RULES,
     **retrieval.RULES,
+    **vindlu.RULES,
     "BMN": _bmn,
     "C3D": _c3d,
     "DRN": _drn,

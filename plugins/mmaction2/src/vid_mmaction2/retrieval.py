@@ -7,7 +7,7 @@ from typing import Any
 
 from vid_mmaction2.components import Converter, Rule, Table, without
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "normalisation"]
 
 VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 """The file of CLIP's tokens, which the published code brings along."""
@@ -22,13 +22,13 @@ def _similarity(converter: Converter, table: Table, at: str) -> Table:
     _check_kind(converter, parts, "MultiModalDataPreprocessor", f"{at}.data_preprocessor")
     inner = converter.table(parts.get("preprocessors"), f"{at}.data_preprocessor.preprocessors")
     converter.imply(f"{at}.data_preprocessor.preprocessors.text", inner.get("text"))
-    return table | _normalisation(converter, inner.get("imgs"), f"{at}.data_preprocessor.preprocessors.imgs")
+    return table | normalisation(converter, inner.get("imgs"), f"{at}.data_preprocessor.preprocessors.imgs")
 
 
 def _actionclip(converter: Converter, table: Table, at: str) -> Table:
     table = _towers(converter, table, at)
     parts = table.pop("data_preprocessor", None)
-    table |= _normalisation(converter, parts, f"{at}.data_preprocessor")
+    table |= normalisation(converter, parts, f"{at}.data_preprocessor")
     width = WIDTHS.get(table["clip"]["arch"], 512)
     table["adapter"] = {
         "type": "TransformerAdapter",
@@ -59,17 +59,23 @@ def _towers(converter: Converter, table: Table, at: str) -> Table:
     return {"clip": {"type": "CLIP", "arch": arch}, **table}
 
 
-def _normalisation(converter: Converter, preprocessor: Any, at: str) -> Table:
-    """Return mean and std; a network without them gets frames from 0 to 255."""
+def normalisation(converter: Converter, preprocessor: Any, at: str, layout: str = "NCHW") -> Table:
+    """Return mean and std; a network without them gets frames from 0 to 255, and one number is that of all channels."""
     table: Mapping[str, Any] = converter.table(preprocessor, at)
     _check_kind(converter, table, "ActionDataPreprocessor", at)
     for name in ("to_rgb", "blending"):
         if table.get(name):
             converter.report(f"{at}.{name}", "has no equivalent here")
-    if table.get("format_shape", "NCHW") != "NCHW":
-        converter.report(f"{at}.format_shape", f"must be NCHW, found {table['format_shape']!r}")
+    if table.get("format_shape", layout) != layout:
+        converter.report(f"{at}.format_shape", f"must be {layout}, found {table['format_shape']!r}")
     converter.leave_rest(table, at, "type", "mean", "std", "to_rgb", "blending", "format_shape", "to_float32")
-    return {"mean": table.get("mean", [0.0] * 3), "std": table.get("std", [1.0] * 3)}
+    found = {"mean": table.get("mean", [0.0]), "std": table.get("std", [1.0])}
+    return {key: list(v) * 3 if len(v) == 1 else v for key, v in found.items()}
+
+
+def _published_ranks(converter: Converter, table: Table, at: str) -> Table:
+    """Published scores rank the videos of all pairs."""
+    return {"ties": "published", **table}
 
 
 def _check_kind(converter: Converter, table: Mapping[str, Any], wanted: str, at: str) -> None:
@@ -86,4 +92,5 @@ RULES: dict[str, Rule] = {
     "ActionClip": _actionclip,
     "CLIPSimilarity": _similarity,
     "CLIPTokenize": _with_vocabulary,
+    "RetrievalMetric": _published_ranks,
 }

@@ -137,7 +137,7 @@ class _Course:
             if own - 1 > wanted:
                 end = schedule.begin + schedule.T_max
                 yield (
-                    f"T_max is {schedule.T_max}, but it acts for {acts}: the rate rises again after {self.unit} "
+                    f"T_max is {schedule.T_max:g}, but it acts for {acts}: the rate rises again after {self.unit} "
                     f"{end:g}; set T_max to the length of the run, or end = {end:g}"
                 )
         reach = schedule.last_point() - (schedule.end or 0)

@@ -159,7 +159,7 @@ class PolyLR(_WithFloor):
 class CosineAnnealingLR(_WithFloor):
     """Half a cosine down to the floor after ``T_max`` (SGDR, https://arxiv.org/abs/1608.03983, without restarts)."""
 
-    T_max: int | None = field(default=None, validator=at_least(1))
+    T_max: float | None = field(default=None, validator=at_least(1))
     """Length of the decay, counted from ``begin``; default: up to ``end``."""
 
     def shape(self, t: int, length: int, per_epoch: int) -> float:

@@ -38,7 +38,8 @@ from vidcore.sample import Sample
 
 __all__ = ["VindLURetrieval", "VindLURetrievalMC", "VindLUVQA"]
 
-MEAN = STD = (128.0, 128.0, 128.0)
+MEAN = (128.0, 128.0, 128.0)
+STD = (128.0, 128.0, 128.0)
 TEMPERATURES = (0.001, 0.5)
 """Limits of the learned temperature."""
 MATCHING_SHARE = 0.7
