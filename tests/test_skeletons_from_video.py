@@ -231,7 +231,8 @@ def predict(*options: str) -> tuple[str, ...]:
 
 @pytest.mark.usefixtures("checkpoint")
 def test_predictions_for_each_person(vidcore: Callable[..., Any], folder: Path) -> None:
-    answer = vidcore(*predict("-o", "a.json", "-o", "a.csv", "-o", "a.txt", "--window", "1s", "--draw", "drawn"))
+    files = ("-o", "a.json", "-o", "a.csv", "-o", "a.txt", "-o", "a.png")
+    answer = vidcore(*predict(*files, "--window", "1s", "--draw", "drawn"))
     assert answer.code == 2 and "1 of 3 videos cannot be read" in answer.err
     rows = json.loads((folder / "a.json").read_text())
     of_two = [row for row in rows if row["video"] == "videos/two.mp4"]
@@ -242,6 +243,7 @@ def test_predictions_for_each_person(vidcore: Callable[..., Any], folder: Path) 
     assert nobody["person"] is None and nobody["classes"] == []
     (broken,) = [row for row in rows if row["video"] == "videos/broken.mp4"]
     assert "error" in broken
+    assert (folder / "a-two.png").exists() and not (folder / "a-nobody.png").exists()
     text = (folder / "a.txt").read_text()
     assert "shows nobody" in text and "person  2      0.00 to     1.00 s" in text
     assert (folder / "a.csv").read_text().splitlines()[0] == "video,person,start,end,class,score,error"
@@ -252,6 +254,22 @@ def test_predictions_for_each_person(vidcore: Callable[..., Any], folder: Path) 
     sides = frame[:: factor // 2, :: factor // 2] if factor > 1 else frame
     blue = (sides[..., 2] - sides[..., 0] > 60).sum()
     assert blue > 20, "left sides, and the label of the first person"
+
+
+@pytest.mark.usefixtures("checkpoint")
+def test_scores_of_a_person_are_averaged_over_time(vidcore: Callable[..., Any], folder: Path) -> None:
+    (folder / "videos" / "broken.mp4").unlink()
+
+    def scores(*options: str) -> dict[tuple[int, float], dict[str, float]]:
+        assert vidcore(*predict("-o", "a.json", "--window", "0.5s", *options)).code == 0
+        rows = [row for row in json.loads((folder / "a.json").read_text()) if row["person"] is not None]
+        return {(row["person"], row["start"]): {c["class"]: c["score"] for c in row["classes"]} for row in rows}
+
+    plain, smooth = scores(), scores("--smooth", "1s")
+    assert plain.keys() == smooth.keys() and plain != smooth
+    for (person, start), found in smooth.items():
+        near = [plain[person, t] for t in (start - 0.5, start, start + 0.5) if (person, t) in plain]
+        assert found["0"] == pytest.approx(np.mean([one["0"] for one in near]), abs=2e-6)
 
 
 @pytest.mark.usefixtures("checkpoint")
@@ -273,7 +291,8 @@ def test_options_that_do_not_fit(vidcore: Callable[..., Any], folder: Path) -> N
     vidcore(*start, "--detector", "BlazeDetector=x").refuses("--detector: finds persons for an estimator")
     vidcore(*start, "--estimator", "RTMPose").refuses(r"weights: is missing.*weights are named as RTMPose=FILE")
     vidcore(*predict("--write", "activitynet=a.json")).refuses("--write: formats are for predictions of whole videos")
-    vidcore(*predict("-o", "a.png", "--window", "1s")).refuses("a.png: predictions for each person are not one p")
+    vidcore(*start, "--smooth", "3s").refuses("--smooth: averages the scores of a person: see --estimator")
+    vidcore(*predict("--tracker", "IoUTracker,patience=no")).refuses("patience: must be an integer")
     vidcore(*SKELETONS[:3], "s.json", *SKELETONS[4:]).refuses(r"-o s\.json: must end in \.npz")
 
 

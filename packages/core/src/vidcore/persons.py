@@ -83,6 +83,8 @@ class PersonScores(WindowScores):
 
     tracks: Array = field(kw_only=True, validator=shape(None))
     """(n,) int64: identities, as in ``Persons``."""
+    boxes: Array | None = field(default=None, kw_only=True, validator=shape(None, 4))
+    """(n, 4) float64: where the person is in the middle of the window, as fractions of width and height."""
 
 
 class PersonDetector(Protocol):

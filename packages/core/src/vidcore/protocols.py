@@ -31,6 +31,7 @@ __all__ = [
     "Metric",
     "Observer",
     "Optimizer",
+    "ReadsBoxes",
     "ReadsFiles",
     "ReadsJoints",
     "ReadsText",
@@ -64,6 +65,10 @@ class ReadsText:
 
 class ReadsJoints:
     """Base class of transforms that read ``Sample.joints``: with one, ``vidcore predict`` finds persons in videos."""
+
+
+class ReadsBoxes:
+    """Base class of transforms that read boxes in ``Sample.proposals``: with one, ``vidcore predict`` finds persons."""
 
 
 class SeveralViews(ABC):

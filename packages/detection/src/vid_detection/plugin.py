@@ -8,6 +8,7 @@ from vidcore.plugins.hooks import hookimpl, offer
 @hookimpl
 def vidcore_components() -> dict[str, dict[str, str]]:
     return {
+        "drawers": {"PersonDrawer": "vid_detection.drawer:PersonDrawer"},
         "models": offer(
             "vid_detection.models",
             acrn=["ACRNHead"],

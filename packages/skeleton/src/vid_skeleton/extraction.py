@@ -43,10 +43,10 @@ def write_all(
 
     Raises ``UserError`` if two videos have one name, the file or its joints do not fit, or the settings differ.
     """
-    layout = LAYOUTS.get(finder.estimator.layout)
+    layout = LAYOUTS.get(finder.layout or "")
     if layout is None:
         known = ", ".join(LAYOUTS)
-        raise UserError(f"joints of the layout {finder.estimator.layout!r} cannot be written; known are {known}")
+        raise UserError(f"joints of the layout {finder.layout!r} cannot be written; known are {known}")
     if output.suffix != ".npz":
         raise UserError(f"-o {output}: must end in .npz")
     named = _names(videos)
@@ -59,7 +59,7 @@ def write_all(
         old = read_skeletons(output) if output.exists() and not overwrite else None
         if old is not None and (old.joint_names, old.units, old.points.shape[2]) != (layout.names, "pixels", 2):
             raise UserError(
-                f"{output}: has other joints than those of {finder.estimator.layout!r} in pixels; choose another file"
+                f"{output}: has other joints than those of {finder.layout!r} in pixels; choose another file"
             )
         known_names = set() if old is None else {str(name) for name in old.names}
 

@@ -163,7 +163,7 @@ def camera_motion(before: Array, after: Array, guess: Array) -> tuple[Array, flo
         The matrix (3, 3) that moves the corners of the first frame to where the second one shows them, and the share of
         corners within both frames that agree: 0 after a cut.
     """
-    corners = cv2.goodFeaturesToTrack(before, CORNERS, 0.01, 5)
+    corners = cv2.goodFeaturesToTrack(before, CORNERS, 1e-4, 8)
     if corners is None or len(corners) < FEWEST:
         return guess, 1.0  # a plain scene does not tell
     expected = cv2.perspectiveTransform(corners, guess).astype(np.float32)

@@ -21,7 +21,7 @@ from vidcore.cli.common import (
     with_task,
 )
 from vidcore.cli.completion import complete_files
-from vidcore.cli.persons import check_persons, persons_options, predict_along_persons
+from vidcore.cli.persons import AlongPersons, check_persons, persons_options
 from vidcore.errors import UserError, VideoError
 from vidcore.tools.progress import Display, Work, progress_bar
 
@@ -89,6 +89,11 @@ if TYPE_CHECKING:
     help="Classes of each video that --classifier passes on.",
 )
 @persons_options(required=False)
+@click.option(
+    "--smooth",
+    metavar="LENGTH",
+    help="Average the scores of a person over this time, e.g. 3s; default: 3s for a model that reads boxes, else 0.",
+)
 @click.option("--sentence", metavar="TEXT", help="For a model that finds what a sentence describes: the sentence.")
 def predict(
     task: Task,
@@ -112,16 +117,18 @@ def predict(
     estimator: str | None,
     detector: str | None,
     tracker: str,
+    smooth: str | None,
     sentence: str | None,
 ) -> None:
     """Predict the classes or segments of VIDEOs.
 
-    With --estimator, there is a row for each person, and with --window for each person and window.
+    With --estimator, there is a row for each person, and with --window for each person and window. A model that reads
+    boxes of persons needs --detector; there is a row for each person and second.
 
     TASK is a file; or a release (.safetensors) or a published recipe, which need no --checkpoint. A FOLDER stands for
     the videos below it (or the feature files, if TASK reads features); a .txt file has a path in each line.
     """
-    _check_options(outputs, writes, window, stride, estimator)
+    _check_options(outputs, writes, window, stride, smooth, estimator, detector)
     writers = [(task.catalog.get(kind, "writers"), path) for kind, path in map(_kind_and_path, writes)]
     drawing = open_drawing(task.catalog, draw, drawers, source_videos, top)
     from vidcore.features.folder import FeatureFolder
@@ -151,29 +158,30 @@ def predict(
     if classifier and not features and not predictor.reads_videos:
         raise UserError(f"{task.name}: reads features, but --classifier requires videos; see --features")
     check_persons(predictor, estimator, detector)
-    finder = None
-    if estimator is not None:
+    along = None
+    keep = top if drawing else 0
+    if estimator is not None or detector is not None:
         from vidcore.predict.persons import PersonFinder
 
         finder = PersonFinder.named(task.catalog, estimator, detector, tracker)
+        keep = sys.maxsize if writers else keep  # files get all classes
+        along = AlongPersons.of(predictor, finder, window, stride, smooth, top, keep)
     found = find_videos(videos, predictor.suffixes, predictor.names)
     if drawing:
         drawing.check(found)
     for path in (*outputs, *(path for _, path in writers)):
         path.parent.mkdir(parents=True, exist_ok=True)
-    if predictor.reads_videos and features is None and finder is None:
+    if predictor.reads_videos and features is None and along is None:
         click.echo(_views_line(predictor, "window" if window else "video"), err=True)
     tables = [path for path in outputs if path.suffix.lower() != ".png"]
     with ExitStack() as stack:
         targets: list[Path | None] = [*tables] if outputs else [None]
         sinks = [_sink(stack, path, as_json) for path in targets]
         sinks += [_say_error] if outputs else []
-        if finder is not None:
-            keep_persons = drawing is not None
-            bad, kept = predict_along_persons(predictor, finder, found, window, stride, top, sinks, keep_persons)
+        pictures = [path for path in outputs if path not in tables]
+        if along is not None:
+            bad, kept = along(found, sinks, pictures)
         elif window:
-            pictures = [path for path in outputs if path not in tables]
-            keep = top if drawing else 0
             bad, kept = _predict_along(predictor, found, window, stride, top, sinks, pictures, keep)
         else:
             bad, kept = _predict_whole(predictor, found, top, sinks, keep=bool(writers or drawing))
@@ -202,19 +210,28 @@ def predict(
 
 
 def _check_options(
-    outputs: Sequence[Path], writes: Sequence[str], window: str | None, stride: str | None, estimator: str | None
+    outputs: Sequence[Path],
+    writes: Sequence[str],
+    window: str | None,
+    stride: str | None,
+    smooth: str | None,
+    estimator: str | None,
+    detector: str | None,
 ) -> None:
+    persons = estimator or detector
     for path in outputs:
         refuse_overwriting_inputs(path)
-        if path.suffix.lower() == ".png" and window is None:
+        if path.suffix.lower() == ".png" and window is None and persons is None:
             raise UserError(f"-o {path}: a picture shows predictions along a video: see --window")
-        if path.suffix.lower() == ".png" and estimator is not None:
-            raise UserError(f"-o {path}: predictions for each person are not one picture: use --draw")
     if stride is not None and window is None:
         raise UserError("--stride: is the distance between windows: see --window")
-    if (window is not None or estimator is not None) and writes:
+    if smooth is not None and persons is None:
+        raise UserError("--smooth: averages the scores of a person: see --estimator and --detector")
+    if writes and (estimator is not None or (window is not None and persons is None)):
         option = "--window" if estimator is None else "--estimator"
-        raise UserError(f"--write: formats are for predictions of whole videos, without {option}; see --output")
+        raise UserError(
+            f"--write: formats are for predictions of whole videos or boxes, without {option}; see --output"
+        )
 
 
 def _views_line(predictor: Predictor, what: str) -> str:

@@ -312,10 +312,7 @@ def override(loaded: Loaded, text: str) -> None:
     if not equals or not path.strip():
         raise ConfigError(f"--set {text}: must be KEY=VALUE, as in --set optimizer.lr=0.01")
     source = Source(f"--set {path}", Path.cwd())
-    try:
-        value = tomllib.loads(f"v = {raw}")["v"]
-    except tomllib.TOMLDecodeError:
-        value = raw  # a bare word; a wrong one will fail the type check
+    value = parse_value(raw)
     try:
         key = _keys(path)
     except tomllib.TOMLDecodeError:
@@ -330,6 +327,14 @@ def override(loaded: Loaded, text: str) -> None:
         _set(loaded, key, value, source, text)
         if (named := loaded.sources.get(key[: part + 1])) is None or named.shared:
             loaded.sources[key[: part + 1]] = source
+
+
+def parse_value(text: str) -> Any:
+    """Return a value of TOML, or the text itself if it is a bare word; a wrong one will fail the type check."""
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _set(loaded: Loaded, key: Key, value: Any, source: Source, text: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from attrs import frozen
 
 from vidcore.files import dump_json, to_jsonable
+from vidcore.records import Boxes
 from vidcore.sample import Sample
 from vidcore.typing import Array
 
@@ -112,6 +113,7 @@ def window_entry(
     frames: tuple[int, int],
     width: int | None = None,
     person: int | None = None,
+    box: Array | None = None,
 ) -> Entry:
     """Return the best classes in a window of a video.
 
@@ -122,6 +124,7 @@ def window_entry(
         frames: first frame, and the frame after the last one.
         width: columns of the terminal; classes that do not fit on the line are left out.
         person: identity of the person whom the prediction is for; default: it is for the whole picture.
+        box: (4,) where the person is in the middle of the window, in pixels.
     """
     best = [{"class": name, "score": round(score, 6)} for name, score in top_classes(sample, top)]
     if seconds is None:
@@ -138,8 +141,10 @@ def window_entry(
             break
         line += part
     video = {"video": sample.path}
-    cells = [video | place | row for row in best]
-    return Entry(video | place | {"classes": best}, [line], cells, (*place, *CLASS_CELLS))
+    edges = [] if box is None else [round(edge, 2) for edge in box.tolist()]
+    record = video | place | ({} if box is None else {"box": edges}) | {"classes": best}
+    columns = place | dict(zip(Boxes.cell_names, edges, strict=False))
+    return Entry(record, [line], [video | columns | row for row in best], (*columns, *CLASS_CELLS))
 
 
 @contextmanager

@@ -1,22 +1,28 @@
-"""Persons along videos, and one prediction for each person and window, from the joints."""
+"""Persons along videos, and one prediction for each person and window.
+
+``vidcore.predict.boxes`` makes predictions from the frames around a box; those from joints are made here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from vidcore.config.bind import build_component
+from vidcore.config.load import parse_value
 from vidcore.errors import UserError, VideoError
 from vidcore.geometry import Geometry
 from vidcore.persons import PersonDetector, Persons, PersonScores, PoseEstimator, Tracker
 from vidcore.plugins.catalog import Catalog
 from vidcore.predict.inputs import as_sample
 from vidcore.randomness import sample_rng
-from vidcore.records import Joints
+from vidcore.records import EPSILON, Joints
 from vidcore.sample import Sample
 from vidcore.transforms.loading import OpenVideo
 from vidcore.typing import Array
@@ -28,7 +34,7 @@ from vidcore.video.window import Span, Tiles
 if TYPE_CHECKING:
     from vidcore.predict.predictor import Predictor
 
-__all__ = ["FoundPersons", "PersonFinder", "PersonWindow", "person_windows", "predict_persons", "scores_of"]
+__all__ = ["FoundPersons", "PersonFinder", "PersonWindow", "person_windows", "predict_persons", "scores_of", "smoothed"]
 
 CHUNK = 8
 """Frames in memory."""
@@ -42,8 +48,8 @@ class FoundPersons:
     path: str
     persons: Persons
     """With ``tracks``, ``frames`` and ``times``."""
-    layout: str
-    """Name of the layout of joints."""
+    layout: str | None
+    """Name of the layout of joints; None: boxes only."""
     size: tuple[int, int]
     """Height and width of the frames."""
     times: Array
@@ -53,27 +59,39 @@ class FoundPersons:
 
 @frozen
 class PersonFinder:
-    """Finds the persons in videos, their joints, and who is who.
+    """Finds the persons in videos, who is who, and with an estimator their joints.
 
-    Raises ``UserError`` if the estimator needs boxes and no detector is given.
+    Raises ``UserError`` if neither an estimator nor a detector is given, or the estimator needs a detector.
     """
 
-    estimator: PoseEstimator
+    estimator: PoseEstimator | None
     tracker: Tracker
-    detector: PersonDetector | None = field(default=None)
+    detector: PersonDetector | None = None
 
     def __attrs_post_init__(self) -> None:
+        if self.estimator is None:
+            if self.detector is None:
+                raise UserError("name what finds persons: a detector (vidcore list person_detectors)")
+            return
         name = type(self.estimator).__name__
         if self.estimator.needs_boxes and self.detector is None:
             raise UserError(f"{name} finds joints in boxes of persons: name a detector (vidcore list person_detectors)")
         if self.detector is not None and not self.estimator.needs_boxes:
             raise UserError(f"{name} finds persons itself: leave the detector {type(self.detector).__name__} out")
 
+    @property
+    def layout(self) -> str | None:
+        """Name of the layout of joints; None without an estimator."""
+        return None if self.estimator is None else self.estimator.layout
+
     @classmethod
-    def named(cls, catalog: Catalog, estimator: str, detector: str | None, tracker: str) -> PersonFinder:
-        """Return a finder of components that are named as ``NAME=WEIGHTS``, or only as ``NAME``."""
+    def named(cls, catalog: Catalog, estimator: str | None, detector: str | None, tracker: str) -> PersonFinder:
+        """Return a finder of components that are named as ``NAME=WEIGHTS``, or only as ``NAME``.
+
+        Arguments may follow: ``OnnxDetector=yolox.onnx,normalize=false``.
+        """
         return cls(
-            _component(catalog, "pose_estimators", estimator),
+            None if estimator is None else _component(catalog, "pose_estimators", estimator),
             _component(catalog, "trackers", tracker),
             None if detector is None else _component(catalog, "person_detectors", detector),
         )
@@ -99,7 +117,7 @@ class PersonFinder:
                 if len(rows) == JOINED:  # one array for many frames takes less memory
                     rows = [Persons.join(rows)]
             found = Persons.join(rows)
-            return FoundPersons(str(path), found, self.estimator.layout, video.size, times, video.fps)
+            return FoundPersons(str(path), found, self.layout, video.size, times, video.fps)
 
     def _tracked(self, video: VideoReader) -> Iterator[Persons]:
         """Yield the persons in each frame."""
@@ -108,15 +126,21 @@ class PersonFinder:
                 part.begin()
         for first in range(0, len(video), CHUNK):
             frames = video.read(range(first, min(first + CHUNK, len(video))))
-            boxes = None if self.detector is None else self.detector(frames)
-            yield from map(self.tracker, self.estimator(frames, boxes))
+            found = None if self.detector is None else self.detector(frames)
+            if self.estimator is not None:
+                found = self.estimator(frames, found)
+            assert found is not None
+            yield from map(self.tracker, found)
 
 
 def _component(catalog: Catalog, kind: str, text: str) -> Any:
-    name, _, weights = text.partition("=")
+    first, *options = re.split(r",(?=\w+=)", text)
+    name, _, weights = first.partition("=")
     component = catalog.get(name, kind)
+    given = dict(option.split("=", 1) for option in options)
+    table = {**({"weights": weights} if weights else {}), **{key: parse_value(value) for key, value in given.items()}}
     try:
-        return build_component({"type": component.name, **({"weights": weights} if weights else {})}, kind, catalog)
+        return build_component({"type": component.name, **table}, kind, catalog)
     except UserError as error:
         missing = "" if weights else f"; weights are named as {name}=FILE"
         raise UserError(f"{str(error).removeprefix('task: ')}{missing}") from error
@@ -135,6 +159,14 @@ class PersonWindow:
     """First frame, and the frame after the last one."""
     sample: Sample
     """With ``joints``, or with ``scores`` after the prediction."""
+    box: Array | None = None
+    """(4,) float64: where the person is in the middle of the window, as fractions of width and height."""
+
+    @property
+    def middle(self) -> float:
+        """Middle of the window in seconds, or in frames if the frame rate is not known."""
+        first, last = self.frames if self.start is None or self.end is None else (self.start, self.end)
+        return (first + last) / 2
 
 
 def person_windows(
@@ -154,10 +186,9 @@ def person_windows(
     """
     rows = found.persons
     assert rows.frames is not None and rows.tracks is not None
-    total = len(found.times)
-    spans = np.array([[0, total]])
+    spans = np.array([[0, len(found.times)]])
     if window is not None:
-        tiles = Tiles.of(total, window, stride or window, found.fps, found.times, found.path)
+        tiles = Tiles.of(len(found.times), window, stride or window, found.fps, found.times, found.path)
         spans = np.stack([tiles.first, tiles.stop], 1)
     edges = np.append(found.times, found.times[-1] + 1 / (found.fps or RATE))
     number = 0
@@ -203,6 +234,35 @@ def predict_persons(predictor: Predictor, windows: Sequence[PersonWindow]) -> It
         yield evolve(window, sample=sample)
 
 
+def smoothed(windows: Iterable[PersonWindow], length: float) -> Iterator[PersonWindow]:
+    """Yield predicted windows with the mean scores of the same person's windows whose middles are near.
+
+    Args:
+        windows: in order of time; as few as possible are kept in memory.
+        length: from the first to the last middle that may count, in the unit of the middles; 0 changes nothing.
+    """
+    near: list[PersonWindow] = []
+    waiting: deque[PersonWindow] = deque()
+    for window in windows:
+        while waiting and window.middle - waiting[0].middle > length / 2 + EPSILON:
+            yield _averaged(waiting.popleft(), near, length)
+        oldest = waiting[0].middle if waiting else window.middle
+        near = [one for one in near if oldest - one.middle <= length / 2 + EPSILON]
+        near.append(window)
+        waiting.append(window)
+    for window in waiting:
+        yield _averaged(window, near, length)
+
+
+def _averaged(window: PersonWindow, near: Sequence[PersonWindow], length: float) -> PersonWindow:
+    scores = [
+        one.sample.scores
+        for one in near
+        if one.track == window.track and abs(one.middle - window.middle) <= length / 2 + EPSILON
+    ]
+    return evolve(window, sample=window.sample.replace(scores=np.asarray(scores).mean(0)))
+
+
 def scores_of(predicted: Sequence[PersonWindow], top: int) -> PersonScores:
     """Return the best classes of predicted windows; times are those of frames if the frame rate is not known."""
     spans = [window.frames if window.start is None else (window.start, window.end) for window in predicted]
@@ -213,4 +273,5 @@ def scores_of(predicted: Sequence[PersonWindow], top: int) -> PersonScores:
         np.stack(best),
         np.stack([scores[order] for scores, order in zip(every, best, strict=True)]),
         tracks=np.array([window.track for window in predicted], np.int64),
+        boxes=np.stack(boxes) if (boxes := [one.box for one in predicted if one.box is not None]) else None,
     )

@@ -20,7 +20,7 @@ from vidcore.plugins.catalog import Catalog, load_plugins
 from vidcore.predict.inputs import FrameNames, Video, as_sample
 from vidcore.predict.output import top_classes
 from vidcore.predict.trained import Trained
-from vidcore.protocols import ReadsFiles, ReadsJoints, ReadsText
+from vidcore.protocols import ReadsBoxes, ReadsFiles, ReadsJoints, ReadsText
 from vidcore.randomness import sample_rng
 from vidcore.records import Text
 from vidcore.sample import Sample
@@ -111,6 +111,11 @@ class Predictor:
     def reads_joints(self) -> bool:
         """Whether the pipeline reads the joints of persons."""
         return any(isinstance(step, ReadsJoints) for step in self.pipeline.steps.values())
+
+    @property
+    def reads_boxes(self) -> bool:
+        """Whether the pipeline reads the boxes of persons in key frames."""
+        return any(isinstance(step, ReadsBoxes) for step in self.pipeline.steps.values())
 
     @property
     def suffixes(self) -> Sequence[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from attrs import define, field, frozen
@@ -33,7 +34,9 @@ from vidcore.video.footage import RATE
 from vidcore.video.reader import VideoReader
 from vidcore.video.window import ForwardReader, Span, Tiles
 
-__all__ = ["BestOfWindows", "Window", "predict_windows"]
+__all__ = ["BestOfWindows", "Window", "WindowReader", "made_ahead", "predict_windows"]
+
+Made = TypeVar("Made")
 
 
 @frozen(eq=False)
@@ -98,14 +101,19 @@ def predict_windows(
     if not predictor.reads_videos:
         raise UserError(f"{predictor.task.name}: cannot predict along a video: its pipeline reads features")
     length, step = _span(window, "window"), _span(window if stride is None else stride, "stride")
-    with ThreadPoolExecutor(1) as pool:  # prepares a batch while the model works on another
-        windows = _Windows(predictor, as_sample(video, 0, predictor.names), length, step)
-        batches = windows.batches() if predictor.reads_frames else windows.of_sound()
+    windows = _Windows(predictor, as_sample(video, 0, predictor.names), length, step)
+    for ready in made_ahead(windows.batches() if predictor.reads_frames else windows.of_sound()):
+        yield from _predicted(predictor, ready)
+
+
+def made_ahead(batches: Generator[Made, None, None]) -> Iterator[Made]:
+    """Yield what a generator yields, while a thread makes the next one; it is closed at the end."""
+    with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, batches, None)
         try:
             while (ready := coming.result()) is not None:
                 coming = pool.submit(next, batches, None)
-                yield from _predicted(predictor, ready)
+                yield ready
         finally:
             coming.exception()  # waits until the reader is no longer used
             batches.close()
@@ -123,13 +131,15 @@ def _predicted(predictor: Predictor, windows: Sequence[Window]) -> Iterator[Wind
 
 
 @define(eq=False)
-class _WindowReader(ReaderBase):
+class WindowReader(ReaderBase):
     """The frames of a window as a video; closing it does nothing, because the next window needs the file."""
 
     forward: ForwardReader
     first: int
     count: int
     fps: float | None
+    keep_from: int | None = None
+    """First frame that the next windows may read; default: the first that this one reads."""
     used: bool = False
 
     @property
@@ -152,7 +162,7 @@ class _WindowReader(ReaderBase):
         """Return frames of the window: (n, height, width, channels) uint8."""
         self.used = True
         distinct, places = np.unique(np.asarray(indices, np.int64), return_inverse=True)
-        frames: Array = self.forward.read(self.first + distinct, self.first)
+        frames: Array = self.forward.read(self.first + distinct, self.keep_from)
         return frames if len(places) == len(distinct) and (np.diff(places) > 0).all() else frames[places]
 
     def close(self) -> None:
@@ -223,13 +233,13 @@ class _Windows:
     def _sample(self, tiles: Tiles, number: int, opened: Sample, forward: ForwardReader) -> Sample:
         """Return a window as the sample of a video without a path, so that no step can read the whole file."""
         first, stop = int(tiles.first[number]), int(tiles.stop[number])
-        reader = _WindowReader(forward, first, stop - first, opened.fps)
+        reader = WindowReader(forward, first, stop - first, opened.fps, first)
         return opened.replace(index=number, path=None, video=reader, total_frames=stop - first)
 
     def _prepared(self, tiles: Tiles, number: int, opened: Sample, forward: ForwardReader) -> Window:
         sample = self._sample(tiles, number, opened, forward)
         made = self.predictor.pipeline(sample, sample_rng(0, 0, number))
-        assert isinstance(sample.video, _WindowReader)
+        assert isinstance(sample.video, WindowReader)
         if not sample.video.used:
             raise self._refused("its pipeline opens the file again (a step such as Branches)")
         start, end = (None, None) if tiles.seconds is None else tiles.seconds[number].tolist()

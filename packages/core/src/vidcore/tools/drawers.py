@@ -114,6 +114,15 @@ class Canvas:
         left, top, right, bottom = (round(edge) for edge in box)
         self._taken.append((left, top, right, bottom))
 
+    def find(self, box: Array, size: Sequence[int], avoid: Array | None = None) -> tuple[int, int] | None:
+        """Return left and top of the best place for a label (width, height) of a box; None if there is no space.
+
+        Boxes of ``avoid`` (n, 4) are not covered either.
+        """
+        taken = [*self._taken, *([] if avoid is None else map(tuple, avoid.round().astype(np.int64).tolist()))]
+        left, top = place_labels(box[None], np.array([size]), self.size, taken)[0].tolist()
+        return None if left < 0 else (left, top)
+
     def place(self, boxes: Array, sizes: Array) -> Array:
         """Return places for labels of boxes in this frame, as ``place_labels`` does, free of all earlier labels."""
         places = place_labels(boxes, sizes, self.size, self._taken)

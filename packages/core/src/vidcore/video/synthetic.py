@@ -91,11 +91,11 @@ def _shifted(image: Array, right: float, down: float) -> Array:
     return np.roll(image, (round(down), round(right)), axis=(0, 1))
 
 
-def write_video(path: Path, frames: Iterable[Array]) -> None:
-    """Encode RGB frames as MPEG-4; raise ``UserError`` if the file cannot be written."""
+def write_video(path: Path, frames: Iterable[Array], size: tuple[int, int] = (SIZE, SIZE)) -> None:
+    """Encode RGB frames of that height and width as MPEG-4; raise ``UserError`` if the file cannot be written."""
     import cv2
 
-    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (SIZE, SIZE))
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, size[::-1])
     if not video.isOpened():
         raise UserError(f"{path}: cannot be written as a video")
     for frame in frames:

@@ -21,7 +21,7 @@ from vid_detection.models.roi_head import AVARoIHead
 from vidcore.batch import Batch, Ragged
 from vidcore.errors import DataError, UserError
 from vidcore.nn import Model, Preprocessor, image_weights, require_type
-from vidcore.protocols import Transform
+from vidcore.protocols import ReadsBoxes, Transform
 from vidcore.records import Boxes, Varying
 from vidcore.sample import Sample
 from vidcore.typing import Array
@@ -168,7 +168,7 @@ class FastRCNN(Model):
 
 
 @frozen
-class _BoxInputs:
+class _BoxInputs(ReadsBoxes):
     """Sets the input ``boxes`` (n, 4), and the targets ``labels`` (n, K) of these.
 
     The boxes to learn from are the targets ``learnt_boxes`` (m, 4), ``learnt_labels`` (m, K) and ``learnt_weights``
