@@ -267,6 +267,8 @@ def main() -> int:
     parser.add_argument("--own", action="store_true", help="leave out copies in other containers")
     parser.add_argument("--keep", type=Path, help="folder for the copies with a wrong frame")
     args = parser.parse_args()
+    if args.keep is not None:
+        args.keep.mkdir(parents=True, exist_ok=True)
     truth = json.loads((args.folder / "truth.json").read_text())
     names = [n for n, about in truth.items() if about.get("frames", 0) > 1]
     with tempfile.TemporaryDirectory() as made:

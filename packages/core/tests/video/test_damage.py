@@ -102,6 +102,28 @@ def test_other_groups_are_read(make: ModuleType, videos: dict[str, Path], tmp_pa
     assert {*range(11), *range(26, LENGTH)} <= numbers(make, path).keys()
 
 
+def test_an_avi_counts_the_frames_that_are_lost(make: ModuleType, videos: dict[str, Path], tmp_path: Path) -> None:
+    """Its packets say no display times, but each has one frame; the headers of chunks are whole here."""
+    path = tmp_path / "a.avi"
+    for number in (3, 14, KEY - 1, KEY):
+        place = place_of(videos["h264.avi"], number)
+        path.write_bytes(erased(videos["h264.avi"].read_bytes(), Place(place.start, place.end - 8)))
+        found = numbers(make, path)
+        assert found == {i: i for i in found}
+        assert {*range(number // 12 * 12 - 4)} <= found.keys(), "groups before"
+        assert {*range((number // 12 + 1) * 12 + 2, LENGTH)} <= found.keys(), "groups after"
+
+
+def test_an_index_that_breaks_off_hides_frames(make: ModuleType, videos: dict[str, Path], tmp_path: Path) -> None:
+    """FFmpeg stops reading an MP4 at a size that cannot be: frames shown before the last one are missing."""
+    data, path = bytearray(videos["h264.mp4"].read_bytes()), tmp_path / "a.mp4"
+    for number in (2, 3, 4, 5, 20):
+        at = data.find(b"stsz") + 16 + 4 * number
+        path.write_bytes(data[:at] + b"\x80" + data[at + 1 :])
+        found = numbers(make, path)
+        assert found == {i: i for i in found}
+
+
 def test_a_frame_that_another_one_refers_to_is_awaited(
     make: ModuleType, videos: dict[str, Path], tmp_path: Path
 ) -> None:

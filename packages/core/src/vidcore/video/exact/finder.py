@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -309,10 +310,14 @@ class FrameFinder:
             elif number in self._packets.keys and self._is_key(frame):
                 recovered.append(number)
             packets.append(number)
-        errors |= self._place.keys() - {*packets}  # decoders skip some damaged frames in silence
+        one_each = not self._place and self._packets.one_each and len({*packets}) == len(packets)
+        expected = {*range(len(self._packets))} if one_each else self._place.keys()
+        errors |= expected - {*packets}  # decoders skip some damaged frames in silence
         # Damage often begins at the end of a packet, where its decoder no longer notices it.
         whole_key = {k for k in errors if k - 1 in self._packets.keys and self._leads(k)}
         errors |= {k - 1 for k in errors - whole_key if k < len(self._packets) - 1}
+        if one_each and errors:
+            self._number_by_packets(packets, errors)
         whole = self._intact(packets, errors, sorted({*recovered}))
         places = [self._place.get(k, -1) for k in packets]
         intact = np.array([p for p, is_whole in zip(places, whole, strict=True) if is_whole and p >= 0], np.int64)
@@ -334,6 +339,24 @@ class FrameFinder:
         if not any(self._whole):
             raise VideoError(self.path, "has no frame that can be decoded")
         self._running, self._shown = self._all(), 0
+
+    def _number_by_packets(self, packets: list[int], errors: set[int]) -> None:
+        """Number frames also after lost ones, where as many frames as packets come before an entry point.
+
+        Which frames are shown after a lost one is not known: those that may be are added to ``errors``.
+        """
+        lost = sorted(errors)
+        before, after = np.maximum.accumulate([-1, *packets]), np.minimum.accumulate(packets[::-1])[::-1]
+        closed = [i for i, k in enumerate(packets) if k in self._packets.keys and before[i] < k == after[i]]
+        for i, end in pairwise([*closed, len(packets)]):
+            start, shown = packets[i], packets[i:end]
+            self._place.update((k, start + n) for n, k in enumerate(shown))
+            stop = packets[end] if end < len(packets) else len(self._packets)
+            first = next(iter(lost[bisect_left(lost, start) :]), stop)
+            if first < stop:
+                # The decoder has returned all frames of earlier packets but those that it reorders.
+                errors.update(shown[max(first - start - self._context.reorder_depth, 0) :])
+        self._length = len(self._packets)
 
     def _leads(self, number: int) -> bool:
         """Return whether a frame follows an entry point but is shown before it.

@@ -11,7 +11,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from vidcore.video.exact.bitstream import Pictures
 
-__all__ = ["REORDER_LIMIT", "Gap", "Note", "by_pts", "is_steady", "joined", "show_order"]
+__all__ = ["PROGRESSIVE", "REORDER_LIMIT", "Gap", "Note", "by_pts", "is_steady", "joined", "show_order"]
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 Slots = Mapping[int, int] | None
@@ -193,7 +193,8 @@ def _claimed_order(notes: Sequence[Note], context: VideoCodecContext, cut: bool 
         stamps = np.array(times, np.int64)
         order = np.argsort(stamps)
         believed = len(set(times)) == len(times) and _plausible(notes, order, context)
-        return _before_hole(stamps[order], order, _last_entry(notes, order), notes[-1].dts, cut) if believed else None
+        decoded = np.array([n.dts for n in notes if n.dts is not None], np.int64)
+        return _before_hole(stamps[order], order, _last_entry(notes, order), decoded, cut) if believed else None
     if context.codec.canonical_name == "mpeg4":  # AVI has no times
         order = _mpeg4_order(notes)
         return order[:-1] if cut else order  # frames shown before the last one may be missing
@@ -227,19 +228,20 @@ def _mpeg4_order(notes: Sequence[Note]) -> Numbers:
     return np.array(order + held, np.int64)
 
 
-def _before_hole(times: Numbers, order: Numbers, entry: int, last: int | None, cut: bool | None) -> Numbers:
+def _before_hole(times: Numbers, order: Numbers, entry: int, decoded: Numbers, cut: bool | None) -> Numbers:
     """Leave out frames at the end of a truncated file that follow missing frames.
 
-    A missing packet would have come after the last one present, which was decoded at ``last``, so all frames
-    shown until then are there. After it, a longer step in an otherwise constant rate is a hole; this is also
+    A missing packet would have come after the last one present, so all frames shown until that was ``decoded`` are
+    there. After it, a longer step in an otherwise constant rate is a hole; this is also
     assumed if it is unknown whether the file was truncated (``cut`` is None). Without decoding times, only frames
     before the last entry point (number ``entry``) are certain to be there.
     """
-    if cut is False or (last is None and not cut):
+    if cut is False or not (len(decoded) or cut):
         return order
-    complete = entry if last is None else int(np.searchsorted(times, last, "right"))
-    steps = np.diff(times)
-    holes = np.flatnonzero(steps > 1.5 * np.median(steps)) + 1 if len(steps) else steps
+    complete = int(np.searchsorted(times, decoded[-1], "right")) if len(decoded) else entry
+    steps, pace = np.diff(times), np.diff(decoded)
+    usual = min(np.median(each) for each in (steps, pace) if len(each)) if len(steps) else 0
+    holes = np.flatnonzero(steps > 1.5 * usual) + 1
     if (holes < complete).any() or (cut and len(steps) < ENOUGH):  # at a variable rate, steps have no meaning
         return order[:complete] if cut else order
     return order[: holes[0]] if len(holes) else order

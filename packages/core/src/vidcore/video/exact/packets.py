@@ -10,7 +10,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ from vidcore.video.checks import existing_file
 from vidcore.video.container import open_container, reason
 from vidcore.video.exact.bitstream import PictureReader, Pictures, lacks_idr
 from vidcore.video.exact.h264 import read_headers
-from vidcore.video.exact.order import Gap, Note, by_pts, is_steady, joined, show_order
-from vidcore.video.exact.structure import Part, avi_slots, damaged_parts
+from vidcore.video.exact.order import PROGRESSIVE, Gap, Note, by_pts, is_steady, joined, show_order
+from vidcore.video.exact.structure import PLACEHOLDER, Part, avi_slots, damaged_parts
 from vidcore.video.exact.table import PacketTable
 
 __all__ = ["Packets"]
@@ -120,6 +120,8 @@ class Packets:
     """Whether the first packet is a key frame."""
     cut: bool | None
     """Whether packets are missing at the end; None if unknown."""
+    one_each: bool
+    """Whether each packet surely has one frame, so that packets whose frames are lost can be counted."""
     advertised: int
     """Number of frames according to the container; 0 if unknown."""
     rate: float | None
@@ -162,7 +164,7 @@ class Packets:
         self._table, self.order, self.keys = index.table, index.order, index.keys
         self.steady, self.starts_at_keyframe, self.cut = index.steady, index.starts_at_keyframe, index.cut
         self.advertised, self.rate = index.advertised, index.rate
-        self.entries, self.gaps = sorted({0, *self.keys}), []
+        self.entries, self.gaps, self.one_each = sorted({0, *self.keys}), [], False
         self._kept, self._reading = None, self._read()
 
     def __len__(self) -> int:
@@ -264,10 +266,19 @@ class Packets:
         few = self.cut is None and len(self) < FEW
         if not self.steady or few or discarded:
             self._check_times()
+        self.one_each = resets and not self.gaps and self._is_one_each()
         self.keys = frozenset([k for k, note in enumerate(self._notes) if note.entry])
         self.entries = sorted({0, *self.keys})
         self.advertised = max(self.stream.frames, promised)
         self.rate = self._rate()
+
+    def _is_one_each(self) -> bool:
+        """Return whether the container, not a search for beginnings, keeps frames of progressive H.264 apart."""
+        context, places = self.stream.codec_context, [note.place for note in self._notes]
+        if self._container.format.name != "avi" or context.codec.canonical_name != "h264":
+            return False
+        apart = all(at is not None and at + size <= (then or 0) for (at, size), (then, _) in pairwise(places))
+        return apart and context.field_order <= PROGRESSIVE and min(size for _, size in places) >= PLACEHOLDER
 
     def _should_show(self, number: int) -> bool:
         """Return whether a packet has a time of its own at which a frame is missing.
@@ -349,7 +360,7 @@ class Packets:
         if name == "mpegts":  # other packets lie between those of a frame
             notes[:] = [n._replace(corrupt=False) if n.corrupt else n for n in notes]  # the same breaks, and joints
             ends[:-1] = starts[1:]
-        elif self.cut is None and (parts or name != "flv"):  # an FLV may be cut between two tags
+        elif self.cut is None and "mp4" not in name and (parts or name != "flv"):  # an FLV may be cut between two tags
             self.cut = bool(parts) and parts[-1].end >= os.path.getsize(self._file)
         # Of a damaged packet it may be unknown whether it shows a frame, or in which order.
         unclear = any(kind.kind == 2 or not kind.shown for kind in kinds)

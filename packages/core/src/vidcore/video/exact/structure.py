@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Part", "avi_slots", "damaged_parts"]
+__all__ = ["PLACEHOLDER", "Part", "avi_slots", "damaged_parts"]
 
 Data = mmap.mmap
 MOST_PARTS = 1000
