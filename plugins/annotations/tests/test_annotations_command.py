@@ -134,6 +134,12 @@ def test_one_key_frame_per_second(tmp_path: Path, videos: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_rate_beside_the_videos_is_not_ignored_silently(tmp_path: Path, videos: Path) -> None:
+    (tmp_path / "a.xml").write_text(TRACKS)
+    notes = read_annotations(tmp_path / "a.xml", Options(Videos(videos), fps=25.0)).notes
+    assert any("--fps is not used" in note for note in notes)
+
+
 def test_boxes_behind_the_end_are_left_out_and_counted(tmp_path: Path, videos: Path) -> None:
     (tmp_path / "a.xml").write_text(TRACKS.replace('frame="16"', 'frame="23"'))
     notes = read_annotations(tmp_path / "a.xml", Options(Videos(videos))).notes
@@ -194,6 +200,8 @@ def test_segments_of_boxes_end_where_nobody_has_looked() -> None:
         (["a.xml", "-o", "boxes.csv", "--format", "voc"], "the outermost element must be <annotation>"),
         ([".", "-o", "boxes.csv"], "has files of several formats (a.xml is cvat, b.csv is ava)"),
         (["empty", "-o", "boxes.csv"], "empty: has no files that end in .csv, .json, .xml"),
+        (["a.xml", "-o", "boxes.csv", "--times", "frames"], "a.xml: is cvat, which has names and times"),
+        (["b.csv", "-o", "boxes.csv", "--first-frame", "1"], "b.csv: is ava, which has no names of frames"),
         (["b.csv", "-o", "b.csv"], "b.csv: is an input and would be overwritten"),
     ],
 )

@@ -47,21 +47,23 @@ def read_coco(documents: list[Document], options: Options) -> Annotations:
     }
     places = frames_of_names(names, options.video, first=options.first_frame)
     for file, content in contents.items():
-        videos = {v.get("id"): (where, v) for where, v in _entries(file, content, "videos")}
-        pictures: dict[Any, Picture] = {}
-        for where, image in _entries(file, content, "images"):
-            picture = _picture(where, image, videos, places, options)
-            if pictures.setdefault(image.get("id"), picture) is not picture:
-                raise AnnotationError(f"{where}: id {image.get('id')!r} belongs to another image already")
-            result.look(picture.video, [picture.frame])
-        categories = {
-            c.get("id"): _text(f"{where}: name", c.get("name")) for where, c in _entries(file, content, "categories")
+        _check_names(_entries(file, content, "images"))
+        videos = _by_id(file, content, "videos")
+        labels = {
+            number: _text(f"{where}: name", category.get("name"))
+            for number, (where, category) in _by_id(file, content, "categories").items()
         }
+        pictures = {
+            number: _picture(where, image, videos, places, options)
+            for number, (where, image) in _by_id(file, content, "images").items()
+        }
+        for picture in pictures.values():
+            result.look(picture.video, [picture.frame])
         for where, entry in _entries(file, content, "annotations"):
             if "category_id" not in entry:
                 result.lost["annotations without a category"] += 1
                 continue
-            label = _known(f"{where}: category_id", entry["category_id"], categories)
+            label = _known(f"{where}: category_id", entry["category_id"], labels)
             if "bboxes" in entry:
                 _add_track(result, where, entry, label, videos, options)
             else:
@@ -76,10 +78,32 @@ def read_coco(documents: list[Document], options: Options) -> Annotations:
     return result
 
 
+def _check_names(images: list[tuple[str, dict[str, Any]]]) -> None:
+    """Raise ``AnnotationError`` if two images have one name, as those of several tasks without a folder have."""
+    seen: dict[str, str] = {}
+    for where, image in images:
+        name = str(image.get("file_name"))
+        if "video_id" not in image and seen.setdefault(name, where) != where:
+            raise AnnotationError(f"{where}: file_name {name!r} is that of another image, {seen[name]}")
+
+
 def _entries(file: str, content: Mapping[str, Any], key: str) -> list[tuple[str, dict[str, Any]]]:
     """The objects of a list, each with its place."""
     listed = as_list(f"{file}: {key}", content.get(key, []))
     return [(f"{file}: {key}[{i}]", as_table(f"{file}: {key}[{i}]", entry)) for i, entry in enumerate(listed)]
+
+
+def _by_id(file: str, content: Mapping[str, Any], key: str) -> dict[int | str, tuple[str, dict[str, Any]]]:
+    """The objects of a list by their id, each with its place."""
+    found: dict[int | str, tuple[str, dict[str, Any]]] = {}
+    for where, entry in _entries(file, content, key):
+        number = entry.get("id")
+        if not isinstance(number, int | str):
+            raise AnnotationError(f"{where}: id must be a number or a text, got {number!r}")
+        if number in found:
+            raise AnnotationError(f"{where}: has the id {number!r} of {found[number][0]}")
+        found[number] = where, entry
+    return found
 
 
 def _text(where: str, value: Any) -> str:
@@ -89,7 +113,7 @@ def _text(where: str, value: Any) -> str:
 
 
 def _known(where: str, value: Any, known: Mapping[Any, Any]) -> Any:
-    if isinstance(value, dict | list) or value not in known:
+    if not isinstance(value, int | str) or value not in known:
         listed = some([str(key) for key in known]) or "none"
         raise AnnotationError(f"{where} is {value!r}; the file has {listed}")
     return known[value]
@@ -104,7 +128,7 @@ def _size(where: str, entry: Mapping[str, Any]) -> tuple[float, float] | None:
 def _picture(
     where: str,
     image: Mapping[str, Any],
-    videos: Mapping[Any, tuple[str, dict[str, Any]]],
+    videos: Mapping[int | str, tuple[str, dict[str, Any]]],
     places: Mapping[str, tuple[str, int]],
     options: Options,
 ) -> Picture:
@@ -152,7 +176,7 @@ def _add_track(
     where: str,
     entry: Mapping[str, Any],
     label: str,
-    videos: Mapping[Any, tuple[str, dict[str, Any]]],
+    videos: Mapping[int | str, tuple[str, dict[str, Any]]],
     options: Options,
 ) -> None:
     """Add an annotation of YouTube-VIS: a box, or null, per frame of its video."""

@@ -152,6 +152,8 @@ def convert(
     notes = list(found.notes)
     names = _names(found, videos, notes)
     clocks = {video: _Clock(video, found.in_frames, fps, videos.facts(video)) for video in names}
+    if fps is not None and found.in_frames and not any(clock.facts is None for clock in clocks.values()):
+        notes.append("--fps is not used: the files of all videos tell the times of their frames")
     lost = Counter(found.lost)
     boxes = _box_rows(found, naming, names, clocks, lost)
     _check_unit(found, boxes)

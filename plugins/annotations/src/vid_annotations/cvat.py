@@ -63,7 +63,12 @@ def read_cvat(documents: list[Document], options: Options) -> Annotations:
         if root.tag != "annotations":
             raise AnnotationError(f"{root.where}: the outermost element must be <annotations>, found <{root.tag}>")
     roots = [document.xml for document in documents]
-    names = {image.attribute("name"): image.where for root in roots for image in root.all("image")}
+    names: dict[str, str] = {}
+    for root in roots:
+        for image in root.all("image"):
+            name = image.attribute("name")
+            if names.setdefault(name, image.where) != image.where:
+                raise AnnotationError(f"{image.where}: image {name!r} is there already, {names[name]}")
     sources = {task.source for root in roots for task in _tasks(root).values()}
     places = frames_of_names(names, options.video, sources.pop() if len(sources) == 1 else "", options.first_frame)
     for root in roots:

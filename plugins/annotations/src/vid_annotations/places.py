@@ -62,7 +62,7 @@ class Videos:
             raise DataError(f"{self.folder}: has no videos")
 
     def find(self, name: str) -> Path | None:
-        """Return the file, or the folder of frames, of a video: by its path below the folder, else by its base name.
+        """Return the file, or the folder of frames, of a video: by its path, the end of its path, or its base name.
 
         Raises ``DataError`` if several have that name.
         """
@@ -70,6 +70,7 @@ class Videos:
             return None
         found = self._files.get(PurePosixPath(name).name) or self._files.get(PurePosixPath(name).stem, [])
         exact = [path for path in found if path.relative_to(self.folder).as_posix() == name]
+        exact = exact or [path for path in found if path.as_posix().endswith(f"/{name}") and "/" in name]
         files = exact or [path for path in found if path.is_file()] or found
         if len(files) > 1:
             raise DataError(f"{name}: several videos have that name: {some([str(path) for path in files])}")

@@ -137,6 +137,10 @@ def read_source(source: Path, options: Options, tool: str | None = None) -> Anno
         found = some([f"{name} is {kind}" for kind, name in formats.items()])
         raise DataError(f"{source}: has files of several formats ({found}): name a file, or give --format")
     (kind,) = formats
+    if kind != "ava" and (options.classes or options.counts):
+        raise DataError(f"{source}: is {kind}, which has names and times: --classes and --times are for tables of AVA")
+    if kind in ("ava", "label-studio") and options.first_frame:
+        raise DataError(f"{source}: is {kind}, which has no names of frames: --first-frame is for those")
     module, _, function = READERS[kind].partition(":")
     read: Callable[[list[Document], Options], Annotations] = getattr(import_module(module), function)
     return read(documents, options)
@@ -156,8 +160,9 @@ def _documents(source: Path) -> Iterator[Document]:
 
 
 def _folder(folder: Path) -> list[Document]:
-    files = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file())
-    return [Document(str(path), path.read_bytes()) for path in files]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    found = [Document(str(path), path.read_bytes()) for path in files if path.suffix.lower() in SUFFIXES]
+    return found + [document for path in files if path.suffix.lower() == ".zip" for document in _archive(path)]
 
 
 def _archive(source: Path) -> list[Document]:

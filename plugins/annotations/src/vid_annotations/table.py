@@ -10,12 +10,12 @@ from attrs import define, field, frozen
 from vidcore.data.fields import finite_number
 from vidcore.errors import AnnotationError
 
-__all__ = ["MOST_BOXES", "MOST_FRAMES", "Annotations", "Box", "Description", "Shape", "Span", "checked_box"]
+__all__ = ["MOST_FRAMES", "MOST_ROWS", "Annotations", "Box", "Description", "Shape", "Span", "checked_box"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
-MOST_FRAMES, MOST_BOXES = 10_000_000, 20_000_000
-"""A frame number of a few digits must not fill the memory: 92 hours at 30 frames per second."""
+MOST_FRAMES, MOST_ROWS = 3_000_000, 20_000_000
+"""A frame number of a few digits must not fill the memory: 27 hours at 30 frames per second; boxes, or moments."""
 
 
 @frozen
@@ -74,10 +74,14 @@ class Annotations:
     lost: Counter[str] = field(factory=Counter)
     """What has no place in a table of boxes and segments, and how often it occurs."""
     notes: list[str] = field(factory=list)
+    _looked: int = 0
 
     def look(self, video: str, moments: Sequence[int | float] = ()) -> None:
-        """Add a video, and moments that somebody has looked at."""
+        """Add a video, and moments that somebody has looked at. Raises ``AnnotationError`` if there are too many."""
         self.moments.setdefault(video, []).append(moments)
+        self._looked += len(moments)
+        if self._looked > MOST_ROWS:
+            raise AnnotationError(f"{video}: with it, videos have more than {MOST_ROWS:,} frames, the most allowed")
 
     def add(
         self,
@@ -103,8 +107,8 @@ class Annotations:
         Raises:
             AnnotationError: there are too many boxes.
         """
-        if len(self.shapes) >= MOST_BOXES:
-            raise AnnotationError(f"{where}: is box {MOST_BOXES + 1:,}, at most {MOST_BOXES:,} are allowed")
+        if len(self.shapes) >= MOST_ROWS:
+            raise AnnotationError(f"{where}: is box {MOST_ROWS + 1:,}, at most {MOST_ROWS:,} are allowed")
         left, top, right, bottom = box
         if size is not None:
             left, right = (min(max(x, 0.0), size[0]) for x in (left, right))

@@ -17,6 +17,8 @@ __all__ = ["Element", "parse_xml"]
 
 DEEPEST = 100
 """Levels of elements; annotations have ten at most."""
+LONGEST = 1 << 16
+"""Characters between two tags; annotations have names and numbers there."""
 
 
 @define
@@ -88,7 +90,10 @@ def parse_xml(name: str, content: bytes) -> Element:
         path.pop()
 
     def characters(text: str) -> None:
-        path[-1].text += text
+        if not text.isspace():
+            path[-1].text += text
+        if len(path[-1].text) > LONGEST:
+            raise AnnotationError(f"{path[-1].where}: <{path[-1].tag}> has more than {LONGEST:,} characters of text")
 
     def refuse(*_: object) -> None:
         raise AnnotationError(f"{name}:{parser.CurrentLineNumber}: has a document type, which annotations do not need")
