@@ -134,6 +134,19 @@ def test_one_key_frame_per_second(tmp_path: Path, videos: Path) -> None:
     ]  # fmt: skip
 
 
+def test_boxes_become_pixels_of_the_file(tmp_path: Path, videos: Path) -> None:
+    """They may have been drawn on a larger copy; a picture of another shape is another video, or a turned one."""
+    size = "<original_size><width>{}</width><height>{}</height></original_size><source>"
+    (tmp_path / "a.xml").write_text(TRACKS.replace("<source>", size.format(SIZE * 2, SIZE * 2)))
+    found = read_annotations(tmp_path / "a.xml", Options(Videos(videos)))
+    assert {row.box for row in found.boxes if row.box} == {(0.5, 1, 15, 20)}
+    drawn = f"boxes were drawn on {2 * SIZE} x {2 * SIZE} pixels"
+    assert f"Türe, zu.mp4: {drawn}, and are now those of the file, {SIZE} x {SIZE}" in found.notes
+    (tmp_path / "a.xml").write_text(TRACKS.replace("<source>", size.format(SIZE * 2, SIZE)))
+    with pytest.raises(DataError, match=r"drawn on 192 x 96 pixels, and the file has 96 x 96: is it that video\?"):
+        read_annotations(tmp_path / "a.xml", Options(Videos(videos)))
+
+
 def test_a_rate_beside_the_videos_is_not_ignored_silently(tmp_path: Path, videos: Path) -> None:
     (tmp_path / "a.xml").write_text(TRACKS)
     notes = read_annotations(tmp_path / "a.xml", Options(Videos(videos), fps=25.0)).notes

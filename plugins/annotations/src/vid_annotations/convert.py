@@ -33,6 +33,10 @@ __all__ = [
 HEADER = ("video", "time", "x1", "y1", "x2", "y2", "person", "action")
 DIGITS, PIXEL_DIGITS = 6, 3
 """Decimals of times and fractions, and of pixels."""
+Size = tuple[float, float]
+"""Width and height."""
+SAME_SHAPE = 0.05
+"""By how much a file may be stretched against the one that was annotated; sizes are often rounded."""
 SAME = 1.5
 """A distance of so many usual ones between annotated moments is a gap: nobody has looked there."""
 
@@ -155,7 +159,8 @@ def convert(
     if fps is not None and found.in_frames and not any(clock.facts is None for clock in clocks.values()):
         notes.append("--fps is not used: the files of all videos tell the times of their frames")
     lost = Counter(found.lost)
-    boxes = _box_rows(found, naming, names, clocks, lost)
+    scales = {} if found.relative else _scales(found, clocks, notes)
+    boxes = _box_rows(found, naming, names, clocks, scales, lost)
     _check_unit(found, boxes)
     _check_persons(boxes)
     looked = {
@@ -201,8 +206,32 @@ def _names(found: Annotations, videos: Videos, notes: list[str]) -> dict[str, st
     return names
 
 
+def _scales(found: Annotations, clocks: dict[str, _Clock], notes: list[str]) -> dict[tuple[str, Size], Size]:
+    """Return, by video and size of the picture that boxes were drawn on, what makes them pixels of another file.
+
+    Raises ``DataError`` if the file has pictures of another shape.
+    """
+    scales = {}
+    for video, size in dict.fromkeys((shape.video, shape.size) for shape in found.shapes):
+        facts = clocks[video].facts if video in clocks else None
+        if facts is None or size is None or size == facts.size:
+            continue
+        drawn, shown = (f"{width:g} x {height:g}" for width, height in (size, facts.size))
+        x, y = facts.size[0] / size[0], facts.size[1] / size[1]
+        if abs(x / y - 1) > SAME_SHAPE:
+            raise DataError(f"{video}: boxes were drawn on {drawn} pixels, and the file has {shown}: is it that video?")
+        notes.append(f"{video}: boxes were drawn on {drawn} pixels, and are now those of the file, {shown}")
+        scales[video, size] = x, y
+    return scales
+
+
 def _box_rows(
-    found: Annotations, naming: Naming, names: dict[str, str], clocks: dict[str, _Clock], lost: Counter[str]
+    found: Annotations,
+    naming: Naming,
+    names: dict[str, str],
+    clocks: dict[str, _Clock],
+    scales: dict[tuple[str, Size], Size],
+    lost: Counter[str],
 ) -> set[BoxRow]:
     rows: set[BoxRow] = set()
     digits = DIGITS if found.relative else PIXEL_DIGITS
@@ -215,7 +244,9 @@ def _box_rows(
         elif (time := clock.time(shape.moment)) is None:
             clock.behind += 1
         else:
-            left, top, right, bottom = (round(side, digits) for side in shape.box)
+            x, y = scales.get((shape.video, shape.size), (1.0, 1.0)) if shape.size else (1.0, 1.0)
+            scaled = (side * factor for side, factor in zip(shape.box, (x, y, x, y), strict=True))
+            left, top, right, bottom = (round(side, digits) for side in scaled)
             who = naming.person_of(shape.about, shape.track)
             box = (left, top, right, bottom)
             rows |= {BoxRow(names[shape.video], time, box, who, action) for action in actions or ("",)}

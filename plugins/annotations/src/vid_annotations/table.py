@@ -38,6 +38,8 @@ class Shape:
     about: Description
     track: str | None = None
     """Who it is, unique within the video; None: the tool does not say."""
+    size: tuple[float, float] | None = None
+    """Width and height of the picture that it was drawn on, if known; fractions have (1, 1)."""
 
 
 @frozen
@@ -102,7 +104,7 @@ class Annotations:
             box: left, top, right, bottom.
             about: what the tool says of it.
             track: who it is; None: not known.
-            size: width and height of the picture, if known; fractions have (1, 1).
+            size: see ``Shape.size``.
 
         Raises:
             AnnotationError: there are too many boxes.
@@ -116,7 +118,7 @@ class Annotations:
         if left == right or top == bottom:
             self.lost["boxes without area in the picture"] += 1
             return
-        self.shapes.append(Shape(video, moment, (left, top, right, bottom), about, track))
+        self.shapes.append(Shape(video, moment, (left, top, right, bottom), about, track, size))
 
 
 def checked_box(where: str, box: Sequence[object]) -> Box:
