@@ -104,6 +104,7 @@ def test_names_of_files(read: Read) -> None:
         (project({**BOX, "av": {"9": "7"}}), ".json", r"metadata\.1_0: attribute '9' is unknown; the file has 1, 2"),
         (project({**BOX, "xy": [2, 1, 2, 3]}), ".json", r"metadata\.1_0: rectangle: must be a list of 5 values"),
         (project({**BOX, "z": [3, 1]}), ".json", r"metadata\.1_0: times must be none, a moment, or start and end"),
+        (project({**BOX, "z": [-1]}), ".json", r"metadata\.1_0: time: a time must be seconds from 0, got -1"),
         (project({**BOX, "vid": "4"}), ".json", r"metadata\.1_0\.vid: must be an object, got None"),
         (project({**BOX, "xy": [2, 1, 2, -3, 4]}), ".json", r"metadata\.1_0: rectangle: the box ends before it begins"),
         (table('"1_x","[""a.mp4""]",0,"[1.5]"'), ".csv", r"csv:4: has 4 values, the header names 6"),

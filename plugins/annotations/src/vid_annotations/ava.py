@@ -12,8 +12,9 @@ from pathlib import Path
 
 from vid_annotations.source import Document, Options
 from vid_annotations.table import MOST_FRAMES, Annotations, Description, checked_box
+from vid_annotations.values import as_seconds
 from vidcore.data.classes import read_classes
-from vidcore.data.fields import finite_number, whole_number
+from vidcore.data.fields import whole_number
 from vidcore.data.text import read_text
 from vidcore.errors import AnnotationError, DataError, some
 
@@ -80,7 +81,7 @@ def _rows(document: Document) -> list[tuple[str, list[str]]]:
 def _moment(where: str, row: list[str], in_frames: bool) -> float:
     if in_frames:
         return whole_number(f"{where}: frame", row[1], 0, MOST_FRAMES)
-    return finite_number(f"{where}: time", row[1])
+    return as_seconds(f"{where}: time", row[1])
 
 
 def _names(file: Path, numbers: set[int]) -> dict[int, str]:

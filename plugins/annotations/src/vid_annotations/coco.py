@@ -184,7 +184,8 @@ def _add_track(
     files = as_list(f"{place}: file_names", video.get("file_names"))
     boxes = as_list(f"{where}: bboxes", entry["bboxes"], len(files))
     names = {_text(f"{place}: file_names", file): place for file in files}
-    places = frames_of_names(names, options.video or video.get("name"), first=options.first_frame)
+    named = options.video or ("name" in video and name_of(_text(f"{place}: name", video["name"]))) or None
+    places = frames_of_names(names, named, first=options.first_frame)
     picked = [places[file.strip()] for file in files]
     track = as_words(entry.get("id"))
     for (name, frame), box in zip(picked, boxes, strict=True):

@@ -372,11 +372,10 @@ def write_boxes(path: Path, rows: Iterable[BoxRow]) -> None:
 
 def write_segments(path: Path, rows: Iterable[SegmentRow], videos: dict[str, dict[str, float]]) -> None:
     """Write segments as JSON: by video its facts and ``annotations``, each with ``segment`` and ``label``."""
-    content: dict[str, dict[str, object]] = {video: {**facts, "annotations": []} for video, facts in videos.items()}
     listed: dict[str, list[object]] = {video: [] for video in videos}
     for row in rows:
         listed[row.video].append({"segment": [row.start, row.end], "label": row.label})
-    write_json(path, {video: {**entry, "annotations": listed[video]} for video, entry in content.items()})
+    write_json(path, {video: {**facts, "annotations": listed[video]} for video, facts in videos.items()})
 
 
 def _number(value: float) -> str:

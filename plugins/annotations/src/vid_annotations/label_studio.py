@@ -20,7 +20,7 @@ from vid_annotations.boxes import between, turned
 from vid_annotations.places import name_of
 from vid_annotations.source import Document, Options
 from vid_annotations.table import MOST_FRAMES, Annotations, Box, Description, Span, checked_box
-from vid_annotations.values import as_list, as_table, as_words
+from vid_annotations.values import as_list, as_seconds, as_table, as_words
 from vidcore.data.fields import finite_number, positive_number, whole_number
 from vidcore.errors import AnnotationError, DataError
 from vidcore.video.open import VIDEO_SUFFIXES
@@ -112,9 +112,7 @@ def _results(
     if "annotations" not in task:  # JSON-MIN: regions by control
         for name, regions in task.items():
             for number, value in enumerate(regions if isinstance(regions, list) else []):
-                if isinstance(value, dict) and (
-                    {"sequence", "ranges"} & value.keys() or {"start", "end"} <= value.keys()
-                ):
+                if isinstance(value, dict) and _is_region(value):
                     place = f"{where}.{name}[{number}]"
                     yield place, RECTANGLES if "sequence" in value else "labels", name, {"value": value}
         return
@@ -202,7 +200,7 @@ def _keys(
         if frame in keys:
             raise AnnotationError(f"{place}: frame {frame} has another box: {keys[frame].where}")
         if entry.get("time") is not None:
-            clock.known.setdefault(frame, finite_number(f"{place}.time", entry["time"]))
+            clock.known.setdefault(frame, as_seconds(f"{place}.time", entry["time"]))
         sides = {
             side: finite_number(f"{place}.{side}", entry.get(side)) / 100 for side in ("x", "y", "width", "height")
         }
@@ -252,7 +250,7 @@ def _times(where: str, value: Mapping[str, Any], clock: Clock) -> Iterator[tuple
             unit = clock.seconds(place)
             yield max(first - 1, 0) * unit, last * unit
     elif "sequence" not in value:
-        start, end = (finite_number(f"{where}.{k}", value[k]) for k in ("start", "end"))
+        start, end = (as_seconds(f"{where}.{k}", value[k]) for k in ("start", "end"))
         if end < start:
             raise AnnotationError(f"{where}: ends before it starts: {start:g} to {end:g} s")
         yield start, end

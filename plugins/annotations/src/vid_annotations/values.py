@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from vidcore.data.fields import finite_number
 from vidcore.errors import AnnotationError
 
-__all__ = ["as_list", "as_table", "as_words"]
+__all__ = ["as_list", "as_seconds", "as_table", "as_words"]
 
 
 def as_table(where: str, value: Any) -> dict[str, Any]:
@@ -21,6 +22,13 @@ def as_list(where: str, value: Any, length: int | None = None) -> list[Any]:
     if not isinstance(value, list) or length not in (None, len(value)):
         raise AnnotationError(f"{where}: must be a list{f' of {length} values' if length else ''}, got {_shown(value)}")
     return value
+
+
+def as_seconds(where: str, value: Any) -> float:
+    """Return a time from the beginning of a video. Raises ``AnnotationError`` if it is not a number from 0."""
+    if (seconds := finite_number(where, value)) < 0:
+        raise AnnotationError(f"{where}: a time must be seconds from 0, got {seconds:g}")
+    return seconds
 
 
 def as_words(value: Any) -> tuple[str, ...]:

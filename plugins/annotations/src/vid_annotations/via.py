@@ -17,7 +17,7 @@ from attrs import frozen
 from vid_annotations.places import frames_of_names, name_of
 from vid_annotations.source import Document, Options
 from vid_annotations.table import Annotations, Description, Span, checked_box
-from vid_annotations.values import as_list, as_table, as_words
+from vid_annotations.values import as_list, as_seconds, as_table, as_words
 from vidcore.data.fields import finite_number
 from vidcore.errors import AnnotationError, DataError, UserError, some
 from vidcore.files import parse_json
@@ -99,7 +99,7 @@ def _project(document: Document) -> tuple[list[Entry], dict[str, Any]]:
 
 
 def _times(where: str, value: Any) -> list[float]:
-    times = [finite_number(f"{where}: time", number) for number in as_list(f"{where}: times", value or [])]
+    times = [as_seconds(f"{where}: time", number) for number in as_list(f"{where}: times", value or [])]
     if len(times) > 2 or times != sorted(times):
         raise AnnotationError(f"{where}: times must be none, a moment, or start and end, got {times}")
     return times
