@@ -85,6 +85,14 @@ def test_a_file_without_annotations_has_no_boxes(capsys: pytest.CaptureFixture[s
     assert not (tmp_path / "boxes.csv").exists()
 
 
+def test_notes_beside_annotations_are_skipped(tmp_path: Path) -> None:
+    """Label Studio writes them into its exports of VOC and COCO."""
+    (tmp_path / "a.xml").write_text(TRACKS)
+    (tmp_path / "notes.json").write_text('{"categories": [], "info": {}}')
+    notes = read_annotations(tmp_path, Options(fps=1.0)).notes
+    assert any("skipped: " in note and "notes.json: is not an annotation file" in note for note in notes)
+
+
 TRACKS = """<annotations><meta><task><id>1</id><size>24</size><start_frame>0</start_frame><stop_frame>23</stop_frame>
 <source>/home/me/Türe, zu.mp4</source></task></meta><track id="0" label="walk">
 <box frame="8" outside="0" xtl="1" ytl="2" xbr="30" ybr="40"/>

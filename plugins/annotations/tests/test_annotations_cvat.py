@@ -202,8 +202,10 @@ def test_an_export_is_read_as_it_comes(tmp_path: Path) -> None:
     with ZipFile(tmp_path / "task.zip", "w") as archive:
         archive.writestr("annotations.xml", video(f'<track id="0" label="Laufen, schnell">{box(0, 0)}</track>'))
         archive.writestr("images/frame_000000.PNG", b"")
+        archive.writestr("__MACOSX/._annotations.xml", b"\x00")
     found = read_annotations(tmp_path / "task.zip", Options(fps=1.0))
     assert found.actions == ["Laufen, schnell"]
+    assert not any("skipped" in note for note in found.notes), "files that macOS hides are none of the tool"
     (tmp_path / "half.zip").write_bytes((tmp_path / "task.zip").read_bytes()[:300])
     with pytest.raises(DataError, match=r"half\.zip: cannot be unpacked"):
         read_annotations(tmp_path / "half.zip", Options())

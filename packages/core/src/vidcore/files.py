@@ -10,7 +10,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -155,9 +155,12 @@ def parse_json(text: str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | N
     return value
 
 
-def check_archive(archive: ZipFile, limit: int) -> None:
-    """Raise ``ValueError`` if the files in an archive have more than ``limit`` bytes, or may have without saying so."""
-    files = archive.infolist()
+def check_archive(archive: ZipFile, limit: int, names: Sequence[str] | None = None) -> None:
+    """Raise ``ValueError`` if the files in an archive have more than ``limit`` bytes, or may have without saying so.
+
+    ``names`` are the files that are read; default: all.
+    """
+    files = archive.infolist() if names is None else [archive.getinfo(name) for name in names]
     size = sum(file.file_size for file in files)
     if size > limit:
         raise ValueError(f"its {len(files)} files unpack to {size:,} bytes, at most {limit:,} are allowed")

@@ -7,6 +7,7 @@ said what its times are. Action ids get their names from a file.
 from __future__ import annotations
 
 import csv
+import io
 import re
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def read_ava(documents: list[Document], options: Options) -> Annotations:
 
 
 def _rows(document: Document) -> list[tuple[str, list[str]]]:
-    lines = csv.reader(document.text.splitlines(), strict=True)
+    lines = csv.reader(io.StringIO(document.text, newline=""), strict=True)
     found = []
     try:
         for row in lines:

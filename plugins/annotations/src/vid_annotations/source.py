@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
@@ -132,18 +132,37 @@ def read_source(source: Path, options: Options, tool: str | None = None) -> Anno
     if tool is not None and tool not in READERS:
         raise DataError(f"format {tool!r}: must be one of {', '.join(READERS)}{nearest(tool, READERS)}")
     documents = list(_documents(source))
-    formats = {document.format: document.name for document in documents} if tool is None else {tool: str(source)}
+    skipped: list[str] = []
+    if tool is None:
+        documents, skipped, tool = _detected(source, documents)
+    if tool != "ava" and (options.classes or options.counts):
+        raise DataError(f"{source}: is {tool}, which has names and times: --classes and --times are for tables of AVA")
+    if tool in ("ava", "label-studio") and options.first_frame:
+        raise DataError(f"{source}: is {tool}, which has no names of frames: --first-frame is for those")
+    module, _, function = READERS[tool].partition(":")
+    read: Callable[[list[Document], Options], Annotations] = getattr(import_module(module), function)
+    found = read(documents, options)
+    found.notes += [f"skipped: {reason}" for reason in skipped]
+    return found
+
+
+def _detected(source: Path, documents: list[Document]) -> tuple[list[Document], list[str], str]:
+    """Return the files of a known format, why others are not (exports have notes beside annotations), the format."""
+    known, skipped = [], []
+    for document in documents:
+        try:
+            known.append((document, document.format))
+        except AnnotationError:
+            raise
+        except DataError as error:
+            skipped.append(str(error))
+    if not known:
+        raise DataError(skipped[0])
+    formats = {kind: document.name for document, kind in known}
     if len(formats) > 1:
         found = some([f"{name} is {kind}" for kind, name in formats.items()])
         raise DataError(f"{source}: has files of several formats ({found}): name a file, or give --format")
-    (kind,) = formats
-    if kind != "ava" and (options.classes or options.counts):
-        raise DataError(f"{source}: is {kind}, which has names and times: --classes and --times are for tables of AVA")
-    if kind in ("ava", "label-studio") and options.first_frame:
-        raise DataError(f"{source}: is {kind}, which has no names of frames: --first-frame is for those")
-    module, _, function = READERS[kind].partition(":")
-    read: Callable[[list[Document], Options], Annotations] = getattr(import_module(module), function)
-    return read(documents, options)
+    return [document for document, _ in known], skipped, known[0][1]
 
 
 def _documents(source: Path) -> Iterator[Document]:
@@ -159,17 +178,22 @@ def _documents(source: Path) -> Iterator[Document]:
     yield from found
 
 
+def _is_text(path: PurePath) -> bool:
+    """Whether a file may have annotations: macOS hides others of the same suffix beside them."""
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in path.parts)
+
+
 def _folder(folder: Path) -> list[Document]:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    found = [Document(str(path), path.read_bytes()) for path in files if path.suffix.lower() in SUFFIXES]
+    found = [Document(str(path), path.read_bytes()) for path in files if _is_text(path.relative_to(folder))]
     return found + [document for path in files if path.suffix.lower() == ".zip" for document in _archive(path)]
 
 
 def _archive(source: Path) -> list[Document]:
     try:
         with ZipFile(source) as archive:
-            check_archive(archive, LARGEST)
-            names = [name for name in archive.namelist() if name.lower().endswith(SUFFIXES)]
+            names = [name for name in archive.namelist() if _is_text(PurePosixPath(name))]
+            check_archive(archive, LARGEST, names)  # pictures, which exports may hold, are not read
             return [Document(f"{source}/{name}", archive.read(name)) for name in names]
     except (BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:
         raise DataError(f"{source}: cannot be unpacked: {error}") from None

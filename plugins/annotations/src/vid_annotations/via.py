@@ -109,7 +109,7 @@ def _table(document: Document) -> tuple[list[Entry], dict[str, Any]]:
     attributes: dict[str, Any] = {}
     header: list[str] = []
     rows: list[tuple[int, str]] = []
-    for number, line in enumerate(document.text.splitlines(), 1):
+    for number, line in enumerate(document.text.replace("\r\n", "\n").split("\n"), 1):
         if match := HEADER.match(line):
             if match["key"] == "CSV_HEADER":
                 header = [name.strip() for name in match["value"].split(",")]
