@@ -201,6 +201,21 @@ def test_annotations_of_coco_hold_several_videos(tmp_path: Path) -> None:
     assert [ways(v) for v in again] == [ways(first), ways(second)]
 
 
+def test_numbers_of_frames_and_odd_names_of_images(tmp_path: Path) -> None:
+    content = ground_truth()
+    content["videos"] = [{"id": 7, "name": "seven"}]
+    for i, image in enumerate(content["images"]):
+        image |= {"video_id": 7, "frame_id": i + 1}
+    (source,) = find_sources(write(tmp_path / "gt.json", content))
+    (found,) = read_estimates(source, Options())
+    assert (found.name, found.total) == ("seven", 6) and ways(found) == [expected(0, list(range(6)))]
+    for image in content["images"]:
+        del image["video_id"], image["frame_id"]
+    content["images"][0]["file_name"] = "vid1/x².jpg"
+    (source,) = find_sources(write(tmp_path / "gt.json", content))
+    assert [video.total for video in read_estimates(source, Options())] == [3, 3]
+
+
 def test_joints_that_a_coco_file_names(tmp_path: Path) -> None:
     names = ["a", "b", "c", "d", "e", "f"]
     content = ground_truth()
@@ -311,6 +326,7 @@ def damaged(**more: Any) -> list[dict[str, Any]]:
             kinetics(data=[{"frame_index": 1, "skeleton": [{"pose": [0.5] * 34, "score": []}]}]),
             "expected 36 numbers, found 34",
         ),
+        (kinetics(data=[]), "a.json: a has no frames"),
         (kinetics(label=7), "label must be the name of a class, found 7"),
         (
             {"info": {"num_frame": 3}, "annotations": [{"frame_index": 3, "keypoints": joints(0, 0)}]},
@@ -396,11 +412,13 @@ def test_labels_of_a_table(vidcore: Callable[..., str], tmp_path: Path) -> None:
 
 
 def test_labels_in_the_files(vidcore: Callable[..., str], tmp_path: Path) -> None:
-    for name, label in (("a", "zumba"), ("b", "abseiling")):
+    for name, label in (("0", None), ("a", "zumba"), ("b", "abseiling")):
         write(tmp_path / "in" / f"{name}.json", kinetics(label=label))
-    vidcore(tmp_path, "data", "convert-skeletons", "in", "-o", "a.npz")
+    assert "videos without a class: 1" in vidcore(tmp_path, "data", "convert-skeletons", "in", "-o", "a.npz")
     found = read_skeletons(tmp_path / "a.npz")
-    assert found.class_names == ("abseiling", "zumba") and found.labels is not None and found.labels.tolist() == [1, 0]
+    assert (
+        found.class_names == ("abseiling", "zumba") and found.labels is not None and found.labels.tolist() == [-1, 1, 0]
+    )
 
 
 def test_videos_of_one_name_and_of_other_joints(vidcore: Callable[..., str], tmp_path: Path) -> None:
@@ -411,6 +429,28 @@ def test_videos_of_one_name_and_of_other_joints(vidcore: Callable[..., str], tmp
     assert "left out: z: has 26 joints (halpe_26), but x/a has 17 joints (coco): choose some with --layout" in said
     vidcore(tmp_path, "data", "convert-skeletons", "in", "-o", "a.npz", "--layout", "coco")
     assert list(read_skeletons(tmp_path / "a.npz").names) == ["x/a", "y/a", "z"]
+
+
+def test_videos_without_persons_do_not_choose_the_joints(vidcore: Callable[..., str], tmp_path: Path) -> None:
+    for name, persons in (("a", []), ("b", [0]), ("c", [])):
+        openpose(tmp_path / "in" / name, {0: persons, 1: persons}, count=18)
+    said = vidcore(tmp_path, "data", "convert-skeletons", "in", "-o", "a.npz")
+    assert "wrote a.npz: 3 videos, 18 joints (openpose)" in said
+    assert list(read_skeletons(tmp_path / "a.npz").names) == ["a", "b", "c"]
+    for name in "ac":
+        openpose(tmp_path / "nobody" / name, {0: []})
+    assert "2 videos, 25 joints" in vidcore(tmp_path, "data", "convert-skeletons", "nobody", "-o", "b.npz")
+
+
+def test_joints_that_cannot_be_converted_are_left_out(vidcore: Callable[..., str], tmp_path: Path) -> None:
+    content = ground_truth()
+    content["categories"] = [{"id": 1, "name": "horse", "keypoints": ["a", "b"], "skeleton": []}]
+    for item in content["annotations"]:
+        item["keypoints"] = [5.0, 6.0, 2] * 2
+    write(tmp_path / "in" / "horse.json", content)
+    write(tmp_path / "in" / "person.json", alphapose())
+    said = vidcore(tmp_path, "data", "convert-skeletons", "in", "-o", "a.npz", "--layout", "coco", code=2)
+    assert "left out: vid1: ConvertJoints: source has no joint nose" in said and "wrote a.npz: 1 video" in said
 
 
 def test_names_that_are_not_utf8(vidcore: Callable[..., str], tmp_path: Path) -> None:
@@ -426,6 +466,8 @@ def test_nothing_to_convert(vidcore: Callable[..., str], tmp_path: Path) -> None
     (tmp_path / "in").mkdir()
     assert "in: has no .json file" in vidcore(tmp_path, "data", "convert-skeletons", "in", "-o", "a.npz", code=2)
     (tmp_path / "in" / "a.json").write_text("{")
+    said = vidcore(tmp_path, "data", "convert-skeletons", "in", "-o", "a.npz", "--label-by-folder", code=2)
+    assert "in: has no videos in folders, whose names could be their classes" in said
     said = vidcore(tmp_path, "data", "convert-skeletons", "in", "-o", "a.npz", code=2)
     assert "in: no video can be converted; in/a.json: is not JSON" in said and not (tmp_path / "a.npz").exists()
     assert "'640' is not WIDTHxHEIGHT" in vidcore(

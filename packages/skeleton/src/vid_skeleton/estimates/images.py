@@ -30,8 +30,8 @@ class Image:
 class Images:
     """The images of a COCO file: which frame of which video each is.
 
-    Videos are those of ``video_id``, or else the folders in ``file_name``; frames are ``frame_id``, or else the order
-    of the names.
+    Videos are those of ``video_id``, or else the folders in ``file_name``; frames are ``frame_id``, from 0 or, if
+    that is the lowest, from 1, or else the order of the names.
     """
 
     by_id: Mapping[int, Image]
@@ -87,7 +87,7 @@ class Images:
                     raise AnnotationError(f"{where}: its id {number} is listed twice")
                 if rank and order == members[rank - 1][0]:
                     raise AnnotationError(f"{where}: is the same frame of {video} as {members[rank - 1][1]}")
-                by_id[number] = Image(video, order - min(first, 1) if numbered[0] else rank, size)
+                by_id[number] = Image(video, order - (first == 1) if numbered[0] else rank, size)
             totals[video] = by_id[members[-1][2]].frame + 1
         if not by_id:
             raise AnnotationError(f"{file}: images is empty")
@@ -101,4 +101,4 @@ def as_key(where: str, value: Any) -> int:
 
 def _natural(text: str) -> tuple[Any, ...]:
     """Return a key by which ``img10`` comes after ``img9``."""
-    return tuple((int(p[-18:]), p) if p.isdigit() else (-1, p) for p in re.findall(r"\d+|\D+", text))
+    return tuple((int(p[-18:]), p) if p.isdecimal() else (-1, p) for p in re.findall(r"\d+|\D+", text))

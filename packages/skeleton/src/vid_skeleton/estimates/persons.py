@@ -82,6 +82,8 @@ class Estimates:
     """Class that the file names, or its number."""
     notes: Mapping[str, int] = field(factory=Counter)
     """What was odd -> how often."""
+    form: str = ""
+    """What wrote the file."""
 
     def converted(self, layout: str) -> Estimates:
         """Return the persons with the joints of a layout of models, by name; see ``ConvertJoints``."""
@@ -230,6 +232,8 @@ class Rows:
         ids = [self.ids[row] for row in rows]
         persons = _linked(persons.select(rows), ids, options.relink, counted)
         total = max(int(frames.max(initial=-1)) + 1, 0) if total is None else total
+        if not total:
+            raise AnnotationError(f"{self.file}: {name} has no frames")
         self._check_memory(persons)
         return Estimates(
             name=name,

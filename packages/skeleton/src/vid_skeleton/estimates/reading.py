@@ -102,12 +102,12 @@ def read_estimates(source: Source, options: Options, form: str | None = None) ->
         if source.frames:
             if form not in (None, "openpose", "alphapose"):
                 raise AnnotationError(f"{source.path}: has files of single frames, as of OpenPose, not of {form}")
-            return [read_openpose(source, options)]
+            return [evolve(read_openpose(source, options), form="openpose")]
         content = read_json_value(source.path, "file of joints")
         found = _detect(source.path, content) if form is None else form
         if found == "openpose":
             raise AnnotationError(f"{source.path}: OpenPose writes a file for each frame: name the folder of the video")
-        return READERS[found](source, content, options)
+        return [evolve(video, form=found) for video in READERS[found](source, content, options)]
     except OSError as error:
         raise AnnotationError(f"{source.path}: cannot be read: {error.strerror}") from None
 

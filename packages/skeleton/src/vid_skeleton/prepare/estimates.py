@@ -7,7 +7,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 from vid_skeleton.estimates.persons import Estimates, Options, Source
 from vid_skeleton.estimates.reading import find_sources, read_estimates
 from vid_skeleton.extraction import tracks_of
-from vid_skeleton.files import SkeletonWriter, skeleton_writer
+from vid_skeleton.files import skeleton_writer
 from vidcore.data.classes import MOST_CLASSES, read_classes
 from vidcore.data.text import read_text
 from vidcore.errors import AnnotationError, DataError, UserError, nearest, some
@@ -103,25 +103,26 @@ def convert_estimates(
     Raises ``DataError`` if nothing can be converted, ``UserError`` if arguments do not fit.
     """
     sources = find_sources(source)
-    if by_folder and (alone := next((item for item in sources if item.folder is None), None)):
-        raise UserError(f"{alone.path}: lies in no folder below {source} that could be its class")
+    if by_folder and all(item.folder is None for item in sources):
+        raise UserError(f"{source}: has no videos in folders, whose names could be their classes")
     run = _Run(form, options, layout, labels, by_folder)
     names = read_classes(classes) if classes else run.class_names(sources)
     bad: list[str] = []
     notes: Counter[str] = Counter()
     examples: dict[str, str] = {}
-    first, unlabelled, known = None, [], set()
-    with ExitStack() as stack:
-        writer: SkeletonWriter | None = None
-        for found in run.read(sources, bad):
-            if first is None:
-                first = found
-                writer = stack.enter_context(
-                    skeleton_writer(output, found.joints.names, found.joints.inward, class_names=names)
-                )
-            assert writer is not None
+    unlabelled: list[str] = []
+    known: set[str] = set()
+    videos = run.read(sources, bad)
+    waiting: list[Estimates] = []
+    while not any(len(found.persons) for found in waiting) and (found := next(videos, None)) is not None:
+        waiting.append(found)
+    if not waiting:
+        raise DataError(f"{source}: no video can be converted; {bad[0]}")
+    first = waiting[-1]  # without persons, a file does not say what joints they would have
+    with skeleton_writer(output, first.joints.names, first.joints.inward, class_names=names) as writer:
+        for found in chain(waiting, videos):
             try:
-                if found.joints.names != first.joints.names:
+                if len(found.persons) and found.joints.names != first.joints.names:
                     raise AnnotationError(
                         f"has {_joints(found)}, but {first.name} has {_joints(first)}: choose some with --layout"
                     )
@@ -145,19 +146,18 @@ def convert_estimates(
             for what, count in odd.items():
                 notes[what] += count
                 examples.setdefault(what, found.name)
-        if writer is None or first is None or not len(writer):
-            raise DataError(f"{source}: no video can be converted; {bad[0] if bad else 'there is none'}")
+        if not len(writer):
+            raise DataError(f"{source}: no video can be converted; {bad[0]}")
         if labels and (lacking := [name for name in labels.classes if name not in known]):
             notes[f"names in the file of labels without a video ({some(lacking, 3)})"] = len(lacking)
-        videos = len(writer)
-    labelled = len(unlabelled) < videos
+    labelled = len(unlabelled) < len(writer)
     if labelled and unlabelled:
         notes["videos without a class"] = len(unlabelled)
         examples["videos without a class"] = unlabelled[0]
     shown = [
         f"{what}: {n}" + (f", the first is {examples[what]}" if what in examples else "") for what, n in notes.items()
     ]
-    return Converted(videos, _joints(first), len(names) if names and labelled else None, bad, shown)
+    return Converted(len(writer), _joints(first), len(names) if names and labelled else None, bad, shown)
 
 
 def _joints(found: Estimates) -> str:
@@ -185,7 +185,10 @@ class _Run:
                     found = evolve(found, label=item.folder)
                 elif self.labels is not None:
                     found = evolve(found, label=self.labels.classes.get(found.name))
-                yield found if self.layout is None else found.converted(self.layout)
+                try:
+                    yield found if self.layout is None else found.converted(self.layout)
+                except UserError as error:  # joints that cannot be converted
+                    bad.append(f"{found.name}: {error}")
 
     def class_names(self, sources: Sequence[Source]) -> tuple[str, ...] | None:
         """Return the classes of all videos; None if they have none, or only numbers."""
@@ -194,7 +197,7 @@ class _Run:
         if self.labels is not None:
             return _sorted(self.labels.classes.values())
         first = next(self.read(sources, []), None)
-        if first is None or not isinstance(first.label, str):
+        if first is None or first.form != "kinetics-skeleton":
             return None
         return _sorted(found.label for found in self.read(sources, []) if isinstance(found.label, str))
 
@@ -206,6 +209,8 @@ class _Run:
         if names is not None and label in names:
             return names.index(str(label))
         if isinstance(label, str):
+            if names is None and not NUMBER.fullmatch(label):
+                raise AnnotationError(f"its class is {label!r}, but the videos before it have none: see --classes")
             if not NUMBER.fullmatch(label):
                 hint = nearest(label, names or ())
                 raise AnnotationError(f"its class {label!r} is none of the {len(names or ())} classes{hint}")
