@@ -365,6 +365,12 @@ def annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = [{"video": f"{name}_1.mp4", "answer": i, **texts} for i, name in enumerate("ab")]
     (tmp_path / "choices.json").write_text(json.dumps(rows))
     (tmp_path / "questions.json").write_text(json.dumps([{**row, "answer": "dog"} for row in rows]))
+    (tmp_path / "ava.csv").write_text("a,0902,0.1,0.1,0.5,0.9,1,0\nb,0903,0.1,0.1,0.5,0.9,2,0\n")
+    (tmp_path / "boxes.csv").write_text("video,time,x1,y1,x2,y2,action\na,1,0,0,1,1,x\nb,2,0,0,1,1,y\n")
+    tube = {name: {0: [np.array([[1, 0, 0, 9, 9]])]} for name in "ab"}
+    sizes, splits = dict.fromkeys("ab", (9, 9)), [["a", "b"]]
+    tubes = {"labels": ["x", "y"], "gttubes": tube, "nframes": dict.fromkeys("ab", 4), "resolution": sizes}
+    (tmp_path / "tubes.pkl").write_bytes(pickle.dumps({**tubes, "train_videos": splits, "test_videos": splits}))
     with skeleton_writer(tmp_path / "skeletons.npz", ["head"]) as writer:
         for label, name in enumerate("ab"):
             writer.add(name, 4, [Track(0, np.ones((4, 1, 2)))], (9, 9), label=label)
@@ -373,6 +379,8 @@ def annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 ARGUMENTS |= {
+    "AVADataset": {"ann_file": "ava.csv"},
+    "AVAKineticsDataset": {"ann_file": "ava.csv"},
     "AudioDataset": {"ann_file": "frames.txt"},
     "AudioVisualDataset": {"dataset": {"type": "VideoDataset", "ann_file": "videos.txt"}, "audio_root": "."},
     "ActivityNetDataset": {"ann_file": "segments.csv"},
@@ -396,6 +404,8 @@ ARGUMENTS |= {
     "RawVideoDataset": {"ann_file": "raw.txt"},
     "SSNDataset": {"ann_file": "segments.csv"},
     "RepeatDataset": {"dataset": {"type": "VideoDataset", "ann_file": "videos.txt"}, "times": 1},
+    "TubeDataset": {"ann_file": "tubes.pkl"},
+    "VideoBoxDataset": {"ann_file": "boxes.csv"},
     "VideoDataset": {"ann_file": "videos.txt"},
     "VideoTextDataset": {"ann_file": "questions.json", "per": "video"},
 }
@@ -410,6 +420,8 @@ def test_dataset(component: Component) -> None:
     assert [s.index for s in samples] == [0, 1]
     if component.name == "HVUDataset":
         assert [s.labels.nonzero()[0].tolist() for s in samples] == [[0], [1]]
+    elif all("truth" in s.extra for s in samples):
+        assert [s.boxes.labels.shape for s in samples] == [(1, len(data.class_names))] * 2
     elif all(s.label is None and "texts" in s.extra for s in samples):
         assert [len(s.extra["texts"]) for s in samples] == [1 if component.name == "MSRVTTVQA" else 2] * 2
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vid_recognition.transforms.ava import SampleAVAFrames
+from vid_detection.transforms.sampling import SampleAVAFrames
 from vidcore.sample import Sample
 from vidcore.transforms.sampling import (
     DenseSampleFrames,
@@ -69,7 +69,7 @@ def segment_sampling_test(case: Any, row: Any) -> dict[str, Any]:
 
 
 def centre_clip_sampling_test(case: Any, row: Any) -> dict[str, Any]:
-    return indices(row, SampleAVAFrames(**settings(row, test_mode=True)))
+    return indices(row, SampleAVAFrames(**settings(row, test_mode=True, compat=True)))
 
 
 OPS: dict[str, Callable[[Any, Any], dict[str, Any]]] = {

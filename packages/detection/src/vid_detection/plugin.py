@@ -18,6 +18,13 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             roi_extractor=["SingleRoIExtractor3D"],
             roi_head=["AVARoIHead"],
         ),
+        "datasets": offer(
+            "vid_detection.datasets",
+            ava=["AVADataset", "AVAKineticsDataset"],
+            boxes=["VideoBoxDataset"],
+            tubes=["TubeDataset"],
+        ),
+        "transforms": offer("vid_detection.transforms", sampling=["SampleAVAFrames"]),
         "metrics": offer("vid_detection.metrics", ava=["AVAMetric"], tubes=["ACTMetric", "MultiSportsMetric"]),
         "jobs": offer("vid_detection", bank_making=["MakeFeatureBank"]),
     }

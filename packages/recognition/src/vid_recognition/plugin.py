@@ -66,9 +66,7 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             video=["VideoDataset"],
         )
         | offer("vid_recognition.audio", beside=["AudioVisualDataset"], dataset=["AudioDataset"]),
-        "transforms": offer(
-            "vid_recognition.transforms", ava=["SampleAVAFrames"], hvu=["LoadHVULabel"], raw=["PickClip"]
-        )
+        "transforms": offer("vid_recognition.transforms", hvu=["LoadHVULabel"], raw=["PickClip"])
         | offer("vid_recognition.audio", steps=["AudioFeatureSelector", "FormatAudioShape", "LoadAudioFeature"]),
         "metrics": offer(
             "vid_recognition.metrics",

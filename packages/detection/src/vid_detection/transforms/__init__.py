@@ -1,0 +1,1 @@
+"""Transforms that choose the frames around a key frame."""
