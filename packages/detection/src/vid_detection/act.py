@@ -6,9 +6,10 @@ A pickle of a dictionary: ``labels``, ``gttubes`` (video -> class -> arrays of f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from attrs import frozen
@@ -16,12 +17,15 @@ from attrs import frozen
 from vid_detection.tubes import Tubes
 from vidcore.data.classes import check_file
 from vidcore.errors import AnnotationError, DataError, nearest
+from vidcore.files import atomic_write, check_archive
 from vidcore.pickles import UnsafeError, read_pickle
 from vidcore.typing import Array
 
-__all__ = ["TubeTruth", "read_tubes"]
+__all__ = ["TubeTruth", "read_pickled", "read_tubes", "write_tubes"]
 
 KEYS = ("labels", "gttubes", "nframes", "resolution", "train_videos", "test_videos")
+SPARE = 1 << 24
+"""Bytes that a small file may hold beyond a hundred times its size."""
 
 
 @frozen(eq=False)
@@ -57,17 +61,84 @@ class TubeTruth:
         return found
 
 
+def write_tubes(file: Path, content: Mapping[str, Any]) -> None:
+    """Write the content of a pickle as an ``.npz`` of plain arrays, which ``read_tubes`` reads.
+
+    Args:
+        file: to write; ends in ``.npz``.
+        content: as described at the top of this module; checked by ``read_tubes``.
+    """
+    videos = [str(video) for video in content["gttubes"]]
+    rows = [
+        (v, label, tube)
+        for v, video in enumerate(videos)
+        for label, tubes in content["gttubes"][video].items()
+        for tube in (np.asarray(one, np.float64).reshape(-1, 5) for one in tubes)
+    ]
+    number = {video: i for i, video in enumerate(videos)}
+    splits = {
+        f"{part}_{split}": np.array([number[video] for video in listed], np.int64)
+        for part in ("train", "test")
+        for split, listed in enumerate(content[f"{part}_videos"], 1)
+    }
+    with atomic_write(file) as stream:
+        np.savez_compressed(
+            stream,
+            allow_pickle=False,
+            labels=np.array([str(label) for label in content["labels"]], np.str_),
+            videos=np.array(videos, np.str_),
+            sizes=np.array([content["resolution"][video] for video in videos], np.int64).reshape(-1, 2),
+            counts=np.array([content["nframes"][video] for video in videos], np.int64),
+            tube_videos=np.array([v for v, _, _ in rows], np.int64),
+            tube_labels=np.array([label for _, label, _ in rows], np.int64),
+            offsets=np.cumsum([0, *(len(tube) for _, _, tube in rows)]),
+            rows=np.concatenate([np.zeros((0, 5)), *(tube for _, _, tube in rows)]).astype(np.float32),
+            **splits,
+        )
+
+
+def _unpacked(file: Path) -> dict[str, Any]:
+    """Return the content of an ``.npz`` in the form of a pickle."""
+    check_file(file, "annotation file")
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            check_archive(arrays.zip, 100 * file.stat().st_size + SPARE)
+            found = {name: arrays[name] for name in arrays.files}
+        videos = found["videos"].tolist()
+        tubes: dict[str, dict[int, list[Array]]] = {video: {} for video in videos}
+        parts = np.split(found["rows"], found["offsets"][1:-1]) if len(found["tube_videos"]) else []
+        for v, label, part in zip(found["tube_videos"].tolist(), found["tube_labels"].tolist(), parts, strict=True):
+            tubes[videos[v]].setdefault(label, []).append(part)
+        splits = {
+            f"{part}_videos": [
+                [videos[i] for i in found[name].tolist()]
+                for name in sorted(found, key=lambda name: (len(name), name))
+                if name.startswith(f"{part}_")
+            ]
+            for part in ("train", "test")
+        }
+        return {
+            "labels": found["labels"].tolist(),
+            "gttubes": tubes,
+            "nframes": dict(zip(videos, found["counts"].tolist(), strict=True)),
+            "resolution": dict(zip(videos, map(tuple, found["sizes"].tolist()), strict=True)),
+            **splits,
+        }
+    except (OSError, ValueError, KeyError, IndexError, BadZipFile) as error:
+        raise AnnotationError(f"{file}: is damaged, or not a file of tubes: {error}") from None
+
+
 def read_tubes(file: Path, subset: str | None = "test", split: int = 1) -> TubeTruth:
     """Read the tubes of one split.
 
     Args:
-        file: the pickle. No code in it is run.
+        file: the pickle, or what ``vidcore data prepare`` made of it. No code in it is run.
         subset: ``train`` or ``test``; None: all videos.
         split: from 1.
 
     Raises ``AnnotationError`` with the video and the class if an entry is not as described.
     """
-    content = _content(file)
+    content = _unpacked(file) if file.suffix == ".npz" else read_pickled(file)
     names = tuple(str(name) for name in content["labels"])
     listed = _listed(file, content, subset, split)
     parts: list[Array] = []
@@ -100,7 +171,15 @@ def read_tubes(file: Path, subset: str | None = "test", split: int = 1) -> TubeT
     return TubeTruth(names, tuple(listed), tubes, sizes, counts)
 
 
-def _content(file: Path) -> dict[str, Any]:
+def read_pickled(file: Path, keys: Sequence[str] = KEYS) -> dict[str, Any]:
+    """Return the dictionary in a pickle, of which no code is run.
+
+    Args:
+        file: the pickle.
+        keys: that it must have.
+
+    Raises ``AnnotationError`` if it is damaged, or has not these keys.
+    """
     check_file(file, "annotation file")
     try:
         content = read_pickle(file, "latin1")
@@ -110,7 +189,7 @@ def _content(file: Path) -> dict[str, Any]:
         raise AnnotationError(f"{file}: is damaged, or not a pickle: {error}") from None
     if not isinstance(content, Mapping):
         raise AnnotationError(f"{file}: must hold a dictionary, got {type(content).__name__}")
-    for key in KEYS:
+    for key in keys:
         kind = list | tuple if key in ("labels", "train_videos", "test_videos") else Mapping
         if not isinstance(content.get(key), kind):
             raise AnnotationError(f"{file}: needs {key!r}, and has {', '.join(map(repr, content))[:200]}")

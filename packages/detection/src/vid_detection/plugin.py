@@ -28,3 +28,14 @@ def vidcore_components() -> dict[str, dict[str, str]]:
         "metrics": offer("vid_detection.metrics", ava=["AVAMetric"], tubes=["ACTMetric", "MultiSportsMetric"]),
         "jobs": offer("vid_detection", bank_making=["MakeFeatureBank"]),
     }
+
+
+@hookimpl
+def vidcore_commands() -> dict[str, str]:
+    return {
+        "data prepare ava": "vid_detection.prepare.command:ava",
+        "data prepare ava-kinetics": "vid_detection.prepare.command:ava_kinetics",
+        "data prepare jhmdb": "vid_detection.prepare.command:jhmdb",
+        "data prepare multisports": "vid_detection.prepare.command:multisports",
+        "data prepare ucf101-24": "vid_detection.prepare.command:ucf101_24",
+    }

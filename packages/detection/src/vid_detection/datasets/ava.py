@@ -105,7 +105,8 @@ class AVADataset(KeyFrameDataset):
         paths = dict(zip(videos, find_videos(data_root, videos), strict=True))
         super().__init__(known, names, paths, proposals, missing_proposals, indices)
 
-    def located(self, keys: Sequence[Key], data_root: Path | None) -> Sequence[Key]:
+    @staticmethod
+    def located(keys: Sequence[Key], data_root: Path | None) -> Sequence[Key]:
         """Return the key frames with the names of their videos below ``data_root``."""
         return keys
 
@@ -144,7 +145,8 @@ class AVAKineticsDataset(AVADataset):
     ``AVADataset``.
     """
 
-    def located(self, keys: Sequence[Key], data_root: Path | None) -> Sequence[Key]:
+    @staticmethod
+    def located(keys: Sequence[Key], data_root: Path | None) -> Sequence[Key]:
         """Return the key frames with the names of the clips that hold them."""
         wanted = {video for video, _ in keys}
         clips: dict[str, list[str]] = {}

@@ -1,0 +1,1 @@
+"""Commands that check official downloads and write what datasets read."""
