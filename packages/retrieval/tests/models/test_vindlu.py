@@ -130,6 +130,25 @@ def test_losses_of_pairs_leave_out_samples_of_one_video():
         model.loss(outputs, several)
 
 
+def test_training_tells_colours_apart():
+    torch.manual_seed(0)
+    beit = BeitModel3D(num_frames=2, image_size=32, num_layers=2, drop_path_rate=0.0, **SMALL)
+    sizes = {"vocab_size": 17, "num_hidden_layers": 3, "fusion_layer": 1, "encoder_width": 16, "dropout": 0.0}
+    model = VindLURetrieval(beit, XBertModel(**sizes, **SMALL), proj_dim=16).train()
+    frames = np.zeros((3, 2, 3, 32, 32), np.uint8)
+    for colour in range(3):
+        frames[colour, :, colour, 4:28, 4:28] = 255
+    samples = [Sample(inputs={"imgs": f, "text": np.array([[2, 5 + i]])}) for i, f in enumerate(frames)]
+    batch = model.preprocess(collate(samples))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(240):
+        losses = model.loss(model(batch.inputs), batch)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+    assert losses["itc_loss"] < 0.1 and losses["itm_loss"] < 0.1, "chance: 1.1 and 0.64"
+
+
 def test_contrast_reaches_over_processes():
     model = made(VindLURetrieval)
     whole = batch_of(model, [[w] for w in WORDS[:4]])

@@ -94,7 +94,7 @@ if TYPE_CHECKING:
     metavar="LENGTH",
     help="Average the scores of a person over this time, e.g. 3s; default: 3s for a model that reads boxes, else 0.",
 )
-@click.option("--sentence", metavar="TEXT", help="For a model that finds what a sentence describes: the sentence.")
+@click.option("--sentence", metavar="TEXT", help="For a model that reads one: what to find, or a question.")
 def predict(
     task: Task,
     videos: tuple[str, ...],

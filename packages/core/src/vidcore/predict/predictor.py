@@ -93,7 +93,7 @@ class Predictor:
         self.sentence = sentence
         reads_text = any(isinstance(step, ReadsText) for step in self.pipeline.steps.values())
         if reads_text != (sentence is not None):
-            needs = "finds what a sentence describes, and there is none" if reads_text else "does not read a sentence"
+            needs = "reads a sentence, and there is none" if reads_text else "does not read a sentence"
             raise UserError(f"{task.name}: {needs} (--sentence)")
         self._describe = describe
 

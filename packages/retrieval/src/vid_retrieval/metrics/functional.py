@@ -93,11 +93,12 @@ def _blocks(total: int, part: tuple[int, int], step: int) -> Iterator[tuple[int,
 
 def _ahead(similarity: Array, right: Array, weight: float, axis: int) -> Array:
     """Number of similarities above the right one, and ``weight`` for each equal one."""
-    above = np.asarray(np.count_nonzero(similarity > right + EQUAL, axis=axis), np.float64)
-    if not weight:
-        return above
-    not_below = np.count_nonzero(similarity >= right - EQUAL, axis=axis)
-    return np.asarray(above + weight * (not_below - above))
+    ahead = np.zeros(similarity.shape[1 - axis])
+    if weight < 1:
+        ahead += (1 - weight) * np.count_nonzero(similarity > right + EQUAL, axis=axis)
+    if weight > 0:
+        ahead += weight * np.count_nonzero(similarity >= right - EQUAL, axis=axis)
+    return ahead
 
 
 def pair_ranks(videos: Array, texts: Array, *, part: tuple[int, int] = (0, 1), block: int = BLOCK) -> Array:

@@ -12,6 +12,7 @@ from attrs import frozen
 from vid_retrieval.records import Answers, Texts
 from vid_retrieval.word_pieces import WordPieces
 from vidcore.errors import DataError, UserError
+from vidcore.protocols import ReadsText
 from vidcore.records import Text
 from vidcore.sample import Sample
 from vidcore.typing import Array
@@ -22,7 +23,7 @@ _noticed: set[Path] = set()
 
 
 @frozen
-class BertTokenize:
+class BertTokenize(ReadsText):
     """Set the input ``text``: (texts, max_length) int64 token ids of BERT, and perhaps ``answers`` to a question.
 
     Args:
