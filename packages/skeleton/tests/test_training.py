@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from vid_recognition.models.c3d import C3D
+from vid_recognition.models.resnet3d import ResNet3dSlowOnly
 from vid_recognition.models.x3d import X3D
 from vidcore.config.toml import dumps
 from vidcore.errors import UserError
@@ -134,12 +135,19 @@ def test_frames_and_skeletons_train_together(tmp_path: Path, vidcore: Callable[.
             "val": {"pipeline": {"resize": {"scale": [32, 32]}}},
             "test": {"pipeline": {"sample": {"num_clips": 2}, "resize": {"scale": [32, 32]}}},
         },
-        "train": {"epochs": 12, "weights": False, "base_batch_size": 2, "val_interval": 12},
+        "train": {
+            "epochs": 12,
+            "weights": {"_replace_": True, "backbone.rgb_path": "rgb.pth"},
+            "base_batch_size": 2,
+            "val_interval": 12,
+        },
         "optimizer": {"lr": 0.01},
         "runtime": {"device": "cpu"},
     }
     (tmp_path / "task.toml").write_text(dumps(recipe))
-    vidcore(tmp_path, "run", "task.toml")
+    torch.save(ResNet3dSlowOnly(base_channels=8).state_dict(), tmp_path / "rgb.pth")
+    said = vidcore(tmp_path, "run", "task.toml")
+    assert "backbone.rgb_path.layer3.0.conv1.conv.weight has 64 of its 80 input channels from the file" in said
     rows = [json.loads(line) for line in (tmp_path / "runs/task/metrics.jsonl").read_text().splitlines()]
     first, *_, last = (row for row in rows if row["kind"] == "epoch")
     assert all(last[f"{name}_loss_cls"] < first[f"{name}_loss_cls"] for name in ("rgb", "pose"))

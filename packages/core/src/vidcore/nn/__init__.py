@@ -1,7 +1,7 @@
 """Base classes of models, and the pieces that models of several tasks share."""
 
 from vidcore.nn.checkpointing import checkpointed, run_blocks
-from vidcore.nn.model import FeatureModel, ImageWeights, Model, Preprocessor, image_weights
+from vidcore.nn.model import FeatureModel, ImageWeights, JoinedNetwork, Model, Preprocessor, image_weights
 from vidcore.nn.parts import average_views, chunked, make_divisible, pool_positions, require, require_type
 from vidcore.nn.positions import (
     PositionTables,
@@ -32,6 +32,7 @@ __all__ = [
     "DropPath",
     "FeatureModel",
     "ImageWeights",
+    "JoinedNetwork",
     "Mlp",
     "Model",
     "PackedAttention",

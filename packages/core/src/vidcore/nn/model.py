@@ -17,7 +17,7 @@ from vidcore.errors import UserError
 from vidcore.protocols import ChecksLabels, Transform
 from vidcore.sample import Sample
 
-__all__ = ["FeatureModel", "ImageWeights", "Model", "Preprocessor", "image_weights"]
+__all__ = ["FeatureModel", "ImageWeights", "JoinedNetwork", "Model", "Preprocessor", "image_weights"]
 
 
 class Model(ChecksLabels, nn.Module):
@@ -138,6 +138,19 @@ class ImageWeights(nn.Module):
         names = list(names)
         inner = [name for name in names if name.startswith("backbone.")] or names
         return [n for n in names if n not in inner or IMAGE_ONLY.search(n.removeprefix("backbone."))]
+
+
+class JoinedNetwork(nn.Module):
+    """Base class of networks that may get features of another network, after their own channels."""
+
+    def joined_weights(self, state_dict: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Make the weights of the network alone fit this one; random values stay where the other network comes in.
+
+        Returns:
+            Tensors by name, of which the file has none, or fewer input channels; and a line about each part that keeps
+            random values. Both are empty if the file is of a joined network.
+        """
+        raise NotImplementedError
 
 
 def image_weights(backbone: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vidcore.engine.options import TrainOptions
 from vidcore.engine.weights import check_used, foreign_names, load_state, read_weights
 from vidcore.errors import CheckpointError, nearest, some
-from vidcore.nn import ImageWeights, Model, resize_tables
+from vidcore.nn import ImageWeights, JoinedNetwork, Model, resize_tables
 from vidcore.plugins.catalog import Catalog
 from vidcore.weights.places import how_to_get, is_published, locate
 
@@ -114,12 +114,16 @@ def _load_parts(
             if options.weights_resize:  # before and after, as for a whole model
                 weights = _resized(parts[name], weights, note)
             state, unused, missing = _of_part(parts[name], name, weights)
+            joined: list[str] = []
+            if isinstance(part := parts[name], JoinedNetwork):
+                added, joined = part.joined_weights(state)
+                state = {**state, **added}
             if options.weights_resize:
                 state = _resized(parts[name], state, note)
             left = _load(parts[name], state, [*ignore, *missing], path)
         except CheckpointError as error:
             raise CheckpointError(f"{key}: {error}") from None
-        lines += [f"{name}.{line}" for line in left]
+        lines += [f"{name}.{line}" for line in (*joined, *left)]
         lines += _surplus(path, unused)
         known |= {f"{name}.{inner}" for inner in state}
     check_used(options.weights_ignore, known)

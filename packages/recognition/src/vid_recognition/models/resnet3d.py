@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+import torch
 from attrs import frozen
 from torch import Tensor, nn
 
 from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net, per_block
 from vid_recognition.models.non_local import NonLocal, NonLocalBlock
-from vidcore.nn import require
+from vidcore.nn import JoinedNetwork, require
 
 __all__ = ["DEPTHS", "BlockOptions", "Bottleneck3d", "ResNet3d", "ResNet3dSlowOnly", "conv_unit"]
 
@@ -135,7 +136,7 @@ DEPTHS: Mapping[int, tuple[type[BasicBlock3d] | type[Bottleneck3d], tuple[int, i
 }
 
 
-class ResNet3d(Backbone):
+class ResNet3d(Backbone, JoinedNetwork):
     """3D ResNet (I3D with ResNet blocks).
 
     Args:
@@ -215,6 +216,7 @@ class ResNet3d(Backbone):
         self.stage_blocks = tuple(stage_blocks or depths)[:num_stages]
         require(len(self.stage_blocks) == num_stages, f"stage_blocks must have {num_stages} entries")
         self.channels = [base_channels * 2**i * block.expansion for i in range(num_stages)]
+        self.lateral_channels = tuple(lateral_channels)[:num_stages]
 
         stem_stride = (conv1_stride_t, conv1_stride_s, conv1_stride_s)
         self.conv1 = self.conv_unit(in_channels, base_channels, conv1_kernel, stem_stride)
@@ -251,6 +253,34 @@ class ResNet3d(Backbone):
                 nn.init.zeros_(module.get_submodule(f"{module.last}.bn").weight)  # type: ignore[arg-type]
             elif isinstance(module, NonLocalBlock):
                 module.init_weights()
+
+    def joined_weights(self, state_dict: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Keep random values in lateral connections, and where the first block of a stage reads their channels."""
+        joined: dict[str, Tensor] = {}
+        lines = []
+        for name, lateral in self.named_children():
+            own = {f"{name}.{key}": value for key, value in lateral.state_dict().items()}
+            if name.endswith("_lateral") and not own.keys() & state_dict.keys():
+                joined |= own
+                lines.append(f"{name} is missing from the file")
+        for key, added in self.lateral_inputs().items():
+            mine, found = self.get_parameter(key).detach(), state_dict.get(key)
+            if found is None or found.ndim != mine.ndim or found.shape[1] != mine.shape[1] - added:
+                continue
+            joined[key] = torch.cat((found.to(mine), mine[:, -added:]), 1)
+            lines.append(f"{key} has {found.shape[1]} of its {mine.shape[1]} input channels from the file")
+        return joined, lines
+
+    def lateral_inputs(self) -> dict[str, int]:
+        """Return the names of the weights that read lateral connections, and how many channels of these."""
+        names = [
+            (f"layer{i + 1}.0.{unit}.conv.weight", added)
+            for i, added in enumerate(self.lateral_channels)
+            if added
+            for unit in ("conv1", "downsample")
+        ]
+        own = dict(self.named_parameters())
+        return {name: added for name, added in names if name in own}
 
     def stem(self, x: Tensor) -> Tensor:
         return self.maxpool(self.conv1(x))
