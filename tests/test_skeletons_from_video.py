@@ -119,6 +119,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+TWO = "data.test.pipeline.sample.clip_len=2"
 SKELETONS = ("skeletons", "videos", "-o", "s.npz", "--estimator", "Columns")
 
 
@@ -282,6 +283,33 @@ def test_another_person_changes_nothing(vidcore: Callable[..., Any], folder: Pat
         {one["class"]: one["score"] for one in rows[f"videos/{name}.mp4", 1]} for name in ("alone", "two")
     )
     assert alone == pytest.approx(accompanied, abs=2e-3), "the codec blurs them a little differently"
+
+
+@pytest.mark.usefixtures("checkpoint")
+def test_windows_of_other_lengths_than_clips_are_named_once(vidcore: Callable[..., Any], folder: Path) -> None:
+    (folder / "videos" / "broken.mp4").unlink()
+    write_video(folder / "videos" / "three.mp4", figures((10, 0, 31), (40, 8, 10)))
+    fine = vidcore(*predict("--window", "8f"))
+    assert "note: videos/three.mp4: person 2 is seen in 3 frames of a window, and the model looks at 8" in fine.err
+    assert fine.err.count("note:") == 1
+    long = vidcore(*predict("--set", TWO)).err
+    assert long.count("note:") == 1 and "videos/three.mp4: person 1 is seen in 32 frames of a window, and" in long
+    assert "the model looks at 2: it skips most, and a shorter --window may suit it (said once)" in long
+    assert "note:" not in vidcore(*predict("--window", "8f"), "--set", TWO).err, "a fourth to twice"
+
+
+@pytest.mark.usefixtures("checkpoint")
+def test_a_picture_is_a_video_of_one_frame(vidcore: Callable[..., Any], folder: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    cv2.imwrite("still.png", next(figures((10, 0, 0), (40, 0, 0))))
+    command = ("predict", "task.toml", "still.png", "-c", "model.pth", "--estimator", "Columns")
+    answer = vidcore(*command, "-o", "a.json")
+    assert answer.code == 0 and "is seen in 1 frame of a window, and the model looks at 8" in answer.err
+    rows = json.loads((folder / "a.json").read_text())
+    assert [row["person"] for row in rows] == [1, 2] and all(len(row["classes"]) == 2 for row in rows)
+    vidcore("skeletons", "still.png", "-o", "s.npz", "--estimator", "Columns")
+    found = read_skeletons(folder / "s.npz")
+    assert list(map(str, found.names)) == ["still"] and [len(one.points) for one in found.tracks(0)] == [1, 1]
 
 
 @pytest.mark.usefixtures("checkpoint")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from attrs import frozen
+from attrs import field, frozen
 
 from vidcore.errors import UserError, VideoError
 from vidcore.tools.progress import Display, Work
@@ -115,6 +115,8 @@ class AlongPersons:
     """Classes to show."""
     keep: int
     """Best classes of each person and window to keep; 0 keeps nothing."""
+    _said: set[str] = field(factory=set, init=False)
+    """Kinds of notices about lengths, which come once."""
 
     @classmethod
     def of(
@@ -191,13 +193,18 @@ class AlongPersons:
 
     def _windows(self, found: FoundPersons, show: Callable[[int, int], None]) -> Iterator[PersonWindow]:
         from vidcore.predict.boxes import predict_boxes
-        from vidcore.predict.persons import person_windows, predict_persons, smoothed
+        from vidcore.predict.persons import odd_lengths, person_windows, predict_persons, smoothed
 
         if self.predictor.reads_boxes:
             assert self.window is not None
             windows = predict_boxes(self.predictor, found, self.window, self.stride, show)
         else:
-            windows = predict_persons(self.predictor, list(person_windows(found, self.window, self.stride)))
+            seen = list(person_windows(found, self.window, self.stride))
+            for kind, notice in odd_lengths(self.predictor, seen).items():
+                if kind not in self._said:
+                    click.echo(f"note: {notice} (said once)", err=True)
+                self._said.add(kind)
+            windows = predict_persons(self.predictor, seen)
         if self.smooth is None:
             return windows
         return smoothed(windows, self.smooth.frames(found.fps, found.path) / (found.fps or 1))

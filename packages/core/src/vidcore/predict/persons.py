@@ -25,6 +25,7 @@ from vidcore.randomness import sample_rng
 from vidcore.records import EPSILON, Joints
 from vidcore.sample import Sample
 from vidcore.transforms.loading import OpenVideo
+from vidcore.transforms.views import chosen_frames
 from vidcore.typing import Array
 from vidcore.video.checks import ReaderBase
 from vidcore.video.footage import RATE
@@ -34,11 +35,22 @@ from vidcore.video.window import Span, Tiles
 if TYPE_CHECKING:
     from vidcore.predict.predictor import Predictor
 
-__all__ = ["FoundPersons", "PersonFinder", "PersonWindow", "person_windows", "predict_persons", "scores_of", "smoothed"]
+__all__ = [
+    "FoundPersons",
+    "PersonFinder",
+    "PersonWindow",
+    "odd_lengths",
+    "person_windows",
+    "predict_persons",
+    "scores_of",
+    "smoothed",
+]
 
 CHUNK = 8
 """Frames in memory."""
 JOINED = 1024
+SHORT, LONG = 0.5, 4
+"""Frames of a window, relative to those of a clip, below and above which a notice says so."""
 
 
 @frozen(eq=False)
@@ -232,6 +244,28 @@ def predict_persons(predictor: Predictor, windows: Sequence[PersonWindow]) -> It
         if sample.scores is None:
             raise UserError(f"{predictor.task.name}: its model predicts no classes, which windows require")
         yield evolve(window, sample=sample)
+
+
+def odd_lengths(predictor: Predictor, windows: Sequence[PersonWindow]) -> dict[str, str]:
+    """Return a notice about the shortest and the longest window, ``short`` and ``long``, if the model looks at far more
+    or far fewer frames in a clip: weights were trained on other lengths then.
+    """
+    if not windows:
+        return {}
+    chosen = chosen_frames(predictor.pipeline.steps, windows[0].sample)
+    if chosen is None or chosen.clip is None:
+        return {}
+    taken = chosen.clip.length
+    shortest, longest = (pick(windows, key=lambda one: one.sample.total_frames or 0) for pick in (min, max))
+    found = {}
+    for kind, one in (("short", shortest), ("long", longest)):
+        frames = one.sample.total_frames or 0
+        seen = f"{one.sample.path}: person {one.track} is seen in {frames} frame{'s' * (frames != 1)} of a window"
+        if kind == "short" and frames < SHORT * taken:
+            found[kind] = f"{seen}, and the model looks at {taken}: it repeats frames, and scores may mean little"
+        elif kind == "long" and frames > LONG * taken:
+            found[kind] = f"{seen}, and the model looks at {taken}: it skips most, and a shorter --window may suit it"
+    return found
 
 
 def smoothed(windows: Iterable[PersonWindow], length: float) -> Iterator[PersonWindow]:
