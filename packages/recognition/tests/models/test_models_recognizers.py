@@ -15,6 +15,7 @@ from vid_recognition.models.averaging import average_clips
 from vid_recognition.models.blending import CutmixBlending, MixupBlending
 from vid_recognition.models.heads import ClassificationHead, I3DHead, SlowFastHead, TPNHead, TSMHead, TSNHead
 from vid_recognition.models.losses import CBFocalLoss, CrossEntropyLoss
+from vid_recognition.models.mvit import MViT, MViTSize
 from vid_recognition.models.preprocessor import ActionDataPreprocessor
 from vid_recognition.models.recognizers import Recognizer2D, Recognizer3D
 from vid_recognition.models.resnet import ResNet
@@ -226,6 +227,24 @@ def test_export_takes_any_number_of_samples() -> None:
     more = torch.rand(3, 2, 3, 4, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(exported.module()(more), model(more))
+
+
+@pytest.mark.parametrize(
+    ("part", "shape"),
+    [
+        (lambda: MViT(MViTSize(8, 2, 1, (1,)), spatial_size=16, temporal_size=4), (3, 4, 16, 16)),
+        (lambda: MultiScaleRelation(4, 5, 3), (5, 4)),
+    ],
+    ids=["MViT", "TRN"],
+)
+def test_parts_export_for_any_number_of_samples(part: Callable[[], torch.nn.Module], shape: tuple[int, ...]) -> None:
+    network = part().eval()
+    dynamic = ({0: torch.export.Dim("samples", min=1, max=8)},)
+    exported = torch.export.export(network, (torch.rand(2, *shape),), dynamic_shapes=dynamic).module()
+    more = torch.rand(3, *shape)
+    with torch.no_grad():
+        for found, wanted in zip(exported(more), network(more), strict=True):
+            torch.testing.assert_close(found, wanted)
 
 
 @pytest.mark.parametrize(

@@ -409,7 +409,7 @@ class MViT(Backbone):
         grid: Grid = (time, height, width)
         tokens = patches.flatten(1, 3)
         if self.cls_token is not None:
-            tokens = torch.cat((self.cls_token.expand(len(tokens), -1, -1), tokens), 1)
+            tokens = torch.cat((self.cls_token.expand(tokens.shape[0], -1, -1), tokens), 1)
         if self.pos_embed is not None:
             tokens = tokens + self.positions(self.pos_embed, grid)
         outputs = []

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -53,9 +54,11 @@ class MultiScaleRelation(nn.Module):
         """Return sets of each size: in training at random, otherwise evenly spread."""
         chosen = []
         for sets in self.sets:
-            count = min(SETS, len(sets))
-            order = torch.randperm(len(sets)) if self.training else torch.linspace(0, len(sets) - 1, count)
-            chosen.append([sets[int(i)] for i in order[:count]])
+            if self.training:
+                order = torch.randperm(len(sets))[:SETS].tolist()
+            else:  # without tensors, whose values an exported graph does not have
+                order = np.linspace(0, len(sets) - 1, min(SETS, len(sets))).astype(int).tolist()
+            chosen.append([sets[i] for i in order])
         return chosen
 
     def forward(self, x: Tensor, chosen: Sequence[Sequence[tuple[int, ...]]] | None = None) -> Tensor:
