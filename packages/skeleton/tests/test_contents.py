@@ -45,7 +45,7 @@ def test_what_is_in_a_file(vidcore: Callable[..., str], tmp_path: Path) -> None:
         "scores    0.5 to 0.5",
         "sizes     known, 1 unknown",
         "boxes     yes",
-        "classes   3, 1 video each, 1 classes without videos, 1 videos without a class",
+        "classes   3, 1 without videos, 1 video each; 1 of 3 videos without a class",
         "splits    train 2",
     ]
 
@@ -85,7 +85,7 @@ def test_published_pickles_and_files_without_anything(tmp_path: Path) -> None:
     (tmp_path / "a.pkl").write_bytes(pickle.dumps([record]))
     found = dict(check_contents(tmp_path / "a.pkl"))
     assert found["joints"] == "17 without names, x and y in pixels" and found["people"] == "2 in a video, 2 tracks"
-    assert found["classes"] == "4 without names, 1 video each, 3 classes without videos"
+    assert found["classes"] == "4 without names, 3 without videos, 1 video each"
     with skeleton_writer(tmp_path / "b.npz", COCO.names):
         pass
     assert dict(check_contents(tmp_path / "b.npz"))["videos"] == "0"

@@ -96,8 +96,10 @@ def _classes(found: Skeletons) -> Iterator[tuple[str, str]]:
     named = len(found.class_names) if found.class_names else int(used[-1]) + 1
     names = "" if found.class_names else " without names"
     each = "1 video each" if counts.max() == 1 else f"{_span(counts)} videos each"
-    without = _some(len(labels) - len(known), "videos without a class")
-    yield "classes", f"{named}{names}, {each}{_some(named - len(used), 'classes without videos')}{without}"
+    without = (
+        f"; {len(labels) - len(known)} of {len(labels)} videos without a class" if len(known) < len(labels) else ""
+    )
+    yield "classes", f"{named}{names}{_some(named - len(used), 'without videos')}, {each}{without}"
 
 
 def _check_rates(found: Skeletons) -> None:
