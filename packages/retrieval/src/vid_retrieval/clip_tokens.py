@@ -11,18 +11,21 @@ import gzip
 import html
 import re
 import zlib
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import numpy as np
 from attrs import frozen
 
 from vidcore.data.classes import check_file
 from vidcore.errors import AnnotationError, UserError
+from vidcore.files import write_text
 from vidcore.typing import Array
 
-__all__ = ["ClipTokenizer", "check_text"]
+__all__ = ["ClipTokenizer", "check_text", "train_vocabulary"]
 
 TOKENS = 49408
 """Size of the published vocabulary; a file may list more merges than it has."""
@@ -104,10 +107,10 @@ def clean(text: str) -> str:
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(file: Path):  # type: ignore[no-untyped-def]  # of tokenizers.Tokenizer, which is imported late
-    from tokenizers import Regex, Tokenizer
+def _tokenizer(file: Path) -> tuple[Any, int, int]:
+    """Return a tokenizer, and the ids of start and end."""
+    from tokenizers import Tokenizer
     from tokenizers.models import BPE
-    from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 
     signs = _byte_signs()
     merges = _read_merges(file)[: TOKENS - 2 * len(signs) - 2]
@@ -118,10 +121,18 @@ def _tokenizer(file: Path):  # type: ignore[no-untyped-def]  # of tokenizers.Tok
         which = f"merges {wrong[0]!r} and {wrong[1]!r}, which it does not list before" if wrong else "repeats a merge"
         raise AnnotationError(f"{file}: is not a vocabulary of CLIP: it {which}")
     tokenizer = Tokenizer(BPE(known, merges, end_of_word_suffix="</w>"))
-    words = Split(Regex(WORDS), "removed", invert=True)
-    tokenizer.pre_tokenizer = Sequence([words, ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = _words()
     tokenizer.add_special_tokens([START, END])
     return tokenizer, known[START], known[END]
+
+
+def _words() -> Any:
+    """Return what splits a text into words, and these into signs of bytes."""
+    from tokenizers import Regex
+    from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+
+    split = Split(Regex(WORDS), "removed", invert=True)
+    return Sequence([split, ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
 def _byte_signs() -> list[str]:
@@ -147,3 +158,30 @@ def _read_merges(file: Path) -> list[tuple[str, str]]:
             "such files are bpe_simple_vocab_16e6.txt.gz and merges.txt"
         )
     return pairs
+
+
+def train_vocabulary(texts: Iterable[str], file: Path, merges: int = 10_000) -> None:
+    """Write a vocabulary of the words of texts, for a network that is trained from nothing.
+
+    Args:
+        texts: captions, for example.
+        file: to write, like ``merges.txt``.
+        merges: largest number of merges; the network's ``vocab_size`` must be at least 514 more.
+    """
+    from tokenizers import Tokenizer
+    from tokenizers.models import BPE
+    from tokenizers.trainers import BpeTrainer
+
+    signs = _byte_signs()
+    trainer = BpeTrainer(
+        vocab_size=merges + 2 * len(signs),
+        end_of_word_suffix="</w>",
+        initial_alphabet=signs,
+        show_progress=False,
+    )
+    tokenizer = Tokenizer(BPE(end_of_word_suffix="</w>"))
+    tokenizer.pre_tokenizer = _words()
+    tokenizer.train_from_iterator(map(clean, texts), trainer)
+    with TemporaryDirectory() as folder:
+        tokenizer.model.save(folder)
+        write_text(file, (Path(folder) / "merges.txt").read_text(encoding="utf-8"))

@@ -43,4 +43,7 @@ def vidcore_commands() -> dict[str, str]:
     return {
         "data prepare msrvtt": "vid_retrieval.prepare.command:msrvtt",
         "data prepare msvd": "vid_retrieval.prepare.command:msvd",
+        "demo retrieval": "vid_retrieval.demo:retrieval",
+        "embed": "vid_retrieval.search.command:embed",
+        "search": "vid_retrieval.search.command:search",
     }

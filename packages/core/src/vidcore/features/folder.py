@@ -25,7 +25,14 @@ from vidcore.task.run_folder import differences
 from vidcore.task.task import Task
 from vidcore.video.window import Span
 
-__all__ = ["FeatureFolder", "alike_but_for_case", "feature_names"]
+__all__ = [
+    "FeatureFolder",
+    "alike_but_for_case",
+    "feature_names",
+    "file_state",
+    "kept_checkpoint",
+    "what_features_depend_on",
+]
 
 Table = dict[str, Any]
 
@@ -104,17 +111,7 @@ class FeatureFolder:
 
         Raises ``UserError`` if the checkpoint is missing or has changed.
         """
-        checkpoint = Path(self.settings["checkpoint"])
-        moved = self.path / self.settings.get("from_here", "")  # together with this folder
-        if not checkpoint.is_file() and moved.is_file():
-            checkpoint = moved
-        if not checkpoint.is_file():
-            raise UserError(
-                f"{self.path / 'features.toml'}: checkpoint {checkpoint} does not exist; if it was moved, change its "
-                "path in that file"
-            )
-        if _hash(checkpoint) != self.settings["sha256"]:
-            raise UserError(f"{self.path}: its features were made with different weights than {checkpoint} now holds")
+        checkpoint = kept_checkpoint(self.settings, self.path / "features.toml")
         task = Task.from_table(self.settings["task"], catalog or load_plugins(), "features.toml")
         predictor = Predictor(task, checkpoint, views="test", device=device)
         length, logits = self.settings.get("length"), self.settings.get("logits", False)
@@ -156,7 +153,7 @@ class FeatureFolder:
         """Return a sentence about how the features in the folder differ, if there are any."""
         if (self.path / "features.toml").exists():
             theirs = FeatureFolder.load(self.path).settings
-            return next(differences(_identity(theirs), _identity(self.settings)), None)
+            return next(differences(what_features_depend_on(theirs), what_features_depend_on(self.settings)), None)
         files = sorted(p for p in self.path.glob("*") if p.suffix in SUFFIXES)
         unknown = next((p for p in files if FeatureInfo.read(p)), None)  # from vidcore data convert-features, say
         return None if unknown is None else f"the settings of {unknown.name} are unknown"
@@ -170,7 +167,7 @@ class FeatureFolder:
         info = FeatureInfo.read(self.file(name))
         if info is None or info.settings != self._fingerprint() or not self.file(name).is_file():
             return False
-        size, modified = _state(video)
+        size, modified = file_state(video)
         if info.size != size:
             return False
         # a copy differs in its modification time only
@@ -187,7 +184,7 @@ class FeatureFolder:
                 (self.path / f"{name}{suffix}").unlink(missing_ok=True)
         write_features(path, features.values, self.settings["format"], features.feature_duration)
         rows, channels = features.values.shape
-        size, modified = _state(video)
+        size, modified = file_state(video)
         FeatureInfo(
             video=str(video),
             size=size,
@@ -204,8 +201,30 @@ class FeatureFolder:
         return path
 
     def _fingerprint(self) -> str:
-        text = json.dumps(_identity(self.settings), sort_keys=True)
+        text = json.dumps(what_features_depend_on(self.settings), sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def kept_checkpoint(settings: Table, file: Path) -> Path:
+    """Return the weights that features were made with, where they were, or where they are relative to the settings.
+
+    Args:
+        settings: as in a ``FeatureFolder``.
+        file: that holds them.
+
+    Raises ``UserError`` if the weights are missing or have changed.
+    """
+    checkpoint = Path(settings["checkpoint"])
+    moved = file.parent / settings.get("from_here", "")  # together with the folder
+    if not checkpoint.is_file() and moved.is_file():
+        checkpoint = moved
+    if not checkpoint.is_file():
+        raise UserError(
+            f"{file}: checkpoint {checkpoint} does not exist; if it was moved, change its path in that file"
+        )
+    if _hash(checkpoint) != settings["sha256"]:
+        raise UserError(f"{file.parent}: its features were made with different weights than {checkpoint} now holds")
+    return checkpoint
 
 
 def feature_names(videos: Sequence[Path]) -> list[str]:
@@ -233,7 +252,7 @@ def alike_but_for_case(names: Iterable[str]) -> tuple[str, str] | None:
     return next(((one, two) for one, two in pairs if one != two), None)
 
 
-def _identity(settings: Table) -> Table:
+def what_features_depend_on(settings: Table) -> Table:
     """Return the settings that features depend on: not the path of the weights, nor the dataset."""
     task = settings.get("task", {})
     pipeline = task.get("data", {}).get("test", {}).get("pipeline")
@@ -246,7 +265,7 @@ def _hash(path: Path) -> str:
     return sha256(path)
 
 
-def _state(video: Path) -> tuple[int | None, int | None]:
+def file_state(video: Path) -> tuple[int | None, int | None]:
     """Return the bytes of a video, or of the files in a folder, and when it was last changed; None if it is missing."""
     files = [p for p in video.iterdir() if p.is_file()] if video.is_dir() else [video] if video.is_file() else []
     stats = [p.stat() for p in files]

@@ -53,7 +53,7 @@ class Window:
     frames: tuple[int, int]
     """First frame, and the frame after the last one."""
     sample: Sample
-    """With ``scores``."""
+    """With ``scores``, or what else the model predicts."""
 
 
 @define
@@ -82,7 +82,11 @@ class BestOfWindows:
 
 
 def predict_windows(
-    predictor: Predictor, video: Video, window: Span | str | int, stride: Span | str | int | None = None
+    predictor: Predictor,
+    video: Video,
+    window: Span | str | int,
+    stride: Span | str | int | None = None,
+    need_classes: bool = True,
 ) -> Iterator[Window]:
     """Yield the predictions for windows over a whole video, in order.
 
@@ -93,9 +97,10 @@ def predict_windows(
             end of the video is shorter.
         stride: from the start of a window to that of the next; default: ``window``. If it is longer than a window,
             there are gaps.
+        need_classes: refuse a model that predicts no classes, but an embedding, for example.
 
     Raises:
-        UserError: a length is not valid, or the model predicts no classes from the frames of a video.
+        UserError: a length is not valid, or the model does not predict (classes) from the frames of a video.
         VideoError: the video cannot be read, or has no frame rate and a length is in seconds.
     """
     if not predictor.reads_videos:
@@ -103,7 +108,7 @@ def predict_windows(
     length, step = _span(window, "window"), _span(window if stride is None else stride, "stride")
     windows = _Windows(predictor, as_sample(video, 0, predictor.names), length, step)
     for ready in made_ahead(windows.batches() if predictor.reads_frames else windows.of_sound()):
-        yield from _predicted(predictor, ready)
+        yield from _predicted(predictor, ready, need_classes)
 
 
 def made_ahead(batches: Generator[Made, None, None]) -> Iterator[Made]:
@@ -123,9 +128,9 @@ def _span(given: Span | str | int, name: str) -> Span:
     return given if isinstance(given, Span) else Span.parse(str(given), name)
 
 
-def _predicted(predictor: Predictor, windows: Sequence[Window]) -> Iterator[Window]:
+def _predicted(predictor: Predictor, windows: Sequence[Window], need_classes: bool) -> Iterator[Window]:
     for window, sample in zip(windows, predictor.predict([w.sample for w in windows]), strict=True):
-        if sample.scores is None:
+        if sample.scores is None and need_classes:
             raise UserError(f"{predictor.task.name}: its model predicts no classes, which windows require")
         yield Window(window.number, window.count, window.start, window.end, window.frames, sample)
 

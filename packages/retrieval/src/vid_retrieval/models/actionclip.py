@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from vid_retrieval.clip_tokens import ClipTokenizer, check_text
 from vid_retrieval.models.dual import MEAN, STD, DualEncoder, contrast
+from vid_retrieval.records import Embeddings
+from vid_retrieval.transforms.tokens import CLIPTokenize
 from vidcore.batch import Batch
 from vidcore.data.classes import read_classes
 from vidcore.data.text import read_text
@@ -121,6 +123,10 @@ class ActionClip(DualEncoder):
     prompt_ids: Tensor
     """(P * K, L) int64: for each template, the sentence of each class."""
 
+    def tokenize_step(self) -> CLIPTokenize:
+        """Return the step that reads other sentences than those of the classes."""
+        return CLIPTokenize(self.tokenizer.vocabulary, self.tokenizer.context_length, self.tokenizer.too_long)
+
     def sample_step(self) -> Transform:
         """Add a sentence about the class of an annotated sample, with a template drawn at random."""
         return _Prompt(self.prompt_ids.unflatten(0, (self.num_templates, -1)).cpu().numpy())
@@ -179,11 +185,12 @@ class ActionClip(DualEncoder):
         return contrast(gather(videos.mean(1)), gather(texts), temperature, self.loss_weight, same[:, None] == same)
 
     def predict(self, outputs: Outputs, batch: Batch) -> list[Sample]:
-        """Return samples with ``scores``, probabilities of the classes, and their names."""
-        scores = self.scores(*outputs[:2]).cpu().numpy()
+        """Return samples with ``scores``, probabilities of the classes, their names, and ``video_embedding``."""
+        scores, videos = self.scores(*outputs[:2]), F.normalize(outputs[0].float(), dim=-1).mean(1, keepdim=True)
+        rows = zip(batch.samples, scores.cpu().numpy(), videos.cpu().numpy(), strict=True)
         return [
-            sample.replace(scores=row, class_names=self.labels)
-            for sample, row in zip(batch.samples, scores, strict=True)
+            sample.replace(scores=row, class_names=self.labels).with_extra(video_embedding=Embeddings(vector))
+            for sample, row, vector in rows
         ]
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vid_retrieval.models.adapters import FrameAdapter
 from vid_retrieval.models.clip import CLIP, convert_clip_weights
+from vid_retrieval.transforms.tokens import CLIPTokenize
 from vidcore.batch import Batch
 from vidcore.errors import UserError
 from vidcore.nn import FeatureModel, require, require_type
@@ -74,6 +75,10 @@ class DualEncoder(FeatureModel):
         """Return (B, D) embeddings of length 1: the mean direction of the views."""
         frames = inputs["imgs"] if isinstance(inputs, Mapping) else inputs
         return F.normalize(F.normalize(self.encode_videos(frames).float(), dim=-1).mean(1), dim=-1)
+
+    def tokenize_step(self) -> CLIPTokenize | None:
+        """Return the step that reads sentences; default: None, that of the pipeline."""
+        return None
 
     def text_features(self, ids: Tensor) -> Tensor:
         """Return (M, D) embeddings of length 1 of token ids (M, L)."""
