@@ -35,7 +35,7 @@ def tasks(*results: dict[str, Any], video: str = "a.mp4", **annotation: Any) -> 
 
 
 def test_boxes_between_key_frames_and_pauses(read: Read) -> None:
-    keys = (key(1, 0, time=0.1), key(3, 20, False, time=0.3), key(6, 40, time=0.6), key(7, 50, time=0.7))
+    keys = (key(1, 0, time=0.1), key(3, 20, False, time=0.3), key(6, 40, time=0.6), key(7, 50, False, time=0.7))
     found = read(tasks(rectangle(*keys, labels=["walk"], framesCount=20, duration=2.0)), ".json")
     assert found.relative
     rows = [(row.time, row.box) for row in found.boxes]
@@ -43,7 +43,21 @@ def test_boxes_between_key_frames_and_pauses(read: Read) -> None:
     assert rows[1] == (0.2, (0.1, 0.1, 0.3, 0.6)), "halfway between two key frames"
     assert {(row.person, row.action) for row in found.boxes} == {("r1", "walk")}
     assert found.videos == {"a.mp4": {"duration_second": 2.0}}
-    assert "boxes interpolated between two of their track: 1" in found.notes
+    assert any("boxes along tracks that the file does not have: 1 (" in note for note in found.notes)
+
+
+def test_a_box_stays_after_its_last_key_frame(read: Read) -> None:
+    """So Label Studio shows it, and so its export with interpolated key frames has it."""
+    found = read(tasks(rectangle(key(8, 50), labels=["walk"], framesCount=11, duration=1.1)), ".json", fps=None)
+    assert [(row.time, row.box and row.box[0]) for row in found.boxes] == [
+        (0.8, 0.5),
+        (0.9, 0.5),
+        (1.0, 0.5),
+        (1.1, 0.5),
+    ]
+    found = read(tasks(rectangle(key(8, 50, time=0.8), labels=["walk"])), ".json")
+    assert [row.time for row in found.boxes] == [0.8]
+    assert "tracks without an end: 1 (no box after their last one)" in found.notes
 
 
 def test_times_of_frames(read: Read) -> None:
@@ -91,7 +105,7 @@ def test_one_annotation_per_video_counts(read: Read) -> None:
 
 
 def test_json_min(read: Read) -> None:
-    value = rectangle(key(1, 0), key(2, 0), labels=["walk"], framesCount=10, duration=10.0)["value"]
+    value = rectangle(key(1, 0), key(2, 0, False), labels=["walk"], framesCount=10, duration=10.0)["value"]
     found = read(json.dumps([{"id": 4, "video": "/data/upload/1/0a1b2c3d-a.mp4", "box": [value]}]), ".json")
     assert [(row.video, row.time, row.action) for row in found.boxes] == [("a.mp4", 1, "walk"), ("a.mp4", 2, "walk")]
 

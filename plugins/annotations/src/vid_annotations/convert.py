@@ -307,7 +307,10 @@ def _thinned(rows: set[BoxRow], every: float | None) -> set[BoxRow]:
 
 def _notes(found: Annotations, clocks: dict[str, _Clock], lost: Counter[str], alone: int, empty: int) -> list[str]:
     counts = {
-        "boxes interpolated between two of their track": (found.interpolated, ""),
+        "boxes along tracks that the file does not have": (
+            found.interpolated,
+            " (between two others, or until an end)",
+        ),
         "tracks without an end": (found.open_tracks, " (no box after their last one)"),
         "boxes without a person": (alone, " (each is alone; equal ones at the same time are one person)"),
         "key frames without a box": (empty, " (rows with video and time only: nobody is there)"),

@@ -2,7 +2,7 @@
 
 Coordinates are per cent of the picture. Frames are counted from 1 at a rate of Label Studio's own, so times come from
 the file: ``time`` of key frames, else the share of ``framesCount`` in ``duration``, else ``--fps``. A segment includes
-its last frame.
+its last frame. A rectangle stays in place after its last key frame, unless that is not enabled.
 
 Formats: https://labelstud.io/guide/export, https://labelstud.io/tags/video
 """
@@ -229,9 +229,9 @@ def _add_track(result: Annotations, video: str, number: str, keys: list[Key], ab
         result.add(key.where, video, clock.time(key.where, key.frame), key.box, about, number, (1.0, 1.0))
         if not key.enabled:
             continue
-        if following is None:
-            result.open_tracks += clock.frames > key.frame
-            continue
+        if following is None:  # it stays until the end, as Label Studio shows it
+            following = Key(key.where, clock.frames + 1, key.box, enabled=False)
+            result.open_tracks += not clock.frames
         for frame in range(key.frame + 1, following.frame):
             box = between(key.box, following.box, (frame - key.frame) / (following.frame - key.frame))
             result.add(key.where, video, clock.time(key.where, frame), box, about, number, (1.0, 1.0))

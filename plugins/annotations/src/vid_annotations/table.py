@@ -70,7 +70,7 @@ class Annotations:
     frame_counts: dict[str, int] = field(factory=dict)
     """Frames, where the tool says so."""
     interpolated: int = 0
-    """Boxes that were made between two boxes of a track."""
+    """Boxes of a track that were made between those of the file, or after the last."""
     open_tracks: int = 0
     """Tracks that do not say where they end; they have no box after their last one."""
     lost: Counter[str] = field(factory=Counter)
