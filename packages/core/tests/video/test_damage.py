@@ -114,6 +114,18 @@ def test_an_avi_counts_the_frames_that_are_lost(make: ModuleType, videos: dict[s
         assert {*range((number // 12 + 1) * 12 + 2, LENGTH)} <= found.keys(), "groups after"
 
 
+def test_frames_that_a_decoder_drops_keep_their_numbers(
+    make: ModuleType, videos: dict[str, Path], tmp_path: Path
+) -> None:
+    """The sequence parameter set of a Matroska file says that frames are shown as they are decoded."""
+    data, path = videos["h264.mkv"].read_bytes(), tmp_path / "a.mkv"
+    at = data.find(b"\x01\x64\x00") + 27  # in the VUI of the parameter set
+    for bit in (1, 2):
+        path.write_bytes(data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :])
+        found = numbers(make, path)
+        assert found == {i: i for i in found}
+
+
 def test_an_index_that_breaks_off_hides_frames(make: ModuleType, videos: dict[str, Path], tmp_path: Path) -> None:
     """FFmpeg stops reading an MP4 at a size that cannot be: frames shown before the last one are missing."""
     data, path = bytearray(videos["h264.mp4"].read_bytes()), tmp_path / "a.mp4"

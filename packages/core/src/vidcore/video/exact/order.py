@@ -159,16 +159,19 @@ def _numbered(notes: Sequence[Note], context: VideoCodecContext, gaps: Sequence[
 def _regular(times: Sequence[int], near: Sequence[bool]) -> list[int]:
     """Return the number of each time at a constant rate; [-1] if the rate is not constant.
 
-    Numbers may be missing only between frames that are ``near`` a gap.
+    Numbers may be missing only between frames that are ``near`` a gap; the others must prove the rate.
 
     >>> _regular([0, 33, 67, 100, 133, 167, 200, 233, 267, 367, 333], 8 * [False] + 3 * [True])
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 10]
+    >>> _regular([0, 33, 67, 100, 133, 167, 200, 233, 267, 367, 333], 11 * [True])
+    [-1]
     >>> _regular([0, 33, 100, 133, 200, 233, 300, 333, 400, 433, 500], 11 * [False])
     [-1]
     """
     ranked = sorted(range(len(times)), key=times.__getitem__)
     steps = np.diff([times[k] for k in ranked])
-    step = float(np.median(steps)) if len(steps) >= ENOUGH else 0.0
+    proof = sum(not (near[sooner] and near[later]) for sooner, later in pairwise(ranked))
+    step = float(np.median(steps)) if proof >= ENOUGH else 0.0
     if step <= 0:
         return [-1]
     numbers = [0] * len(times)

@@ -275,7 +275,8 @@ class Packets:
     def _is_one_each(self) -> bool:
         """Return whether the container, not a search for beginnings, keeps frames of progressive H.264 apart."""
         context, places = self.stream.codec_context, [note.place for note in self._notes]
-        if self._container.format.name != "avi" or context.codec.canonical_name != "h264":
+        kept_apart = any(name in self._container.format.name for name in ("avi", "flv", "matroska", "mp4"))
+        if not kept_apart or context.codec.canonical_name != "h264" or any(note.discarded for note in self._notes):
             return False
         apart = all(at is not None and at + size <= (then or 0) for (at, size), (then, _) in pairwise(places))
         return apart and context.field_order <= PROGRESSIVE and min(size for _, size in places) >= PLACEHOLDER
