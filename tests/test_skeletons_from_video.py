@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -169,6 +174,22 @@ def test_a_run_that_was_killed_resumes(
     assert vidcore(*SKELETONS).code == 0
     assert seen == ["nobody.mp4", "two.mp4", "two.mp4"]
     assert sorted(map(str, read_skeletons(folder / "s.npz").names)) == ["nobody", "two"]
+
+
+def test_kill_9_loses_no_video(vidcore: Callable[..., Any], folder: Path, plugin: Path) -> None:
+    (folder / "videos" / "broken.mp4").unlink()
+    for k in range(6):
+        write_video(folder / "videos" / f"more{k}.mp4", figures((8 + 4 * k, 0, FRAMES)))
+    line = [sys.executable, "-m", "vidcore", "--plugin", str(plugin), *SKELETONS]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(list((folder / "s.npz.parts").glob("*.npz"))) < 2 and process.poll() is None:
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and not (folder / "s.npz").exists(), "it ended before it was killed"
+    answer = vidcore(*SKELETONS)
+    assert re.search(r"[1-6] new, [2-7] already there", answer.out), answer.out
+    assert vidcore(*SKELETONS[:3], "straight.npz", *SKELETONS[4:]).code == 0
+    assert (folder / "s.npz").read_bytes() == (folder / "straight.npz").read_bytes()
 
 
 def test_replacing_a_file_resumes_too(
