@@ -10,6 +10,7 @@ import pytest
 from vid_annotations.convert import read_annotations, segments_of_boxes, write_boxes, write_segments
 from vid_annotations.places import Videos
 from vid_annotations.source import Options
+from vid_detection.datasets.boxes import VideoBoxDataset
 from vid_localization.datasets.activitynet import ActivityNetDataset
 from vidcore.video.synthetic import FPS, SIZE, write_video
 
@@ -29,14 +30,14 @@ def videos(tmp_path: Path) -> Path:
 
 
 def test_boxes_of_a_tool_are_the_truth_of_a_dataset(tmp_path: Path, videos: Path) -> None:
-    boxes = pytest.importorskip("vid_detection.datasets.boxes")
     found = read_annotations(tmp_path / "a.xml", Options(Videos(videos)))
     write_boxes(tmp_path / "boxes.csv", found.boxes)
-    dataset = boxes.VideoBoxDataset(tmp_path / "boxes.csv", videos)
+    dataset = VideoBoxDataset(tmp_path / "boxes.csv", videos)
     assert dataset.class_names == ("walk", "wave, both hands")
     assert len(dataset) == 24, "a key frame in which nobody is counts"
     both = dataset[12]
     assert both.meta["timestamp"] == 12 / FPS and both.path == str(videos / "a.mp4")
+    assert both.boxes is not None and dataset[0].boxes is not None
     assert sorted(map(tuple, both.boxes.xyxy.tolist())) == [(0, 0.125, 0.5, 1), (0.25, 0.125, 0.5, 0.75)]
     assert len(dataset[0].boxes.xyxy) == 0
 
