@@ -50,7 +50,7 @@ class PersonDrawer(Drawer):
             for track in np.unique(scores.tracks).tolist():
                 self._by_track[track] = scores.select(scores.tracks == track)
         self._names = self._class_names(sample)
-        self._width = max(1, round(min(canvas.size) / 300))
+        self._width = max(2, round(min(canvas.size) / 300))
         self._layers: dict[tuple[str, ...], Layer] = {}
 
     def _class_names(self, sample: Sample) -> dict[int, str]:

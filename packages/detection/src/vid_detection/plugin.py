@@ -9,6 +9,7 @@ from vidcore.plugins.hooks import hookimpl, offer
 def vidcore_components() -> dict[str, dict[str, str]]:
     return {
         "drawers": {"PersonDrawer": "vid_detection.drawer:PersonDrawer"},
+        "writers": {"ava": "vid_detection.results:write_ava"},
         "models": offer(
             "vid_detection.models",
             acrn=["ACRNHead"],
@@ -38,4 +39,5 @@ def vidcore_commands() -> dict[str, str]:
         "data prepare jhmdb": "vid_detection.prepare.command:jhmdb",
         "data prepare multisports": "vid_detection.prepare.command:multisports",
         "data prepare ucf101-24": "vid_detection.prepare.command:ucf101_24",
+        "demo detection": "vid_detection.demo:detection",
     }
