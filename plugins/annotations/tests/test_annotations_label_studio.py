@@ -60,6 +60,12 @@ def test_a_box_stays_after_its_last_key_frame(read: Read) -> None:
     assert "tracks without an end: 1 (no box after their last one)" in found.notes
 
 
+def test_a_small_file_cannot_ask_for_any_number_of_boxes(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vid_annotations.table.MOST_ROWS", 1000)
+    with pytest.raises(AnnotationError, match=r"sequence\[0\]: is box 1,001, at most 1,000 are allowed"):
+        read(tasks(rectangle(key(1, 50), labels=["walk"], framesCount=3_000_000, duration=9.0)), ".json")
+
+
 def test_times_of_frames(read: Read) -> None:
     """As written beside key frames, else their share of the duration, else by the rate that is given."""
     keys = (key(5, 0), key(7, 0, False))

@@ -14,7 +14,7 @@ __all__ = ["MOST_FRAMES", "MOST_ROWS", "Annotations", "Box", "Description", "Sha
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
-MOST_FRAMES, MOST_ROWS = 3_000_000, 20_000_000
+MOST_FRAMES, MOST_ROWS = 3_000_000, 5_000_000
 """A frame number of a few digits must not fill the memory: 27 hours at 30 frames per second; boxes, or moments."""
 
 
