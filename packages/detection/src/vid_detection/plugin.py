@@ -32,6 +32,11 @@ def vidcore_components() -> dict[str, dict[str, str]]:
 
 
 @hookimpl
+def vidcore_recipes() -> str:
+    return "vid_detection:recipes"
+
+
+@hookimpl
 def vidcore_commands() -> dict[str, str]:
     return {
         "data prepare ava": "vid_detection.prepare.command:ava",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -30,6 +31,7 @@ MISPLACED = {"pipeline", "test_mode"}
 SAMPLERS = {"DefaultSampler", "InfiniteSampler"}
 IMAGE_DATASETS = dict.fromkeys(("ImageDataset", "mmcls.ImageNet", "mmpretrain.ImageNet"), "VideoDataset")
 """Annotation files of images; an image is a video with one frame here."""
+MULTISPORTS = re.compile(r"(.*/|)multisports_(train|val)\.csv")
 COLLATORS = {"default_collate", "pseudo_collate", "repeat_pseudo_collate"}
 
 
@@ -107,7 +109,7 @@ def _sampling(converter: Converter, loader: Mapping[str, Any], table: Table, at:
 
 def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[Table | None, Table]:
     """Return the converted dataset without its pipeline, and the pipeline."""
-    own, steps = without(table, "pipeline"), table.get("pipeline")
+    own, steps = _tubes_of(converter, without(table, "pipeline"), at), table.get("pipeline")
     own["type"] = IMAGE_DATASETS.get(str(own.get("type")), own.get("type"))
     if isinstance(steps, list):
         steps = [_without_suffix(step, own) for step in steps]
@@ -137,6 +139,20 @@ def _dataset(converter: Converter, table: Mapping[str, Any], at: str) -> tuple[T
     if joined is not None:
         joined["datasets"] = [d for d, _ in parts if d is not None]
     return joined, pipeline
+
+
+def _tubes_of(converter: Converter, table: Table, at: str) -> Table:
+    """Return the dataset of the tubes of MultiSports for the table that MMAction2 made of them; others unchanged."""
+    found = MULTISPORTS.fullmatch(str(table.get("ann_file")))
+    if found is None or strip_scope(str(table.get("type"))) != "AVADataset":
+        return table
+    folder, part = found.groups()
+    file, subset = f"{folder}multisports_GT.pkl", {"train": "train", "val": "test"}[part]
+    converter.notes.append(f"{at}.ann_file: {table['ann_file']} was made from {file}, which is read instead")
+    for name in ("num_classes", "timestamp_start", "start_index", "use_frames", "fps"):
+        converter.imply(f"{at}.{name}", table.get(name))
+    rest = without(table, "num_classes", "timestamp_start", "start_index", "use_frames", "fps")
+    return {"person_det_score_thr": 0.9, **rest, "type": "TubeDataset", "ann_file": file, "subset": subset}
 
 
 def _without_suffix(step: Any, dataset: Table) -> Any:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vid_mmaction2.components import Converter, Rule, Table, strip_scope, without
+from vid_mmaction2.components import Converter, Rule, Table, drop_arguments, strip_scope, without
+from vid_mmaction2.data import convert_paths
+from vid_mmaction2.training import COLLECTED
 
 __all__ = ["RULES"]
+
+FIGURES = ("F_mAP", "V_mAP")
 
 BANK = ("lfb_prefix_path", "dataset_modes", "device", "lmdb_map_size", "construct_lmdb")
 ATTENTION = (
@@ -94,9 +98,56 @@ def _bank_head(converter: Converter, table: Table, at: str) -> Table:
     return {**table, "lfb_cfg": {**without(lfb, *BANK), **bank}, "fbo_cfg": {"operator": operator, **kept}}
 
 
+def _dataset(converter: Converter, table: Table, at: str) -> Table:
+    """Classes have no background here, and are those of ``label_file``."""
+    table = convert_paths(converter, table, at, kind="img")
+    for name in ("num_classes", "use_frames"):
+        converter.imply(f"{at}.{name}", table.pop(name, None))
+    return table
+
+
+def _kinetics(converter: Converter, table: Table, at: str) -> Table:
+    """Published frames of clips count from 0."""
+    return {"start_index": 0, **_dataset(converter, table, at)}
+
+
+def _tubes(converter: Converter, table: Table, at: str) -> Table:
+    return convert_paths(converter, table, at, kind="img")
+
+
+def _frame_map(converter: Converter, table: Table, at: str) -> Table:
+    """Published scores follow the rules of MMAction2."""
+    table = drop_arguments(collect_device=COLLECTED)(converter, table, at)
+    for name, wanted in (("options", ["mAP"]), ("num_classes", 81)):
+        if (found := table.pop(name, wanted)) != wanted:
+            converter.report(f"{at}.{name}", f"must be {wanted}, found {found}")
+    return {"rules": "published", **table}
+
+
+def _tube_map(converter: Converter, table: Table, at: str) -> Table:
+    """Published scores of tubes are those of their last detection."""
+    table = drop_arguments(collect_device=COLLECTED, verbose="scores are in the report")(converter, table, at)
+    options = converter.table(table.pop("metric_options", None), f"{at}.metric_options")
+    frame, video = (dict(converter.table(options.pop(name, None), f"{at}.metric_options.{name}")) for name in FIGURES)
+    names = {"thr": "frame_threshold"}, {"thr": "video_thresholds", "tube_thr": "min_length"}
+    for figure, part, known in zip(FIGURES, (frame, video), names, strict=True):
+        table |= {new: part.pop(old) for old, new in known.items() if old in part}
+        converter.imply(f"{at}.metric_options.{figure}.all", part.pop("all", None))
+        for key in part:
+            converter.report(f"{at}.metric_options.{figure}.{key}", "has no equivalent here")
+    for key in options:
+        converter.report(f"{at}.metric_options.{key}", "has no equivalent here")
+    return {"last_score": True, **table}
+
+
 RULES: dict[str, Rule] = {
+    "AVADataset": _dataset,
+    "AVAKineticsDataset": _kinetics,
+    "AVAMetric": _frame_map,
     "BBoxHeadAVA": _box_head,
     "FBOHead": _bank_head,
+    "MultiSportsMetric": _tube_map,
+    "TubeDataset": _tubes,
     "FastRCNN": _detector,
     "SingleRoIExtractor3D": _extractor,
 }

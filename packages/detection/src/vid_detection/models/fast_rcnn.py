@@ -219,7 +219,7 @@ class _BoxInputs(ReadsBoxes):
     def _window(self, options: LFB, sample: Sample, rng: np.random.Generator) -> Array:
         if options.bank is None:
             raise UserError("FBOHead: lfb_cfg.bank must be the folder of a feature bank")
-        return options.window(open_bank(options.bank), *bank_key(sample), rng)
+        return options.window(open_bank(str(options.bank)), *bank_key(sample), rng)
 
 
 def _checked(sample: Sample, boxes: Any, name: str) -> Array:

@@ -7,6 +7,7 @@ What differs: rows that a second lacks are zeros, and take part in attention, me
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -27,7 +28,7 @@ __all__ = ["FBO", "LFB", "FBOHead"]
 class LFB:
     """The bank, and the part of it that belongs to a key frame."""
 
-    bank: str | None = None
+    bank: Path | None = None
     """Folder of the bank, which ``MakeFeatureBank`` wrote; default: none, and the bank comes with the inputs."""
     max_num_sampled_feat: int = field(default=5, validator=at_least(1))
     """Rows of a second, chosen at random if it has more."""
