@@ -217,10 +217,14 @@ def test_training_without_truth_and_clips_with_several_views_are_refused() -> No
         model(multilabel=False).check_labels("multi")
 
 
-def test_weights_of_image_networks_are_inflated_and_those_of_video_networks_fit() -> None:
+def test_backbones_of_recognizers_and_image_networks_initialise_a_detector() -> None:
     net = model()
     assert isinstance(net.backbone, ImageWeights)
-    assert net.adapt_weights({f"backbone.{k}": v for k, v in net.backbone.state_dict().items()}) is None
+    assert net.adapt_weights(net.state_dict()) is None
+    backbone = {f"backbone.{k}": v for k, v in net.backbone.state_dict().items()}
+    adapted = net.adapt_weights({**backbone, "cls_head.fc_cls.weight": torch.zeros(400, 16)})
+    assert adapted is not None
+    assert adapted.keys() == backbone.keys()
     flat = {}
     for key, value in copy.deepcopy(net.backbone.state_dict()).items():
         flat[f"backbone.{key}"] = value[:, :, 0] if value.ndim == 5 else value

@@ -160,11 +160,13 @@ class FastRCNN(Model):
         return found
 
     def adapt_weights(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-        """Convert the weights of an image network to those of the backbone; None for those of a video network."""
+        """Return the backbone of a recognizer, or of an image network after conversion; None for a whole detector."""
         own = self.state_dict()
-        if any(key in own and own[key].ndim == value.ndim for key, value in state_dict.items() if value.ndim > 2):
+        if not any(key in own and own[key].ndim == value.ndim for key, value in state_dict.items() if value.ndim > 2):
+            return image_weights(self.backbone, state_dict)
+        if any(key.startswith("roi_head.") for key in state_dict):
             return None
-        return image_weights(self.backbone, state_dict)
+        return {key: value for key, value in state_dict.items() if key in own}
 
 
 @frozen
