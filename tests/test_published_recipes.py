@@ -32,7 +32,7 @@ RECIPES = {
     for area in ("recognition", "localization", "skeleton", "retrieval", "detection")
     for folder in (ROOT / f"packages/{area}/src/vid_{area}/recipes",)
     for path in sorted(folder.rglob("*.toml"))
-    if path.parent.name not in ("base", "distillation", "from_videos")
+    if path.parent.name not in ("base", "distillation", "from_videos", "tubes")
 }
 """Every recipe of a published result, by the name of the configuration in ``configs``."""
 WHOLE = {name for name, path in RECIPES.items() if "[stages" in path.read_text()}

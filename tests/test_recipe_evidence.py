@@ -39,7 +39,7 @@ NAMES = {
     for area in ("recognition", "skeleton", "retrieval", "detection")
     for folder in (ROOT / f"packages/{area}/src/vid_{area}/recipes",)
     for path in sorted(folder.rglob("*.toml"))
-    if path.parent.name not in ("base", "distillation", "from_videos") and "[stages" not in path.read_text()
+    if path.parent.name not in ("base", "distillation", "from_videos", "tubes") and "[stages" not in path.read_text()
 }
 """Recipes, and the names of their configurations."""
 STEP_FACTS = (
