@@ -95,9 +95,7 @@ class CollectedBoxes(SamplePairs):
         listed = [predicted.boxes for predicted, _ in self.pairs()]
         boxes = [b for b in listed if isinstance(b, Boxes) and b.scores is not None]
         names = self._names()
-        scores = [np.asarray(b.scores, np.float32).reshape(len(b), -1) for b in boxes]
-        columns = max((s.shape[1] for s in scores), default=0)
-        joined = np.concatenate([s.reshape(len(s), columns) for s in scores])
+        joined = np.concatenate([np.asarray(b.scores, np.float32) for b in boxes])
         predicted_names = next((p.class_names for p, _ in self.pairs() if p.class_names), names)
         if names and predicted_names != names:  # the same classes in another order, or only some of them
             joined = place_of_classes(joined, predicted_names or names, names)
