@@ -51,7 +51,8 @@ def test_a_window_has_as_many_rows_of_each_second() -> None:
     draws = {bank.window("a", 902, 1, 2, np.random.default_rng(i))[0, 0] for i in range(20)}
     assert len(draws) > 1, "a random choice"
     assert bank.window("b,c", 902, 1, 2, np.random.default_rng(0))[1].tolist() == [0] * 5
-    assert not bank.window("b", 902, 1, 2, np.random.default_rng(0)).any()
+    with pytest.raises(DataError, match="the feature bank has no key frame of the video b: it was made for other"):
+        bank.window("b", 902, 1, 2, np.random.default_rng(0))
 
 
 def test_a_key_frame_is_found_by_its_name() -> None:

@@ -273,7 +273,7 @@ def test_many_problems_end_the_conversion(converted: Converted) -> None:
         converted(custom_hooks=[{"type": "X"}] * 10_000)
 
 
-COMPLETE = {"localization", "recognition", "recognition_audio"}
+COMPLETE = {"detection", "localization", "recognition", "recognition_audio"}
 """Folders of configurations that all convert."""
 
 

@@ -38,6 +38,7 @@ class FeatureBank:
     def __init__(self, features: Array, rows: Mapping[tuple[str, int], tuple[int, int]]) -> None:
         self.features, self.rows = features, rows
         self.channels = int(features.shape[1])
+        self.videos = frozenset(video for video, _ in rows)
 
     @classmethod
     def of(cls, features: Mapping[tuple[str, int], Array]) -> Self:
@@ -77,8 +78,11 @@ class FeatureBank:
     def window(self, video: str, first: int, seconds: int, most: int, rng: np.random.Generator) -> Array:
         """Return ``most`` rows for each of ``seconds`` seconds from ``first``: (seconds * most, channels) float32.
 
-        A second with more rows is represented by a random choice; what a second lacks is zeros.
+        A second with more rows is represented by a random choice; what a second lacks is zeros. Raises ``DataError`` if
+        the bank has no second of this video, because it was then made for others.
         """
+        if video not in self.videos:
+            raise DataError(f"the feature bank has no key frame of the video {video}: it was made for other videos")
         out = np.zeros((seconds, most, self.channels), np.float32)
         for i in range(seconds):
             start, stop = self.rows.get((video, first + i), (0, 0))
