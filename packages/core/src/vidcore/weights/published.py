@@ -17,8 +17,6 @@ __all__ = ["Published", "by_name", "digest_in", "is_weights_file", "published"]
 
 TABLE = "published.tsv"
 """File in a folder of recipes with the columns ``name`` and ``path``."""
-OTHERS = Path(__file__).with_name(TABLE)
-"""Weights of tasks that have no package yet. A package that brings the models takes over the rows."""
 SUFFIXES = (".pth", ".pt", ".ckpt", ".pyth", ".bin", ".safetensors")
 
 
@@ -54,7 +52,7 @@ def digest_in(file: str) -> str | None:
 
 def published(catalog: Catalog) -> dict[str, Published]:
     """Return all published weights by name: those in the tables of packages, or else in ``info.weights`` of recipes."""
-    found = {one.name: one for one in _rows(OTHERS)}
+    found: dict[str, Published] = {}
     for _, folder in catalog.recipe_folders:
         if (folder / TABLE).is_file():
             found |= {one.name: one for one in _rows(folder / TABLE)}
