@@ -33,6 +33,7 @@ OPTIONAL = {
     "huggingface_hub": "huggingface_hub: pip install 'vidcore[huggingface]'",
     "onnxruntime": "ONNX Runtime: pip install 'vidcore[onnx]'",
     "onnxscript": "ONNX Script: pip install 'vidcore[onnx]'",
+    "pycocotools": "pycocotools: pip install 'vid-detection[coco]'",
     "timm": "timm: pip install timm",
     "torch": "PyTorch: pip install 'vidcore[torch]'",
     "torchvision": "torchvision: pip install torchvision",

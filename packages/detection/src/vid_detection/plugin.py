@@ -26,7 +26,9 @@ def vidcore_components() -> dict[str, dict[str, str]]:
             tubes=["TubeDataset"],
         ),
         "transforms": offer("vid_detection.transforms", sampling=["SampleAVAFrames"]),
-        "metrics": offer("vid_detection.metrics", ava=["AVAMetric"], tubes=["ACTMetric", "MultiSportsMetric"]),
+        "metrics": offer(
+            "vid_detection.metrics", ava=["AVAMetric"], coco=["COCOMetric"], tubes=["ACTMetric", "MultiSportsMetric"]
+        ),
         "jobs": offer("vid_detection", bank_making=["MakeFeatureBank"]),
     }
 

@@ -193,6 +193,22 @@ def test_ava_is_scored_on_60_of_its_classes_and_truth_without_samples_is_missed(
     assert ava_average_precision(found, true, np.zeros(len(keys), bool), 80).ap[11] == 0.5
 
 
+def test_the_exported_table_has_what_counts_and_the_same_score(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    people = drawn(rng, 30)
+    target = sample(0, "a,1", people[:6], np.arange(6)[:, None] % 2 == [0, 1], NAMES)
+    metric = AVAMetric()
+    metric.update([predicted(target, people, rng.random((30, 2)))], [target])
+    score = metric.compute()["mAP"]
+    truth = tmp_path / "truth.csv"
+    rows = [f"a,1,{','.join(map(str, box))},{i % 2 + 1},{i}\n" for i, box in enumerate(people[:6].tolist())]
+    truth.write_text("".join(rows))
+    table = read_table(metric.write(tmp_path)[0], "score")
+    assert len(table.boxes) == 50, "of 60 detections, the official rules count 50"
+    found, true, _ = join_tables(table, read_table(truth), [1, 2])
+    assert np.nanmean(ava_average_precision(found, true, np.zeros(1, bool), 2).ap) == pytest.approx(score)
+
+
 def test_key_frames_have_names() -> None:
     assert frame_key("a", 902) == "a,0902" and frame_key("a", 12.25) == "a,0012.25"
     assert split_key("a,b,0012.25") == ("a,b", 12.25)
@@ -215,6 +231,26 @@ def test_wrong_rows_are_refused(tmp_path: Path, row: str, problem: str) -> None:
     with pytest.raises(AnnotationError, match=problem) as caught:
         read_table(file)
     assert f"{file}:2: " in str(caught.value)
+
+
+def test_coco_scores_equal_those_of_plain_loops() -> None:
+    pytest.importorskip("pycocotools")
+    from vid_detection.metrics.coco import COCOMetric
+
+    box, other = [0.1, 0.1, 0.5, 0.9], [0.6, 0.1, 0.9, 0.9]
+    first, second = sample(0, "a,1", [box, other], [[1, 0], [0, 1]], NAMES), sample(1, "a,2", box, [1, 0], NAMES)
+    moved = [0.1, 0.1, 0.5, 0.74]  # overlap 0.8: correct at 7 of 10 thresholds
+    metric = COCOMetric()
+    metric.update(
+        [predicted(first, [moved, other], [[0.9, 0], [0, 0.8]]), predicted(second, other, [[0.7, 0.0]])],
+        [first, second],
+    )
+    recalled = 51 / 101  # points of recall up to 0.5
+    scores = metric.compute()
+    assert scores["AP50"] == pytest.approx((recalled + 1) / 2)
+    assert scores["AP"] == pytest.approx((0.7 * recalled + 1) / 2)
+    assert scores["AR100"] == pytest.approx((0.7 * 0.5 + 1) / 2)
+    assert [row["boxes"] for row in metric.table()] == [2, 1]
 
 
 # ---- tubes

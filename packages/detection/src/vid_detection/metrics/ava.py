@@ -302,7 +302,11 @@ class AVAMetric(CollectedBoxes):
         names, keys, found, true, excluded = self._evaluation
         numbers = self._ids(names)
         written = folder / "detections.csv"
-        write_table(written, self._written(keys, found, numbers), self.rules.digits)
+        kept = found
+        if self.rules.limit is not None:  # the others do not count, and are many
+            best = best_of_frames(found.frames, found.scores, self.rules.limit)
+            kept = FlatBoxes(found.boxes, found.frames, np.where(best, found.scores, -np.inf))
+        write_table(written, self._written(keys, kept, numbers), self.rules.digits)
         files = [written, folder / "classes.csv", folder / "mistakes.csv"]
         table = self.table()
         write_csv(files[1], [list(table[0]) if table else ["class"], *(list(row.values()) for row in table)])
