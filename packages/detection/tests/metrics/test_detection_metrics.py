@@ -23,6 +23,7 @@ from vid_detection.overlaps import iou
 from vid_detection.records import TrueBoxes
 from vid_detection.tubes import Linking, Tubes, link, suppress, tube_overlaps
 from vidcore.errors import AnnotationError, DataError, UserError
+from vidcore.plugins.catalog import load_plugins
 from vidcore.records import Boxes
 from vidcore.sample import Sample
 
@@ -160,6 +161,28 @@ def test_metric_of_ones_own_classes(tmp_path: Path) -> None:
     published = AVAMetric(rules="published")
     published.merge([metric])
     assert published.compute() == {"mAP": 1.0}
+
+
+def test_key_frames_without_predicted_boxes_count() -> None:
+    box = [0.1, 0.1, 0.5, 0.9]
+    targets = [sample(i, f"a,{i}", box, [1, 0], NAMES) for i in range(2)]
+    metric = AVAMetric()
+    metric.update([predicted(targets[0], [], np.zeros((0, 2)))], targets[:1])
+    assert metric.compute() == {"mAP": 0.0}
+    metric.update([predicted(targets[1], box, [[0.9, 0.0]])], targets[1:])
+    assert metric.compute() == {"mAP": 0.5}
+    assert any("1 of 2 key frames have no predicted box" in note for note in metric.notes())
+
+
+@pytest.mark.parametrize("kind", ["COCOMetric", "MultiSportsMetric", "ACTMetric"])
+def test_no_predicted_box_at_all_is_a_score_of_0(kind: str) -> None:
+    pytest.importorskip("pycocotools")
+    target = sample(
+        0, "a,1", [0.1, 0.1, 0.5, 0.9], [1, 0], NAMES, track=np.array([0]), meta={"size": (100, 200)}
+    )  # fmt: skip
+    metric = load_plugins().components[kind].load()()
+    metric.update([predicted(target, [], np.zeros((0, 2)))], [target])
+    assert set(metric.compute().values()) == {0.0}
 
 
 def test_classes_are_compared_by_name() -> None:

@@ -142,7 +142,7 @@ def best_of_frames(frames: Array, scores: Array, limit: int) -> Array:
     Returns:
         bool, of the shape of ``scores``.
     """
-    flat = scores.reshape(len(scores), -1)
+    flat = scores[:, None] if scores.ndim == 1 else scores
     kept = np.ones(flat.shape, bool)
     order, starts = by_class(frames, int(frames.max(initial=-1)) + 1)
     counts = np.diff(starts)
