@@ -34,8 +34,9 @@ RUN: dict[str, Any] = {
     [
         (C3D(17, out_dim=512), (16, 16, 16), (2, 4096)),
         (X3D(1.0, 2.25, in_channels=17, num_stages=2, spatial_strides=(1, 2)), (6, 16, 16), (2, 108, 6, 4, 4)),
+        (ResNet3dSlowOnly(depth=18, in_channels=17, base_channels=8), (4, 32, 32), (2, 64, 4, 1, 1)),
     ],
-    ids=["C3D", "X3D"],
+    ids=["C3D", "X3D", "SlowOnly"],
 )
 def test_heatmaps_go_into_other_networks(network: torch.nn.Module, size: tuple[int, ...], wanted: Any) -> None:
     maps = torch.rand(2, 17, *size, generator=torch.Generator().manual_seed(0))
@@ -44,7 +45,7 @@ def test_heatmaps_go_into_other_networks(network: torch.nn.Module, size: tuple[i
     features.square().mean().backward()
     first = next(network.parameters()).grad
     assert first is not None and first.shape[1] == 17 and (first.flatten(2).abs().sum((0, 2)) > 0).all()
-    with pytest.raises(RuntimeError, match=r"expected input.* to have 17 channels, but got 3 channels"):
+    with pytest.raises(UserError, match=r"the backbone takes 17 channels \(in_channels\), and got 3: colours"):
         network(maps[:, :3])
 
 

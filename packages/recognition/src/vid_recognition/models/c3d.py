@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import ConvUnit
+from vid_recognition.models.layers import ConvUnit, check_channels
 from vidcore.errors import UserError
 
 __all__ = ["C3D"]
@@ -42,6 +42,7 @@ class C3D(nn.Module):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
+        self.in_channels = in_channels
         for name, channels in CONVOLUTIONS.items():
             conv = nn.Conv3d(in_channels, channels, 3, padding=1)
             self.add_module(f"conv{name}", ConvUnit(conv, norm=batch_norm, act=nn.ReLU(inplace=True)))
@@ -55,6 +56,7 @@ class C3D(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_channels(x, self.in_channels)
         if min(x.shape[2:]) < 16:
             raise UserError(
                 "C3D needs clips of at least 16 frames of 16 x 16 pixels, which it halves four times, got "

@@ -10,9 +10,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from vid_recognition.models.weights import convert_2d_weights
+from vidcore.errors import UserError
 from vidcore.nn import ImageWeights, require, run_blocks
 
-__all__ = ["Backbone", "ConvUnit", "init_conv_net", "per_block"]
+__all__ = ["Backbone", "ConvUnit", "check_channels", "init_conv_net", "per_block"]
 
 NORMS: dict[type[nn.Module], type[_BatchNorm]] = {
     nn.Conv1d: nn.BatchNorm1d,
@@ -50,6 +51,15 @@ class ConvUnit(nn.Sequential):
             self.add_module("bn", NORMS[type(conv)](conv.out_channels, eps))
         if act is not None:
             self.add_module("activate", act)
+
+
+def check_channels(x: Tensor, wanted: int) -> None:
+    """Raise ``UserError`` if the input (N, C, ...) of a backbone does not have that many channels."""
+    if x.shape[1] != wanted:
+        raise UserError(
+            f"the backbone takes {wanted} channels (in_channels), and got {x.shape[1]}: colours of frames, or the"
+            " joints and limbs of heatmaps"
+        )
 
 
 def init_conv_net(net: nn.Module) -> None:

@@ -16,7 +16,7 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net, per_block
+from vid_recognition.models.layers import Backbone, ConvUnit, check_channels, init_conv_net, per_block
 from vid_recognition.models.non_local import NonLocal, NonLocalBlock
 from vidcore.nn import JoinedNetwork, require
 
@@ -216,6 +216,7 @@ class ResNet3d(Backbone, JoinedNetwork):
         self.stage_blocks = tuple(stage_blocks or depths)[:num_stages]
         require(len(self.stage_blocks) == num_stages, f"stage_blocks must have {num_stages} entries")
         self.channels = [base_channels * 2**i * block.expansion for i in range(num_stages)]
+        self.in_channels = in_channels
         self.lateral_channels = tuple(lateral_channels)[:num_stages]
 
         stem_stride = (conv1_stride_t, conv1_stride_s, conv1_stride_s)
@@ -283,6 +284,7 @@ class ResNet3d(Backbone, JoinedNetwork):
         return {name: added for name, added in names if name in own}
 
     def stem(self, x: Tensor) -> Tensor:
+        check_channels(x, self.in_channels)
         return self.maxpool(self.conv1(x))
 
     def after_stage(self, index: int, x: Tensor) -> Tensor:

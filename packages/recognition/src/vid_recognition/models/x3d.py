@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vid_recognition.models.layers import Backbone, ConvUnit, init_conv_net
+from vid_recognition.models.layers import Backbone, ConvUnit, check_channels, init_conv_net
 from vidcore.nn import make_divisible, require
 
 __all__ = ["X3D"]
@@ -132,6 +132,7 @@ class X3D(Backbone):
         return [[self.conv1_s, self.conv1_t], *([stage] for stage in self.stages)]
 
     def stem(self, x: Tensor) -> Tensor:
+        check_channels(x, self.conv1_s.conv.in_channels)
         return self.conv1_t(self.conv1_s(x))
 
     def after_stage(self, index: int, x: Tensor) -> Tensor:
