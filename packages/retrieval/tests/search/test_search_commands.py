@@ -17,6 +17,7 @@ from vid_retrieval.demo import combinations, render
 from vid_retrieval.search.command import embed, search
 from vid_retrieval.search.embedding import Searcher
 from vidcore.cli import Context
+from vidcore.cli.predict import predict
 from vidcore.config.bind import build_component
 from vidcore.errors import UserError
 from vidcore.task.task import Task
@@ -174,3 +175,12 @@ def test_bad_queries(folder: Path, words: tuple[str, ...], message: str) -> None
 )
 def test_bad_options(folder: Path, words: tuple[str, ...], message: str) -> None:
     assert message in error(call(embed, *words))
+
+
+def test_classes_are_named_on_the_command_line(folder: Path) -> None:
+    model = 'type = "ActionClip"\nvocabulary = "merges.txt"\nlabels = ["open", "door"]\ntemplates = ["{}"]'
+    Path("words.toml").write_text(TASK.replace('type = "CLIPSimilarity"', model))
+    result = call(predict, "words.toml", "videos/a.mp4", "-c", "a.pt", "--json", "--labels", "the door, open, do")
+    assert result.exit_code == 0, result.output
+    assert all(f'"{name}"' in result.stdout for name in ("the door", "open", "do"))
+    assert "does not recognise by words" in error(call(predict, "task.toml", "videos/a.mp4", "--labels", "a, b"))

@@ -23,6 +23,7 @@ from vidcore.cli.common import (
 from vidcore.cli.completion import complete_files
 from vidcore.cli.persons import AlongPersons, check_persons, persons_options
 from vidcore.errors import UserError, VideoError
+from vidcore.files import dump_json
 from vidcore.tools.progress import Display, Work, progress_bar
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     metavar="LENGTH",
     help="Average the scores of a person over this time, e.g. 3s; default: 3s for a model that reads boxes, else 0.",
 )
+@click.option("--labels", metavar="A,B,...", help="For a model that recognises by words: the names of the classes.")
 @click.option("--sentence", metavar="TEXT", help="For a model that reads one: what to find, or a question.")
 def predict(
     task: Task,
@@ -118,6 +120,7 @@ def predict(
     detector: str | None,
     tracker: str,
     smooth: str | None,
+    labels: str | None,
     sentence: str | None,
 ) -> None:
     """Predict the classes or segments of VIDEOs.
@@ -128,6 +131,8 @@ def predict(
     TASK is a file; or a release (.safetensors) or a published recipe, which need no --checkpoint. A FOLDER stands for
     the videos below it (or the feature files, if TASK reads features); a .txt file has a path in each line.
     """
+    if labels is not None:
+        task = _with_labels(task, labels)
     _check_options(outputs, writes, window, stride, smooth, estimator, detector)
     writers = [(task.catalog.get(kind, "writers"), path) for kind, path in map(_kind_and_path, writes)]
     drawing = open_drawing(task.catalog, draw, drawers, source_videos, top)
@@ -207,6 +212,17 @@ def predict(
             click.echo(f"error: {count} of {len(found)} videos cannot be {what}", err=True)
     if bad or undrawn:
         sys.exit(2)
+
+
+def _with_labels(task: Task, labels: str) -> Task:
+    """Return the Task with other classes. Raises ``UserError`` if its model does not take their names."""
+    from vidcore.task.task import Task
+
+    if "labels" not in task.table["model"]:
+        raise UserError(f"{task.name}: its model does not recognise by words, as ActionClip does (--labels)")
+    names = dump_json([name.strip() for name in labels.split(",")])
+    given = click.get_current_context().params
+    return Task.load(given["task"], task.catalog, (*given["overrides"], f"model.labels={names}"))
 
 
 def _check_options(
