@@ -11,6 +11,10 @@ from vid_retrieval.search.embedding import Searcher
 from vidcore.cli import Context
 
 
+def rows(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(file.read_text().splitlines()))
+
+
 def test_all_parts_of_unseen_combinations_are_trained_on() -> None:
     trained, held = combinations()
     assert len(trained) + len(held) == len(COLOURS) * len(SHAPES) * len(MOTIONS)
@@ -28,8 +32,8 @@ def test_unseen_combinations_are_found(tmp_path: Path) -> None:
     assert (folder / "found.png").is_file()
 
     search = Searcher(folder / "index")
-    trained = {row["text"] for row in csv.DictReader((folder / "train.csv").open())}
-    scenes = list(csv.DictReader((folder / "films.csv").open()))[:10]
+    trained = {row["text"] for row in rows(folder / "train.csv")}
+    scenes = rows(folder / "films.csv")[:10]
     assert not trained & {scene["text"] for scene in scenes}
     right = 0
     for scene in scenes:
