@@ -211,7 +211,7 @@ def test_a_group_of_a_plugin_is_listed(tmp_path: Path, capsys: pytest.CaptureFix
     assert run(["--plugin", str(tmp_path / "own.py"), "-h"]) == 0
     assert "  mine        Commands of a plugin.\n" in capsys.readouterr().out
     assert run(["--plugin", str(tmp_path / "own.py"), "data", "-h"]) == 0
-    assert "  mine              Do it.\n" in capsys.readouterr().out
+    assert re.search(r"(?m)^  mine +Do it\.$", capsys.readouterr().out)
 
 
 def test_a_missing_argument_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,12 +226,14 @@ def test_a_missing_argument_shows_the_usage(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_shell_completes_every_argument() -> None:
-    silent = []
+    silent, free = [], {"text"}  # what a person writes
     for path, command in commands(cli):
         context = click.Context(command, obj=Context())
         context.resilient_parsing = True
         for argument in command.params:
-            if isinstance(argument, click.Argument) and not argument.shell_complete(context, ""):
+            if not isinstance(argument, click.Argument) or argument.name in free:
+                continue
+            if not argument.shell_complete(context, ""):
                 silent.append((path, argument.name))
     assert silent == []
 

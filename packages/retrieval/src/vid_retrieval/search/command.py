@@ -98,10 +98,11 @@ def embed(
 def search(
     context: Context, index: Path, text: str, top: int, one_per_video: bool, as_json: bool, output: Path | None
 ) -> None:
-    """Find the windows of videos that fit TEXT best in an INDEX of vidcore embed.
+    """Find the windows of videos that fit TEXT best.
 
-    All windows are compared, exactly. The column "above mean" tells how many standard deviations a window is more
-    similar to TEXT than the windows of the index are on average: cosines alone mean little.
+    INDEX is a folder of vidcore embed; all its windows are compared, exactly. The column "above mean" tells how many
+    standard deviations a window is more similar to TEXT than the windows of the index are on average: cosines alone
+    mean little.
     """
     if output is not None and output.suffix.lower() != ".png":
         raise UserError(f"{output}: a contact sheet ends in .png")

@@ -111,7 +111,7 @@ diving48_skeleton = _of_pickle("diving48-skeleton", "Diving48", "diving48_2d.pkl
 @output_option
 @click.option("--classes", type=click.Choice(["60", "120"]), default="60", show_default=True, help="Number of classes.")
 def babel(folder: Path, output: Path, classes: str) -> None:
-    """Prepare the joints of BABEL, motion capture with the joints of NTU RGB+D.
+    """Prepare the motion capture of BABEL.
 
     FOLDER has train_ntu_sk_60.npy, train_label_60.pkl, and those of val, from the official archive of features.
     """
