@@ -97,7 +97,7 @@ class Figure:
 @demo_options
 @click.pass_obj
 def detection(context: Context, folder: Path, videos: int, seed: int) -> None:
-    """Render figures that act, and a Task that learns who does what.
+    """Render figures that act, and a Task that finds them.
 
     DIR gets the videos, the annotation files, the names of the actions, the Task, and a video with its annotations.
     """

@@ -158,6 +158,7 @@ def test_metric_of_ones_own_classes(tmp_path: Path) -> None:
     assert table.keys[0] == ("a", 1.5) and table.actions.tolist() == [1, 2, 1]
     with paths[2].open() as file:
         assert next(csv.DictReader(file))["mistake"] == "nobody there"
+    assert paths[3].name == "precision_recall.png" and paths[3].read_bytes().startswith(b"\x89PNG")
     published = AVAMetric(rules="published")
     published.merge([metric])
     assert published.compute() == {"mAP": 1.0}

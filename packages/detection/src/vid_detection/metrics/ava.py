@@ -19,7 +19,7 @@ from vid_detection.classes import (
     read_label_map,
 )
 from vid_detection.metrics.collect import CollectedBoxes, FlatBoxes, FlatTruth
-from vid_detection.metrics.functional import ClassScores, best_of_frames, rank_classes, scores_of
+from vid_detection.metrics.functional import ClassScores, Ranked, best_of_frames, rank_classes, scores_of
 from vid_detection.metrics.mistakes import MISTAKE_COLUMNS, worst_mistakes
 from vidcore.errors import DataError, UserError, nearest
 from vidcore.files import write_csv
@@ -298,7 +298,7 @@ class AVAMetric(CollectedBoxes):
         ]
 
     def write(self, folder: Path) -> list[Path]:
-        """Write ``detections.csv`` in AVA's format, ``classes.csv``, and ``mistakes.csv``, the worst first."""
+        """Write ``detections.csv`` in AVA's format, ``classes.csv``, ``mistakes.csv``, the worst first, and curves."""
         names, keys, found, true, excluded = self._evaluation
         numbers = self._ids(names)
         written = folder / "detections.csv"
@@ -311,9 +311,21 @@ class AVAMetric(CollectedBoxes):
         table = self.table()
         write_csv(files[1], [list(table[0]) if table else ["class"], *(list(row.values()) for row in table)])
         considered = _considered(found, true, excluded, self.rules)
-        worst = worst_mistakes(_ranked(*considered, len(names)), considered[0], considered[1], THRESHOLD)
+        ranked = list(_ranked(*considered, len(names)))
+        worst = worst_mistakes(ranked, considered[0], considered[1], THRESHOLD)
         write_csv(files[2], [MISTAKE_COLUMNS, *(m.row(keys, names) for m in worst)])
-        return files
+        return [*files, *self._draw(ranked, names, folder / "precision_recall.png")]
+
+    def _draw(self, ranked: Sequence[Ranked], names: Sequence[str], path: Path) -> list[Path]:
+        from vid_detection.metrics.picture import draw_precision_recall
+        from vidcore.tools.draw import save_figure
+
+        assert self._scores is not None
+        figure = draw_precision_recall(ranked, names, self._scores.ap)
+        if figure is None:
+            return []
+        save_figure(figure, path)
+        return [path]
 
     def _ids(self, names: Sequence[str]) -> list[int]:
         """Return AVA's number of each class, or its place in the list of classes."""
