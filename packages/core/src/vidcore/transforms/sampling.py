@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from attrs import asdict, evolve, field, frozen
@@ -17,6 +17,7 @@ from vidcore.validators import at_least, one_of
 __all__ = [
     "DenseSampleFrames",
     "SampleFrames",
+    "SeveralClips",
     "UniformSample",
     "UntrimmedSampleFrames",
     "frame_total",
@@ -37,6 +38,21 @@ def with_clips(sample: Sample, frames: Array, clip_len: int, frame_interval: int
     """Set ``clip`` to frames (clips, clip_len), counted from 0."""
     indices = (frames + sample.start_index).reshape(-1).astype(np.int64)
     return sample.replace(clip=Clip(indices, clip_len, frames.size // clip_len, frame_interval))
+
+
+class SeveralClips(SeveralViews):
+    """Base class of attrs classes that take ``num_clips`` clips."""
+
+    num_clips: int
+
+    @property
+    def views(self) -> tuple[int, int]:
+        """Number of clips, and one crop."""
+        return self.num_clips, 1
+
+    def one_view(self: Any, clips: bool) -> Any:
+        """Return this step with one clip, or unchanged."""
+        return evolve(self, num_clips=1) if clips else self
 
 
 @frozen
@@ -185,7 +201,7 @@ class _MiddleRange(DenseSampleFrames):
 
 
 @frozen
-class UniformSample(SeveralViews):
+class UniformSample(SeveralClips):
     """Sample one frame from each of ``clip_len`` equal parts of the video: random, or fixed in ``test_mode``.
 
     In test mode, several clips use successive fractions of the parts.
@@ -195,15 +211,6 @@ class UniformSample(SeveralViews):
     num_clips: int = field(default=1, validator=at_least(1))
     """Number of clips."""
     test_mode: bool = False
-
-    @property
-    def views(self) -> tuple[int, int]:
-        """Number of clips, and one crop."""
-        return self.num_clips, 1
-
-    def one_view(self, clips: bool) -> UniformSample:
-        """Return this step with one clip, or unchanged."""
-        return evolve(self, num_clips=1) if clips else self
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         length = (frame_total(sample) - 1) / self.clip_len

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from vid_skeleton.missing import joints_of, title
 from vid_skeleton.records import PoseClip
@@ -14,12 +14,12 @@ from vid_skeleton.transforms.compact import CompactBox, compacted, ratio_pair
 from vid_skeleton.transforms.decoding import joints_at
 from vid_skeleton.transforms.sampling import UniformSampleFrames
 from vidcore.errors import AnnotationError, UserError
-from vidcore.protocols import SeveralViews
 from vidcore.records import Joints
 from vidcore.sample import Sample
 from vidcore.transforms.geometry import current
 from vidcore.transforms.loading import Decode
 from vidcore.transforms.pixels import realize
+from vidcore.transforms.sampling import SeveralClips
 from vidcore.validators import at_least
 
 __all__ = ["MMCompact", "MMDecode", "MMUniformSampleFrames"]
@@ -35,7 +35,7 @@ def _lengths(step: object, attribute: object, value: dict[str, int]) -> None:
 
 
 @frozen
-class MMUniformSampleFrames(SeveralViews):
+class MMUniformSampleFrames(SeveralClips):
     """Sample frames of a video and, more densely, of its skeletons, each as ``UniformSampleFrames`` does."""
 
     clip_len: dict[str, int] = field(validator=_lengths)
@@ -46,15 +46,6 @@ class MMUniformSampleFrames(SeveralViews):
     """Whether to make the same choice each time."""
     seed: int = field(default=255, validator=at_least(0))
     """Of the choice in test mode."""
-
-    @property
-    def views(self) -> tuple[int, int]:
-        """Number of clips, and one crop."""
-        return self.num_clips, 1
-
-    def one_view(self, clips: bool) -> MMUniformSampleFrames:
-        """Return this step with one clip, or unchanged."""
-        return evolve(self, num_clips=1) if clips else self
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         chosen = {

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
-from vidcore.protocols import SeveralViews
 from vidcore.sample import Sample
-from vidcore.transforms.sampling import frame_total, with_clips
+from vidcore.transforms.sampling import SeveralClips, frame_total, with_clips
 from vidcore.typing import Array
 from vidcore.validators import at_least
 
@@ -15,7 +14,7 @@ __all__ = ["UniformSampleFrames"]
 
 
 @frozen
-class UniformSampleFrames(SeveralViews):
+class UniformSampleFrames(SeveralClips):
     """Sample a random frame from each of ``clip_len`` equal parts of the video (Duan et al., arXiv:2104.13586).
 
     A video of less than ``clip_len`` frames is repeated from a random frame; one of less than twice that loses random
@@ -30,15 +29,6 @@ class UniformSampleFrames(SeveralViews):
     """Whether to make the same choice each time."""
     seed: int = field(default=255, validator=at_least(0))
     """Of the choice in test mode."""
-
-    @property
-    def views(self) -> tuple[int, int]:
-        """Number of clips, and one crop."""
-        return self.num_clips, 1
-
-    def one_view(self, clips: bool) -> UniformSampleFrames:
-        """Return this step with one clip, or unchanged."""
-        return evolve(self, num_clips=1) if clips else self
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         total = frame_total(sample)
