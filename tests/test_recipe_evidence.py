@@ -82,7 +82,6 @@ BOX_PARTS = ("bbox_roi_extractor", "shared_head", "bbox_head")
 BOX_FACTS = (
     "temporal_pool_mode",
     "with_global",
-    "bank",
     "operator",
     "focal_gamma",
     "focal_alpha",

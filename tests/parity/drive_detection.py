@@ -17,7 +17,9 @@ from vid_detection.models.feature_bank import FBO, LFB, FBOHead
 from vid_detection.models.roi_align import roi_align
 from vid_detection.models.roi_extractor import SingleRoIExtractor3D
 
-read_bank = sys.modules["vidcore_parity_adapter"].driver("drive_models_detection").read_bank
+
+def read_bank() -> Any:
+    return sys.modules["vidcore_parity_adapter"].driver("drive_models_detection").read_bank(thinned=True)
 
 
 def boxes_by_clip(rois: Any, clips: int) -> tuple[torch.Tensor, tuple[Any, Any]]:
@@ -139,7 +141,7 @@ def feature_bank(case: Any, row: Any) -> dict[str, Any]:
     }
     head = FBOHead(LFB(**given), FBO(operator=fbo.pop("type"), **fbo)).eval()
     load(head, row.inputs["checkpoint"])
-    bank, rng = read_bank(thinned=True), np.random.default_rng(0)
+    bank, rng = read_bank(), np.random.default_rng(0)
     rows = torch.from_numpy(np.stack([head.lfb.window(bank, *key, rng) for key in keys]))
     x, owners = (torch.from_numpy(row.inputs[name]) for name in ("x", "batch_index"))
     with torch.no_grad():
