@@ -29,7 +29,7 @@ from vidcore.video.container import open_container, reason
 from vidcore.video.exact.bitstream import PictureReader, Pictures, lacks_idr
 from vidcore.video.exact.h264 import read_headers
 from vidcore.video.exact.order import PROGRESSIVE, Gap, Note, by_pts, is_steady, joined, show_order
-from vidcore.video.exact.structure import PLACEHOLDER, Part, avi_slots, damaged_parts
+from vidcore.video.exact.structure import PLACEHOLDER, Part, avi_frames, avi_slots, damaged_parts
 from vidcore.video.exact.table import PacketTable
 
 __all__ = ["Packets"]
@@ -278,6 +278,8 @@ class Packets:
         kept_apart = any(name in self._container.format.name for name in ("avi", "flv", "matroska", "mp4"))
         if not kept_apart or context.codec.canonical_name != "h264" or any(note.discarded for note in self._notes):
             return False
+        if self._container.format.name == "avi" and places != avi_frames(self._file):
+            return False  # FFmpeg believes what the index or a chunk says, and one is damaged
         apart = all(at is not None and at + size <= (then or 0) for (at, size), (then, _) in pairwise(places))
         return apart and context.field_order <= PROGRESSIVE and min(size for _, size in places) >= PLACEHOLDER
 

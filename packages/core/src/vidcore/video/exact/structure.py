@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["PLACEHOLDER", "Part", "avi_slots", "damaged_parts"]
+__all__ = ["PLACEHOLDER", "Part", "avi_frames", "avi_slots", "damaged_parts"]
 
 Data = mmap.mmap
 MOST_PARTS = 1000
@@ -135,17 +135,27 @@ def _avi_chunk(data: Data, at: int) -> int | None:
 
 def avi_slots(path: str) -> dict[int, int]:
     """Return the number of each frame by its position, according to the index of an AVI file; empty without one."""
+    return {place: k for k, (place, _) in enumerate(_avi_index(path))}
+
+
+def avi_frames(path: str) -> list[tuple[int, int]]:
+    """Return position and size of the data of each frame that is not empty, according to the index of an AVI file."""
+    return [(place + 8, size) for place, size in _avi_index(path) if size]
+
+
+def _avi_index(path: str) -> list[tuple[int, int]]:
+    """Return position and size of the chunk of each frame; empty without an index."""
     with open(path, "rb") as file:
         data = file.read()
     movie, at = data.find(b"movi"), data.rfind(b"idx1")
     if movie < 0 or at < movie:
-        return {}
+        return []
     size = min(unpack_from("<I", data, at + 4)[0], len(data) - at - 8)
     entries = [unpack_from("<4sIII", data, at + 8 + 16 * k) for k in range(size // 16)]
     video = next((name for name, *_ in entries if name[2:] in (b"dc", b"db")), b"")
-    places = [place for name, _, place, _ in entries if name == video]
-    base = movie if places and places[0] < movie else 0
-    return {base + place: k for k, place in enumerate(places)}
+    found = [(place, size) for name, _, place, size in entries if name == video]
+    base = movie if found and found[0][0] < movie else 0
+    return [(base + place, size) for place, size in found]
 
 
 # FLV: tags with their size before and after.
