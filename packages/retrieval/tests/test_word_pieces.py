@@ -1,4 +1,4 @@
-"""Word pieces: ids as ``transformers`` gives them, cuts, and files that are no vocabulary."""
+"""Word pieces: ids as ``transformers`` gives them, cuts, and files that are not vocabularies."""
 
 from pathlib import Path
 

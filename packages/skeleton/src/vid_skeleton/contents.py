@@ -24,7 +24,7 @@ ROWS = 1 << 16
 def check_contents(file: Path) -> list[tuple[str, str]]:
     """Check all numbers of a file of skeletons or a published pickle; return what it holds, as names and texts.
 
-    Raises ``DataError`` if it is no such file, and ``AnnotationError``, which names sample and field, if it is wrong.
+    Raises ``DataError`` for other files, and ``AnnotationError``, which names sample and field, for wrong content.
     """
     published = read_published(file) if file.suffix in (".pkl", ".pickle") else None
     found = read_skeletons(file) if published is None else published.skeletons

@@ -38,7 +38,7 @@ Size = tuple[float, float]
 SAME_SHAPE = 0.05
 """By how much a file may be stretched against the one that was annotated; sizes are often rounded."""
 SAME = 1.5
-"""A distance of so many usual ones between annotated moments is a gap: nobody has looked there."""
+"""Number of usual distances between annotated moments from which nobody has looked at the time between them."""
 
 
 class BoxRow(NamedTuple):
@@ -124,7 +124,7 @@ def read_annotations(
         tool: the format, a key of ``READERS``; default: detected.
         action_from: what the action is: see ``Naming.of``.
         person_from: who a box is: see ``Naming.of``.
-        every: keep one moment per so many seconds; default: all.
+        every: keep one moment every N seconds; default: all.
 
     Raises:
         AnnotationError: an entry is not valid; the message has file, and line or path to the value.
@@ -147,7 +147,7 @@ def convert(
         naming: where actions and persons stand.
         videos: the videos; with a folder, only these are kept, and their names become paths below it.
         fps: frames per second, where no file tells them.
-        every: keep one moment per so many seconds, the nearest annotated one; default: all.
+        every: keep one moment every N seconds, the nearest annotated one; default: all.
 
     Raises:
         DataError: times need a rate, none of the videos has a file, a person has two boxes at once, or boxes that
@@ -288,7 +288,7 @@ def _check_persons(rows: Iterable[BoxRow]) -> None:
 
 
 def _thinned(rows: set[BoxRow], every: float | None) -> set[BoxRow]:
-    """Rows of the moments nearest to multiples of so many seconds, at most half of that away."""
+    """Rows of the moments nearest to multiples of ``every`` seconds, at most half of it away."""
     if every is None:
         return rows
     times: dict[str, set[float]] = {}

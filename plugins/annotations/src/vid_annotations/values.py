@@ -18,7 +18,7 @@ def as_table(where: str, value: Any) -> dict[str, Any]:
 
 
 def as_list(where: str, value: Any, length: int | None = None) -> list[Any]:
-    """Return a JSON array, of so many values. Raises ``AnnotationError`` for anything else."""
+    """Return a JSON array with the given number of values. Raises ``AnnotationError`` for anything else."""
     if not isinstance(value, list) or length not in (None, len(value)):
         raise AnnotationError(f"{where}: must be a list{f' of {length} values' if length else ''}, got {_shown(value)}")
     return value

@@ -75,7 +75,7 @@ def _box_head(converter: Converter, table: Table, at: str) -> Table:
 
 
 def _bank_head(converter: Converter, table: Table, at: str) -> Table:
-    """The folder of a published bank has one file for each data set; here one bank has all key frames."""
+    """The folder of a published bank has one file for each dataset; here one bank has all key frames."""
     lfb = converter.table(table.get("lfb_cfg"), f"{at}.lfb_cfg")
     fbo = converter.table(table.get("fbo_cfg"), f"{at}.fbo_cfg")
     for name in BANK[1:]:

@@ -60,7 +60,7 @@ class MovingRegions:
     _seen: int = field(default=0, init=False)
     """Frames since the scene began."""
     _step: int = field(default=1, init=False)
-    """Every so many frames, one becomes a sample."""
+    """Every Nth frame becomes a sample."""
     _background: Array | None = field(default=None, init=False)
     """(height, width, 3) uint8, as seen from the last frame."""
 

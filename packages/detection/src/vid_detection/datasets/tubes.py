@@ -30,7 +30,7 @@ class TubeDataset(KeyFrameDataset):
         subset: ``train`` or ``test`` (for MultiSports, validation).
         split: from 1.
         background: frames without true boxes are key frames, too.
-        every: use one frame of so many, the first and so on.
+        every: use every Nth frame, from the first.
         proposal_file: boxes of a detector in each frame (pickle, JSON or CSV), by ``video,frame``; names of videos may
             lack the folder; default: none.
         person_det_score_thr: least score of a proposal; if no proposal of a frame has it, its best one remains.

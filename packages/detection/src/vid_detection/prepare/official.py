@@ -224,10 +224,10 @@ def prepare_tubes(name: str, pickle: Path, output: Path, classes: Mapping[int, s
     """Check a pickle of tubes, and write it as ``NAME.npz``, which loads faster and holds no code.
 
     Args:
-        name: of the data set.
+        name: of the dataset.
         pickle: in ACT's format.
         output: folder to write to.
-        classes: what data set a number of classes means.
+        classes: dataset by its number of classes.
         videos: folder of the videos or folders of frames; missing ones are listed.
     """
     return _write_truth(name, read_pickled(pickle), output, classes, videos)

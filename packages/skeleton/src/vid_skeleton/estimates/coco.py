@@ -41,7 +41,7 @@ def _frame_of_id(where: str, value: Any) -> int:
         return whole_number(where, value, most=MOST_FRAMES)
     except AnnotationError as error:
         raise AnnotationError(
-            f"{error}; if it is no number of a frame, name the file of images with --images"
+            f"{error}; if it is not the number of a frame, name the file of images with --images"
         ) from None
 
 

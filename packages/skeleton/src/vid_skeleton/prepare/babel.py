@@ -99,7 +99,7 @@ def _labels(file: Path, classes: int) -> tuple[list[str], list[int]]:
     try:
         content = read_pickle(file)
     except UnsafeError as error:
-        raise DataError(f"{file}: holds {error}, which is no plain value: such a file can run code") from None
+        raise DataError(f"{file}: holds {error}, which is not a plain value: such a file can run code") from None
     except Exception as error:  # whatever is in the file
         raise DataError(f"{file} is not a pickle that can be read: {type(error).__name__}: {error}") from None
     if not isinstance(content, tuple | list) or len(content) != 2:
